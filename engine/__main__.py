@@ -1,0 +1,219 @@
+"""The command line: run, show, export. Messages go to stderr, results to stdout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.config import RunConfig, override, preset
+from engine.errors import RunError, SpiceError
+
+if TYPE_CHECKING:
+    from engine.data.sources import Opened
+    from engine.runs.store import RunFolder
+
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns 0, 1 for anything the user can mend, or 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except SpiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m engine", description="Cluster unlabelled images with SPICE."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="train the three stages")
+    run.add_argument("source", help="digits, folder:PATH or cifar10:PATH")
+    run.add_argument("--clusters", type=int, help="number of clusters K")
+    run.add_argument("--preset", default="quick", help="quick (default) or paper")
+    run.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run's folder")
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    run.add_argument("--size", type=int, help="side in pixels for a folder's images (default 32)")
+    run.add_argument(
+        "--folder-labels", action="store_true",
+        help="take a folder's class subfolders as ground truth, for scores only",
+    )  # fmt: skip
+    run.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments",
+        help="change one setting; may be given several times",
+    )  # fmt: skip
+    run.set_defaults(command=_run)
+
+    show = commands.add_parser("show", help="a run's state and scores")
+    show.add_argument("run", type=Path, metavar="DIR")
+    show.add_argument("--json", action="store_true", help="one JSON object on one line")
+    show.set_defaults(command=_show)
+
+    export = commands.add_parser("export", help="the labels of a run")
+    export.add_argument("run", type=Path, metavar="DIR")
+    export.add_argument("--format", choices=["csv"], default="csv")
+    export.add_argument("--out", required=True, type=Path, metavar="FILE")
+    export.set_defaults(command=_export)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from engine.runs.runner import Control, choose_device, execute
+
+    device = choose_device(options.device)
+    folder = _prepared(options)
+    control = Control()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: control.stop())
+    with folder.lock(), _Console(folder):
+        state = execute(folder, device, control)
+    snapshot = _summary(folder)
+    if state == "failed":
+        print(f"error: {snapshot.get('message', 'the run failed')}", file=sys.stderr)
+    elif state == "stopped":
+        print("stopped; go on with --resume", file=sys.stderr)
+    print(json.dumps(snapshot))
+    return {"finished": 0, "stopped": INTERRUPTED}.get(state, 1)
+
+
+def _prepared(options: argparse.Namespace) -> RunFolder:
+    """The run folder to train: a new one, or with --resume the one that is there."""
+    from engine.runs.store import RunFolder
+
+    folder = RunFolder(options.run)
+    if options.resume and not folder.exists:
+        raise RunError(f"{folder.path} holds no run to resume: start it without --resume")
+    if folder.exists and not options.resume:
+        raise RunError(f"{folder.path} holds a run already: add --resume or choose another folder")
+    if not folder.exists and options.clusters is None:
+        raise RunError("the number of clusters is missing: add --clusters K")
+    opened = _opened(options)
+    if folder.exists:
+        _check_same(folder, opened, options)
+        return folder
+    return RunFolder.create(options.run, opened, _config(options, opened.images.channels))
+
+
+def _opened(options: argparse.Namespace) -> Opened:
+    from engine.data.sources import open_source
+
+    if options.size is not None and not 4 <= options.size <= 1024:
+        raise RunError(f"size is {options.size}: allowed from 4 to 1024 pixels")
+    opened = open_source(options.source, size=options.size, folder_labels=options.folder_labels)
+    for one in opened.skipped:
+        print(f"skipped {one.name}: {one.reason}", file=sys.stderr)
+    return opened
+
+
+def _config(options: argparse.Namespace, channels: int) -> RunConfig:
+    config = preset(options.preset, clusters=options.clusters, channels=channels, seed=options.seed)
+    for assignment in options.assignments:
+        config = override(config, assignment)
+    return config
+
+
+def _check_same(folder: RunFolder, opened: Opened, options: argparse.Namespace) -> None:
+    """A run goes on only with its own images and settings; raises RunError for others."""
+    card = folder.card()
+    if card.fingerprint != opened.images.fingerprint:
+        raise RunError(
+            f"{folder.path} was trained on other images ({card.source}, {card.images} of them) than "
+            f"{options.source} ({len(opened.images)}): choose another run folder"
+        )
+    config = replace(card.config, clusters=options.clusters or card.config.clusters)
+    for assignment in options.assignments:
+        config = override(config, assignment)
+    if config != card.config:
+        raise RunError(
+            f"{folder.path} was started with other settings: a run cannot change them when it goes "
+            "on; choose another run folder"
+        )
+
+
+class _Console:
+    """A progress bar on stderr, drawn from the run's own events by a thread beside the training."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        import threading
+
+        self._folder, self._done = folder, threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        from tqdm import tqdm
+
+        from engine.events import Alarm, Progress, StageFinished, StageStarted
+
+        offset, bar = self._folder.records()[1], None
+        while True:
+            last = self._done.wait(0.25)
+            records, offset = self._folder.records(offset)
+            for event in (record.event for record in records):
+                if isinstance(event, StageStarted):
+                    bar = tqdm(total=event.steps, desc=f"{event.stage:>8}", unit="step")
+                elif isinstance(event, Progress) and bar is not None:
+                    bar.n = event.step
+                    bar.set_postfix({name: f"{loss:.3f}" for name, loss in event.losses.items()})
+                elif isinstance(event, StageFinished) and bar is not None:
+                    bar.close()
+                elif isinstance(event, Alarm):
+                    tqdm.write(f"note: {event.cause}: {event.cure}", file=sys.stderr)
+            if last:
+                return
+
+
+def _summary(folder: RunFolder) -> dict[str, Any]:
+    from engine.runs.results import observe, summary
+
+    return summary(folder, observe(folder))
+
+
+def _show(options: argparse.Namespace) -> int:
+    from engine.runs.store import RunFolder
+
+    found = _summary(RunFolder(options.run))
+    print(json.dumps(found) if options.json else json.dumps(found, indent=2))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from engine.curate.export import to_csv, write_file
+    from engine.runs.results import export_table, observe
+    from engine.runs.store import RunFolder
+
+    folder = RunFolder(options.run)
+    folder.card()
+    table = export_table(folder, observe(folder))
+    write_file(to_csv(table), options.out)
+    print(
+        f"{len(table)} labels, {int(table.reliable.sum())} reliable, in {options.out}",
+        file=sys.stderr,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

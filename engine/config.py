@@ -1,0 +1,409 @@
+"""Frozen settings for each stage, with their meaning, their range and the paper's value; presets.
+
+A `RunConfig` is complete: nothing about training is decided anywhere else, and the whole of it is
+stored with the run. `override` sets one field from text ("heads.epochs=20").
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from engine.errors import SettingError
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    *,
+    paper: Any = None,
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    """A dataclass field that carries its meaning, the paper's value and its allowed range."""
+    return field(
+        default=default, metadata={"meaning": meaning, "paper": paper, "low": low, "high": high}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Base of all settings: refuses to be born wrong.
+
+    Raises:
+        SettingError: naming the field, the value found and what is allowed.
+    """
+
+    def __post_init__(self) -> None:
+        kinds = typing.get_type_hints(type(self))
+        for entry in fields(self):
+            value = _coerce(entry.name, getattr(self, entry.name), kinds[entry.name])
+            _check_range(entry.name, value, entry.metadata)
+            object.__setattr__(self, entry.name, value)
+
+
+def _coerce(name: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind`: whole floats become ints and ints become floats; else SettingError."""
+    options = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal:
+        if value in options:
+            return value
+        raise SettingError(f"{name} is {value!r}: choose one of {', '.join(map(str, options))}")
+    if isinstance(kind, types.UnionType):
+        if value is None and type(None) in options:
+            return None
+        kind = next(option for option in options if option is not type(None))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise SettingError(f"{name} is {value!r}: expected {_kind_name(kind)}")
+
+
+def _kind_name(kind: type) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return names.get(kind, kind.__name__)
+
+
+def _check_range(name: str, value: Any, limits: typing.Mapping[str, Any]) -> None:
+    low, high = limits.get("low"), limits.get("high")
+    if value is None or isinstance(value, (str, bool)) or (low is None and high is None):
+        return
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        allowed = f"from {low}" if high is None else f"from {low} to {high}"
+        raise SettingError(f"{name} is {value}: allowed {allowed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastiveViews(Settings):
+    """Two of these views of an image must look alike to the encoder (stage 1)."""
+
+    crop: float = setting(
+        0.2, "smallest share of the image's area that a random crop keeps; 1 keeps all of it",
+        paper=0.2, low=0.01, high=1,
+    )  # fmt: skip
+    rotation: float = setting(0.0, "largest rotation, degrees", paper=0, low=0, high=180)
+    zoom: float = setting(
+        0.0, "largest zoom: the scale lies between 1/(1+zoom) and 1+zoom", paper=0, low=0, high=2
+    )
+    shift: float = setting(
+        0.0, "largest shift, as a share of the image's side", paper=0, low=0, high=1
+    )
+    shear: float = setting(0.0, "largest shear", paper=0, low=0, high=1)
+    flip: float = setting(0.5, "probability of a mirror image", paper=0.5, low=0, high=1)
+    jitter: float = setting(0.8, "probability that colours change", paper=0.8, low=0, high=1)
+    brightness: float = setting(0.4, "largest change of brightness", paper=0.4, low=0, high=1)
+    contrast: float = setting(0.4, "largest change of contrast", paper=0.4, low=0, high=1)
+    saturation: float = setting(0.4, "largest change of saturation", paper=0.4, low=0, high=1)
+    hue: float = setting(
+        0.1, "largest turn of the colour wheel, in turns", paper=0.1, low=0, high=0.5
+    )
+    grey: float = setting(0.2, "probability of a grey image", paper=0.2, low=0, high=1)
+    blur: float = setting(0.5, "probability of a Gaussian blur", paper=0.5, low=0, high=1)
+    gamma: float = setting(
+        0.0, "largest change of gamma: the exponent lies between 1/(1+gamma) and 1+gamma",
+        paper=0, low=0, high=2,
+    )  # fmt: skip
+    noise: float = setting(
+        0.0, "largest standard deviation of added noise (white is 1)", paper=0, low=0, high=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeakViews(Settings):
+    """Views that hardly change an image: they give confidence (stage 2) and targets (stage 3)."""
+
+    flip: float = setting(0.5, "probability of a mirror image", paper=0.5, low=0, high=1)
+    shift: float = setting(
+        0.125, "largest shift, as a share of the image's side", paper=0.125, low=0, high=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrongViews(Settings):
+    """Views that change an image as far as its meaning allows: the heads and stage 3 learn these."""
+
+    flip: float = setting(0.5, "probability of a mirror image", paper=0.5, low=0, high=1)
+    operations: int = setting(4, "random operations an image", paper=4, low=0, high=16)
+    rotation: float = setting(30.0, "largest rotation, degrees", paper=30, low=0, high=180)
+    shear: float = setting(0.3, "largest shear", paper=0.3, low=0, high=1)
+    shift: float = setting(
+        0.3, "largest shift, as a share of the image's side", paper=0.3, low=0, high=1
+    )
+    tones: Literal["all", "light"] = setting(
+        "all", "'all' also posterises, solarises, equalises; 'light' keeps to brightness, contrast, "
+        "sharpness", paper="all",
+    )  # fmt: skip
+    cutout: float = setting(
+        0.5, "largest side of the blanked square, as a share of the image's side",
+        paper=0.5, low=0, high=1,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewSettings(Settings):
+    contrastive: ContrastiveViews = field(default_factory=ContrastiveViews)
+    weak: WeakViews = field(default_factory=WeakViews)
+    strong: StrongViews = field(default_factory=StrongViews)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSettings(Settings):
+    """The network that turns an image into a feature vector."""
+
+    backbone: Literal["small", "resnet18"] = setting(
+        "resnet18", "'small' trains on a laptop; 'resnet18' wants a GPU", paper="resnet18"
+    )
+    width: int = setting(
+        16, "channels of the small backbone's first layer (it has 4 times as many features)",
+        low=4, high=256,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSettings(Settings):
+    """Stage 1: contrastive training of the feature model (paper, section III-A)."""
+
+    objective: Literal["moco", "simclr"] = setting(
+        "moco", "'moco' compares with a queue of earlier images, 'simclr' with the batch",
+        paper="moco",
+    )  # fmt: skip
+    epochs: int = setting(1000, "passes over the images", paper=1000, low=1)
+    batch: int = setting(128, "images a step", paper=128, low=2)
+    learning_rate: float = setting(0.015, "highest learning rate", paper=0.015, low=1e-6, high=10)
+    warmup: float = setting(
+        0.0, "share of the steps in which the learning rate rises", paper=0, low=0, high=0.9
+    )
+    weight_decay: float = setting(1e-4, "weight decay", paper=1e-4, low=0, high=1)
+    temperature: float = setting(
+        0.2, "temperature of the contrastive loss: lower looks harder at near neighbours",
+        paper=0.2, low=0.01, high=10,
+    )  # fmt: skip
+    projection: int = setting(128, "size of the space of the loss", paper=128, low=2)
+    queue: int = setting(
+        12_800, "images MoCo remembers as negatives (never more than there are)",
+        paper=12_800, low=2,
+    )  # fmt: skip
+    key_momentum: float = setting(
+        0.999, "momentum of MoCo's key encoder", paper=0.999, low=0, high=0.99999
+    )
+    norm_groups: int = setting(
+        8, "groups of a batch that MoCo normalises apart, so that batch statistics give nothing "
+        "away on one device (the authors shuffle between 8 GPUs)", paper=8, low=1,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSettings(Settings):
+    """Stage 2: clustering heads by prototype pseudo-labelling (paper, section III-B)."""
+
+    heads: int = setting(10, "heads trained side by side; one is chosen", paper=10, low=1, high=256)
+    epochs: int = setting(30, "rounds of E-step and M-step", paper=30, low=1)
+    images: int = setting(5000, "images an E-step labels (M)", paper=5000, low=2)
+    center_ratio: float = setting(
+        0.5, "confident images that form a prototype, as a share of M/K", paper=0.5,
+        low=0.01, high=1,
+    )  # fmt: skip
+    passes: int = setting(8, "passes of an M-step over the pseudo-labels", paper=8, low=1)
+    batch: int = setting(128, "images a step and head", paper=128, low=1)
+    learning_rate: float = setting(0.005, "Adam's learning rate", paper=0.005, low=1e-6, high=1)
+    double_softmax: bool = setting(
+        True, "cross-entropy on probabilities instead of logits, as in the authors' code: it acts "
+        "as label smoothing and makes heads more confident", paper=True,
+    )  # fmt: skip
+    exclusive: bool = setting(
+        False, "an image that several prototypes claim goes to the nearest only", paper=False
+    )
+    start: Literal["random", "kmeans"] = setting(
+        "random", "what labels the first round: random heads (SPICE) or k-means on the features "
+        "(our extension)", paper="random",
+    )  # fmt: skip
+    choose: Literal["loss", "consensus"] = setting(
+        "loss", "the head with the lowest pseudo-label loss, or the one the others agree with most",
+        paper="loss",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliableSettings(Settings):
+    """Which pseudo-labels to trust (paper, section III-C)."""
+
+    neighbors: int | None = setting(
+        None, "nearest neighbours asked; empty means N/(10 K), at least 10 and at most 100",
+        paper=100, low=1,
+    )  # fmt: skip
+    agreement: float = setting(
+        0.95, "share of the neighbours that must have the same label", paper=0.95, low=0, high=1
+    )
+    confidence: float = setting(0.95, "lowest probability of the label", paper=0.95, low=0, high=1)
+    floor: float = setting(
+        0.0, "share of its images every cluster keeps: its agreement threshold is relaxed until "
+        "then, and the relaxation is reported", paper=0, low=0, high=1,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointSettings(Settings):
+    """Stage 3: joint training from the reliable set (paper, section III-C; FixMatch)."""
+
+    steps: int = setting(2**20, "training steps", paper=2**20, low=1)
+    batch: int = setting(64, "reliable images a step", paper=64, low=1)
+    unlabelled: int = setting(7, "unlabelled images for each reliable one", paper=7, low=1, high=64)
+    learning_rate: float = setting(0.03, "highest learning rate", paper=0.03, low=1e-6, high=10)
+    weight_decay: float = setting(5e-4, "weight decay", paper=5e-4, low=0, high=1)
+    threshold: float = setting(
+        0.95, "confidence from which a weak view teaches the strong one", paper=0.95, low=0, high=1
+    )
+    weight: float = setting(1.0, "weight of the unlabelled loss", paper=1, low=0, high=100)
+    average: float = setting(
+        0.999, "momentum of the averaged model that predicts", paper=0.999, low=0, high=0.99999
+    )
+    start: Literal["stages", "random"] = setting(
+        "stages", "begin from stages 1 and 2 (the paper's text) or from random weights (the "
+        "authors' code)", paper="random",
+    )  # fmt: skip
+
+
+Preset = Literal["quick", "paper"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Settings):
+    """Everything that decides what a run does, apart from its images."""
+
+    clusters: int = setting(10, "number of clusters K", low=2)
+    seed: int = setting(0, "seed of every random choice", low=0, high=2**31 - 1)
+    preset: Preset = setting("quick", "where the other settings came from")
+    views: ViewSettings = field(default_factory=ViewSettings)
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+    heads: HeadSettings = field(default_factory=HeadSettings)
+    reliable: ReliableSettings = field(default_factory=ReliableSettings)
+    joint: JointSettings = field(default_factory=JointSettings)
+
+
+# Glyphs (grey scans of letters and digits) change meaning when mirrored, and have no colour.
+GLYPH_VIEWS = ViewSettings(
+    contrastive=ContrastiveViews(
+        crop=1, rotation=15, zoom=0.2, shift=0.075, shear=0.2, flip=0, jitter=0, grey=0,
+        blur=0.3, gamma=0.5, noise=0.1,
+    ),
+    weak=WeakViews(flip=0, shift=0.075),
+    strong=StrongViews(
+        flip=0, operations=4, rotation=20, shear=0.25, shift=0.125, tones="light", cutout=0.375
+    ),
+)  # fmt: skip
+
+QUICK = RunConfig(
+    preset="quick",
+    encoder=EncoderSettings(backbone="small", width=16),
+    features=FeatureSettings(
+        objective="simclr", epochs=40, batch=256, learning_rate=0.1, warmup=0.1, temperature=0.5,
+        projection=64,
+    ),
+    heads=HeadSettings(heads=10, epochs=15, batch=128, start="kmeans"),
+    reliable=ReliableSettings(agreement=0.95, confidence=0.95, floor=1 / 3),
+    joint=JointSettings(steps=200, batch=64, unlabelled=3, average=0.98),
+)  # fmt: skip
+
+PAPER = RunConfig(
+    preset="paper",
+    reliable=ReliableSettings(neighbors=100, agreement=0.99, confidence=0.99),
+)
+
+_PRESETS: dict[str, RunConfig] = {"quick": QUICK, "paper": PAPER}
+
+
+def preset(name: str, *, clusters: int, channels: int, seed: int = 0) -> RunConfig:
+    """The settings called `name`, for images with `channels` colour channels (1 or 3).
+
+    Grey images get views without flips and colour changes, since those change what a letter or a
+    digit means.
+
+    Raises:
+        SettingError: for an unknown preset or an impossible number of clusters.
+    """
+    if name not in _PRESETS:
+        raise SettingError(f"preset is {name!r}: choose one of {', '.join(_PRESETS)}")
+    chosen = _PRESETS[name]
+    views = GLYPH_VIEWS if channels == 1 else chosen.views
+    return replace(chosen, clusters=clusters, seed=seed, views=views)
+
+
+def override(config: RunConfig, assignment: str) -> RunConfig:
+    """`config` with one field set from text, for example "joint.steps=500".
+
+    Raises:
+        SettingError: when the text is not NAME=VALUE, the name is unknown or the value not allowed.
+    """
+    name, equals, text = assignment.partition("=")
+    if not equals:
+        raise SettingError(f"setting {assignment!r} has no value: write it as stage.field=value")
+    return with_setting(config, name.strip(), parse_value(text.strip()))
+
+
+def with_setting(config: RunConfig, name: str, value: Any) -> RunConfig:
+    """`config` with the field at the dotted `name` replaced; raises SettingError."""
+    try:
+        return _replaced(config, name.split("."), value)
+    except SettingError as error:
+        raise SettingError(f"setting {name}: {error}") from None
+
+
+def _replaced(settings: Any, path: list[str], value: Any) -> Any:
+    known = [entry.name for entry in fields(settings)]
+    if path[0] not in known:
+        raise SettingError(f"there is no {path[0]!r} here; known are {', '.join(known)}")
+    current = getattr(settings, path[0])
+    if isinstance(current, Settings) == (len(path) == 1):
+        hint = "a group, not a field" if len(path) == 1 else "a field and has no parts"
+        raise SettingError(f"{path[0]!r} is {hint}")
+    return replace(
+        settings, **{path[0]: value if len(path) == 1 else _replaced(current, path[1:], value)}
+    )
+
+
+def parse_value(text: str) -> Any:
+    """Text as None, bool, int, float or str, whichever fits first."""
+    named = {"": None, "none": None, "true": True, "false": False}
+    if text.lower() in named:
+        return named[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def flat(config: Settings, prefix: str = "") -> dict[str, Any]:
+    """Every field under its dotted name, in order."""
+    out: dict[str, Any] = {}
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        name = f"{prefix}{entry.name}"
+        out |= flat(value, name + ".") if isinstance(value, Settings) else {name: value}
+    return out
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Nested plain values, ready for JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: dict[str, Any], kind: type[Any] = RunConfig) -> Any:
+    """The settings of `kind` from nested plain values; raises SettingError for unknown names."""
+    kinds = typing.get_type_hints(kind)
+    unknown = set(values) - set(kinds)
+    if unknown:
+        raise SettingError(f"unknown settings {', '.join(sorted(unknown))} in {kind.__name__}")
+    nested = {
+        name: from_dict(value, kinds[name]) if isinstance(value, dict) else value
+        for name, value in values.items()
+    }
+    return kind(**nested)

@@ -1,0 +1,60 @@
+"""The table of labels: one row an image, with where its label came from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.data.images import ImageSet
+from engine.errors import RunError
+from engine.stages.reliable import ReliableSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("csv",)
+
+
+def label_table(images: ImageSet, verdict: ReliableSet, *, stage: str, epoch: int) -> pd.DataFrame:
+    """N rows with the columns id, name, label, confidence, agreement, reliable, stage, epoch.
+
+    `label` is the cluster, 0..K−1; `epoch` counts the rounds (stage 2) or steps (stage 3) trained.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "id": images.ids,
+            "name": images.names,
+            "label": verdict.labels,
+            "confidence": verdict.confidence.round(6),
+            "agreement": verdict.agreement.round(6),
+            "reliable": verdict.mask,
+            "stage": stage,
+            "epoch": epoch,
+        }
+    )
+
+
+def to_csv(table: pd.DataFrame) -> bytes:
+    """UTF-8 CSV; a name that a spreadsheet would run as a formula is kept from it by a quote."""
+    safe = table.copy()
+    for column in ("id", "name"):
+        text = safe[column].astype(str)
+        risky = text.str.startswith(("=", "+", "-", "@", "\t", "\r"))
+        safe[column] = text.where(~risky, "'" + text)
+    return safe.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape")
+
+
+def write_file(content: bytes, path: Path) -> None:
+    """Writes a whole file, or leaves what was there; raises RunError when it cannot."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(f"{path} cannot be written: {reason}; choose another place") from None
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Images in, as uint8; ground truth, where it exists, apart from them."""

@@ -1,0 +1,104 @@
+"""`ImageSet`: the images of a run, as bytes, without labels; and their way to the device."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from engine.errors import SourceError
+
+# A set up to this size lives on the training device; a larger one is gathered batch by batch.
+RESIDENT_BYTES = 4 * 2**30
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """N images of one size.
+
+    Attributes:
+        pixels: (N, C, H, W) uint8, C = 1 (grey) or 3 (RGB), in memory or memory-mapped.
+        ids: N distinct strings that name an image for good (a path below the source's folder).
+        source: what the user asked for, such as "digits" or "folder:photos".
+
+    Raises:
+        SourceError: when shapes, types or ids do not fit together.
+    """
+
+    pixels: np.ndarray
+    ids: tuple[str, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        shape, kind = self.pixels.shape, self.pixels.dtype
+        if len(shape) != 4 or shape[1] not in (1, 3) or kind != np.uint8:
+            raise SourceError(
+                f"the images are {kind} of shape {shape}: expected uint8 of shape (N, 1 or 3, H, W)"
+            )
+        if shape[0] == 0:
+            raise SourceError(f"{self.source} holds no images")
+        if len(self.ids) != shape[0] or len(set(self.ids)) != shape[0]:
+            raise SourceError(
+                f"{len(set(self.ids))} distinct ids for {shape[0]} images: expected one each"
+            )
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def channels(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return int(self.pixels.shape[2]), int(self.pixels.shape[3])
+
+    @property
+    def names(self) -> list[str]:
+        """The last part of every id: a file's own name."""
+        return [one.rsplit("/", 1)[-1] for one in self.ids]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hex digits of shape, ids and pixels: equal exactly when the sets are."""
+        digest = hashlib.blake2b(repr(self.pixels.shape).encode(), digest_size=16)
+        digest.update("\n".join(self.ids).encode("utf-8", "surrogateescape"))
+        for start in range(0, len(self), 4096):
+            digest.update(np.ascontiguousarray(self.pixels[start : start + 4096]).data)
+        return digest.hexdigest()
+
+
+class DeviceImages:
+    """Batches of an `ImageSet` on `device`: uint8 until a batch is asked for.
+
+    A set of up to `RESIDENT_BYTES` is copied to the device once; a larger one stays where it is and
+    each batch is gathered and sent.
+    """
+
+    def __init__(self, images: ImageSet, device: torch.device) -> None:
+        self.device = device
+        self._resident = images.pixels.nbytes <= RESIDENT_BYTES
+        # torch wants writeable memory: a read-only array is copied, a copy-on-write map is not.
+        tensor = torch.from_numpy(np.require(images.pixels, requirements=["C", "W"]))
+        self._pixels = tensor.to(device) if self._resident else tensor
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def batch(self, ids: torch.Tensor) -> torch.Tensor:
+        """Images `ids` ((M,) int64) as (M, C, H, W) float32 in 0–1 on the device."""
+        if self._resident:
+            return self._pixels[ids.to(self.device)].float().div_(255)
+        gathered = self._pixels[ids.cpu()]
+        return gathered.to(self.device, non_blocking=True).float().div_(255)
+
+    def mean_and_deviation(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Per-channel mean and standard deviation, two (C,) float32, over at most 10,000 images."""
+        step = max(1, len(self) // 10_000)
+        sample = self.batch(torch.arange(0, len(self), step))
+        deviation, mean = torch.std_mean(sample, dim=(0, 2, 3))
+        return mean, deviation.clamp_min(1e-3)

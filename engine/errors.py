@@ -1,0 +1,21 @@
+"""What can go wrong for a reason the user can act on."""
+
+
+class SpiceError(Exception):
+    """One sentence for the user: what was found, what was expected, what to do next."""
+
+
+class SettingError(SpiceError):
+    """A setting that does not exist or has a value outside its range."""
+
+
+class SourceError(SpiceError):
+    """Images that cannot be read from where the user pointed."""
+
+
+class RunError(SpiceError):
+    """A run folder that cannot be used as asked."""
+
+
+class TrainingError(SpiceError):
+    """Training that cannot go on: a loss that is not finite, an empty reliable set."""

@@ -1,0 +1,150 @@
+"""What a run may say: a closed union of small frozen records, one JSON line each.
+
+Stages emit them, the run folder keeps them, the command line and every page read them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union, get_args
+
+Stage = Literal["features", "heads", "joint"]
+STAGES: tuple[Stage, ...] = ("features", "heads", "joint")
+
+
+@dataclass(frozen=True)
+class RunQueued:
+    """The run waits for its device."""
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A process took the run up, for the first time or again after a stop."""
+
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    stage: Stage
+    steps: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a stage is: `step` of its steps done, mean losses and rates since the last report."""
+
+    stage: Stage
+    step: int
+    images_per_second: float
+    losses: dict[str, float]
+    cluster_sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class StageFinished:
+    """`seconds` of training, pauses and interruptions left out."""
+
+    stage: Stage
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Label-free scores of a stage's clustering; a score that a stage does not have is absent."""
+
+    stage: Stage
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class TruthScored:
+    """Scores against ground truth (fractions 0 to 1): only ever reported, never used."""
+
+    stage: Stage
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ReliableSelected:
+    """The reliable set of a stage's labels; `thresholds` are the agreements used per cluster."""
+
+    stage: Stage
+    per_cluster: tuple[int, ...]
+    sizes: tuple[int, ...]
+    thresholds: tuple[float, ...]
+    neighbors: int
+    confidence: float
+    purity: float | None = None
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something a person should know: what was seen and what to do about it."""
+
+    stage: Stage
+    cause: str
+    cure: str
+
+
+@dataclass(frozen=True)
+class RunPaused:
+    pass
+
+
+@dataclass(frozen=True)
+class RunContinued:
+    pass
+
+
+@dataclass(frozen=True)
+class RunStopped:
+    """Someone asked the run to stop; it can be taken up again."""
+
+
+@dataclass(frozen=True)
+class RunFailed:
+    message: str
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    pass
+
+
+Event = Union[
+    RunQueued, RunStarted, StageStarted, Progress, StageFinished, Scored, TruthScored,
+    ReliableSelected, Alarm, RunPaused, RunContinued, RunStopped, RunFailed, RunFinished,
+]  # fmt: skip
+Emit = Callable[[Event], None]
+
+_KINDS: dict[str, Any] = {kind.__name__: kind for kind in get_args(Event)}
+
+
+@dataclass(frozen=True)
+class Record:
+    """An event and when it was said (seconds since 1970)."""
+
+    time: float
+    event: Event = field(hash=False)
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """A flat dict with the keys `event`, `time` and the event's own fields."""
+    return {
+        "event": type(record.event).__name__,
+        "time": round(record.time, 3),
+        **dataclasses.asdict(record.event),
+    }
+
+
+def from_json(line: dict[str, Any]) -> Record:
+    """The record that `to_json` wrote; raises KeyError or TypeError for anything else."""
+    values = dict(line)
+    kind = _KINDS[values.pop("event")]
+    time = float(values.pop("time"))
+    tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return Record(time, kind(**tuples))

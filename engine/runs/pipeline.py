@@ -1,0 +1,261 @@
+"""The order of the stages. What a run folder already holds is not done again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from engine import metrics
+from engine.config import RunConfig
+from engine.data.images import DeviceImages, ImageSet
+from engine.data.truth import Truth
+from engine.events import Alarm, Emit, ReliableSelected, Scored, Stage, TruthScored
+from engine.runs.store import RunFolder
+from engine.space.neighbors import Neighbors, nearest
+from engine.stages.clustering import Clustering
+from engine.stages.encoder import Heads
+from engine.stages.features import Features, build_encoder, learn_features
+from engine.stages.heads import HeadClustering, head_agreement, learn_heads
+from engine.stages.joint import Classifier, JointClustering, learn_jointly
+from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
+
+# Neighbours kept for pages, whatever the reliable set asks: the map and its what-ifs need some.
+LEAST_KEPT = 30
+KMEANS_STARTS = 10
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything the steps below share."""
+
+    folder: RunFolder
+    config: RunConfig
+    images: ImageSet
+    truth: Truth | None
+    pixels: DeviceImages
+    emit: Emit
+    stop: Callable[[], bool]
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixels.device
+
+
+def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable[[], bool]) -> None:
+    """Runs the three stages of the run in `folder`, from wherever it was left.
+
+    Ground truth goes to the scores alone: `Run.truth` is not passed to any stage.
+
+    Raises:
+        Stopped: when `stop()` said so.
+        SpiceError: when training cannot go on.
+    """
+    images = folder.images()
+    pixels = DeviceImages(images, device)
+    run = Run(folder, folder.card().config, images, folder.truth(), pixels, emit, stop)
+    features = _features(run)
+    neighbors = _neighbors(run, features)
+    heads = _heads(run, features)
+    reliable = _reliable(run, "heads", heads.clustering, neighbors)
+    joint = _joint(run, features, heads, reliable)
+    _reliable(run, "joint", joint.clustering, neighbors)
+
+
+def _features(run: Run) -> Features:
+    encoder = build_encoder(
+        run.config, run.pixels, channels=run.images.channels, side=min(run.images.size)
+    )
+    if run.folder.has("features"):
+        encoder.load_state_dict(run.folder.weights("features", run.device))
+        return Features(encoder.eval(), np.asarray(run.folder.load("features")["vectors"]))
+    checkpoint = run.folder.checkpoint("features", run.device)
+    features = learn_features(
+        run.config, run.pixels, encoder, emit=run.emit, stop=run.stop, checkpoint=checkpoint
+    )
+    labels = kmeans_labels(features.vectors, run.config.clusters, run.config.seed)
+    run.folder.save(
+        "features", {"vectors": features.vectors, "labels": labels}, encoder.state_dict()
+    )
+    checkpoint.remove()
+    _score(run, "features", labels, features.vectors)
+    return features
+
+
+def kmeans_labels(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray:
+    """(N,) int32: k-means on vectors (N, D) scaled to length 1; stage 1's own clustering."""
+    from sklearn.cluster import KMeans
+    from sklearn.preprocessing import normalize
+
+    kmeans = KMeans(clusters, n_init=KMEANS_STARTS, random_state=seed)
+    return kmeans.fit_predict(normalize(vectors)).astype(np.int32)
+
+
+def _neighbors(run: Run, features: Features) -> Neighbors:
+    if run.folder.has("neighbors"):
+        arrays = run.folder.load("neighbors")
+        return Neighbors(arrays["ids"], arrays["similarity"])
+    asked = neighbor_count(run.config.reliable, len(run.images), run.config.clusters)
+    neighbors = nearest(features.vectors, max(asked, LEAST_KEPT), device=run.device)
+    run.folder.save(
+        "neighbors", {"ids": neighbors.ids, "similarity": neighbors.similarity}
+    )  # fmt: skip
+    return neighbors
+
+
+def _heads(run: Run, features: Features) -> HeadClustering:
+    if run.folder.has("heads"):
+        return _load_heads(run, features)
+    checkpoint = run.folder.checkpoint("heads", run.device)
+    found = learn_heads(
+        run.config, run.pixels, features, emit=run.emit, stop=run.stop, checkpoint=checkpoint
+    )
+    run.folder.save(
+        "heads",
+        {
+            "probabilities": found.clustering.probabilities,
+            "chosen": np.array(found.chosen),
+            "losses": found.losses,
+            "head_labels": found.head_labels,
+            "prototypes": found.prototypes,
+            "confident": found.confident,
+            "nearest": found.nearest,
+        },
+        found.head.state_dict(),
+    )
+    checkpoint.remove()
+    extra = {
+        "pseudo_label_loss": float(found.losses[found.chosen]),
+        "head_agreement": float(head_agreement(found.head_labels).mean()),
+    }
+    _score(run, "heads", found.clustering.labels, features.vectors, extra, found.head_labels)
+    _raise_alarms(run, "heads", found.clustering)
+    return found
+
+
+def _load_heads(run: Run, features: Features) -> HeadClustering:
+    arrays = run.folder.load("heads")
+    head = Heads(1, features.vectors.shape[1], run.config.clusters).to(run.device)
+    head.load_state_dict(run.folder.weights("heads", run.device))
+    return HeadClustering(
+        clustering=Clustering(np.asarray(arrays.pop("probabilities"))),
+        head=head,
+        chosen=int(arrays.pop("chosen")),
+        **arrays,
+    )
+
+
+def _reliable(run: Run, stage: Stage, clustering: Clustering, neighbors: Neighbors) -> ReliableSet:
+    settings = run.config.reliable
+    found = select_reliable(clustering, neighbors, settings)
+    artefact = f"reliable-{stage}"
+    if run.folder.has(artefact):
+        return found
+    run.folder.save(
+        artefact,
+        {
+            "labels": found.labels,
+            "confidence": found.confidence,
+            "agreement": found.agreement,
+            "verdicts": found.verdicts,
+            "thresholds": found.thresholds,
+        },
+    )
+    mask, purity = found.mask, None
+    if run.truth is not None and mask.any():
+        purity = metrics.purity(found.labels[mask], run.truth.labels[mask])
+    run.emit(
+        ReliableSelected(
+            stage,
+            per_cluster=tuple(found.per_cluster.tolist()),
+            sizes=tuple(clustering.sizes.tolist()),
+            thresholds=tuple(float(x) for x in found.thresholds),
+            neighbors=neighbor_count(settings, len(run.images), clustering.clusters),
+            confidence=settings.confidence,
+            purity=purity,
+        )
+    )
+    _raise_reliable_alarms(run, stage, clustering, found)
+    return found
+
+
+def _joint(
+    run: Run, features: Features, heads: HeadClustering, reliable: ReliableSet
+) -> JointClustering:
+    if run.folder.has("joint"):
+        model = Classifier(features.encoder, heads.head)
+        model.load_state_dict(run.folder.weights("joint", run.device))
+        probabilities = np.asarray(run.folder.load("joint")["probabilities"])
+        return JointClustering(model.eval(), Clustering(probabilities))
+    checkpoint = run.folder.checkpoint("joint", run.device)
+    found = learn_jointly(
+        run.config, run.pixels, features, heads, reliable,
+        emit=run.emit, stop=run.stop, checkpoint=checkpoint,
+    )  # fmt: skip
+    run.folder.save(
+        "joint", {"probabilities": found.clustering.probabilities}, found.model.state_dict()
+    )
+    checkpoint.remove()
+    _score(run, "joint", found.clustering.labels, features.vectors)
+    _raise_alarms(run, "joint", found.clustering)
+    return found
+
+
+def _score(
+    run: Run,
+    stage: Stage,
+    labels: np.ndarray,
+    vectors: np.ndarray,
+    extra: dict[str, float] | None = None,
+    head_labels: np.ndarray | None = None,
+) -> None:
+    """Emits the label-free scores and, where there is truth, those against it."""
+    sizes = np.bincount(labels, minlength=run.config.clusters)
+    scores = {**(extra or {}), "size_entropy": metrics.size_entropy(sizes)}
+    silhouette = metrics.silhouette(vectors, labels, run.config.seed)
+    if silhouette is not None:
+        scores["silhouette"] = silhouette
+    run.emit(Scored(stage, scores))
+    if run.truth is None:
+        return
+    truth = metrics.truth_scores(labels, run.truth.labels)
+    if head_labels is not None:
+        oracle = max(metrics.accuracy(each, run.truth.labels) for each in head_labels)
+        truth["selection_regret"] = oracle - truth["acc"]
+    run.emit(TruthScored(stage, truth))
+
+
+def _raise_alarms(run: Run, stage: Stage, clustering: Clustering) -> None:
+    if clustering.dead:
+        cause = f"{_named(clustering.dead)} without any image"
+        run.emit(Alarm(stage, cause, "choose fewer clusters, or another seed"))
+    for cluster in clustering.dominant:
+        share = clustering.sizes[cluster] / len(clustering.labels)
+        cause = f"cluster {cluster} holds {share:.0%} of the images"
+        run.emit(Alarm(stage, cause, "choose more clusters, or train stage 1 for longer"))
+
+
+def _raise_reliable_alarms(
+    run: Run, stage: Stage, clustering: Clustering, found: ReliableSet
+) -> None:
+    settings = run.config.reliable
+    empty = np.flatnonzero((found.per_cluster == 0) & (clustering.sizes > 0)).tolist()
+    if empty:
+        cause = f"{_named(empty)} without a reliable image"
+        run.emit(Alarm(stage, cause, "lower agreement or confidence, or choose fewer clusters"))
+    relaxed = np.flatnonzero(found.thresholds < settings.agreement - 1e-6).tolist()
+    if relaxed:
+        cause = (
+            f"{_named(relaxed)} kept {settings.floor:.0%} of the images only with a lower agreement "
+            f"({found.thresholds.min():.2f} instead of {settings.agreement:.2f})"
+        )
+        run.emit(Alarm(stage, cause, "look at their images before you trust them"))
+
+
+def _named(clusters: list[int]) -> str:
+    """ "cluster 3" or "3 clusters (1, 4, 7)"."""
+    if len(clusters) == 1:
+        return f"cluster {clusters[0]}"
+    return f"{len(clusters)} clusters ({', '.join(map(str, clusters))})"

@@ -1,0 +1,125 @@
+"""What a run has to show: its newest labels, and the summary of all its numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.curate.export import label_table
+from engine.errors import RunError
+from engine.events import Stage
+from engine.runs.snapshot import LIVE, Snapshot, StageView, fold
+from engine.runs.store import RunFolder
+from engine.stages.reliable import ReliableSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SCORES = ("pseudo_label_loss", "head_agreement", "size_entropy", "silhouette")
+_NUMBERED: dict[str, Stage] = {"stage1": "features", "stage2": "heads", "stage3": "joint"}
+
+
+def observe(folder: RunFolder) -> Snapshot:
+    """The run as it is now: without a final event and without a writer it is interrupted."""
+    return settled(folder, fold(folder.records()[0]))
+
+
+def settled(folder: RunFolder, snapshot: Snapshot) -> Snapshot:
+    """`snapshot` with the state "interrupted" where it says live but nobody trains."""
+    from dataclasses import replace
+
+    if snapshot.state not in (*LIVE, "new") or folder.is_locked:
+        return snapshot
+    # The run may have ended, and been unlocked, between reading its events and asking for the lock.
+    latest = fold(folder.records()[0])
+    return replace(latest, state="interrupted") if latest.state in (*LIVE, "new") else latest
+
+
+def newest_stage(folder: RunFolder) -> Stage | None:
+    """The last stage whose labels have been judged, None before stage 2 is done."""
+    stages: tuple[Stage, ...] = ("joint", "heads")
+    return next((stage for stage in stages if folder.has(f"reliable-{stage}")), None)
+
+
+def load_reliable(folder: RunFolder, stage: Stage) -> ReliableSet:
+    """The judged labels of `stage`; raises RunError if there are none yet."""
+    return ReliableSet(**folder.load(f"reliable-{stage}"))
+
+
+def export_table(folder: RunFolder, snapshot: Snapshot) -> pd.DataFrame:
+    """The newest labels of the run, one row an image; raises RunError before stage 2 is done."""
+    stage = newest_stage(folder)
+    if stage is None:
+        raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")
+    verdict = load_reliable(folder, stage)
+    return label_table(
+        folder.images(), verdict, stage=stage, epoch=snapshot.stages[stage].step
+    )  # fmt: skip
+
+
+def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
+    """The run as one JSON object: what was asked, how far it is, every score.
+
+    Scores are label-free except those below "truth", a key that exists only where the source has
+    ground truth and a stage has been scored. A score that a stage does not have is null.
+    """
+    card = folder.card()
+    out: dict[str, Any] = {
+        "source": card.source,
+        "images": card.images,
+        "clusters": card.config.clusters,
+        "seed": card.config.seed,
+        "device": snapshot.device,
+        "state": snapshot.state,
+        "seconds": {
+            "total": round(snapshot.seconds, 2),
+            **{key: snapshot.stages[stage].seconds for key, stage in _NUMBERED.items()},
+        },
+        "stages": {
+            key: {name: _rounded(snapshot.stages[stage].scores.get(name)) for name in _SCORES}
+            for key, stage in _NUMBERED.items()
+            if snapshot.stages[stage].scores
+        },
+        "reliable": _reliable(snapshot),
+    }
+    truth = _truth(snapshot)
+    if truth:
+        out["truth"] = truth
+    if snapshot.message:
+        out["message"] = snapshot.message
+    return out
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _reliable(snapshot: Snapshot) -> dict[str, Any] | None:
+    if snapshot.reliable is None:
+        return None
+    stage, found = snapshot.reliable
+    count, images = int(np.sum(found.per_cluster)), int(np.sum(found.sizes))
+    return {
+        "stage": next(key for key, name in _NUMBERED.items() if name == stage),
+        "count": count,
+        "fraction": round(count / images, 6),
+        "per_cluster": list(found.per_cluster),
+    }
+
+
+def _truth(snapshot: Snapshot) -> dict[str, Any]:
+    views: dict[str, StageView] = {
+        key: snapshot.stages[stage]
+        for key, stage in _NUMBERED.items()
+        if snapshot.stages[stage].truth
+    }
+    out: dict[str, Any] = {
+        key: {name: _rounded(view.truth[name]) for name in ("acc", "nmi", "ari")}
+        for key, view in views.items()
+    }
+    if snapshot.reliable is not None and snapshot.reliable[1].purity is not None:
+        out["reliable_purity"] = _rounded(snapshot.reliable[1].purity)
+    if "stage2" in views:
+        out["selection_regret"] = _rounded(views["stage2"].truth["selection_regret"])
+    return out

@@ -1,0 +1,230 @@
+"""Who trains: one thread a device, jobs in a queue, paused and stopped between two steps."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import RunError, SpiceError
+from engine.events import (
+    Emit,
+    RunContinued,
+    RunFailed,
+    RunFinished,
+    RunPaused,
+    RunQueued,
+    RunStarted,
+    RunStopped,
+)
+from engine.runs.store import RunFolder
+
+if TYPE_CHECKING:
+    import torch
+    from filelock import FileLock
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Control:
+    """Two switches that a person holds and a training thread asks about at every step."""
+
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _go: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._go.set()
+
+    def pause(self) -> None:
+        self._go.clear()
+
+    def resume(self) -> None:
+        self._go.set()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._go.set()
+
+    @property
+    def paused(self) -> bool:
+        return not self._go.is_set()
+
+    def asked_to_stop(self, emit: Emit) -> bool:
+        """True when the thread shall stop; waits here while the run is paused."""
+        if self.paused and not self._stop.is_set():
+            emit(RunPaused())
+            self._go.wait()
+            if not self._stop.is_set():
+                emit(RunContinued())
+        return self._stop.is_set()
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called `name`, or the fastest there is; raises RunError when it is not there."""
+    import torch
+
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
+    if not there.get(name, False):
+        usable = ", ".join(["auto", *(kind for kind, found in there.items() if found)])
+        raise RunError(f"device {name!r} is not available here: choose one of {usable}")
+    return torch.device(name)
+
+
+def execute(folder: RunFolder, device: torch.device, control: Control) -> str:
+    """Trains the run in `folder` until it ends one way or another; the caller holds its lock.
+
+    Returns:
+        The final state: "finished", "stopped" or "failed". What went wrong is in the run's last
+        event, and a traceback of the unexpected in its error.log.
+    """
+    import torch
+
+    from engine.runs.pipeline import train
+    from engine.stages.loop import Stopped
+
+    def stop() -> bool:
+        return control.asked_to_stop(folder.append)
+
+    try:
+        folder.mend_events()
+        folder.append(RunStarted(str(device), torch.get_num_threads()))
+        if stop():
+            raise Stopped
+        train(folder, device=device, emit=folder.append, stop=stop)
+        folder.append(RunFinished())
+        return "finished"
+    except Stopped:
+        folder.append(RunStopped())
+        return "stopped"
+    except SpiceError as error:
+        return _failed(folder, str(error))
+    except OSError as error:
+        return _failed(
+            folder, f"{error.strerror or error}: free some space or choose another folder"
+        )
+    except torch.OutOfMemoryError:
+        return _failed(folder, f"{device} is out of memory: choose smaller batches or --device cpu")
+    except Exception as error:
+        log.exception("run %s failed", folder.path)
+        return _failed(
+            folder, f"unexpected {type(error).__name__}: {error} (this is a bug: please report it)"
+        )
+
+
+def _failed(folder: RunFolder, message: str) -> str:
+    log.error("%s: %s", folder.path.name, message)
+    with contextlib.suppress(OSError):  # on a full disk even this may not be possible
+        folder.append(RunFailed(message))
+    return "failed"
+
+
+@dataclass(frozen=True)
+class _Job:
+    folder: RunFolder
+    device: torch.device
+    control: Control
+    lock: FileLock
+
+
+class Runner:
+    """Queues runs and trains them, one at a time on each device, in daemon threads."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        """`threads`: CPU threads of a training thread; by default all cores but one, so that
+        whoever looks is served."""
+        self._threads = threads or max(1, (os.cpu_count() or 2) - 1)
+        self._jobs: dict[Path, _Job] = {}
+        self._queues: dict[str, queue.SimpleQueue[_Job]] = {}
+        self._guard = threading.Lock()
+        self._idle = threading.Condition(self._guard)
+
+    def submit(self, folder: RunFolder, device: str = "auto") -> None:
+        """Puts the run in its device's queue, for the first time or to go on.
+
+        Raises:
+            RunError: when it is being trained already or the device is not there.
+        """
+        chosen = choose_device(device)
+        job = _Job(folder, chosen, Control(), folder.lock())
+        folder.mend_events()
+        folder.append(RunQueued())
+        with self._guard:
+            self._jobs[folder.path.resolve()] = job
+            if str(chosen) not in self._queues:
+                self._queues[str(chosen)] = queue.SimpleQueue()
+                self._start(self._work, self._queues[str(chosen)])
+            self._queues[str(chosen)].put(job)
+
+    def pause(self, folder: RunFolder) -> None:
+        self._with(folder, Control.pause)
+
+    def resume(self, folder: RunFolder) -> None:
+        self._with(folder, Control.resume)
+
+    def stop(self, folder: RunFolder) -> None:
+        self._with(folder, Control.stop)
+
+    def owns(self, folder: RunFolder) -> bool:
+        """True when this runner trains or queues the run, so that it can pause and stop it."""
+        with self._guard:
+            return folder.path.resolve() in self._jobs
+
+    def close(self, seconds: float = 10.0) -> None:
+        """Stops every run and waits, at most `seconds`, until their checkpoints are written."""
+        with self._guard:
+            for job in self._jobs.values():
+                job.control.stop()
+            self._idle.wait_for(lambda: not self._jobs, timeout=seconds)
+
+    def _with(self, folder: RunFolder, act: Callable[[Control], None]) -> None:
+        with self._guard:
+            job = self._jobs.get(folder.path.resolve())
+        if job is None:
+            raise RunError(
+                f"{folder.path.name} is not trained by this process: it cannot be steered from here"
+            )
+        act(job.control)
+
+    def _work(self, jobs: queue.SimpleQueue[_Job]) -> None:
+        import torch
+
+        torch.set_num_threads(self._threads)
+        while True:
+            job = jobs.get()
+            try:
+                execute(job.folder, job.device, job.control)
+            finally:
+                with self._guard:
+                    job.lock.release()
+                    self._jobs.pop(job.folder.path.resolve(), None)
+                    self._idle.notify_all()
+
+    @staticmethod
+    def _start(work: Callable[..., None], *arguments: object) -> None:
+        threading.Thread(target=work, args=arguments, daemon=True, name="spice-training").start()
+
+
+_runner: Runner | None = None
+_making = threading.Lock()
+
+
+def the_runner() -> Runner:
+    """The one runner of this process: it outlives page reloads, browser tabs and cleared caches."""
+    global _runner
+    with _making:
+        if _runner is None:
+            _runner = Runner()
+        return _runner

@@ -1,0 +1,293 @@
+"""The run folder: the only door between who trains and who looks.
+
+    run.json          what was asked: source, settings, fingerprint of the images
+    images/           pixels.npy (uint8, memory-mapped when read) and ids
+    truth/            true labels and class names, only where they exist
+    events.jsonl      what happened, one line an event, only ever appended to
+    features/ heads/ joint/ …   one folder an artefact: arrays and weights
+    checkpoint-STAGE.pt         where an unfinished stage goes on
+    lock              held by the process that trains
+
+Every file or artefact folder is written under another name, flushed to the disk and renamed, so that
+a reader never meets half of one. Nothing that is read can run code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from engine.config import RunConfig, from_dict, to_dict
+from engine.data.images import ImageSet
+from engine.data.sources import Opened, Skipped
+from engine.data.truth import Truth
+from engine.errors import RunError
+from engine.events import Event, Record, Stage, from_json, to_json
+
+FORMAT = 1
+LOCK_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """What a run was asked to do and on which images."""
+
+    source: str
+    images: int
+    fingerprint: str
+    config: RunConfig
+    created: float
+    skipped: tuple[Skipped, ...] = ()
+
+
+class RunFolder:
+    """One run on disk. Any number of readers; one writer, who holds `lock`."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    # -- making and opening --------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], opened: Opened, config: RunConfig) -> RunFolder:
+        """A new run folder, complete or not there at all.
+
+        Raises:
+            RunError: when something is there already, or K does not fit the images.
+            OSError: when it cannot be written.
+        """
+        target = Path(path)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise RunError(
+                f"{target} exists and is not empty: resume the run in it, or choose another folder"
+            )
+        count = len(opened.images)
+        if not 2 <= config.clusters <= count:
+            raise RunError(
+                f"clusters is {config.clusters}, but {opened.images.source} has {count} images: "
+                f"choose from 2 to {count}"
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = cls(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            draft._write_inputs(opened, config)
+            if target.exists():
+                target.rmdir()
+            draft.path.rename(target)
+        except BaseException:
+            shutil.rmtree(draft.path, ignore_errors=True)
+            raise
+        return cls(target)
+
+    def _write_inputs(self, opened: Opened, config: RunConfig) -> None:
+        self.path.chmod(0o755)
+        images = opened.images
+        self.save("images", {"pixels": images.pixels, "ids": np.array(images.ids)})
+        if opened.truth is not None:
+            names = np.array(opened.truth.class_names)
+            self.save("truth", {"labels": opened.truth.labels, "class_names": names})
+        card = {
+            "format": FORMAT,
+            "source": images.source,
+            "images": len(images),
+            "fingerprint": images.fingerprint,
+            "created": time.time(),
+            "skipped": [[one.name, one.reason] for one in opened.skipped],
+            "config": to_dict(config),
+        }
+        write_text(self.path / "run.json", json.dumps(card, indent=1))
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / "run.json").is_file()
+
+    def card(self) -> RunCard:
+        """What the run was asked to do; raises RunError when this is no run folder."""
+        try:
+            card = json.loads((self.path / "run.json").read_text("utf-8"))
+            if card["format"] != FORMAT:
+                raise RunError(
+                    f"{self.path} has run format {card['format']}, but this version reads {FORMAT}"
+                )
+            skipped = tuple(Skipped(*pair) for pair in card["skipped"])
+            return RunCard(
+                card["source"], card["images"], card["fingerprint"], from_dict(card["config"]),
+                card["created"], skipped,
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise RunError(f"{self.path} holds no run: expected the file run.json in it") from None
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise RunError(f"{self.path / 'run.json'} is damaged ({error})") from None
+
+    # -- images and truth ----------------------------------------------------------------------
+
+    def images(self) -> ImageSet:
+        """The run's images, memory-mapped copy-on-write."""
+        arrays = self.load("images")
+        return ImageSet(arrays["pixels"], tuple(arrays["ids"].tolist()), self.card().source)
+
+    def truth(self) -> Truth | None:
+        if not self.has("truth"):
+            return None
+        arrays = self.load("truth")
+        return Truth(np.asarray(arrays["labels"]), tuple(arrays["class_names"].tolist()))
+
+    # -- artefacts -----------------------------------------------------------------------------
+
+    def has(self, artefact: str) -> bool:
+        return (self.path / artefact).is_dir()
+
+    def save(
+        self, artefact: str, arrays: dict[str, np.ndarray], weights: dict[str, Any] | None = None
+    ) -> None:
+        """Writes an artefact's arrays and, if any, weights (a state dict), all at once."""
+        draft = Path(tempfile.mkdtemp(prefix=f".{artefact}-", dir=self.path))
+        try:
+            for name, array in arrays.items():
+                with _synced(draft / f"{name}.npy") as file:
+                    np.save(file, array, allow_pickle=False)
+            if weights is not None:
+                _save_weights(draft / "weights.pt", weights)
+            draft.chmod(0o755)
+            shutil.rmtree(self.path / artefact, ignore_errors=True)
+            draft.rename(self.path / artefact)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+    def load(self, artefact: str) -> dict[str, np.ndarray]:
+        """The arrays of an artefact by name, memory-mapped copy-on-write; raises RunError."""
+        if not self.has(artefact):
+            raise RunError(f"{self.path} has no {artefact} yet: train until it does")
+        return {
+            file.stem: np.load(file, mmap_mode="c", allow_pickle=False)
+            for file in sorted((self.path / artefact).glob("*.npy"))
+        }
+
+    def weights(self, artefact: str, device: Any) -> dict[str, Any]:
+        """The state dict of an artefact, on `device`."""
+        return _load_weights(self.path / artefact / "weights.pt", device)
+
+    def modified(self, artefact: str) -> float | None:
+        """When the artefact was written (seconds since 1970), None if it was not."""
+        try:
+            return (self.path / artefact).stat().st_mtime
+        except FileNotFoundError:
+            return None
+
+    # -- events --------------------------------------------------------------------------------
+
+    def append(self, event: Event) -> None:
+        """Adds one event, stamped with the time."""
+        line = json.dumps(to_json(Record(time.time(), event))) + "\n"
+        with (self.path / "events.jsonl").open("ab") as file:
+            file.write(line.encode())
+
+    def records(self, offset: int = 0) -> tuple[list[Record], int]:
+        """Events from byte `offset` on, and the offset to go on from; half a line is left for later."""
+        try:
+            with (self.path / "events.jsonl").open("rb") as file:
+                file.seek(offset)
+                text = file.read()
+        except FileNotFoundError:
+            return [], 0
+        end = text.rfind(b"\n") + 1
+        lines = text[:end].splitlines()
+        return [from_json(json.loads(line)) for line in lines if line.strip()], offset + end
+
+    def mend_events(self) -> None:
+        """Cuts off half a line that a killed writer left, so that the next event stands alone."""
+        path = self.path / "events.jsonl"
+        if path.exists():
+            end = self.records()[1]
+            if end != path.stat().st_size:
+                os.truncate(path, end)
+
+    # -- the writer ----------------------------------------------------------------------------
+
+    def lock(self) -> FileLock:
+        """Takes the run for writing; raises RunError if another thread or process has it."""
+        lock = FileLock(self.path / "lock", thread_local=False)
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            raise RunError(f"{self.path} is being trained already: stop that run first") from None
+        return lock
+
+    @property
+    def is_locked(self) -> bool:
+        """True while some thread or process trains this run (or has it in its queue)."""
+        if not (self.path / "lock").exists():
+            return False
+        try:
+            with FileLock(self.path / "lock", thread_local=False).acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return False
+
+    def checkpoint(self, stage: Stage, device: Any) -> FileCheckpoint:
+        return FileCheckpoint(self.path / f"checkpoint-{stage}.pt", device)
+
+
+@dataclass(frozen=True)
+class FileCheckpoint:
+    """A stage's state in one file; the old one stays until the new one is complete."""
+
+    path: Path
+    device: Any
+
+    def load(self) -> dict[str, Any] | None:
+        return _load_weights(self.path, self.device) if self.path.exists() else None
+
+    def save(self, state: dict[str, Any]) -> None:
+        draft = self.path.with_suffix(".tmp")
+        _save_weights(draft, state)
+        draft.replace(self.path)
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole text file, or leaves what was there."""
+    draft = path.with_name(f".{path.name}.tmp")
+    try:
+        with _synced(draft) as file:
+            file.write(text.encode("utf-8"))
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _synced(path: Path) -> Iterator[Any]:
+    with path.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _save_weights(path: Path, state: dict[str, Any]) -> None:
+    import torch
+
+    with _synced(path) as file:
+        torch.save(state, file)
+
+
+def _load_weights(path: Path, device: Any) -> dict[str, Any]:
+    import torch
+
+    return torch.load(path, map_location=device, weights_only=True)

@@ -1,0 +1,1 @@
+"""The feature space: who is near whom, and a map of it."""

@@ -1,0 +1,202 @@
+"""Networks: backbones that turn images into features, the contrastive projector, and heads."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from engine.config import EncoderSettings
+
+
+class SplitBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation in `groups` parts of the batch, each with its own statistics.
+
+    On one device it does what the authors' shuffling between devices does for MoCo: an image cannot
+    be told from the company whose statistics it shares. A batch that `groups` does not divide, and
+    every batch in eval mode, is normalised as a whole.
+    """
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__(channels)
+        self.groups = groups
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.groups == 1 or len(x) % self.groups:
+            return super().forward(x)
+        assert (
+            self.running_mean is not None
+        )  # for the type checker: this norm tracks its statistics
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        many, channels, height, width = x.shape
+        mean, var = self.running_mean.repeat(self.groups), self.running_var.repeat(self.groups)
+        # Image i joins group i mod groups: its channels become channels of their own.
+        parts = x.reshape(many // self.groups, self.groups * channels, height, width)
+        out = F.batch_norm(
+            parts, mean, var, self.weight.repeat(self.groups), self.bias.repeat(self.groups),
+            training=True, momentum=float(self.momentum or 0.1), eps=self.eps,
+        )  # fmt: skip
+        with torch.no_grad():
+            self.running_mean.copy_(mean.view(self.groups, channels).mean(0))
+            self.running_var.copy_(var.view(self.groups, channels).mean(0))
+            self.num_batches_tracked += 1
+        return out.view_as(x)
+
+
+class Residual(nn.Module):
+    """x + two 3×3 convolutions of it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = convolution(channels, channels)
+        self.second = convolution(channels, channels)
+        self.first_norm = nn.BatchNorm2d(channels)
+        self.second_norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = F.relu(self.first_norm(self.first(x)))
+        return F.relu(x + self.second_norm(self.second(inner)))
+
+
+def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+
+
+def small_backbone(channels: int, width: int) -> tuple[nn.Module, int]:
+    """A network that trains on a laptop, with 4·width features."""
+
+    def grow(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+        return [convolution(inputs, outputs, stride), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+    layers = [
+        *grow(channels, width, 1), Residual(width),
+        *grow(width, 2 * width, 2), Residual(2 * width),
+        *grow(2 * width, 4 * width, 2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    ]  # fmt: skip
+    return nn.Sequential(*layers), 4 * width
+
+
+def resnet18_backbone(channels: int, side: int) -> tuple[nn.Module, int]:
+    """ResNet-18 with 512 features; images up to 64 pixels get a 3×3 stem without pooling."""
+    from torchvision.models import resnet18
+
+    network = resnet18()
+    if side <= 64:
+        network.conv1 = convolution(channels, 64)
+        network.maxpool = nn.Identity()
+    elif channels != 3:
+        network.conv1 = nn.Conv2d(channels, 64, 7, 2, padding=3, bias=False)
+    network.fc = nn.Identity()
+    return network, 512
+
+
+class Encoder(nn.Module):
+    """The feature model: (M, C, H, W) in 0–1 → (M, D) float.
+
+    It centres and scales the pixels itself, by the `mean` and `deviation` ((C,)) of its images, so
+    that a stored encoder is complete.
+    """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(
+        self,
+        settings: EncoderSettings,
+        *,
+        channels: int,
+        side: int,
+        norm_groups: int = 1,
+    ) -> None:
+        super().__init__()
+        if settings.backbone == "small":
+            self.backbone, self.features = small_backbone(channels, settings.width)
+        else:
+            self.backbone, self.features = resnet18_backbone(channels, side)
+        if norm_groups > 1:
+            _split_norms(self.backbone, norm_groups)
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("deviation", torch.ones(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.backbone((x - self.mean[:, None, None]) / self.deviation[:, None, None])
+
+
+def _split_norms(module: nn.Module, groups: int) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, SplitBatchNorm(child.num_features, groups))
+        else:
+            _split_norms(child, groups)
+
+
+class Projector(nn.Module):
+    """The two layers between features and the contrastive loss, (M, D) → (M, P) of length 1."""
+
+    def __init__(self, features: int, projection: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(features, features)
+        self.out = nn.Linear(features, projection)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return F.normalize(self.out(F.relu(self.hidden(features))), dim=1)
+
+
+class Heads(nn.Module):
+    """H clustering heads, each an MLP D–D–K, as batched matrix products (paper, section III-B).
+
+    Features (M, D), shared, or (H, M, D), each head its own → logits (H, M, K).
+    """
+
+    def __init__(self, heads: int, features: int, clusters: int) -> None:
+        super().__init__()
+        self.hidden_weight = nn.Parameter(torch.empty(heads, features, features))
+        self.hidden_bias = nn.Parameter(torch.zeros(heads, 1, features))
+        self.out_weight = nn.Parameter(torch.empty(heads, features, clusters))
+        self.out_bias = nn.Parameter(torch.zeros(heads, 1, clusters))
+
+    def __len__(self) -> int:
+        return len(self.out_weight)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        inner = F.relu(features @ self.hidden_weight + self.hidden_bias)
+        return inner @ self.out_weight + self.out_bias
+
+    def one(self, index: int) -> Heads:
+        """A copy of head `index` alone."""
+        _, features, clusters = self.out_weight.shape
+        alone = Heads(1, features, clusters).to(self.out_weight.device)
+        alone.load_state_dict({name: value[index : index + 1] for name, value in self.state_dict().items()})  # fmt: skip
+        return alone
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Draws all weights anew from a CPU `generator`, as torch's layers do by default.
+
+    Torch's own initialisation uses the process-wide generator, which other threads share.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            fan_out = layer.out_channels * math.prod(layer.kernel_size)
+            _normal(layer.weight, math.sqrt(2 / fan_out), generator)
+        elif isinstance(layer, nn.Linear):
+            _uniform(layer.weight, layer.in_features, generator)
+            _uniform(layer.bias, layer.in_features, generator)
+        elif isinstance(layer, Heads):
+            for weight in (layer.hidden_weight, layer.out_weight):
+                _uniform(weight, weight.shape[1], generator)
+
+
+@torch.no_grad()
+def _normal(weight: torch.Tensor, deviation: float, generator: torch.Generator) -> None:
+    weight.copy_(torch.randn(weight.shape, generator=generator) * deviation)
+
+
+@torch.no_grad()
+def _uniform(weight: torch.Tensor, fan_in: int, generator: torch.Generator) -> None:
+    limit = 1 / math.sqrt(fan_in)
+    weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * limit)

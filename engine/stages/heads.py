@@ -1,0 +1,229 @@
+"""Stage 2: clustering heads trained by prototype pseudo-labelling (paper, section III-B).
+
+The encoder stays as stage 1 left it, in eval mode, so features of a view are computed once an E-step
+and the heads train on vectors. (The authors keep its batch statistics moving, which costs a pass of
+the network for every step and lets the features drift.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from engine.config import HeadSettings, RunConfig
+from engine.data.images import DeviceImages
+from engine.events import Emit
+from engine.stages.clustering import Clustering
+from engine.stages.encoder import Encoder, Heads, initialise
+from engine.stages.features import Features, encode
+from engine.stages.loop import Chance, Checkpoint, Report, run_steps
+from engine.stages.prototypes import PseudoLabels, pseudo_label
+from engine.views import strong_view, weak_view
+
+KMEANS_SHARPNESS = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class HeadClustering:
+    """Stage 2's result.
+
+    Attributes:
+        clustering: of the chosen head, on clean images.
+        head: the chosen head (H = 1), on the training device.
+        chosen: its index.
+        losses: (H,) float32, pseudo-label loss of each head on all images.
+        head_labels: (H, N) int32, labels by each head.
+        prototypes: (K, D) float32 of length 1, of the chosen head.
+        confident: (K, c) int64, images that form each prototype, surest first.
+        nearest: (K, N/K) int64, images that got its label, nearest first.
+    """
+
+    clustering: Clustering
+    head: Heads
+    chosen: int
+    losses: np.ndarray
+    head_labels: np.ndarray
+    prototypes: np.ndarray
+    confident: np.ndarray
+    nearest: np.ndarray
+
+
+def learn_heads(
+    config: RunConfig,
+    pixels: DeviceImages,
+    features: Features,
+    *,
+    emit: Emit,
+    stop: Callable[[], bool],
+    checkpoint: Checkpoint,
+) -> HeadClustering:
+    """Trains H heads on the frozen features and chooses one without labels. One step is a round:
+    an E-step on M images and an M-step of several passes over their pseudo-labels."""
+    settings, device = config.heads, pixels.device
+    vectors = torch.from_numpy(features.vectors).to(device)
+    chance = Chance(device, config.seed * 4 + 3)
+    heads = Heads(settings.heads, vectors.shape[1], config.clusters)
+    initialise(heads, torch.Generator().manual_seed(config.seed * 4 + 3))
+    heads.to(device)
+    optimiser = torch.optim.Adam(heads.parameters(), settings.learning_rate)
+
+    def step(index: int) -> Report:
+        ids = _sample(len(pixels), settings.images, index, config.seed)
+        weak, strong = _views(config, pixels, features.encoder, ids, chance.generator)
+        unit = F.normalize(vectors[ids.to(device)], dim=1)
+        with torch.no_grad():
+            if index == 0 and settings.start == "kmeans":
+                belief = kmeans_probabilities(unit, config.clusters, settings.heads, config.seed)
+            else:
+                belief = heads(weak).softmax(2)
+            sizes = belief[0].argmax(1).bincount(minlength=config.clusters)
+            labels = pseudo_label(belief, unit, settings.center_ratio, exclusive=settings.exclusive)[2]  # fmt: skip
+        loss = _m_step(settings, heads, optimiser, strong, labels, chance.generator)
+        sizes_seen = tuple(sizes.tolist())
+        return Report({"pseudo-label loss": loss}, len(ids) * settings.passes, sizes_seen)
+
+    run_steps(
+        "heads", settings.epochs, step,
+        {"heads": heads, "optimiser": optimiser, "chance": chance},
+        emit=emit, stop=stop, checkpoint=checkpoint,
+    )  # fmt: skip
+    return _choose(settings, heads, vectors)
+
+
+def _sample(images: int, most: int, step: int, seed: int) -> torch.Tensor:
+    """(M,) int64: the images of an E-step; all of them, in order, where there are no more."""
+    if images <= most:
+        return torch.arange(images)
+    chance = torch.Generator().manual_seed((seed << 32) + step)
+    return torch.randperm(images, generator=chance)[:most]
+
+
+def _views(
+    config: RunConfig,
+    pixels: DeviceImages,
+    encoder: Encoder,
+    ids: torch.Tensor,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of a weak and of a strong view of images `ids`, two (M, D)."""
+    views = config.views
+    weak = encode(encoder, pixels, ids, lambda x: weak_view(x, views.weak, generator))
+    strong = encode(encoder, pixels, ids, lambda x: strong_view(x, views.strong, generator))
+    return weak, strong
+
+
+def kmeans_probabilities(unit: torch.Tensor, clusters: int, heads: int, seed: int) -> torch.Tensor:
+    """(H, M, K): soft labels from a k-means of its own for each head, on unit features (M, D).
+
+    Our extension, `heads.start = "kmeans"`: heads that start at random agree on far worse first
+    labels, and the first labels decide a good part of the last.
+    """
+    from sklearn.cluster import KMeans
+
+    points = unit.cpu().numpy()
+    found = [
+        KMeans(clusters, n_init=1, random_state=seed * heads + head).fit(points).cluster_centers_
+        for head in range(heads)
+    ]
+    centres = F.normalize(torch.from_numpy(np.stack(found)).to(unit), dim=2)
+    return (KMEANS_SHARPNESS * unit @ centres.transpose(1, 2)).softmax(2)
+
+
+def _m_step(
+    settings: HeadSettings,
+    heads: Heads,
+    optimiser: torch.optim.Optimizer,
+    strong: torch.Tensor,
+    pseudo: PseudoLabels,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Trains every head on its own pseudo-labels; returns the mean loss of the last pass, 0-d."""
+    length = pseudo.ids.shape[1]
+    batch = min(settings.batch, length)
+    total = torch.zeros((), device=strong.device)
+    for _ in range(settings.passes):
+        order = torch.rand(pseudo.ids.shape, generator=generator, device=strong.device).argsort(1)
+        total.zero_()
+        for part in order[:, : length // batch * batch].split(batch, dim=1):
+            ids, labels, kept = (x.gather(1, part) for x in (pseudo.ids, pseudo.labels, pseudo.kept))  # fmt: skip
+            loss = head_losses(heads(strong[ids]), labels, kept, settings.double_softmax)
+            optimiser.zero_grad(set_to_none=True)
+            loss.sum().backward()  # heads share no weights, so the sum trains each on its own loss
+            optimiser.step()
+            total += loss.detach().mean()
+    return total / (length // batch)
+
+
+def head_losses(
+    logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor, double_softmax: bool
+) -> torch.Tensor:
+    """(H,): each head's mean cross-entropy over the labels it kept.
+
+    Args:
+        logits: (H, L, K).
+        labels, kept: (H, L).
+        double_softmax: apply the softmax twice, as the authors' code does; the loss then cannot
+            fall below log(e + K − 1) − 1 (1.461 for K = 10).
+    """
+    scores = logits.softmax(2) if double_softmax else logits
+    each = F.cross_entropy(scores.transpose(1, 2), labels, reduction="none")
+    return (each * kept).sum(1) / kept.sum(1).clamp_min(1)
+
+
+@torch.no_grad()
+def _choose(settings: HeadSettings, heads: Heads, vectors: torch.Tensor) -> HeadClustering:
+    """Judges every head on all clean images, one at a time, and keeps the best by the setting."""
+    unit = F.normalize(vectors, dim=1)
+    results = []
+    for index in range(len(heads)):
+        logits = heads.one(index)(vectors)
+        belief = logits.softmax(2)
+        confident, prototypes, labels = pseudo_label(belief, unit, settings.center_ratio)
+        loss = head_losses(
+            logits.gather(1, labels.ids[..., None].expand(-1, -1, logits.shape[2])),
+            labels.labels, labels.kept, settings.double_softmax,
+        )  # fmt: skip
+        results.append((float(loss), belief[0], confident[0], prototypes[0], labels.ids[0]))
+    losses = np.array([result[0] for result in results], np.float32)
+    head_labels = np.stack([result[1].argmax(1).cpu().numpy() for result in results])
+    chosen = choose_head(losses, head_labels, settings.choose)
+    _, belief, confident, prototypes, nearest = results[chosen]
+    return HeadClustering(
+        clustering=Clustering(belief.cpu().numpy()),
+        head=heads.one(chosen),
+        chosen=chosen,
+        losses=losses,
+        head_labels=head_labels.astype(np.int32),
+        prototypes=prototypes.cpu().numpy(),
+        confident=confident.cpu().numpy(),
+        nearest=nearest.view(len(prototypes), -1).cpu().numpy(),
+    )
+
+
+def choose_head(losses: np.ndarray, head_labels: np.ndarray, how: str) -> int:
+    """The head with the lowest loss, or the one whose labels agree most with the others' (NMI).
+
+    Args:
+        losses: (H,).
+        head_labels: (H, N).
+        how: "loss" or "consensus".
+    """
+    if how == "loss" or len(losses) == 1:
+        return int(losses.argmin())
+    return int(head_agreement(head_labels).argmax())
+
+
+def head_agreement(head_labels: np.ndarray) -> np.ndarray:
+    """(H,) in 0–1: mean normalised mutual information of each head's labels with the others'."""
+    from sklearn.metrics import normalized_mutual_info_score as nmi
+
+    heads = len(head_labels)
+    table = np.zeros((heads, heads))
+    for one in range(heads):
+        for other in range(one):
+            table[one, other] = table[other, one] = nmi(head_labels[one], head_labels[other])
+    return table.sum(1) / max(1, heads - 1)

@@ -1,0 +1,159 @@
+"""The training loop: steps, events, stopping and going on. It knows nothing of models."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from engine.errors import TrainingError
+from engine.events import Emit, Progress, Stage, StageFinished, StageStarted
+
+REPORT_SECONDS = 0.5
+CHECKPOINT_SECONDS = 30.0
+
+
+class Stopped(Exception):
+    """Someone asked to stop; the checkpoint holds everything needed to go on."""
+
+
+class Stateful(Protocol):
+    def state_dict(self) -> Any: ...
+    def load_state_dict(self, state: Any, /) -> Any: ...
+
+
+class Checkpoint(Protocol):
+    """Where a stage leaves its state; `load` is None when it starts afresh."""
+
+    def load(self) -> dict[str, Any] | None: ...
+    def save(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class Chance:
+    """A random generator whose state can be stored, on `device`."""
+
+    device: torch.device
+    seed: int
+    generator: torch.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.generator = torch.Generator(self.device).manual_seed(self.seed)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        self.generator.set_state(state["generator"].cpu())
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one step tells: losses as 0-d tensors on the device, images used, cluster sizes."""
+
+    losses: dict[str, torch.Tensor]
+    images: int
+    cluster_sizes: tuple[int, ...] = ()
+
+
+def run_steps(
+    stage: Stage,
+    steps: int,
+    step: Callable[[int], Report],
+    parts: dict[str, Stateful],
+    *,
+    emit: Emit,
+    stop: Callable[[], bool],
+    checkpoint: Checkpoint,
+) -> None:
+    """Calls `step(i)` for i in 0..steps−1, beginning where the checkpoint left off.
+
+    `parts` is everything that a step changes: it is stored every half minute and at a stop. Losses
+    stay on the device and are read twice a second, so that a GPU is never waited for in between;
+    they are read before each checkpoint too, so that a checkpoint never holds a NaN.
+
+    Raises:
+        Stopped: when `stop()` said so; the checkpoint is complete.
+        TrainingError: when a loss is not finite; the checkpoint from before is kept.
+    """
+    done, seconds = _restore(checkpoint, parts)
+    meter = _Meter(stage)
+    emit(StageStarted(stage, steps))
+    saved = began = time.monotonic()
+    for index in range(done, steps):
+        seconds += time.monotonic() - began
+        if stop():
+            meter.check()
+            _save(checkpoint, parts, index, seconds)
+            raise Stopped
+        began = time.monotonic()
+        meter.add(step(index))
+        if meter.due() or index + 1 == steps:
+            emit(meter.progress(index + 1))
+        if began - saved > CHECKPOINT_SECONDS:
+            meter.check()
+            _save(checkpoint, parts, index + 1, seconds)
+            saved = began
+    meter.check()
+    emit(StageFinished(stage, round(seconds + time.monotonic() - began, 3)))
+
+
+def _restore(checkpoint: Checkpoint, parts: dict[str, Stateful]) -> tuple[int, float]:
+    state = checkpoint.load()
+    if state is None:
+        return 0, 0.0
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return int(state["step"]), float(state["seconds"])
+
+
+def _save(checkpoint: Checkpoint, parts: dict[str, Stateful], step: int, seconds: float) -> None:
+    states = {name: part.state_dict() for name, part in parts.items()}
+    checkpoint.save({"step": step, "seconds": seconds, **states})
+
+
+class _Meter:
+    """Sums of the losses since the last report, and the pace."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self._reset()
+
+    def _reset(self) -> None:
+        self._sums: dict[str, torch.Tensor] = {}
+        self._steps = self._images = 0
+        self._sizes: tuple[int, ...] = ()
+        self._since = time.monotonic()
+
+    def add(self, report: Report) -> None:
+        for name, loss in report.losses.items():
+            detached = loss.detach()
+            self._sums[name] = self._sums[name] + detached if name in self._sums else detached
+        self._steps += 1
+        self._images += report.images
+        self._sizes = report.cluster_sizes or self._sizes
+
+    def due(self) -> bool:
+        return time.monotonic() - self._since >= REPORT_SECONDS
+
+    def check(self) -> dict[str, float]:
+        """The mean losses since the last report; raises TrainingError if one is not finite."""
+        means = {name: float(total) / self._steps for name, total in self._sums.items()}
+        for name, mean in means.items():
+            if not math.isfinite(mean):
+                raise TrainingError(
+                    f"the {name} of the {self.stage} stage became {mean}: lower "
+                    f"{self.stage}.learning_rate and resume from the last good checkpoint"
+                )
+        return means
+
+    def progress(self, step: int) -> Progress:
+        means = self.check()
+        pace = self._images / max(time.monotonic() - self._since, 1e-9)
+        sizes = self._sizes
+        self._reset()
+        return Progress(self.stage, step, round(pace, 1), means, sizes)

@@ -1,0 +1,113 @@
+"""Which pseudo-labels to trust, and why not the others (paper, section III-C, equation 6). Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from engine.config import ReliableSettings
+from engine.space.neighbors import Neighbors
+from engine.stages.clustering import Clustering
+
+LEAST_NEIGHBORS, MOST_NEIGHBORS = 10, 100
+
+
+class Verdict(IntEnum):
+    """Why a label is trusted or not."""
+
+    RELIABLE = 0
+    NEIGHBORS_DISAGREE = 1
+    NOT_CONFIDENT = 2
+    NEITHER = 3
+
+
+@dataclass(frozen=True, eq=False)
+class ReliableSet:
+    """The verdict on every label of a clustering.
+
+    Attributes:
+        labels: (N,) int64.
+        confidence: (N,) float32.
+        agreement: (N,) float32, share of the neighbours with the same label.
+        verdicts: (N,) uint8, values of `Verdict`.
+        thresholds: (K,) float32, the agreement that was asked of each cluster.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    agreement: np.ndarray
+    verdicts: np.ndarray
+    thresholds: np.ndarray
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(N,) bool: true where the label is reliable."""
+        return self.verdicts == Verdict.RELIABLE
+
+    @property
+    def per_cluster(self) -> np.ndarray:
+        """(K,) int64: reliable images of each cluster."""
+        return np.bincount(self.labels[self.mask], minlength=len(self.thresholds))
+
+
+def neighbor_count(settings: ReliableSettings, images: int, clusters: int) -> int:
+    """How many neighbours to ask: the setting, or about a tenth of a cluster's size.
+
+    The paper asks 100, which on small sets is more than half a cluster: then even its middle images
+    have neighbours outside.
+    """
+    wanted = settings.neighbors or round(images / (10 * clusters))
+    if settings.neighbors is None:
+        wanted = min(max(wanted, LEAST_NEIGHBORS), MOST_NEIGHBORS)
+    return min(wanted, images - 1)
+
+
+def local_agreement(labels: np.ndarray, neighbors: Neighbors, count: int) -> np.ndarray:
+    """(N,) float32 in 0–1: share of the `count` nearest neighbours with an image's own label."""
+    out = np.empty(len(labels), np.float32)
+    for start in range(0, len(labels), 65_536):  # bounds the (N, count) table of labels
+        rows = slice(start, start + 65_536)
+        near = labels[neighbors.ids[rows, :count]]
+        out[rows] = (near == labels[rows, None]).mean(1)
+    return out
+
+
+def select_reliable(
+    clustering: Clustering, neighbors: Neighbors, settings: ReliableSettings
+) -> ReliableSet:
+    """Trusts a label whose neighbours agree with it and whose probability is high.
+
+    A cluster that would keep less than `settings.floor` of its images has its agreement threshold
+    lowered until it does; its confidence threshold stays.
+    """
+    labels, confidence = clustering.labels, clustering.confidence
+    count = neighbor_count(settings, len(labels), clustering.clusters)
+    agreement = local_agreement(labels, neighbors, count)
+    sure = confidence >= settings.confidence
+    thresholds = _relaxed(labels, agreement, sure, clustering.sizes, settings)
+    agreed = agreement >= thresholds[labels]
+    verdicts = np.select(
+        [agreed & sure, ~agreed & sure, agreed & ~sure],
+        [Verdict.RELIABLE, Verdict.NEIGHBORS_DISAGREE, Verdict.NOT_CONFIDENT],
+        Verdict.NEITHER,
+    ).astype(np.uint8)
+    return ReliableSet(labels, confidence, agreement, verdicts, thresholds)
+
+
+def _relaxed(
+    labels: np.ndarray,
+    agreement: np.ndarray,
+    sure: np.ndarray,
+    sizes: np.ndarray,
+    settings: ReliableSettings,
+) -> np.ndarray:
+    """(K,) float32: each cluster's agreement threshold, lowered where its floor asks for it."""
+    thresholds = np.full(len(sizes), settings.agreement, np.float32)
+    for cluster in np.flatnonzero(sizes):
+        candidates = np.sort(agreement[(labels == cluster) & sure])[::-1]
+        wanted = min(int(np.ceil(settings.floor * sizes[cluster])), len(candidates))
+        if wanted:
+            thresholds[cluster] = min(thresholds[cluster], candidates[wanted - 1])
+    return thresholds

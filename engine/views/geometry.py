@@ -1,0 +1,82 @@
+"""Crops, turns, shears, shifts and mirror images: all of them one affine map, sampled once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from engine.views.chance import chosen, uniform
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where M output images look in their input, in units of half a side (−1 to 1).
+
+    Each attribute is (M,) float32: the extent of the window looked at (1 is all), its centre, the
+    angle in radians and the shears.
+    """
+
+    width: torch.Tensor
+    height: torch.Tensor
+    x: torch.Tensor
+    y: torch.Tensor
+    angle: torch.Tensor
+    shear_x: torch.Tensor
+    shear_y: torch.Tensor
+
+    def matrix(self) -> torch.Tensor:
+        """(M, 2, 3): from output to input coordinates, as `affine_grid` wants it."""
+        cos, sin = self.angle.cos(), self.angle.sin()
+        row_x = (self.width * (cos - self.shear_x * sin), self.height * (self.shear_x * cos - sin))
+        row_y = (self.width * (sin + self.shear_y * cos), self.height * (cos - self.shear_y * sin))
+        return torch.stack((*row_x, self.x, *row_y, self.y), dim=1).view(-1, 2, 3)
+
+
+def warp(x: torch.Tensor, placement: Placement) -> torch.Tensor:
+    """x seen through `placement`, bilinear; beyond the edge the edge goes on."""
+    matrix = placement.matrix().to(x.dtype)
+    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+def mirrored(x: torch.Tensor, probability: float, generator: torch.Generator) -> torch.Tensor:
+    """(M,) float: −1 for an image to be mirrored, else 1."""
+    return 1 - 2 * chosen(x, probability, generator).to(x.dtype)
+
+
+def crop_window(
+    x: torch.Tensor, least: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Width, height and centre of a random crop of `least`–1 of the area, each (M,), in −1–1.
+
+    The aspect ratio is log-uniform in 3/4–4/3 as in the paper's crops; a side that would leave the
+    image is cut to it.
+    """
+    ratio = math.log(4 / 3) if least < 1 else 0.0
+    area = uniform(x, least, 1, generator)
+    aspect = uniform(x, -ratio, ratio, generator).exp()
+    width = (area * aspect).sqrt().clamp(max=1)
+    height = (area / aspect).sqrt().clamp(max=1)
+    centre = uniform(x, -1, 1, generator, columns=2)
+    return width, height, centre[:, 0] * (1 - width), centre[:, 1] * (1 - height)
+
+
+def shifted(x: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """x moved by whole `pixels` ((M, 2) int64: right, down); what enters is a mirror of the edge."""
+    height, width = x.shape[-2:]
+    columns = _reflected(torch.arange(width, device=x.device) - pixels[:, :1], width)
+    rows = _reflected(torch.arange(height, device=x.device) - pixels[:, 1:], height)
+    flat = (rows[:, :, None] * width + columns[:, None, :]).view(len(x), 1, -1)
+    return x.flatten(2).gather(2, flat.expand(-1, x.shape[1], -1)).view_as(x)
+
+
+def _reflected(places: torch.Tensor, size: int) -> torch.Tensor:
+    """Places outside 0..size-1 folded back at the edges (…2 1 0 1 2…)."""
+    if size == 1:
+        return torch.zeros_like(places)
+    period = 2 * size - 2
+    places = places.remainder(period)
+    return torch.minimum(places, period - places)

@@ -1,0 +1,118 @@
+"""The strong view: several random operations and a blanked square (Cutout)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from engine.config import StrongViews
+from engine.views.chance import uniform
+from engine.views.geometry import Placement, mirrored, warp
+from engine.views.tone import (
+    autocontrasted,
+    equalised,
+    posterised,
+    recolour,
+    sharpened,
+    solarised,
+)
+
+GEOMETRY = ("rotate", "shear_x", "shear_y", "shift_x", "shift_y")
+LIGHT = ("identity", "brightness", "contrast", "sharpness")
+HEAVY = ("saturation", "autocontrast", "equalise", "posterise", "solarise")
+
+
+def strong_view(x: torch.Tensor, settings: StrongViews, generator: torch.Generator) -> torch.Tensor:
+    """`settings.operations` operations drawn for each image, a mirror image or not, and Cutout.
+
+    Source: the paper's section IV-B (RandAugment's list, arXiv 1909.13719). Operations drawn for an
+    image act in a fixed order, so that the geometric ones are a single resampling of the batch; an
+    operation drawn twice acts once.
+    """
+    drawn = _draw(x, settings, generator)
+    x = warp(x, _placement(x, settings, drawn, generator))
+    x = _light_tones(x, settings, drawn, generator)
+    if settings.tones == "all" and settings.operations:
+        x = _heavy_tones(x, drawn, generator)
+    return cut_out(x, settings.cutout, generator) if settings.cutout else x
+
+
+def _draw(
+    x: torch.Tensor, settings: StrongViews, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """For each operation (M,) bool: was it drawn for the image?"""
+    names = GEOMETRY + LIGHT + (HEAVY if settings.tones == "all" else ())
+    count = max(1, settings.operations)
+    picks = torch.randint(
+        len(names), (len(x), count), generator=generator, device=x.device
+    )  # fmt: skip
+    hit = torch.zeros(len(x), len(names), dtype=torch.bool, device=x.device)
+    hit.scatter_(1, picks, settings.operations > 0)
+    return dict(zip(names, hit.unbind(1), strict=True))
+
+
+def _placement(
+    x: torch.Tensor,
+    settings: StrongViews,
+    drawn: dict[str, torch.Tensor],
+    generator: torch.Generator,
+) -> Placement:
+    def amount(name: str, most: float) -> torch.Tensor:
+        return drawn[name] * uniform(x, -most, most, generator)
+
+    one = torch.ones(len(x), device=x.device)
+    return Placement(
+        width=mirrored(x, settings.flip, generator),
+        height=one,
+        x=amount("shift_x", 2 * settings.shift),
+        y=amount("shift_y", 2 * settings.shift),
+        angle=amount("rotate", math.radians(settings.rotation)),
+        shear_x=amount("shear_x", settings.shear),
+        shear_y=amount("shear_y", settings.shear),
+    )
+
+
+def _light_tones(
+    x: torch.Tensor,
+    settings: StrongViews,
+    drawn: dict[str, torch.Tensor],
+    generator: torch.Generator,
+) -> torch.Tensor:
+    def factor(name: str) -> torch.Tensor:
+        # RandAugment's enhancement range, 0.1 to 1.9.
+        return 1 + drawn[name] * uniform(x, -0.9, 0.9, generator)
+
+    if settings.operations == 0:
+        return x
+    saturation = factor("saturation") if "saturation" in drawn else torch.ones_like(x[:, 0, 0, 0])
+    x = recolour(
+        x, brightness=factor("brightness"), contrast=factor("contrast"), saturation=saturation
+    )
+    return sharpened(x, factor("sharpness"))
+
+
+def _heavy_tones(
+    x: torch.Tensor, drawn: dict[str, torch.Tensor], generator: torch.Generator
+) -> torch.Tensor:
+    bits = uniform(x, 4, 8, generator)
+    threshold = uniform(x, 0.3, 1, generator)
+    for name, changed in (
+        ("autocontrast", autocontrasted(x)),
+        ("equalise", equalised(x)),
+        ("posterise", posterised(x, bits)),
+        ("solarise", solarised(x, threshold)),
+    ):
+        x = torch.where(drawn[name].view(-1, 1, 1, 1), changed, x)
+    return x
+
+
+def cut_out(x: torch.Tensor, most: float, generator: torch.Generator) -> torch.Tensor:
+    """A square of up to `most` of the side, at a random place, filled with the image's mean."""
+    height, width = x.shape[-2:]
+    half = uniform(x, 0, most, generator) * min(height, width) / 2
+    centre = uniform(x, 0, 1, generator, columns=2)
+    rows = torch.arange(height, device=x.device) + 0.5 - centre[:, :1] * height
+    columns = torch.arange(width, device=x.device) + 0.5 - centre[:, 1:] * width
+    inside = (rows.abs() < half[:, None])[:, :, None] & (columns.abs() < half[:, None])[:, None, :]
+    return torch.where(inside[:, None], x.mean((2, 3), keepdim=True), x)
