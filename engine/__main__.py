@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from engine.errors import RunError, SpiceError
 
 if TYPE_CHECKING:
     from engine.data.sources import Opened
+    from engine.runs.runner import Control
     from engine.runs.store import RunFolder
 
 INTERRUPTED = 130
@@ -44,9 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="train the three stages")
     run.add_argument("source", help="digits, folder:PATH or cifar10:PATH")
     run.add_argument("--clusters", type=int, help="number of clusters K")
-    run.add_argument("--preset", default="quick", help="quick (default) or paper")
+    run.add_argument("--preset", help="quick (default) or paper")
     run.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run's folder")
-    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--seed", type=int, help="seed of every random choice (default 0)")
     run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     run.add_argument("--size", type=int, help="side in pixels for a folder's images (default 32)")
     run.add_argument(
@@ -79,9 +82,7 @@ def _run(options: argparse.Namespace) -> int:
     device = choose_device(options.device)
     folder = _prepared(options)
     control = Control()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: control.stop())
-    with folder.lock(), _Console(folder):
+    with folder.lock(), _Console(folder), _stopped_by_signals(control):
         state = execute(folder, device, control)
     snapshot = _summary(folder)
     if state == "failed":
@@ -90,6 +91,18 @@ def _run(options: argparse.Namespace) -> int:
         print("stopped; go on with --resume", file=sys.stderr)
     print(json.dumps(snapshot))
     return {"finished": 0, "stopped": INTERRUPTED}.get(state, 1)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(control: Control) -> Iterator[None]:
+    """Within, an interrupt stops the run between two steps; afterwards it means what it did before."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: control.stop()) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _prepared(options: argparse.Namespace) -> RunFolder:
@@ -122,7 +135,8 @@ def _opened(options: argparse.Namespace) -> Opened:
 
 
 def _config(options: argparse.Namespace, channels: int) -> RunConfig:
-    config = preset(options.preset, clusters=options.clusters, channels=channels, seed=options.seed)
+    name, seed = options.preset or "quick", options.seed or 0
+    config = preset(name, clusters=options.clusters, channels=channels, seed=seed)
     for assignment in options.assignments:
         config = override(config, assignment)
     return config
@@ -136,7 +150,8 @@ def _check_same(folder: RunFolder, opened: Opened, options: argparse.Namespace) 
             f"{folder.path} was trained on other images ({card.source}, {card.images} of them) than "
             f"{options.source} ({len(opened.images)}): choose another run folder"
         )
-    config = replace(card.config, clusters=options.clusters or card.config.clusters)
+    named = {name: getattr(options, name) for name in ("clusters", "preset", "seed")}
+    config = replace(card.config, **{k: value for k, value in named.items() if value is not None})
     for assignment in options.assignments:
         config = override(config, assignment)
     if config != card.config:

@@ -219,10 +219,12 @@ class HeadSettings(Settings):
     exclusive: bool = setting(
         False, "an image that several prototypes claim goes to the nearest only", paper=False
     )
-    start: Literal["random", "kmeans"] = setting(
-        "random", "what labels the first round: random heads (SPICE) or k-means on the features "
-        "(our extension)", paper="random",
-    )  # fmt: skip
+    start: Literal["random", "kmeans", "spectral"] = setting(
+        "random",
+        "what labels the first round: random heads (SPICE), or k-means or spectral clustering of "
+        "the features (our extensions)",
+        paper="random",
+    )
     choose: Literal["loss", "consensus"] = setting(
         "loss", "the head with the lowest pseudo-label loss, or the one the others agree with most",
         paper="loss",
@@ -306,7 +308,7 @@ QUICK = RunConfig(
         objective="simclr", epochs=40, batch=256, learning_rate=0.1, warmup=0.1, temperature=0.5,
         projection=64,
     ),
-    heads=HeadSettings(heads=10, epochs=15, batch=128, start="kmeans"),
+    heads=HeadSettings(heads=10, epochs=15, batch=128, start="spectral"),
     reliable=ReliableSettings(agreement=0.95, confidence=0.95, floor=1 / 3),
     joint=JointSettings(steps=200, batch=64, unlabelled=3, average=0.98),
 )  # fmt: skip
@@ -397,13 +399,19 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 
 def from_dict(values: dict[str, Any], kind: type[Any] = RunConfig) -> Any:
-    """The settings of `kind` from nested plain values; raises SettingError for unknown names."""
+    """The settings of `kind` from nested plain values; raises SettingError for anything else."""
+    if not isinstance(values, dict):
+        raise SettingError(f"{kind.__name__} is {values!r}: expected settings by name")
     kinds = typing.get_type_hints(kind)
     unknown = set(values) - set(kinds)
     if unknown:
         raise SettingError(f"unknown settings {', '.join(sorted(unknown))} in {kind.__name__}")
     nested = {
-        name: from_dict(value, kinds[name]) if isinstance(value, dict) else value
+        name: from_dict(value, kinds[name]) if _is_group(kinds[name]) else value
         for name, value in values.items()
     }
     return kind(**nested)
+
+
+def _is_group(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,17 +40,24 @@ def label_table(images: ImageSet, verdict: ReliableSet, *, stage: str, epoch: in
 
 
 def to_csv(table: pd.DataFrame) -> bytes:
-    """UTF-8 CSV; a name that a spreadsheet would run as a formula is kept from it by a quote."""
+    """UTF-8 CSV; a name that a spreadsheet would run as a formula is kept from it by a quote.
+
+    All text is quoted: Python before 3.13 does not see by itself that a carriage return, which a
+    file name may hold, needs it.
+    """
     safe = table.copy()
     for column in ("id", "name"):
         text = safe[column].astype(str)
         risky = text.str.startswith(("=", "+", "-", "@", "\t", "\r"))
         safe[column] = text.where(~risky, "'" + text)
-    return safe.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape")
+    rows = safe.to_csv(index=False, header=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return (",".join(table.columns) + "\n" + rows).encode()
 
 
 def write_file(content: bytes, path: Path) -> None:
     """Writes a whole file, or leaves what was there; raises RunError when it cannot."""
+    if not path.name:
+        raise RunError(f"{path} is a folder: expected the name of a file")
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         draft.write_bytes(content)
@@ -57,4 +66,5 @@ def write_file(content: bytes, path: Path) -> None:
         reason = error.strerror or error
         raise RunError(f"{path} cannot be written: {reason}; choose another place") from None
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,31 +11,41 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from engine.errors import SourceError
 
 IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+# Pillow goes by a file's content, not by its ending: without this list it would hand an EPS file
+# that calls itself .png to Ghostscript, which runs what is in it.
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF")
+
+_TOO_LARGE = "more pixels than is safe to decode"
 
 
 def decode(path: Path, size: int) -> Image.Image:
-    """The image at `path`, upright, in mode "L" (grey) or "RGB"; transparency becomes white.
+    """The image at `path`, upright, in mode "L" or "RGB"; transparency becomes white.
 
     It is at least `size` pixels wide and high if the file is: a large JPEG is read at a fraction of
-    its resolution, which is many times faster.
+    its resolution, which is many times faster. Pillow's warnings are the caller's to silence: a
+    filter set here would be shared by all threads that decode.
 
     Raises:
         SourceError: with the reason, when it cannot be read.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                file.draft(None, (2 * size, 2 * size))
-                file.load()
-                return plain(ImageOps.exif_transpose(file))
+        if not path.is_file():  # a pipe would be waited for
+            raise SourceError("not a regular file")
+        if path.stat().st_size == 0:
+            raise SourceError("the file is empty")
+        with Image.open(path, formats=FORMATS) as file:
+            if math.prod(file.size) > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise SourceError(_TOO_LARGE)
+            file.draft(None, (2 * size, 2 * size))
+            file.load()
+            return plain(ImageOps.exif_transpose(file))
     except UnidentifiedImageError:
-        size = path.stat().st_size
-        raise SourceError("the file is empty" if size == 0 else "not an image") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise SourceError("more pixels than is safe to decode") from None
+        raise SourceError("not an image") from None
+    except Image.DecompressionBombError:
+        raise SourceError(_TOO_LARGE) from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise SourceError(str(error) or type(error).__name__) from None
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise SourceError(reason) from None
 
 
 def plain(image: Image.Image) -> Image.Image:
@@ -45,26 +55,22 @@ def plain(image: Image.Image) -> Image.Image:
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        grey = image.convert("RGB")
-        image = Image.alpha_composite(white, image).convert("RGB")
-        return image.convert("L") if _is_grey(grey) else image
+        return Image.alpha_composite(white, image).convert("RGB")
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _is_grey(image: Image.Image) -> bool:
-    red, green, blue = image.split()
-    return red.tobytes() == green.tobytes() == blue.tobytes()
-
-
 def _from_deep(values: np.ndarray) -> Image.Image:
-    """Grey of 16 bits (0–65535) or floats (0–1) to 8 bits; values outside are stretched to fit."""
+    """Grey of 16 bits (0–65535) or floats (0–1) to 8 bits; values outside are stretched to fit.
+
+    What is not a finite number counts as 0.
+    """
     top = 65535.0 if np.issubdtype(values.dtype, np.integer) else 1.0
-    values = np.nan_to_num(values.astype(np.float64))
+    values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
     if values.min() < 0 or values.max() > top:
         values = values - values.min()
-        top = float(values.max())
+        top = float(values.max()) or 1.0
     return Image.fromarray(np.round(values * (255 / top)).astype(np.uint8))
 
 

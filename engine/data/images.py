@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +14,7 @@ from engine.errors import SourceError
 
 # A set up to this size lives on the training device; a larger one is gathered batch by batch.
 RESIDENT_BYTES = 4 * 2**30
+STATISTICS_IMAGES = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,7 @@ class ImageSet:
     def fingerprint(self) -> str:
         """32 hex digits of shape, ids and pixels: equal exactly when the sets are."""
         digest = hashlib.blake2b(repr(self.pixels.shape).encode(), digest_size=16)
-        digest.update("\n".join(self.ids).encode("utf-8", "surrogateescape"))
+        digest.update("\0".join(self.ids).encode())  # no file name holds a zero byte
         for start in range(0, len(self), 4096):
             digest.update(np.ascontiguousarray(self.pixels[start : start + 4096]).data)
         return digest.hexdigest()
@@ -98,7 +100,7 @@ class DeviceImages:
 
     def mean_and_deviation(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Per-channel mean and standard deviation, two (C,) float32, over at most 10,000 images."""
-        step = max(1, len(self) // 10_000)
+        step = math.ceil(len(self) / STATISTICS_IMAGES)
         sample = self.batch(torch.arange(0, len(self), step))
         deviation, mean = torch.std_mean(sample, dim=(0, 2, 3))
         return mean, deviation.clamp_min(1e-3)

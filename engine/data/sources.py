@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +41,13 @@ class Opened:
     truth: Truth | None = None
     skipped: tuple[Skipped, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.truth is not None and len(self.truth.labels) != len(self.images):
+            raise SourceError(
+                f"{self.images.source} has {len(self.images)} images but "
+                f"{len(self.truth.labels)} true labels: expected one each"
+            )
+
 
 def open_source(
     source: str,
@@ -61,17 +69,18 @@ def open_source(
         SourceError: in one sentence, when there is nothing usable there.
     """
     kind, _, path = source.partition(":")
+    name = readable(source)
     if source == "digits":
         return _digits()
     if kind == "folder" and path:
-        return _folder(source, _directory(path), size or DEFAULT_SIZE, folder_labels, progress)
+        return _folder(name, _directory(path), size or DEFAULT_SIZE, folder_labels, progress)
     if kind == "cifar10" and path:
-        return _cifar10(source, _directory(path), progress)
+        return _cifar10(name, _directory(path), progress)
     raise SourceError(f"source {source!r} is unknown: expected one of {', '.join(KINDS)}")
 
 
 def _directory(text: str) -> Path:
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # leaves ~nobody as it is, where Path's own raises
     if not path.exists():
         raise SourceError(f"there is no folder {text}: check the path")
     if not path.is_dir():
@@ -97,13 +106,7 @@ def _folder(
     folder_labels: bool,
     progress: Progress,
 ) -> Opened:
-    names = image_files(root)
-    if not names:
-        raise SourceError(
-            f"{root} holds no image files ({', '.join(sorted(IMAGE_ENDINGS))}): choose another "
-            "folder"
-        )
-    pixels, kept, skipped = _read(root, names, size, progress)
+    pixels, kept, skipped = _read(root, image_files(root), size, progress)
     truth = _subfolder_truth(root, kept) if folder_labels else None
     return Opened(ImageSet(pixels, kept, source), truth, skipped)
 
@@ -133,21 +136,28 @@ def _read(
 
     Images are decoded straight into one array, as RGB; it keeps one channel if all are grey.
     """
-    pixels = np.empty((len(names), size, size, 3), np.uint8)
+    if not names:
+        raise SourceError(
+            f"{root} holds no image files ({', '.join(sorted(IMAGE_ENDINGS))}): choose another "
+            "folder"
+        )
+    pixels = _space(len(names), size)
     reasons: dict[int, str] = {}
     colourful = np.zeros(len(names), bool)
 
     def read(index: int) -> None:
         try:
-            image = decode(root / names[index], size)
-            colourful[index] = image.mode != "L"
-            pixels[index] = np.asarray(fit(image, size).convert("RGB"))
+            image = fit(decode(root / names[index], size), size).convert("RGB")
+            pixels[index] = square = np.asarray(image)
+            colourful[index] = (square != square[..., :1]).any()
         except SourceError as error:
             reasons[index] = str(error)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the GIL
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")  # a file is either good enough to decode or listed
         for done, _ in enumerate(pool.map(read, range(len(names)), chunksize=64), start=1):
             progress(done, len(names))
+    names = [readable(name) for name in names]
     skipped = tuple(Skipped(names[index], reasons[index]) for index in sorted(reasons))
     if len(skipped) == len(names):
         raise SourceError(
@@ -159,6 +169,21 @@ def _read(
     kept = tuple(name for name, ok in zip(names, good, strict=True) if ok)
     array = np.ascontiguousarray(pixels[good, :, :, :channels].transpose(0, 3, 1, 2))
     return array, kept, skipped
+
+
+def readable(name: str) -> str:
+    """`name` as valid text, which JSON, CSV and pages can hold: bytes that are no UTF-8 as \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _space(images: int, size: int) -> np.ndarray:
+    try:
+        return np.empty((images, size, size, 3), np.uint8)
+    except MemoryError:
+        raise SourceError(
+            f"{images} images of {size} × {size} pixels need {images * size**2 * 3 / 1e9:.0f} GB of "
+            "memory, which is not there: choose a smaller size"
+        ) from None
 
 
 def _subfolder_truth(root: Path, names: Iterable[str]) -> Truth:
@@ -214,24 +239,18 @@ class _PlainPickle(pickle.Unpickler):
 
 
 def _cifar10_batches(source: str, folder: Path) -> Opened:
-    pixels, labels = [], []
-    for number in range(1, 6):
-        path = folder / f"data_batch_{number}"
-        try:
-            with path.open("rb") as file:
-                batch = _PlainPickle(file, encoding="bytes").load()
-            pixels.append(np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32))
-            labels += list(batch[b"labels"])
-        except (
-            OSError,
-            pickle.UnpicklingError,
-            EOFError,
-            KeyError,
-            ValueError,
-            TypeError,
-        ) as error:
-            raise SourceError(f"{path} is not a CIFAR-10 batch: {error}") from None
-    array = np.concatenate(pixels)
-    ids = tuple(f"train-{index:05d}" for index in range(len(array)))
-    truth = Truth(np.asarray(labels, np.int64), CIFAR10_CLASSES)
-    return Opened(ImageSet(array, ids, source), truth)
+    batches = [_cifar10_batch(folder / f"data_batch_{number}") for number in range(1, 6)]
+    pixels, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    ids = tuple(f"train-{index:05d}" for index in range(len(pixels)))
+    return Opened(ImageSet(pixels, ids, source), Truth(labels, CIFAR10_CLASSES))
+
+
+def _cifar10_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (M, 3, 32, 32) and labels (M,) of one of torchvision's files."""
+    try:
+        with path.open("rb") as file:
+            batch = _PlainPickle(file, encoding="bytes").load()
+        pixels = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32)
+        return pixels, np.asarray(batch[b"labels"], np.int64).reshape(len(pixels))
+    except Exception as error:  # a damaged pickle may raise anything
+        raise SourceError(f"{path} is not a CIFAR-10 batch: {error}") from None

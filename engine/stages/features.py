@@ -16,7 +16,7 @@ from engine.config import FeatureSettings, RunConfig
 from engine.data.images import DeviceImages
 from engine.events import Emit
 from engine.stages.encoder import Encoder, Projector, initialise
-from engine.stages.loop import Chance, Checkpoint, Report, run_steps
+from engine.stages.loop import Chance, Checkpoint, Report, run_steps, seeded
 from engine.views import contrastive_view
 
 ENCODE_BATCH = 1024
@@ -105,7 +105,7 @@ class EpochOrder:
         """(M,) int64: the images of step `step`, counted from the beginning of training."""
         epoch, place = divmod(step, self.steps)
         if epoch != self._epoch:
-            chance = torch.Generator().manual_seed((self.seed << 32) + epoch)
+            chance = seeded(self.seed, epoch)
             self._ids, self._epoch = torch.randperm(self.images, generator=chance), epoch
         return self._ids[place * self.size : (place + 1) * self.size]
 

@@ -7,6 +7,7 @@ the network for every step and lets the features drift.)
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,14 +18,15 @@ import torch.nn.functional as F
 from engine.config import HeadSettings, RunConfig
 from engine.data.images import DeviceImages
 from engine.events import Emit
+from engine.space.neighbors import nearest
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Encoder, Heads, initialise
 from engine.stages.features import Features, encode
-from engine.stages.loop import Chance, Checkpoint, Report, run_steps
+from engine.stages.loop import Chance, Checkpoint, Report, run_steps, seeded
 from engine.stages.prototypes import PseudoLabels, pseudo_label
 from engine.views import strong_view, weak_view
 
-KMEANS_SHARPNESS = 10.0
+GRAPH_NEIGHBORS = 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +78,10 @@ def learn_heads(
         weak, strong = _views(config, pixels, features.encoder, ids, chance.generator)
         unit = F.normalize(vectors[ids.to(device)], dim=1)
         with torch.no_grad():
-            if index == 0 and settings.start == "kmeans":
-                belief = kmeans_probabilities(unit, config.clusters, settings.heads, config.seed)
+            if index == 0 and settings.start != "random":
+                belief = first_belief(
+                    settings.start, unit, config.clusters, settings.heads, config.seed
+                )
             else:
                 belief = heads(weak).softmax(2)
             sizes = belief[0].argmax(1).bincount(minlength=config.clusters)
@@ -98,8 +102,7 @@ def _sample(images: int, most: int, step: int, seed: int) -> torch.Tensor:
     """(M,) int64: the images of an E-step; all of them, in order, where there are no more."""
     if images <= most:
         return torch.arange(images)
-    chance = torch.Generator().manual_seed((seed << 32) + step)
-    return torch.randperm(images, generator=chance)[:most]
+    return torch.randperm(images, generator=seeded(seed, step))[:most]
 
 
 def _views(
@@ -116,21 +119,53 @@ def _views(
     return weak, strong
 
 
-def kmeans_probabilities(unit: torch.Tensor, clusters: int, heads: int, seed: int) -> torch.Tensor:
-    """(H, M, K): soft labels from a k-means of its own for each head, on unit features (M, D).
+def first_belief(
+    how: str, unit: torch.Tensor, clusters: int, heads: int, seed: int
+) -> torch.Tensor:
+    """(H, M, K): what the heads of round 0 are made to believe of unit features (M, D).
 
-    Our extension, `heads.start = "kmeans"`: heads that start at random agree on far worse first
-    labels, and the first labels decide a good part of the last.
+    Our extension, for `heads.start`: heads that start at random agree on far worse first labels, and
+    the first labels decide a good part of the last. An image is believed to be in its cluster the
+    more, the nearer it is to the cluster's mean direction; only the order matters.
     """
+    points = unit.cpu().numpy()
+    if how == "spectral" and clusters < len(unit) - 1:  # its eigenvectors must be fewer than that
+        labels = np.tile(spectral_labels(points, clusters), (heads, 1))
+    else:
+        starts = range(seed * heads, (seed + 1) * heads)
+        labels = np.stack([kmeans_labels(points, clusters, start) for start in starts])
+    member = F.one_hot(torch.from_numpy(labels).long(), clusters).to(unit)
+    means = F.normalize(member.transpose(1, 2) @ unit, dim=2)
+    return member * (1 + unit @ means.transpose(1, 2)) / 2
+
+
+def kmeans_labels(unit: np.ndarray, clusters: int, seed: int) -> np.ndarray:
+    """(M,) labels of one k-means, started once."""
     from sklearn.cluster import KMeans
 
-    points = unit.cpu().numpy()
-    found = [
-        KMeans(clusters, n_init=1, random_state=seed * heads + head).fit(points).cluster_centers_
-        for head in range(heads)
-    ]
-    centres = F.normalize(torch.from_numpy(np.stack(found)).to(unit), dim=2)
-    return (KMEANS_SHARPNESS * unit @ centres.transpose(1, 2)).softmax(2)
+    return KMeans(clusters, n_init=1, random_state=seed).fit_predict(unit)
+
+
+def spectral_labels(unit: np.ndarray, clusters: int) -> np.ndarray:
+    """(M,) labels of spectral clustering on the sparse graph of nearest neighbours.
+
+    Neighbours are right far more often than centres are (on digits .98 against .94), and this is
+    the clustering that asks the neighbours.
+    """
+    from scipy.sparse import csr_array
+    from sklearn.cluster import SpectralClustering
+
+    count = max(2, min(GRAPH_NEIGHBORS, len(unit) // (2 * clusters)))
+    near = nearest(unit, count).ids
+    rows = np.repeat(np.arange(len(unit), dtype=np.int32), near.shape[1])
+    links = csr_array((np.ones(near.size), (rows, near.ravel())), shape=(len(unit),) * 2)
+    graph = (links + links.T) / 2
+    model = SpectralClustering(
+        clusters, affinity="precomputed", assign_labels="cluster_qr", random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a graph in several parts is no harm here
+        return model.fit_predict(graph)
 
 
 def _m_step(

@@ -24,7 +24,7 @@ from engine.stages.clustering import Clustering
 from engine.stages.encoder import Encoder, Heads, initialise
 from engine.stages.features import EpochOrder, Features, encode
 from engine.stages.heads import HeadClustering
-from engine.stages.loop import Chance, Checkpoint, Report, run_steps
+from engine.stages.loop import Chance, Checkpoint, Report, run_steps, seeded
 from engine.stages.reliable import ReliableSet
 from engine.views import strong_view, weak_view
 
@@ -135,7 +135,7 @@ class _Teaching:
 
     def _taught(self, step: int) -> torch.Tensor:
         """(M,) int64: reliable images, drawn with replacement; the same for the same step."""
-        chance = torch.Generator().manual_seed((self.order.seed << 32) + step)
+        chance = seeded(self.order.seed, step)
         drawn = torch.rand(self.settings.batch, generator=chance, dtype=torch.float64)
         places = torch.searchsorted(self.cumulated, drawn * self.cumulated[-1])
         return self.ids[places.clamp_max(len(self.ids) - 1)]

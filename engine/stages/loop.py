@@ -33,6 +33,14 @@ class Checkpoint(Protocol):
     def save(self, state: dict[str, Any]) -> None: ...
 
 
+def seeded(seed: int, step: int) -> torch.Generator:
+    """A CPU generator for one step or epoch of a run, so that going on needs no memory of it.
+
+    Torch's CPU generator looks at 32 bits of its seed, so the two are mixed, not laid side by side.
+    """
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**32)
+
+
 @dataclass
 class Chance:
     """A random generator whose state can be stored, on `device`."""
@@ -146,8 +154,8 @@ class _Meter:
         for name, mean in means.items():
             if not math.isfinite(mean):
                 raise TrainingError(
-                    f"the {name} of the {self.stage} stage became {mean}: lower "
-                    f"{self.stage}.learning_rate and resume from the last good checkpoint"
+                    f"the {name} of the {self.stage} stage became {mean}: start a new run with a lower "
+                    f"{self.stage}.learning_rate"
                 )
         return means
 

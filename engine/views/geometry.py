@@ -37,7 +37,11 @@ class Placement:
 
 def warp(x: torch.Tensor, placement: Placement) -> torch.Tensor:
     """x seen through `placement`, bilinear; beyond the edge the edge goes on."""
+    height, width = x.shape[-2:]
     matrix = placement.matrix().to(x.dtype)
+    # Half a side is not the same length along both axes of an image that is not square.
+    matrix[:, 0, 1] *= height / width
+    matrix[:, 1, 0] *= width / height
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 

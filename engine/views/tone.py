@@ -9,6 +9,8 @@ import torch.nn.functional as F
 
 # ITU-R 601 luma, as in Pillow and torchvision.
 LUMA = (0.299, 0.587, 0.114)
+# One of 8 bits: what differs by less is rounding, left by a warp.
+LEVEL = 1 / 255
 # From RGB to YIQ: luma and two colour axes, in whose plane a turn is a change of hue.
 _YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 
@@ -97,7 +99,8 @@ def sharpened(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
 def autocontrasted(x: torch.Tensor) -> torch.Tensor:
     """Each channel stretched to 0–1; a flat channel stays as it is."""
     low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-    return torch.where(high > low, (x - low) / (high - low).clamp_min(1e-6), x)
+    spread = high - low
+    return torch.where(spread > LEVEL / 2, (x - low) / spread.clamp_min(LEVEL / 2), x)
 
 
 def equalised(x: torch.Tensor) -> torch.Tensor:
@@ -115,7 +118,7 @@ def equalised(x: torch.Tensor) -> torch.Tensor:
 def posterised(x: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
     """Each channel cut to the highest `bits` ((M,), 1 to 8) of its 8."""
     step = torch.exp2(8 - bits.round()).view(-1, 1, 1, 1)
-    return ((x * 255 / step).floor_() * step / 255).clamp_(0, 1)
+    return ((x * 255).round_().div_(step).floor_() * step / 255).clamp_(0, 1)
 
 
 def solarised(x: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:

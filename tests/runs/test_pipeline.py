@@ -1,0 +1,195 @@
+"""Whole runs on 60 drawn images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+import numpy as np
+import pytest
+import torch
+
+from engine.data.truth import Truth
+from engine.events import Alarm, ReliableSelected, Scored, StageStarted, TruthScored
+from engine.runs.results import observe
+from engine.runs.runner import Control, execute
+from engine.runs.store import RunFolder
+from tests.runs.conftest import MakeRun, drawn
+
+CPU = torch.device("cpu")
+ARTEFACTS = ("features", "neighbors", "heads", "reliable-heads", "joint", "reliable-joint")
+
+
+class StopAfter(Control):
+    """Asks to stop once it has been asked `questions` times, one question a step."""
+
+    def __init__(self, questions: int) -> None:
+        super().__init__()
+        self._questions = count()
+        self._last = questions
+
+    def asked_to_stop(self, emit: Callable[..., None]) -> bool:
+        del emit
+        return next(self._questions) >= self._last
+
+
+def arrays(folder: RunFolder) -> dict[str, np.ndarray]:
+    return {
+        f"{artefact}/{name}": np.array(array)
+        for artefact in ARTEFACTS
+        for name, array in folder.load(artefact).items()
+    }
+
+
+def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
+    return {
+        f"{artefact}/{name}": value
+        for artefact in ("features", "heads", "joint")
+        for name, value in folder.weights(artefact, CPU).items()
+    }
+
+
+def assert_same_results(one: RunFolder, other: RunFolder) -> None:
+    first, second = arrays(one), arrays(other)
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name], err_msg=name)
+    for name, value in weights(one).items():
+        assert torch.equal(value, weights(other)[name]), name
+
+
+def test_a_run_leaves_every_artefact_in_its_shape(make_run: MakeRun) -> None:
+    folder = make_run()
+    assert execute(folder, CPU, Control()) == "finished"
+    shapes = {name: array.shape for name, array in arrays(folder).items()}
+    assert shapes["features/vectors"] == (60, 16)
+    assert shapes["features/labels"] == (60,)
+    assert shapes["neighbors/ids"] == (60, 30)
+    assert shapes["heads/probabilities"] == (60, 3)
+    assert shapes["heads/head_labels"] == (2, 60)
+    assert shapes["heads/prototypes"] == (3, 16)
+    assert shapes["heads/confident"] == (3, 10)
+    assert shapes["heads/nearest"] == (3, 20)
+    assert shapes["joint/probabilities"] == (60, 3)
+    assert shapes["reliable-joint/verdicts"] == (60,)
+    assert not list(folder.path.glob("checkpoint*"))
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(make_run: MakeRun) -> None:
+    folders = [make_run("a"), make_run("b"), make_run("c", seed=1)]
+    for folder in folders:
+        execute(folder, CPU, Control())
+    assert_same_results(folders[0], folders[1])
+    vectors = [folder.load("features")["vectors"] for folder in folders]
+    assert not np.array_equal(vectors[0], vectors[2])
+
+
+@pytest.mark.parametrize("objective", ["simclr", "moco"])
+def test_a_run_stopped_in_every_stage_equals_one_that_was_not(
+    make_run: MakeRun, objective: str
+) -> None:
+    choices = {"features.objective": objective, "features.norm_groups": 2}
+    whole, broken = make_run("whole", **choices), make_run("broken", **choices)
+    execute(whole, CPU, Control())
+    # 9 steps of stage 1, 3 rounds of stage 2, 6 steps of stage 3, and one question at each start.
+    states = [execute(broken, CPU, StopAfter(questions)) for questions in (6, 6, 2, 5)]
+    assert states == ["stopped"] * 4
+    assert execute(broken, CPU, Control()) == "finished"
+    events = [record.event for record in broken.records()[0]]
+    started = [event.stage for event in events if isinstance(event, StageStarted)]
+    assert {stage: started.count(stage) for stage in started} == {
+        "features": 2, "heads": 3, "joint": 2,
+    }  # fmt: skip
+    assert_same_results(whole, broken)
+
+
+def test_a_run_killed_between_two_stages_goes_on_from_what_it_saved(make_run: MakeRun) -> None:
+    whole, broken = make_run("whole"), make_run("broken")
+    execute(whole, CPU, Control())
+    execute(broken, CPU, StopAfter(10))
+    assert broken.has("features")
+    assert not broken.has("heads")
+    assert observe(broken).state == "stopped"
+    execute(broken, CPU, Control())
+    assert_same_results(whole, broken)
+
+
+def test_truth_changes_scores_and_nothing_else(make_run: MakeRun) -> None:
+    _, truth = drawn()
+    shuffled = Truth(np.random.default_rng(3).permutation(truth.labels), truth.class_names)
+    runs = [make_run("own"), make_run("shuffled", truth=shuffled), make_run("none", truth=None)]
+    for folder in runs:
+        execute(folder, CPU, Control())
+    assert_same_results(runs[0], runs[1])
+    assert_same_results(runs[0], runs[2])
+    events = [[record.event for record in folder.records()[0]] for folder in runs]
+    scored = [[e for e in one if isinstance(e, Scored)] for one in events]
+    assert scored[0] == scored[1] == scored[2]
+    told = [[e.scores for e in one if isinstance(e, TruthScored)] for one in events]
+    assert told[0] != told[1]
+    assert told[2] == []
+
+
+def test_nothing_against_truth_is_said_without_truth(make_run: MakeRun) -> None:
+    folder = make_run(truth=None)
+    execute(folder, CPU, Control())
+    selected = [r.event for r in folder.records()[0] if isinstance(r.event, ReliableSelected)]
+    assert [one.stage for one in selected] == ["heads", "joint"]
+    assert all(one.purity is None for one in selected)
+    assert not folder.has("truth")
+
+
+def test_a_loss_that_is_no_number_fails_the_run_with_a_cure(make_run: MakeRun) -> None:
+    folder = make_run()
+    execute(folder, CPU, StopAfter(1 + 9 + 3 + 2))  # one question at the start, then one a step
+    checkpoint = folder.checkpoint("joint", CPU)
+    poisoned = checkpoint.load()
+    assert poisoned is not None
+    poisoned["model"]["head.out_bias"].fill_(float("nan"))
+    checkpoint.save(poisoned)
+    assert execute(folder, CPU, Control()) == "failed"
+    now = observe(folder)
+    assert now.state == "failed"
+    assert "became nan: start a new run with a lower joint.learning_rate" in now.message
+    kept = checkpoint.load()
+    assert kept is not None
+    assert kept["step"] == poisoned["step"]
+
+
+def test_an_empty_reliable_set_fails_with_what_to_do_and_keeps_stage_2(make_run: MakeRun) -> None:
+    folder = make_run(**{"reliable.confidence": 1.0, "reliable.floor": 0.0})
+    assert execute(folder, CPU, Control()) == "failed"
+    assert "no image is reliable" in observe(folder).message
+    assert folder.has("reliable-heads")
+    causes = [r.event.cause for r in folder.records()[0] if isinstance(r.event, Alarm)]
+    assert any("without a reliable image" in cause for cause in causes)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"heads.start": "random"}, {"heads.start": "kmeans"}, {"heads.choose": "consensus"}, {"heads.exclusive": True},
+        {"heads.double_softmax": False}, {"joint.start": "random"}, {"heads.images": 30},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_setting_changes_the_labels_of_its_stage_and_not_the_features(
+    make_run: MakeRun, choices: dict[str, object]
+) -> None:
+    usual, other = make_run("usual"), make_run("other", **choices)
+    for folder in (usual, other):
+        assert execute(folder, CPU, Control()) == "finished"
+    np.testing.assert_array_equal(
+        usual.load("features")["vectors"], other.load("features")["vectors"]
+    )
+    stage = "joint" if "joint.start" in choices else "heads"
+    if "heads.choose" not in choices:  # two heads agree with each other equally: either is right
+        assert not np.array_equal(
+            usual.load(stage)["probabilities"], other.load(stage)["probabilities"]
+        )
+
+
+def test_as_many_clusters_as_images_still_ends(make_run: MakeRun) -> None:
+    folder = make_run(clusters=60, **{"reliable.agreement": 0.0, "reliable.confidence": 0.0})
+    assert execute(folder, CPU, Control()) == "finished"
+    assert folder.load("heads")["confident"].shape == (60, 1)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from engine.errors import RunError
+from engine.events import Progress, RunPaused, StageFinished
+from engine.runs import runner as module
+from engine.runs.results import observe
+from engine.runs.runner import Control, Runner, choose_device, execute
+from engine.runs.store import RunFolder
+from tests.runs.conftest import MakeRun
+
+LONG = {"features.epochs": 4000}
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def state(folder: RunFolder) -> str:
+    return observe(folder).state
+
+
+def steps(folder: RunFolder) -> int:
+    return observe(folder).stages["features"].step
+
+
+def test_a_submitted_run_is_trained_to_its_end(make_run: MakeRun) -> None:
+    folder, runner = make_run(), Runner()
+    runner.submit(folder, "cpu")
+    wait_for(lambda: state(folder) == "finished")
+    wait_for(lambda: not runner.owns(folder))
+    assert not folder.is_locked
+
+
+def test_a_run_is_paused_continued_and_stopped(make_run: MakeRun) -> None:
+    folder, runner = make_run(**LONG), Runner()
+    runner.submit(folder, "cpu")
+    wait_for(lambda: steps(folder) > 0)
+    runner.pause(folder)
+    wait_for(lambda: state(folder) == "paused")
+    seen = len(folder.records()[0])
+    time.sleep(0.7)  # longer than the interval of reports
+    assert len(folder.records()[0]) == seen
+    runner.resume(folder)
+    wait_for(lambda: state(folder) == "running" and len(folder.records()[0]) > seen + 1)
+    runner.stop(folder)
+    wait_for(lambda: state(folder) == "stopped")
+    assert folder.checkpoint("features", "cpu").load() is not None
+
+
+def test_runs_of_one_device_wait_for_each_other(make_run: MakeRun) -> None:
+    first, second, runner = make_run("first", **LONG), make_run("second"), Runner()
+    runner.submit(first, "cpu")
+    wait_for(lambda: steps(first) > 0)
+    runner.submit(second, "cpu")
+    assert state(second) == "queued"
+    with pytest.raises(RunError, match="being trained already"):
+        Runner().submit(second, "cpu")
+    runner.stop(first)
+    wait_for(lambda: state(second) == "finished")
+
+
+def test_a_queued_run_can_be_stopped_before_it_starts(make_run: MakeRun) -> None:
+    first, second, runner = make_run("first", **LONG), make_run("second"), Runner()
+    runner.submit(first, "cpu")
+    runner.submit(second, "cpu")
+    runner.stop(second)
+    runner.stop(first)
+    wait_for(lambda: state(second) == "stopped")
+    assert not second.has("features")
+
+
+def test_closing_waits_for_the_checkpoints(make_run: MakeRun) -> None:
+    folder, runner = make_run(**LONG), Runner()
+    runner.submit(folder, "cpu")
+    wait_for(lambda: steps(folder) > 0)
+    runner.close(60)
+    assert state(folder) == "stopped"
+    assert not folder.is_locked
+
+
+def test_a_run_without_a_final_word_and_without_a_writer_is_interrupted(make_run: MakeRun) -> None:
+    folder = make_run()
+    folder.append(module.RunStarted("cpu", 1))
+    with folder.lock():
+        assert state(folder) == "running"
+    assert state(folder) == "interrupted"
+
+
+def test_another_process_cannot_be_steered(make_run: MakeRun) -> None:
+    with pytest.raises(RunError, match="not trained by this process"):
+        Runner().pause(make_run())
+
+
+def test_a_stop_ends_a_pause() -> None:
+    control = Control()
+    control.pause()
+    control.stop()
+    said: list[object] = []
+    assert control.asked_to_stop(said.append)
+    assert said == []
+
+
+def test_an_unexpected_error_ends_the_run_and_says_it_is_a_bug(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("engine.runs.pipeline.kmeans_labels", broken)
+    folder = make_run()
+    assert execute(folder, torch.device("cpu"), Control()) == "failed"
+    assert "unexpected ZeroDivisionError: by zero (this is a bug" in observe(folder).message
+    kinds = {type(record.event) for record in folder.records()[0]}
+    assert {Progress, StageFinished} <= kinds
+    assert RunPaused not in kinds
+
+
+def test_a_device_that_is_not_there_is_refused_by_name() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(RunError, match="device 'tpu' is not available here: choose one of auto"):
+        choose_device("tpu")

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.data.sources import Opened
+from engine.errors import RunError
+from engine.events import Alarm, Progress, Record, RunFinished, RunStarted, from_json, to_json
+from engine.runs.store import RunFolder, write_text
+from tests.runs.conftest import MakeRun, drawn, tiny_config
+
+
+def hidden_leftovers(path: Path) -> list[str]:
+    return [one.name for one in path.iterdir() if one.name.startswith(".")]
+
+
+def test_a_new_folder_holds_images_truth_and_settings(make_run: MakeRun) -> None:
+    folder = make_run()
+    images, truth = drawn()
+    np.testing.assert_array_equal(folder.images().pixels, images.pixels)
+    assert folder.images().ids == images.ids
+    assert folder.card().fingerprint == images.fingerprint == folder.images().fingerprint
+    found = folder.truth()
+    assert found is not None
+    np.testing.assert_array_equal(found.labels, truth.labels)
+    assert found.class_names == truth.class_names
+    assert folder.card().config == tiny_config()
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(RunError, match="not empty"):
+        RunFolder.create(tmp_path, Opened(drawn()[0]), tiny_config())
+    assert [one.name for one in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_more_clusters_than_images_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="choose from 2 to 60"):
+        RunFolder.create(tmp_path / "run", Opened(drawn()[0]), tiny_config(clusters=61))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_half_written_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        RunFolder.create(tmp_path / "run", Opened(drawn()[0]), tiny_config())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_artefact_that_fails_half_way_leaves_the_old_one(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run()
+    folder.save("map", {"points": np.zeros(3)})
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        folder.save("map", {"points": np.ones(3)}, {"weight": torch.ones(1)})
+    assert folder.load("map")["points"].tolist() == [0, 0, 0]
+    assert hidden_leftovers(folder.path) == []
+
+
+def test_events_come_back_as_they_were_said(make_run: MakeRun) -> None:
+    folder = make_run()
+    said = [
+        RunStarted("cpu", 2),
+        Progress("heads", 3, 120.5, {"loss": 0.25}, (1, 2, 3)),
+        Alarm("joint", "cause", "cure"),
+        RunFinished(),
+    ]
+    for event in said:
+        folder.append(event)
+    records, offset = folder.records()
+    assert [record.event for record in records] == said
+    assert [r.time for r in records] == sorted(r.time for r in records)
+    assert folder.records(offset) == ([], offset)
+    folder.append(said[0])
+    assert [record.event for record in folder.records(offset)[0]] == said[:1]
+
+
+def test_an_event_keeps_its_type_through_json() -> None:
+    record = Record(12.5, Progress("joint", 1, 2.0, {"a": 1.0}, (4, 5)))
+    assert from_json(json.loads(json.dumps(to_json(record)))) == record
+
+
+def test_half_a_line_is_not_read_and_is_cut_off_before_the_next_event(make_run: MakeRun) -> None:
+    folder = make_run()
+    folder.append(RunStarted("cpu", 1))
+    with (folder.path / "events.jsonl").open("a") as file:
+        file.write('{"event": "Progr')
+    assert len(folder.records()[0]) == 1
+    folder.mend_events()
+    folder.append(RunFinished())
+    assert [type(r.event) for r in folder.records()[0]] == [RunStarted, RunFinished]
+
+
+def test_one_writer_at_a_time(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.runs.store.LOCK_SECONDS", 0.01)
+    folder = make_run()
+    assert not folder.is_locked
+    with folder.lock():
+        assert folder.is_locked
+        with pytest.raises(RunError, match="being trained already"):
+            folder.lock()
+    assert not folder.is_locked
+
+
+def test_a_checkpoint_survives_a_failed_successor(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = make_run().checkpoint("features", "cpu")
+    assert checkpoint.load() is None
+    checkpoint.save({"step": 3, "weight": torch.ones(2)})
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save({"step": 4})
+    loaded = checkpoint.load()
+    assert loaded is not None
+    assert loaded["step"] == 3
+
+
+def test_a_checkpoint_cannot_run_code(make_run: MakeRun) -> None:
+    checkpoint = make_run().checkpoint("features", "cpu")
+    torch.save({"step": Path("x")}, checkpoint.path)
+    with pytest.raises(Exception, match="weights_only|Unsupported"):
+        checkpoint.load()
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format": 1}', "[1]"])
+def test_a_damaged_card_is_named(make_run: MakeRun, text: str) -> None:
+    folder = make_run()
+    (folder.path / "run.json").write_text(text)
+    with pytest.raises(RunError, match=r"run\.json.* is damaged"):
+        folder.card()
+
+
+def test_a_card_of_a_later_format_says_so(make_run: MakeRun) -> None:
+    folder = make_run()
+    card = json.loads((folder.path / "run.json").read_text())
+    (folder.path / "run.json").write_text(json.dumps({**card, "format": 99}))
+    with pytest.raises(RunError, match="run format 99, but this version reads 1"):
+        folder.card()
+
+
+def test_a_text_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "card.json"
+    write_text(path, "old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert hidden_leftovers(tmp_path) == []

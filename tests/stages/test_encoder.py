@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from engine.config import EncoderSettings
+from engine.stages.encoder import Encoder, Heads, SplitBatchNorm, initialise
+
+
+def seeded(module: nn.Module, seed: int = 0) -> nn.Module:
+    initialise(module, torch.Generator().manual_seed(seed))
+    return module
+
+
+def test_split_norm_normalises_each_group_by_itself() -> None:
+    x = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    split, whole = SplitBatchNorm(3, 2).train(), nn.BatchNorm2d(3).train()
+    out = split(x)
+    torch.testing.assert_close(out[::2], whole(x[::2]))
+    torch.testing.assert_close(out[1::2], whole(x[1::2]))
+
+
+def test_split_norm_remembers_the_mean_of_the_groups() -> None:
+    x = torch.stack([torch.full((1, 1, 1), float(v)) for v in (1, 3, 1, 3)])
+    split = SplitBatchNorm(1, 2).train()
+    split(x)
+    assert split.running_mean is not None
+    assert split.running_mean.item() == pytest.approx(0.1 * 2)
+
+
+def test_split_norm_is_an_ordinary_norm_when_it_does_not_train() -> None:
+    x = torch.randn(4, 2, 3, 3)
+    split = SplitBatchNorm(2, 2).eval()
+    torch.testing.assert_close(split(x), nn.BatchNorm2d(2).eval()(x))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "channels", "side", "size"),
+    [("small", 1, 8, 64), ("small", 3, 32, 64), ("resnet18", 1, 32, 512), ("resnet18", 3, 96, 512)],
+)
+def test_an_encoder_gives_vectors_of_its_size(
+    backbone: str, channels: int, side: int, size: int
+) -> None:
+    settings = EncoderSettings(backbone=backbone)  # type: ignore[arg-type]
+    encoder = Encoder(settings, channels=channels, side=side).eval()
+    assert encoder.features == size
+    assert encoder(torch.rand(2, channels, side, side)).shape == (2, size)
+
+
+def test_an_encoder_centres_and_scales_its_pixels_itself() -> None:
+    encoder = seeded(Encoder(EncoderSettings(backbone="small"), channels=1, side=8)).eval()
+    x = torch.rand(2, 1, 8, 8)
+    plain = encoder(x)
+    encoder.mean.fill_(0.5)  # type: ignore[operator, union-attr]
+    encoder.deviation.fill_(0.25)  # type: ignore[operator, union-attr]
+    torch.testing.assert_close(encoder(x * 0.25 + 0.5), plain)
+
+
+def test_heads_together_equal_each_head_alone() -> None:
+    heads = seeded(Heads(3, 5, 4))
+    assert isinstance(heads, Heads)
+    x = torch.randn(7, 5)
+    together = heads(x)
+    assert together.shape == (3, 7, 4)
+    for index in range(3):
+        torch.testing.assert_close(heads.one(index)(x)[0], together[index])
+    torch.testing.assert_close(heads(x.expand(3, 7, 5)), together)
+
+
+def test_initial_weights_come_from_the_generator_alone() -> None:
+    torch.manual_seed(1)
+    first = seeded(Encoder(EncoderSettings(backbone="small"), channels=1, side=8), 5)
+    torch.manual_seed(2)
+    second = seeded(Encoder(EncoderSettings(backbone="small"), channels=1, side=8), 5)
+    other = seeded(Encoder(EncoderSettings(backbone="small"), channels=1, side=8), 6)
+    weights = [dict(m.named_parameters())["backbone.0.weight"] for m in (first, second, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])

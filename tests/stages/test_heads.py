@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from engine.stages.heads import (
+    choose_head,
+    first_belief,
+    head_agreement,
+    head_losses,
+    spectral_labels,
+)
+from engine.stages.prototypes import confident_images
+
+KEPT = torch.ones(1, 1, dtype=torch.bool)
+
+
+def test_plain_cross_entropy_by_hand() -> None:
+    logits, labels = torch.tensor([[[2.0, 0.0]]]), torch.tensor([[0]])
+    expected = -math.log(math.e**2 / (math.e**2 + 1))
+    assert head_losses(logits, labels, KEPT, False).item() == pytest.approx(expected)
+
+
+def test_double_softmax_has_a_floor() -> None:
+    certain = torch.full((1, 1, 10), -1e4)
+    certain[0, 0, 3] = 1e4
+    found = head_losses(certain, torch.tensor([[3]]), KEPT, True).item()
+    assert found == pytest.approx(math.log(math.e + 9) - 1)
+    assert found == pytest.approx(1.461, abs=1e-3)
+
+
+def test_labels_that_were_not_kept_count_for_nothing() -> None:
+    logits = torch.tensor([[[2.0, 0.0], [0.0, 5.0]]])
+    labels, kept = torch.tensor([[0, 0]]), torch.tensor([[True, False]])
+    alone = head_losses(logits[:, :1], labels[:, :1], kept[:, :1], False)
+    torch.testing.assert_close(head_losses(logits, labels, kept, False), alone)
+    assert head_losses(logits, labels, torch.zeros_like(kept), False).item() == 0
+
+
+def test_every_head_has_a_loss_of_its_own() -> None:
+    logits = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[0, 1, 2, 3, 0]]).expand(3, 5)
+    kept = torch.ones(3, 5, dtype=torch.bool)
+    together = head_losses(logits, labels, kept, True)
+    for head in range(3):
+        one = slice(head, head + 1)
+        torch.testing.assert_close(
+            head_losses(logits[one], labels[one], kept[one], True)[0], together[head]
+        )
+
+
+def test_the_chosen_head_has_the_lowest_loss() -> None:
+    labels = np.zeros((3, 4), np.int32)
+    assert choose_head(np.array([0.3, 0.1, 0.2]), labels, "loss") == 1
+
+
+def test_by_consensus_the_head_the_others_agree_with_is_chosen() -> None:
+    agreed = [0, 0, 1, 1, 2, 2]
+    labels = np.array([[0, 1, 2, 0, 1, 2], agreed, [2, 2, 0, 0, 1, 1]])
+    assert choose_head(np.array([0.0, 2.0, 1.0]), labels, "consensus") in (1, 2)
+    found = head_agreement(labels)
+    assert found[1] == pytest.approx(found[2])
+    assert found[0] < found[1] <= 1
+
+
+@pytest.mark.parametrize("how", ["kmeans", "spectral"])
+def test_a_start_believes_in_clear_groups_and_most_in_their_middle(how: str) -> None:
+    angles = torch.tensor([0.0, 0.1, 0.3, 1.5, 1.6, 1.8])
+    unit = torch.stack((angles.cos(), angles.sin()), 1)
+    belief = first_belief(how, unit, 2, 3, seed=0)
+    assert belief.shape == (3, 6, 2)
+    for head in belief:
+        labels = head.argmax(1)
+        assert labels[0] == labels[1] == labels[2] != labels[3] == labels[4] == labels[5]
+        middle = confident_images(head.unsqueeze(0), 1).flatten().sort().values
+        assert middle.tolist() == [1, 4]
+
+
+def test_spectral_labels_follow_a_curve_where_centres_cut_it() -> None:
+    angle = torch.linspace(0, 3.0, 60)
+    ring = torch.stack((angle.cos(), angle.sin(), torch.zeros(60)), 1)
+    pole = torch.tensor([[0.05, 0.05, 1.0]]).repeat(20, 1) + 0.02 * torch.randn(
+        20, 3, generator=torch.Generator().manual_seed(0)
+    )
+    unit = torch.nn.functional.normalize(torch.cat((ring, pole)), dim=1).numpy()
+    labels = spectral_labels(unit, 2)
+    assert len(set(labels[:60])) == len(set(labels[60:])) == 1
+    assert labels[0] != labels[-1]
+
+
+def test_labels_can_be_asked_for_as_many_clusters_as_images() -> None:
+    unit = torch.eye(4)
+    labels = first_belief("spectral", unit, 4, 1, seed=0).argmax(2)
+    assert sorted(labels[0].tolist()) == [0, 1, 2, 3]

@@ -1,0 +1,123 @@
+"""Steps are counted, not timed."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from engine.errors import TrainingError
+from engine.events import Event, Progress, StageFinished, StageStarted
+from engine.stages import loop
+from engine.stages.loop import Chance, Report, Stopped, run_steps
+
+
+class Memory:
+    """A checkpoint in memory that keeps what was saved as it was."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] | None = None
+        self.saves = 0
+
+    def load(self) -> dict[str, Any] | None:
+        return self.state
+
+    def save(self, state: dict[str, Any]) -> None:
+        self.state, self.saves = copy.deepcopy(state), self.saves + 1
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.total = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"total": self.total}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.total = state["total"]
+
+
+class Training:
+    """A stage whose step adds its index; it can be stopped before a step and yields losses."""
+
+    def __init__(self, stop_before: int | None = None, loss: float = 1.0) -> None:
+        self.counter, self.checkpoint = Counter(), Memory()
+        self.events: list[Event] = []
+        self.seen: list[int] = []
+        self.stop_before, self.loss = stop_before, loss
+
+    def step(self, index: int) -> Report:
+        self.seen.append(index)
+        self.counter.total += index
+        return Report({"loss": torch.tensor(self.loss)}, images=4)
+
+    def run(self, steps: int = 5) -> None:
+        run_steps(
+            "joint", steps, self.step, {"counter": self.counter},
+            emit=self.events.append,
+            stop=lambda: self.stop_before is not None and len(self.seen) >= self.stop_before,
+            checkpoint=self.checkpoint,
+        )  # fmt: skip
+
+
+def test_every_step_is_taken_once_and_told() -> None:
+    training = Training()
+    training.run()
+    assert training.seen == [0, 1, 2, 3, 4]
+    assert training.events[0] == StageStarted("joint", 5)
+    assert isinstance(training.events[-1], StageFinished)
+    last = training.events[-2]
+    assert isinstance(last, Progress)
+    assert (last.step, last.losses) == (5, {"loss": 1.0})
+
+
+def test_a_stop_is_obeyed_before_the_next_step_and_leaves_a_checkpoint() -> None:
+    training = Training(stop_before=3)
+    with pytest.raises(Stopped):
+        training.run()
+    assert training.seen == [0, 1, 2]
+    assert training.checkpoint.state is not None
+    assert training.checkpoint.state["step"] == 3
+    assert not any(isinstance(event, StageFinished) for event in training.events)
+
+
+def test_training_goes_on_where_it_stopped() -> None:
+    first = Training(stop_before=3)
+    with pytest.raises(Stopped):
+        first.run()
+    second = Training()
+    second.checkpoint = first.checkpoint
+    second.run()
+    assert second.seen == [3, 4]
+    assert second.counter.total == 0 + 1 + 2 + 3 + 4
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_last_good_checkpoint(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    training = Training()
+    plain = training.step
+
+    def step(index: int) -> Report:
+        training.loss = value if index == 3 else 1.0
+        return plain(index)
+
+    training.step = step  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match="loss of the joint stage became"):
+        training.run()
+    assert training.checkpoint.state is not None
+    assert training.checkpoint.state["step"] == 3
+
+
+def test_a_generator_goes_on_with_the_same_numbers() -> None:
+    chance = Chance(torch.device("cpu"), 7)
+    torch.rand(3, generator=chance.generator)
+    state = chance.state_dict()
+    expected = torch.rand(3, generator=chance.generator)
+    other = Chance(torch.device("cpu"), 8)
+    other.load_state_dict(state)
+    assert torch.equal(torch.rand(3, generator=other.generator), expected)

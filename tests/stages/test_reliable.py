@@ -1,0 +1,95 @@
+"""Agreement and verdicts on six images that can be checked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.config import ReliableSettings
+from engine.space.neighbors import Neighbors, nearest
+from engine.stages.clustering import Clustering
+from engine.stages.reliable import Verdict, local_agreement, neighbor_count, select_reliable
+
+IDS = np.array([[1, 2], [0, 2], [1, 3], [4, 5], [3, 5], [4, 2]], np.int32)
+NEIGHBORS = Neighbors(IDS, np.ones(IDS.shape, np.float32))
+
+
+def clustering(labels: list[int], confidence: list[float], clusters: int = 2) -> Clustering:
+    sure = np.array(confidence, np.float32)
+    table = np.repeat(((1 - sure) / (clusters - 1))[:, None], clusters, axis=1)
+    table[np.arange(len(labels)), labels] = sure
+    return Clustering(table)
+
+
+SIX = clustering([0, 0, 0, 1, 1, 1], [0.99, 0.99, 0.99, 0.99, 0.6, 0.6])
+
+
+def settings(**changes: float) -> ReliableSettings:
+    return ReliableSettings(**{"neighbors": 2, "agreement": 1.0, "confidence": 0.9, **changes})
+
+
+def test_agreement_is_the_share_of_neighbours_with_the_same_label() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    assert local_agreement(labels, NEIGHBORS, 2).tolist() == [1, 1, 0.5, 1, 1, 0.5]
+    assert local_agreement(labels, NEIGHBORS, 1).tolist() == [1, 1, 1, 1, 1, 1]
+
+
+def test_every_rejection_has_its_reason() -> None:
+    found = select_reliable(SIX, NEIGHBORS, settings())
+    assert found.verdicts.tolist() == [
+        Verdict.RELIABLE,
+        Verdict.RELIABLE,
+        Verdict.NEIGHBORS_DISAGREE,
+        Verdict.RELIABLE,
+        Verdict.NOT_CONFIDENT,
+        Verdict.NEITHER,
+    ]
+    assert found.per_cluster.tolist() == [2, 1]
+
+
+def test_thresholds_are_inclusive() -> None:
+    found = select_reliable(SIX, NEIGHBORS, settings(agreement=0.5, confidence=0.5))
+    assert found.mask.all()
+
+
+def test_a_floor_relaxes_the_agreement_of_the_weak_cluster_only() -> None:
+    weak = clustering([0, 0, 0, 1, 1, 1], [0.99, 0.99, 0.99, 0.6, 0.6, 0.99])
+    assert select_reliable(weak, NEIGHBORS, settings()).per_cluster.tolist() == [2, 0]
+    found = select_reliable(weak, NEIGHBORS, settings(floor=1 / 3))
+    assert found.per_cluster.tolist() == [2, 1]
+    assert found.thresholds.tolist() == [1.0, 0.5]
+
+
+def test_an_empty_cluster_is_counted_and_harms_no_other() -> None:
+    found = select_reliable(clustering([0, 0, 0, 2, 2, 2], [0.99] * 6, 3), NEIGHBORS, settings())
+    assert found.per_cluster.tolist() == [2, 0, 2]
+
+
+def test_a_cluster_without_a_confident_image_is_left_empty_by_the_floor() -> None:
+    unsure = clustering([0, 0, 0, 1, 1, 1], [0.99] * 3 + [0.6] * 3)
+    assert select_reliable(unsure, NEIGHBORS, settings(floor=1)).per_cluster.tolist() == [3, 0]
+
+
+@pytest.mark.parametrize(
+    ("images", "clusters", "asked", "expected"),
+    [
+        (1797, 10, None, 18), (60_000, 10, None, 100), (200, 10, None, 10), (5, 2, None, 4),
+        (1797, 10, 100, 100), (50, 2, 100, 49), (1000, 10, 3, 3),
+    ],
+)  # fmt: skip
+def test_neighbours_asked_grow_with_the_clusters(
+    images: int, clusters: int, asked: int | None, expected: int
+) -> None:
+    assert neighbor_count(ReliableSettings(neighbors=asked), images, clusters) == expected
+
+
+def test_renaming_the_clusters_changes_no_verdict() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 5)).astype(np.float32)
+    table = rng.dirichlet(np.full(4, 0.2), 200).astype(np.float32)
+    near = nearest(features, 20)
+    asked = ReliableSettings(neighbors=20, agreement=0.3, confidence=0.6, floor=0.2)
+    found = select_reliable(Clustering(table), near, asked)
+    renamed = select_reliable(Clustering(table[:, [2, 0, 3, 1]]), near, asked)
+    assert 0 < found.mask.sum() < 200
+    assert np.array_equal(found.verdicts, renamed.verdicts)
