@@ -89,7 +89,11 @@ class ContrastiveViews(Settings):
     )  # fmt: skip
     rotation: float = setting(0.0, "largest rotation, degrees", paper=0, low=0, high=180)
     zoom: float = setting(
-        0.0, "largest zoom: the scale lies between 1/(1+zoom) and 1+zoom", paper=0, low=0, high=2
+        0.0,
+        "largest zoom, of width and height each by itself: from 1/(1+zoom) to 1+zoom",
+        paper=0,
+        low=0,
+        high=2,
     )
     shift: float = setting(
         0.0, "largest shift, as a share of the image's side", paper=0, low=0, high=1

@@ -13,7 +13,7 @@ from engine.errors import SourceError
 IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 # Pillow goes by a file's content, not by its ending: without this list it would hand an EPS file
 # that calls itself .png to Ghostscript, which runs what is in it.
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 _TOO_LARGE = "more pixels than is safe to decode"
 

@@ -174,29 +174,25 @@ class Heads(nn.Module):
         return alone
 
 
+@torch.no_grad()
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Draws all weights anew from a CPU `generator`, as torch's layers do by default.
+    """Draws all weights anew from a CPU `generator`, uniform in ±1/√fan-in as torch does by default.
 
     Torch's own initialisation uses the process-wide generator, which other threads share.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
-            fan_out = layer.out_channels * math.prod(layer.kernel_size)
-            _normal(layer.weight, math.sqrt(2 / fan_out), generator)
+            fan_in = layer.in_channels * math.prod(layer.kernel_size)
+            drawn = [layer.weight]
         elif isinstance(layer, nn.Linear):
-            _uniform(layer.weight, layer.in_features, generator)
-            _uniform(layer.bias, layer.in_features, generator)
+            fan_in = layer.in_features
+            drawn = [layer.weight, layer.bias]
         elif isinstance(layer, Heads):
-            for weight in (layer.hidden_weight, layer.out_weight):
-                _uniform(weight, weight.shape[1], generator)
-
-
-@torch.no_grad()
-def _normal(weight: torch.Tensor, deviation: float, generator: torch.Generator) -> None:
-    weight.copy_(torch.randn(weight.shape, generator=generator) * deviation)
-
-
-@torch.no_grad()
-def _uniform(weight: torch.Tensor, fan_in: int, generator: torch.Generator) -> None:
-    limit = 1 / math.sqrt(fan_in)
-    weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * limit)
+            fan_in = layer.hidden_weight.shape[1]
+            drawn = [layer.hidden_weight, layer.out_weight]
+        else:
+            continue
+        for weight in drawn:
+            weight.copy_(
+                (torch.rand(weight.shape, generator=generator) * 2 - 1) / math.sqrt(fan_in)
+            )

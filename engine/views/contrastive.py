@@ -41,13 +41,13 @@ def _placement(
 ) -> Placement:
     width, height, centre_x, centre_y = crop_window(x, settings.crop, generator)
     zoom = math.log1p(settings.zoom)
-    scale = uniform(x, -zoom, zoom, generator).exp()
+    scale = uniform(x, -zoom, zoom, generator, columns=2).exp()
     shift = uniform(x, -2 * settings.shift, 2 * settings.shift, generator, columns=2)
     shear = uniform(x, -settings.shear, settings.shear, generator, columns=2)
     turn = math.radians(settings.rotation)
     return Placement(
-        width=width * scale * mirrored(x, settings.flip, generator),
-        height=height * scale,
+        width=width * scale[:, 0] * mirrored(x, settings.flip, generator),
+        height=height * scale[:, 1],
         x=centre_x + shift[:, 0],
         y=centre_y + shift[:, 1],
         angle=uniform(x, -turn, turn, generator),

@@ -1,0 +1,74 @@
+"""What every result carries: when, from which commit, on what; and how it is written."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+LIBRARIES = ("torch", "torchvision", "scikit-learn", "umap-learn", "faiss-cpu", "kornia", "pillow")
+
+
+def provenance() -> dict[str, Any]:
+    """Date, commit, device and library versions of this run."""
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return {
+        "date": date.today().isoformat(),
+        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _dirty() else ""),
+        "device": f"{device}, {os.cpu_count()} CPU cores ({platform.machine()})",
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+    }
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def _dirty() -> bool:
+    return bool(_git("status", "--porcelain", "--", "engine", "benchmarks/*.py"))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """ "mean ± standard deviation (lowest)"."""
+    mean, deviation = statistics.mean(values), statistics.stdev(values)
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f} ({min(values):.{digits}f})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def write(name: str, title: str, data: dict[str, Any], body: str) -> None:
+    """Writes results/NAME.json and results/NAME.md."""
+    RESULTS.mkdir(exist_ok=True)
+    about = provenance()
+    (RESULTS / f"{name}.json").write_text(json.dumps({**about, **data}, indent=1) + "\n")
+    libraries = ", ".join(f"{key} {value}" for key, value in about["libraries"].items() if value)
+    text = (
+        f"# {title}\n\n{body}\n\nMeasured {about['date']} at commit {about['commit']} on "
+        f"{about['device']}, Python {about['python']}, {libraries}. "
+        f"Repeat with `python -m benchmarks {name}`.\n"
+    )
+    (RESULTS / f"{name}.md").write_text(text)
+    print(text)
