@@ -1,0 +1,61 @@
+"""What the README promises: its commands run, its sources and files exist."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from engine.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
+FEW_STEPS = (
+    "features.epochs=1", "heads.epochs=1", "heads.heads=2", "heads.passes=1", "joint.steps=2",
+    "reliable.agreement=0.1", "reliable.confidence=0.1",
+)  # fmt: skip
+
+
+def test_the_engine_commands_work_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m engine")]
+    assert [words[0] for words in commands] == ["run", "show", "export"]
+    monkeypatch.chdir(tmp_path)
+    shorter = [word for assignment in FEW_STEPS for word in ("--set", assignment)]
+    assert main([*commands[0], *shorter]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert main(commands[1]) == 0
+    assert json.loads(capsys.readouterr().out) == told
+    assert main(commands[2]) == 0
+    assert len((tmp_path / "labels.csv").read_text().splitlines()) == 1 + told["images"]
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("make")])
+def test_every_make_command_is_a_target(line: str) -> None:
+    done = subprocess.run([*shlex.split(line), "-n"], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+def test_the_app_starts_from_the_file_that_is_named() -> None:
+    assert "streamlit run spice_explorer/app.py" in COMMANDS
+    assert (ROOT / "spice_explorer" / "app.py").is_file()
+
+
+def test_requirements_and_project_name_the_same_packages() -> None:
+    listed = (ROOT / "requirements.txt").read_text().splitlines()
+    packages = {line for line in listed if line and not line.startswith(("#", "-"))}
+    project = (ROOT / "pyproject.toml").read_text()
+    block = re.search(r"^dependencies = \[\n(.*?)^\]", project, re.DOTALL | re.MULTILINE)
+    assert block is not None
+    assert packages == set(re.findall(r'"(.+?)"', block[1]))
+    assert "-e ." in listed
