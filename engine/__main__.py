@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import signal
 import sys
 from collections.abc import Iterator
@@ -79,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     from engine.runs.runner import Control, choose_device, execute
 
+    # A run says everything in its events; unhandled, its log would appear on stderr as well.
+    logging.getLogger("engine").addHandler(logging.NullHandler())
     device = choose_device(options.device)
     folder = _prepared(options)
     control = Control()

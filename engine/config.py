@@ -223,12 +223,10 @@ class HeadSettings(Settings):
     exclusive: bool = setting(
         False, "an image that several prototypes claim goes to the nearest only", paper=False
     )
-    start: Literal["random", "kmeans", "spectral"] = setting(
-        "random",
-        "what labels the first round: random heads (SPICE), or k-means or spectral clustering of "
-        "the features (our extensions)",
-        paper="random",
-    )
+    start: Literal["random", "kmeans"] = setting(
+        "random", "what labels the first round: random heads (SPICE) or k-means on the features "
+        "(our extension)", paper="random",
+    )  # fmt: skip
     choose: Literal["loss", "consensus"] = setting(
         "loss", "the head with the lowest pseudo-label loss, or the one the others agree with most",
         paper="loss",
@@ -296,7 +294,7 @@ class RunConfig(Settings):
 # Glyphs (grey scans of letters and digits) change meaning when mirrored, and have no colour.
 GLYPH_VIEWS = ViewSettings(
     contrastive=ContrastiveViews(
-        crop=1, rotation=15, zoom=0.2, shift=0.075, shear=0.2, flip=0, jitter=0, grey=0,
+        crop=1, rotation=15, zoom=0.35, shift=0.075, shear=0.2, flip=0, jitter=0, grey=0,
         blur=0.3, gamma=0.5, noise=0.1,
     ),
     weak=WeakViews(flip=0, shift=0.075),
@@ -309,10 +307,10 @@ QUICK = RunConfig(
     preset="quick",
     encoder=EncoderSettings(backbone="small", width=16),
     features=FeatureSettings(
-        objective="simclr", epochs=40, batch=256, learning_rate=0.1, warmup=0.1, temperature=0.5,
+        objective="simclr", epochs=40, batch=256, learning_rate=0.4, warmup=0.1, temperature=0.5,
         projection=64,
     ),
-    heads=HeadSettings(heads=10, epochs=15, batch=128, start="spectral"),
+    heads=HeadSettings(heads=10, epochs=15, batch=128, start="kmeans"),
     reliable=ReliableSettings(agreement=0.95, confidence=0.95, floor=1 / 3),
     joint=JointSettings(steps=200, batch=64, unlabelled=3, average=0.98),
 )  # fmt: skip

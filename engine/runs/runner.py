@@ -7,6 +7,7 @@ import logging
 import os
 import queue
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +120,8 @@ def execute(folder: RunFolder, device: torch.device, control: Control) -> str:
         return _failed(folder, f"{device} is out of memory: choose smaller batches or --device cpu")
     except Exception as error:
         log.exception("run %s failed", folder.path)
+        with contextlib.suppress(OSError):
+            (folder.path / "error.log").write_text(traceback.format_exc(), "utf-8")
         return _failed(
             folder, f"unexpected {type(error).__name__}: {error} (this is a bug: please report it)"
         )

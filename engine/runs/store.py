@@ -15,8 +15,10 @@ a reader never meets half of one. Nothing that is read can run code.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import pickle
 import shutil
 import tempfile
 import time
@@ -67,7 +69,7 @@ class RunFolder:
             RunError: when something is there already, or K does not fit the images.
             OSError: when it cannot be written.
         """
-        target = Path(path)
+        target = Path(path).absolute()
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise RunError(
                 f"{target} exists and is not empty: resume the run in it, or choose another folder"
@@ -78,7 +80,12 @@ class RunFolder:
                 f"clusters is {config.clusters}, but {opened.images.source} has {count} images: "
                 f"choose from 2 to {count}"
             )
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise RunError(
+                f"{target} lies below a file, not a folder: choose another place for the run"
+            ) from None
         draft = cls(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
             draft._write_inputs(opened, config)
@@ -127,7 +134,7 @@ class RunFolder:
             )  # fmt: skip
         except FileNotFoundError:
             raise RunError(f"{self.path} holds no run: expected the file run.json in it") from None
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{self.path / 'run.json'} is damaged ({error})") from None
 
     # -- images and truth ----------------------------------------------------------------------
@@ -156,7 +163,7 @@ class RunFolder:
         try:
             for name, array in arrays.items():
                 with _synced(draft / f"{name}.npy") as file:
-                    np.save(file, array, allow_pickle=False)
+                    _save_array(file, array)
             if weights is not None:
                 _save_weights(draft / "weights.pt", weights)
             draft.chmod(0o755)
@@ -170,10 +177,8 @@ class RunFolder:
         """The arrays of an artefact by name, memory-mapped copy-on-write; raises RunError."""
         if not self.has(artefact):
             raise RunError(f"{self.path} has no {artefact} yet: train until it does")
-        return {
-            file.stem: np.load(file, mmap_mode="c", allow_pickle=False)
-            for file in sorted((self.path / artefact).glob("*.npy"))
-        }
+        files = sorted((self.path / artefact).glob("*.npy"))
+        return {file.stem: _load_array(file) for file in files}
 
     def weights(self, artefact: str, device: Any) -> dict[str, Any]:
         """The state dict of an artefact, on `device`."""
@@ -204,7 +209,10 @@ class RunFolder:
             return [], 0
         end = text.rfind(b"\n") + 1
         lines = text[:end].splitlines()
-        return [from_json(json.loads(line)) for line in lines if line.strip()], offset + end
+        try:
+            return [from_json(json.loads(line)) for line in lines if line.strip()], offset + end
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{self.path / 'events.jsonl'} is damaged ({error})") from None
 
     def mend_events(self) -> None:
         """Cuts off half a line that a killed writer left, so that the next event stands alone."""
@@ -254,8 +262,11 @@ class FileCheckpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         draft = self.path.with_suffix(".tmp")
-        _save_weights(draft, state)
-        draft.replace(self.path)
+        try:
+            _save_weights(draft, state)
+            draft.replace(self.path)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -280,14 +291,43 @@ def _synced(path: Path) -> Iterator[Any]:
         os.fsync(file.fileno())
 
 
+def _save_array(file: Any, array: np.ndarray) -> None:
+    try:
+        np.save(file, array, allow_pickle=False)
+    except OSError as error:
+        if (
+            error.errno is None
+        ):  # numpy counts the bytes and forgets the reason: ask the system again
+            file.write(b"\0")
+            file.flush()
+        raise
+
+
+def _load_array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="c", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise RunError(
+            f"{path} is damaged ({error}): delete its folder and resume the run to make it again"
+        ) from None
+
+
 def _save_weights(path: Path, state: dict[str, Any]) -> None:
     import torch
 
+    content = (
+        io.BytesIO()
+    )  # written to a file itself, torch would hide a full disk behind its own error
+    torch.save(state, content)
     with _synced(path) as file:
-        torch.save(state, file)
+        file.write(content.getbuffer())
 
 
 def _load_weights(path: Path, device: Any) -> dict[str, Any]:
     import torch
 
-    return torch.load(path, map_location=device, weights_only=True)
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{path} is damaged ({reason}): delete it to do its stage again") from None

@@ -7,7 +7,6 @@ the network for every step and lets the features drift.)
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,15 +17,12 @@ import torch.nn.functional as F
 from engine.config import HeadSettings, RunConfig
 from engine.data.images import DeviceImages
 from engine.events import Emit
-from engine.space.neighbors import nearest
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Encoder, Heads, initialise
 from engine.stages.features import Features, encode
 from engine.stages.loop import Chance, Checkpoint, Report, run_steps, seeded
 from engine.stages.prototypes import PseudoLabels, pseudo_label
 from engine.views import strong_view, weak_view
-
-GRAPH_NEIGHBORS = 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +74,8 @@ def learn_heads(
         weak, strong = _views(config, pixels, features.encoder, ids, chance.generator)
         unit = F.normalize(vectors[ids.to(device)], dim=1)
         with torch.no_grad():
-            if index == 0 and settings.start != "random":
-                belief = first_belief(
-                    settings.start, unit, config.clusters, settings.heads, config.seed
-                )
+            if index == 0 and settings.start == "kmeans":
+                belief = kmeans_belief(unit, config.clusters, settings.heads, config.seed)
             else:
                 belief = heads(weak).softmax(2)
             sizes = belief[0].argmax(1).bincount(minlength=config.clusters)
@@ -119,53 +113,22 @@ def _views(
     return weak, strong
 
 
-def first_belief(
-    how: str, unit: torch.Tensor, clusters: int, heads: int, seed: int
-) -> torch.Tensor:
+def kmeans_belief(unit: torch.Tensor, clusters: int, heads: int, seed: int) -> torch.Tensor:
     """(H, M, K): what the heads of round 0 are made to believe of unit features (M, D).
 
-    Our extension, for `heads.start`: heads that start at random agree on far worse first labels, and
-    the first labels decide a good part of the last. An image is believed to be in its cluster the
-    more, the nearer it is to the cluster's mean direction; only the order matters.
+    Our extension, for `heads.start = "kmeans"`: heads that start at random agree on far worse first
+    labels, and the first labels decide a good part of the last. Each head has a k-means of its own;
+    an image is believed to be in its cluster the more, the nearer it is to the cluster's mean
+    direction. Only the order matters.
     """
-    points = unit.cpu().numpy()
-    if how == "spectral" and clusters < len(unit) - 1:  # its eigenvectors must be fewer than that
-        labels = np.tile(spectral_labels(points, clusters), (heads, 1))
-    else:
-        starts = range(seed * heads, (seed + 1) * heads)
-        labels = np.stack([kmeans_labels(points, clusters, start) for start in starts])
-    member = F.one_hot(torch.from_numpy(labels).long(), clusters).to(unit)
-    means = F.normalize(member.transpose(1, 2) @ unit, dim=2)
-    return member * (1 + unit @ means.transpose(1, 2)) / 2
-
-
-def kmeans_labels(unit: np.ndarray, clusters: int, seed: int) -> np.ndarray:
-    """(M,) labels of one k-means, started once."""
     from sklearn.cluster import KMeans
 
-    return KMeans(clusters, n_init=1, random_state=seed).fit_predict(unit)
-
-
-def spectral_labels(unit: np.ndarray, clusters: int) -> np.ndarray:
-    """(M,) labels of spectral clustering on the sparse graph of nearest neighbours.
-
-    Neighbours are right far more often than centres are (on digits .98 against .94), and this is
-    the clustering that asks the neighbours.
-    """
-    from scipy.sparse import csr_array
-    from sklearn.cluster import SpectralClustering
-
-    count = max(2, min(GRAPH_NEIGHBORS, len(unit) // (2 * clusters)))
-    near = nearest(unit, count).ids
-    rows = np.repeat(np.arange(len(unit), dtype=np.int32), near.shape[1])
-    links = csr_array((np.ones(near.size), (rows, near.ravel())), shape=(len(unit),) * 2)
-    graph = (links + links.T) / 2
-    model = SpectralClustering(
-        clusters, affinity="precomputed", assign_labels="cluster_qr", random_state=0
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a graph in several parts is no harm here
-        return model.fit_predict(graph)
+    points = unit.cpu().numpy()
+    starts = [(seed * heads + head) % 2**32 for head in range(heads)]
+    labels = [KMeans(clusters, n_init=1, random_state=one).fit_predict(points) for one in starts]
+    member = F.one_hot(torch.from_numpy(np.stack(labels)).long(), clusters).to(unit)
+    means = F.normalize(member.transpose(1, 2) @ unit, dim=2)
+    return member * (1 + unit @ means.transpose(1, 2)) / 2
 
 
 def _m_step(

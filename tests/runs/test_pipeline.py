@@ -168,7 +168,7 @@ def test_an_empty_reliable_set_fails_with_what_to_do_and_keeps_stage_2(make_run:
 @pytest.mark.parametrize(
     "choices",
     [
-        {"heads.start": "random"}, {"heads.start": "kmeans"}, {"heads.choose": "consensus"},
+        {"heads.start": "random"}, {"heads.choose": "consensus"},
         {"heads.double_softmax": False}, {"joint.start": "random"}, {"heads.images": 30},
     ],
     ids=str,

@@ -119,6 +119,7 @@ def test_an_unexpected_error_ends_the_run_and_says_it_is_a_bug(
     folder = make_run()
     assert execute(folder, torch.device("cpu"), Control()) == "failed"
     assert "unexpected ZeroDivisionError: by zero (this is a bug" in observe(folder).message
+    assert "Traceback" in (folder.path / "error.log").read_text()
     kinds = {type(record.event) for record in folder.records()[0]}
     assert {Progress, StageFinished} <= kinds
     assert RunPaused not in kinds

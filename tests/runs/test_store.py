@@ -140,14 +140,14 @@ def test_a_checkpoint_survives_a_failed_successor(
 def test_a_checkpoint_cannot_run_code(make_run: MakeRun) -> None:
     checkpoint = make_run().checkpoint("features", "cpu")
     torch.save({"step": Path("x")}, checkpoint.path)
-    with pytest.raises(Exception, match="weights_only|Unsupported"):
+    with pytest.raises(RunError, match=r"checkpoint-features\.pt is damaged \(Weights only load"):
         checkpoint.load()
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"format": 1}', "[1]"])
-def test_a_damaged_card_is_named(make_run: MakeRun, text: str) -> None:
+@pytest.mark.parametrize("text", [b"", b"{}", b'{"format": 1}', b"[1]", b"\xff\xfe"])
+def test_a_damaged_card_is_named(make_run: MakeRun, text: bytes) -> None:
     folder = make_run()
-    (folder.path / "run.json").write_text(text)
+    (folder.path / "run.json").write_bytes(text)
     with pytest.raises(RunError, match=r"run\.json.* is damaged"):
         folder.card()
 
@@ -158,6 +158,27 @@ def test_a_card_of_a_later_format_says_so(make_run: MakeRun) -> None:
     (folder.path / "run.json").write_text(json.dumps({**card, "format": 99}))
     with pytest.raises(RunError, match="run format 99, but this version reads 1"):
         folder.card()
+
+
+@pytest.mark.parametrize("line", [b"{}", b"nonsense", b'{"event": "Unheard", "time": 1}', b"\xff"])
+def test_a_damaged_line_of_events_is_named(make_run: MakeRun, line: bytes) -> None:
+    folder = make_run()
+    (folder.path / "events.jsonl").write_bytes(line + b"\n")
+    with pytest.raises(RunError, match=r"events\.jsonl is damaged"):
+        folder.records()
+
+
+def test_a_damaged_array_is_named(make_run: MakeRun) -> None:
+    folder = make_run()
+    (folder.path / "truth" / "labels.npy").write_bytes(b"no array")
+    with pytest.raises(RunError, match=r"labels\.npy is damaged"):
+        folder.truth()
+
+
+def test_a_run_cannot_lie_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match="lies below a file, not a folder"):
+        RunFolder.create(tmp_path / "file" / "run", Opened(drawn()[0]), tiny_config())
 
 
 def test_a_text_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,9 @@ import torch
 
 from engine.stages.heads import (
     choose_head,
-    first_belief,
     head_agreement,
     head_losses,
-    spectral_labels,
+    kmeans_belief,
 )
 from engine.stages.prototypes import confident_images
 
@@ -66,32 +65,13 @@ def test_by_consensus_the_head_the_others_agree_with_is_chosen() -> None:
     assert found[0] < found[1] <= 1
 
 
-@pytest.mark.parametrize("how", ["kmeans", "spectral"])
-def test_a_start_believes_in_clear_groups_and_most_in_their_middle(how: str) -> None:
+def test_a_kmeans_start_believes_in_clear_groups_and_most_in_their_middle() -> None:
     angles = torch.tensor([0.0, 0.1, 0.3, 1.5, 1.6, 1.8])
     unit = torch.stack((angles.cos(), angles.sin()), 1)
-    belief = first_belief(how, unit, 2, 3, seed=0)
+    belief = kmeans_belief(unit, 2, 3, seed=0)
     assert belief.shape == (3, 6, 2)
     for head in belief:
         labels = head.argmax(1)
         assert labels[0] == labels[1] == labels[2] != labels[3] == labels[4] == labels[5]
         middle = confident_images(head.unsqueeze(0), 1).flatten().sort().values
         assert middle.tolist() == [1, 4]
-
-
-def test_spectral_labels_follow_a_curve_where_centres_cut_it() -> None:
-    angle = torch.linspace(0, 3.0, 60)
-    ring = torch.stack((angle.cos(), angle.sin(), torch.zeros(60)), 1)
-    pole = torch.tensor([[0.05, 0.05, 1.0]]).repeat(20, 1) + 0.02 * torch.randn(
-        20, 3, generator=torch.Generator().manual_seed(0)
-    )
-    unit = torch.nn.functional.normalize(torch.cat((ring, pole)), dim=1).numpy()
-    labels = spectral_labels(unit, 2)
-    assert len(set(labels[:60])) == len(set(labels[60:])) == 1
-    assert labels[0] != labels[-1]
-
-
-def test_labels_can_be_asked_for_as_many_clusters_as_images() -> None:
-    unit = torch.eye(4)
-    labels = first_belief("spectral", unit, 4, 1, seed=0).argmax(2)
-    assert sorted(labels[0].tolist()) == [0, 1, 2, 3]

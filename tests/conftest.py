@@ -1,0 +1,44 @@
+"""What the tests of several rooms share: a folder of drawn images, a random generator, one thread."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def chance() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 colour images of 12 × 12 pixels in two class folders: red bars and blue spots, on noise."""
+    rng = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("drawn") / "photos"
+    for index in range(40):
+        pixels = rng.integers(0, 60, (12, 12, 3), dtype=np.uint8)
+        if index % 2:
+            pixels[4:8, :, 0] = 250
+        else:
+            pixels[4:8, 4:8, 2] = 250
+        folder = root / ("bars" if index % 2 else "spots")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{index:02d}.png")
+    return root
+
+
+@pytest.fixture
+def photos(drawn_photos: Path, tmp_path: Path) -> Path:
+    """A copy of the drawn images that a test may change."""
+    return shutil.copytree(drawn_photos, tmp_path / "photos")

@@ -1,0 +1,321 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.data.sources import CIFAR10_CLASSES, Opened, Skipped, open_source
+from engine.errors import SourceError
+
+
+def picture(path: Path, colour: Any = 128, mode: str = "L", side: int = 8) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (side, side), colour).save(path)
+    return path
+
+
+def opened(root: Path, **options: Any) -> Opened:
+    return open_source(f"folder:{root}", size=4, **options)
+
+
+def test_digits_are_1797_grey_images_of_ten_classes() -> None:
+    found = open_source("digits")
+    assert found.images.pixels.shape == (1797, 1, 8, 8)
+    assert found.images.ids[:2] == ("digit-0000", "digit-0001")
+    assert (found.images.pixels.min(), found.images.pixels.max()) == (0, 255)
+    assert found.truth is not None
+    assert found.truth.labels[:4].tolist() == [0, 1, 2, 3]
+    assert found.truth.class_names == tuple("0123456789")
+    assert not found.skipped
+
+
+def test_a_folder_is_read_to_its_depth_and_sorted_by_path(tmp_path: Path) -> None:
+    for name, grey in {"b.png": 2, "a/z.JPG": 1, "a/deep/x.bmp": 0, "c.tiff": 3}.items():
+        picture(tmp_path / name, 60 * grey)
+    (tmp_path / "notes.txt").write_text("not an image, and not called one")
+    found = opened(tmp_path)
+    assert found.images.ids == ("a/deep/x.bmp", "a/z.JPG", "b.png", "c.tiff")
+    assert found.images.names == ["x.bmp", "z.JPG", "b.png", "c.tiff"]
+    assert found.images.pixels[:, 0, 0, 0].tolist() == [0, 60, 120, 180]
+    assert found.images.source == f"folder:{tmp_path}"
+    assert found.truth is None
+    assert not found.skipped
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+    for name in ("a.png", ".b.png", ".cache/c.png", "d/.e/f.png"):
+        picture(tmp_path / name)
+    assert opened(tmp_path).images.ids == ("a.png",)
+
+
+def test_links_that_point_upwards_end_somewhere(tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "b.png")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "linked.png").symlink_to(tmp_path / "a" / "b.png")
+    assert opened(tmp_path).images.ids == ("a/b.png", "linked.png")
+
+
+def test_files_that_differ_only_in_their_ending_are_two_images(tmp_path: Path) -> None:
+    for name in ("a.png", "a.bmp", "sub/a.png"):
+        picture(tmp_path / name)
+    assert opened(tmp_path).images.ids == ("a.bmp", "a.png", "sub/a.png")
+
+
+def test_images_of_any_size_come_out_at_the_size_asked(tmp_path: Path) -> None:
+    for side in (1, 5, 60):
+        picture(tmp_path / f"{side}.png", 77, side=side)
+    pixels = opened(tmp_path).images.pixels
+    assert pixels.shape == (3, 1, 4, 4)
+    assert (pixels == 77).all()
+    assert open_source(f"folder:{tmp_path}").images.size == (32, 32)
+
+
+def test_one_coloured_image_makes_all_have_three_channels(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 10)
+    picture(tmp_path / "b.png", (1, 2, 3), "RGB")
+    assert opened(tmp_path).images.pixels[:, :, 0, 0].tolist() == [[10, 10, 10], [1, 2, 3]]
+
+
+def test_grey_is_what_looks_grey_however_it_is_stored(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", (9, 9, 9), "RGB")
+    picture(tmp_path / "b.png", (200, 0, 0, 0), "RGBA")
+    picture(tmp_path / "c.gif", 30, "L")
+    assert opened(tmp_path).images.pixels[:, :, 0, 0].tolist() == [[9], [255], [30]]
+
+
+def test_subfolders_are_truth_only_when_asked(photos: Path) -> None:
+    assert opened(photos).truth is None
+    truth = opened(photos, folder_labels=True).truth
+    assert truth is not None
+    assert truth.class_names == ("bars", "spots")
+    assert truth.labels.tolist() == [0] * 20 + [1] * 20
+
+
+def test_truth_takes_the_first_subfolder_as_the_class(tmp_path: Path) -> None:
+    for name in ("cat/x/1.png", "cat/2.png", "dog/x/3.png"):
+        picture(tmp_path / name)
+    truth = opened(tmp_path, folder_labels=True).truth
+    assert truth is not None
+    assert (truth.labels.tolist(), truth.class_names) == ([0, 0, 1], ("cat", "dog"))
+
+
+def test_a_class_of_which_every_image_is_broken_is_no_class(tmp_path: Path) -> None:
+    picture(tmp_path / "cat" / "1.png")
+    (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / "2.png").write_bytes(b"")
+    truth = opened(tmp_path, folder_labels=True).truth
+    assert truth is not None
+    assert truth.class_names == ("cat",)
+
+
+def test_labels_cannot_come_from_images_outside_the_class_folders(photos: Path) -> None:
+    picture(photos / "stray.png")
+    with pytest.raises(SourceError, match="but 1 images lie directly in it: move them"):
+        opened(photos, folder_labels=True)
+
+
+def test_broken_files_are_listed_and_the_rest_is_used(photos: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(photos / "cut.jpg")
+    (photos / "cut.jpg").write_bytes((photos / "cut.jpg").read_bytes()[:2000])
+    (photos / "bars" / "text.png").write_text("this is no picture")
+    (photos / "zero.png").touch()
+    found = opened(photos)
+    assert len(found.images) == 40
+    assert [one.name for one in found.skipped] == ["bars/text.png", "cut.jpg", "zero.png"]
+    assert found.skipped[0].reason == "not an image"
+    assert "truncated" in found.skipped[1].reason
+    assert found.skipped[2].reason == "the file is empty"
+
+
+def test_a_bomb_among_good_images_is_listed_without_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(tmp_path / "a.png", side=4)
+    picture(tmp_path / "b.png", side=6)
+    picture(tmp_path / "c.png", side=20)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    reason = "more pixels than is safe to decode"
+    assert opened(tmp_path).skipped == (Skipped("b.png", reason), Skipped("c.png", reason))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read it all")
+def test_a_file_without_read_permission_is_listed(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "b.png").chmod(0)
+    assert opened(tmp_path).skipped == (Skipped("b.png", "Permission denied"),)
+
+
+def test_odd_names_keep_their_images_and_ids(tmp_path: Path) -> None:
+    names = sorted(
+        [
+            "käse 猫 🐈.png",
+            "two  spaces.png",
+            'it\'s "so".png',
+            "=1+1.png",
+            "a,b;c.png",
+            "%s {}.png",
+        ]
+    )
+    names.append("z" * 240 + ".png")
+    for name in names:
+        picture(tmp_path / name)
+    assert opened(tmp_path).images.ids == tuple(names)
+
+
+def test_a_name_that_is_no_utf8_becomes_text_that_json_can_hold(tmp_path: Path) -> None:
+    root = os.fsencode(tmp_path) + b"/caf\xe9"
+    try:
+        os.mkdir(root)
+    except OSError:
+        pytest.skip("the file system takes no such names")
+    picture(tmp_path / "a.png").rename(Path(os.fsdecode(root + b"/\xff.png")))
+    with open(root + b"/bad\xff.png", "wb"):
+        pass
+    found = opened(Path(os.fsdecode(root)))
+    assert found.images.ids == (r"\xff.png",)
+    assert found.skipped == (Skipped(r"bad\xff.png", "the file is empty"),)
+    assert found.images.source == f"folder:{tmp_path}/caf\\xe9"
+    assert json.dumps([*found.images.ids, found.images.source], ensure_ascii=False).encode()
+    assert found.images.fingerprint
+
+
+def test_reading_tells_how_far_it_is(photos: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    opened(photos, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 40) for done in range(1, 41)]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("folder:{}/nowhere", "there is no folder .*nowhere: check the path"),
+        ("folder:~nobody-of-this-name/x", "there is no folder ~nobody-of-this-name/x"),
+        ("folder:{}/file.png", "file.png is a file: expected a folder of images"),
+        ("folder:{}/empty", r"empty holds no image files \(.bmp, .*\): choose another folder"),
+        ("folder:{}/broken", "none of the 2 image files in .*; the first is a.png: the file is"),
+        ("folder:", "source 'folder:' is unknown: expected one of digits, folder:PATH"),
+        ("mnist", "source 'mnist' is unknown"),
+        ("digits:x", "source 'digits:x' is unknown"),
+        ("cifar10:{}/nowhere", "there is no folder .*nowhere"),
+        ("cifar10:{}/empty", "empty does not hold CIFAR-10: expected the folders train/airplane"),
+    ],
+)
+def test_a_source_without_images_is_refused_in_one_sentence(
+    source: str, message: str, tmp_path: Path
+) -> None:
+    picture(tmp_path / "file.png")
+    for folder in ("empty", "broken"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "broken" / "a.png").touch()
+    (tmp_path / "broken" / "b.png").write_text("no picture")
+    with pytest.raises(SourceError, match=message):
+        open_source(source.format(tmp_path))
+
+
+def test_images_beyond_the_memory_are_refused(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", full)
+    with pytest.raises(SourceError, match=r"40 images of 4 × 4 pixels need .* choose a smaller"):
+        opened(photos)
+
+
+@pytest.mark.parametrize("below", ["", "train"])
+def test_cifar10_from_class_folders(below: str, tmp_path: Path) -> None:
+    for value, name in enumerate(CIFAR10_CLASSES):
+        picture(tmp_path / below / name / "1.png", (value, 0, 0), "RGB", side=32)
+    picture(tmp_path / "test" / "cat" / "2.png", (99, 0, 0), "RGB", side=32)
+    found = open_source(f"cifar10:{tmp_path}")
+    assert found.images.pixels.shape == (10, 3, 32, 32)
+    assert found.images.pixels[:, 0, 0, 0].tolist() == list(range(10))
+    assert found.images.ids[3] == "cat/1.png"
+    assert found.truth is not None
+    assert found.truth.labels.tolist() == list(range(10))
+    assert found.truth.class_names == CIFAR10_CLASSES
+
+
+def test_cifar10_class_folders_without_images_are_refused(tmp_path: Path) -> None:
+    for name in CIFAR10_CLASSES:
+        (tmp_path / name).mkdir()
+    with pytest.raises(SourceError, match="holds no image files"):
+        open_source(f"cifar10:{tmp_path}")
+
+
+def batches(folder: Path, **changes: object) -> None:
+    """Five files like torchvision's: file number i holds two images of value i and class i."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 6):
+        content = {
+            b"data": np.full((2, 3072), number, np.uint8), b"labels": [number, number],
+            **{name.encode(): value for name, value in changes.items()},
+        }  # fmt: skip
+        (folder / f"data_batch_{number}").write_bytes(pickle.dumps(content, protocol=2))
+
+
+@pytest.mark.parametrize("below", ["", "cifar-10-batches-py"])
+def test_cifar10_from_torchvision_s_files(below: str, tmp_path: Path) -> None:
+    batches(tmp_path / below)
+    found = open_source(f"cifar10:{tmp_path}")
+    values = [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert found.images.pixels.shape == (10, 3, 32, 32)
+    assert found.images.pixels[:, 2, 31, 31].tolist() == values
+    assert found.images.ids[-1] == "train-00009"
+    assert found.truth is not None
+    assert found.truth.labels.tolist() == values
+
+
+def test_cifar10_planes_are_red_green_blue_and_rows_run_from_left_to_right(tmp_path: Path) -> None:
+    data = np.zeros((2, 3072), np.uint8)
+    data[:, 1024 + 32 * 2 + 5] = 200
+    batches(tmp_path, data=data)
+    assert np.argwhere(open_source(f"cifar10:{tmp_path}").images.pixels[0]).tolist() == [[1, 2, 5]]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"labels": [1]}, {"labels": ["cat", "dog"]}, {"data": np.zeros((2, 3000), np.uint8)}],
+    ids=["fewer labels than images", "labels as text", "images of another size"],
+)
+def test_cifar10_files_that_do_not_fit_are_refused(
+    changes: dict[str, object], tmp_path: Path
+) -> None:
+    batches(tmp_path, **changes)
+    with pytest.raises(SourceError, match="data_batch_1 is not a CIFAR-10 batch"):
+        open_source(f"cifar10:{tmp_path}")
+
+
+def test_cifar10_with_a_file_missing_or_cut_is_refused(tmp_path: Path) -> None:
+    batches(tmp_path)
+    whole = (tmp_path / "data_batch_3").read_bytes()
+    for damaged in (whole[:100], whole[5:], b"", b"no pickle"):
+        (tmp_path / "data_batch_3").write_bytes(damaged)
+        with pytest.raises(SourceError, match="data_batch_3 is not a CIFAR-10 batch"):
+            open_source(f"cifar10:{tmp_path}")
+    (tmp_path / "data_batch_3").unlink()
+    with pytest.raises(SourceError, match=r"data_batch_3 is not a CIFAR-10 batch: .*No such file"):
+        open_source(f"cifar10:{tmp_path}")
+
+
+class _Trap:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.target),)
+
+
+def test_a_pickle_that_wants_to_run_code_is_refused_unrun(tmp_path: Path) -> None:
+    batches(tmp_path, data=_Trap(tmp_path / "trapped"))
+    with pytest.raises(SourceError, match=r"data_batch_1 is not a CIFAR-10 batch: it asks for"):
+        open_source(f"cifar10:{tmp_path}")
+    assert not (tmp_path / "trapped").exists()

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from engine.config import (
+    GLYPH_VIEWS,
+    PAPER,
+    QUICK,
+    FeatureSettings,
+    ReliableSettings,
+    RunConfig,
+    Settings,
+    flat,
+    from_dict,
+    override,
+    parse_value,
+    preset,
+    to_dict,
+    with_setting,
+)
+from engine.errors import SettingError
+
+# What the paper does not speak of: the run itself, and our small network.
+OURS = {"clusters", "seed", "preset", "encoder.width"}
+
+
+def described(config: Settings = PAPER, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted name, value and metadata of every field."""
+    for entry in dataclasses.fields(config):
+        value = getattr(config, entry.name)
+        if isinstance(value, Settings):
+            yield from described(value, f"{prefix}{entry.name}.")
+        else:
+            yield prefix + entry.name, value, entry.metadata
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("heads.epochs", "setting 'heads.epochs' has no value: write it as stage.field=value"),
+        ("=3", "there is no '' here; known are clusters, seed"),
+        ("head.epochs=3", "there is no 'head' here; known are .*heads"),
+        ("heads.epoch=3", "setting heads.epoch: there is no 'epoch' here; known are heads, epochs"),
+        ("heads=3", "setting heads: 'heads' is a group, not a field"),
+        ("heads.epochs.x=3", "'epochs' is a field and has no parts"),
+        ("views.strong=none", "'strong' is a group, not a field"),
+        ("heads.epochs=0", "setting heads.epochs: epochs is 0: allowed from 1"),
+        ("heads.heads=257", "heads is 257: allowed from 1 to 256"),
+        ("heads.epochs=2.5", "epochs is 2.5: expected a whole number"),
+        ("heads.epochs=many", "epochs is 'many': expected a whole number"),
+        ("heads.epochs=", "epochs is None: expected a whole number"),
+        ("heads.epochs=true", "epochs is True: expected a whole number"),
+        ("heads.epochs=inf", "epochs is inf: expected a whole number"),
+        ("joint.threshold=nan", "threshold is nan: allowed from 0 to 1"),
+        ("joint.threshold=1.01", "threshold is 1.01: allowed from 0 to 1"),
+        ("joint.threshold=false", "threshold is False: expected a number"),
+        ("heads.exclusive=1", "exclusive is 1: expected true or false"),
+        ("heads.choose=luck", "choose is 'luck': choose one of loss, consensus"),
+        ("reliable.neighbors=0", "neighbors is 0: allowed from 1"),
+        ("reliable.neighbors=few", "neighbors is 'few': expected a whole number"),
+        ("clusters=1", "clusters is 1: allowed from 2"),
+        ("seed=-1", "seed is -1: allowed from 0"),
+        ("seed=2147483648", "seed is 2147483648: allowed from 0 to 2147483647"),
+    ],
+)
+def test_a_wrong_setting_is_refused(assignment: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        override(QUICK, assignment)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "value"),
+    [
+        ("heads.epochs=7", 7),
+        ("heads.epochs = 1e2", 100),
+        ("joint.threshold=1", 1.0),
+        ("joint.threshold=.5", 0.5),
+        ("heads.exclusive=True", True),
+        ("heads.exclusive=false", False),
+        ("reliable.neighbors=none", None),
+        ("reliable.neighbors=", None),
+        ("reliable.neighbors=20", 20),
+        ("heads.choose=consensus", "consensus"),
+        ("views.strong.tones=light", "light"),
+        ("clusters=3", 3),
+    ],
+)
+def test_a_setting_is_changed_and_nothing_else(assignment: str, value: object) -> None:
+    name = assignment.partition("=")[0].strip()
+    changed = flat(override(PAPER, assignment))
+    assert changed == {**flat(PAPER), name: value}
+    assert type(changed[name]) is type(value)
+
+
+def test_text_becomes_the_first_kind_that_fits() -> None:
+    found = [parse_value(text) for text in ("", "None", "TRUE", "-3", "1e-3", "simclr")]
+    assert found == [None, None, True, -3, 0.001, "simclr"]
+
+
+def test_settings_cannot_be_changed_or_given_by_place() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        QUICK.clusters = 3  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        ReliableSettings(3)  # type: ignore[call-arg]
+
+
+def test_settings_come_back_from_json() -> None:
+    for config in (QUICK, PAPER, override(QUICK, "reliable.neighbors=12")):
+        assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"clusters": 3, "colour": 1, "age": 2}, "unknown settings age, colour in RunConfig"),
+        ({"heads": {"hats": 1}}, "unknown settings hats in HeadSettings"),
+        ({"heads": 3}, "HeadSettings is 3: expected settings by name"),
+        ({"clusters": {}}, "clusters is {}: expected a whole number"),
+        ({"clusters": 1}, "clusters is 1: allowed from 2"),
+        ([], r"RunConfig is \[\]: expected settings by name"),
+    ],
+)
+def test_stored_settings_that_do_not_fit_are_refused(values: Any, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        from_dict(values)
+
+
+def test_what_was_not_stored_has_its_default() -> None:
+    assert from_dict({"clusters": 4, "heads": {"epochs": 2}}).heads.heads == 10
+
+
+def test_a_preset_takes_clusters_and_seed() -> None:
+    config = preset("paper", clusters=7, channels=3, seed=5)
+    assert (config.clusters, config.seed, config.preset) == (7, 5, "paper")
+    assert config.views == RunConfig().views
+
+
+def test_grey_images_get_views_without_mirrors_and_colours() -> None:
+    views = preset("quick", clusters=2, channels=1).views
+    assert views == GLYPH_VIEWS
+    assert (views.contrastive.flip, views.weak.flip, views.strong.flip) == (0, 0, 0)
+    assert (views.contrastive.jitter, views.strong.tones) == (0, "light")
+
+
+def test_unknown_presets_and_impossible_clusters_are_refused() -> None:
+    with pytest.raises(SettingError, match="preset is 'fast': choose one of quick, paper"):
+        preset("fast", clusters=3, channels=3)
+    with pytest.raises(SettingError, match="clusters is 1: allowed from 2"):
+        preset("quick", clusters=1, channels=3)
+
+
+def test_every_setting_says_what_it_means_and_what_the_paper_took() -> None:
+    found = list(described())
+    assert all(metadata["meaning"] for _, _, metadata in found)
+    assert {name for name, _, metadata in found if metadata["paper"] is None} == OURS
+
+
+def test_every_value_of_the_paper_is_one_its_field_takes() -> None:
+    for name, _, metadata in described():
+        if name not in OURS:
+            paper = metadata["paper"]
+            assert flat(with_setting(QUICK, name, paper))[name] == paper
+
+
+def test_the_paper_preset_departs_from_the_paper_in_what_is_listed_here_only() -> None:
+    departures = {
+        name for name, value, metadata in described() if name not in OURS
+        and value != metadata["paper"]
+    }  # fmt: skip
+    assert departures == {"reliable.agreement", "reliable.confidence", "joint.start"}
+
+
+def test_numbers_take_the_kind_of_their_field() -> None:
+    settings = FeatureSettings(epochs=3.0, temperature=1)  # type: ignore[arg-type]
+    assert (type(settings.epochs), type(settings.temperature)) == (int, float)
