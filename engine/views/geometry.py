@@ -42,8 +42,17 @@ def warp(x: torch.Tensor, placement: Placement) -> torch.Tensor:
     # Half a side is not the same length along both axes of an image that is not square.
     matrix[:, 0, 1] *= height / width
     matrix[:, 1, 0] *= width / height
-    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    return F.grid_sample(x, _grid(matrix, height, width), padding_mode="border", align_corners=False)
+
+
+def _grid(matrix: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """(M, H, W, 2): `F.affine_grid`, but a sum along two axes instead of a product a pixel."""
+    across, down = (
+        (torch.arange(size, device=matrix.device) * 2 + 1) / size - 1 for size in (width, height)
+    )
+    by_column = across.view(1, 1, -1, 1) * matrix[:, None, None, :, 0]
+    by_row = down.view(1, -1, 1, 1) * matrix[:, None, None, :, 1] + matrix[:, None, None, :, 2]
+    return by_column + by_row
 
 
 def mirrored(x: torch.Tensor, probability: float, generator: torch.Generator) -> torch.Tensor:

