@@ -294,12 +294,12 @@ class RunConfig(Settings):
 # Glyphs (grey scans of letters and digits) change meaning when mirrored, and have no colour.
 GLYPH_VIEWS = ViewSettings(
     contrastive=ContrastiveViews(
-        crop=1, rotation=15, zoom=0.35, shift=0.075, shear=0.2, flip=0, jitter=0, grey=0,
-        blur=0.3, gamma=0.5, noise=0.1,
+        crop=1, rotation=15, zoom=0.4, shift=0.075, shear=0.2, flip=0, jitter=0, grey=0,
+        blur=0.3, gamma=1, noise=0.1,
     ),
     weak=WeakViews(flip=0, shift=0.075),
     strong=StrongViews(
-        flip=0, operations=4, rotation=20, shear=0.25, shift=0.125, tones="light", cutout=0.375
+        flip=0, operations=2, rotation=20, shear=0.25, shift=0.125, tones="light", cutout=0.375
     ),
 )  # fmt: skip
 
@@ -307,12 +307,14 @@ QUICK = RunConfig(
     preset="quick",
     encoder=EncoderSettings(backbone="small", width=16),
     features=FeatureSettings(
-        objective="simclr", epochs=40, batch=256, learning_rate=0.4, warmup=0.1, temperature=0.5,
+        objective="simclr", epochs=50, batch=256, learning_rate=0.4, warmup=0.1, temperature=0.5,
         projection=64,
     ),
-    heads=HeadSettings(heads=10, epochs=15, batch=128, start="kmeans"),
+    heads=HeadSettings(
+        heads=10, epochs=15, center_ratio=0.8, exclusive=True, start="kmeans"
+    ),
     reliable=ReliableSettings(agreement=0.95, confidence=0.95, floor=1 / 3),
-    joint=JointSettings(steps=200, batch=64, unlabelled=3, average=0.98),
+    joint=JointSettings(steps=300, batch=64, unlabelled=3, average=0.98),
 )  # fmt: skip
 
 PAPER = RunConfig(

@@ -70,7 +70,9 @@ def test_a_room_imports_only_from_the_rooms_it_may(room: str) -> None:
     own = room.removesuffix(".py").replace("/", ".")
     allowed = ALLOWED[room] | {own}
     for path in python_files(room):
-        ours = {name for name in imports(path) if below(name, {"engine", "spice_explorer", "pages"})}
+        ours = {
+            name for name in imports(path) if below(name, {"engine", "spice_explorer", "pages"})
+        }
         # "from engine import metrics" names both engine and engine.metrics: the second decides.
         ours -= {"engine", "engine.data", "engine.stages"} - allowed
         strangers = {name for name in ours if not below(name, allowed)}

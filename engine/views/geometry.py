@@ -42,7 +42,9 @@ def warp(x: torch.Tensor, placement: Placement) -> torch.Tensor:
     # Half a side is not the same length along both axes of an image that is not square.
     matrix[:, 0, 1] *= height / width
     matrix[:, 1, 0] *= width / height
-    return F.grid_sample(x, _grid(matrix, height, width), padding_mode="border", align_corners=False)
+    return F.grid_sample(
+        x, _grid(matrix, height, width), padding_mode="border", align_corners=False
+    )
 
 
 def _grid(matrix: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -1,0 +1,17 @@
+"""Dataset: choose images and look at them."""
+
+import streamlit as st
+
+from spice_explorer import session
+from spice_explorer.components import chrome, dataset
+
+chrome.heading(
+    "Dataset", "Choose the images to cluster. Labels are not needed, and never used for training."
+)
+with session.plain_errors():
+    dataset.chooser()
+with session.plain_errors():
+    dataset.report(session.opened())
+    st.page_link(
+        "../pages/train.py", label="Train on these images", icon=":material/arrow_forward:"
+    )

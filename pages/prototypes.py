@@ -1,0 +1,13 @@
+"""Prototypes: what each cluster is about."""
+
+from spice_explorer import session
+from spice_explorer.components import chrome, needs, prototypes
+
+chrome.heading(
+    "Prototypes",
+    "The surest images of a cluster form its prototype; the images nearest to it get its label.",
+)
+with session.plain_errors():
+    run = needs.run_of_page()
+    if run is not None and needs.labels(run):
+        prototypes.show(run)

@@ -1,0 +1,54 @@
+"""`streamlit run spice_explorer/app.py`: navigation, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from spice_explorer import routes, services, session
+from spice_explorer.components import chrome
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = (
+    ("dataset", "Dataset", ":material/photo_library:"),
+    ("train", "Train", ":material/model_training:"),
+    ("map", "Map", ":material/scatter_plot:"),
+    ("prototypes", "Prototypes", ":material/category:"),
+    ("reliability", "Reliability", ":material/verified:"),
+    ("export", "Export", ":material/download:"),
+)
+
+
+def ui() -> None:
+    st.set_page_config(
+        page_title="SPICE Explorer", page_icon=str(ROOT / "assets" / "icon.png"), layout="wide"
+    )
+    pages = [
+        st.Page(ROOT / "pages" / f"{name}.py", title=title, icon=icon, url_path=name)
+        for name, title, icon in PAGES
+    ]
+    page = st.navigation(pages)
+    chrome.style()
+    if not services.engine_loaded():
+        chrome.first_paint(page.title)
+        return
+    with st.sidebar, session.plain_errors():
+        chrome.sidebar()
+    page.run()
+
+
+@contextlib.asynccontextmanager
+async def lifespan(_app: Any) -> AsyncIterator[None]:
+    yield
+    services.stop_everything()
+
+
+if get_script_run_ctx(suppress_warning=True) is None:
+    app = st.App(__file__, lifespan=lifespan, **routes.options())
+else:
+    ui()

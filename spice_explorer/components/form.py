@@ -1,0 +1,136 @@
+"""The form of a new run: K, preset, seed, device and every setting with its meaning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from engine.config import RunConfig
+from engine.errors import SpiceError
+from spice_explorer import services, session
+from spice_explorer.present import settings
+
+if TYPE_CHECKING:
+    from engine.data.sources import Opened
+
+PRESETS = {
+    "quick": "Quick: a small network, minutes on a laptop",
+    "paper": "Paper: the published settings, hours on a GPU",
+}
+
+
+@st.fragment
+def new_run() -> None:
+    """The whole form; it reruns alone, so that typing in it is quick."""
+    with session.plain_errors():
+        opened = session.opened()
+        _images(opened)
+        config, device = _basics(opened)
+        begin = st.container(key="begin")
+        values = _advanced(config)
+        with begin:
+            _begin(opened, config, values, device)
+
+
+def _begin(opened: Opened, config: RunConfig, values: dict[str, Any], device: str) -> None:
+    """The start button, what differs from the preset, and what is not allowed."""
+    final, errors = settings.apply(config, values)
+    for error in errors.values():
+        st.error(session.sentence(error), icon=":material/error:")
+    _changes(config, final)
+    if st.button(
+        "Start training", type="primary", key="start", disabled=bool(errors),
+        icon=":material/play_arrow:",
+    ):  # fmt: skip
+        _start(opened, final, device)
+
+
+def _images(opened: Opened) -> None:
+    images = opened.images
+    source = images.source.partition(":")[2] or images.source
+    height, width = images.size
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(
+            f"**{len(images):,} images** of {session.plain(source)}, {width} × {height} pixels",
+            width="content",
+        )
+        st.page_link(
+            "../pages/dataset.py", label="Choose others", icon=":material/photo_library:",
+            width="content",
+        )  # fmt: skip
+
+
+def _basics(opened: Opened) -> tuple[RunConfig, str]:
+    truth = opened.truth
+    usual = len(truth.class_names) if truth is not None else 10
+    clusters, preset, seed, device = st.columns([1, 2.4, 1, 1.6])
+    k = clusters.number_input(
+        "Clusters K", value=min(usual, len(opened.images)), step=1, key=f"k-{opened.images.source}",
+        help="How many groups to find. SPICE needs to be told; a few too many is better than too few.",
+    )  # fmt: skip
+    name = preset.selectbox("Preset", PRESETS.keys(), format_func=PRESETS.__getitem__, key="preset")
+    number = seed.number_input(
+        "Seed", value=0, step=1, key="seed", help="Same seed, same device: same result."
+    )
+    where = device.selectbox(
+        "Device",
+        settings.DEVICES.keys(),
+        format_func=settings.DEVICES.__getitem__,
+        key="device",
+    )
+    return services.preset(name, int(k), opened.images.channels, int(number)), where
+
+
+def _advanced(config: RunConfig) -> dict[str, Any]:
+    """The values of all fields by dotted name."""
+    values: dict[str, Any] = {}
+    st.html(
+        "<div class='spice-label'>Every other setting, with its meaning and the paper's value</div>"
+    )
+    for group in settings.groups(config):
+        with st.expander(group.title, key=f"group-{group.name}"):
+            for field in group.fields:
+                left, right = st.columns([1, 2.6], vertical_alignment="center")
+                with left:
+                    # A change of preset or of colour gives every field a fresh start value.
+                    key = f"{config.preset}-{config.views.weak.flip}-{field.name}"
+                    values[field.name] = _input(field, key)
+                error = settings.error(config, field.name, values[field.name])
+                if error:
+                    right.error(session.sentence(error), icon=":material/error:")
+                else:
+                    right.caption(session.plain(field.help))
+    return values
+
+
+def _input(field: settings.Field, key: str) -> Any:
+    if field.kind == "choice":
+        place = field.options.index(field.value)
+        return st.selectbox(field.label, field.options, index=place, key=key)
+    if field.kind == "switch":
+        return st.toggle(field.label, value=field.value, key=key)
+    whole = field.kind == "whole"
+    return st.number_input(
+        field.label, value=field.value, step=int(field.step) if whole else field.step,
+        format="%d" if whole else "%g", key=key, placeholder="automatic",
+    )  # fmt: skip
+
+
+def _changes(config: RunConfig, final: RunConfig) -> None:
+    changed = settings.changed(config, settings.flat(final))
+    if changed:
+        listed = ", ".join(f"{name} = {settings.plain(value)}" for name, value in changed.items())
+        st.caption(f"Changed from the preset: {session.plain(listed)}")
+
+
+def _start(opened: Opened, config: RunConfig, device: str) -> None:
+    try:
+        with st.spinner("Preparing the run…"):
+            name = services.start(opened, config, device)
+    except SpiceError as error:
+        st.error(session.sentence(str(error)), icon=":material/error:")
+        return
+    session.choose_run(name)
+    st.session_state["train view next"] = "watch"
+    st.rerun()

@@ -1,0 +1,62 @@
+"""What a page needs of a run, and what it says while that is not there."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from spice_explorer import artefacts, services, session
+from spice_explorer.components import chrome
+from spice_explorer.present import progress
+from spice_explorer.services import Run
+
+POLL_SECONDS = 2.0
+
+
+def run_of_page() -> Run | None:
+    """The chosen run; without one an empty state is drawn."""
+    name = session.current_run()
+    if name is not None:
+        return services.look(name)
+    chrome.empty(
+        "No run yet", "Start one: the built-in digits need nothing but a click.",
+        "train", "Go to Train",
+    )  # fmt: skip
+    return None
+
+
+def features(run: Run) -> bool:
+    """True when stage 1 is done; else an empty state is drawn, which waits for it."""
+    if artefacts.has(run.name, "neighbors"):
+        return True
+    _not_yet(run, "features", "The map shows the features that stage 1 learns.")
+    return False
+
+
+def labels(run: Run) -> bool:
+    """True when stage 2 is done and judged; else an empty state is drawn, which waits for it."""
+    if artefacts.judged_stages(run.name):
+        return True
+    _not_yet(run, "reliable-heads", "The first labels come from stage 2.")
+    return False
+
+
+def _not_yet(run: Run, artefact: str, why: str) -> None:
+    state = run.snapshot.state
+    title = f"{run.name} is not that far"
+    advice = {
+        "failed": "The run failed. See its message on the Train page, mend it and resume.",
+        "interrupted": "The run was interrupted. Resume it on the Train page.",
+        "stopped": "The run was stopped. Resume it on the Train page.",
+        "paused": "The run is paused. Continue it on the Train page.",
+    }
+    where = progress.short_state(run.snapshot)
+    follow = advice.get(state, f"It is {where}. This page fills in by itself.")
+    chrome.empty(title, f"{why} {follow}", "train", "Go to Train")
+    if run.live:
+        st.fragment(_wait, run_every=POLL_SECONDS)(run.name, artefact)
+
+
+def _wait(name: str, artefact: str) -> None:
+    with session.plain_errors():
+        if artefacts.has(name, artefact) or not services.look(name).live:
+            st.rerun()

@@ -1,0 +1,1 @@
+"""Pure functions from artefacts to what a page shows; testable without Streamlit."""

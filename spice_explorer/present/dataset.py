@@ -1,0 +1,43 @@
+"""An opened source as numbers, a sample and tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What there is to say about a source in four numbers."""
+
+    images: int
+    size: str
+    colours: str
+    classes: int | None
+    skipped: int
+
+
+def facts(pixels: np.ndarray, classes: int | None, skipped: int) -> Facts:
+    """Facts of pixels (N, C, H, W); `classes` is None without truth."""
+    count, channels, height, width = pixels.shape
+    colours = "grey" if channels == 1 else "colour"
+    return Facts(count, f"{width} × {height}", colours, classes, skipped)
+
+
+def sample(count: int, most: int, seed: int = 0) -> np.ndarray:
+    """At most `most` of `count` images, at random but always the same, in their order."""
+    chosen = np.random.default_rng(seed).choice(count, min(count, most), replace=False)
+    return np.sort(chosen)
+
+
+def class_balance(labels: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
+    """One row a class: class, images."""
+    counts = np.bincount(labels, minlength=len(names))
+    return pd.DataFrame({"class": list(names), "images": counts})
+
+
+def skipped_table(skipped: list[tuple[str, str]]) -> pd.DataFrame:
+    """One row a file that could not be used: file, reason."""
+    return pd.DataFrame(skipped, columns=["file", "reason"])

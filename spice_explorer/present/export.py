@@ -1,0 +1,41 @@
+"""The label table: which rows to take, and what its columns mean."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+Rows = Literal["all", "reliable only", "selected images"]
+
+COLUMNS = {
+    "id": "names the image for good: its path below the source's folder",
+    "name": "the file's own name",
+    "label": "the cluster, 0 to K−1; numbers have no order",
+    "confidence": "probability of that cluster, 0 to 1",
+    "agreement": "share of the nearest neighbours with the same label, 0 to 1",
+    "reliable": "true where the neighbours agree and the confidence is high",
+    "stage": "the stage whose model gave the label: heads (2) or joint (3)",
+    "epoch": "rounds (stage 2) or steps (stage 3) that model was trained",
+}
+
+
+def chosen(table: pd.DataFrame, rows: Rows, selected: np.ndarray | None = None) -> pd.DataFrame:
+    """The asked rows of the table; `selected` (M,) are row numbers."""
+    if rows == "reliable only":
+        return table[table["reliable"]]
+    if rows == "selected images":
+        return table.iloc[[] if selected is None else selected]
+    return table
+
+
+def columns_table(columns: list[str]) -> pd.DataFrame:
+    """One row a column: column, meaning."""
+    return pd.DataFrame({"column": columns, "meaning": [COLUMNS.get(c, "") for c in columns]})
+
+
+def file_name(run: str, rows: Rows) -> str:
+    """ "photos-k10-seed0-1-reliable.csv"."""
+    ending = {"all": "labels", "reliable only": "reliable", "selected images": "selected"}[rows]
+    return f"{run}-{ending}.csv"

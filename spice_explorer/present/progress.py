@@ -1,0 +1,204 @@
+"""A run's snapshot as words, steps, curves and scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.events import Stage
+from engine.runs.snapshot import Snapshot, StageView
+
+Status = Literal["waiting", "active", "done", "halted"]
+
+TITLES: dict[Stage, str] = {
+    "features": "Stage 1 · features",
+    "heads": "Stage 2 · heads",
+    "joint": "Stage 3 · joint",
+}
+STATE_WORDS = {
+    "new": "new",
+    "queued": "queued",
+    "running": "running",
+    "paused": "paused",
+    "stopped": "stopped",
+    "finished": "finished",
+    "failed": "failed",
+    "interrupted": "interrupted",
+}
+NEXT = {
+    "new": "It has not begun yet.",
+    "queued": "It waits until the device is free.",
+    "paused": "Continue whenever you like: nothing is lost.",
+    "stopped": "Resume it: it goes on from its last checkpoint.",
+    "failed": "Mend what the message says, then resume it: finished stages are kept.",
+    "interrupted": "Whoever trained it is gone. Resume it: it goes on from its last checkpoint.",
+}
+NOW: dict[Stage, str] = {
+    "features": "Now: two random views of an image are pulled together, views of different images "
+    "apart. So the encoder learns features without any label.",
+    "heads": "Now: the surest images of each cluster form its prototype, the prototype labels the "
+    "images nearest to it, and several heads learn these pseudo-labels side by side.",
+    "joint": "Now: reliable images teach encoder and head together; where a weak view of another "
+    "image is sure, its strong view learns the same answer.",
+}
+SCORE_NAMES = {
+    "pseudo_label_loss": "pseudo-label loss",
+    "head_agreement": "head agreement",
+    "size_entropy": "size entropy",
+    "silhouette": "silhouette",
+}
+SCORE_MEANINGS = {
+    "pseudo_label_loss": "Loss of the chosen head on its own pseudo-labels; the lowest head is chosen.",
+    "head_agreement": "Mean mutual information between the heads' labels, 0 to 1: high means that "
+    "independent heads found the same clusters.",
+    "size_entropy": "1 when all clusters are equally large, 0 when one holds everything.",
+    "silhouette": "How much nearer an image is to its own cluster than to the next, −1 to 1.",
+}
+TRUTH_NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One box of the stage stepper."""
+
+    number: str
+    title: str
+    status: Status
+    fraction: float
+    detail: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number with its name, as text, and what it means."""
+
+    name: str
+    value: str
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class StageScores:
+    title: str
+    scores: tuple[Score, ...]
+
+
+def steps(snapshot: Snapshot, pace: float | None) -> tuple[Step, ...]:
+    """Features → heads → reliable → joint, each with how far it is."""
+    out = [
+        _stage_step("1", "Features", "features", snapshot, pace),
+        _stage_step("2", "Heads", "heads", snapshot, pace),
+    ]
+    chosen = snapshot.stages["heads"].reliable
+    if chosen is None:
+        out.append(Step("", "Reliable set", "waiting", 0.0, "labels to trust"))
+    else:
+        count, images = sum(chosen.per_cluster), sum(chosen.sizes)
+        detail = f"{count:,} of {images:,} ({count / images:.0%})"
+        out.append(Step("", "Reliable set", "done", 1.0, detail))
+    out.append(_stage_step("3", "Joint training", "joint", snapshot, pace))
+    return tuple(out)
+
+
+def _stage_step(
+    number: str, title: str, stage: Stage, snapshot: Snapshot, pace: float | None
+) -> Step:
+    view = snapshot.stages[stage]
+    if view.finished:
+        return Step(number, title, "done", 1.0, f"done in {duration(view.seconds or 0)}")
+    if not view.steps:
+        return Step(number, title, "waiting", 0.0, "waiting")
+    count = f"{view.step:,} of {view.steps:,} steps"
+    if snapshot.state != "running" or snapshot.stage != stage:
+        return Step(number, title, "halted", view.fraction, count)
+    left = remaining(view, pace)
+    detail = count if left is None else f"{count} · {left} left"
+    return Step(number, title, "active", view.fraction, detail)
+
+
+def remaining(view: StageView, pace: float | None) -> str | None:
+    """Time until the stage ends at `pace` steps a second, in words; None while unknown."""
+    return None if not pace else duration((view.steps - view.step) / pace)
+
+
+def duration(seconds: float) -> str:
+    """ "8 s", "3 min 20 s", "2 h 05 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def short_state(snapshot: Snapshot) -> str:
+    """ "running · stage 1, 42%": the state and, while a stage is under way, how far it is."""
+    word = STATE_WORDS[snapshot.state]
+    if snapshot.stage is None or snapshot.state == "finished":
+        return word
+    view = snapshot.stages[snapshot.stage]
+    number = list(TITLES).index(snapshot.stage) + 1
+    return f"{word} · stage {number}, {view.fraction:.0%}"
+
+
+def curves(view: StageView) -> dict[str, tuple[list[int], list[float]]]:
+    """For each loss of the stage its steps and values."""
+    out: dict[str, tuple[list[int], list[float]]] = {}
+    for step, losses in view.history:
+        for name, value in losses.items():
+            places, values = out.setdefault(name, ([], []))
+            places.append(step)
+            values.append(value)
+    return out
+
+
+def label_free(snapshot: Snapshot) -> tuple[StageScores, ...]:
+    """Label-free scores of each stage that has some."""
+    return tuple(
+        StageScores(
+            TITLES[stage],
+            tuple(
+                Score(SCORE_NAMES.get(name, name), f"{value:.3f}", SCORE_MEANINGS.get(name, ""))
+                for name, value in view.scores.items()
+            ),
+        )
+        for stage, view in snapshot.stages.items()
+        if view.scores
+    )
+
+
+def against_truth(snapshot: Snapshot) -> tuple[StageScores, ...]:
+    """Scores against ground truth of each stage that has some, with the reliable set's purity."""
+    return tuple(
+        StageScores(TITLES[stage], _truth_scores(view))
+        for stage, view in snapshot.stages.items()
+        if view.truth
+    )
+
+
+def _truth_scores(view: StageView) -> tuple[Score, ...]:
+    scores = [
+        Score(name, f"{view.truth[key]:.1%}")
+        for key, name in TRUTH_NAMES.items()
+        if key in view.truth
+    ]
+    if view.reliable is not None and view.reliable.purity is not None:
+        scores.append(Score("purity of the reliable", f"{view.reliable.purity:.1%}"))
+    if "selection_regret" in view.truth:
+        scores.append(
+            Score(
+                "selection regret",
+                f"{100 * view.truth['selection_regret']:.1f} points",
+                "How much better the best head would have been; the choice cannot know it.",
+            )
+        )
+    return tuple(scores)
+
+
+def sizes_of(snapshot: Snapshot) -> tuple[str, tuple[int, ...], tuple[int, ...] | None] | None:
+    """The newest cluster sizes: where they come from, images and (if judged) reliable images."""
+    if snapshot.reliable is not None:
+        stage, found = snapshot.reliable
+        return TITLES[stage], found.sizes, found.per_cluster
+    sizes = snapshot.stages["heads"].cluster_sizes
+    return (TITLES["heads"], sizes, None) if sizes else None

@@ -1,0 +1,145 @@
+"""The settings of a run as fields of a form, from the engine's own declarations."""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from engine.config import RunConfig, Settings, flat, with_setting
+from engine.errors import SettingError
+
+Kind = Literal["choice", "switch", "whole", "number"]
+
+DEVICES = {
+    "auto": "auto (the fastest)",
+    "cpu": "CPU",
+    "cuda": "GPU (CUDA)",
+    "mps": "GPU (Apple)",
+}
+GROUPS = (
+    ("features", "Stage 1 · features"),
+    ("heads", "Stage 2 · clustering heads"),
+    ("reliable", "Reliable set"),
+    ("joint", "Stage 3 · joint training"),
+    ("encoder", "Encoder"),
+    ("views.contrastive", "Views · contrastive (stage 1)"),
+    ("views.weak", "Views · weak (stages 2 and 3)"),
+    ("views.strong", "Views · strong (stages 2 and 3)"),
+)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting in a form.
+
+    Attributes:
+        name: dotted, such as "heads.epochs".
+        optional: true when it may be left empty.
+    """
+
+    name: str
+    label: str
+    kind: Kind
+    value: Any
+    help: str
+    options: tuple[Any, ...] = ()
+    step: float = 1
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    name: str
+    title: str
+    fields: tuple[Field, ...]
+
+
+def groups(config: RunConfig) -> tuple[Group, ...]:
+    """Every setting but K, seed and preset, by group, with the values of `config`."""
+    return tuple(Group(name, title, _fields(name, _part(config, name))) for name, title in GROUPS)
+
+
+def _part(config: RunConfig, name: str) -> Settings:
+    part: Any = config
+    for step in name.split("."):
+        part = getattr(part, step)
+    return part
+
+
+def _fields(group: str, part: Settings) -> tuple[Field, ...]:
+    kinds = typing.get_type_hints(type(part))
+    return tuple(
+        _field(
+            f"{group}.{entry.name}", getattr(part, entry.name), kinds[entry.name], entry.metadata
+        )
+        for entry in fields(part)
+    )
+
+
+def _field(name: str, value: Any, kind: Any, about: typing.Mapping[str, Any]) -> Field:
+    label = name.rsplit(".", 1)[-1].replace("_", " ")
+    text = explanation(about)
+    if typing.get_origin(kind) is Literal:
+        return Field(name, label, "choice", value, text, typing.get_args(kind))
+    if kind is bool:
+        return Field(name, label, "switch", value, text)
+    optional = isinstance(kind, types.UnionType)
+    whole = kind is int or (optional and int in typing.get_args(kind))
+    step = 1 if whole else fine_step(value)
+    return Field(name, label, "whole" if whole else "number", value, text, (), step, optional)
+
+
+def explanation(about: typing.Mapping[str, Any]) -> str:
+    """Meaning, the paper's value and the allowed range, in one line."""
+    meaning = str(about.get("meaning", ""))
+    parts = [meaning[:1].upper() + meaning[1:]]
+    if about.get("paper") is not None:
+        parts.append(f"Paper: {plain(about['paper'])}")
+    low, high = about.get("low"), about.get("high")
+    if low is not None:
+        parts.append(f"at least {plain(low)}" if high is None else f"{plain(low)} to {plain(high)}")
+    return " · ".join(parts)
+
+
+def plain(value: Any) -> str:
+    """A value as a person writes it: 1048576 → "1,048,576", 0.0001 → "0.0001", True → "on"."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def fine_step(value: float) -> float:
+    """A step about a tenth of `value`: 0.015 → 0.001, 0.0001 → 0.00001, 0 → 0.05."""
+    return 0.05 if value <= 0 else 10.0 ** (math.floor(math.log10(value)) - 1)
+
+
+def changed(config: RunConfig, values: dict[str, Any]) -> dict[str, Any]:
+    """Those of `values` (by dotted name) that differ from `config`'s."""
+    own = flat(config)
+    return {name: value for name, value in values.items() if value != own[name]}
+
+
+def error(config: RunConfig, name: str, value: Any) -> str | None:
+    """Why `value` is not allowed for the setting `name`, None when it is."""
+    try:
+        with_setting(config, name, value)
+    except SettingError as found:
+        return str(found)
+    return None
+
+
+def apply(config: RunConfig, values: dict[str, Any]) -> tuple[RunConfig, dict[str, str]]:
+    """`config` with `values`, and a sentence for each that is not allowed (it is left out)."""
+    wrong = {}
+    for name, value in changed(config, values).items():
+        sentence = error(config, name, value)
+        if sentence:
+            wrong[name] = sentence
+        else:
+            config = with_setting(config, name, value)
+    return config, wrong

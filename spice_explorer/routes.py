@@ -1,0 +1,69 @@
+"""What the browser fetches by itself: sheets of thumbnails and their names, for the map's hover card.
+
+/spice/sprites/RUN/SHEET.webp   1,024 thumbnails in 32 columns
+/spice/sprites/RUN/SHEET.json   their names
+"""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from typing import Any
+
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from engine.errors import SpiceError
+from spice_explorer import artefacts, services
+from spice_explorer.present import sprites
+
+HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
+
+
+def address(run: str) -> str:
+    """Where the sheets of a run are served; changes with the run's images."""
+    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"{'/' + base if base else ''}/spice/sprites/{run}"
+
+
+def sheet(request: Request) -> Response:
+    """One sheet as WebP, or its names as JSON; 404 for runs and sheets that are not there."""
+    run, number = request.path_params["run"], request.path_params["sheet"]
+    try:
+        images = artefacts.images(run)
+    except (SpiceError, OSError):
+        return PlainTextResponse("no such run", 404, HEADERS)
+    if not 0 <= number < sprites.sheets(len(images)):
+        return PlainTextResponse("no such sheet", 404, HEADERS)
+    if request.path_params["kind"] == "json":
+        return JSONResponse(images.names[sprites.ids_of(number, len(images))], headers=HEADERS)
+    folder = services.folder_of(run)
+    body = _picture(str(folder.path), services.made(folder), number)
+    return Response(body, media_type="image/webp", headers=HEADERS)
+
+
+@lru_cache(maxsize=64)
+def _picture(path: str, _made: float, number: int) -> bytes:
+    from engine.runs.store import RunFolder
+
+    images = RunFolder(path).images()
+    file = io.BytesIO()
+    drawn = sprites.draw(images.pixels[sprites.ids_of(number, len(images))])
+    drawn.save(file, "webp", lossless=images.size[0] <= sprites.SHARP, quality=80)
+    return file.getvalue()
+
+
+def options() -> dict[str, Any]:
+    """Routes and middleware for `st.App`: strangers' host names are refused on every route."""
+    hosts = list(st.get_option("server.allowedHosts") or []) or ["*"]
+    if st.get_option("server.address") not in (None, "127.0.0.1", "localhost"):
+        hosts.append(str(st.get_option("server.address")))
+    path = "/spice/sprites/{run}/{sheet:int}.{kind}"
+    return {
+        "routes": [Route(path, sheet, methods=["GET"])],
+        "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+    }

@@ -1,0 +1,238 @@
+"""What the app asks of the engine, first half: sources, runs, training.
+
+The other half is `artefacts`; nothing else in the app talks to the engine.
+
+Heavy engine modules (they bring torch) are imported where they are first needed, so that the first
+page is drawn before that. What is read from a run folder is cached by the folder's own times.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import streamlit as st
+
+from engine import config as settings
+from engine.config import RunConfig
+from engine.errors import RunError
+from engine.events import Progress, Record, RunContinued, RunStarted, Stage
+from engine.runs.snapshot import LIVE, Snapshot, fold
+
+if TYPE_CHECKING:
+    from engine.data.sources import Opened
+    from engine.runs.store import RunCard, RunFolder
+
+Action = Literal["pause", "continue", "stop"]
+# Progress records from which the speed of a stage is taken (two a second).
+PACE_RECORDS = 20
+
+
+# -- start-up ----------------------------------------------------------------------------------
+
+
+def engine_loaded() -> bool:
+    """True when the heavy part of the engine is imported, so that pages can read runs at once."""
+    return "engine.runs.results" in sys.modules
+
+
+def load_engine() -> None:
+    """Imports the heavy part of the engine (seconds, once a process)."""
+    import engine.runs.results
+    import engine.runs.runner  # noqa: F401
+
+
+# -- runs --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it is now.
+
+    Attributes:
+        pace: steps a second of the stage that is training, None while that is unknown.
+        mine: true when this process trains it, so that it can be steered from here.
+    """
+
+    name: str
+    card: RunCard
+    snapshot: Snapshot
+    has_truth: bool
+    pace: float | None
+    mine: bool
+
+    @property
+    def live(self) -> bool:
+        return self.snapshot.state in LIVE
+
+
+@dataclass
+class _Follower:
+    """What has been read of a run's events, so that the next look reads only what is new."""
+
+    made: float
+    offset: int = 0
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    progress: list[tuple[float, Stage, int]] = field(default_factory=list)
+
+    def take(self, records: list[Record]) -> None:
+        self.snapshot = fold(records, self.snapshot)
+        for record in records:
+            if isinstance(record.event, (RunStarted, RunContinued)):
+                self.progress = []
+            elif isinstance(record.event, Progress):
+                self.progress.append((record.time, record.event.stage, record.event.step))
+        self.progress = self.progress[-PACE_RECORDS:]
+
+    def pace(self) -> float | None:
+        same = [one for one in self.progress if one[1] == self.snapshot.stage]
+        if len(same) < 2 or same[-1][0] <= same[0][0]:
+            return None
+        return max(0.0, (same[-1][2] - same[0][2]) / (same[-1][0] - same[0][0])) or None
+
+
+_followers: dict[Path, _Follower] = {}
+_guard = threading.Lock()
+
+
+def workspace() -> Path:
+    """Where the runs live: $SPICE_EXPLORER_RUNS, or `runs` in the current folder."""
+    return Path(os.environ.get("SPICE_EXPLORER_RUNS") or "runs").absolute()
+
+
+def run_names() -> list[str]:
+    """The runs of the workspace, newest first."""
+    try:
+        cards = [entry / "run.json" for entry in workspace().iterdir()]
+    except FileNotFoundError:
+        return []
+    found = [(card.stat().st_mtime, card.parent.name) for card in cards if card.is_file()]
+    return [name for _, name in sorted(found, reverse=True) if not name.startswith(".")]
+
+
+def folder_of(name: str) -> RunFolder:
+    """The folder of the run called `name`; raises RunError if there is none in the workspace."""
+    from engine.runs.store import RunFolder
+
+    if name not in run_names():
+        raise RunError(f"there is no run {name!r} in {workspace()}: choose another in the sidebar")
+    return RunFolder(workspace() / name)
+
+
+def look(name: str) -> Run:
+    """The run as it is now; raises RunError when it cannot be read."""
+    from engine.runs.results import settled
+    from engine.runs.runner import the_runner
+
+    folder = folder_of(name)
+    with _guard:
+        follower = _followed(folder)
+        snapshot, pace = follower.snapshot, follower.pace()
+    snapshot = settled(folder, snapshot)
+    return Run(
+        name, _card(str(folder.path), made(folder)), snapshot, folder.has("truth"),
+        pace if snapshot.state == "running" else None, the_runner().owns(folder),
+    )  # fmt: skip
+
+
+def _followed(folder: RunFolder) -> _Follower:
+    """The run's follower, with the newest events in it."""
+    when = made(folder)
+    follower = _followers.get(folder.path)
+    if follower is None or follower.made != when:
+        follower = _followers[folder.path] = _Follower(when)
+    records, follower.offset = folder.records(follower.offset)
+    follower.take(records)
+    return follower
+
+
+def made(folder: RunFolder) -> float:
+    """When the run folder was made: another run of the same name has another time."""
+    return (folder.path / "run.json").stat().st_mtime
+
+
+@st.cache_resource(show_spinner=False, max_entries=256)
+def _card(path: str, _made: float) -> RunCard:
+    from engine.runs.store import RunFolder
+
+    return RunFolder(path).card()
+
+
+# -- starting and steering ---------------------------------------------------------------------
+
+
+def start(opened: Opened, config: RunConfig, device: str) -> str:
+    """Makes a new run, queues it for training and returns its name; raises SpiceError."""
+    from engine.runs.runner import choose_device, the_runner
+    from engine.runs.store import RunFolder
+
+    choose_device(device)
+    name = _free_name(opened.images.source, config)
+    folder = RunFolder.create(workspace() / name, opened, config)
+    the_runner().submit(folder, device)
+    return name
+
+
+def _free_name(source: str, config: RunConfig) -> str:
+    """ "photos-k10-seed0-2": what the run is about, and the first number that is free."""
+    kind, _, path = source.partition(":")
+    plain = Path(path).expanduser().absolute().name if path else kind
+    slug = "".join(c if c.isalnum() or c in "-_" else "-" for c in plain.lower()).strip("-")[:40]
+    stem = f"{slug or kind}-k{config.clusters}-seed{config.seed}"
+    number = 1
+    while (workspace() / f"{stem}-{number}").exists():
+        number += 1
+    return f"{stem}-{number}"
+
+
+def steer(name: str, action: Action) -> None:
+    """Pauses, continues or stops a run of this process; raises RunError for any other."""
+    from engine.runs.runner import the_runner
+
+    runner, folder = the_runner(), folder_of(name)
+    {"pause": runner.pause, "continue": runner.resume, "stop": runner.stop}[action](folder)
+
+
+def resume(name: str, device: str = "auto") -> None:
+    """Queues a stopped, failed or interrupted run again; raises SpiceError."""
+    from engine.runs.runner import the_runner
+
+    the_runner().submit(folder_of(name), device)
+
+
+def stop_everything() -> None:
+    """At the end of the server: training stops at its next step and leaves a checkpoint."""
+    if "engine.runs.runner" in sys.modules:
+        sys.modules["engine.runs.runner"].the_runner().close()
+
+
+# -- sources -----------------------------------------------------------------------------------
+
+
+def open_source(
+    source: str,
+    size: int | None = None,
+    folder_labels: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Opened:
+    """The images at `source`; raises SourceError in a sentence for the page."""
+    from engine.data import sources
+
+    return sources.open_source(
+        source, size=size, folder_labels=folder_labels, progress=progress
+    )  # fmt: skip
+
+
+@st.cache_resource(show_spinner=False)
+def digits() -> Opened:
+    """The built-in digits, opened once a process."""
+    return open_source("digits")
+
+
+def preset(name: str, clusters: int, channels: int, seed: int) -> RunConfig:
+    return settings.preset(name, clusters=clusters, channels=channels, seed=seed)

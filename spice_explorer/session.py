@@ -1,0 +1,115 @@
+"""What belongs to one visitor: the chosen run, the travelling selection, the opened source."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from engine.errors import SpiceError
+from spice_explorer import services
+
+if TYPE_CHECKING:
+    from engine.data.sources import Opened
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Whatever goes wrong inside becomes a sentence on the page."""
+    try:
+        yield
+    except SpiceError as error:
+        st.error(sentence(str(error)), icon=":material/error:")
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        st.error(f"{where}{error.strerror or error}", icon=":material/error:")
+    except Exception as error:
+        log.exception("a page failed")
+        st.error(
+            f"This page met something unexpected ({type(error).__name__}: {error}). Your runs are "
+            "safe. The server's log has the details for a bug report.",
+            icon=":material/error:",
+        )
+
+
+def sentence(text: str) -> str:
+    """`text` with a capital, safe from Markdown."""
+    return plain(text[:1].upper() + text[1:])
+
+
+def plain(text: str) -> str:
+    """`text` with the characters that Markdown would read taken as they are."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#$~|:" else c for c in text)
+
+
+# -- the chosen run ----------------------------------------------------------------------------
+
+
+def current_run() -> str | None:
+    """The run that the pages show: from the address, else the last one chosen, else the newest."""
+    names = services.run_names()
+    for wanted in (st.query_params.get("run"), st.session_state.get("run")):
+        if wanted in names:
+            return _keep(wanted)
+    return _keep(names[0]) if names else None
+
+
+def missing_run() -> str | None:
+    """The run that the address names although there is none."""
+    wanted = st.query_params.get("run")
+    return wanted if wanted and wanted not in services.run_names() else None
+
+
+def choose_run(name: str) -> None:
+    """Shows `name` from now on, on every page and in the address."""
+    if st.session_state.get("run") != name:
+        clear_selection()
+    _keep(name)
+
+
+def _keep(name: str) -> str:
+    st.session_state["run"] = name
+    if st.query_params.get("run") != name:
+        st.query_params["run"] = name
+    return name
+
+
+# -- the travelling selection ------------------------------------------------------------------
+
+
+def selection(run: str) -> np.ndarray:
+    """(M,) sorted ids of the images of `run` that are selected."""
+    kept = st.session_state.get("selection")
+    return kept[1] if kept and kept[0] == run else np.zeros(0, np.int64)
+
+
+def select(run: str, ids: np.ndarray) -> None:
+    st.session_state["selection"] = (run, np.asarray(ids, np.int64))
+
+
+def clear_selection() -> None:
+    """Selects nothing; components that show the selection learn it by the new version."""
+    st.session_state.pop("selection", None)
+    st.session_state["selection version"] = selection_version() + 1
+
+
+def selection_version() -> int:
+    return int(st.session_state.get("selection version", 0))
+
+
+# -- the opened source -------------------------------------------------------------------------
+
+
+def opened() -> Opened:
+    """The source that a new run will train on: what was opened on the Dataset page, or digits."""
+    return st.session_state.get("opened") or services.digits()
+
+
+def keep_opened(source: Opened) -> None:
+    st.session_state["opened"] = source

@@ -1,0 +1,133 @@
+"""A tiny trained run, and workspaces with runs in every state."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Button
+
+from engine.config import RunConfig, preset, with_setting
+from engine.data.images import ImageSet
+from engine.data.sources import Opened, Skipped, open_source
+from engine.data.truth import Truth
+from engine.events import Progress, RunFailed, RunStarted, StageStarted
+from engine.runs.runner import Control, choose_device, execute
+from engine.runs.store import RunFolder
+
+ROOT = Path(__file__).parents[2]
+IMAGES, CLUSTERS = 240, 4
+OVERRIDES = {
+    "encoder.width": 4,
+    "features.epochs": 3,
+    "heads.epochs": 2,
+    "heads.heads": 2,
+    "joint.steps": 5,
+    "reliable.confidence": 0.3,
+    "reliable.agreement": 0.6,
+}
+Visit = Callable[..., AppTest]
+
+
+def tiny_config() -> RunConfig:
+    config = preset("quick", clusters=CLUSTERS, channels=1)
+    for name, value in OVERRIDES.items():
+        config = with_setting(config, name, value)
+    return config
+
+
+@pytest.fixture(scope="session")
+def few_digits() -> Opened:
+    """The first digits that are 0, 1, 2 or 3, with their truth and one skipped file."""
+    every = open_source("digits")
+    assert every.truth is not None
+    chosen = np.flatnonzero(every.truth.labels < CLUSTERS)[:IMAGES]
+    images = ImageSet(
+        every.images.pixels[chosen], tuple(np.array(every.images.ids)[chosen]), "digits"
+    )
+    truth = Truth(every.truth.labels[chosen], every.truth.class_names[:CLUSTERS])
+    return Opened(images, truth, (Skipped("broken.png", "not an image"),))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, few_digits: Opened) -> Path:
+    """A finished run, with random places for its map so that no test waits for UMAP."""
+    path = tmp_path_factory.mktemp("trained") / "demo"
+    folder = RunFolder.create(path, few_digits, tiny_config())
+    with folder.lock():
+        assert execute(folder, choose_device("cpu"), Control()) == "finished"
+    places = np.random.default_rng(0).normal(size=(IMAGES, 2)).astype(np.float32)
+    folder.save("map", {"points": places})
+    return path
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty workspace that the app looks into."""
+    place = tmp_path / "runs"
+    place.mkdir()
+    monkeypatch.setenv("SPICE_EXPLORER_RUNS", str(place))
+    return place
+
+
+@pytest.fixture
+def finished(workspace: Path, trained: Path) -> RunFolder:
+    shutil.copytree(trained, workspace / "demo")
+    return RunFolder(workspace / "demo")
+
+
+@pytest.fixture
+def without_truth(finished: RunFolder) -> RunFolder:
+    shutil.rmtree(finished.path / "truth")
+    lines = (finished.path / "events.jsonl").read_text("utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if "TruthScored" not in line]
+    (finished.path / "events.jsonl").write_text("".join(kept), "utf-8")
+    return finished
+
+
+@pytest.fixture
+def interrupted(workspace: Path, few_digits: Opened) -> RunFolder:
+    """Someone trained stage 1 and is gone."""
+    folder = RunFolder.create(workspace / "halfway", few_digits, tiny_config())
+    folder.append(RunStarted("cpu", 1))
+    folder.append(StageStarted("features", 10))
+    folder.append(Progress("features", 4, 1000.0, {"contrastive loss": 5.0}))
+    return folder
+
+
+@pytest.fixture
+def failed(interrupted: RunFolder) -> RunFolder:
+    interrupted.append(RunFailed("the loss of stage 1 is nan: lower features.learning_rate"))
+    return interrupted
+
+
+@pytest.fixture
+def visit() -> Visit:
+    """Opens the app on a page: visit("map", run="demo")."""
+
+    def open_page(page: str, **query: str) -> AppTest:
+        at = AppTest.from_file(str(ROOT / "spice_explorer" / "app.py"), default_timeout=60)
+        for name, value in query.items():
+            at.query_params[name] = value
+        at.run()
+        if page != "dataset":
+            at.switch_page(f"../pages/{page}.py").run()
+        assert not at.exception
+        return at
+
+    return open_page
+
+
+def texts(at: AppTest) -> str:
+    """All words on the page and in the sidebar, HTML included."""
+    kinds = ("html", "markdown", "caption", "error", "warning", "info", "subheader", "page_link")
+    found = [element for kind in kinds for element in at.get(kind)]
+    return "\n".join(str(getattr(one.proto, "body", "") or one.proto) for one in found)
+
+
+def button(at: AppTest, label: str) -> Button:
+    return next(one for one in at.button if one.label == label)

@@ -1,0 +1,314 @@
+"""Every page in every state of a run, by Streamlit's own test harness."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from engine.runs.store import RunFolder
+from tests.app.conftest import CLUSTERS, IMAGES, ROOT, Visit, button, texts
+
+ALL = ("dataset", "train", "map", "prototypes", "reliability", "export")
+NEED_LABELS = ("prototypes", "reliability", "export")
+
+
+def metrics(at: AppTest) -> dict[str, str]:
+    return {one.label: one.value for one in at.metric}
+
+
+# -- start -------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("workspace")
+def test_the_first_paint_needs_neither_torch_nor_umap_nor_faiss() -> None:
+    code = (
+        "import sys\n"
+        "from streamlit.testing.v1 import AppTest\n"
+        f"at = AppTest.from_file({str(ROOT / 'spice_explorer' / 'app.py')!r}, default_timeout=30).run()\n"
+        "print([n for n in ('torch', 'umap', 'faiss', 'sklearn') if n in sys.modules])\n"
+        "print('Dataset' in at.get('html')[1].proto.body or 'Dataset' in at.get('html')[0].proto.body)\n"
+        "at.run(); print('torch' in sys.modules, at.metric[0].value)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.splitlines() == ["[]", "True", "True 1,797"]
+
+
+@pytest.mark.parametrize("page", ["map", "prototypes", "reliability", "export"])
+@pytest.mark.usefixtures("workspace")
+def test_without_a_run_a_page_leads_to_train(page: str, visit: Visit) -> None:
+    shown = texts(visit(page))
+    assert "No run yet" in shown
+    assert "Go to Train" in shown
+
+
+@pytest.mark.parametrize("page", ALL)
+@pytest.mark.usefixtures("failed")
+def test_no_page_fails_in_any_state(page: str, visit: Visit) -> None:
+    at = visit(page)
+    assert "met something unexpected" not in texts(at)
+    assert "failed" in texts(at)  # the sidebar says so on every page
+
+
+# -- dataset -----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_newcomer_sees_the_digits(visit: Visit) -> None:
+    at = visit("dataset")
+    assert metrics(at)["Images"] == "1,797"
+    assert metrics(at)["Size"] == "8 × 8"
+    assert metrics(at)["Classes in the truth"] == "10"
+    assert texts(at).count("data:image/png;base64,") == 96
+
+
+def open_folder(at: AppTest, path: Path, labels: bool = False) -> AppTest:
+    at.session_state["source kind"] = "folder"
+    at.run()
+    at.text_input(key="folder path").set_value(str(path))
+    at.number_input(key="folder size").set_value(12)
+    at.checkbox(key="folder labels").set_value(labels)
+    return button(at, "Open the folder").click().run()
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_folder_is_opened_with_what_was_skipped(
+    drawn_photos: Path, tmp_path: Path, visit: Visit
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for file in list(drawn_photos.rglob("*.png"))[:5]:
+        (photos / file.name).write_bytes(file.read_bytes())
+    (photos / "<b>broken.png").write_bytes(b"nothing")
+    at = open_folder(visit("dataset"), photos)
+    assert metrics(at) == {
+        "Images": "5", "Size": "12 × 12", "Colours": "colour", "Skipped files": "1",
+    }  # fmt: skip
+    assert at.dataframe[0].value.values.tolist() == [["<b>broken.png", "not an image"]]
+    assert "Ground truth" not in texts(at)
+    at.switch_page("../pages/train.py").run()
+    assert "**5 images**" in texts(at)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_labels_of_subfolders_are_for_scores_only(drawn_photos: Path, visit: Visit) -> None:
+    at = open_folder(visit("dataset"), drawn_photos, labels=True)
+    assert metrics(at)["Classes in the truth"] == "2"
+    assert "never used in training" in texts(at)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_missing_folder_is_a_sentence_and_the_digits_stay(visit: Visit) -> None:
+    at = open_folder(visit("dataset"), Path("nowhere_at_all"))
+    assert at.error[0].value == "There is no folder nowhere\\_at\\_all\\: check the path"
+    assert metrics(at)["Images"] == "1,797"
+
+
+@pytest.mark.usefixtures("workspace")
+def test_names_are_escaped_in_galleries(tmp_path: Path, visit: Visit) -> None:
+    folder = tmp_path / "evil"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 12, 3), np.uint8)
+    for name in ("'onerror='alert(1)'.png", "<script>x.png"):
+        Image.fromarray(pixels).save(folder / name)
+    shown = texts(open_folder(visit("dataset"), folder))
+    assert "<script>" not in shown
+    assert "&lt;script&gt;x.png" in shown
+    assert "&#x27;onerror=&#x27;" in shown
+
+
+# -- train -------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_newcomer_finds_the_form_with_every_setting(visit: Visit) -> None:
+    at = visit("train")
+    assert at.number_input(key="k-digits").value == 10
+    shown = texts(at)
+    assert "Smallest share of the image's area that a random crop keeps" in shown
+    assert "Paper\\: 1,000" in shown
+    assert not button(at, "Start training").disabled
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_setting_out_of_range_is_refused_beside_it(visit: Visit) -> None:
+    at = visit("train")
+    field = next(one for one in at.number_input if str(one.key).endswith("features.epochs"))
+    field.set_value(0).run()
+    assert "Setting features.epochs\\: epochs is 0\\: allowed from 1" in at.error[0].value
+    assert button(at, "Start training").disabled
+    field = next(one for one in at.number_input if str(one.key).endswith("features.epochs"))
+    field.set_value(7).run()
+    assert not at.error
+    assert "features.epochs = 7" in texts(at)
+
+
+def test_too_many_clusters_are_refused_when_the_run_starts(workspace: Path, visit: Visit) -> None:
+    at = visit("train")
+    at.number_input(key="k-digits").set_value(5000).run()
+    button(at, "Start training").click().run()
+    assert "clusters is 5000, but digits has 1797 images" in at.error[0].value.lower()
+    assert not list(workspace.iterdir())
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_finished_run_shows_stages_scores_and_truth_apart(visit: Visit) -> None:
+    at = visit("train")
+    shown = texts(at)
+    assert "demo</b> · finished" in shown
+    assert shown.count("spice-step done") == 4
+    assert "pseudo-label loss" in shown
+    assert "Against ground truth" in shown
+    assert "ACC" in shown
+    assert not [one for one in at.button if one.label in ("Pause", "Stop", "Resume")]
+
+
+@pytest.mark.usefixtures("without_truth")
+def test_without_truth_no_page_speaks_of_truth(visit: Visit) -> None:
+    for page in ALL[1:]:
+        shown = texts(visit(page)).lower()
+        assert "ground truth" not in shown
+        assert "truth:" not in shown
+
+
+@pytest.mark.usefixtures("failed")
+def test_a_failed_run_says_why_and_can_be_resumed(visit: Visit) -> None:
+    at = visit("train")
+    assert "The loss of stage 1 is nan" in at.error[0].value
+    assert button(at, "Resume")
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_an_interrupted_run_can_be_resumed(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spice_explorer import services
+
+    resumed = []
+    monkeypatch.setattr(services, "resume", lambda name, device: resumed.append((name, device)))
+    at = visit("train")
+    assert "interrupted" in texts(at)
+    assert "4 of 10 steps" in texts(at)
+    button(at, "Resume").click().run()
+    assert resumed == [("halfway", "auto")]
+
+
+def test_a_run_of_another_process_is_watched_but_not_steered(
+    interrupted: RunFolder, visit: Visit
+) -> None:
+    with interrupted.lock():
+        at = visit("train")
+        assert "Trained by another process" in texts(at)
+        assert not [one for one in at.button if one.label == "Pause"]
+
+
+# -- the pages that need features or labels ----------------------------------------------------
+
+
+@pytest.mark.parametrize("page", ["map", *NEED_LABELS])
+@pytest.mark.usefixtures("interrupted")
+def test_a_page_that_comes_too_early_says_what_to_do(page: str, visit: Visit) -> None:
+    shown = texts(visit(page))
+    assert "halfway is not that far" in shown
+    assert "The run was interrupted. Resume it on the Train page." in shown
+
+
+@pytest.mark.usefixtures("finished")
+def test_the_map_has_a_legend_of_every_cluster(visit: Visit) -> None:
+    at = visit("map")
+    shown = texts(at)
+    assert "UMAP of stage 1" in shown
+    for cluster in range(CLUSTERS):
+        assert f"</i>{cluster} <em>" in shown
+    assert "Select points with the lasso" in shown
+
+
+@pytest.mark.usefixtures("finished")
+def test_every_colouring_of_the_map_works(visit: Visit) -> None:
+    at = visit("map")
+    for paint, word in (
+        ("reliable or not", "reliable <em>"), ("confidence", "0.99999"), ("agreement", "spice-ramp"),
+        ("truth", "</i>3 <em>"),
+    ):  # fmt: skip
+        at.session_state["paint-2"] = paint
+        at.run()
+        assert word in texts(at)
+        assert not at.error
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_selection_travels_from_page_to_page(visit: Visit) -> None:
+    at = visit("map")
+    at.session_state["selection"] = ("demo", np.arange(37))
+    at.run()
+    assert "<b>37</b> images selected" in texts(at)
+    at.switch_page("../pages/export.py").run()
+    assert "<b>37</b> images selected" in texts(at)
+    at.session_state["rows-3"] = "selected images"
+    at.run()
+    assert len(at.dataframe[0].value) == 37
+    button(at, "Clear selection").click().run()
+    assert "images selected" not in texts(at)
+
+
+@pytest.mark.usefixtures("finished")
+def test_prototypes_have_a_row_for_each_cluster(visit: Visit) -> None:
+    shown = texts(visit("prototypes"))
+    for cluster in range(CLUSTERS):
+        assert f"Cluster {cluster}</div>" in shown
+    assert "surest first" in shown
+    assert "truth:" in shown
+
+
+def test_reliability_begins_with_the_runs_own_split(finished: RunFolder, visit: Visit) -> None:
+    at = visit("reliability")
+    own = int((finished.load("reliable-joint")["verdicts"] == 0).sum())
+    assert metrics(at)["Reliable"].startswith(f"{own:,} (")
+    assert button(at, "Reset to the run's thresholds").disabled
+
+
+@pytest.mark.usefixtures("finished")
+def test_moving_a_threshold_moves_the_counts_and_reset_brings_them_back(visit: Visit) -> None:
+    at = visit("reliability")
+    before = metrics(at)["Reliable"]
+    at.toggle(key="relax-demo").set_value(False)
+    at.slider(key="confidence-demo").set_value(1.0).run()
+    assert metrics(at)["Reliable"].startswith("0 (")
+    assert "Purity of the reliable **–**" in texts(at)
+    button(at, "Reset to the run's thresholds").click().run()
+    assert metrics(at)["Reliable"] == before
+
+
+@pytest.mark.usefixtures("finished")
+def test_export_previews_what_the_file_will_hold(visit: Visit) -> None:
+    at = visit("export")
+    table = at.dataframe[0].value
+    assert len(table) == IMAGES
+    assert list(table.columns) == [
+        "id", "name", "label", "confidence", "agreement", "reliable", "stage", "epoch",
+    ]  # fmt: skip
+    at.session_state["rows-2"] = "reliable only"
+    at.run()
+    assert at.dataframe[0].value["reliable"].all()
+    assert metrics(at)["Reliable"] == f"{len(at.dataframe[0].value):,}"
+
+
+# -- links -------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("finished", "interrupted")
+def test_a_link_opens_its_run(visit: Visit) -> None:
+    assert "demo</b> · finished" in texts(visit("train", run="demo"))
+    assert "halfway</b> · interrupted" in texts(visit("train", run="halfway"))
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_link_to_a_lost_run_says_so(visit: Visit) -> None:
+    at = visit("dataset", run="gone")
+    assert "There is no run “gone” here any more." in at.warning[0].value
+    assert at.selectbox(key="run picker").value == "demo"

@@ -1,0 +1,303 @@
+"""What pages show, computed from numbers a reader can check by hand."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.config import preset
+from engine.events import (
+    Progress,
+    Record,
+    ReliableSelected,
+    RunStarted,
+    StageFinished,
+    StageStarted,
+)
+from engine.runs.snapshot import fold
+from engine.stages.reliable import Verdict
+from spice_explorer import palette
+from spice_explorer.present import (
+    dataset,
+    export,
+    gallery,
+    maps,
+    progress,
+    prototypes,
+    reliability,
+    settings,
+    sprites,
+)
+
+# -- progress ----------------------------------------------------------------------------------
+
+
+def halfway():
+    events = [
+        RunStarted("cpu", 1), StageStarted("features", 10), StageFinished("features", 61.0),
+        StageStarted("heads", 20), Progress("heads", 5, 100.0, {"loss": 2.0}, (3, 1)),
+    ]  # fmt: skip
+    return fold(Record(float(time), event) for time, event in enumerate(events))
+
+
+def test_steps_say_how_far_each_stage_is() -> None:
+    features, heads, reliable, joint = progress.steps(halfway(), pace=0.5)
+    assert (features.status, features.detail) == ("done", "done in 1 min 01 s")
+    assert (heads.status, heads.fraction) == ("active", 0.25)
+    assert heads.detail == "5 of 20 steps · 30 s left"
+    assert (reliable.status, joint.status) == ("waiting", "waiting")
+
+
+def test_a_reliable_set_is_a_step_of_its_own() -> None:
+    found = ReliableSelected("heads", (1, 1), (3, 1), (0.9, 0.9), 3, 0.9)
+    snapshot = fold([Record(9.0, found)], halfway())
+    assert progress.steps(snapshot, None)[2].detail == "2 of 4 (50%)"
+    assert progress.sizes_of(snapshot) == ("Stage 2 · heads", (3, 1), (1, 1))
+
+
+def test_the_state_names_the_stage() -> None:
+    assert progress.short_state(halfway()) == "running · stage 2, 25%"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(8.4, "8 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+)
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert progress.duration(seconds) == text
+
+
+def test_curves_are_split_by_loss() -> None:
+    view = halfway().stages["heads"]
+    assert progress.curves(view) == {"loss": ([5], [2.0])}
+
+
+# -- settings ----------------------------------------------------------------------------------
+
+
+def test_the_form_has_every_setting_of_the_engine() -> None:
+    config = preset("quick", clusters=3, channels=3)
+    names = {field.name for group in settings.groups(config) for field in group.fields}
+    assert names == set(settings.flat(config)) - {"clusters", "seed", "preset"}
+
+
+def test_a_field_says_meaning_paper_and_range() -> None:
+    config = preset("quick", clusters=3, channels=3)
+    fields = {field.name: field for group in settings.groups(config) for field in group.fields}
+    assert fields["heads.epochs"].help == "Rounds of E-step and M-step · Paper: 30 · at least 1"
+    assert fields["reliable.neighbors"].optional
+    assert fields["heads.double_softmax"].kind == "switch"
+    assert fields["heads.start"].options == ("random", "kmeans")
+
+
+def test_only_changed_settings_are_applied_and_wrong_ones_are_named() -> None:
+    config = preset("quick", clusters=3, channels=3)
+    values = {"heads.epochs": config.heads.epochs, "joint.steps": 7, "joint.batch": 0}
+    final, errors = settings.apply(config, values)
+    assert final.joint.steps == 7
+    assert final.joint.batch == config.joint.batch
+    assert errors == {"joint.batch": "setting joint.batch: batch is 0: allowed from 1"}
+
+
+@pytest.mark.parametrize(("value", "step"), [(0.015, 0.001), (1e-4, 1e-5), (0.0, 0.05), (1.0, 0.1)])
+def test_steps_fit_the_size_of_a_setting(value: float, step: float) -> None:
+    assert settings.fine_step(value) == pytest.approx(step)
+
+
+# -- gallery and sprites -----------------------------------------------------------------------
+
+
+def decoded(uri: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+
+
+def test_a_tiny_image_is_kept_to_the_pixel() -> None:
+    pixels = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
+    assert np.array_equal(decoded(gallery.data_uri(pixels)), pixels[0])
+
+
+def test_a_large_image_becomes_a_small_webp() -> None:
+    uri = gallery.data_uri(np.zeros((3, 300, 200), np.uint8))
+    assert uri.startswith("data:image/webp;")
+    assert decoded(uri).shape == (96, 64, 3)
+
+
+def test_a_tile_says_what_is_known() -> None:
+    known = gallery.Known(
+        np.zeros((2, 1, 8, 8), np.uint8), ["a", "b"], np.array([1, 0]), np.array([0.5, 0.875]),
+        np.array([1.0, 0.25]), np.array(["cat", "dog"]),
+    )  # fmt: skip
+    (tile,) = gallery.tiles(known, [1])
+    assert tile.title == "b\ncluster 0\nconfidence 0.875\nagreement 0.25\ntruth: dog"
+    assert tile.caption == "0 · 0.88 · 0.25"
+    assert tile.colour == palette.cluster_colour(0)
+
+
+@pytest.mark.parametrize(("count", "pages"), [(0, 1), (96, 1), (97, 2)])
+def test_pages_of_a_gallery(count: int, pages: int) -> None:
+    assert gallery.pages(count, 96) == pages
+
+
+def test_a_sheet_holds_images_row_after_row() -> None:
+    pixels = np.zeros((40, 1, 2, 2), np.uint8)
+    pixels[33] = 200  # second row, second column
+    sheet = np.asarray(sprites.draw(pixels))
+    assert sheet.shape == (4, 64)
+    assert sheet[2:4, 2:4].min() == 200
+    assert sheet.sum() == 4 * 200
+    assert sprites.sheets(1025) == 2
+    assert sprites.ids_of(1, 1025) == slice(1024, 1025)
+
+
+# -- map ---------------------------------------------------------------------------------------
+
+
+def test_places_keep_their_proportions() -> None:
+    place = maps.squared(np.array([[0.0, 0.0], [10.0, 5.0]]))
+    assert place.tolist() == [[0, 16384], [65535, 49151]]
+
+
+def test_a_selection_survives_the_way_there_and_back() -> None:
+    chosen = np.array([0, 7, 8, 19])
+    assert maps.from_bits(maps.to_bits(chosen, 20), 20).tolist() == chosen.tolist()
+
+
+def test_a_sample_takes_the_same_share_of_every_cluster() -> None:
+    groups = np.repeat([0, 1], [80, 20])
+    kept = maps.sample(groups, most=10)
+    assert kept is not None
+    assert np.bincount(groups[kept]).tolist() == [8, 2]
+    assert maps.sample(groups, most=100) is None
+
+
+def test_the_legend_counts() -> None:
+    paint = maps.by_number(np.array([0, 2, 2]), ["a", "b", "c"])
+    assert [(one.label, one.images) for one in paint.legend] == [("a", 1), ("b", 0), ("c", 2)]
+
+
+def test_a_ramp_runs_from_low_to_high() -> None:
+    assert maps.by_share(np.array([0.0, 1.0])).values.tolist() == [0, maps.RAMP_STEPS - 1]
+    assert palette.ramp(2) == [palette.RAMP[0], palette.RAMP[-1]]
+
+
+# -- reliability -------------------------------------------------------------------------------
+
+
+def test_the_reasons_are_the_engines_verdicts() -> None:
+    assert len(reliability.REASONS) == len(reliability.EXPLANATIONS) == len(Verdict)
+    assert [v.name for v in Verdict] == [
+        "RELIABLE", "NEIGHBORS_DISAGREE", "NOT_CONFIDENT", "NEITHER",
+    ]  # fmt: skip
+
+
+def test_a_split_counts_and_judges() -> None:
+    labels, truth = np.array([0, 0, 0, 1]), np.array([5, 5, 2, 2])
+    found = reliability.split(labels, np.array([0, 1, 0, 3]), truth)
+    assert (found.reliable, found.share, found.by_reason) == (2, 0.5, (2, 1, 0, 1))
+    assert found.purity_of_all == 0.75
+    assert found.purity == 0.5
+    assert found.coverage == pytest.approx(1 / 3)
+    assert reliability.split(labels, np.array([3, 3, 3, 3]), truth).purity is None
+    assert reliability.split(labels, np.array([0, 1, 0, 3])).coverage is None
+
+
+def test_an_empty_cluster_has_a_row() -> None:
+    table = reliability.per_cluster(np.array([0, 0, 2]), np.array([0, 3, 1]), 3)
+    assert table["reliable"].tolist() == [1, 0, 0]
+    assert table["neither"].tolist() == [1, 0, 0]
+    assert table["neighbours disagree"].tolist() == [0, 0, 1]
+
+
+def test_nines_of_confidence() -> None:
+    assert reliability.nines(np.array([0.0, 0.9, 0.99, 1.0])) == pytest.approx([0, 1, 2, 5])
+
+
+def test_the_histogram_holds_every_image() -> None:
+    found = reliability.histogram(np.array([0.0, 1.0, 1.0]), np.array([0.0, 1.0, 0.95]))
+    assert found.counts.sum() == 3
+    assert found.counts[-1, -1] == 1
+    assert found.counts[0, 0] == 1
+
+
+def test_galleries_begin_with_the_most_doubtful_or_the_surest() -> None:
+    agreement, confidence = np.array([0.9, 0.1, 0.5]), np.array([0.5, 0.5, 0.5])
+    every = np.arange(3)
+    doubtful = reliability.order(every, agreement, confidence, doubtful_first=True)
+    assert doubtful.tolist() == [1, 2, 0]
+    surest = reliability.order(every, agreement, confidence, doubtful_first=False)
+    assert surest.tolist() == [0, 2, 1]
+
+
+# -- prototypes, dataset, export, colours ------------------------------------------------------
+
+
+def test_rows_of_clusters_even_of_an_empty_one() -> None:
+    labels, reliable = np.array([0, 0, 0]), np.array([True, False, True])
+    rows = prototypes.rows(
+        labels,
+        reliable,
+        np.array([[0], [1]]),
+        np.array([[0], [2]]),
+        np.array([1, 1, 0]),
+        ("x", "y"),
+    )
+    assert (rows[0].size, rows[0].reliable, rows[0].majority) == (3, 2, "y")
+    assert rows[0].purity == pytest.approx(2 / 3)
+    assert (rows[1].size, rows[1].share, rows[1].purity) == (0, 0.0, None)
+    assert [row.cluster for row in prototypes.sort(rows, "least reliable first")] == [1, 0]
+
+
+def test_merge_hints_name_prototypes_that_are_alike() -> None:
+    cosines = prototypes.similarity(np.array([[1.0, 0.0], [0.0, 1.0], [0.96, 0.28]]))
+    assert prototypes.merge_hints(cosines) == [(0, 2, pytest.approx(0.96))]
+
+
+def test_a_sample_of_a_dataset_is_always_the_same() -> None:
+    assert dataset.sample(100, 5).tolist() == dataset.sample(100, 5).tolist()
+    assert dataset.sample(3, 5).tolist() == [0, 1, 2]
+
+
+def test_classes_without_an_image_are_counted_too() -> None:
+    assert dataset.class_balance(np.array([0, 2]), ("a", "b", "c"))["images"].tolist() == [1, 0, 1]
+
+
+def test_rows_to_export() -> None:
+    import pandas as pd
+
+    table = pd.DataFrame({"id": list("abc"), "reliable": [True, False, True]})
+    assert export.chosen(table, "reliable only")["id"].tolist() == ["a", "c"]
+    assert export.chosen(table, "selected images", np.array([1]))["id"].tolist() == ["b"]
+    assert export.file_name("demo", "all") == "demo-labels.csv"
+
+
+def test_every_column_of_the_label_table_is_explained() -> None:
+    assert "" not in export.columns_table(list(export.COLUMNS))["meaning"].tolist()
+
+
+PROTANOPIA = ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998))  # fmt: skip
+DEUTERANOPIA = ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881))  # fmt: skip
+TO_LMS = ((0.4122214708, 0.5363325363, 0.0514459929), (0.2119034982, 0.6806995451, 0.1073969566), (0.0883024619, 0.2817188376, 0.6299787005))  # fmt: skip
+TO_LAB = ((0.2104542553, 0.7936177850, -0.0040720468), (1.9779984951, -2.4285922050, 0.4505937099), (0.0259040371, 0.7827717662, -0.8086757660))  # fmt: skip
+
+
+def oklab(linear: np.ndarray) -> np.ndarray:
+    return np.cbrt(np.clip(linear @ np.array(TO_LMS).T, 0, None)) @ np.array(TO_LAB).T
+
+
+@pytest.mark.parametrize("sight", [np.eye(3), np.array(PROTANOPIA), np.array(DEUTERANOPIA)])
+def test_ten_clusters_can_be_told_apart_by_every_sight(sight: np.ndarray) -> None:
+    """Machado, Oliveira and Fernandes (2009), complete deficiency; distances in OKLab."""
+    srgb = (
+        np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in palette.CLUSTERS[:10]]) / 255
+    )
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    places = oklab(np.clip(linear @ sight.T, 0, 1))
+    far = np.linalg.norm(places[:, None] - places[None], axis=2)
+    assert far[~np.eye(10, dtype=bool)].min() > 0.07
+
+
+def test_a_cluster_keeps_its_colour_whatever_k_is() -> None:
+    assert palette.cluster_colours(3) == palette.cluster_colours(300)[:3]

@@ -1,0 +1,139 @@
+"""What the app asks of the engine, beside the pages."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.data.sources import Opened
+from engine.errors import RunError
+from engine.events import Progress
+from engine.runs import maps
+from engine.runs.results import observe
+from engine.runs.runner import the_runner
+from engine.runs.store import RunFolder
+from spice_explorer import artefacts, services
+from tests.app.conftest import IMAGES, tiny_config
+
+
+def wait_until(done: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, f"nothing after {seconds} s"
+        time.sleep(0.05)
+
+
+def test_runs_are_listed_newest_first(finished: RunFolder, interrupted: RunFolder) -> None:
+    (finished.path.parent / "no run").mkdir()
+    assert services.run_names() == [interrupted.path.name, finished.path.name]
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_run_outside_the_workspace_is_not_there() -> None:
+    with pytest.raises(RunError, match=r"there is no run '\.\./x'"):
+        services.folder_of("../x")
+
+
+def test_looking_again_reads_only_what_is_new(interrupted: RunFolder) -> None:
+    assert services.look("halfway").snapshot.stages["features"].step == 4
+    interrupted.append(Progress("features", 6, 10.0, {"contrastive loss": 4.0}))
+    with interrupted.lock():
+        run = services.look("halfway")
+        assert run.snapshot == observe(interrupted)
+        assert (run.snapshot.state, run.mine) == ("running", False)
+    assert services.look("halfway").snapshot.state == "interrupted"
+
+
+def test_a_run_made_anew_under_an_old_name_is_read_from_its_start(
+    interrupted: RunFolder, few_digits: Opened
+) -> None:
+    services.look("halfway")
+    shutil.rmtree(interrupted.path)
+    time.sleep(0.02)
+    RunFolder.create(interrupted.path, few_digits, tiny_config())
+    assert services.look("halfway").snapshot.stages["features"].step == 0
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_run_is_started_stopped_and_taken_up_again(few_digits: Opened) -> None:
+    name = services.start(few_digits, tiny_config(), "cpu")
+    assert name == "digits-k4-seed0-1"
+    assert services.start(few_digits, tiny_config(), "cpu") == "digits-k4-seed0-2"
+    services.steer("digits-k4-seed0-2", "stop")
+    wait_until(lambda: not services.look("digits-k4-seed0-2").live)
+    wait_until(lambda: not the_runner().owns(services.folder_of("digits-k4-seed0-2")))
+    assert services.look(name).snapshot.state == "finished"
+    assert services.look("digits-k4-seed0-2").snapshot.state == "stopped"
+    services.resume("digits-k4-seed0-2", "cpu")
+    wait_until(lambda: services.look("digits-k4-seed0-2").snapshot.state == "finished")
+
+
+def test_an_impossible_device_leaves_no_run_behind(workspace: Path, few_digits: Opened) -> None:
+    with pytest.raises(RunError, match="device 'abacus' is not available"):
+        services.start(few_digits, tiny_config(), "abacus")
+    assert not list(workspace.iterdir())
+
+
+@pytest.mark.usefixtures("finished")
+def test_judging_by_the_runs_own_thresholds_gives_its_own_verdict() -> None:
+    own = services.look("demo").card.config.reliable
+    judged = artefacts.judge("demo", "joint", own.agreement, own.confidence, own.floor)
+    assert np.array_equal(judged.verdicts, artefacts.reliable("demo", "joint").verdicts)
+
+
+@pytest.mark.usefixtures("finished")
+def test_stage_one_is_numbered_like_the_newest_labels() -> None:
+    ones, newest = artefacts.stage_one_labels("demo"), artefacts.reliable("demo", "joint").labels
+    raw = artefacts.arrays("demo", "features")["labels"]
+    assert (ones == newest).mean() >= (raw == newest).mean()
+    assert len(np.unique(ones)) == len(np.unique(raw))
+
+
+def test_a_map_that_fails_says_why_and_is_not_tried_for_ever(
+    finished: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(finished.path / "map")
+    calls = []
+
+    def fails(folder: RunFolder) -> None:
+        calls.append(folder)
+        raise ValueError("no room")
+
+    monkeypatch.setattr(maps, "compute", fails)
+    points, state, _ = artefacts.map_points("demo")
+    assert (points.shape, state) == ((IMAGES, 2), "computing")
+    wait_until(lambda: artefacts.map_points("demo")[1] == "failed")
+    assert artefacts.map_points("demo")[2] == "ValueError: no room"
+    assert len(calls) == 1
+
+
+def test_a_map_is_computed_once_in_the_background(
+    finished: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(finished.path / "map")
+    calls = []
+
+    def quick(folder: RunFolder) -> None:
+        calls.append(folder)
+        time.sleep(0.2)
+        folder.save("map", {"points": np.ones((IMAGES, 2), np.float32)})
+
+    monkeypatch.setattr(maps, "compute", quick)
+    for _ in range(3):
+        assert artefacts.map_points("demo")[1] == "computing"
+    wait_until(lambda: artefacts.map_points("demo")[1] == "ready")
+    assert artefacts.map_points("demo")[0].tolist()[0] == [1, 1]
+    assert len(calls) == 1
+
+
+def test_the_real_map_is_finite(finished: RunFolder) -> None:
+    shutil.rmtree(finished.path / "map")
+    maps.compute(finished)
+    points = finished.load("map")["points"]
+    assert points.shape == (IMAGES, 2)
+    assert np.isfinite(points).all()
