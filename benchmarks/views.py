@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.report import table, write
 from engine.config import ViewSettings
-from engine.data.images import DeviceImages, ImageSet
+from engine.data.batches import DeviceImages
+from engine.data.images import ImageSet
 from engine.views import contrastive_view, strong_view, weak_view
 
 IMAGES, BATCH, ROUNDS, WORKERS = 4096, 256, 7, 2

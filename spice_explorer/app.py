@@ -34,9 +34,6 @@ def ui() -> None:
     ]
     page = st.navigation(pages)
     chrome.style()
-    if not services.engine_loaded():
-        chrome.first_paint(page.title)
-        return
     with st.sidebar, session.plain_errors():
         chrome.sidebar()
     page.run()

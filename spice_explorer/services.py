@@ -33,20 +33,6 @@ Action = Literal["pause", "continue", "stop"]
 PACE_RECORDS = 20
 
 
-# -- start-up ----------------------------------------------------------------------------------
-
-
-def engine_loaded() -> bool:
-    """True when the heavy part of the engine is imported, so that pages can read runs at once."""
-    return "engine.runs.results" in sys.modules
-
-
-def load_engine() -> None:
-    """Imports the heavy part of the engine (seconds, once a process)."""
-    import engine.runs.results
-    import engine.runs.runner  # noqa: F401
-
-
 # -- runs --------------------------------------------------------------------------------------
 
 

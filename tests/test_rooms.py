@@ -22,7 +22,7 @@ ALLOWED = {
     "engine/views": {"engine.config", "engine.errors"},
     "engine/space": {"engine.config", "engine.errors"},
     "engine/stages": {
-        "engine.config", "engine.errors", "engine.events", "engine.data.images", "engine.views",
+        "engine.config", "engine.errors", "engine.events", "engine.data.batches", "engine.views",
         "engine.space",
     },
     "engine/curate": {

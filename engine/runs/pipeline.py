@@ -10,7 +10,8 @@ import torch
 
 from engine import metrics
 from engine.config import RunConfig
-from engine.data.images import DeviceImages, ImageSet
+from engine.data.batches import DeviceImages
+from engine.data.images import ImageSet
 from engine.data.truth import Truth
 from engine.events import Alarm, Emit, ReliableSelected, Scored, Stage, TruthScored
 from engine.runs.store import RunFolder

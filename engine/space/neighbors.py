@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    import torch
 
 # Rows of the similarity matrix that exist at a time: 2**26 float32 are 256 MB.
 BLOCK_ENTRIES = 2**26
@@ -34,6 +36,9 @@ def nearest(features: np.ndarray, k: int, *, device: torch.device | str = "cpu")
         k: cut to N−1 where there are fewer images.
         device: where to compute; on a CPU faiss does it if it is installed.
     """
+    import torch
+    from torch.nn import functional as F
+
     k = min(k, len(features) - 1)
     vectors = F.normalize(torch.from_numpy(np.asarray(features, np.float32)), dim=1)
     on_cpu = torch.device(device).type == "cpu"
@@ -53,6 +58,8 @@ def _faiss_search(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _torch_search(vectors: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    import torch
+
     rows = max(1, BLOCK_ENTRIES // len(vectors))
     found = [(block @ vectors.t()).topk(k, dim=1) for block in vectors.split(rows)]
     similarity = torch.cat([block.values for block in found])

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.config import FeatureSettings, RunConfig
-from engine.data.images import DeviceImages
+from engine.data.batches import DeviceImages
 from engine.events import Emit
 from engine.stages.encoder import Encoder, Projector, initialise
 from engine.stages.loop import Chance, Checkpoint, Report, run_steps, seeded

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.config import HeadSettings, RunConfig
-from engine.data.images import DeviceImages
+from engine.data.batches import DeviceImages
 from engine.events import Emit
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Encoder, Heads, initialise

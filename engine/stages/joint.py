@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.config import JointSettings, RunConfig
-from engine.data.images import DeviceImages
+from engine.data.batches import DeviceImages
 from engine.errors import TrainingError
 from engine.events import Emit
 from engine.stages.clustering import Clustering

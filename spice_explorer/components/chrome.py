@@ -1,4 +1,4 @@
-"""What is round every page: style sheet, heading, sidebar, empty states, the very first paint."""
+"""What is round every page: style sheet, heading, sidebar, empty states."""
 
 from __future__ import annotations
 
@@ -40,27 +40,6 @@ def empty(title: str, next_step: str, page: str | None = None, label: str = "") 
 
 def dot(state: str) -> str:
     return f"<span class='spice-dot' style='background:{STATES[state]}'></span>"
-
-
-# -- the first paint ---------------------------------------------------------------------------
-
-
-def first_paint(title: str) -> None:
-    """Draws at once, then loads the engine and draws the page: once in a server's life."""
-    heading(title, "Cluster unlabelled images with SPICE, and see why each label is trusted.")
-    blocks = "<div></div>" * 3
-    st.html(
-        "<div class='spice-wait'>Loading the engine: a few seconds, once after the start."
-        f"<div class='spice-blocks'>{blocks}</div></div>"
-    )
-    st.fragment(_load_when_painted, run_every=0.2)()
-    st.session_state["painted"] = True
-
-
-def _load_when_painted() -> None:
-    if st.session_state.get("painted"):
-        services.load_engine()
-        st.rerun()
 
 
 # -- the sidebar -------------------------------------------------------------------------------

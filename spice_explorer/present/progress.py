@@ -30,7 +30,7 @@ NEXT = {
     "queued": "It waits until the device is free.",
     "paused": "Continue whenever you like: nothing is lost.",
     "stopped": "Resume it: it goes on from its last checkpoint.",
-    "failed": "Mend what the message says, then resume it: finished stages are kept.",
+    "failed": "Do what the message says. If you resume the run, its finished stages are kept.",
     "interrupted": "Whoever trained it is gone. Resume it: it goes on from its last checkpoint.",
 }
 NOW: dict[Stage, str] = {

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from engine.data import images as images_module
-from engine.data.images import DeviceImages, ImageSet
+from engine.data.images import ImageSet
 from engine.errors import SourceError
 
 PIXELS = np.arange(3 * 1 * 2 * 2, dtype=np.uint8).reshape(3, 1, 2, 2)
@@ -78,38 +76,3 @@ def test_fingerprint_is_that_of_the_contents_wherever_they_lie(tmp_path: Path) -
     found = {ImageSet(pixels, IDS, "x").fingerprint for pixels in (PIXELS, mapped, turned)}
     assert found == {ImageSet(with_pixel(11), IDS, "drawn").fingerprint}
     assert len(found.pop()) == 32
-
-
-@pytest.mark.parametrize("most_bytes", [10**9, 0], ids=["resident", "gathered"])
-def test_a_batch_is_the_images_asked_for_in_0_to_1(
-    most_bytes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(images_module, "RESIDENT_BYTES", most_bytes)
-    pixels = np.array([0, 51, 255], np.uint8).reshape(3, 1, 1, 1)
-    pixels.flags.writeable = False
-    batch = DeviceImages(ImageSet(pixels, IDS, "drawn"), torch.device("cpu")).batch(
-        torch.tensor([2, 0, 1, 2])
-    )
-    assert batch.dtype == torch.float32
-    torch.testing.assert_close(batch.view(-1), torch.tensor([1, 0, 0.2, 1]))
-
-
-def test_mean_and_deviation_of_each_channel() -> None:
-    pixels = np.zeros((2, 3, 1, 1), np.uint8)
-    pixels[1, 0], pixels[:, 1] = 255, 51
-    mean, deviation = DeviceImages(
-        ImageSet(pixels, ("a", "b"), "drawn"), torch.device("cpu")
-    ).mean_and_deviation()
-    torch.testing.assert_close(mean, torch.tensor([0.5, 0.2, 0]))
-    # A channel that never changes has none; the floor keeps a division by it finite.
-    torch.testing.assert_close(deviation, torch.tensor([0.5**0.5, 1e-3, 1e-3]))
-
-
-def test_statistics_of_a_large_set_come_from_a_bounded_sample(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(images_module, "STATISTICS_IMAGES", 4)
-    pixels = np.array([255, 0, 255, 0, 255, 0, 255], np.uint8).reshape(7, 1, 1, 1)
-    images = ImageSet(pixels, tuple("abcdefg"), "drawn")
-    mean, _ = DeviceImages(images, torch.device("cpu")).mean_and_deviation()
-    assert mean.item() == 1  # every second one: 4 of 7
