@@ -1,12 +1,12 @@
-"""python -m benchmarks [views] [digits]: measures what is named, or everything."""
+"""python -m benchmarks [views] [start] [digits]: measures what is named, or everything."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import digits, views
+from benchmarks import digits, start, views
 
-ALL = {"views": views.measure, "digits": digits.measure}
+ALL = {"views": views.measure, "start": start.measure, "digits": digits.measure}
 
 
 def main(names: list[str]) -> int:
