@@ -376,7 +376,7 @@ def test_a_disk_full_at_the_start_leaves_no_run(
 ) -> None:
     monkeypatch.setattr(module, name, full)
     sentence = refused(*run_arguments(drawn_photos, tmp_path / "run"))
-    assert sentence.startswith("No space left on device")
+    assert "(No space left on device): free some space or choose another folder" in sentence
     assert listed(tmp_path) == []
 
 

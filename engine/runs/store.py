@@ -66,8 +66,8 @@ class RunFolder:
         """A new run folder, complete or not there at all.
 
         Raises:
-            RunError: when something is there already, or K does not fit the images.
-            OSError: when it cannot be written.
+            RunError: when something is there already, K does not fit the images, or it cannot be
+                written.
         """
         target = Path(path).absolute()
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -81,11 +81,16 @@ class RunFolder:
                 f"choose from 2 to {count}"
             )
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
+            return cls._create(target, opened, config)
+        except OSError as error:
             raise RunError(
-                f"{target} lies below a file, not a folder: choose another place for the run"
+                f"a run cannot be written to {target} ({error.strerror or error}): free some space "
+                "or choose another folder"
             ) from None
+
+    @classmethod
+    def _create(cls, target: Path, opened: Opened, config: RunConfig) -> RunFolder:
+        target.parent.mkdir(parents=True, exist_ok=True)
         draft = cls(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
             draft._write_inputs(opened, config)
