@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks import digits, start, views
+from benchmarks.report import provenance
 
 ALL = {"views": views.measure, "start": start.measure, "digits": digits.measure}
 
@@ -14,6 +15,7 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"no benchmark {', '.join(unknown)}: choose from {', '.join(ALL)}", file=sys.stderr)
         return 2
+    provenance()
     for name in names or ALL:
         ALL[name]()
     return 0

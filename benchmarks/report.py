@@ -10,6 +10,7 @@ import statistics
 import subprocess
 from collections.abc import Sequence
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("torch", "torchvision", "scikit-learn", "umap-learn", "faiss-cpu", "kornia", "pillow")
 
 
+@cache
 def provenance() -> dict[str, Any]:
-    """Date, commit, device and library versions of this run."""
+    """Date, commit, device and library versions, as they are when first asked for.
+
+    Ask before measuring: a commit made meanwhile must not be credited with the figures.
+    """
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"

@@ -17,6 +17,7 @@ from engine.config import RunConfig, override, preset
 from engine.errors import RunError, SpiceError
 
 if TYPE_CHECKING:
+    from engine.data.images import ImageSet
     from engine.data.sources import Opened
     from engine.runs.runner import Control
     from engine.runs.store import RunFolder
@@ -98,9 +99,14 @@ def _run(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _stopped_by_signals(control: Control) -> Iterator[None]:
-    """Within, an interrupt stops the run between two steps; afterwards it means what it did before."""
+    """Within, an interrupt stops the run between two steps, and a second one at once."""
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: control.stop()) for number in numbers}
+
+    def stop(number: int, _frame: object) -> None:
+        control.stop()
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
@@ -150,8 +156,8 @@ def _check_same(folder: RunFolder, opened: Opened, options: argparse.Namespace) 
     card = folder.card()
     if card.fingerprint != opened.images.fingerprint:
         raise RunError(
-            f"{folder.path} was trained on other images ({card.source}, {card.images} of them) than "
-            f"{options.source} ({len(opened.images)}): choose another run folder"
+            f"{folder.path} was trained on other images ({_described(folder.images())}) than these "
+            f"({_described(opened.images)}): give its source and --size, or choose another run folder"
         )
     named = {name: getattr(options, name) for name in ("clusters", "preset", "seed")}
     config = replace(card.config, **{k: value for k, value in named.items() if value is not None})
@@ -164,6 +170,11 @@ def _check_same(folder: RunFolder, opened: Opened, options: argparse.Namespace) 
         )
 
 
+def _described(images: ImageSet) -> str:
+    height, width = images.size
+    return f"{images.source}, {len(images)} images of {width}×{height}"
+
+
 class _Console:
     """A progress bar on stderr, drawn from the run's own events by a thread beside the training."""
 
@@ -171,6 +182,7 @@ class _Console:
         import threading
 
         self._folder, self._done = folder, threading.Event()
+        self._offset = folder.records()[1]
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def __enter__(self) -> None:
@@ -185,10 +197,10 @@ class _Console:
 
         from engine.events import Alarm, Progress, StageFinished, StageStarted
 
-        offset, bar = self._folder.records()[1], None
+        bar = None
         while True:
             last = self._done.wait(0.25)
-            records, offset = self._folder.records(offset)
+            records, self._offset = self._folder.records(self._offset)
             for event in (record.event for record in records):
                 if isinstance(event, StageStarted):
                     bar = tqdm(total=event.steps, desc=f"{event.stage:>8}", unit="step")

@@ -350,6 +350,8 @@ def override(config: RunConfig, assignment: str) -> RunConfig:
     name, equals, text = assignment.partition("=")
     if not equals:
         raise SettingError(f"setting {assignment!r} has no value: write it as stage.field=value")
+    if name.strip() == "preset":
+        raise SettingError("setting preset: it stands for many settings; choose it with --preset")
     return with_setting(config, name.strip(), parse_value(text.strip()))
 
 

@@ -309,7 +309,7 @@ def test_a_run_goes_on_only_with_its_own_images(trained: tuple[Path, Done], phot
     (photos / "bars" / "01.png").unlink()
     sentence = refused(*run_arguments(photos, trained[0], "--resume"))
     assert "was trained on other images" in sentence
-    assert "40 of them" in sentence
+    assert "40 images of 32×32" in sentence
 
 
 def test_no_run_can_be_neither_shown_nor_exported(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from engine.data.images import ImageSet
 
 # A set up to this size lives on the training device; a larger one is gathered batch by batch.
 RESIDENT_BYTES = 4 * 2**30
-STATISTICS_IMAGES = 10_000
+STATISTICS_IMAGES, STATISTICS_BATCH = 10_000, 256
 
 
 class DeviceImages:
@@ -31,16 +31,24 @@ class DeviceImages:
     def __len__(self) -> int:
         return len(self._pixels)
 
+    @property
+    def area(self) -> int:
+        """H·W: pixels of one image."""
+        return self._pixels.shape[2] * self._pixels.shape[3]
+
     def batch(self, ids: torch.Tensor) -> torch.Tensor:
         """Images `ids` ((M,) int64) as (M, C, H, W) float32 in 0–1 on the device."""
         if self._resident:
-            return self._pixels[ids.to(self.device)].float().div_(255)
+            return self._pixels[ids.to(self.device, non_blocking=True)].float().div_(255)
         gathered = self._pixels[ids.cpu()]
         return gathered.to(self.device, non_blocking=True).float().div_(255)
 
     def mean_and_deviation(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Per-channel mean and standard deviation, two (C,) float32, over at most 10,000 images."""
-        step = math.ceil(len(self) / STATISTICS_IMAGES)
-        sample = self.batch(torch.arange(0, len(self), step))
-        deviation, mean = torch.std_mean(sample, dim=(0, 2, 3))
-        return mean, deviation.clamp_min(1e-3)
+        ids = torch.arange(0, len(self), math.ceil(len(self) / STATISTICS_IMAGES))
+        moments = torch.zeros(2, self._pixels.shape[1], device=self.device)
+        for part in ids.split(STATISTICS_BATCH):
+            x = self.batch(part)
+            moments += torch.stack((x.mean((2, 3)).sum(0), x.square().mean((2, 3)).sum(0)))
+        mean, square = moments / len(ids)
+        return mean, (square - mean.square()).clamp_min(0).sqrt().clamp_min(1e-3)

@@ -1,4 +1,8 @@
-"""The order of the stages. What a run folder already holds is not done again."""
+"""The order of the stages. What a run folder already holds is not done again.
+
+A stage is scored before its artefact is saved: one that was killed in between is scored twice, which
+harms nobody, and never not at all.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from engine.stages.clustering import Clustering
 from engine.stages.encoder import Heads
 from engine.stages.features import Features, build_encoder, learn_features
 from engine.stages.heads import HeadClustering, head_agreement, learn_heads
-from engine.stages.joint import Classifier, JointClustering, learn_jointly
+from engine.stages.joint import learn_jointly
 from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
 
 # Neighbours kept for pages, whatever the reliable set asks: the map and its what-ifs need some.
@@ -62,26 +66,27 @@ def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable
     heads = _heads(run, features)
     reliable = _reliable(run, "heads", heads.clustering, neighbors)
     joint = _joint(run, features, heads, reliable)
-    _reliable(run, "joint", joint.clustering, neighbors)
+    _reliable(run, "joint", joint, neighbors)
 
 
 def _features(run: Run) -> Features:
     encoder = build_encoder(
         run.config, run.pixels, channels=run.images.channels, side=min(run.images.size)
     )
+    checkpoint = run.folder.checkpoint("features")
     if run.folder.has("features"):
+        checkpoint.remove()
         encoder.load_state_dict(run.folder.weights("features", run.device))
         return Features(encoder.eval(), np.asarray(run.folder.load("features")["vectors"]))
-    checkpoint = run.folder.checkpoint("features", run.device)
     features = learn_features(
         run.config, run.pixels, encoder, emit=run.emit, stop=run.stop, checkpoint=checkpoint
     )
     labels = kmeans_labels(features.vectors, run.config.clusters, run.config.seed)
+    _score(run, "features", labels, features.vectors)
     run.folder.save(
         "features", {"vectors": features.vectors, "labels": labels}, encoder.state_dict()
     )
     checkpoint.remove()
-    _score(run, "features", labels, features.vectors)
     return features
 
 
@@ -107,32 +112,29 @@ def _neighbors(run: Run, features: Features) -> Neighbors:
 
 
 def _heads(run: Run, features: Features) -> HeadClustering:
+    checkpoint = run.folder.checkpoint("heads")
     if run.folder.has("heads"):
+        checkpoint.remove()
         return _load_heads(run, features)
-    checkpoint = run.folder.checkpoint("heads", run.device)
     found = learn_heads(
         run.config, run.pixels, features, emit=run.emit, stop=run.stop, checkpoint=checkpoint
     )
-    run.folder.save(
-        "heads",
-        {
-            "probabilities": found.clustering.probabilities,
-            "chosen": np.array(found.chosen),
-            "losses": found.losses,
-            "head_labels": found.head_labels,
-            "prototypes": found.prototypes,
-            "confident": found.confident,
-            "nearest": found.nearest,
-        },
-        found.head.state_dict(),
-    )
-    checkpoint.remove()
-    extra = {
-        "pseudo_label_loss": float(found.losses[found.chosen]),
-        "head_agreement": float(head_agreement(found.head_labels).mean()),
-    }
+    extra = {"pseudo_label_loss": float(found.losses[found.chosen])}
+    if len(found.losses) > 1:
+        extra["head_agreement"] = float(head_agreement(found.head_labels).mean())
     _score(run, "heads", found.clustering.labels, features.vectors, extra, found.head_labels)
     _raise_alarms(run, "heads", found.clustering)
+    arrays = {
+        "probabilities": found.clustering.probabilities,
+        "chosen": np.array(found.chosen),
+        "losses": found.losses,
+        "head_labels": found.head_labels,
+        "prototypes": found.prototypes,
+        "confident": found.confident,
+        "nearest": found.nearest,
+    }
+    run.folder.save("heads", arrays, found.head.state_dict())
+    checkpoint.remove()
     return found
 
 
@@ -149,22 +151,24 @@ def _load_heads(run: Run, features: Features) -> HeadClustering:
 
 
 def _reliable(run: Run, stage: Stage, clustering: Clustering, neighbors: Neighbors) -> ReliableSet:
-    settings = run.config.reliable
-    found = select_reliable(clustering, neighbors, settings)
+    found = select_reliable(clustering, neighbors, run.config.reliable)
     artefact = f"reliable-{stage}"
     if run.folder.has(artefact):
         return found
-    run.folder.save(
-        artefact,
-        {
-            "labels": found.labels,
-            "confidence": found.confidence,
-            "agreement": found.agreement,
-            "verdicts": found.verdicts,
-            "thresholds": found.thresholds,
-        },
-    )
-    mask, purity = found.mask, None
+    _tell_reliable(run, stage, clustering, found)
+    arrays = {
+        "labels": found.labels,
+        "confidence": found.confidence,
+        "agreement": found.agreement,
+        "verdicts": found.verdicts,
+        "thresholds": found.thresholds,
+    }
+    run.folder.save(artefact, arrays)
+    return found
+
+
+def _tell_reliable(run: Run, stage: Stage, clustering: Clustering, found: ReliableSet) -> None:
+    settings, mask, purity = run.config.reliable, found.mask, None
     if run.truth is not None and mask.any():
         purity = metrics.purity(found.labels[mask], run.truth.labels[mask])
     run.emit(
@@ -179,29 +183,25 @@ def _reliable(run: Run, stage: Stage, clustering: Clustering, neighbors: Neighbo
         )
     )
     _raise_reliable_alarms(run, stage, clustering, found)
-    return found
 
 
 def _joint(
     run: Run, features: Features, heads: HeadClustering, reliable: ReliableSet
-) -> JointClustering:
+) -> Clustering:
+    checkpoint = run.folder.checkpoint("joint")
     if run.folder.has("joint"):
-        model = Classifier(features.encoder, heads.head)
-        model.load_state_dict(run.folder.weights("joint", run.device))
-        probabilities = np.asarray(run.folder.load("joint")["probabilities"])
-        return JointClustering(model.eval(), Clustering(probabilities))
-    checkpoint = run.folder.checkpoint("joint", run.device)
+        checkpoint.remove()
+        return Clustering(np.asarray(run.folder.load("joint")["probabilities"]))
     found = learn_jointly(
         run.config, run.pixels, features, heads, reliable,
         emit=run.emit, stop=run.stop, checkpoint=checkpoint,
     )  # fmt: skip
-    run.folder.save(
-        "joint", {"probabilities": found.clustering.probabilities}, found.model.state_dict()
-    )
-    checkpoint.remove()
     _score(run, "joint", found.clustering.labels, features.vectors)
     _raise_alarms(run, "joint", found.clustering)
-    return found
+    arrays = {"probabilities": found.clustering.probabilities}
+    run.folder.save("joint", arrays, found.model.state_dict())
+    checkpoint.remove()
+    return found.clustering
 
 
 def _score(
@@ -249,8 +249,8 @@ def _raise_reliable_alarms(
     relaxed = np.flatnonzero(found.thresholds < settings.agreement - 1e-6).tolist()
     if relaxed:
         cause = (
-            f"{_named(relaxed)} kept {settings.floor:.0%} of the images only with a lower agreement "
-            f"({found.thresholds.min():.2f} instead of {settings.agreement:.2f})"
+            f"{_named(relaxed)} had the agreement lowered, as far as {found.thresholds.min():.2f} "
+            f"instead of {settings.agreement:.2f}, to keep up to {settings.floor:.0%} of the images"
         )
         run.emit(Alarm(stage, cause, "look at their images before you trust them"))
 

@@ -28,7 +28,7 @@ from engine.runs.store import RunFolder
 
 if TYPE_CHECKING:
     import torch
-    from filelock import FileLock
+    from filelock import AcquireReturnProxy
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,6 @@ def execute(folder: RunFolder, device: torch.device, control: Control) -> str:
     """
     import torch
 
-    from engine.runs.pipeline import train
     from engine.stages.loop import Stopped
 
     def stop() -> bool:
@@ -104,6 +103,8 @@ def execute(folder: RunFolder, device: torch.device, control: Control) -> str:
         folder.append(RunStarted(str(device), torch.get_num_threads()))
         if stop():
             raise Stopped
+        from engine.runs.pipeline import train
+
         train(folder, device=device, emit=folder.append, stop=stop)
         folder.append(RunFinished())
         return "finished"
@@ -139,7 +140,7 @@ class _Job:
     folder: RunFolder
     device: torch.device
     control: Control
-    lock: FileLock
+    lock: AcquireReturnProxy
 
 
 class Runner:
@@ -162,8 +163,12 @@ class Runner:
         """
         chosen = choose_device(device)
         job = _Job(folder, chosen, Control(), folder.lock())
-        folder.mend_events()
-        folder.append(RunQueued())
+        try:
+            folder.mend_events()
+            folder.append(RunQueued())
+        except BaseException:
+            job.lock.lock.release()
+            raise
         with self._guard:
             self._jobs[folder.path.resolve()] = job
             if str(chosen) not in self._queues:
@@ -209,9 +214,11 @@ class Runner:
             job = jobs.get()
             try:
                 execute(job.folder, job.device, job.control)
+            except Exception:  # the full disk that not even the last word fits on: others wait
+                log.exception("run %s ended without a final event", job.folder.path)
             finally:
                 with self._guard:
-                    job.lock.release()
+                    job.lock.lock.release()
                     self._jobs.pop(job.folder.path.resolve(), None)
                     self._idle.notify_all()
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from engine.config import RunConfig, from_dict, to_dict
 from engine.data.images import ImageSet
@@ -38,7 +38,7 @@ from engine.errors import RunError
 from engine.events import Event, Record, Stage, from_json, to_json
 
 FORMAT = 1
-LOCK_SECONDS = 2.0
+LOCK_SECONDS, PROBE_SECONDS = 2.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,11 @@ class RunFolder:
             raise RunError(
                 f"clusters is {config.clusters}, but {opened.images.source} has {count} images: "
                 f"choose from 2 to {count}"
+            )
+        if config.clusters > config.heads.images:
+            raise RunError(
+                f"clusters is {config.clusters}, but an E-step labels only {config.heads.images} "
+                "images: raise heads.images"
             )
         try:
             return cls._create(target, opened, config)
@@ -229,14 +234,16 @@ class RunFolder:
 
     # -- the writer ----------------------------------------------------------------------------
 
-    def lock(self) -> FileLock:
-        """Takes the run for writing; raises RunError if another thread or process has it."""
-        lock = FileLock(self.path / "lock", thread_local=False)
+    def lock(self) -> AcquireReturnProxy:
+        """Takes the run for writing, until the `with` block ends or `.lock.release()` is called.
+
+        Raises:
+            RunError: when another thread or process has it.
+        """
         try:
-            lock.acquire(timeout=LOCK_SECONDS)
+            return FileLock(self.path / "lock", thread_local=False).acquire(timeout=LOCK_SECONDS)
         except Timeout:
             raise RunError(f"{self.path} is being trained already: stop that run first") from None
-        return lock
 
     @property
     def is_locked(self) -> bool:
@@ -244,15 +251,16 @@ class RunFolder:
         if not (self.path / "lock").exists():
             return False
         try:
-            with FileLock(self.path / "lock", thread_local=False).acquire(timeout=0):
+            # Long enough to outlast another reader that asks the same.
+            with FileLock(self.path / "lock", thread_local=False).acquire(timeout=PROBE_SECONDS):
                 return False
         except Timeout:
             return True
         except OSError:
             return False
 
-    def checkpoint(self, stage: Stage, device: Any) -> FileCheckpoint:
-        return FileCheckpoint(self.path / f"checkpoint-{stage}.pt", device)
+    def checkpoint(self, stage: Stage) -> FileCheckpoint:
+        return FileCheckpoint(self.path / f"checkpoint-{stage}.pt")
 
 
 @dataclass(frozen=True)
@@ -260,10 +268,10 @@ class FileCheckpoint:
     """A stage's state in one file; the old one stays until the new one is complete."""
 
     path: Path
-    device: Any
 
     def load(self) -> dict[str, Any] | None:
-        return _load_weights(self.path, self.device) if self.path.exists() else None
+        """The state, on the CPU: whatever loads it moves it to its own device."""
+        return _load_weights(self.path, "cpu") if self.path.exists() else None
 
     def save(self, state: dict[str, Any]) -> None:
         draft = self.path.with_suffix(".tmp")

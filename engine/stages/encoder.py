@@ -14,9 +14,9 @@ from engine.config import EncoderSettings
 class SplitBatchNorm(nn.BatchNorm2d):
     """Batch normalisation in `groups` parts of the batch, each with its own statistics.
 
-    On one device it does what the authors' shuffling between devices does for MoCo: an image cannot
-    be told from the company whose statistics it shares. A batch that `groups` does not divide, and
-    every batch in eval mode, is normalised as a whole.
+    It stands for the authors' eight devices: MoCo gives an image and its key different company, so
+    that neither can be told by the statistics they share. Every batch in eval mode, and one that
+    `groups` does not divide, is normalised as a whole.
     """
 
     def __init__(self, channels: int, groups: int) -> None:
@@ -44,6 +44,18 @@ class SplitBatchNorm(nn.BatchNorm2d):
             self.running_var.copy_(var.view(self.groups, channels).mean(0))
             self.num_batches_tracked += 1
         return out.view_as(x)
+
+
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 for a network's products on a GPU; views and losses stay outside, in float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+def whole_norms(module: nn.Module) -> None:
+    """Normalises every batch as a whole from now on: only MoCo needs its parts."""
+    for layer in module.modules():
+        if isinstance(layer, SplitBatchNorm):
+            layer.groups = 1
 
 
 class Residual(nn.Module):
@@ -190,6 +202,8 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
         elif isinstance(layer, Heads):
             fan_in = layer.hidden_weight.shape[1]
             drawn = [layer.hidden_weight, layer.out_weight]
+            layer.hidden_bias.zero_()
+            layer.out_bias.zero_()
         else:
             continue
         for weight in drawn:

@@ -15,11 +15,12 @@ from torch import nn
 from engine.config import FeatureSettings, RunConfig
 from engine.data.batches import DeviceImages
 from engine.events import Emit
-from engine.stages.encoder import Encoder, Projector, initialise
-from engine.stages.loop import Chance, Checkpoint, Report, run_steps, seeded
+from engine.stages.encoder import Encoder, Projector, initialise, mixed_precision
+from engine.stages.loop import Checkpoint, Report, run_steps, seeded
 from engine.views import contrastive_view
 
-ENCODE_BATCH = 1024
+# Pixels of a batch that is only encoded: 4,096 images of 32×32, 83 of 224×224.
+ENCODE_PIXELS = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,31 +58,29 @@ def learn_features(
 ) -> Features:
     """Trains `encoder` so that two views of an image are near each other and far from others."""
     settings = config.features
-    chance = Chance(pixels.device, config.seed * 4 + 1)
     objective = _objective(config, encoder, images=len(pixels))
-    order = EpochOrder(len(pixels), settings.batch, config.seed)
+    groups = settings.norm_groups if settings.objective == "moco" else 1
+    order = EpochOrder(len(pixels), settings.batch, config.seed, multiple=groups)
     steps = settings.epochs * order.steps
     optimiser, schedule = _optimiser(settings, objective, steps)
-    cuda = pixels.device.type == "cuda"
-
-    def view(ids: torch.Tensor) -> torch.Tensor:
-        return contrastive_view(pixels.batch(ids), config.views.contrastive, chance.generator)
 
     def step(index: int) -> Report:
-        ids = order.batch(index)
-        first, second = view(ids), view(ids)
-        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=cuda):
-            loss = objective(first, second)
+        chance = seeded(config.seed * 4 + 1, index, pixels.device)
+        images = pixels.batch(order.batch(index))
+        first, second = (
+            contrastive_view(images, config.views.contrastive, chance) for _ in range(2)
+        )
+        loss = objective(first, second)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         schedule.step()
-        return Report({"contrastive loss": loss}, images=len(ids))
+        return Report({"contrastive loss": loss}, images=len(images))
 
     objective.train()
     run_steps(
         "features", steps, step,
-        {"objective": objective, "optimiser": optimiser, "schedule": schedule, "chance": chance},
+        {"objective": objective, "optimiser": optimiser, "schedule": schedule},
         emit=emit, stop=stop, checkpoint=checkpoint,
     )  # fmt: skip
     encoder.eval()
@@ -95,8 +94,11 @@ class EpochOrder:
     an epoch is left out (batch statistics of a handful are noise).
     """
 
-    def __init__(self, images: int, batch: int, seed: int) -> None:
-        self.images, self.size, self.seed = images, min(batch, images), seed
+    def __init__(self, images: int, batch: int, seed: int, *, multiple: int = 1) -> None:
+        """`multiple`: the batch is cut to a multiple of it, if it is as large."""
+        size = min(batch, images)
+        self.size = size // multiple * multiple or size
+        self.images, self.seed = images, seed
         self.steps = images // self.size
         self._epoch = -1
         self._ids = torch.empty(0, dtype=torch.int64)
@@ -149,8 +151,9 @@ class SimCLR(nn.Module):
         self.encoder, self.projector, self.temperature = encoder, projector, temperature
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        points = self.projector(self.encoder(torch.cat((first, second))))
-        return simclr_loss(points, self.temperature)
+        with mixed_precision(first.device):
+            points = self.projector(self.encoder(torch.cat((first, second))))
+        return simclr_loss(points.float(), self.temperature)
 
 
 def simclr_loss(points: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -158,7 +161,7 @@ def simclr_loss(points: torch.Tensor, temperature: float) -> torch.Tensor:
     similarity = points @ points.t() / temperature
     itself = torch.eye(len(points), dtype=torch.bool, device=points.device)
     twin = torch.arange(len(points), device=points.device).roll(len(points) // 2)
-    return F.cross_entropy(similarity.float().masked_fill(itself, -torch.inf), twin)
+    return F.cross_entropy(similarity.masked_fill(itself, -torch.inf), twin)
 
 
 class MoCo(nn.Module):
@@ -184,7 +187,8 @@ class MoCo(nn.Module):
         self.key_encoder = copy.deepcopy(encoder).requires_grad_(False)
         self.key_projector = copy.deepcopy(projector).requires_grad_(False)
         self.temperature, self.key_momentum = settings.temperature, settings.key_momentum
-        batch = min(settings.batch, images)
+        self.groups = settings.norm_groups
+        batch = EpochOrder(images, settings.batch, 0, multiple=self.groups).size
         # A queue longer than the set would mostly hold older views of the very images compared.
         length = max(1, min(settings.queue, images) // batch) * batch
         keys = F.normalize(torch.randn(length, settings.projection, generator=chance), dim=1)
@@ -192,13 +196,26 @@ class MoCo(nn.Module):
         self.register_buffer("place", torch.zeros((), dtype=torch.int64))
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        query = self.projector(self.encoder(first))
-        with torch.no_grad():
+        with mixed_precision(first.device):
+            query = self.projector(self.encoder(first)).float()
+        with torch.no_grad(), mixed_precision(first.device):
             self._follow()
-            key = self.key_projector(self.key_encoder(second)).float()
+            key = self._keys(second)
         loss = moco_loss(query, key, self.queue.clone(), self.temperature)
         self._remember(key)
         return loss
+
+    def _keys(self, views: torch.Tensor) -> torch.Tensor:
+        """(M, P) of length 1; views change places first, so that each gets other company.
+
+        The queries of a group of `SplitBatchNorm` are dealt out to all groups of keys. Batches come
+        in random order, so a fixed exchange does what the authors' shuffling does.
+        """
+        places = torch.arange(len(views), device=views.device)
+        if len(views) % self.groups == 0:
+            places = places.view(self.groups, -1).t().flatten()
+        keys = self.key_projector(self.key_encoder(views[places])).float()
+        return keys[places.argsort()]
 
     def _follow(self) -> None:
         """The key network moves a little towards the trained one."""
@@ -223,7 +240,7 @@ def moco_loss(
     """Cross-entropy of each query ((M, P), unit length) against its key and a queue (Q, P)."""
     twin = (query * key).sum(1, keepdim=True)
     others = query @ queue.t()
-    logits = torch.cat((twin, others), 1).float() / temperature
+    logits = torch.cat((twin, others), 1) / temperature
     return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.int64, device=query.device))
 
 
@@ -239,7 +256,10 @@ def encode(
     The encoder is used as it is: put it in eval mode first, so that no image depends on another.
     """
     ids = torch.arange(len(pixels)) if ids is None else ids
-    cuda = pixels.device.type == "cuda"
-    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=cuda):
-        out = [encoder(view(pixels.batch(part))).float() for part in ids.split(ENCODE_BATCH)]
-    return torch.cat(out)
+
+    def encoded(part: torch.Tensor) -> torch.Tensor:
+        seen = view(pixels.batch(part))
+        with mixed_precision(pixels.device):
+            return encoder(seen).float()
+
+    return torch.cat([encoded(part) for part in ids.split(max(1, ENCODE_PIXELS // pixels.area))])

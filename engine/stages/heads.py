@@ -20,7 +20,7 @@ from engine.events import Emit
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Encoder, Heads, initialise
 from engine.stages.features import Features, encode
-from engine.stages.loop import Chance, Checkpoint, Report, run_steps, seeded
+from engine.stages.loop import Checkpoint, Report, run_steps, seeded
 from engine.stages.prototypes import PseudoLabels, pseudo_label
 from engine.views import strong_view, weak_view
 
@@ -37,7 +37,7 @@ class HeadClustering:
         head_labels: (H, N) int32, labels by each head.
         prototypes: (K, D) float32 of length 1, of the chosen head.
         confident: (K, c) int64, images that form each prototype, surest first.
-        nearest: (K, N/K) int64, images that got its label, nearest first.
+        nearest: (K, N/K) int64, images that each prototype claims, nearest first.
     """
 
     clustering: Clustering
@@ -63,30 +63,30 @@ def learn_heads(
     an E-step on M images and an M-step of several passes over their pseudo-labels."""
     settings, device = config.heads, pixels.device
     vectors = torch.from_numpy(features.vectors).to(device)
-    chance = Chance(device, config.seed * 4 + 3)
     heads = Heads(settings.heads, vectors.shape[1], config.clusters)
     initialise(heads, torch.Generator().manual_seed(config.seed * 4 + 3))
     heads.to(device)
     optimiser = torch.optim.Adam(heads.parameters(), settings.learning_rate)
 
     def step(index: int) -> Report:
+        chance = seeded(config.seed * 4 + 3, index, device)
         ids = _sample(len(pixels), settings.images, index, config.seed)
-        weak, strong = _views(config, pixels, features.encoder, ids, chance.generator)
+        weak, strong = _views(config, pixels, features.encoder, ids, chance)
         unit = F.normalize(vectors[ids.to(device)], dim=1)
         with torch.no_grad():
             if index == 0 and settings.start == "kmeans":
                 belief = kmeans_belief(unit, config.clusters, settings.heads, config.seed)
             else:
                 belief = heads(weak).softmax(2)
-            sizes = belief[0].argmax(1).bincount(minlength=config.clusters)
             labels = pseudo_label(belief, unit, settings.center_ratio, exclusive=settings.exclusive)[2]  # fmt: skip
-        loss = _m_step(settings, heads, optimiser, strong, labels, chance.generator)
-        sizes_seen = tuple(sizes.tolist())
-        return Report({"pseudo-label loss": loss}, len(ids) * settings.passes, sizes_seen)
+        losses = _m_step(settings, heads, optimiser, strong, labels, chance)
+        sizes = belief[losses.argmin()].argmax(1).bincount(minlength=config.clusters)
+        shown = {"pseudo-label loss": losses.mean()}
+        return Report(shown, len(ids) * settings.passes, tuple(sizes.tolist()))
 
     run_steps(
         "heads", settings.epochs, step,
-        {"heads": heads, "optimiser": optimiser, "chance": chance},
+        {"heads": heads, "optimiser": optimiser},
         emit=emit, stop=stop, checkpoint=checkpoint,
     )  # fmt: skip
     return _choose(settings, heads, vectors)
@@ -139,10 +139,10 @@ def _m_step(
     pseudo: PseudoLabels,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Trains every head on its own pseudo-labels; returns the mean loss of the last pass, 0-d."""
+    """Trains every head on its own pseudo-labels; returns each one's loss in the last pass, (H,)."""
     length = pseudo.ids.shape[1]
     batch = min(settings.batch, length)
-    total = torch.zeros((), device=strong.device)
+    total = torch.zeros(len(heads), device=strong.device)
     for _ in range(settings.passes):
         order = torch.rand(pseudo.ids.shape, generator=generator, device=strong.device).argsort(1)
         total.zero_()
@@ -152,7 +152,7 @@ def _m_step(
             optimiser.zero_grad(set_to_none=True)
             loss.sum().backward()  # heads share no weights, so the sum trains each on its own loss
             optimiser.step()
-            total += loss.detach().mean()
+            total += loss.detach()
     return total / (length // batch)
 
 
@@ -180,7 +180,9 @@ def _choose(settings: HeadSettings, heads: Heads, vectors: torch.Tensor) -> Head
     for index in range(len(heads)):
         logits = heads.one(index)(vectors)
         belief = logits.softmax(2)
-        confident, prototypes, labels = pseudo_label(belief, unit, settings.center_ratio)
+        confident, prototypes, labels = pseudo_label(
+            belief, unit, settings.center_ratio, exclusive=settings.exclusive
+        )
         loss = head_losses(
             logits.gather(1, labels.ids[..., None].expand(-1, -1, logits.shape[2])),
             labels.labels, labels.kept, settings.double_softmax,

@@ -21,10 +21,10 @@ from engine.data.batches import DeviceImages
 from engine.errors import TrainingError
 from engine.events import Emit
 from engine.stages.clustering import Clustering
-from engine.stages.encoder import Encoder, Heads, initialise
+from engine.stages.encoder import Encoder, Heads, initialise, mixed_precision, whole_norms
 from engine.stages.features import EpochOrder, Features, encode
 from engine.stages.heads import HeadClustering
-from engine.stages.loop import Chance, Checkpoint, Report, run_steps, seeded
+from engine.stages.loop import Checkpoint, Report, run_steps, seeded
 from engine.stages.reliable import ReliableSet
 from engine.views import strong_view, weak_view
 
@@ -66,7 +66,6 @@ def learn_jointly(
             f"{config.reliable.confidence:g}): lower one of them, or train stage 2 for longer"
         )
     settings = config.joint
-    chance = Chance(pixels.device, config.seed * 4 + 4)
     model = _starting_model(config, features, heads)
     average = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.SGD(
@@ -76,7 +75,7 @@ def learn_jointly(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: math.cos(7 / 16 * math.pi * step / settings.steps)
     )
-    teach = _Teaching(config, pixels, reliable, chance)
+    teach = _Teaching(config, pixels, reliable)
 
     def step(index: int) -> Report:
         taught, learned, share = teach.losses(model, index)
@@ -91,8 +90,7 @@ def learn_jointly(
     model.train()
     run_steps(
         "joint", settings.steps, step,
-        {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule,
-         "chance": chance},
+        {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule},
         emit=emit, stop=stop, checkpoint=checkpoint,
     )  # fmt: skip
     average.eval()
@@ -106,6 +104,7 @@ def predict(model: Classifier, pixels: DeviceImages) -> np.ndarray:
 
 def _starting_model(config: RunConfig, features: Features, heads: HeadClustering) -> Classifier:
     model = Classifier(copy.deepcopy(features.encoder), copy.deepcopy(heads.head))
+    whole_norms(model)
     if config.joint.start == "random":
         initialise(model, torch.Generator().manual_seed(config.seed * 4 + 4))
         for layer in model.modules():
@@ -117,10 +116,8 @@ def _starting_model(config: RunConfig, features: Features, heads: HeadClustering
 class _Teaching:
     """Draws the batches of stage 3 and computes its two losses."""
 
-    def __init__(
-        self, config: RunConfig, pixels: DeviceImages, reliable: ReliableSet, chance: Chance
-    ) -> None:
-        self.views, self.pixels, self.chance = config.views, pixels, chance
+    def __init__(self, config: RunConfig, pixels: DeviceImages, reliable: ReliableSet) -> None:
+        self.views, self.pixels, self.seed = config.views, pixels, config.seed * 4 + 4
         self.settings: JointSettings = config.joint
         self.labels = torch.from_numpy(reliable.labels).to(pixels.device)
         # Every cluster teaches as often as any other, however few reliable images it has.
@@ -131,11 +128,10 @@ class _Teaching:
         unlabelled = self.settings.batch * self.settings.unlabelled
         self.order = EpochOrder(len(pixels), unlabelled, config.seed)
         self.images = self.settings.batch + 2 * self.order.size
-        self.cuda = pixels.device.type == "cuda"
 
     def _taught(self, step: int) -> torch.Tensor:
         """(M,) int64: reliable images, drawn with replacement; the same for the same step."""
-        chance = seeded(self.order.seed, step)
+        chance = seeded(self.seed, step)
         drawn = torch.rand(self.settings.batch, generator=chance, dtype=torch.float64)
         places = torch.searchsorted(self.cumulated, drawn * self.cumulated[-1])
         return self.ids[places.clamp_max(len(self.ids) - 1)]
@@ -143,15 +139,20 @@ class _Teaching:
     def losses(self, model: Classifier, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
         """Loss on the reliable images, loss on the unlabelled ones, share of confident targets."""
         taught, other = self._taught(step), self.order.batch(step)
-        generator = self.chance.generator
-        labelled = weak_view(self.pixels.batch(taught), self.views.weak, generator)
+        device = self.pixels.device
+        chance = seeded(self.seed, step, device)
+        labelled = weak_view(self.pixels.batch(taught), self.views.weak, chance)
         images = self.pixels.batch(other)
-        strong = strong_view(images, self.views.strong, generator)
-        with torch.autocast(self.pixels.device.type, torch.bfloat16, enabled=self.cuda):
-            with torch.no_grad():
-                target = model(weak_view(images, self.views.weak, generator)).float().softmax(1)
+        strong = strong_view(images, self.views.strong, chance)
+        weak = weak_view(images, self.views.weak, chance)
+        # Two blocks: what one without gradients casts must not be taken over by the other.
+        with torch.no_grad(), mixed_precision(device):
+            target = model(weak).float().softmax(1)
+        with mixed_precision(device):
             logits = model(torch.cat((labelled, strong))).float()
-        right = F.cross_entropy(logits[: len(taught)], self.labels[taught.to(images.device)])
+        right = F.cross_entropy(
+            logits[: len(taught)], self.labels[taught.to(device, non_blocking=True)]
+        )
         learned, share = consistency_loss(logits[len(taught) :], target, self.settings.threshold)
         return right, learned, share
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -33,30 +33,12 @@ class Checkpoint(Protocol):
     def save(self, state: dict[str, Any]) -> None: ...
 
 
-def seeded(seed: int, step: int) -> torch.Generator:
-    """A CPU generator for one step or epoch of a run, so that going on needs no memory of it.
+def seeded(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator for one step or epoch of a run, so that going on, on any device, needs no memory.
 
     Torch's CPU generator looks at 32 bits of its seed, so the two are mixed, not laid side by side.
     """
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**32)
-
-
-@dataclass
-class Chance:
-    """A random generator whose state can be stored, on `device`."""
-
-    device: torch.device
-    seed: int
-    generator: torch.Generator = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.generator = torch.Generator(self.device).manual_seed(self.seed)
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        return {"generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        self.generator.set_state(state["generator"].cpu())
+    return torch.Generator(device).manual_seed((seed * 1_000_003 + step) % 2**32)
 
 
 @dataclass(frozen=True)
@@ -99,6 +81,7 @@ def run_steps(
             _save(checkpoint, parts, index, seconds)
             raise Stopped
         began = time.monotonic()
+        meter.resume(began)
         meter.add(step(index))
         if meter.due() or index + 1 == steps:
             emit(meter.progress(index + 1))
@@ -144,6 +127,11 @@ class _Meter:
         self._steps += 1
         self._images += report.images
         self._sizes = report.cluster_sizes or self._sizes
+
+    def resume(self, now: float) -> None:
+        """A report that has not begun yet begins now, whatever was waited for before."""
+        if self._steps == 0:
+            self._since = now
 
     def due(self) -> bool:
         return time.monotonic() - self._since >= REPORT_SECONDS

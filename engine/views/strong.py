@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -97,13 +98,14 @@ def _heavy_tones(
 ) -> torch.Tensor:
     bits = uniform(x, 4, 8, generator)
     threshold = uniform(x, 0.3, 1, generator)
-    for name, changed in (
-        ("autocontrast", autocontrasted(x)),
-        ("equalise", equalised(x)),
-        ("posterise", posterised(x, bits)),
-        ("solarise", solarised(x, threshold)),
-    ):
-        x = torch.where(drawn[name].view(-1, 1, 1, 1), changed, x)
+    operations: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "autocontrast": autocontrasted,
+        "equalise": equalised,
+        "posterise": lambda y: posterised(y, bits),
+        "solarise": lambda y: solarised(y, threshold),
+    }
+    for name, operation in operations.items():
+        x = torch.where(drawn[name].view(-1, 1, 1, 1), operation(x), x)
     return x
 
 

@@ -12,14 +12,16 @@ LUMA = (0.299, 0.587, 0.114)
 # One of 8 bits: what differs by less is rounding, left by a warp.
 LEVEL = 1 / 255
 # From RGB to YIQ: luma and two colour axes, in whose plane a turn is a change of hue.
-_YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
+_TO_YIQ = torch.tensor((LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)))
+_FROM_YIQ = torch.linalg.inv(_TO_YIQ)
+_TO_GREY = torch.tensor((LUMA,) * 3)
 
 
 def grey_matrix(x: torch.Tensor) -> torch.Tensor:
     """(C, C) that turns a pixel into its grey; for C = 1 the identity."""
     if x.shape[1] == 1:
         return torch.ones(1, 1, device=x.device)
-    return torch.tensor([LUMA] * 3, device=x.device)
+    return _TO_GREY.to(x.device, non_blocking=True)
 
 
 def grey_mean(x: torch.Tensor) -> torch.Tensor:
@@ -29,11 +31,11 @@ def grey_mean(x: torch.Tensor) -> torch.Tensor:
 
 def hue_matrix(turns: torch.Tensor) -> torch.Tensor:
     """(M, 3, 3) that turns the hue by `turns` ((M,), 1 is a full turn) and keeps the luma."""
-    to_yiq = torch.tensor(_YIQ, device=turns.device)
+    to_yiq, from_yiq = (m.to(turns.device, non_blocking=True) for m in (_TO_YIQ, _FROM_YIQ))
     cos, sin = (2 * math.pi * turns).cos(), (2 * math.pi * turns).sin()
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     turn = torch.stack((one, zero, zero, zero, cos, -sin, zero, sin, cos), 1).view(-1, 3, 3)
-    return torch.linalg.inv(to_yiq) @ turn @ to_yiq
+    return from_yiq @ turn @ to_yiq
 
 
 def recolour(

@@ -14,10 +14,11 @@ def weak_view(x: torch.Tensor, settings: WeakViews, generator: torch.Generator) 
 
     Source: FixMatch (arXiv 2001.07685), section 2.3, which the paper's section III follows.
     """
-    side = torch.tensor([x.shape[3], x.shape[2]], device=x.device)
-    reach = (settings.shift * side).round()
-    pixels = (uniform(x, -1, 1, generator, columns=2) * (reach + 0.5)).round()
-    x = shifted(x, pixels.clamp(-reach, reach).long())
+    reach = [round(settings.shift * side) for side in (x.shape[3], x.shape[2])]
+    moves = [
+        (uniform(x, -1, 1, generator) * (most + 0.5)).round().clamp(-most, most) for most in reach
+    ]
+    x = shifted(x, torch.stack(moves, 1).long())
     if settings.flip:
         turned = mirrored(x, settings.flip, generator).view(-1, 1, 1, 1) < 0
         x = torch.where(turned, x.flip(3), x)

@@ -50,7 +50,7 @@ def _row(row: Row, known: Known) -> None:
                 f"Form the prototype ({len(row.confident):,}, surest first)", known, row.confident
             )
         with got:
-            _strip(f"Got its label ({len(row.nearest):,}, nearest first)", known, row.nearest)
+            _strip(f"Nearest to it ({len(row.nearest):,}, nearest first)", known, row.nearest)
 
 
 def _strip(title: str, known: Known, ids: np.ndarray) -> None:

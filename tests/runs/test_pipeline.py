@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +70,7 @@ def test_a_run_leaves_every_artefact_in_its_shape(make_run: MakeRun) -> None:
     assert shapes["heads/probabilities"] == (60, 3)
     assert shapes["heads/head_labels"] == (2, 60)
     assert shapes["heads/prototypes"] == (3, 16)
-    assert shapes["heads/confident"] == (3, 10)
+    assert shapes["heads/confident"] == (3, 16)
     assert shapes["heads/nearest"] == (3, 20)
     assert shapes["joint/probabilities"] == (60, 3)
     assert shapes["reliable-joint/verdicts"] == (60,)
@@ -114,6 +116,29 @@ def test_a_run_killed_between_two_stages_goes_on_from_what_it_saved(make_run: Ma
     assert_same_results(whole, broken)
 
 
+def test_a_stage_that_could_not_be_saved_is_scored_all_the_same_when_it_is_done_again(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = make_run("whole"), make_run("broken")
+    execute(whole, CPU, Control())
+    save = RunFolder.save
+
+    def full(self: RunFolder, artefact: str, *arrays: Any) -> None:
+        if artefact == "reliable-heads":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, artefact, *arrays)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "save", full)
+        assert execute(broken, CPU, Control()) == "failed"
+    assert "No space left on device" in observe(broken).message
+    assert execute(broken, CPU, Control()) == "finished"
+    assert_same_results(whole, broken)
+    for stage, view in observe(whole).stages.items():
+        other = observe(broken).stages[stage]
+        assert (view.scores, view.truth, view.reliable) == (other.scores, other.truth, other.reliable)  # fmt: skip
+
+
 def test_truth_changes_scores_and_nothing_else(make_run: MakeRun) -> None:
     _, truth = drawn()
     shuffled = Truth(np.random.default_rng(3).permutation(truth.labels), truth.class_names)
@@ -142,7 +167,7 @@ def test_nothing_against_truth_is_said_without_truth(make_run: MakeRun) -> None:
 def test_a_loss_that_is_no_number_fails_the_run_with_a_cure(make_run: MakeRun) -> None:
     folder = make_run()
     execute(folder, CPU, StopAfter(1 + 9 + 3 + 2))  # one question at the start, then one a step
-    checkpoint = folder.checkpoint("joint", CPU)
+    checkpoint = folder.checkpoint("joint")
     poisoned = checkpoint.load()
     assert poisoned is not None
     poisoned["model"]["head.out_bias"].fill_(float("nan"))

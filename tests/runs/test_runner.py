@@ -53,7 +53,7 @@ def test_a_run_is_paused_continued_and_stopped(make_run: MakeRun) -> None:
     wait_for(lambda: state(folder) == "running" and len(folder.records()[0]) > seen + 1)
     runner.stop(folder)
     wait_for(lambda: state(folder) == "stopped")
-    assert folder.checkpoint("features", "cpu").load() is not None
+    assert folder.checkpoint("features").load() is not None
 
 
 def test_runs_of_one_device_wait_for_each_other(make_run: MakeRun) -> None:

@@ -122,7 +122,7 @@ def test_one_writer_at_a_time(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 def test_a_checkpoint_survives_a_failed_successor(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint = make_run().checkpoint("features", "cpu")
+    checkpoint = make_run().checkpoint("features")
     assert checkpoint.load() is None
     checkpoint.save({"step": 3, "weight": torch.ones(2)})
 
@@ -138,7 +138,7 @@ def test_a_checkpoint_survives_a_failed_successor(
 
 
 def test_a_checkpoint_cannot_run_code(make_run: MakeRun) -> None:
-    checkpoint = make_run().checkpoint("features", "cpu")
+    checkpoint = make_run().checkpoint("features")
     torch.save({"step": Path("x")}, checkpoint.path)
     with pytest.raises(RunError, match=r"checkpoint-features\.pt is damaged \(Weights only load"):
         checkpoint.load()

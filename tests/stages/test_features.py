@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from engine.config import EncoderSettings, FeatureSettings
+from engine.data.batches import DeviceImages
+from engine.data.images import ImageSet
+from engine.stages import features
 from engine.stages.encoder import Encoder, Projector, initialise
-from engine.stages.features import EpochOrder, MoCo, moco_loss, simclr_loss
+from engine.stages.features import EpochOrder, MoCo, encode, moco_loss, simclr_loss
 
 
 def test_simclr_loss_of_perfect_twins_at_right_angles() -> None:
@@ -59,6 +64,64 @@ def test_the_newest_keys_replace_the_oldest() -> None:
     model(x, x)
     assert not torch.equal(model.queue[4:], before[4:])
     assert model.place.item() == 0
+
+
+def test_a_key_is_normalised_in_other_company_than_its_query() -> None:
+    model = moco()  # batches of 4 in 2 groups: images 0 and 2 are one, 1 and 3 the other
+    seen: list[torch.Tensor] = []
+    model.key_encoder.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    x = torch.rand(4, 1, 8, 8)
+    model(x, x)
+    places = [int((seen[0] == one).flatten(1).all(1).nonzero()) for one in x]
+    assert {places[0] % 2, places[2] % 2} == {places[1] % 2, places[3] % 2} == {0, 1}
+
+
+def test_keys_come_back_in_the_order_of_their_images() -> None:
+    model = moco().eval()
+    x = torch.rand(4, 1, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(model._keys(x), model.key_projector(model.key_encoder(x)))
+
+
+def test_a_batch_is_cut_to_whole_groups() -> None:
+    assert EpochOrder(100, 128, seed=0, multiple=8).size == 96
+    assert EpochOrder(5, 128, seed=0, multiple=8).size == 5
+
+
+def test_views_are_made_outside_of_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        features, "mixed_precision", lambda _: torch.autocast("cpu", torch.bfloat16)
+    )
+    pixels = DeviceImages(
+        ImageSet(np.zeros((3, 1, 8, 8), np.uint8), ("a", "b", "c"), "drawn"), torch.device("cpu")
+    )
+    inside: list[bool] = []
+
+    def view(x: torch.Tensor) -> torch.Tensor:
+        inside.append(torch.is_autocast_enabled("cpu"))
+        return x
+
+    encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    assert encode(encoder, pixels, view=view).dtype == torch.float32
+    assert inside == [False]
+
+
+def test_losses_are_not_rounded_by_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        features, "mixed_precision", lambda _: torch.autocast("cpu", torch.bfloat16)
+    )
+    seen: list[torch.dtype] = []
+    plain = moco_loss
+
+    def watched(query: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.append(query.dtype)
+        assert not torch.is_autocast_enabled("cpu")
+        return plain(query, *rest)
+
+    monkeypatch.setattr(features, "moco_loss", watched)
+    x = torch.rand(4, 1, 8, 8)
+    assert moco()(x, x).dtype == torch.float32
+    assert seen == [torch.float32]
 
 
 def test_the_key_network_follows_slowly_and_gets_no_gradient() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from engine.stages.encoder import SplitBatchNorm, whole_norms
 from engine.stages.joint import consistency_loss, follow
 
 
@@ -24,6 +25,12 @@ def test_without_a_confident_target_nothing_is_learned() -> None:
     assert (loss.item(), share.item()) == (0, 0)
     assert logits.grad is not None
     assert not logits.grad.any()
+
+
+def test_stage_3_normalises_whole_batches() -> None:
+    norm = SplitBatchNorm(2, 4)
+    whole_norms(nn.Sequential(norm))
+    assert norm.groups == 1
 
 
 def test_the_average_follows_weights_and_batch_statistics_and_copies_counters() -> None:

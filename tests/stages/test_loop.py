@@ -11,7 +11,7 @@ import torch
 from engine.errors import TrainingError
 from engine.events import Event, Progress, StageFinished, StageStarted
 from engine.stages import loop
-from engine.stages.loop import Chance, Report, Stopped, run_steps
+from engine.stages.loop import Report, Stopped, run_steps, seeded
 
 
 class Memory:
@@ -113,11 +113,12 @@ def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_last_good_checkpo
     assert training.checkpoint.state["step"] == 3
 
 
-def test_a_generator_goes_on_with_the_same_numbers() -> None:
-    chance = Chance(torch.device("cpu"), 7)
-    torch.rand(3, generator=chance.generator)
-    state = chance.state_dict()
-    expected = torch.rand(3, generator=chance.generator)
-    other = Chance(torch.device("cpu"), 8)
-    other.load_state_dict(state)
-    assert torch.equal(torch.rand(3, generator=other.generator), expected)
+def test_a_step_has_numbers_of_its_own_that_no_other_seed_or_step_has() -> None:
+    drawn = {
+        tuple(torch.rand(3, generator=seeded(seed, step)).tolist())
+        for seed in (0, 1, 2)
+        for step in (0, 1, 5)
+    }
+    assert len(drawn) == 9
+    again = torch.rand(3, generator=seeded(1, 5, "cpu"))
+    assert tuple(again.tolist()) in drawn

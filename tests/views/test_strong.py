@@ -8,7 +8,9 @@ import torch
 
 from engine.config import StrongViews
 from engine.views import strong_view
-from engine.views.strong import cut_out
+from engine.views.chance import uniform
+from engine.views.strong import _heavy_tones, cut_out
+from engine.views.tone import autocontrasted, equalised, posterised, solarised
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -82,3 +84,16 @@ def test_a_shift_stays_within_its_share_of_the_side(chance: torch.Generator) -> 
     peak = strong_view(x, settings, chance).flatten(1).argmax(1)
     far = torch.stack((peak // 21 - 10, peak % 21 - 10)).abs()
     assert far.max() == 4
+
+
+def test_all_operations_drawn_for_an_image_act_one_after_the_other(chance: torch.Generator) -> None:
+    x = noise(2, 3, 8, 8)
+    names = ("autocontrast", "equalise", "posterise", "solarise")
+    drawn = {name: torch.tensor([True, False]) for name in names}
+    state = chance.get_state()
+    out = _heavy_tones(x, drawn, chance)
+    chance.set_state(state)
+    bits, threshold = uniform(x, 4, 8, chance), uniform(x, 0.3, 1, chance)
+    by_hand = solarised(posterised(equalised(autocontrasted(x)), bits), threshold)
+    torch.testing.assert_close(out[0], by_hand[0])
+    assert torch.equal(out[1], x[1])
