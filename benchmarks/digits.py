@@ -25,7 +25,7 @@ from engine.metrics import accuracy, best_match
 SEEDS = range(10)
 FAITHFUL = (
     "heads.start=random", "heads.exclusive=false", "heads.center_ratio=0.5",
-    "views.strong.operations=4", "reliable.neighbors=100", "reliable.agreement=0.95",
+    "heads.choose=loss", "reliable.neighbors=100", "reliable.agreement=0.95",
     "reliable.confidence=0.95", "reliable.floor=0",
 )  # fmt: skip
 VARIANTS: dict[str, tuple[str, ...]] = {"ours": (), "faithful": FAITHFUL}
@@ -109,8 +109,8 @@ def measure() -> None:
             _reliable_table(runs),
             _cost_table(runs),
             "“faithful” has the paper's stage 2 and reliable set on the same features: random "
-            "heads, overlapping pseudo-labels, half of M/K images to a prototype, four strong "
-            "operations, 100 neighbours, agreement and confidence 0.95, no floor. Stage 1 (SimCLR, "
+            "heads, overlapping pseudo-labels, half of M/K images to a prototype, the head with the "
+            "lowest loss, 100 neighbours, agreement and confidence 0.95, no floor. Stage 1 (SimCLR, "
             "a small network) and stage 3 (from the stages before, clusters teaching equally "
             "often, 300 steps) are ours in both. The recipe of the preset was chosen by looking at "
             "the truth of these same images, so read the figures as what it does on digits and not "

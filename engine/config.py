@@ -299,7 +299,7 @@ GLYPH_VIEWS = ViewSettings(
     ),
     weak=WeakViews(flip=0, shift=0.075),
     strong=StrongViews(
-        flip=0, operations=2, rotation=20, shear=0.25, shift=0.125, tones="light", cutout=0.375
+        flip=0, operations=4, rotation=20, shear=0.25, shift=0.125, tones="light", cutout=0.375
     ),
 )  # fmt: skip
 
@@ -311,7 +311,7 @@ QUICK = RunConfig(
         projection=64,
     ),
     heads=HeadSettings(
-        heads=10, epochs=15, center_ratio=0.8, exclusive=True, start="kmeans"
+        heads=10, epochs=15, center_ratio=0.8, exclusive=True, start="kmeans", choose="consensus"
     ),
     reliable=ReliableSettings(agreement=0.95, confidence=0.95, floor=1 / 3),
     joint=JointSettings(steps=300, batch=64, unlabelled=3, average=0.98),

@@ -186,6 +186,7 @@ def _scores(run: Run) -> None:
     if artefacts.has(run.name, "heads"):
         heads = artefacts.arrays(run.name, "heads")
         with left:
-            st.markdown("**Heads** · the lowest loss is chosen, without looking at labels")
+            how = progress.CHOICES[run.card.config.heads.choose]
+            st.markdown(f"**Heads** · {how} is chosen, without looking at labels")
             figure = charts.head_losses(heads["losses"], int(heads["chosen"]))
             charts.draw(figure, "heads", "Loss of each head")

@@ -48,11 +48,15 @@ SCORE_NAMES = {
     "silhouette": "silhouette",
 }
 SCORE_MEANINGS = {
-    "pseudo_label_loss": "Loss of the chosen head on its own pseudo-labels; the lowest head is chosen.",
+    "pseudo_label_loss": "Loss of the chosen head on its own pseudo-labels.",
     "head_agreement": "Mean mutual information between the heads' labels, 0 to 1: high means that "
     "independent heads found the same clusters.",
     "size_entropy": "1 when all clusters are equally large, 0 when one holds everything.",
     "silhouette": "How much nearer an image is to its own cluster than to the next, −1 to 1.",
+}
+CHOICES = {
+    "loss": "the head with the lowest loss",
+    "consensus": "the head that the others agree with most",
 }
 TRUTH_NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI"}
 

@@ -15,7 +15,7 @@ class Row:
 
     Attributes:
         confident: images that form its prototype, surest first, each once.
-        nearest: images that got its label, nearest first.
+        nearest: images that the prototype claims, nearest first.
         purity, majority: share and name of its commonest class, only with truth.
     """
 
