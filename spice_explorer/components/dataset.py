@@ -34,7 +34,7 @@ def chooser() -> None:
         if kind == "digits":
             st.caption(
                 "1,797 handwritten digits, 8 × 8 grey. Nothing to download: a laptop trains them in "
-                "about half a minute."
+                "about a minute."
             )
             if st.button("Use the digits", key="use digits"):
                 session.keep_opened(services.digits())
