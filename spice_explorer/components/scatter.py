@@ -66,7 +66,10 @@ def payload(
 
 def scatter(data: dict[str, Any], *, key: str, on_selection: Callable[[], None]) -> None:
     """Draws the map; the newest selection lies in the session state under `key`."""
-    _component()(key=key, data=data, on_selection_change=on_selection)
+    # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
+    html, css, js = _sources()
+    draw = st.components.v2.component("spice_map", html=html, css=css, js=js)
+    draw(key=key, data=data, on_selection_change=on_selection)
 
 
 def picked(key: str, drawn: int) -> np.ndarray:
@@ -79,8 +82,6 @@ def picked(key: str, drawn: int) -> np.ndarray:
 
 
 @lru_cache
-def _component() -> Callable[..., Any]:
-    html, css, js = (
-        (_HERE / f"scatter.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
-    )
-    return st.components.v2.component("spice_map", html=html, css=css, js=js)
+def _sources() -> list[str]:
+    """HTML, CSS and JavaScript of the map."""
+    return [(_HERE / f"scatter.{kind}").read_text("utf-8") for kind in ("html", "css", "js")]
