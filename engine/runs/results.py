@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,8 +28,6 @@ def observe(folder: RunFolder) -> Snapshot:
 
 def settled(folder: RunFolder, snapshot: Snapshot) -> Snapshot:
     """`snapshot` with the state "interrupted" where it says live but nobody trains."""
-    from dataclasses import replace
-
     if snapshot.state not in (*LIVE, "new") or folder.is_locked:
         return snapshot
     # The run may have ended, and been unlocked, between reading its events and asking for the lock.
