@@ -147,7 +147,8 @@ def _box(step: progress.Step) -> str:
 def _alarms(run: Run) -> None:
     for alarm in run.snapshot.alarms:
         st.warning(
-            f"**{session.sentence(alarm.cause)}.** {session.sentence(alarm.cure)}.",
+            f"{progress.TITLES[alarm.stage]}: **{session.sentence(alarm.cause)}.** "
+            f"{session.sentence(alarm.cure)}.",
             icon=":material/warning:",
         )
 
