@@ -15,6 +15,10 @@ from typing import Any, Literal
 from engine.errors import SettingError
 
 
+# Where stage 1 begins unless a trained encoder is named.
+SCRATCH = "scratch"
+
+
 def setting(
     default: Any,
     meaning: str,
@@ -173,11 +177,18 @@ class EncoderSettings(Settings):
 class FeatureSettings(Settings):
     """Stage 1: contrastive training of the feature model (paper, section III-A)."""
 
-    objective: Literal["moco", "simclr"] = setting(
-        "moco", "'moco' compares with a queue of earlier images, 'simclr' with the batch",
-        paper="moco",
+    source: str = setting(
+        SCRATCH, "'scratch' begins with random weights, 'encoder:NAME' with a trained encoder from "
+        "assets/encoders (or a file), whose network replaces the one chosen here",
+        paper="scratch",
     )  # fmt: skip
-    epochs: int = setting(1000, "passes over the images", paper=1000, low=1)
+    objective: Literal["moco", "simclr", "byol"] = setting(
+        "moco", "'moco' compares with a queue of earlier images, 'simclr' with the batch, 'byol' "
+        "with nothing: it predicts what a slower copy sees", paper="moco",
+    )  # fmt: skip
+    epochs: int = setting(
+        1000, "passes over the images; 0 leaves a trained encoder as it is", paper=1000, low=0
+    )
     batch: int = setting(128, "images a step", paper=128, low=2)
     learning_rate: float = setting(0.015, "highest learning rate", paper=0.015, low=1e-6, high=10)
     warmup: float = setting(
@@ -189,13 +200,22 @@ class FeatureSettings(Settings):
         paper=0.2, low=0.01, high=10,
     )  # fmt: skip
     projection: int = setting(128, "size of the space of the loss", paper=128, low=2)
+    hidden: int | None = setting(
+        None, "size of the projector's hidden layer (and of BYOL's predictor); empty means as many "
+        "as features", low=2,
+    )  # fmt: skip
+    coarse: float = setting(
+        0.0, "share of the steps, at the beginning, whose views have half the side: a quarter of "
+        "the arithmetic", paper=0, low=0, high=1,
+    )  # fmt: skip
     queue: int = setting(
         12_800, "images MoCo remembers as negatives (never more than there are)",
         paper=12_800, low=2,
     )  # fmt: skip
     key_momentum: float = setting(
-        0.999, "momentum of MoCo's key encoder", paper=0.999, low=0, high=0.99999
-    )
+        0.999, "momentum of the slower copy of the encoder (MoCo, BYOL)",
+        paper=0.999, low=0, high=0.99999,
+    )  # fmt: skip
     norm_groups: int = setting(
         8, "groups of a batch that MoCo normalises apart, so that batch statistics give nothing "
         "away on one device (the authors shuffle between 8 GPUs)", paper=8, low=1,
@@ -263,6 +283,15 @@ class JointSettings(Settings):
     threshold: float = setting(
         0.95, "confidence from which a weak view teaches the strong one", paper=0.95, low=0, high=1
     )
+    adapt: Literal["fixed", "flex", "free", "soft"] = setting(
+        "fixed", "'fixed' asks that confidence of every image (FixMatch); 'flex' less of clusters "
+        "that learn slowly (FlexMatch); 'free' as much as the model has on average (FreeMatch); "
+        "'soft' weighs images by theirs (SoftMatch)", paper="fixed",
+    )  # fmt: skip
+    reselect: int = setting(
+        0, "times that the reliable set is chosen anew, in the features of the averaged model",
+        paper=0, low=0, high=100,
+    )  # fmt: skip
     weight: float = setting(1.0, "weight of the unlabelled loss", paper=1, low=0, high=100)
     average: float = setting(
         0.999, "momentum of the averaged model that predicts", paper=0.999, low=0, high=0.99999
@@ -273,7 +302,19 @@ class JointSettings(Settings):
     )  # fmt: skip
 
 
-Preset = Literal["quick", "paper"]
+@dataclass(frozen=True, kw_only=True)
+class ComputeSettings(Settings):
+    """How the networks run: it changes the time, and the results only by rounding."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = setting(
+        "auto", "of the encoder's products; 'auto' is bfloat16 on GPUs that have it, else float32"
+    )
+    compile: bool = setting(
+        False, "compile the encoder: a minute or more before the first step, faster steps after it"
+    )
+
+
+Preset = Literal["quick", "fast", "paper"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,6 +330,15 @@ class RunConfig(Settings):
     heads: HeadSettings = field(default_factory=HeadSettings)
     reliable: ReliableSettings = field(default_factory=ReliableSettings)
     joint: JointSettings = field(default_factory=JointSettings)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.features.epochs == 0 and self.features.source == SCRATCH:
+            raise SettingError(
+                "features.epochs is 0, but the encoder begins with random weights: allowed from 1, "
+                "or choose a trained one with features.source=encoder:NAME"
+            )
 
 
 # Glyphs (grey scans of letters and digits) change meaning when mirrored, and have no colour.
@@ -317,12 +367,28 @@ QUICK = RunConfig(
     joint=JointSettings(steps=300, batch=64, unlabelled=3, average=0.98),
 )  # fmt: skip
 
+# One modern GPU, images of about 32 pixels: some 150 PFLOP for 50,000 of them, half of it stage 1.
+FAST = RunConfig(
+    preset="fast",
+    features=FeatureSettings(
+        objective="byol", epochs=200, batch=512, learning_rate=0.24, warmup=0.05,
+        weight_decay=5e-4, projection=256, hidden=1024, key_momentum=0.99,
+    ),
+    heads=HeadSettings(
+        heads=10, epochs=30, center_ratio=0.8, exclusive=True, start="kmeans", choose="consensus"
+    ),
+    reliable=ReliableSettings(neighbors=100, agreement=0.95, confidence=0.95, floor=1 / 10),
+    joint=JointSettings(
+        steps=10_000, batch=256, unlabelled=4, average=0.999, adapt="fixed", reselect=0
+    ),
+)  # fmt: skip
+
 PAPER = RunConfig(
     preset="paper",
     reliable=ReliableSettings(neighbors=100, agreement=0.99, confidence=0.99),
 )
 
-_PRESETS: dict[str, RunConfig] = {"quick": QUICK, "paper": PAPER}
+_PRESETS: dict[str, RunConfig] = {"quick": QUICK, "fast": FAST, "paper": PAPER}
 
 
 def preset(name: str, *, clusters: int, channels: int, seed: int = 0) -> RunConfig:

@@ -21,10 +21,14 @@ class RunQueued:
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A process took the run up, for the first time or again after a stop."""
+    """A process took the run up, for the first time or again after a stop.
+
+    `note` says why it trains on this device, where one would have hoped for another.
+    """
 
     device: str
     threads: int
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,52 +3,87 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 
 from engine.data.images import ImageSet
 
-# A set up to this size lives on the training device; a larger one is gathered batch by batch.
+# A set lives on a GPU when it takes no more than this share of what is free there.
+RESIDENT_SHARE = 0.25
+# Where nobody says what is free, this much does.
 RESIDENT_BYTES = 4 * 2**30
 STATISTICS_IMAGES, STATISTICS_BATCH = 10_000, 256
+# Batches gathered before they are asked for and not fetched: an abandoned step leaves some behind.
+MOST_AHEAD = 8
 
 
 class DeviceImages:
     """Batches of an `ImageSet` on `device`: uint8 until a batch is asked for.
 
-    A set of up to `RESIDENT_BYTES` is copied to the device once; a larger one stays where it is and
-    each batch is gathered and sent.
+    A set that fits is copied to the device once. A larger one stays in host memory; each batch is
+    gathered there, by a thread of its own if it was announced, and sent.
     """
 
     def __init__(self, images: ImageSet, device: torch.device) -> None:
         self.device = device
-        self._resident = images.pixels.nbytes <= RESIDENT_BYTES
         # torch wants writeable memory: a read-only array is copied, a copy-on-write map is not.
-        tensor = torch.from_numpy(np.require(images.pixels, requirements=["C", "W"]))
-        self._pixels = tensor.to(device) if self._resident else tensor
+        self._host = torch.from_numpy(np.require(images.pixels, requirements=["C", "W"]))
+        fits = self._host.nbytes <= _room(device)
+        self._resident = self._host.to(device) if fits else None
+        self._gatherer = ThreadPoolExecutor(1, "spice-gather")
+        self._ahead: dict[bytes, Future[torch.Tensor]] = {}
 
     def __len__(self) -> int:
-        return len(self._pixels)
+        return len(self._host)
+
+    @property
+    def resident(self) -> bool:
+        """Whether the images take memory of a device that has its own."""
+        return self._resident is not None and self.device.type != "cpu"
 
     @property
     def area(self) -> int:
         """H·W: pixels of one image."""
-        return self._pixels.shape[2] * self._pixels.shape[3]
+        return self._host.shape[2] * self._host.shape[3]
+
+    def leave_device(self) -> None:
+        """Frees what the images take on the device: batches are sent from host memory afterwards."""
+        self._resident = None
 
     def batch(self, ids: torch.Tensor) -> torch.Tensor:
-        """Images `ids` ((M,) int64) as (M, C, H, W) float32 in 0–1 on the device."""
-        if self._resident:
-            return self._pixels[ids.to(self.device, non_blocking=True)].float().div_(255)
-        gathered = self._pixels[ids.cpu()]
+        """Images `ids` ((M,) int64, on the CPU) as (M, C, H, W) float32 in 0–1 on the device."""
+        if self._resident is not None:
+            return self._resident[ids.to(self.device, non_blocking=True)].float().div_(255)
+        announced = self._ahead.pop(ids.numpy().tobytes(), None)
+        gathered = announced.result() if announced else self._gathered(ids)
         return gathered.to(self.device, non_blocking=True).float().div_(255)
+
+    def announce(self, ids: torch.Tensor) -> None:
+        """Begins to gather a batch that will be asked for next, if it must be sent at all."""
+        if self._resident is None:
+            while len(self._ahead) >= MOST_AHEAD:
+                self._ahead.pop(next(iter(self._ahead))).cancel()
+            self._ahead[ids.numpy().tobytes()] = self._gatherer.submit(self._gathered, ids)
+
+    def _gathered(self, ids: torch.Tensor) -> torch.Tensor:
+        batch = self._host[ids]
+        return batch.pin_memory() if self.device.type == "cuda" else batch
 
     def mean_and_deviation(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Per-channel mean and standard deviation, two (C,) float32, over at most 10,000 images."""
         ids = torch.arange(0, len(self), math.ceil(len(self) / STATISTICS_IMAGES))
-        moments = torch.zeros(2, self._pixels.shape[1], device=self.device)
+        moments = torch.zeros(2, self._host.shape[1], device=self.device)
         for part in ids.split(STATISTICS_BATCH):
             x = self.batch(part)
             moments += torch.stack((x.mean((2, 3)).sum(0), x.square().mean((2, 3)).sum(0)))
         mean, square = moments / len(ids)
         return mean, (square - mean.square()).clamp_min(0).sqrt().clamp_min(1e-3)
+
+
+def _room(device: torch.device) -> float:
+    """Bytes that images may take on `device`; host memory is where they are already."""
+    if device.type == "cuda":
+        return RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+    return math.inf if device.type == "cpu" else RESIDENT_BYTES

@@ -8,6 +8,7 @@ import os
 import queue
 import threading
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,24 +68,61 @@ class Control:
         return self._stop.is_set()
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """The device called `name`, or the fastest there is; raises RunError when it is not there."""
+@dataclass(frozen=True)
+class Device:
+    """Where a run trains, and, when that is not what one would hope for, why: a sentence or ""."""
+
+    device: torch.device
+    note: str = ""
+
+
+def choose_device(name: str = "auto") -> Device:
+    """The device called `name`, or the fastest that works.
+
+    Raises:
+        RunError: when the device asked for by name is not there or does not work.
+    """
     import torch
 
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
-    if not there.get(name, False):
-        usable = ", ".join(["auto", *(kind for kind, found in there.items() if found)])
-        raise RunError(f"device {name!r} is not available here: choose one of {usable}")
-    return torch.device(name)
+    if name == "cpu":
+        return Device(torch.device("cpu"))
+    kinds = ("cuda", "mps") if name == "auto" else (name,)
+    troubles = {kind: _trouble(kind) for kind in kinds}
+    for kind, trouble in troubles.items():
+        if trouble is None:
+            return Device(torch.device(kind))
+    broken = next((trouble for trouble in troubles.values() if trouble), "")
+    if name != "auto":
+        why = f" ({broken})" if broken else ""
+        raise RunError(f"device {name!r} is not available here{why}: choose auto, cpu, cuda or mps")
+    why = f"the GPU cannot be used ({broken})" if broken else "no GPU was found"
+    return Device(torch.device("cpu"), f"{why}: training on the CPU")
 
 
-def execute(folder: RunFolder, device: torch.device, control: Control) -> str:
+def _trouble(kind: str) -> str | None:
+    """What keeps a kind of GPU from working: None if nothing does, "" if there is none."""
+    import torch
+
+    backends = {"cuda": torch.cuda, "mps": torch.backends.mps}
+    if kind not in backends:
+        return ""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        there = backends[kind].is_available()
+    if not there:  # of a driver that is too old, torch only warns
+        return _sentence(caught[0].message) if caught else ""
+    try:
+        torch.ones(1, device=kind).item()
+    except RuntimeError as error:
+        return _sentence(error)
+    return None
+
+
+def _sentence(message: object) -> str:
+    return str(message).splitlines()[0].split(". ")[0].rstrip(".:")[:200]
+
+
+def execute(folder: RunFolder, chosen: Device, control: Control) -> str:
     """Trains the run in `folder` until it ends one way or another; the caller holds its lock.
 
     Returns:
@@ -100,12 +138,12 @@ def execute(folder: RunFolder, device: torch.device, control: Control) -> str:
 
     try:
         folder.mend_events()
-        folder.append(RunStarted(str(device), torch.get_num_threads()))
+        folder.append(RunStarted(str(chosen.device), torch.get_num_threads(), chosen.note))
         if stop():
             raise Stopped
         from engine.runs.pipeline import train
 
-        train(folder, device=device, emit=folder.append, stop=stop)
+        train(folder, device=chosen.device, emit=folder.append, stop=stop)
         folder.append(RunFinished())
         return "finished"
     except Stopped:
@@ -118,7 +156,9 @@ def execute(folder: RunFolder, device: torch.device, control: Control) -> str:
             folder, f"{error.strerror or error}: free some space or choose another folder"
         )
     except torch.OutOfMemoryError:
-        return _failed(folder, f"{device} is out of memory: choose smaller batches or --device cpu")
+        return _failed(
+            folder, f"{chosen.device} is out of memory: choose smaller batches, or train on the CPU"
+        )
     except Exception as error:
         log.exception("run %s failed", folder.path)
         with contextlib.suppress(OSError):
@@ -138,7 +178,7 @@ def _failed(folder: RunFolder, message: str) -> str:
 @dataclass(frozen=True)
 class _Job:
     folder: RunFolder
-    device: torch.device
+    device: Device
     control: Control
     lock: AcquireReturnProxy
 
@@ -171,10 +211,10 @@ class Runner:
             raise
         with self._guard:
             self._jobs[folder.path.resolve()] = job
-            if str(chosen) not in self._queues:
-                self._queues[str(chosen)] = queue.SimpleQueue()
-                self._start(self._work, self._queues[str(chosen)])
-            self._queues[str(chosen)].put(job)
+            if str(chosen.device) not in self._queues:
+                self._queues[str(chosen.device)] = queue.SimpleQueue()
+                self._start(self._work, self._queues[str(chosen.device)])
+            self._queues[str(chosen.device)].put(job)
 
     def pause(self, folder: RunFolder) -> None:
         self._with(folder, Control.pause)

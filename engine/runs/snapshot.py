@@ -64,6 +64,7 @@ class Snapshot:
     state: State = "new"
     device: str = ""
     threads: int = 0
+    note: str = ""
     stage: Stage | None = None
     stages: dict[Stage, StageView] = field(
         default_factory=lambda: {stage: StageView() for stage in STAGES}
@@ -105,8 +106,9 @@ def _after(now: Snapshot, record: Record) -> Snapshot:
             return replace(now, state="queued", message="")
         case RunStarted():
             return replace(
-                now, state="running", device=event.device, threads=event.threads, message=""
-            )
+                now, state="running", device=event.device, threads=event.threads,
+                note=event.note, message="",
+            )  # fmt: skip
         case RunPaused():
             return replace(now, state="paused")
         case RunContinued():

@@ -26,29 +26,23 @@ class SplitBatchNorm(nn.BatchNorm2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training or self.groups == 1 or len(x) % self.groups:
             return super().forward(x)
-        assert (
-            self.running_mean is not None
-        )  # for the type checker: this norm tracks its statistics
+        assert self.running_mean is not None  # for the type checker: this norm keeps statistics
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        many, channels, height, width = x.shape
-        mean, var = self.running_mean.repeat(self.groups), self.running_var.repeat(self.groups)
-        # Image i joins group i mod groups: its channels become channels of their own.
-        parts = x.reshape(many // self.groups, self.groups * channels, height, width)
-        out = F.batch_norm(
-            parts, mean, var, self.weight.repeat(self.groups), self.bias.repeat(self.groups),
-            training=True, momentum=float(self.momentum or 0.1), eps=self.eps,
-        )  # fmt: skip
+        # A group is a run of neighbours in the batch: a slice, in whatever memory layout.
+        mean, var = self.running_mean.repeat(self.groups, 1), self.running_var.repeat(self.groups, 1)
+        parts = [
+            F.batch_norm(
+                part, mean[group], var[group], self.weight, self.bias,
+                training=True, momentum=float(self.momentum or 0.1), eps=self.eps,
+            )
+            for group, part in enumerate(x.chunk(self.groups))
+        ]  # fmt: skip
         with torch.no_grad():
-            self.running_mean.copy_(mean.view(self.groups, channels).mean(0))
-            self.running_var.copy_(var.view(self.groups, channels).mean(0))
+            self.running_mean.copy_(mean.mean(0))
+            self.running_var.copy_(var.mean(0))
             self.num_batches_tracked += 1
-        return out.view_as(x)
-
-
-def mixed_precision(device: torch.device) -> torch.autocast:
-    """bfloat16 for a network's products on a GPU; views and losses stay outside, in float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+        return torch.cat(parts)
 
 
 def whole_norms(module: nn.Module) -> None:
@@ -107,7 +101,7 @@ def resnet18_backbone(channels: int, side: int) -> tuple[nn.Module, int]:
 
 
 class Encoder(nn.Module):
-    """The feature model: (M, C, H, W) in 0–1 → (M, D) float.
+    """The feature model: (M, C, H, W) in 0–1 → (M, D) float32.
 
     It centres and scales the pixels itself, by the `mean` and `deviation` ((C,)) of its images, so
     that a stored encoder is complete.
@@ -123,7 +117,9 @@ class Encoder(nn.Module):
         channels: int,
         side: int,
         norm_groups: int = 1,
+        fixed_side: bool = False,
     ) -> None:
+        """`side`: of its images; if `fixed_side`, others are scaled to it. Grey becomes colour."""
         super().__init__()
         if settings.backbone == "small":
             self.backbone, self.features = small_backbone(channels, settings.width)
@@ -131,11 +127,29 @@ class Encoder(nn.Module):
             self.backbone, self.features = resnet18_backbone(channels, side)
         if norm_groups > 1:
             _split_norms(self.backbone, norm_groups)
+        self.channels, self.side = channels, side if fixed_side else None
+        # Set by whoever knows the device: products in bfloat16, and the layout of the pixels.
+        self.half, self.memory_format = False, torch.contiguous_format
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("deviation", torch.ones(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.backbone((x - self.mean[:, None, None]) / self.deviation[:, None, None])
+        x = self._fitted(x)
+        x = (x - self.mean[:, None, None]) / self.deviation[:, None, None]
+        # Only a call of the backbone itself is compiled: batches to be encoded vary in size, and
+        # each size would be compiled anew.
+        network = self.backbone if self.training else self.backbone.forward
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+            features = network(x.contiguous(memory_format=self.memory_format))
+        return features.float()
+
+    def _fitted(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[1] < self.channels:
+            x = x.expand(-1, self.channels, -1, -1)
+        if self.side is not None and x.shape[2:] != (self.side, self.side):
+            size = (self.side, self.side)
+            x = F.interpolate(x, size, mode="bilinear", antialias=True).clamp(0, 1)
+        return x
 
 
 def _split_norms(module: nn.Module, groups: int) -> None:
@@ -147,15 +161,19 @@ def _split_norms(module: nn.Module, groups: int) -> None:
 
 
 class Projector(nn.Module):
-    """The two layers between features and the contrastive loss, (M, D) → (M, P) of length 1."""
+    """The two layers between features and the contrastive loss, (M, D) → (M, P) of length 1.
 
-    def __init__(self, features: int, projection: int) -> None:
+    `norm` puts a batch normalisation between them: BYOL collapses without it.
+    """
+
+    def __init__(self, features: int, hidden: int, projection: int, *, norm: bool = False) -> None:
         super().__init__()
-        self.hidden = nn.Linear(features, features)
-        self.out = nn.Linear(features, projection)
+        self.hidden = nn.Linear(features, hidden)
+        self.norm = nn.BatchNorm1d(hidden) if norm else nn.Identity()
+        self.out = nn.Linear(hidden, projection)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return F.normalize(self.out(F.relu(self.hidden(features))), dim=1)
+        return F.normalize(self.out(F.relu(self.norm(self.hidden(features)))), dim=1)
 
 
 class Heads(nn.Module):

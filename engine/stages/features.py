@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from engine.config import FeatureSettings, RunConfig
+from engine.config import SCRATCH, FeatureSettings, RunConfig
 from engine.data.batches import DeviceImages
 from engine.events import Emit
-from engine.stages.encoder import Encoder, Projector, initialise, mixed_precision
+from engine.stages.compute import (
+    Losses,
+    Portions,
+    compiled,
+    fused,
+    half_precision,
+    memory_format,
+    portion,
+)
+from engine.stages.contrast import objective_of
+from engine.stages.encoder import Encoder, initialise
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
+from engine.stages.trained import load_encoder
 from engine.views import contrastive_view
 
 # Pixels of a batch that is only encoded: 4,096 images of 32×32, 83 of 224×224.
@@ -37,14 +46,34 @@ class Features:
 
 
 def build_encoder(config: RunConfig, pixels: DeviceImages, *, channels: int, side: int) -> Encoder:
-    """A new encoder for these images, its weights drawn from the run's seed."""
-    groups = config.features.norm_groups if config.features.objective == "moco" else 1
-    encoder = Encoder(config.encoder, channels=channels, side=side, norm_groups=groups)
-    initialise(encoder, torch.Generator().manual_seed(config.seed))
-    mean, deviation = pixels.mean_and_deviation()
-    encoder.mean.copy_(mean)
-    encoder.deviation.copy_(deviation)
-    return encoder.to(pixels.device)
+    """The encoder that stage 1 begins with, on the device of `pixels`.
+
+    Its weights are drawn from the run's seed, or those of a trained encoder.
+
+    Raises:
+        SettingError: when there is no trained encoder of the name in the settings.
+    """
+    groups = _norm_groups(config.features)
+    if config.features.source == SCRATCH:
+        encoder = Encoder(config.encoder, channels=channels, side=side, norm_groups=groups)
+        initialise(encoder, torch.Generator().manual_seed(config.seed))
+        mean, deviation = pixels.mean_and_deviation()
+        encoder.mean.copy_(mean)
+        encoder.deviation.copy_(deviation)
+    else:
+        encoder = load_encoder(config.features.source, norm_groups=groups)
+    return placed(encoder, config, pixels.device)
+
+
+def placed(encoder: Encoder, config: RunConfig, device: torch.device) -> Encoder:
+    """`encoder` on `device`, in the precision and memory layout that suit it there."""
+    encoder.half = half_precision(config.compute, device)
+    encoder.memory_format = memory_format(device)
+    return encoder.to(device, memory_format=encoder.memory_format)
+
+
+def _norm_groups(settings: FeatureSettings) -> int:
+    return settings.norm_groups if settings.objective == "moco" else 1
 
 
 def learn_features(
@@ -58,24 +87,37 @@ def learn_features(
 ) -> Features:
     """Trains `encoder` so that two views of an image are near each other and far from others."""
     settings = config.features
-    objective = _objective(config, encoder, images=len(pixels))
-    groups = settings.norm_groups if settings.objective == "moco" else 1
-    order = EpochOrder(len(pixels), settings.batch, config.seed, multiple=groups)
+    order = EpochOrder(
+        len(pixels), settings.batch, config.seed, multiple=_norm_groups(settings)
+    )  # fmt: skip
+    objective = objective_of(
+        settings, encoder, batch=order.size, images=len(pixels),
+        generator=torch.Generator().manual_seed(config.seed * 4 + 2),
+    )  # fmt: skip
+    compiled(objective, config.compute)
     steps = settings.epochs * order.steps
     optimiser, schedule = _optimiser(settings, objective, steps)
+    portions = Portions("features", pixels, emit)
 
     def step(index: int) -> Report:
-        chance = seeded(config.seed * 4 + 1, index, pixels.device)
         images = pixels.batch(order.batch(index))
-        first, second = (
-            contrastive_view(images, config.views.contrastive, chance) for _ in range(2)
-        )
-        loss = objective(first, second)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        pixels.announce(order.batch(index + 1))
+        shrink = 2 if index < settings.coarse * steps else 1
+
+        def losses(part: int, parts: int) -> tuple[torch.Tensor, Losses]:
+            chance = seeded(config.seed * 4 + 1, index * parts + part, pixels.device)
+            x = portion(images, part, parts)
+            first, second = (
+                contrastive_view(x, config.views.contrastive, chance, shrink=shrink)
+                for _ in range(2)
+            )
+            loss = objective(first, second)
+            return loss, {"contrastive loss": loss}
+
+        report = portions.backward(optimiser, losses)
         optimiser.step()
         schedule.step()
-        return Report({"contrastive loss": loss}, images=len(images))
+        return Report(report, images=len(images))
 
     objective.train()
     run_steps(
@@ -119,7 +161,7 @@ def _optimiser(
     trained = [one for one in module.parameters() if one.requires_grad]
     optimiser = torch.optim.SGD(
         trained, settings.learning_rate, momentum=0.9, nesterov=True,
-        weight_decay=settings.weight_decay,
+        weight_decay=settings.weight_decay, fused=fused(trained[0].device),
     )  # fmt: skip
     warm = max(1, round(settings.warmup * steps))
 
@@ -129,119 +171,6 @@ def _optimiser(
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
     return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-
-
-def _objective(config: RunConfig, encoder: Encoder, *, images: int) -> nn.Module:
-    """The module that holds everything stage 1 trains and turns two views into a loss."""
-    settings = config.features
-    projector = Projector(encoder.features, settings.projection)
-    chance = torch.Generator().manual_seed(config.seed * 4 + 2)
-    initialise(projector, chance)
-    device = encoder.mean.device
-    if settings.objective == "simclr":
-        return SimCLR(encoder, projector.to(device), settings.temperature)
-    return MoCo(encoder, projector.to(device), settings, images=images, chance=chance).to(device)
-
-
-class SimCLR(nn.Module):
-    """Each view must find its twin among all other views of the batch (arXiv 2002.05709, eq. 1)."""
-
-    def __init__(self, encoder: Encoder, projector: Projector, temperature: float) -> None:
-        super().__init__()
-        self.encoder, self.projector, self.temperature = encoder, projector, temperature
-
-    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        with mixed_precision(first.device):
-            points = self.projector(self.encoder(torch.cat((first, second))))
-        return simclr_loss(points.float(), self.temperature)
-
-
-def simclr_loss(points: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Cross-entropy of 2M unit vectors (2M, P), where i and i+M are twins."""
-    similarity = points @ points.t() / temperature
-    itself = torch.eye(len(points), dtype=torch.bool, device=points.device)
-    twin = torch.arange(len(points), device=points.device).roll(len(points) // 2)
-    return F.cross_entropy(similarity.masked_fill(itself, -torch.inf), twin)
-
-
-class MoCo(nn.Module):
-    """A view must find its twin, seen by a slower copy of the encoder, among a queue of others.
-
-    Source: MoCo v2 (arXiv 2003.04297), which the paper's section III-A uses; asymmetric.
-    """
-
-    queue: torch.Tensor
-    place: torch.Tensor
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        projector: Projector,
-        settings: FeatureSettings,
-        *,
-        images: int,
-        chance: torch.Generator,
-    ) -> None:
-        super().__init__()
-        self.encoder, self.projector = encoder, projector
-        self.key_encoder = copy.deepcopy(encoder).requires_grad_(False)
-        self.key_projector = copy.deepcopy(projector).requires_grad_(False)
-        self.temperature, self.key_momentum = settings.temperature, settings.key_momentum
-        self.groups = settings.norm_groups
-        batch = EpochOrder(images, settings.batch, 0, multiple=self.groups).size
-        # A queue longer than the set would mostly hold older views of the very images compared.
-        length = max(1, min(settings.queue, images) // batch) * batch
-        keys = F.normalize(torch.randn(length, settings.projection, generator=chance), dim=1)
-        self.register_buffer("queue", keys)
-        self.register_buffer("place", torch.zeros((), dtype=torch.int64))
-
-    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        with mixed_precision(first.device):
-            query = self.projector(self.encoder(first)).float()
-        with torch.no_grad(), mixed_precision(first.device):
-            self._follow()
-            key = self._keys(second)
-        loss = moco_loss(query, key, self.queue.clone(), self.temperature)
-        self._remember(key)
-        return loss
-
-    def _keys(self, views: torch.Tensor) -> torch.Tensor:
-        """(M, P) of length 1; views change places first, so that each gets other company.
-
-        The queries of a group of `SplitBatchNorm` are dealt out to all groups of keys. Batches come
-        in random order, so a fixed exchange does what the authors' shuffling does.
-        """
-        places = torch.arange(len(views), device=views.device)
-        if len(views) % self.groups == 0:
-            places = places.view(self.groups, -1).t().flatten()
-        keys = self.key_projector(self.key_encoder(views[places])).float()
-        return keys[places.argsort()]
-
-    def _follow(self) -> None:
-        """The key network moves a little towards the trained one."""
-        for slow, fast in (
-            (self.key_encoder, self.encoder),
-            (self.key_projector, self.projector),
-        ):
-            for old, new in zip(slow.parameters(), fast.parameters(), strict=True):
-                old.lerp_(new, 1 - self.key_momentum)
-
-    @torch.no_grad()
-    def _remember(self, key: torch.Tensor) -> None:
-        """The oldest keys of the queue (a whole number of batches long) give way to the newest."""
-        places = (self.place + torch.arange(len(key), device=key.device)) % len(self.queue)
-        self.queue.index_copy_(0, places, key)
-        self.place.add_(len(key)).remainder_(len(self.queue))
-
-
-def moco_loss(
-    query: torch.Tensor, key: torch.Tensor, queue: torch.Tensor, temperature: float
-) -> torch.Tensor:
-    """Cross-entropy of each query ((M, P), unit length) against its key and a queue (Q, P)."""
-    twin = (query * key).sum(1, keepdim=True)
-    others = query @ queue.t()
-    logits = torch.cat((twin, others), 1) / temperature
-    return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.int64, device=query.device))
 
 
 @torch.no_grad()
@@ -256,10 +185,5 @@ def encode(
     The encoder is used as it is: put it in eval mode first, so that no image depends on another.
     """
     ids = torch.arange(len(pixels)) if ids is None else ids
-
-    def encoded(part: torch.Tensor) -> torch.Tensor:
-        seen = view(pixels.batch(part))
-        with mixed_precision(pixels.device):
-            return encoder(seen).float()
-
-    return torch.cat([encoded(part) for part in ids.split(max(1, ENCODE_PIXELS // pixels.area))])
+    parts = ids.split(max(1, ENCODE_PIXELS // pixels.area))
+    return torch.cat([encoder(view(pixels.batch(part))) for part in parts])

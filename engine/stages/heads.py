@@ -18,6 +18,7 @@ from engine.config import HeadSettings, RunConfig
 from engine.data.batches import DeviceImages
 from engine.events import Emit
 from engine.stages.clustering import Clustering
+from engine.stages.compute import fused
 from engine.stages.encoder import Encoder, Heads, initialise
 from engine.stages.features import Features, encode
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
@@ -66,7 +67,9 @@ def learn_heads(
     heads = Heads(settings.heads, vectors.shape[1], config.clusters)
     initialise(heads, torch.Generator().manual_seed(config.seed * 4 + 3))
     heads.to(device)
-    optimiser = torch.optim.Adam(heads.parameters(), settings.learning_rate)
+    optimiser = torch.optim.Adam(
+        heads.parameters(), settings.learning_rate, fused=fused(device)
+    )  # fmt: skip
 
     def step(index: int) -> Report:
         chance = seeded(config.seed * 4 + 3, index, device)

@@ -1,7 +1,8 @@
 """Stage 3: encoder and head trained together from the reliable set (paper, section III-C).
 
 FixMatch (arXiv 2001.07685): reliable images teach their labels; of every other image the weak view
-gives the target of the strong view, where it is confident.
+gives the target of the strong view, the more the surer it is (`thresholds`). On request the reliable
+set is chosen anew on the way, in the features that joint training has made.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +22,15 @@ from engine.config import JointSettings, RunConfig
 from engine.data.batches import DeviceImages
 from engine.errors import TrainingError
 from engine.events import Emit
+from engine.space.neighbors import nearest
 from engine.stages.clustering import Clustering
-from engine.stages.encoder import Encoder, Heads, initialise, mixed_precision, whole_norms
+from engine.stages.compute import Losses, Portions, compiled, fused, portion
+from engine.stages.encoder import Encoder, Heads, initialise, whole_norms
 from engine.stages.features import EpochOrder, Features, encode
 from engine.stages.heads import HeadClustering
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
-from engine.stages.reliable import ReliableSet
+from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
+from engine.stages.thresholds import thresholds
 from engine.views import strong_view, weak_view
 
 
@@ -65,36 +70,55 @@ def learn_jointly(
             f"no image is reliable (agreement ≥ {config.reliable.agreement:g}, confidence ≥ "
             f"{config.reliable.confidence:g}): lower one of them, or train stage 2 for longer"
         )
-    settings = config.joint
+    settings, device = config.joint, pixels.device
     model = _starting_model(config, features, heads)
-    average = copy.deepcopy(model).requires_grad_(False)
+    average = copy.deepcopy(model).requires_grad_(False).eval()
+    compiled(model, config.compute)
     optimiser = torch.optim.SGD(
         model.parameters(), settings.learning_rate, momentum=0.9, nesterov=True,
-        weight_decay=settings.weight_decay,
+        weight_decay=settings.weight_decay, fused=fused(device),
     )  # fmt: skip
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: math.cos(7 / 16 * math.pi * step / settings.steps)
     )
-    teach = _Teaching(config, pixels, reliable)
+    weigh = thresholds(settings, clusters=config.clusters, images=len(pixels)).to(device)
+    teachers = Teachers(reliable, settings.batch, config.seed * 4 + 4)
+    lesson = _Lesson(config, pixels, model, weigh, teachers)
+    portions = Portions("joint", pixels, emit)
 
     def step(index: int) -> Report:
-        taught, learned, share = teach.losses(model, index)
-        optimiser.zero_grad(set_to_none=True)
-        (taught + settings.weight * learned).backward()
+        if index in reselections(settings):
+            teachers.replace(_reselected(config, pixels, average))
+        report = portions.backward(optimiser, lesson.on(index))
         optimiser.step()
         schedule.step()
         follow(average, model, settings.average)
-        losses = {"reliable loss": taught, "consistency loss": learned, "confident share": share}
-        return Report(losses, images=teach.images)
+        return Report(report, images=lesson.images)
 
     model.train()
     run_steps(
         "joint", settings.steps, step,
-        {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule},
+        {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule,
+         "thresholds": weigh, "teachers": teachers},
         emit=emit, stop=stop, checkpoint=checkpoint,
     )  # fmt: skip
-    average.eval()
     return JointClustering(average, Clustering(predict(average, pixels)))
+
+
+def reselections(settings: JointSettings) -> range:
+    """The steps before which the reliable set is chosen anew: evenly spread, never the first."""
+    period = max(1, settings.steps // (settings.reselect + 1))
+    return range(period, period * settings.reselect + 1, period)
+
+
+def _reselected(config: RunConfig, pixels: DeviceImages, average: Classifier) -> ReliableSet:
+    """The reliable set of the averaged model's labels, judged in its own features."""
+    vectors = encode(average.encoder, pixels)
+    with torch.no_grad():
+        clustering = Clustering(average.head(vectors)[0].softmax(1).cpu().numpy())
+    count = neighbor_count(config.reliable, len(pixels), config.clusters)
+    neighbors = nearest(vectors.cpu().numpy(), count, device=pixels.device)
+    return select_reliable(clustering, neighbors, config.reliable)
 
 
 def predict(model: Classifier, pixels: DeviceImages) -> np.ndarray:
@@ -113,71 +137,115 @@ def _starting_model(config: RunConfig, features: Features, heads: HeadClustering
     return model
 
 
-class _Teaching:
-    """Draws the batches of stage 3 and computes its two losses."""
+class Teachers:
+    """The reliable images: every cluster teaches as often as any other, however few it has."""
 
-    def __init__(self, config: RunConfig, pixels: DeviceImages, reliable: ReliableSet) -> None:
-        self.views, self.pixels, self.seed = config.views, pixels, config.seed * 4 + 4
-        self.settings: JointSettings = config.joint
-        self.labels = torch.from_numpy(reliable.labels).to(pixels.device)
-        # Every cluster teaches as often as any other, however few reliable images it has.
-        share = 1 / np.maximum(reliable.per_cluster, 1)
-        weights = np.where(reliable.mask, share[reliable.labels], 0)
-        self.ids = torch.from_numpy(np.flatnonzero(weights))
-        self.cumulated = torch.from_numpy(np.cumsum(weights[weights > 0]))
-        unlabelled = self.settings.batch * self.settings.unlabelled
-        self.order = EpochOrder(len(pixels), unlabelled, config.seed)
-        self.images = self.settings.batch + 2 * self.order.size
+    def __init__(self, reliable: ReliableSet, batch: int, seed: int) -> None:
+        self.batch, self.seed = batch, seed
+        self.replace(reliable)
 
-    def _taught(self, step: int) -> torch.Tensor:
+    def replace(self, reliable: ReliableSet) -> None:
+        """Takes another reliable set, unless it is empty."""
+        if reliable.mask.any():
+            self._take(torch.from_numpy(reliable.labels), torch.from_numpy(reliable.mask))
+
+    def _take(self, labels: torch.Tensor, mask: torch.Tensor) -> None:
+        self.labels, self.mask = labels, mask
+        self._ids = mask.nonzero().flatten()
+        share = 1 / labels[mask].bincount().clamp_min(1).double()
+        self._cumulated = share[labels[mask]].cumsum(0)
+
+    def draw(self, step: int) -> torch.Tensor:
         """(M,) int64: reliable images, drawn with replacement; the same for the same step."""
-        chance = seeded(self.seed, step)
-        drawn = torch.rand(self.settings.batch, generator=chance, dtype=torch.float64)
-        places = torch.searchsorted(self.cumulated, drawn * self.cumulated[-1])
-        return self.ids[places.clamp_max(len(self.ids) - 1)]
+        drawn = torch.rand(self.batch, generator=seeded(self.seed, step), dtype=torch.float64)
+        places = torch.searchsorted(self._cumulated, drawn * self._cumulated[-1])
+        return self._ids[places.clamp_max(len(self._ids) - 1)]
 
-    def losses(self, model: Classifier, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-        """Loss on the reliable images, loss on the unlabelled ones, share of confident targets."""
-        taught, other = self._taught(step), self.order.batch(step)
+    def state_dict(self) -> dict[str, Any]:
+        return {"labels": self.labels, "mask": self.mask}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self._take(state["labels"], state["mask"])
+
+
+class _Lesson:
+    """The two losses of a step: on reliable images, and on all images by their weak views."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        pixels: DeviceImages,
+        model: Classifier,
+        weigh: nn.Module,
+        teachers: Teachers,
+    ) -> None:
+        self.settings, self.views = config.joint, config.views
+        self.pixels, self.model, self.weigh, self.teachers = pixels, model, weigh, teachers
+        self.order = EpochOrder(
+            len(pixels), config.joint.batch * config.joint.unlabelled, config.seed
+        )  # fmt: skip
+        self.images = config.joint.batch + 2 * self.order.size
+
+    def on(self, step: int) -> Callable[[int, int], tuple[torch.Tensor, Losses]]:
+        """The losses of portion i of n of step `step`."""
         device = self.pixels.device
-        chance = seeded(self.seed, step, device)
-        labelled = weak_view(self.pixels.batch(taught), self.views.weak, chance)
-        images = self.pixels.batch(other)
-        strong = strong_view(images, self.views.strong, chance)
-        weak = weak_view(images, self.views.weak, chance)
-        # Two blocks: what one without gradients casts must not be taken over by the other.
-        with torch.no_grad(), mixed_precision(device):
-            target = model(weak).float().softmax(1)
-        with mixed_precision(device):
-            logits = model(torch.cat((labelled, strong))).float()
-        right = F.cross_entropy(
-            logits[: len(taught)], self.labels[taught.to(device, non_blocking=True)]
-        )
-        learned, share = consistency_loss(logits[len(taught) :], target, self.settings.threshold)
-        return right, learned, share
+        taught, other = self.teachers.draw(step), self.order.batch(step)
+        batches = [self.pixels.batch(ids) for ids in (taught, other)]
+        self.pixels.announce(self.teachers.draw(step + 1))
+        self.pixels.announce(self.order.batch(step + 1))
+        labels, ids = (x.to(device, non_blocking=True) for x in (self.teachers.labels[taught], other))  # fmt: skip
+
+        def losses(part: int, parts: int) -> tuple[torch.Tensor, Losses]:
+            chance = seeded(self.teachers.seed, step * parts + part, device)
+            own = [portion(x, part, parts) for x in (*batches, labels, ids)]
+            return self._losses(own[0], own[1], own[2], own[3], chance)
+
+        return losses
+
+    def _losses(
+        self,
+        reliable: torch.Tensor,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        ids: torch.Tensor,
+        generator: torch.Generator,
+    ) -> tuple[torch.Tensor, Losses]:
+        labelled = weak_view(reliable, self.views.weak, generator)
+        strong = strong_view(images, self.views.strong, generator)
+        weak = weak_view(images, self.views.weak, generator)
+        with torch.no_grad():
+            target = self.model(weak).softmax(1)
+            weights = self.weigh(target, ids)
+        logits = self.model(torch.cat((labelled, strong)))
+        taught = F.cross_entropy(logits[: len(labels)], labels)
+        learned = consistency_loss(logits[len(labels) :], target, weights)
+        report = {
+            "reliable loss": taught,
+            "consistency loss": learned,
+            "confident share": weights.mean(),
+        }
+        return taught + self.settings.weight * learned, report
 
 
 def consistency_loss(
-    logits: torch.Tensor, target: torch.Tensor, threshold: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """FixMatch's unlabelled loss (equation 4) and the share of images that count, two 0-d.
+    logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """FixMatch's unlabelled loss (equation 4), 0-d.
 
     Args:
         logits: (M, K) of strong views.
         target: (M, K) probabilities of weak views, without gradient.
-        threshold: an image counts when its target's highest probability reaches it.
+        weights: (M,) in 0–1, how much each image counts.
     """
-    confidence, labels = target.max(1)
-    counts = (confidence >= threshold).float()
-    return (F.cross_entropy(logits, labels, reduction="none") * counts).mean(), counts.mean()
+    return (F.cross_entropy(logits, target.argmax(1), reduction="none") * weights).mean()
 
 
 @torch.no_grad()
 def follow(average: nn.Module, model: nn.Module, momentum: float) -> None:
     """Moves `average` towards `model`: weights and batch statistics alike; counters are copied."""
     old, new = average.state_dict(), model.state_dict()
-    for name, value in old.items():
-        if value.is_floating_point():
-            value.lerp_(new[name], 1 - momentum)
-        else:
-            value.copy_(new[name])
+    moving = [name for name, value in old.items() if value.is_floating_point()]
+    mean = torch.optim.swa_utils.get_ema_multi_avg_fn(momentum)
+    mean([old[name] for name in moving], [new[name] for name in moving], 1)
+    for name in old.keys() - set(moving):
+        old[name].copy_(new[name])

@@ -71,7 +71,7 @@ def run_steps(
         TrainingError: when a loss is not finite; the checkpoint from before is kept.
     """
     done, seconds = _restore(checkpoint, parts)
-    meter = _Meter(stage)
+    meter = _Meter(stage, done)
     emit(StageStarted(stage, steps))
     saved = began = time.monotonic()
     for index in range(done, steps):
@@ -110,8 +110,8 @@ def _save(checkpoint: Checkpoint, parts: dict[str, Stateful], step: int, seconds
 class _Meter:
     """Sums of the losses since the last report, and the pace."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, stage: Stage, done: int) -> None:
+        self.stage, self._done = stage, done
         self._reset()
 
     def _reset(self) -> None:
@@ -125,6 +125,7 @@ class _Meter:
             detached = loss.detach()
             self._sums[name] = self._sums[name] + detached if name in self._sums else detached
         self._steps += 1
+        self._done += 1
         self._images += report.images
         self._sizes = report.cluster_sizes or self._sizes
 
@@ -142,8 +143,8 @@ class _Meter:
         for name, mean in means.items():
             if not math.isfinite(mean):
                 raise TrainingError(
-                    f"the {name} of the {self.stage} stage became {mean}: start a new run with a lower "
-                    f"{self.stage}.learning_rate"
+                    f"the {name} of the {self.stage} stage became {mean} by step {self._done:,}: "
+                    f"start a new run with a lower {self.stage}.learning_rate"
                 )
         return means
 

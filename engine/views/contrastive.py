@@ -13,14 +13,16 @@ from engine.views.tone import blurred, recolour
 
 
 def contrastive_view(
-    x: torch.Tensor, settings: ContrastiveViews, generator: torch.Generator
+    x: torch.Tensor, settings: ContrastiveViews, generator: torch.Generator, *, shrink: int = 1
 ) -> torch.Tensor:
     """A random crop, turn, mirror image, change of colour, blur and noise of each image.
+
+    `shrink`: the view's sides are those of the image divided by it.
 
     Source: the paper's section III-A takes MoCo v2's list (arXiv 2003.04297); turns, zoom, shear,
     gamma and noise are ours, for glyphs, and off for photographs.
     """
-    x = warp(x, _placement(x, settings, generator))
+    x = warp(x, _placement(x, settings, generator), shrink)
     if settings.jitter or settings.grey:
         x = _recoloured(x, settings, generator)
     if settings.gamma:

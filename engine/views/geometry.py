@@ -35,13 +35,17 @@ class Placement:
         return torch.stack((*row_x, self.x, *row_y, self.y), dim=1).view(-1, 2, 3)
 
 
-def warp(x: torch.Tensor, placement: Placement) -> torch.Tensor:
-    """x seen through `placement`, bilinear; beyond the edge the edge goes on."""
+def warp(x: torch.Tensor, placement: Placement, shrink: int = 1) -> torch.Tensor:
+    """x seen through `placement`, bilinear; beyond the edge the edge goes on.
+
+    The result's sides are those of x divided by `shrink`.
+    """
     height, width = x.shape[-2:]
     matrix = placement.matrix().to(x.dtype)
     # Half a side is not the same length along both axes of an image that is not square.
     matrix[:, 0, 1] *= height / width
     matrix[:, 1, 0] *= width / height
+    height, width = max(1, height // shrink), max(1, width // shrink)
     return F.grid_sample(
         x, _grid(matrix, height, width), padding_mode="border", align_corners=False
     )

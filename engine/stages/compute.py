@@ -1,0 +1,111 @@
+"""How a network runs on its device: precision, memory layout, compilation, and too little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from engine.config import ComputeSettings
+from engine.data.batches import DeviceImages
+from engine.events import Alarm, Emit, Stage
+
+Losses = dict[str, torch.Tensor]
+
+
+def half_precision(settings: ComputeSettings, device: torch.device) -> bool:
+    """Whether an encoder multiplies in bfloat16 here.
+
+    A CPU without instructions for it is slower in bfloat16 (ResNet-18: 18 images a second instead
+    of 42), and torch does not say which has them, so there it must be asked for.
+    """
+    if settings.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return settings.precision == "bfloat16"
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """Channels last, which both CPUs and GPUs prefer; Apple's GPUs keep torch's usual layout."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
+def fused(device: torch.device) -> bool:
+    """Whether an optimiser shall update all weights in one kernel."""
+    return device.type in ("cpu", "cuda")
+
+
+def compiled(module: nn.Module, settings: ComputeSettings) -> None:
+    """Compiles every backbone within `module` for training, in place, if the settings want it."""
+    if settings.compile:
+        for part in module.modules():
+            if isinstance(backbone := getattr(part, "backbone", None), nn.Module):
+                backbone.compile()
+
+
+class Portions:
+    """Takes a batch through forward and backward pass, in two halves once memory has run out.
+
+    What helps is tried one after the other, each said once: the batch in halves, then images that
+    live on the device moved to host memory. A step that is tried again computes the same gradient,
+    but for the company its images have in batch normalisation (and, with SimCLR, in the loss).
+    """
+
+    def __init__(self, stage: Stage, pixels: DeviceImages, emit: Emit) -> None:
+        self._stage, self._pixels, self._emit = stage, pixels, emit
+        self._count = 1
+
+    def backward(
+        self, optimiser: torch.optim.Optimizer, losses: Callable[[int, int], tuple[torch.Tensor, Losses]]
+    ) -> Losses:  # fmt: skip
+        """Leaves the gradient of a batch's loss in the optimiser's weights.
+
+        Args:
+            losses: of portion i of n, called as `losses(i, n)`: the loss to go down, and what to
+                report, all 0-d.
+
+        Returns:
+            What to report, averaged over the portions.
+
+        Raises:
+            torch.OutOfMemoryError: when nothing is left to try.
+        """
+        while True:
+            optimiser.zero_grad(set_to_none=True)
+            try:
+                return self._backward(losses)
+            except torch.OutOfMemoryError:
+                if not self._can_yield():
+                    raise
+            # Only here are the failed step's tensors gone: the exception had held on to them.
+            optimiser.zero_grad(set_to_none=True)
+            self._yield()
+
+    def _backward(self, losses: Callable[[int, int], tuple[torch.Tensor, Losses]]) -> Losses:
+        total: Losses = {}
+        for index in range(self._count):
+            loss, report = losses(index, self._count)
+            (loss / self._count).backward()
+            for name, value in report.items():
+                share = value.detach() / self._count
+                total[name] = total[name] + share if name in total else share
+        return total
+
+    def _can_yield(self) -> bool:
+        return self._count == 1 or self._pixels.resident
+
+    def _yield(self) -> None:
+        if self._count == 1:
+            self._count = 2
+            cure = "each batch goes through the network in two halves from now on, which is slower"
+        else:
+            self._pixels.leave_device()
+            cure = "the images stay in host memory from now on, which is slower"
+        if self._pixels.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._emit(Alarm(self._stage, f"{self._pixels.device} ran out of memory", cure))
+
+
+def portion(batch: torch.Tensor, index: int, count: int) -> torch.Tensor:
+    """Part `index` of `count` of a batch (M, …), (M / count, …)."""
+    return batch.tensor_split(count)[index]
