@@ -1,4 +1,4 @@
-"""The command line: run, show, export. Messages go to stderr, results to stdout."""
+"""The command line: run, show, export, predict, encoder. Messages go to stderr, results to stdout."""
 
 from __future__ import annotations
 
@@ -47,17 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="train the three stages")
-    run.add_argument("source", help="digits, folder:PATH or cifar10:PATH")
+    _add_source(run)
     run.add_argument("--clusters", type=int, help="number of clusters K")
-    run.add_argument("--preset", help="quick (default) or paper")
+    run.add_argument("--preset", help="quick (default), fast or paper")
     run.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run's folder")
     run.add_argument("--seed", type=int, help="seed of every random choice (default 0)")
-    run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
-    run.add_argument("--size", type=int, help="side in pixels for a folder's images (default 32)")
-    run.add_argument(
-        "--folder-labels", action="store_true",
-        help="take a folder's class subfolders as ground truth, for scores only",
-    )  # fmt: skip
     run.add_argument("--resume", action="store_true", help="go on with the run in DIR")
     run.add_argument(
         "--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments",
@@ -75,7 +69,30 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=["csv"], default="csv")
     export.add_argument("--out", required=True, type=Path, metavar="FILE")
     export.set_defaults(command=_export)
+
+    predict = commands.add_parser("predict", help="label images that a run has not seen")
+    predict.add_argument("run", type=Path, metavar="DIR")
+    _add_source(predict)
+    predict.add_argument("--out", required=True, type=Path, metavar="FILE")
+    predict.set_defaults(command=_predict)
+
+    encoder = commands.add_parser("encoder", help="a run's stage-1 encoder, for other runs to use")
+    encoder.add_argument("run", type=Path, metavar="DIR")
+    encoder.add_argument("--out", required=True, type=Path, metavar="FILE.pt")
+    encoder.set_defaults(command=_encoder)
     return parser
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", help="digits, folder:PATH or cifar10:PATH")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    parser.add_argument(
+        "--size", type=int, help="side in pixels for a folder's images (default 32)"
+    )
+    parser.add_argument(
+        "--folder-labels", action="store_true",
+        help="take a folder's class subfolders as ground truth, for scores only",
+    )  # fmt: skip
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -84,6 +101,8 @@ def _run(options: argparse.Namespace) -> int:
     # A run says everything in its events; unhandled, its log would appear on stderr as well.
     logging.getLogger("engine").addHandler(logging.NullHandler())
     device = choose_device(options.device)
+    if device.note:
+        print(f"note: {device.note}", file=sys.stderr)
     folder = _prepared(options)
     control = Control()
     with folder.lock(), _Console(folder), _stopped_by_signals(control):
@@ -242,6 +261,37 @@ def _export(options: argparse.Namespace) -> int:
         f"{len(table)} labels, {int(table.reliable.sum())} reliable, in {options.out}",
         file=sys.stderr,
     )
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from engine.curate.export import predicted_table, to_csv, write_file
+    from engine.runs.predict import predict_images, scores
+    from engine.runs.runner import choose_device
+    from engine.runs.store import RunFolder
+
+    folder, opened = RunFolder(options.run), _opened(options)
+    clustering = predict_images(folder, opened.images, choose_device(options.device).device)
+    write_file(to_csv(predicted_table(opened.images, clustering)), options.out)
+    print(f"{len(opened.images)} labels in {options.out}", file=sys.stderr)
+    truth = scores(clustering, opened.truth)
+    rounded = {name: round(value, 6) for name, value in truth.items()}
+    print(json.dumps({"images": len(opened.images), **({"truth": rounded} if rounded else {})}))
+    return 0
+
+
+def _encoder(options: argparse.Namespace) -> int:
+    from engine.curate.export import write_file
+    from engine.runs.predict import encoder_file
+    from engine.runs.store import RunFolder
+
+    if options.out.suffix != ".pt":
+        raise RunError(
+            f"{options.out} does not end in .pt: name it so that features.source finds it"
+        )
+    content = encoder_file(RunFolder(options.run))
+    write_file(content, options.out)
+    print(f"{len(content) / 1e6:.1f} MB in {options.out}", file=sys.stderr)
     return 0
 
 

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from engine.errors import SettingError
 
-
 # Where stage 1 begins unless a trained encoder is named.
 SCRATCH = "scratch"
 

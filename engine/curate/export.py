@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from engine.data.images import ImageSet
 from engine.errors import RunError
+from engine.stages.clustering import Clustering
 from engine.stages.reliable import ReliableSet
 
 if TYPE_CHECKING:
@@ -35,6 +36,20 @@ def label_table(images: ImageSet, verdict: ReliableSet, *, stage: str, epoch: in
             "reliable": verdict.mask,
             "stage": stage,
             "epoch": epoch,
+        }
+    )
+
+
+def predicted_table(images: ImageSet, clustering: Clustering) -> pd.DataFrame:
+    """N rows with the columns id, name, label, confidence, of images that no run was trained on."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "id": images.ids,
+            "name": images.names,
+            "label": clustering.labels,
+            "confidence": clustering.confidence.round(6),
         }
     )
 

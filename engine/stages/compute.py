@@ -14,7 +14,7 @@ from engine.events import Alarm, Emit, Stage
 Losses = dict[str, torch.Tensor]
 
 
-def half_precision(settings: ComputeSettings, device: torch.device) -> bool:
+def narrow_products(settings: ComputeSettings, device: torch.device) -> bool:
     """Whether an encoder multiplies in bfloat16 here.
 
     A CPU without instructions for it is slower in bfloat16 (ResNet-18: 18 images a second instead

@@ -30,7 +30,10 @@ class SplitBatchNorm(nn.BatchNorm2d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         # A group is a run of neighbours in the batch: a slice, in whatever memory layout.
-        mean, var = self.running_mean.repeat(self.groups, 1), self.running_var.repeat(self.groups, 1)
+        mean, var = (
+            self.running_mean.repeat(self.groups, 1),
+            self.running_var.repeat(self.groups, 1),
+        )
         parts = [
             F.batch_norm(
                 part, mean[group], var[group], self.weight, self.bias,
@@ -129,7 +132,7 @@ class Encoder(nn.Module):
             _split_norms(self.backbone, norm_groups)
         self.channels, self.side = channels, side if fixed_side else None
         # Set by whoever knows the device: products in bfloat16, and the layout of the pixels.
-        self.half, self.memory_format = False, torch.contiguous_format
+        self.narrow, self.memory_format = False, torch.contiguous_format
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("deviation", torch.ones(channels))
 
@@ -139,7 +142,7 @@ class Encoder(nn.Module):
         # Only a call of the backbone itself is compiled: batches to be encoded vary in size, and
         # each size would be compiled anew.
         network = self.backbone if self.training else self.backbone.forward
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.narrow):
             features = network(x.contiguous(memory_format=self.memory_format))
         return features.float()
 

@@ -18,8 +18,8 @@ from engine.stages.compute import (
     Portions,
     compiled,
     fused,
-    half_precision,
     memory_format,
+    narrow_products,
     portion,
 )
 from engine.stages.contrast import objective_of
@@ -67,9 +67,9 @@ def build_encoder(config: RunConfig, pixels: DeviceImages, *, channels: int, sid
 
 def placed(encoder: Encoder, config: RunConfig, device: torch.device) -> Encoder:
     """`encoder` on `device`, in the precision and memory layout that suit it there."""
-    encoder.half = half_precision(config.compute, device)
+    encoder.narrow = narrow_products(config.compute, device)
     encoder.memory_format = memory_format(device)
-    return encoder.to(device, memory_format=encoder.memory_format)
+    return encoder.to(device).to(memory_format=encoder.memory_format)
 
 
 def _norm_groups(settings: FeatureSettings) -> int:
