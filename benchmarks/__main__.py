@@ -1,24 +1,67 @@
-"""python -m benchmarks [views] [start] [digits]: measures what is named, or everything."""
+"""python -m benchmarks NAME …: measures what is named; `cpu`, `gpu` or `app` stand for several.
+
+What needs a library that is not installed is imported only when it is named.
+"""
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import sys
+from pathlib import Path
 
-from benchmarks import digits, start, views
+from benchmarks.pieces import Options, OutOfTime
 from benchmarks.report import provenance
+from engine.errors import SpiceError
 
-ALL = {"views": views.measure, "start": start.measure, "digits": digits.measure}
+TAKES_OPTIONS = ("speed", "neighbors", "cifar10", "ablations", "encoders")
+SUITES = {
+    "cpu": ("views", "digits", "speed", "neighbors", "ablations", "encoders", "cifar10"),
+    "gpu": ("neighbors", "speed", "cifar10", "ablations"),
+    "app": ("start",),
+}
+NAMES = tuple(dict.fromkeys(name for suite in SUITES.values() for name in suite))
 
 
-def main(names: list[str]) -> int:
-    unknown = [name for name in names if name not in ALL]
+def main(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    names = [one for name in options.names for one in SUITES.get(name, (name,))]
+    unknown = [name for name in names if name not in NAMES]
     if unknown:
-        print(f"no benchmark {', '.join(unknown)}: choose from {', '.join(ALL)}", file=sys.stderr)
+        known = ", ".join([*SUITES, *NAMES])
+        print(f"no benchmark {', '.join(unknown)}: choose from {known}", file=sys.stderr)
         return 2
     provenance()
-    for name in names or ALL:
-        ALL[name]()
+    asked = Options(
+        device=options.device, minutes=options.minutes, data=options.data, images=options.images,
+        seeds=options.seeds, preset=options.preset, assignments=tuple(options.assignments),
+    )  # fmt: skip
+    try:
+        for name in names:
+            measure = importlib.import_module(f"benchmarks.{name}").measure
+            measure(asked) if name in TAKES_OPTIONS else measure()
+    except OutOfTime as left:
+        print(f"time is up: {left}", file=sys.stderr)
+        return 3
+    except SpiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="+", metavar="NAME", help=", ".join([*SUITES, *NAMES]))
+    parser.add_argument("--minutes", type=float, default=1e6, help="stop in time; run it again to go on")  # fmt: skip
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    parser.add_argument("--data", type=Path, help="folder or archive of CIFAR-10 (JPEG q92)")
+    parser.add_argument("--images", type=int, default=5000, help="of CIFAR-10; 50000 is all of it")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--preset", default="quick", help="of cifar10 and of the photos in ablations"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments")  # fmt: skip
+    return parser
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
 LIBRARIES = ("torch", "torchvision", "scikit-learn", "umap-learn", "faiss-cpu", "kornia", "pillow")
 
 
@@ -26,18 +27,46 @@ def provenance() -> dict[str, Any]:
     """
     import torch
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
     return {
         "date": date.today().isoformat(),
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _dirty() else ""),
+        "commit": (_git("rev-parse", "--short", "HEAD") or "unknown")
+        + ("+changes" if _dirty() else ""),
         "device": f"{device}, {os.cpu_count()} CPU cores ({platform.machine()})",
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in LIBRARIES},
     }
 
 
+def device_slug(device: str) -> str:
+    """ "cpu", or a GPU's model in a file's name, such as "h100"."""
+    import torch
+
+    if device == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    words = torch.cuda.get_device_name().lower().replace("-", " ").split()
+    return next((word for word in words if any(c.isdigit() for c in word)), "gpu")
+
+
+def _processor() -> str:
+    """The processor's name, which decides what it is fast at."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration, IndexError):
+        name = platform.processor()
+    return f"CPU {name}".strip()
+
+
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    """What git says, or "" where there is no git or no repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-c", "safe.directory=*", *arguments],
+            capture_output=True, text=True, check=False, cwd=ROOT,
+        )  # fmt: skip
+    except FileNotFoundError:
+        return ""
     return done.stdout.strip()
 
 
@@ -53,7 +82,9 @@ def _version(name: str) -> str | None:
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
-    """ "mean ± standard deviation (lowest)"."""
+    """ "mean ± standard deviation (lowest)"; a single value has neither."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
     mean, deviation = statistics.mean(values), statistics.stdev(values)
     return f"{mean:.{digits}f} ± {deviation:.{digits}f} ({min(values):.{digits}f})"
 
@@ -64,8 +95,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def write(name: str, title: str, data: dict[str, Any], body: str) -> None:
-    """Writes results/NAME.json and results/NAME.md."""
+def write(name: str, title: str, data: dict[str, Any], body: str, *, slug: str = "") -> None:
+    """Writes results/NAME.json and results/NAME.md; `slug` names the device where that matters."""
+    command, name = f"python -m benchmarks {name}", f"{name}-{slug}" if slug else name
     RESULTS.mkdir(exist_ok=True)
     about = provenance()
     (RESULTS / f"{name}.json").write_text(json.dumps({**about, **data}, indent=1) + "\n")
@@ -73,7 +105,7 @@ def write(name: str, title: str, data: dict[str, Any], body: str) -> None:
     text = (
         f"# {title}\n\n{body}\n\nMeasured {about['date']} at commit {about['commit']} on "
         f"{about['device']}, Python {about['python']}, {libraries}. "
-        f"Repeat with `python -m benchmarks {name}`.\n"
+        f"Repeat with `{command}`.\n"
     )
     (RESULTS / f"{name}.md").write_text(text)
     print(text)

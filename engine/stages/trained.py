@@ -20,6 +20,11 @@ from engine.stages.encoder import Encoder
 
 FOLDER = Path(__file__).parents[2] / "assets" / "encoders"
 PREFIX = "encoder:"
+# What torch raises, depending on the bytes, of a file that is not what it should be.
+_UNREADABLE = (
+    pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, TypeError, LookupError,
+    AttributeError,
+)  # fmt: skip
 
 
 def known_encoders() -> list[str]:
@@ -60,8 +65,8 @@ def load_encoder(source: str, *, norm_groups: int = 1) -> Encoder:
             side=card["side"], norm_groups=norm_groups, fixed_side=True,
         )  # fmt: skip
         encoder.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in found["weights"].items()})  # fmt: skip
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise SettingError(f"{source} is damaged ({error}): {_choose()}") from None
+    except (*_UNREADABLE, SettingError) as error:
+        raise SettingError(f"{source} is damaged ({_reason(error)}): {_choose()}") from None
     return encoder
 
 
@@ -71,12 +76,16 @@ def _read(source: str) -> dict[str, Any]:
         raise SettingError(f"features.source is {source!r}: {_choose()}")
     path = Path(name).expanduser() if name.endswith(".pt") else FOLDER / f"{name}.pt"
     try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        return {"card": dict(found["card"]), "weights": dict(found["weights"])}
     except FileNotFoundError:
         raise SettingError(f"there is no encoder {name!r}: {_choose()}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise SettingError(f"{path} is no encoder ({reason}): {_choose()}") from None
+    except _UNREADABLE as error:
+        raise SettingError(f"{path} is no encoder ({_reason(error)}): {_choose()}") from None
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _choose() -> str:

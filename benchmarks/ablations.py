@@ -1,0 +1,131 @@
+"""What decided the defaults of stages 1 and 3: one setting changed at a time.
+
+Stage 3's variants begin from the same stages 1 and 2 of each seed; stage 1's have about the same
+time. Ground truth judges here and is used nowhere else.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.photos import NAME, photos
+from benchmarks.pieces import Options, Pieces
+from benchmarks.report import device_slug, spread, table, write
+from engine.config import RunConfig, preset, with_setting
+from engine.data.sources import Opened, open_source
+from engine.runs.results import observe, summary
+from engine.runs.runner import Control, choose_device, execute
+from engine.runs.store import RunFolder
+
+THRESHOLDS: dict[str, dict[str, Any]] = {
+    "FixMatch (fixed .95)": {},
+    "FlexMatch": {"joint.adapt": "flex"},
+    "FreeMatch": {"joint.adapt": "free"},
+    "SoftMatch": {"joint.adapt": "soft"},
+    "FixMatch, set chosen anew 3 times": {"joint.reselect": 3},
+    "SoftMatch, set chosen anew 3 times": {"joint.adapt": "soft", "joint.reselect": 3},
+    "FixMatch, random start": {"joint.start": "random"},
+}
+ALIKE = ("images", "truth", "features", "neighbors", "heads", "reliable-heads")
+
+
+def trained(folder: Path, opened: Opened, config: RunConfig, device: str) -> dict[str, Any]:
+    """The summary of a run in `folder`, trained from wherever it was left."""
+    run = RunFolder(folder)
+    if not run.exists:
+        run = RunFolder.create(folder, opened, config)
+    with run.lock():
+        state = execute(run, choose_device(device), Control())
+    if state != "finished":
+        raise RuntimeError(f"{folder.name}: {observe(run).message or state}")
+    return summary(run, observe(run))
+
+
+def branched(base: Path, folder: Path, opened: Opened, config: RunConfig, device: str) -> dict[str, Any]:  # fmt: skip
+    """A run that shares stages 1 and 2 with the finished run in `base`; its own folder goes again."""
+    shutil.rmtree(folder, ignore_errors=True)
+    run = RunFolder.create(folder, opened, config)
+    for artefact in ALIKE:
+        shutil.rmtree(run.path / artefact, ignore_errors=True)
+        shutil.copytree(base / artefact, run.path / artefact)
+    found = trained(folder, opened, config, device)
+    shutil.rmtree(folder)
+    return found
+
+
+def of_thresholds(
+    opened: Opened, base: Callable[[int], RunConfig], pieces: Pieces, options: Options, name: str
+) -> dict[str, list[dict[str, Any]]]:
+    """Every variant of stage 3 for every seed, after one common start a seed."""
+    found: dict[str, list[dict[str, Any]]] = {"stage 2": []}
+    for seed in range(options.seeds):
+        start = pieces.folder / f"{name}-{seed}"
+        found["stage 2"].append(
+            pieces.get(
+                f"{name} start {seed}",
+                lambda s=seed, p=start: trained(p, opened, base(s), options.device), seconds=120,
+            )
+        )  # fmt: skip
+        for title, changes in THRESHOLDS.items():
+            config = base(seed)
+            for setting, value in changes.items():
+                config = with_setting(config, setting, value)
+            found.setdefault(title, []).append(
+                pieces.get(
+                    f"{name} {title} {seed}",
+                    lambda c=config, p=start: branched(
+                        p, p.with_name(f"{p.name}-branch"), opened, c, options.device
+                    ),
+                    seconds=90,
+                )
+            )
+    return found
+
+
+def measure(options: Options) -> None:
+    """Writes results/ablations-DEVICE."""
+    pieces = Pieces("ablations", options)
+    digits = open_source("digits")
+    sets: dict[str, tuple[Opened, Callable[[int], RunConfig]]] = {
+        "digits": (digits, lambda seed: preset("quick", clusters=10, channels=1, seed=seed)),
+    }
+    if options.images:
+        subset = photos(options, "train", options.images)
+        sets[f"{NAME}, {len(subset.images):,} images"] = subset, lambda seed: _photo_config(options, seed)  # fmt: skip
+    parts, data = [], {}
+    for number, (title, (opened, base)) in enumerate(sets.items()):
+        found = of_thresholds(opened, base, pieces, options, f"set{number}")
+        data[title] = found
+        parts.append(f"**{title}**\n\n{_thresholds_table(found)}")
+    body = (
+        f"Stage 3 from the same stages 1 and 2, {options.seeds} seeds: accuracy on the images that "
+        "were trained on, mean ± standard deviation (lowest), and what stage 3 adds.\n\n"
+        + "\n\n".join(parts)
+    )
+    write("ablations", "Variants of stage 3", data, body, slug=device_slug(options.device))
+
+
+def _photo_config(options: Options, seed: int) -> RunConfig:
+    from engine.config import override
+
+    config = preset(options.preset, clusters=10, channels=3, seed=seed)
+    for assignment in options.assignments:
+        config = override(config, assignment)
+    return config
+
+
+def _thresholds_table(found: dict[str, list[dict[str, Any]]]) -> str:
+    rows = []
+    before = [one["truth"]["stage2"]["acc"] for one in found["stage 2"]]
+    rows.append(["stage 2 alone", spread(before), "", ""])
+    for title, runs in found.items():
+        if title == "stage 2":
+            continue
+        after = [one["truth"]["stage3"]["acc"] for one in runs]
+        gain = [a - b for a, b in zip(after, before, strict=True)]
+        seconds = [one["seconds"]["stage3"] for one in runs]
+        rows.append([title, spread(after), spread(gain), spread(seconds, 1)])
+    return table(["stage 3", "ACC", "gain over stage 2", "seconds"], rows)

@@ -1,0 +1,193 @@
+"""CIFAR-10 (JPEG q92) from scratch: accuracy against time, in slices that can be interrupted.
+
+Trained on the training images, scored on the test images as in the paper's split; clusters are
+matched to classes on the test images. Ground truth judges here and is used nowhere else. Scoring
+stands outside of the time that is told.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.photos import NAME, photos
+from benchmarks.pieces import Options, OutOfTime, Pieces
+from benchmarks.report import device_slug, spread, table, write
+from engine import metrics
+from engine.config import RunConfig, flat, override, preset
+from engine.data.batches import DeviceImages
+from engine.data.sources import Opened
+from engine.runs.pipeline import kmeans_labels
+from engine.runs.predict import predict_images, scores
+from engine.runs.results import observe, summary
+from engine.runs.runner import Control, Device, choose_device, execute
+from engine.runs.store import RunFolder
+from engine.space.neighbors import nearest
+from engine.stages.encoder import Encoder, Heads
+from engine.stages.features import build_encoder, encode
+from engine.stages.joint import Classifier, predict
+
+SLICES = 12
+LEAST_SLICE_SECONDS = 20.0
+NEIGHBORS = 20
+
+
+def configured(options: Options, seed: int) -> RunConfig:
+    config = preset(options.preset, clusters=10, channels=3, seed=seed)
+    for assignment in options.assignments:
+        config = override(config, assignment)
+    return config
+
+
+def train(options: Options, pieces: Pieces, seed: int) -> dict[str, Any]:
+    """One run to its end, in slices; each slice leaves a point of the curve.
+
+    Raises:
+        OutOfTime: when the time is up; the run goes on from its checkpoint the next time.
+    """
+    chosen = choose_device(options.device)
+    folder = RunFolder(pieces.folder / f"run-{seed}")
+    test = photos(options, "test", None if whole(options) else options.images)
+    if not folder.exists:
+        opened = photos(options, "train", None if whole(options) else options.images)
+        RunFolder.create(folder.path, opened, configured(options, seed))
+    curve = pieces.folder / f"curve-{seed}.jsonl"
+    slice_seconds = max(LEAST_SLICE_SECONDS, min(60.0, options.minutes * 60 / SLICES))
+    while True:
+        if options.seconds_left() < 2 * slice_seconds:
+            raise OutOfTime(f"seed {seed} is not done: run the same command again")
+        state = _slice(folder, chosen, slice_seconds)
+        if state == "failed":
+            raise RuntimeError(observe(folder).message)
+        with curve.open("a") as file:
+            file.write(json.dumps(_judged(folder, test, chosen)) + "\n")
+        if state == "finished":
+            break
+    points = [json.loads(line) for line in curve.read_text().splitlines()]
+    return {"summary": summary(folder, observe(folder)), "curve": points}
+
+
+def _slice(folder: RunFolder, chosen: Device, seconds: float) -> str:
+    """Trains for `seconds`, or until the run is over."""
+    control = Control()
+    timer = threading.Timer(seconds, control.stop)
+    timer.start()
+    try:
+        with folder.lock():
+            return execute(folder, chosen, control)
+    finally:
+        timer.cancel()
+
+
+def _judged(folder: RunFolder, test: Opened, chosen: Device) -> dict[str, Any]:
+    """Where the run is: seconds of training, stage, step, and scores on the test images."""
+    snapshot = observe(folder)
+    stage = snapshot.stage or "joint"
+    found = {"seconds": round(snapshot.seconds, 1), "stage": stage}
+    checkpoint = folder.checkpoint(stage).load()
+    assert test.truth is not None
+    if snapshot.state == "finished" or (stage == "heads" and folder.has("heads")):
+        return found | scores(predict_images(folder, test.images, chosen.device), test.truth)
+    if checkpoint is None or stage == "heads":
+        return found
+    pixels = DeviceImages(test.images, chosen.device)
+    card = folder.card()
+    encoder = build_encoder(card.config, pixels, channels=3, side=min(test.images.size))
+    found["step"] = checkpoint["step"]
+    if stage == "features":
+        weights = checkpoint["objective"]
+        encoder.load_state_dict(_below(weights, "encoder."))
+        return found | _features_judged(encoder.eval(), pixels, test)
+    head = Heads(1, encoder.features, card.config.clusters).to(chosen.device)
+    model = Classifier(encoder, head)
+    model.load_state_dict(checkpoint["average"])
+    labels = predict(model.eval(), pixels).argmax(1)
+    return found | metrics.truth_scores(labels, test.truth.labels)
+
+
+def _below(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}  # fmt: skip
+
+
+def _features_judged(encoder: Encoder, pixels: DeviceImages, test: Opened) -> dict[str, float]:
+    """Of the features of the test images: accuracy of k-means, and of their nearest neighbours."""
+    assert test.truth is not None
+    vectors, truth = encode(encoder, pixels).cpu().numpy(), test.truth.labels
+    near = truth[nearest(vectors, NEIGHBORS, device=pixels.device).ids]
+    votes = np.apply_along_axis(np.bincount, 1, near, minlength=truth.max() + 1)
+    return {
+        "acc": metrics.accuracy(kmeans_labels(vectors, 10, 0), truth),
+        "neighbors": float((votes.argmax(1) == truth).mean()),
+    }
+
+
+def whole(options: Options) -> bool:
+    return options.images >= 50_000
+
+
+def finished(options: Options, pieces: Pieces, folder: Path, seed: int) -> dict[str, Any]:
+    """The result of a finished run, with the model's scores on the test images."""
+    done = train(options, pieces, seed)
+    run = RunFolder(folder)
+    test = photos(options, "test", None if whole(options) else options.images)
+    device = choose_device(options.device).device
+    done["test"] = scores(predict_images(run, test.images, device), test.truth)
+    if torch.cuda.is_available() and device.type == "cuda":
+        done["megabytes"] = round(torch.cuda.max_memory_allocated() / 1e6)
+    return done
+
+
+def measure(options: Options) -> None:
+    """Writes results/cifar10-DEVICE."""
+    pieces = Pieces("cifar10", options)
+    runs = [
+        pieces.get(f"seed {s}", lambda s=s: finished(options, pieces, pieces.folder / f"run-{s}", s))
+        for s in range(options.seeds)
+    ]  # fmt: skip
+    count = runs[0]["summary"]["images"]
+    base = flat(preset(options.preset, clusters=10, channels=3))
+    changed = {k: v for k, v in flat(configured(options, 0)).items() if base[k] != v}
+    body = "\n\n".join(
+        [
+            f"{NAME}, K = 10, preset `{options.preset}`"
+            + (f" with {', '.join(f'{k} = {v}' for k, v in changed.items())}" if changed else "")
+            + f"; trained on {count:,} training images, scored on "
+            f"{'the 10,000' if whole(options) else f'{options.images:,} of the'} test images, "
+            f"{options.seeds} seeds: mean ± standard deviation (lowest). No label was used in "
+            "training or selection.",
+            _scores_table(runs),
+            "Accuracy against time, seed 0 (stage 1: k-means on the features, and the vote of the "
+            f"{NEIGHBORS} nearest test images; stage 3: the averaged model):",
+            _curve_table(runs[0]["curve"]),
+        ]
+    )
+    write("cifar10", f"{NAME} from scratch", {"runs": runs}, body, slug=device_slug(options.device))
+
+
+def _scores_table(runs: list[dict[str, Any]]) -> str:
+    rows = [["test ACC"], ["test NMI"], ["test ARI"]]
+    for row, name in zip(rows, ("acc", "nmi", "ari"), strict=True):
+        row.append(spread([run["test"][name] for run in runs]))
+    for number in (1, 2, 3):
+        truth = [run["summary"]["truth"][f"stage{number}"]["acc"] for run in runs]
+        rows.append([f"training images, stage {number} ACC", spread(truth)])
+    rows.append(["reliable set, purity", spread([run["summary"]["truth"]["reliable_purity"] for run in runs])])  # fmt: skip
+    rows.append(["reliable set, share", spread([run["summary"]["reliable"]["fraction"] for run in runs])])  # fmt: skip
+    for name in ("stage1", "stage2", "stage3", "total"):
+        seconds = [run["summary"]["seconds"][name] for run in runs]
+        rows.append([f"seconds, {name}", spread(seconds, 1)])
+    return table(["", "value"], rows)
+
+
+def _curve_table(points: list[dict[str, Any]]) -> str:
+    rows = [
+        [f"{p['seconds']:,.0f}", p["stage"], f"{p['acc']:.3f}" if "acc" in p else "–",
+         f"{p['neighbors']:.3f}" if "neighbors" in p else "–"]
+        for p in points
+    ]  # fmt: skip
+    return table(["seconds", "stage", "ACC", "neighbours' vote"], rows)

@@ -1,0 +1,78 @@
+"""What a trained encoder saves: CIFAR-10 (JPEG q92) on a CPU, from pixels, from scratch, and from it.
+
+Each encoder says in its card what it was trained on; it never saw these images.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.ablations import trained
+from benchmarks.photos import NAME, photos
+from benchmarks.pieces import Options, Pieces
+from benchmarks.report import device_slug, spread, table, write
+from engine import metrics
+from engine.config import RunConfig, preset, with_setting
+from engine.data.sources import Opened
+from engine.runs.pipeline import kmeans_labels
+from engine.stages.trained import known_encoders
+
+
+def variants() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {"from scratch (quick)": {}}
+    for name in known_encoders():
+        begun = {"features.source": f"encoder:{name}"}
+        found[f"{name}, as it is"] = begun | {"features.epochs": 0}
+        found[f"{name}, tuned for 5 epochs"] = begun | {
+            "features.epochs": 5, "features.learning_rate": 0.1,
+        }  # fmt: skip
+    return found
+
+
+def configured(changes: dict[str, Any], seed: int) -> RunConfig:
+    config = preset("quick", clusters=10, channels=3, seed=seed)
+    for name, value in changes.items():
+        config = with_setting(config, name, value)
+    return config
+
+
+def on_pixels(opened: Opened, seed: int) -> float:
+    """Accuracy of k-means on the pixels."""
+    assert opened.truth is not None
+    pixels = opened.images.pixels.reshape(len(opened.images), -1).astype(np.float32)
+    return metrics.accuracy(kmeans_labels(pixels, 10, seed), opened.truth.labels)
+
+
+def measure(options: Options) -> None:
+    """Writes results/encoders-DEVICE."""
+    pieces = Pieces("encoders", options)
+    opened = photos(options, "train", options.images)
+    pixels = [pieces.get(f"pixels {s}", lambda s=s: on_pixels(opened, s)) for s in range(options.seeds)]  # fmt: skip
+    found = {
+        title: [
+            pieces.get(
+                f"{title} {seed}",
+                lambda t=title, c=changes, s=seed: trained(
+                    pieces.folder / f"{t.replace(' ', '_')}-{s}", opened, configured(c, s),
+                    options.device,
+                ),
+                seconds=240,
+            )
+            for seed in range(options.seeds)
+        ]
+        for title, changes in variants().items()
+    }  # fmt: skip
+    rows = [["k-means on pixels", spread(pixels), "", "", "", ""]]
+    for title, runs in found.items():
+        accuracy = [spread([r["truth"][f"stage{n}"]["acc"] for r in runs]) for n in (1, 2, 3)]
+        purity = spread([r["truth"]["reliable_purity"] for r in runs])
+        rows.append([title, *accuracy, purity, spread([r["seconds"]["total"] for r in runs], 0)])
+    body = (
+        f"{NAME}, {len(opened.images):,} training images, K = 10, {options.seeds} seeds: mean ± "
+        "standard deviation (lowest) of the accuracy on these images after each stage, and of the "
+        "purity of the reliable set.\n\n"
+        + table(["", "stage 1 (k-means)", "stage 2", "stage 3", "purity", "seconds"], rows)
+    )
+    write("encoders", "Trained encoders", {"pixels": pixels, **found}, body, slug=device_slug(options.device))  # fmt: skip

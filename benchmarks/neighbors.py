@@ -1,0 +1,87 @@
+"""Time and memory of the exact nearest neighbours of 60,000 images, each way in its own process."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from benchmarks.pieces import Options, Pieces
+from benchmarks.report import device_slug, table, write
+from engine.space.neighbors import nearest
+
+IMAGES, SIZE, NEIGHBORS = 60_000, 512, 100
+LIMIT_MB = 1000
+
+
+def child(way: str) -> None:
+    """Measures one way, "faiss" or a device, and prints {"seconds", "megabytes"}."""
+    import torch
+
+    vectors = np.random.default_rng(0).normal(size=(IMAGES, SIZE)).astype(np.float32)
+    find = _flat_index if way == "faiss" else lambda x, k: nearest(x, k, device=way)
+    find(vectors[:500], 10)  # libraries load
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if way == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    began = time.perf_counter()
+    find(vectors, NEIGHBORS)
+    seconds = time.perf_counter() - began
+    if way == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 1e6
+    else:
+        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+    print(json.dumps({"seconds": round(seconds, 2), "megabytes": round(peak)}))
+
+
+def _flat_index(vectors: np.ndarray, k: int) -> None:
+    import faiss
+
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    index.search(vectors, k + 1)
+
+
+def measured(way: str) -> dict[str, float]:
+    command = [sys.executable, "-c", f"from benchmarks.neighbors import child; child({way!r})"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-500:])
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def ways(options: Options) -> dict[str, str]:
+    """What there is to measure here: a title for each way."""
+    import torch
+
+    found = {"cpu": "ours, CPU"}
+    if importlib.util.find_spec("faiss"):
+        found["faiss"] = "faiss's flat index, CPU"
+    if options.device != "cpu" and torch.cuda.is_available():
+        found["cuda"] = "ours, GPU"
+    return found
+
+
+def measure(options: Options) -> None:
+    """Writes results/neighbors-DEVICE."""
+    pieces = Pieces("neighbors", options)
+    named = ways(options)
+    found = {way: pieces.get(way, lambda way=way: measured(way), seconds=120) for way in named}
+    whole = IMAGES**2 * 4 / 1e6
+    rows = [
+        [named[way], f"{one['seconds']:.1f}", f"{one['megabytes']:,.0f}", f"{whole / max(1, one['megabytes']):.0f} ×"]
+        for way, one in found.items()
+    ]  # fmt: skip
+    body = (
+        f"The {NEIGHBORS} nearest of {IMAGES:,} images, D = {SIZE}, float32, exact. Peak memory is "
+        "what the search adds to the features themselves (on a GPU: everything there, the features "
+        f"included); the authors' N × N matrix takes {whole:,.0f} MB. The goal is below "
+        f"{LIMIT_MB:,} MB.\n\n"
+        + table(["way", "seconds", "peak memory, MB", "smaller than N × N"], rows)
+    )
+    write("neighbors", "Nearest neighbours", found, body, slug=device_slug(options.device))

@@ -1,0 +1,60 @@
+"""CIFAR-10 (JPEG q92) for the benchmarks: train and test images, whole or a subset."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.pieces import WORK, Options
+from engine.data.images import ImageSet
+from engine.data.sources import Opened, open_source
+from engine.data.truth import Truth
+from engine.errors import SourceError
+
+NAME = "CIFAR-10 (JPEG q92)"
+PLACES = ("cifar10-q92.tar.xz", ".data", ".data/cifar10-q92.tar.xz", "../shared/data/cifar10-q92.tar.xz")  # fmt: skip
+
+
+def archive(options: Options) -> Path:
+    """Where the images are: what --data says, or the usual places; raises SourceError."""
+    for place in [options.data] if options.data else map(Path, PLACES):
+        if place.is_file() or (place / "train").is_dir():
+            return place
+    raise SourceError(
+        f"{NAME} is not at {options.data or ' or '.join(PLACES)}: name its folder or archive "
+        "with --data"
+    )
+
+
+def photos(options: Options, split: str, most: int | None = None) -> Opened:
+    """The split "train" (50,000) or "test" (10,000) with its truth; every class equally often.
+
+    Args:
+        most: images to keep, the first of each class in the order of their names.
+    """
+    root = _unpacked(archive(options))
+    opened = open_source(f"folder:{root / split}", size=32, folder_labels=True)
+    return opened if most is None else _subset(opened, most)
+
+
+def _unpacked(place: Path) -> Path:
+    if place.is_dir():
+        return place
+    root = WORK / "cifar10-q92"
+    if not (root / "complete").exists():
+        with tarfile.open(place) as archive_file:
+            archive_file.extractall(root, filter="data")
+        (root / "complete").touch()
+    return root
+
+
+def _subset(opened: Opened, most: int) -> Opened:
+    assert opened.truth is not None
+    labels, names = opened.truth.labels, opened.truth.class_names
+    each = most // len(names)
+    rows = np.sort(np.concatenate([np.flatnonzero(labels == c)[:each] for c in range(len(names))]))
+    ids = tuple(opened.images.ids[row] for row in rows)
+    images = ImageSet(opened.images.pixels[rows], ids, opened.images.source)
+    return Opened(images, Truth(labels[rows], names))

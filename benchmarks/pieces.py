@@ -1,0 +1,73 @@
+"""A long measurement in pieces: each is done once, kept in a file, and taken up again later.
+
+`python -m benchmarks NAME --minutes 9` stops before a piece that would not fit any more; the same
+command goes on from there. What was measured on another device, at another commit or with other
+options is never mixed in: it has another file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import device_slug, provenance
+
+WORK = Path(__file__).parents[1] / ".bench"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    device: str = "auto"
+    minutes: float = 1e9
+    data: Path | None = None
+    images: int = 5000
+    seeds: int = 3
+    preset: str = "quick"
+    assignments: tuple[str, ...] = ()
+    began: float = field(default_factory=time.monotonic)
+
+    def seconds_left(self) -> float:
+        return self.minutes * 60 - (time.monotonic() - self.began)
+
+
+class OutOfTime(Exception):
+    """The next piece does not fit any more; everything before it is kept."""
+
+
+class Pieces:
+    """The results of one measurement by the name of the piece, on disk."""
+
+    def __init__(self, name: str, options: Options) -> None:
+        asked = repr((options.images, options.seeds, options.preset, options.assignments))
+        mark = hashlib.blake2b(asked.encode(), digest_size=4).hexdigest()
+        commit = provenance()["commit"]
+        self.folder = WORK / f"{name}-{device_slug(options.device)}-{commit}-{mark}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._options = options
+
+    def get(self, piece: str, measure: Callable[[], Any], *, seconds: float = 0.0) -> Any:
+        """The result of `piece`: kept from before, or measured now; raises OutOfTime.
+
+        Args:
+            seconds: what it may take; it does not begin if less is left.
+        """
+        path = self.folder / f"{piece.replace('/', '-').replace(' ', '_')}.json"
+        if path.exists():
+            return json.loads(path.read_text())
+        if self._options.seconds_left() < seconds:
+            raise OutOfTime(f"{piece} is left: run the same command again")
+        began = time.perf_counter()
+        result = measure()
+        print(f"{piece}: {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
+        draft = path.with_suffix(".tmp")
+        draft.write_text(json.dumps(result))
+        draft.replace(path)
+        return json.loads(path.read_text())

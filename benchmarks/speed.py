@@ -1,0 +1,394 @@
+"""Images a second of each stage, and how near that is to what the device can do.
+
+Our stages are timed in their real loops; the authors' way (one image at a time through PIL, their
+batch sizes, a pass of the network for every batch of every head, float32) is written from the
+paper's description and timed in the same run, on the same device and network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.pieces import Options, Pieces
+from benchmarks.report import device_slug, table, write
+from benchmarks.views import PerImage
+from engine.config import RunConfig, preset, with_setting
+from engine.data.batches import DeviceImages
+from engine.data.images import ImageSet
+from engine.events import Event, Progress
+from engine.runs.runner import choose_device
+from engine.stages import features as stage1
+from engine.stages.clustering import Clustering
+from engine.stages.contrast import objective_of
+from engine.stages.encoder import Heads
+from engine.stages.features import Features, build_encoder
+from engine.stages.heads import HeadClustering, learn_heads
+from engine.stages.joint import learn_jointly
+from engine.stages.loop import Stopped
+from engine.stages.reliable import ReliableSet
+
+CLUSTERS, SIDE = 10, 32
+# Batches that the authors' pipeline is timed on, after one to warm up.
+BATCHES = 4
+
+
+@dataclass
+class Nothing:
+    """A checkpoint that keeps nothing."""
+
+    def load(self) -> dict[str, Any] | None:
+        return None
+
+    def save(self, state: dict[str, Any]) -> None:
+        pass
+
+
+@dataclass
+class Clock:
+    """Collects the pace a stage reports, and stops it after `seconds` of it."""
+
+    seconds: float
+    paces: list[float] = field(default_factory=list)
+    began: float | None = None
+
+    def emit(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            if self.began is None:  # the first report warms up: kernels, caches, compilation
+                self.began = time.monotonic()
+            else:
+                self.paces.append(event.images_per_second)
+
+    def stop(self) -> bool:
+        done = self.began is not None and time.monotonic() - self.began > self.seconds
+        return done and len(self.paces) > 0
+
+
+def peak(device: torch.device) -> dict[str, float]:
+    """TFLOP/s of a large matrix product by type, and GB/s of a copy (read and written)."""
+    side = 8192 if device.type == "cuda" else 2048
+    out = {}
+    for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        one, other = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
+        seconds = _seconds(lambda one=one, other=other: one @ other, device)
+        out[name] = 2 * side**3 / seconds / 1e12
+    block = torch.randn(2**28 if device.type == "cuda" else 2**25, device=device)
+    target = torch.empty_like(block)
+    out["copy"] = 2 * block.nbytes / _seconds(lambda: target.copy_(block), device) / 1e9
+    return {name: round(value, 3) for name, value in out.items()}
+
+
+def _seconds(act: Callable[[], object], device: torch.device, rounds: int = 7) -> float:
+    """Median seconds of `act`, the device waited for."""
+    taken = []
+    for _ in range(rounds + 2):
+        _wait(device)
+        began = time.perf_counter()
+        act()
+        _wait(device)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken[2:])
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def drawn(images: int) -> ImageSet:
+    pixels = np.random.default_rng(0).integers(0, 256, (images, 3, SIDE, SIDE), dtype=np.uint8)
+    return ImageSet(pixels, tuple(map(str, range(images))), "drawn")
+
+
+def settings(**changes: Any) -> RunConfig:
+    """The `fast` preset with `changes` by dotted name (a double underscore stands for the dot)."""
+    config = preset("fast", clusters=CLUSTERS, channels=3)
+    for name, value in changes.items():
+        config = with_setting(config, name.replace("__", "."), value)
+    return config
+
+
+class Bench:
+    """The three stages on drawn images, each stopped after `seconds`."""
+
+    def __init__(self, config: RunConfig, device: torch.device, images: int, seconds: float):
+        self.config, self.seconds = config, seconds
+        self.pixels = DeviceImages(drawn(images), device)
+        self.encoder = build_encoder(config, self.pixels, channels=3, side=SIDE)
+
+    def stage1(self) -> dict[str, float]:
+        def act(clock: Clock) -> None:
+            stage1.learn_features(
+                self.config, self.pixels, self.encoder,
+                emit=clock.emit, stop=clock.stop, checkpoint=Nothing(),
+            )  # fmt: skip
+
+        return self._paced(act, self._stage1_flop())
+
+    def _stage1_flop(self) -> float:
+        """Operations of a training step an image, forward and backward, as torch counts them."""
+        few = 16
+        objective = objective_of(
+            self.config.features, self.encoder, batch=few, images=few,
+            generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        x = torch.rand(few, 3, SIDE, SIDE, device=self.pixels.device)
+        with FlopCounterMode(display=False) as counter:
+            objective.train()(x, x).backward()
+        return counter.get_total_flops() / few
+
+    def stage2(self) -> dict[str, float]:
+        vectors = np.random.default_rng(0).normal(size=(len(self.pixels), self.encoder.features))
+        features = Features(self.encoder.eval(), vectors.astype(np.float32))
+
+        def act(clock: Clock) -> None:
+            learn_heads(
+                self.config, self.pixels, features,
+                emit=clock.emit, stop=clock.stop, checkpoint=Nothing(),
+            )  # fmt: skip
+
+        return self._paced(act, 0.0)
+
+    def stage3(self) -> dict[str, float]:
+        rng, count = np.random.default_rng(0), len(self.pixels)
+        labels = rng.integers(0, CLUSTERS, count)
+        sure = np.ones(count, np.float32)
+        reliable = ReliableSet(
+            labels, sure, sure, np.zeros(count, np.uint8), np.ones(CLUSTERS, np.float32)
+        )
+        head = Heads(1, self.encoder.features, CLUSTERS).to(self.pixels.device)
+        nn.init.normal_(head.hidden_weight, std=0.01)
+        nn.init.normal_(head.out_weight, std=0.01)
+        empty = np.zeros((1, 1), np.float32)
+        heads = HeadClustering(Clustering(empty), head, 0, empty, empty, empty, empty, empty)
+
+        def act(clock: Clock) -> None:
+            learn_jointly(
+                self.config, self.pixels, Features(self.encoder, empty), heads, reliable,
+                emit=clock.emit, stop=clock.stop, checkpoint=Nothing(),
+            )  # fmt: skip
+
+        return self._paced(act, 0.0)
+
+    def _paced(self, act: Callable[[Clock], None], flop: float) -> dict[str, float]:
+        device, clock = self.pixels.device, Clock(self.seconds)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        with contextlib.suppress(Stopped):
+            act(clock)
+        pace = statistics.median(clock.paces) if clock.paces else float("nan")
+        found = {"images_per_second": round(pace, 1), "tflops": round(pace * flop / 1e12, 4)}
+        if device.type == "cuda":
+            found["megabytes"] = round(torch.cuda.max_memory_allocated() / 1e6)
+        return found
+
+
+# -- the authors' way ----------------------------------------------------------------------------
+
+
+class PerImageStrong(Dataset[torch.Tensor]):
+    """One PIL image at a time: flip, four random operations and Cutout (paper, section IV-B)."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        from PIL import Image
+        from torchvision import transforms
+
+        self.images = [Image.fromarray(one.transpose(1, 2, 0)) for one in pixels]
+        self.view = transforms.Compose(
+            [
+                transforms.RandomHorizontalFlip(),
+                transforms.RandAugment(num_ops=4),
+                transforms.ToTensor(),
+                transforms.RandomErasing(p=1.0, scale=(0.01, 0.25), ratio=(1, 1)),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.view(self.images[index])
+
+
+def endless(loader: DataLoader[torch.Tensor]) -> Iterator[torch.Tensor]:
+    while True:
+        yield from loader
+
+
+def loader(images: Dataset[torch.Tensor], batch: int, workers: int) -> Iterator[torch.Tensor]:
+    return endless(
+        DataLoader(
+            images, batch, shuffle=True, num_workers=workers, drop_last=True, pin_memory=False
+        )
+    )
+
+
+def authors(config: RunConfig, device: torch.device, images: int, workers: int) -> dict[str, float]:
+    """Images a second of the three stages as the paper describes them, in float32, not batched.
+
+    Stage 1: MoCo, batches of 128. Stage 2, its M-step: for every head its own batches of 128 strong
+    views through the network. Stage 3: 64 reliable and 448 other images a step.
+    """
+    source = drawn(images)
+    pixels = DeviceImages(source, device)
+    encoder = build_encoder(config, pixels, channels=3, side=SIDE)
+    encoder.narrow, encoder.memory_format = False, torch.contiguous_format
+    encoder.to(memory_format=torch.contiguous_format)
+    views, strong = PerImage(source.pixels), PerImageStrong(source.pixels)
+    moco = objective_of(
+        with_setting(config, "features.objective", "moco").features, encoder, batch=128,
+        images=images, generator=torch.Generator().manual_seed(0),
+    ).train()  # fmt: skip
+    head = nn.Sequential(
+        nn.Linear(encoder.features, encoder.features), nn.ReLU(),
+        nn.Linear(encoder.features, CLUSTERS),
+    ).to(device)  # fmt: skip
+    labels = torch.zeros(512, dtype=torch.int64, device=device)
+    optimiser = torch.optim.SGD([*moco.parameters(), *head.parameters()], 1e-3, momentum=0.9)
+    first, second, easy, hard = (
+        loader(one, size, workers)
+        for one, size in ((views, 128), (views, 128), (strong, 128), (strong, 448))
+    )
+
+    def pretext() -> int:
+        one, other = (next(batch).to(device) for batch in (first, second))
+        _learn(optimiser, moco(one, other))
+        return len(one)
+
+    def m_step() -> int:
+        x = next(easy).to(device)
+        with torch.no_grad():
+            vectors = encoder(x)
+        _learn(optimiser, nn.functional.cross_entropy(head(vectors), labels[: len(x)]))
+        return len(x)
+
+    def joint() -> int:
+        weak, x, reliable = next(hard).to(device), next(hard).to(device), next(easy)[:64].to(device)
+        with torch.no_grad():
+            head(encoder(weak))
+        logits = head(encoder(torch.cat((reliable, x))))
+        _learn(optimiser, nn.functional.cross_entropy(logits, labels[: len(logits)]))
+        return len(weak) + len(x) + len(reliable)
+
+    return {name: _pace(act, device) for name, act in (("stage 1", pretext), ("stage 2", m_step), ("stage 3", joint))}  # fmt: skip
+
+
+def _learn(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+def _pace(act: Callable[[], int], device: torch.device) -> float:
+    act()
+    _wait(device)
+    began = time.perf_counter()
+    images = sum(act() for _ in range(BATCHES))
+    _wait(device)
+    return round(images / (time.perf_counter() - began), 1)
+
+
+# -- the table -----------------------------------------------------------------------------------
+
+
+def variants(device: torch.device) -> dict[str, dict[str, Any]]:
+    """What is compared in stage 1: one change after the other."""
+    found: dict[str, dict[str, Any]] = {
+        "ResNet-18, BYOL (fast)": {},
+        "ResNet-18, MoCo": {"features__objective": "moco", "features__queue": 4096},
+        "ResNet-18, SimCLR": {"features__objective": "simclr"},
+        "ResNet-18, BYOL, views of half the side": {"features__coarse": 1},
+        "ResNet-18, BYOL, float32": {"compute__precision": "float32"},
+        "ResNet-18, BYOL, bfloat16": {"compute__precision": "bfloat16"},
+        "ResNet-18, BYOL, compiled": {"compute__compile": True},
+        "small (16), SimCLR": {"encoder__backbone": "small", "features__objective": "simclr"},
+        "small (16), SimCLR, views of half the side": {
+            "encoder__backbone": "small", "features__objective": "simclr", "features__coarse": 1,
+        },
+    }  # fmt: skip
+    # What "auto" chooses is one of the two already.
+    found.pop(f"ResNet-18, BYOL, {'bfloat16' if device.type == 'cuda' else 'float32'}")
+    return found
+
+
+def measure(options: Options) -> None:
+    """Writes results/speed-DEVICE."""
+    device = choose_device(options.device).device
+    gpu = device.type == "cuda"
+    pieces, seconds = Pieces("speed", options), 8.0 if gpu else 20.0
+    images, workers = (50_000, 16) if gpu else (1024, 2)
+    # On a CPU a batch of 512 takes half a minute: the pace is the same with fewer.
+    small = {} if gpu else {"features__batch": 64, "joint__batch": 16, "heads__images": 500}
+    top = pieces.get("peak", lambda: peak(device), seconds=60)
+
+    def bench(**changes: Any) -> Bench:
+        return Bench(settings(**{**small, **changes}), device, images, seconds)
+
+    stage1_found = {
+        name: pieces.get(name, lambda c=changes: bench(**c).stage1(), seconds=150)
+        for name, changes in variants(device).items()
+    }
+    later = {
+        f"{network}, stage {number}": pieces.get(
+            f"{network} stage {number}",
+            lambda c=changes, n=number: getattr(bench(**c), f"stage{n}")(), seconds=120,
+        )
+        for network, changes in (("ResNet-18", {}), ("small (16)", {"encoder__backbone": "small"}))
+        for number in (2, 3)
+    }  # fmt: skip
+    theirs = {
+        network: pieces.get(
+            f"authors {network}",
+            lambda c=changes: authors(settings(**c), device, min(images, 4096), workers),
+            seconds=200,
+        )
+        for network, changes in (("ResNet-18", {}), ("small (16)", {"encoder__backbone": "small"}))
+    }
+    body = "\n\n".join(
+        [
+            f"Peak: {top['bfloat16']:.3g} TFLOP/s (bfloat16), {top['float32']:.3g} (float32) in a "
+            f"large matrix product; copy {top['copy']:,.0f} GB/s.",
+            _stage1_table(stage1_found, top, gpu),
+            _ratio_table(stage1_found, later, theirs),
+            f"Drawn 32×32 colour images; real training loops, medians over {seconds:.0f} s after "
+            "warming up. An image counts once a step in stage 1 (both its views), once a pass in "
+            "stage 2, once for each of its views in stage 3. Operations are torch's own count of "
+            "forward and backward pass. The authors' way: views one image at a time by PIL in "
+            f"{workers} worker processes, float32, batches of 128 (stage 3: 64 + 448), MoCo; in "
+            "stage 2 every batch of every head passes the network (their round is "
+            "ten heads' worth; the ratio is for one head, ours trains all ten).",
+        ]
+    )
+    data = {"peak": top, "stage1": stage1_found, "later": later, "authors": theirs}
+    write("speed", "Images a second", data, body, slug=device_slug(options.device))
+
+
+def _stage1_table(found: dict[str, Any], top: dict[str, float], gpu: bool) -> str:
+    rows = []
+    for name, one in found.items():
+        narrow = "bfloat16" in name or (gpu and "float32" not in name)
+        share = one["tflops"] / top["bfloat16" if narrow else "float32"]
+        memory = f"{one['megabytes']:,}" if "megabytes" in one else "–"
+        rows.append([name, f"{one['images_per_second']:,.0f}", f"{one['tflops']:.3g}", f"{share:.0%}", memory])  # fmt: skip
+    return table(["stage 1", "images/s", "TFLOP/s", "share of peak", "memory, MB"], rows)
+
+
+def _ratio_table(stage1_found: dict[str, Any], later: dict[str, Any], theirs: dict[str, Any]) -> str:  # fmt: skip
+    first = {"ResNet-18": "ResNet-18, MoCo", "small (16)": "small (16), SimCLR"}
+    rows = []
+    for network, paces in theirs.items():
+        for stage, pace in paces.items():
+            name = first[network] if stage == "stage 1" else f"{network}, {stage}"
+            ours = (stage1_found | later)[name]["images_per_second"]
+            rows.append([name, f"{ours:,.0f}", f"{pace:,.0f}", f"{ours / pace:.1f} ×"])
+    return table(["", "ours, images/s", "the authors' way, images/s", "ratio"], rows)
