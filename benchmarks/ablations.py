@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cifar10 import configured
 from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
-from engine.config import RunConfig, preset, with_setting
+from engine.config import RunConfig, preset, with_settings
 from engine.data.sources import Opened, open_source
 from engine.runs.results import observe, summary
 from engine.runs.runner import Control, choose_device, execute
@@ -70,9 +71,7 @@ def of_thresholds(
             )
         )  # fmt: skip
         for title, changes in THRESHOLDS.items():
-            config = base(seed)
-            for setting, value in changes.items():
-                config = with_setting(config, setting, value)
+            config = with_settings(base(seed), changes)
             found.setdefault(title, []).append(
                 pieces.get(
                     f"{name} {title} {seed}",
@@ -94,7 +93,7 @@ def measure(options: Options) -> None:
     }
     if options.images:
         subset = photos(options, "train", options.images)
-        sets[f"{NAME}, {len(subset.images):,} images"] = subset, lambda seed: _photo_config(options, seed)  # fmt: skip
+        sets[f"{NAME}, {len(subset.images):,} images"] = subset, lambda seed: configured(options, seed)  # fmt: skip
     parts, data = [], {}
     for number, (title, (opened, base)) in enumerate(sets.items()):
         found = of_thresholds(opened, base, pieces, options, f"set{number}")
@@ -106,15 +105,6 @@ def measure(options: Options) -> None:
         + "\n\n".join(parts)
     )
     write("ablations", "Variants of stage 3", data, body, slug=device_slug(options.device))
-
-
-def _photo_config(options: Options, seed: int) -> RunConfig:
-    from engine.config import override
-
-    config = preset(options.preset, clusters=10, channels=3, seed=seed)
-    for assignment in options.assignments:
-        config = override(config, assignment)
-    return config
 
 
 def _thresholds_table(found: dict[str, list[dict[str, Any]]]) -> str:

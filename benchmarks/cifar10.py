@@ -39,9 +39,7 @@ NEIGHBORS = 20
 
 def configured(options: Options, seed: int) -> RunConfig:
     config = preset(options.preset, clusters=10, channels=3, seed=seed)
-    for assignment in options.assignments:
-        config = override(config, assignment)
-    return config
+    return override(config, *options.assignments)
 
 
 def train(options: Options, pieces: Pieces, seed: int) -> dict[str, Any]:

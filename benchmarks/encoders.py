@@ -14,7 +14,7 @@ from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
 from engine import metrics
-from engine.config import RunConfig, preset, with_setting
+from engine.config import RunConfig, preset, with_settings
 from engine.data.sources import Opened
 from engine.runs.pipeline import kmeans_labels
 from engine.stages.trained import known_encoders
@@ -32,10 +32,7 @@ def variants() -> dict[str, dict[str, Any]]:
 
 
 def configured(changes: dict[str, Any], seed: int) -> RunConfig:
-    config = preset("quick", clusters=10, channels=3, seed=seed)
-    for name, value in changes.items():
-        config = with_setting(config, name, value)
-    return config
+    return with_settings(preset("quick", clusters=10, channels=3, seed=seed), changes)
 
 
 def on_pixels(opened: Opened, seed: int) -> float:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import device_slug, provenance
+from benchmarks.report import device_slug, engine_version
 
 WORK = Path(__file__).parents[1] / ".bench"
 
@@ -48,8 +48,7 @@ class Pieces:
     def __init__(self, name: str, options: Options) -> None:
         asked = repr((options.images, options.seeds, options.preset, options.assignments))
         mark = hashlib.blake2b(asked.encode(), digest_size=4).hexdigest()
-        commit = provenance()["commit"]
-        self.folder = WORK / f"{name}-{device_slug(options.device)}-{commit}-{mark}"
+        self.folder = WORK / f"{name}-{device_slug(options.device)}-{engine_version()}-{mark}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self._options = options
 

@@ -70,6 +70,12 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def engine_version() -> str:
+    """Which engine this is: what git calls the state of its folder, changes included."""
+    version = _git("rev-parse", "--short", "HEAD:engine") or "unknown"
+    return version + ("+changes" if _git("status", "--porcelain", "--", "engine") else "")
+
+
 def _dirty() -> bool:
     return bool(_git("status", "--porcelain", "--", "engine", "benchmarks/*.py"))
 

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, table, write
 from benchmarks.views import PerImage
-from engine.config import RunConfig, preset, with_setting
+from engine.config import RunConfig, preset, with_setting, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.events import Event, Progress
@@ -112,10 +112,8 @@ def drawn(images: int) -> ImageSet:
 
 def settings(**changes: Any) -> RunConfig:
     """The `fast` preset with `changes` by dotted name (a double underscore stands for the dot)."""
-    config = preset("fast", clusters=CLUSTERS, channels=3)
-    for name, value in changes.items():
-        config = with_setting(config, name.replace("__", "."), value)
-    return config
+    values = {name.replace("__", "."): value for name, value in changes.items()}
+    return with_settings(preset("fast", clusters=CLUSTERS, channels=3), values)
 
 
 class Bench:

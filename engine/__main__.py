@@ -101,9 +101,9 @@ def _run(options: argparse.Namespace) -> int:
     # A run says everything in its events; unhandled, its log would appear on stderr as well.
     logging.getLogger("engine").addHandler(logging.NullHandler())
     device = choose_device(options.device)
+    folder = _prepared(options)
     if device.note:
         print(f"note: {device.note}", file=sys.stderr)
-    folder = _prepared(options)
     control = Control()
     with folder.lock(), _Console(folder), _stopped_by_signals(control):
         state = execute(folder, device, control)
@@ -165,9 +165,7 @@ def _opened(options: argparse.Namespace) -> Opened:
 def _config(options: argparse.Namespace, channels: int) -> RunConfig:
     name, seed = options.preset or "quick", options.seed or 0
     config = preset(name, clusters=options.clusters, channels=channels, seed=seed)
-    for assignment in options.assignments:
-        config = override(config, assignment)
-    return config
+    return override(config, *options.assignments)
 
 
 def _check_same(folder: RunFolder, opened: Opened, options: argparse.Namespace) -> None:
@@ -180,8 +178,7 @@ def _check_same(folder: RunFolder, opened: Opened, options: argparse.Namespace) 
         )
     named = {name: getattr(options, name) for name in ("clusters", "preset", "seed")}
     config = replace(card.config, **{k: value for k, value in named.items() if value is not None})
-    for assignment in options.assignments:
-        config = override(config, assignment)
+    config = override(config, *options.assignments)
     if config != card.config:
         raise RunError(
             f"{folder.path} was started with other settings: a run cannot change them when it goes "

@@ -406,26 +406,50 @@ def preset(name: str, *, clusters: int, channels: int, seed: int = 0) -> RunConf
     return replace(chosen, clusters=clusters, seed=seed, views=views)
 
 
-def override(config: RunConfig, assignment: str) -> RunConfig:
-    """`config` with one field set from text, for example "joint.steps=500".
+def override(config: RunConfig, *assignments: str) -> RunConfig:
+    """`config` with fields set from texts such as "joint.steps=500", all at once.
 
     Raises:
-        SettingError: when the text is not NAME=VALUE, the name is unknown or the value not allowed.
+        SettingError: when a text is not NAME=VALUE, the name is unknown or the value not allowed.
     """
-    name, equals, text = assignment.partition("=")
-    if not equals:
-        raise SettingError(f"setting {assignment!r} has no value: write it as stage.field=value")
-    if name.strip() == "preset":
-        raise SettingError("setting preset: it stands for many settings; choose it with --preset")
-    return with_setting(config, name.strip(), parse_value(text.strip()))
+    values = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise SettingError(
+                f"setting {assignment!r} has no value: write it as stage.field=value"
+            )
+        if name.strip() == "preset":
+            raise SettingError(
+                "setting preset: it stands for many settings; choose it with --preset"
+            )
+        values[name.strip()] = parse_value(text.strip())
+    return with_settings(config, values)
 
 
 def with_setting(config: RunConfig, name: str, value: Any) -> RunConfig:
     """`config` with the field at the dotted `name` replaced; raises SettingError."""
-    try:
-        return _replaced(config, name.split("."), value)
-    except SettingError as error:
-        raise SettingError(f"setting {name}: {error}") from None
+    return with_settings(config, {name: value})
+
+
+def with_settings(config: RunConfig, values: dict[str, Any]) -> RunConfig:
+    """`config` with fields replaced by dotted name, all at once: only together are they judged.
+
+    Raises:
+        SettingError: when a name is unknown, or a value not allowed by itself or beside the others.
+    """
+    parts: dict[str, Any] = {}
+    for name, value in values.items():
+        first, *rest = name.split(".")
+        try:
+            # A field of the whole is tried alone, a field of a group within its group.
+            if rest and isinstance(group := getattr(config, first, None), Settings):
+                parts[first] = _replaced(parts.get(first, group), rest, value)
+            else:
+                parts[first] = getattr(_replaced(config, [first, *rest], value), first)
+        except SettingError as error:
+            raise SettingError(f"setting {name}: {error}") from None
+    return replace(config, **parts)
 
 
 def _replaced(settings: Any, path: list[str], value: Any) -> Any:

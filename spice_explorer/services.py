@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from engine.runs.store import RunCard, RunFolder
 
 Action = Literal["pause", "continue", "stop"]
+# The encoders that come with the app. The engine's own list brings torch, and a form needs only names.
+ENCODERS = Path(__file__).resolve().parents[1] / "assets" / "encoders"
 # Progress records from which the speed of a stage is taken (two a second).
 PACE_RECORDS = 20
 
@@ -222,3 +224,8 @@ def digits() -> Opened:
 
 def preset(name: str, clusters: int, channels: int, seed: int) -> RunConfig:
     return settings.preset(name, clusters=clusters, channels=channels, seed=seed)
+
+
+def trained_encoders() -> list[str]:
+    """What `features.source` can name: "encoder:NAME" for each encoder that comes with the app."""
+    return [f"encoder:{path.stem}" for path in sorted(ENCODERS.glob("*.pt"))]

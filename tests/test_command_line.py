@@ -214,7 +214,7 @@ def test_an_interrupt_stops_the_run_and_resume_finishes_it(
     [
         ("photos", "--clusters 1", "clusters is 1: allowed from 2"),
         ("photos", "--clusters 41", "clusters is 41, but folder:.* has 40 images: choose from 2"),
-        ("photos", "--preset fast", "preset is 'fast': choose one of quick, paper"),
+        ("photos", "--preset swift", "preset is 'swift': choose one of quick, fast, paper"),
         ("photos", "--set heads.hats=3", "setting heads.hats: there is no 'hats' here"),
         ("photos", "--set heads.heads", "setting 'heads.heads' has no value"),
         ("photos", "--set heads.heads=0", "setting heads.heads: heads is 0: allowed from 1 to 256"),

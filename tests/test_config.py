@@ -26,7 +26,10 @@ from engine.config import (
 from engine.errors import SettingError
 
 # What the paper does not speak of: the run itself, and our small network.
-OURS = {"clusters", "seed", "preset", "encoder.width"}
+OURS = {
+    "clusters", "seed", "preset", "encoder.width", "features.hidden", "compute.precision",
+    "compute.compile",
+}  # fmt: skip
 
 
 def described(config: Settings = PAPER, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -148,8 +151,8 @@ def test_grey_images_get_views_without_mirrors_and_colours() -> None:
 
 
 def test_unknown_presets_and_impossible_clusters_are_refused() -> None:
-    with pytest.raises(SettingError, match="preset is 'fast': choose one of quick, paper"):
-        preset("fast", clusters=3, channels=3)
+    with pytest.raises(SettingError, match="preset is 'swift': choose one of quick, fast, paper"):
+        preset("swift", clusters=3, channels=3)
     with pytest.raises(SettingError, match="clusters is 1: allowed from 2"):
         preset("quick", clusters=1, channels=3)
 
@@ -178,3 +181,22 @@ def test_the_paper_preset_departs_from_the_paper_in_what_is_listed_here_only() -
 def test_numbers_take_the_kind_of_their_field() -> None:
     settings = FeatureSettings(epochs=3.0, temperature=1)  # type: ignore[arg-type]
     assert (type(settings.epochs), type(settings.temperature)) == (int, float)
+
+
+def test_no_epochs_are_for_an_encoder_that_was_trained_before() -> None:
+    with pytest.raises(SettingError, match=r"features.epochs is 0, but .* random weights"):
+        override(QUICK, "features.epochs=0")
+    both = ("features.epochs=0", "features.source=encoder:birds")
+    for order in (both, both[::-1]):
+        assert override(QUICK, *order).features.epochs == 0
+
+
+def test_settings_of_an_older_run_get_todays_defaults() -> None:
+    older = to_dict(QUICK)
+    del older["compute"], older["features"]["source"], older["joint"]["adapt"]
+    assert from_dict(older) == QUICK
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_fast_preset_flips_photographs_only(channels: int) -> None:
+    assert preset("fast", clusters=3, channels=channels).views.weak.flip == (channels - 1) / 4

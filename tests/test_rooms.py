@@ -40,7 +40,8 @@ NEVER = {
 }
 # Flow order inside engine/stages: a module may import only from those before it.
 UPSTREAM = [
-    "loop", "encoder", "clustering", "features", "prototypes", "heads", "reliable", "joint",
+    "loop", "encoder", "clustering", "compute", "contrast", "trained", "features", "prototypes",
+    "heads", "reliable", "thresholds", "joint",
 ]  # fmt: skip
 
 

@@ -94,7 +94,10 @@ def choose_device(name: str = "auto") -> Device:
     broken = next((trouble for trouble in troubles.values() if trouble), "")
     if name != "auto":
         why = f" ({broken})" if broken else ""
-        raise RunError(f"device {name!r} is not available here{why}: choose auto, cpu, cuda or mps")
+        usable = ["auto", "cpu", *(kind for kind in ("cuda", "mps") if _trouble(kind) is None)]
+        raise RunError(
+            f"device {name!r} is not available here{why}: choose one of {', '.join(usable)}"
+        )
     why = f"the GPU cannot be used ({broken})" if broken else "no GPU was found"
     return Device(torch.device("cpu"), f"{why}: training on the CPU")
 

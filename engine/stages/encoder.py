@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.config import EncoderSettings
+from engine.views.tone import grey_matrix
 
 
 class SplitBatchNorm(nn.BatchNorm2d):
@@ -122,7 +123,10 @@ class Encoder(nn.Module):
         norm_groups: int = 1,
         fixed_side: bool = False,
     ) -> None:
-        """`side`: of its images; if `fixed_side`, others are scaled to it. Grey becomes colour."""
+        """`side`: of its images; if `fixed_side`, others are scaled to it.
+
+        Images of other `channels` are taken too: grey becomes colour, and colour grey.
+        """
         super().__init__()
         if settings.backbone == "small":
             self.backbone, self.features = small_backbone(channels, settings.width)
@@ -149,6 +153,8 @@ class Encoder(nn.Module):
     def _fitted(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[1] < self.channels:
             x = x.expand(-1, self.channels, -1, -1)
+        elif x.shape[1] > self.channels:
+            x = torch.einsum("c,mchw->mhw", grey_matrix(x)[0], x).unsqueeze(1)
         if self.side is not None and x.shape[2:] != (self.side, self.side):
             size = (self.side, self.side)
             x = F.interpolate(x, size, mode="bilinear", antialias=True).clamp(0, 1)

@@ -76,7 +76,7 @@ def _read(source: str) -> dict[str, Any]:
         raise SettingError(f"features.source is {source!r}: {_choose()}")
     path = Path(name).expanduser() if name.endswith(".pt") else FOLDER / f"{name}.pt"
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = dict(torch.load(path, map_location="cpu", weights_only=True))
         return {"card": dict(found["card"]), "weights": dict(found["weights"])}
     except FileNotFoundError:
         raise SettingError(f"there is no encoder {name!r}: {_choose()}") from None
@@ -85,7 +85,8 @@ def _read(source: str) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first sentence: torch goes on with advice that is not for whoever trains."""
+    return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(":.")
 
 
 def _choose() -> str:

@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from engine.config import RunConfig
+from engine.config import SCRATCH, RunConfig
 from engine.errors import SpiceError
 from spice_explorer import services, session
 from spice_explorer.present import settings
 
 if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
     from engine.data.sources import Opened
+
+    Places = list[tuple[settings.Field, DeltaGenerator]]
 
 PRESETS = {
     "quick": "Quick: a small network, minutes on a laptop",
+    "fast": "Fast: ResNet-18 with BYOL, for one GPU",
     "paper": "Paper: the published settings, hours on a GPU",
 }
 
@@ -28,14 +33,17 @@ def new_run() -> None:
         _images(opened)
         config, device = _basics(opened)
         begin = st.container(key="begin")
-        values = _advanced(config)
+        places, values = _advanced(config)
+        final, errors = settings.apply(config, values)
+        _explain(places, errors)
         with begin:
-            _begin(opened, config, values, device)
+            _begin(opened, config, final, errors, device)
 
 
-def _begin(opened: Opened, config: RunConfig, values: dict[str, Any], device: str) -> None:
+def _begin(
+    opened: Opened, config: RunConfig, final: RunConfig, errors: dict[str, str], device: str
+) -> None:
     """The start button, what differs from the preset, and what is not allowed."""
-    final, errors = settings.apply(config, values)
     for error in errors.values():
         st.error(session.sentence(error), icon=":material/error:")
     _changes(config, final)
@@ -82,13 +90,15 @@ def _basics(opened: Opened) -> tuple[RunConfig, str]:
     return services.preset(name, int(k), opened.images.channels, int(number)), where
 
 
-def _advanced(config: RunConfig) -> dict[str, Any]:
-    """The values of all fields by dotted name."""
+def _advanced(config: RunConfig) -> tuple[Places, dict[str, Any]]:
+    """Every field with the place for words beside it, and the values by dotted name."""
+    places: Places = []
     values: dict[str, Any] = {}
+    texts = {"features.source": (SCRATCH, *services.trained_encoders())}
     st.html(
         "<div class='spice-label'>Every other setting, with its meaning and the paper's value</div>"
     )
-    for group in settings.groups(config):
+    for group in settings.groups(config, texts):
         with st.expander(group.title, key=f"group-{group.name}"):
             for field in group.fields:
                 left, right = st.columns([1, 2.6], vertical_alignment="center")
@@ -96,12 +106,17 @@ def _advanced(config: RunConfig) -> dict[str, Any]:
                     # A change of preset or of colour gives every field a fresh start value.
                     key = f"{config.preset}-{config.views.weak.flip}-{field.name}"
                     values[field.name] = _input(field, key)
-                error = settings.error(config, field.name, values[field.name])
-                if error:
-                    right.error(session.sentence(error), icon=":material/error:")
-                else:
-                    right.caption(session.plain(field.help))
-    return values
+                places.append((field, right))
+    return places, values
+
+
+def _explain(places: Places, errors: dict[str, str]) -> None:
+    """Beside each field its meaning, or why its value is not allowed beside the others."""
+    for field, place in places:
+        if field.name in errors:
+            place.error(session.sentence(errors[field.name]), icon=":material/error:")
+        else:
+            place.caption(session.plain(field.help))
 
 
 def _input(field: settings.Field, key: str) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from engine.errors import SpiceError
+from engine.runs.snapshot import Snapshot
 from spice_explorer import artefacts, charts, services, session
 from spice_explorer.components import chrome, scores
 from spice_explorer.present import progress
@@ -73,6 +74,8 @@ def _head(run: Run) -> None:
         _buttons(run)
     if snapshot.state == "failed":
         st.error(session.sentence(snapshot.message), icon=":material/error:")
+    if snapshot.state in progress.TRAINING and progress.broken_gpu(snapshot.note):
+        st.caption(f":material/info: {session.sentence(snapshot.note)}.")
     if snapshot.state in progress.NEXT:
         st.caption(progress.NEXT[snapshot.state])
 
@@ -81,13 +84,19 @@ def _facts(run: Run) -> str:
     snapshot = run.snapshot
     parts = [f"{run.card.images:,} images", f"K = {run.card.config.clusters}"]
     if snapshot.device:
-        parts.append(snapshot.device)
+        parts.append(_device(snapshot))
     if snapshot.seconds:
         parts.append(progress.duration(snapshot.seconds))
     view = snapshot.stages[snapshot.stage] if snapshot.stage else None
     if view is not None and view.images_per_second and snapshot.state == "running":
         parts.append(f"{view.images_per_second:,.0f} images/s")
-    return "".join(f" · {html.escape(part)}" for part in parts)
+    return "".join(f" · {part}" for part in parts)
+
+
+def _device(snapshot: Snapshot) -> str:
+    """The device; why it is this one shows when the pointer rests on it."""
+    name, note = html.escape(snapshot.device), html.escape(snapshot.note)
+    return f"<span class='spice-hint' title='{note}'>{name}</span>" if note else name
 
 
 def _buttons(run: Run) -> None:
@@ -127,8 +136,7 @@ def _button(label: str, icon: str, act: Callable[[], None], primary: bool = Fals
 
 def _stepper(run: Run) -> None:
     boxes = "".join(_box(step) for step in progress.steps(run.snapshot, run.pace))
-    stage, state = run.snapshot.stage, run.snapshot.state
-    now = progress.NOW[stage] if stage is not None and state in ("running", "paused") else ""
+    now = progress.now(run.snapshot, run.card.config.features.objective)
     st.html(f"<div class='spice-steps'>{boxes}</div>")
     if now:
         st.html(f"<div class='spice-now'>{html.escape(now)}</div>")

@@ -25,6 +25,7 @@ STATE_WORDS = {
     "failed": "failed",
     "interrupted": "interrupted",
 }
+TRAINING = ("running", "paused")
 NEXT = {
     "new": "It has not begun yet.",
     "queued": "It waits until the device is free.",
@@ -33,9 +34,18 @@ NEXT = {
     "failed": "Do what the message says. If you resume the run, its finished stages are kept.",
     "interrupted": "Whoever trained it is gone. Resume it: it goes on from its last checkpoint.",
 }
+APART = (
+    "Now: two random views of an image are pulled together, views of different images apart. So the "
+    "encoder learns features without any label."
+)
+FEATURES_NOW = {
+    "moco": APART,
+    "simclr": APART,
+    "byol": "Now: from one random view of an image, the encoder predicts what a slower copy of it "
+    "sees in another. So it learns features without any label.",
+}
+KEPT_NOW = "Now: the trained encoder, kept as it came, looks at every image once."
 NOW: dict[Stage, str] = {
-    "features": "Now: two random views of an image are pulled together, views of different images "
-    "apart. So the encoder learns features without any label.",
     "heads": "Now: the surest images of each cluster form its prototype, the prototype labels the "
     "images nearest to it, and several heads learn these pseudo-labels side by side.",
     "joint": "Now: reliable images teach encoder and head together; where a weak view of another "
@@ -104,10 +114,31 @@ def steps(snapshot: Snapshot, pace: float | None) -> tuple[Step, ...]:
     return tuple(out)
 
 
+def now(snapshot: Snapshot, objective: str) -> str:
+    """What training does at this moment (`objective` is that of stage 1); "" when it does nothing."""
+    if snapshot.stage is None or snapshot.state not in TRAINING:
+        return ""
+    if snapshot.stage != "features":
+        return NOW[snapshot.stage]
+    return KEPT_NOW if kept(snapshot.stages["features"]) else FEATURES_NOW[objective]
+
+
+def kept(view: StageView) -> bool:
+    """Whether the stage had nothing to train: 0 epochs leave a trained encoder as it came."""
+    return view.finished and not view.steps
+
+
+def broken_gpu(note: str) -> bool:
+    """Whether the engine's note on the device tells of a GPU that is there and does not work."""
+    return "cannot be used" in note
+
+
 def _stage_step(
     number: str, title: str, stage: Stage, snapshot: Snapshot, pace: float | None
 ) -> Step:
     view = snapshot.stages[stage]
+    if kept(view):
+        return Step(number, title, "done", 1.0, "kept as it came")
     if view.finished:
         return Step(number, title, "done", 1.0, f"done in {duration(view.seconds or 0)}")
     if not view.steps:

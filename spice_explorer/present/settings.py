@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import types
 import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ GROUPS = (
     ("views.contrastive", "Views · contrastive (stage 1)"),
     ("views.weak", "Views · weak (stages 2 and 3)"),
     ("views.strong", "Views · strong (stages 2 and 3)"),
+    ("compute", "Compute"),
 )
 
 
@@ -57,9 +59,14 @@ class Group:
     fields: tuple[Field, ...]
 
 
-def groups(config: RunConfig) -> tuple[Group, ...]:
-    """Every setting but K, seed and preset, by group, with the values of `config`."""
-    return tuple(Group(name, title, _fields(name, _part(config, name))) for name, title in GROUPS)
+def groups(config: RunConfig, texts: Mapping[str, Sequence[str]]) -> tuple[Group, ...]:
+    """Every setting but K, seed and preset, by group, with the values of `config`.
+
+    `texts`: for each setting that is a text, by dotted name, what can be chosen here.
+    """
+    return tuple(
+        Group(name, title, _fields(name, _part(config, name), texts)) for name, title in GROUPS
+    )
 
 
 def _part(config: RunConfig, name: str) -> Settings:
@@ -69,21 +76,32 @@ def _part(config: RunConfig, name: str) -> Settings:
     return part
 
 
-def _fields(group: str, part: Settings) -> tuple[Field, ...]:
+def _fields(group: str, part: Settings, texts: Mapping[str, Sequence[str]]) -> tuple[Field, ...]:
     kinds = typing.get_type_hints(type(part))
     return tuple(
         _field(
-            f"{group}.{entry.name}", getattr(part, entry.name), kinds[entry.name], entry.metadata
+            f"{group}.{entry.name}", getattr(part, entry.name), kinds[entry.name], entry.metadata,
+            texts,
         )
         for entry in fields(part)
-    )
+    )  # fmt: skip
 
 
-def _field(name: str, value: Any, kind: Any, about: typing.Mapping[str, Any]) -> Field:
+def _field(
+    name: str,
+    value: Any,
+    kind: Any,
+    about: Mapping[str, Any],
+    texts: Mapping[str, Sequence[str]],
+) -> Field:
     label = name.rsplit(".", 1)[-1].replace("_", " ")
     text = explanation(about)
     if typing.get_origin(kind) is Literal:
         return Field(name, label, "choice", value, text, typing.get_args(kind))
+    if kind is str:
+        # What is set stays a choice, even if (say) the file that it names is gone.
+        options = tuple(dict.fromkeys([*texts.get(name, ()), value]))
+        return Field(name, label, "choice", value, text, options)
     if kind is bool:
         return Field(name, label, "switch", value, text)
     optional = isinstance(kind, types.UnionType)
@@ -92,7 +110,7 @@ def _field(name: str, value: Any, kind: Any, about: typing.Mapping[str, Any]) ->
     return Field(name, label, "whole" if whole else "number", value, text, (), step, optional)
 
 
-def explanation(about: typing.Mapping[str, Any]) -> str:
+def explanation(about: Mapping[str, Any]) -> str:
     """Meaning, the paper's value and the allowed range, in one line."""
     meaning = str(about.get("meaning", ""))
     parts = [meaning[:1].upper() + meaning[1:]]
@@ -124,22 +142,25 @@ def changed(config: RunConfig, values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != own[name]}
 
 
-def error(config: RunConfig, name: str, value: Any) -> str | None:
-    """Why `value` is not allowed for the setting `name`, None when it is."""
-    try:
-        with_setting(config, name, value)
-    except SettingError as found:
-        return str(found)
-    return None
-
-
 def apply(config: RunConfig, values: dict[str, Any]) -> tuple[RunConfig, dict[str, str]]:
-    """`config` with `values`, and a sentence for each that is not allowed (it is left out)."""
+    """`config` with `values`, and a sentence for each that is not allowed (it is left out).
+
+    What is refused is tried again after the others: a value may be allowed only beside another
+    (0 epochs beside a trained encoder), whichever of the two comes first.
+    """
+    left = changed(config, values)
+    while True:
+        config, wrong = _applied(config, left)
+        if len(wrong) == len(left):
+            return config, wrong
+        left = {name: left[name] for name in wrong}
+
+
+def _applied(config: RunConfig, values: dict[str, Any]) -> tuple[RunConfig, dict[str, str]]:
     wrong = {}
-    for name, value in changed(config, values).items():
-        sentence = error(config, name, value)
-        if sentence:
-            wrong[name] = sentence
-        else:
+    for name, value in values.items():
+        try:
             config = with_setting(config, name, value)
+        except SettingError as error:
+            wrong[name] = str(error)
     return config, wrong

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import html
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import NumberInput, Selectbox
 
+from engine.config import Preset
+from engine.data.sources import Opened
+from engine.events import RunStarted, StageFinished, StageStarted
 from engine.runs.store import RunFolder
-from tests.app.conftest import CLUSTERS, IMAGES, ROOT, Visit, button, texts
+from spice_explorer import services
+from spice_explorer.components import form
+from tests.app.conftest import CLUSTERS, IMAGES, ROOT, Visit, button, texts, tiny_config
 
 ALL = ("dataset", "train", "map", "prototypes", "reliability", "export")
 NEED_LABELS = ("prototypes", "reliability", "export")
@@ -20,6 +28,14 @@ NEED_LABELS = ("prototypes", "reliability", "export")
 
 def metrics(at: AppTest) -> dict[str, str]:
     return {one.label: one.value for one in at.metric}
+
+
+def number(at: AppTest, setting: str) -> NumberInput:
+    return next(one for one in at.number_input if str(one.key).endswith(f"-{setting}"))
+
+
+def choice(at: AppTest, setting: str) -> Selectbox:
+    return next(one for one in at.selectbox if str(one.key).endswith(f"-{setting}"))
 
 
 # -- start -------------------------------------------------------------------------------------
@@ -139,14 +155,58 @@ def test_a_newcomer_finds_the_form_with_every_setting(visit: Visit) -> None:
 @pytest.mark.usefixtures("workspace")
 def test_a_setting_out_of_range_is_refused_beside_it(visit: Visit) -> None:
     at = visit("train")
-    field = next(one for one in at.number_input if str(one.key).endswith("features.epochs"))
-    field.set_value(0).run()
-    assert "Setting features.epochs\\: epochs is 0\\: allowed from 1" in at.error[0].value
+    number(at, "features.batch").set_value(1).run()
+    assert [one.value for one in at.error] == [
+        "Setting features.batch\\: batch is 1\\: allowed from 2"
+    ] * 2  # at the button and beside the field
     assert button(at, "Start training").disabled
-    field = next(one for one in at.number_input if str(one.key).endswith("features.epochs"))
-    field.set_value(7).run()
+    number(at, "features.batch").set_value(7).run()
     assert not at.error
-    assert "features.epochs = 7" in texts(at)
+    assert "features.batch = 7" in texts(at)
+
+
+@pytest.fixture
+def encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of trained encoders, with one called photos."""
+    monkeypatch.setattr(services, "ENCODERS", tmp_path)
+    (tmp_path / "photos.pt").touch()
+    return tmp_path
+
+
+@pytest.mark.usefixtures("workspace", "encoders")
+def test_a_trained_encoder_can_be_kept_as_it_is(visit: Visit) -> None:
+    at = visit("train")
+    number(at, "features.epochs").set_value(0).run()
+    assert "the encoder begins with random weights" in at.error[0].value
+    assert button(at, "Start training").disabled
+    choice(at, "features.source").set_value("encoder:photos").run()
+    assert not at.error
+    assert not button(at, "Start training").disabled
+    assert "features.source = encoder\\:photos, features.epochs = 0" in texts(at)
+    choice(at, "features.source").set_value("scratch").run()
+    assert button(at, "Start training").disabled
+
+
+@pytest.mark.usefixtures("workspace")
+def test_an_encoder_whose_file_went_away_is_not_chosen_any_more(
+    encoders: Path, visit: Visit
+) -> None:
+    at = visit("train")
+    choice(at, "features.source").set_value("encoder:photos").run()
+    (encoders / "photos.pt").unlink()
+    at.run()
+    assert choice(at, "features.source").value == "scratch"
+    assert not at.error
+
+
+@pytest.mark.usefixtures("workspace")
+def test_every_preset_of_the_engine_can_be_chosen(visit: Visit) -> None:
+    at = visit("train")
+    assert set(form.PRESETS) == set(get_args(Preset))
+    at.selectbox(key="preset").set_value("fast").run()
+    assert choice(at, "features.objective").value == "byol"
+    assert number(at, "features.hidden").value == 1024
+    assert not at.error
 
 
 def test_too_many_clusters_are_refused_when_the_run_starts(workspace: Path, visit: Visit) -> None:
@@ -177,6 +237,42 @@ def test_without_truth_no_page_speaks_of_truth(visit: Visit) -> None:
         assert "truth:" not in shown
 
 
+@pytest.mark.parametrize(
+    ("note", "captions"),
+    [
+        ("no GPU was found: training on the CPU", 0),
+        ("the GPU cannot be used (driver <470>): training on the CPU", 1),
+    ],
+)
+def test_a_gpu_that_does_not_work_is_told_and_a_missing_one_only_hinted(
+    note: str, captions: int, interrupted: RunFolder, visit: Visit
+) -> None:
+    interrupted.append(RunStarted("cpu", 1, note))
+    with interrupted.lock():
+        at = visit("train")
+        assert f"title='{html.escape(note)}'>cpu</span>" in texts(at)
+        assert len([one for one in at.caption if "cannot be used" in one.value]) == captions
+    at.run()  # nobody trains it any more: what comes next matters, not what was
+    assert "interrupted" in texts(at)
+    assert not [one for one in at.caption if "cannot be used" in one.value]
+
+
+def test_a_run_with_a_kept_encoder_is_watched_from_its_first_moment(
+    workspace: Path, few_digits: Opened, visit: Visit
+) -> None:
+    folder = RunFolder.create(workspace / "kept", few_digits, tiny_config())
+    for event in (RunStarted("cpu", 1), StageStarted("features", 0)):
+        folder.append(event)
+    with folder.lock():
+        at = visit("train")
+        assert "spice-step waiting" in texts(at)
+        folder.append(StageFinished("features", 0.0))
+        at.run()
+    assert "kept as it came" in texts(at)
+    assert "looks at every image once" in texts(at)
+    assert not at.error
+
+
 @pytest.mark.usefixtures("failed")
 def test_a_failed_run_says_why_and_can_be_resumed(visit: Visit) -> None:
     at = visit("train")
@@ -186,8 +282,6 @@ def test_a_failed_run_says_why_and_can_be_resumed(visit: Visit) -> None:
 
 @pytest.mark.usefixtures("interrupted")
 def test_an_interrupted_run_can_be_resumed(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spice_explorer import services
-
     resumed = []
     monkeypatch.setattr(services, "resume", lambda name, device: resumed.append((name, device)))
     at = visit("train")

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from engine.config import preset
+from engine.config import FeatureSettings, RunConfig, preset, with_setting
 from engine.events import (
+    Event,
     Progress,
     Record,
     ReliableSelected,
     RunStarted,
+    RunStopped,
     StageFinished,
     StageStarted,
 )
-from engine.runs.snapshot import fold
+from engine.runs.runner import choose_device
+from engine.runs.snapshot import Snapshot, fold
 from engine.stages.reliable import Verdict
-from spice_explorer import palette
+from spice_explorer import charts, palette
 from spice_explorer.present import (
     dataset,
     export,
@@ -75,22 +81,101 @@ def test_curves_are_split_by_loss() -> None:
     assert progress.curves(view) == {"loss": ([5], [2.0])}
 
 
+def unmoved(*more: Event) -> Snapshot:
+    """A run whose trained encoder is kept: its first stage has nothing to do."""
+    events = [RunStarted("cpu", 1), StageStarted("features", 0), *more]
+    return fold(Record(float(time), event) for time, event in enumerate(events))
+
+
+def test_a_stage_without_steps_is_kept_as_it_came() -> None:
+    done = unmoved(StageFinished("features", 0.0))
+    features = progress.steps(done, pace=2.0)[0]
+    assert (features.status, features.fraction) == ("done", 1.0)
+    assert features.detail == "kept as it came"
+    assert progress.short_state(done) == "running · stage 1, 100%"
+    assert "looks at every image once" in progress.now(done, "simclr")
+
+
+def test_a_stage_without_steps_that_was_cut_off_has_not_got_anywhere() -> None:
+    features = progress.steps(unmoved(), pace=2.0)[0]
+    assert (features.status, features.fraction) == ("waiting", 0.0)
+    assert progress.short_state(unmoved()) == "running · stage 1, 0%"
+
+
+def test_a_stage_without_steps_has_an_empty_curve() -> None:
+    view = unmoved(StageFinished("features", 0.0)).stages["features"]
+    figure = charts.losses(progress.curves(view), view.steps)
+    assert not figure.data
+    assert figure.layout.xaxis.range[1] > 0
+
+
+def test_what_happens_now_is_told_as_the_objective_has_it() -> None:
+    training = unmoved(StageStarted("features", 9))
+    assert "views of different images apart" in progress.now(training, "moco")
+    assert "predicts what a slower copy" in progress.now(training, "byol")
+    assert progress.now(unmoved(RunStopped()), "moco") == ""
+
+
+@pytest.mark.parametrize("objective", get_args(get_type_hints(FeatureSettings)["objective"]))
+def test_every_objective_has_its_words(objective: str) -> None:
+    assert objective in progress.FEATURES_NOW
+
+
+@pytest.mark.parametrize("trouble", ["", "the driver is too old"])
+def test_only_a_gpu_that_does_not_work_is_told(
+    trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> bool:
+        if trouble:
+            warnings.warn(trouble, stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", missing)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    note = choose_device("auto").note
+    assert note.endswith("training on the CPU")
+    assert progress.broken_gpu(note) == bool(trouble)
+    assert not progress.broken_gpu(choose_device("cpu").note)
+
+
 # -- settings ----------------------------------------------------------------------------------
+
+
+def form_fields(config: RunConfig, encoders: tuple[str, ...] = ()) -> dict[str, settings.Field]:
+    texts = {"features.source": ("scratch", *encoders)}
+    return {field.name: field for group in settings.groups(config, texts) for field in group.fields}
 
 
 def test_the_form_has_every_setting_of_the_engine() -> None:
     config = preset("quick", clusters=3, channels=3)
-    names = {field.name for group in settings.groups(config) for field in group.fields}
+    names = set(form_fields(config))
     assert names == set(settings.flat(config)) - {"clusters", "seed", "preset"}
 
 
 def test_a_field_says_meaning_paper_and_range() -> None:
     config = preset("quick", clusters=3, channels=3)
-    fields = {field.name: field for group in settings.groups(config) for field in group.fields}
+    fields = form_fields(config)
     assert fields["heads.epochs"].help == "Rounds of E-step and M-step · Paper: 30 · at least 1"
     assert fields["reliable.neighbors"].optional
     assert fields["heads.double_softmax"].kind == "switch"
     assert fields["heads.start"].options == ("random", "kmeans")
+    assert fields["features.hidden"].optional
+    assert fields["features.hidden"].kind == "whole"
+
+
+def test_where_the_encoder_comes_from_is_chosen_from_a_list() -> None:
+    field = form_fields(preset("quick", clusters=3, channels=3), ("encoder:stl",))[
+        "features.source"
+    ]
+    assert (field.kind, field.value) == ("choice", "scratch")
+    assert field.options == ("scratch", "encoder:stl")
+
+
+def test_an_encoder_whose_file_is_gone_stays_a_choice() -> None:
+    gone = with_setting(preset("quick", clusters=3, channels=3), "features.source", "encoder:gone")
+    field = form_fields(gone, ("encoder:stl",))["features.source"]
+    assert field.options == ("scratch", "encoder:stl", "encoder:gone")
+    assert field.value == "encoder:gone"
 
 
 def test_only_changed_settings_are_applied_and_wrong_ones_are_named() -> None:
@@ -100,6 +185,29 @@ def test_only_changed_settings_are_applied_and_wrong_ones_are_named() -> None:
     assert final.joint.steps == 7
     assert final.joint.batch == config.joint.batch
     assert errors == {"joint.batch": "setting joint.batch: batch is 0: allowed from 1"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_values_that_need_each_other_are_taken_in_any_order(order: int) -> None:
+    config = preset("quick", clusters=3, channels=3)
+    there = {"features.source": "encoder:stl", "features.epochs": 0}
+    frozen, errors = settings.apply(config, dict(list(there.items())[::order]))
+    assert not errors
+    assert (frozen.features.source, frozen.features.epochs) == ("encoder:stl", 0)
+    back = {"features.source": "scratch", "features.epochs": 5}
+    trained, errors = settings.apply(frozen, dict(list(back.items())[::order]))
+    assert not errors
+    assert (trained.features.source, trained.features.epochs) == ("scratch", 5)
+
+
+def test_no_epochs_from_scratch_are_refused_whichever_came_first() -> None:
+    config = preset("quick", clusters=3, channels=3)
+    _, errors = settings.apply(config, {"features.epochs": 0})
+    assert "the encoder begins with random weights" in errors["features.epochs"]
+    frozen, _ = settings.apply(config, {"features.epochs": 0, "features.source": "encoder:stl"})
+    final, errors = settings.apply(frozen, {"features.source": "scratch"})
+    assert "the encoder begins with random weights" in errors["features.source"]
+    assert final == frozen
 
 
 @pytest.mark.parametrize(("value", "step"), [(0.015, 0.001), (1e-4, 1e-5), (0.0, 0.05), (1.0, 0.1)])

@@ -17,6 +17,7 @@ from engine.runs import maps
 from engine.runs.results import observe
 from engine.runs.runner import the_runner
 from engine.runs.store import RunFolder
+from engine.stages import trained
 from spice_explorer import artefacts, services
 from tests.app.conftest import IMAGES, tiny_config
 
@@ -77,6 +78,19 @@ def test_an_impossible_device_leaves_no_run_behind(workspace: Path, few_digits: 
     with pytest.raises(RunError, match="device 'abacus' is not available"):
         services.start(few_digits, tiny_config(), "abacus")
     assert not list(workspace.iterdir())
+
+
+def test_the_app_lists_the_encoders_that_the_engine_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert services.ENCODERS == trained.FOLDER
+    for module, name in ((services, "ENCODERS"), (trained, "FOLDER")):
+        monkeypatch.setattr(module, name, tmp_path)
+    for name in ("b.pt", "a.pt", "a.md"):
+        (tmp_path / name).touch()
+    known = trained.known_encoders()
+    assert known == ["a", "b"]
+    assert services.trained_encoders() == [trained.PREFIX + name for name in known]
 
 
 @pytest.mark.usefixtures("finished")

@@ -13,11 +13,11 @@ from engine.data.images import ImageSet
 IDS = ("a", "b", "c")
 
 
-@pytest.mark.parametrize("most_bytes", [10**9, 0], ids=["resident", "gathered"])
+@pytest.mark.parametrize("room", [10**9, 0], ids=["resident", "gathered"])
 def test_a_batch_is_the_images_asked_for_in_0_to_1(
-    most_bytes: int, monkeypatch: pytest.MonkeyPatch
+    room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "RESIDENT_BYTES", most_bytes)
+    monkeypatch.setattr(batches, "_room", lambda _: room)
     pixels = np.array([0, 51, 255], np.uint8).reshape(3, 1, 1, 1)
     pixels.flags.writeable = False
     batch = DeviceImages(ImageSet(pixels, IDS, "drawn"), torch.device("cpu")).batch(
@@ -46,3 +46,47 @@ def test_statistics_of_a_large_set_come_from_a_bounded_sample(
     images = ImageSet(pixels, tuple("abcdefg"), "drawn")
     mean, _ = DeviceImages(images, torch.device("cpu")).mean_and_deviation()
     assert mean.item() == 1  # every second one: 4 of 7
+
+
+class Counted(DeviceImages):
+    """Images in host memory that remember which batches were gathered."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(batches, "_room", lambda _: 0)
+        pixels = np.arange(0, 250, 10, dtype=np.uint8).reshape(25, 1, 1, 1)
+        super().__init__(ImageSet(pixels, tuple(map(str, range(25))), "x"), torch.device("cpu"))
+        self.gathered: list[list[int]] = []
+
+    def _gathered(self, ids: torch.Tensor) -> torch.Tensor:
+        self.gathered.append(ids.tolist())
+        return super()._gathered(ids)
+
+    def levels(self, *ids: int) -> list[int]:
+        return (self.batch(torch.tensor(ids)).view(-1) * 255).round().int().tolist()
+
+
+def test_an_announced_batch_is_gathered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = Counted(monkeypatch)
+    pixels.announce(torch.tensor([3, 1]))
+    assert pixels.levels(3, 1) == [30, 10]
+    assert pixels.gathered == [[3, 1]]
+    assert pixels.levels(3, 1) == [30, 10]
+    assert pixels.gathered == [[3, 1], [3, 1]]
+
+
+def test_batches_that_nobody_fetches_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = Counted(monkeypatch)
+    for one in range(batches.MOST_AHEAD + 3):
+        pixels.announce(torch.tensor([one]))
+    assert len(pixels._ahead) == batches.MOST_AHEAD
+    assert pixels.levels(0) == [0]
+
+
+def test_images_that_left_the_device_come_in_the_same_batches() -> None:
+    source = ImageSet(np.array([0, 51, 255], np.uint8).reshape(3, 1, 1, 1), IDS, "drawn")
+    pixels, ids = DeviceImages(source, torch.device("cpu")), torch.tensor([2, 1])
+    before = pixels.batch(ids)
+    pixels.leave_device()
+    pixels.announce(ids)
+    assert len(pixels._ahead) == 1
+    assert torch.equal(pixels.batch(ids), before)

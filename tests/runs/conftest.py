@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config import RunConfig, preset, with_setting
+from engine.config import RunConfig, preset, with_settings
 from engine.data.images import ImageSet
 from engine.data.sources import Opened
 from engine.data.truth import Truth
@@ -41,10 +41,7 @@ def drawn(seed: int = 0, images: int = 60) -> tuple[ImageSet, Truth]:
 
 
 def tiny_config(**changes: object) -> RunConfig:
-    config = preset("quick", clusters=3, channels=1)
-    for name, value in {**TINY, **changes}.items():
-        config = with_setting(config, name, value)
-    return config
+    return with_settings(preset("quick", clusters=3, channels=1), {**TINY, **changes})
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,11 @@ import torch
 from engine.data.truth import Truth
 from engine.events import Alarm, ReliableSelected, Scored, StageStarted, TruthScored
 from engine.runs.results import observe
-from engine.runs.runner import Control, execute
+from engine.runs.runner import Control, choose_device, execute
 from engine.runs.store import RunFolder
 from tests.runs.conftest import MakeRun, drawn
 
-CPU = torch.device("cpu")
+CPU = choose_device("cpu")
 ARTEFACTS = ("features", "neighbors", "heads", "reliable-heads", "joint", "reliable-joint")
 
 
@@ -47,7 +47,7 @@ def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
     return {
         f"{artefact}/{name}": value
         for artefact in ("features", "heads", "joint")
-        for name, value in folder.weights(artefact, CPU).items()
+        for name, value in folder.weights(artefact, CPU.device).items()
     }
 
 
@@ -175,7 +175,8 @@ def test_a_loss_that_is_no_number_fails_the_run_with_a_cure(make_run: MakeRun) -
     assert execute(folder, CPU, Control()) == "failed"
     now = observe(folder)
     assert now.state == "failed"
-    assert "became nan: start a new run with a lower joint.learning_rate" in now.message
+    assert "loss of the joint stage became nan by step " in now.message
+    assert now.message.endswith(": start a new run with a lower joint.learning_rate")
     kept = checkpoint.load()
     assert kept is not None
     assert kept["step"] == poisoned["step"]

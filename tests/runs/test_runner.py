@@ -117,7 +117,7 @@ def test_an_unexpected_error_ends_the_run_and_says_it_is_a_bug(
 
     monkeypatch.setattr("engine.runs.pipeline.kmeans_labels", broken)
     folder = make_run()
-    assert execute(folder, torch.device("cpu"), Control()) == "failed"
+    assert execute(folder, choose_device("cpu"), Control()) == "failed"
     assert "unexpected ZeroDivisionError: by zero (this is a bug" in observe(folder).message
     assert "Traceback" in (folder.path / "error.log").read_text()
     kinds = {type(record.event) for record in folder.records()[0]}
@@ -126,6 +126,6 @@ def test_an_unexpected_error_ends_the_run_and_says_it_is_a_bug(
 
 
 def test_a_device_that_is_not_there_is_refused_by_name() -> None:
-    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("cpu").device == torch.device("cpu")
     with pytest.raises(RunError, match="device 'tpu' is not available here: choose one of auto"):
         choose_device("tpu")

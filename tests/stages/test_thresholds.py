@@ -1,0 +1,77 @@
+"""Each weighing of unlabelled images, by hand from its paper's equations."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from engine.config import JointSettings
+from engine.stages.thresholds import FixMatch, FlexMatch, FreeMatch, SoftMatch, thresholds
+
+TARGET = torch.tensor([[0.96, 0.04], [0.3, 0.7]])
+IDS = torch.tensor([0, 1])
+
+
+def test_fixmatch_counts_what_reaches_the_threshold() -> None:
+    assert FixMatch(0.95)(TARGET, IDS).tolist() == [1, 0]
+    assert FixMatch(0.7)(TARGET, IDS).tolist() == [1, 1]
+
+
+def test_flexmatch_asks_nothing_before_anything_was_learned() -> None:
+    assert FlexMatch(0.95, clusters=2, images=4)(TARGET, IDS).tolist() == [1, 1]
+
+
+def test_flexmatch_asks_less_of_a_cluster_of_which_little_was_learned() -> None:
+    weigh = FlexMatch(0.9, clusters=2, images=8)
+    sure = torch.tensor([[0.95, 0.05]] * 4 + [[0.05, 0.95]] * 2)
+    weigh(sure, torch.arange(6))
+    # Learned: 4 of cluster 0, 2 of cluster 1, 2 of none. Shares 1 and 1/2; thresholds .9 and
+    # .9 · (1/2) / (3/2) = .3.
+    target = torch.tensor([[0.89, 0.11], [0.91, 0.09], [0.45, 0.55]])
+    assert weigh(target, torch.tensor([6, 6, 7])).tolist() == [0, 1, 1]
+
+
+def test_flexmatch_remembers_the_newest_sure_label_of_an_image() -> None:
+    weigh = FlexMatch(0.9, clusters=2, images=2)
+    weigh(torch.tensor([[0.95, 0.05]]), torch.tensor([1]))
+    weigh(torch.tensor([[0.4, 0.6]]), torch.tensor([1]))  # not sure: the old one stays
+    assert weigh.learned.tolist() == [2, 0]
+    weigh(torch.tensor([[0.05, 0.95]]), torch.tensor([1]))
+    assert weigh.learned.tolist() == [2, 1]
+
+
+def test_freematch_asks_for_the_mean_confidence_scaled_by_the_belief_in_the_cluster() -> None:
+    weigh = FreeMatch(clusters=2, momentum=0.5)
+    weights = weigh(TARGET, IDS)
+    # Mean confidence .83, mean belief (.63, .37); both begin at 1/2 and move half the way.
+    assert weigh.sure.item() == pytest.approx((0.5 + 0.83) / 2)
+    torch.testing.assert_close(weigh.belief, torch.tensor([0.565, 0.435]))
+    # Asked: .665 of cluster 0 and .665 · .435 / .565 = .512 of cluster 1.
+    assert weights.tolist() == [1, 1]
+    assert weigh(torch.tensor([[0.62, 0.38], [0.45, 0.55]]), IDS).tolist() == [0, 1]
+
+
+def test_softmatch_weighs_what_is_below_the_mean_by_a_bell_curve() -> None:
+    weigh = SoftMatch(clusters=2, momentum=0.0)  # remembers only the newest batch
+    weights = weigh(TARGET, IDS)
+    # Confidences .96 and .7: mean .83, variance .13². The second lies one deviation below.
+    assert weights[0].item() == 1
+    assert weights[1].item() == pytest.approx(math.exp(-0.5), rel=1e-4)
+
+
+def test_softmatch_remembers_what_came_before() -> None:
+    weigh = SoftMatch(clusters=2, momentum=0.5)
+    weigh(TARGET, IDS)
+    assert weigh.mean.item() == pytest.approx((0.5 + 0.83) / 2)
+    assert weigh.variance.item() == pytest.approx((1 + 0.13**2) / 2)
+
+
+@pytest.mark.parametrize(
+    ("adapt", "kept"),
+    [("fixed", set()), ("flex", {"learned"}), ("free", {"sure", "belief"}), ("soft", {"mean", "variance"})],
+)  # fmt: skip
+def test_what_a_weighing_remembers_is_in_its_state(adapt: str, kept: set[str]) -> None:
+    settings = JointSettings(adapt=adapt)  # type: ignore[arg-type]
+    assert thresholds(settings, clusters=3, images=5).state_dict().keys() == kept
