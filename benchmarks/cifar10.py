@@ -22,6 +22,7 @@ from engine import metrics
 from engine.config import RunConfig, flat, override, preset
 from engine.data.batches import DeviceImages
 from engine.data.sources import Opened
+from engine.errors import TrainingError
 from engine.runs.pipeline import kmeans_labels
 from engine.runs.predict import predict_images, scores
 from engine.runs.results import observe, summary
@@ -61,7 +62,7 @@ def train(options: Options, pieces: Pieces, seed: int) -> dict[str, Any]:
             raise OutOfTime(f"seed {seed} is not done: run the same command again")
         state = _slice(folder, chosen, slice_seconds)
         if state == "failed":
-            raise RuntimeError(observe(folder).message)
+            raise TrainingError(observe(folder).message)
         with curve.open("a") as file:
             file.write(json.dumps(_judged(folder, test, chosen)) + "\n")
         if state == "finished":
