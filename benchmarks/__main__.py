@@ -14,9 +14,18 @@ from benchmarks.pieces import Options, OutOfTime
 from benchmarks.report import provenance
 from engine.errors import SpiceError
 
-TAKES_OPTIONS = ("speed", "neighbors", "cifar10", "ablations", "encoders")
+TAKES_OPTIONS = ("speed", "neighbors", "cifar10", "objectives", "ablations", "encoders")
 SUITES = {
-    "cpu": ("views", "digits", "speed", "neighbors", "ablations", "encoders", "cifar10"),
+    "cpu": (
+        "operations",
+        "views",
+        "digits",
+        "speed",
+        "neighbors",
+        "ablations",
+        "encoders",
+        "cifar10",
+    ),
     "gpu": ("neighbors", "speed", "cifar10", "ablations"),
     "app": ("start",),
 }

@@ -1,7 +1,6 @@
-"""What decided the defaults of stages 1 and 3: one setting changed at a time.
+"""What decided the defaults of stage 3: one setting changed at a time.
 
-Stage 3's variants begin from the same stages 1 and 2 of each seed; stage 1's have about the same
-time. Ground truth judges here and is used nowhere else.
+All variants begin from the same stages 1 and 2 of each seed. Ground truth judges here and is used nowhere else.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Action = Literal["pause", "continue", "stop"]
 # The encoders that come with the app. The engine's own list brings torch, and a form needs only names.
-ENCODERS = Path(__file__).resolve().parents[1] / "assets" / "encoders"
+ENCODERS = Path(__file__).parents[1] / "assets" / "encoders"
 # Progress records from which the speed of a stage is taken (two a second).
 PACE_RECORDS = 20
 

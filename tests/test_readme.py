@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = [
     line
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
+    for line in block.replace("\\\n", " ").splitlines()
 ]
 FEW_STEPS = (
     "features.epochs=1", "heads.epochs=1", "heads.heads=2", "heads.passes=1", "joint.steps=2",
@@ -26,18 +26,29 @@ FEW_STEPS = (
 
 
 def test_the_engine_commands_work_one_after_the_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     commands = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m engine")]
-    assert [words[0] for words in commands] == ["run", "show", "export"]
+    kinds = ["run", "show", "export", "predict", "encoder", "run"]
+    assert [words[0] for words in commands] == kinds
+    assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
     shorter = [word for assignment in FEW_STEPS for word in ("--set", assignment)]
     assert main([*commands[0], *shorter]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert main(commands[1]) == 0
     assert json.loads(capsys.readouterr().out) == told
-    assert main(commands[2]) == 0
-    assert len((tmp_path / "labels.csv").read_text().splitlines()) == 1 + told["images"]
+    for command, out in ((commands[2], "labels.csv"), (commands[3], "predicted.csv")):
+        assert main(command) == 0
+        assert len((tmp_path / out).read_text().splitlines()) == 1 + told["images"]
+    assert json.loads(capsys.readouterr().out)["truth"]["acc"] == told["truth"]["stage3"]["acc"]
+    assert main(commands[4]) == 0
+    assert (tmp_path / "digits-encoder.pt").is_file()
+    assert main([*commands[5], *shorter[2:]]) == 0  # all but the epochs of stage 1, which it sets
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["seconds"]["stage1"] < 60
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("make")])

@@ -235,7 +235,7 @@ def _raise_alarms(run: Run, stage: Stage, clustering: Clustering) -> None:
     for cluster in clustering.dominant:
         share = clustering.sizes[cluster] / len(clustering.labels)
         cause = f"cluster {cluster} holds {share:.0%} of the images"
-        run.emit(Alarm(stage, cause, "choose more clusters, or train stage 1 for longer"))
+        run.emit(Alarm(stage, cause, "choose more clusters, or more epochs in stage 1"))
 
 
 def _raise_reliable_alarms(

@@ -98,6 +98,7 @@ def learn_features(
     steps = settings.epochs * order.steps
     optimiser, schedule = _optimiser(settings, objective, steps)
     portions = Portions("features", pixels, emit)
+    told = "prediction loss" if settings.objective == "byol" else "contrastive loss"
 
     def step(index: int) -> Report:
         images = pixels.batch(order.batch(index))
@@ -112,7 +113,7 @@ def learn_features(
                 for _ in range(2)
             )
             loss = objective(first, second)
-            return loss, {"contrastive loss": loss}
+            return loss, {told: loss}
 
         report = portions.backward(optimiser, losses)
         optimiser.step()

@@ -1,0 +1,94 @@
+"""What stage 1 learns with each objective, and with coarse views, from the same arithmetic.
+
+Ground truth judges here and is used nowhere else.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.photos import NAME, photos
+from benchmarks.pieces import Options, Pieces
+from benchmarks.report import device_slug, spread, table, write
+from benchmarks.speed import Nothing
+from engine.config import RunConfig, preset, with_settings
+from engine.data.batches import DeviceImages
+from engine.data.sources import Opened
+from engine.metrics import accuracy
+from engine.runs.pipeline import kmeans_labels
+from engine.runs.runner import choose_device
+from engine.space.neighbors import nearest
+from engine.stages.features import build_encoder, learn_features
+
+# Epochs are such that all need the same arithmetic: a view of half the side costs a quarter, MoCo four
+# passes of the network for SimCLR's six (a backward one counts twice), BYOL eight.
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "SimCLR": {"features.epochs": 20},
+    "SimCLR, half the side for 90 % of the steps": {"features.epochs": 62, "features.coarse": 0.9},
+    "MoCo, half the side for 90 % of the steps": {
+        "features.epochs": 92, "features.coarse": 0.9, "features.objective": "moco",
+        "features.temperature": 0.2, "features.key_momentum": 0.99,
+    },
+    "BYOL, half the side for 90 % of the steps": {
+        "features.epochs": 46, "features.coarse": 0.9, "features.objective": "byol",
+        "features.hidden": 256, "features.key_momentum": 0.99,
+    },
+}  # fmt: skip
+IMAGES, NEIGHBORS = 1500, 20
+
+
+def features_learned(opened: Opened, config: RunConfig, device: str) -> dict[str, float]:
+    """Stage 1 alone: accuracy of k-means and of the neighbours' vote, and its seconds."""
+    assert opened.truth is not None
+    pixels = DeviceImages(opened.images, choose_device(device).device)
+    encoder = build_encoder(config, pixels, channels=3, side=min(opened.images.size))
+    began = time.perf_counter()
+    found = learn_features(
+        config, pixels, encoder, emit=lambda _: None, stop=lambda: False, checkpoint=Nothing()
+    )
+    seconds = time.perf_counter() - began
+    truth = opened.truth.labels
+    near = truth[nearest(found.vectors, NEIGHBORS, device=pixels.device).ids]
+    votes = np.apply_along_axis(np.bincount, 1, near, minlength=truth.max() + 1).argmax(1)
+    labels = kmeans_labels(found.vectors, config.clusters, config.seed)
+    return {
+        "acc": accuracy(labels, truth), "neighbors": float((votes == truth).mean()),
+        "seconds": round(seconds, 1),
+    }  # fmt: skip
+
+
+def measure(options: Options) -> None:
+    """Writes results/objectives-DEVICE: what stage 1 learns from the same arithmetic."""
+    pieces = Pieces("objectives", options)
+    opened = photos(options, "train", IMAGES)
+    found = {
+        title: [
+            pieces.get(
+                f"{title} {seed}",
+                lambda c=changes, s=seed: features_learned(
+                    opened, with_settings(preset("quick", clusters=10, channels=3, seed=s), c),
+                    options.device,
+                ),
+                seconds=240,
+            )
+            for seed in range(options.seeds)
+        ]
+        for title, changes in OBJECTIVES.items()
+    }  # fmt: skip
+    rows = [
+        [title, *(spread([run[name] for run in runs]) for name in ("acc", "neighbors")),
+         spread([run["seconds"] for run in runs], 0)]
+        for title, runs in found.items()
+    ]  # fmt: skip
+    body = (
+        f"{NAME}, {len(opened.images):,} training images, the small network of `quick`, "
+        f"{options.seeds} seeds: mean ± standard deviation (lowest). Epochs are chosen so that all "
+        "need the same arithmetic; so few show the order, not what is possible.\n\n"
+        + table(["stage 1", "k-means ACC", "neighbours' vote", "seconds"], rows)
+    )
+    write(
+        "objectives", "Stage 1 at equal arithmetic", found, body, slug=device_slug(options.device)
+    )
