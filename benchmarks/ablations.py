@@ -1,6 +1,7 @@
 """What decided the defaults of stage 3: one setting changed at a time.
 
-All variants begin from the same stages 1 and 2 of each seed. Ground truth judges here and is used nowhere else.
+All variants begin from the same stages 1 and 2 of each seed. Ground truth judges here and is used
+nowhere else.
 """
 
 from __future__ import annotations

@@ -193,8 +193,22 @@ def test_no_epochs_are_for_an_encoder_that_was_trained_before() -> None:
 
 def test_settings_of_an_older_run_get_todays_defaults() -> None:
     older = to_dict(QUICK)
-    del older["compute"], older["features"]["source"], older["joint"]["adapt"]
-    assert from_dict(older) == QUICK
+    new = {"features": ("source", "hidden", "coarse"), "joint": ("adapt", "reselect")}
+    del older["compute"]
+    for group, names in new.items():
+        for name in names:
+            del older[group][name]
+    assert from_dict(json.loads(json.dumps(older))) == QUICK
+    assert (QUICK.features.source, QUICK.joint.adapt) == ("scratch", "fixed")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_fast_preset_is_stored_and_read_like_any_other(channels: int) -> None:
+    config = preset("fast", clusters=7, channels=channels, seed=2)
+    assert (config.preset, config.clusters, config.seed) == ("fast", 7, 2)
+    assert (config.features.objective, config.encoder.backbone) == ("byol", "resnet18")
+    assert config.views == (GLYPH_VIEWS if channels == 1 else RunConfig().views)
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -90,3 +90,54 @@ def test_images_that_left_the_device_come_in_the_same_batches() -> None:
     pixels.announce(ids)
     assert len(pixels._ahead) == 1
     assert torch.equal(pixels.batch(ids), before)
+
+
+def test_a_set_that_does_not_fit_gives_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 3, 4, 5), dtype=np.uint8)
+    source = ImageSet(pixels, tuple("abcdefghi"), "drawn")
+    fits = DeviceImages(source, torch.device("cpu"))
+    monkeypatch.setattr(batches, "_room", lambda _: 0)
+    gathered, ids = DeviceImages(source, torch.device("cpu")), torch.tensor([8, 0, 0, 4])
+    assert gathered._resident is None
+    assert fits._resident is not None
+    assert torch.equal(gathered.batch(ids), fits.batch(ids))
+    assert (len(gathered), gathered.area) == (len(fits), fits.area) == (9, 20)
+    for one, other in zip(gathered.mean_and_deviation(), fits.mean_and_deviation(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_of_too_many_announced_batches_the_oldest_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixels = Counted(monkeypatch)
+    for one in range(batches.MOST_AHEAD + 1):
+        pixels.announce(torch.tensor([one]))
+    for one in range(batches.MOST_AHEAD, 0, -1):
+        assert pixels.levels(one) == [10 * one]
+        assert pixels.gathered.count([one]) == 1
+    done_before = pixels.gathered.count([0])  # it was begun, or cancelled in time
+    assert pixels.levels(0) == [0]
+    assert pixels.gathered.count([0]) == done_before + 1
+
+
+def test_what_lives_on_the_device_need_not_be_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = Counted(monkeypatch)
+    images._resident = images._host
+    images.announce(torch.tensor([3]))
+    assert images.levels(3) == [30]
+    assert images.gathered == []
+
+
+def test_only_images_on_a_device_of_its_own_can_leave_it() -> None:
+    source = ImageSet(np.zeros((2, 1, 1, 1), np.uint8), ("a", "b"), "drawn")
+    assert not DeviceImages(source, torch.device("cpu")).resident
+    elsewhere = DeviceImages(source, torch.device("meta"))
+    assert elsewhere.resident
+    elsewhere.leave_device()
+    assert not elsewhere.resident
+
+
+def test_images_take_a_share_of_what_is_free_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1000, 4000))
+    assert batches._room(torch.device("cuda")) == 250
+    assert batches._room(torch.device("cpu")) == float("inf")

@@ -16,6 +16,8 @@ from engine.events import Alarm, ReliableSelected, Scored, StageStarted, TruthSc
 from engine.runs.results import observe
 from engine.runs.runner import Control, choose_device, execute
 from engine.runs.store import RunFolder
+from engine.stages.encoder import Encoder
+from engine.stages.reliable import ReliableSet, select_reliable
 from tests.runs.conftest import MakeRun, drawn
 
 CPU = choose_device("cpu")
@@ -86,7 +88,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(make_run: Mak
     assert not np.array_equal(vectors[0], vectors[2])
 
 
-@pytest.mark.parametrize("objective", ["simclr", "moco"])
+@pytest.mark.parametrize("objective", ["simclr", "moco", "byol"])
 def test_a_run_stopped_in_every_stage_equals_one_that_was_not(
     make_run: MakeRun, objective: str
 ) -> None:
@@ -103,6 +105,82 @@ def test_a_run_stopped_in_every_stage_equals_one_that_was_not(
         "features": 2, "heads": 3, "joint": 2,
     }  # fmt: skip
     assert_same_results(whole, broken)
+
+
+@pytest.mark.parametrize("adapt", ["fixed", "flex", "free", "soft"])
+def test_stage_3_goes_on_with_what_its_weighing_and_its_reliable_set_had_become(
+    make_run: MakeRun, adapt: str
+) -> None:
+    choices = {
+        "joint.adapt": adapt, "joint.reselect": 1, "joint.threshold": 0.5, "joint.average": 0.5,
+        "joint.unlabelled": 7,
+    }  # fmt: skip
+    whole, broken = make_run("whole", **choices), make_run("broken", **choices)
+    execute(whole, CPU, Control())
+    # The set is chosen anew before step 3 of 6: the run stops before step 2 and before step 4.
+    questions = (1 + 9 + 3 + 2, 1 + 2)  # one at the start, then one a step
+    assert [execute(broken, CPU, StopAfter(many)) for many in questions] == ["stopped"] * 2
+    kept = broken.checkpoint("joint").load()
+    assert kept is not None
+    assert kept["step"] == 4
+    assert execute(broken, CPU, Control()) == "finished"
+    assert_same_results(whole, broken)
+
+
+def test_the_reliable_set_is_chosen_anew_as_often_as_asked(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = {"joint.start": "random"}  # so that the averaged model has labels of its own
+    usual, other = make_run("usual", **start), make_run("other", **start, **{"joint.reselect": 2})
+    assert execute(usual, CPU, Control()) == "finished"
+    chosen: list[ReliableSet] = []
+
+    def watched(*arguments: Any) -> ReliableSet:
+        chosen.append(select_reliable(*arguments))
+        return chosen[-1]
+
+    monkeypatch.setattr("engine.stages.joint.select_reliable", watched)
+    assert execute(other, CPU, Control()) == "finished"
+    assert len(chosen) == 2
+    assert not np.array_equal(chosen[0].confidence, chosen[1].confidence)
+    first, second = (folder.load("joint")["probabilities"] for folder in (usual, other))
+    assert not np.array_equal(first, second)
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """An encoder that trains runs out of memory on more than `most` images at once."""
+    forward = Encoder.forward
+
+    def short(self: Encoder, x: torch.Tensor) -> torch.Tensor:
+        if self.training and len(x) > most:
+            raise torch.OutOfMemoryError(f"{len(x)} images")
+        return forward(self, x)
+
+    monkeypatch.setattr(Encoder, "forward", short)
+
+
+@pytest.mark.parametrize("objective", ["moco", "byol"])
+def test_a_run_short_of_memory_goes_on_in_halves_and_says_so_once_a_stage(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    short_of_memory(monkeypatch, 12)  # batches are of 16, and of 8 and 16 in stage 3
+    folder = make_run(**{"features.objective": objective, "features.norm_groups": 2})
+    assert execute(folder, CPU, Control()) == "finished"
+    alarms = [r.event for r in folder.records()[0] if isinstance(r.event, Alarm)]
+    cure = "each batch goes through the network in two halves from now on, which is slower"
+    assert [one for one in alarms if "memory" in one.cause] == [
+        Alarm("features", "cpu ran out of memory", cure),
+        Alarm("joint", "cpu ran out of memory", cure),
+    ]
+
+
+def test_a_run_too_short_of_memory_fails_with_a_cure(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_of_memory(monkeypatch, 7)
+    folder = make_run(**{"features.objective": "byol"})
+    assert execute(folder, CPU, Control()) == "failed"
+    assert "cpu is out of memory: choose smaller batches" in observe(folder).message
 
 
 def test_a_run_killed_between_two_stages_goes_on_from_what_it_saved(make_run: MakeRun) -> None:
@@ -196,6 +274,7 @@ def test_an_empty_reliable_set_fails_with_what_to_do_and_keeps_stage_2(make_run:
     [
         {"heads.start": "random"}, {"heads.choose": "consensus"},
         {"heads.double_softmax": False}, {"joint.start": "random"}, {"heads.images": 30},
+        {"joint.adapt": "flex"}, {"joint.adapt": "free"}, {"joint.adapt": "soft"},
     ],
     ids=str,
 )  # fmt: skip
@@ -208,7 +287,7 @@ def test_a_setting_changes_the_labels_of_its_stage_and_not_the_features(
     np.testing.assert_array_equal(
         usual.load("features")["vectors"], other.load("features")["vectors"]
     )
-    stage = "joint" if "joint.start" in choices else "heads"
+    stage = "joint" if any(name.startswith("joint") for name in choices) else "heads"
     if "heads.choose" not in choices:  # two heads agree with each other equally: either is right
         assert not np.array_equal(
             usual.load(stage)["probabilities"], other.load(stage)["probabilities"]

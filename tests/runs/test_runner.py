@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ from engine.errors import RunError
 from engine.events import Progress, RunPaused, StageFinished
 from engine.runs import runner as module
 from engine.runs.results import observe
-from engine.runs.runner import Control, Runner, choose_device, execute
+from engine.runs.runner import Control, Device, Runner, choose_device, execute
 from engine.runs.store import RunFolder
 from tests.runs.conftest import MakeRun
 
@@ -125,7 +126,100 @@ def test_an_unexpected_error_ends_the_run_and_says_it_is_a_bug(
     assert RunPaused not in kinds
 
 
-def test_a_device_that_is_not_there_is_refused_by_name() -> None:
-    assert choose_device("cpu").device == torch.device("cpu")
-    with pytest.raises(RunError, match="device 'tpu' is not available here: choose one of auto"):
-        choose_device("tpu")
+TOO_OLD = (
+    "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). "
+    "Please update your GPU driver by downloading and installing a new version"
+)
+
+
+def gpus(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    cuda: object = False,
+    mps: object = False,
+    works: bool = True,
+) -> None:
+    """Pretends that there are or are not GPUs (a text: torch warns of it), and that they work."""
+
+    def available(found: object) -> Callable[[], bool]:
+        def ask() -> bool:
+            if isinstance(found, str):
+                warnings.warn(found, stacklevel=2)
+            return found is True
+
+        return ask
+
+    def ones(size: int, *, device: str) -> torch.Tensor:
+        if device == "cuda" and not works:
+            raise RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA.")
+        return torch.zeros(size) + 1
+
+    monkeypatch.setattr(torch.cuda, "is_available", available(cuda))
+    monkeypatch.setattr(torch.backends.mps, "is_available", available(mps))
+    monkeypatch.setattr(torch, "ones", ones)
+
+
+def test_the_cpu_asked_for_by_name_needs_no_excuse() -> None:
+    assert choose_device("cpu") == Device(torch.device("cpu"), "")
+
+
+def test_a_device_that_is_not_there_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch)
+    for name in ("tpu", "cuda", "mps"):
+        expected = f"^device '{name}' is not available here: choose one of auto, cpu$"
+        with pytest.raises(RunError, match=expected):
+            choose_device(name)
+
+
+def test_a_gpu_that_works_is_taken_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, cuda=True, mps=True)
+    assert choose_device() == choose_device("cuda") == Device(torch.device("cuda"), "")
+    gpus(monkeypatch, mps=True)
+    assert choose_device() == Device(torch.device("mps"), "")
+
+
+def test_without_a_gpu_the_cpu_trains_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch)
+    expected = Device(torch.device("cpu"), "no GPU was found: training on the CPU")
+    assert choose_device("auto") == expected
+
+
+def test_a_driver_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, cuda=TOO_OLD)
+    why = "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040)"
+    found = choose_device()
+    assert found.device == torch.device("cpu")
+    assert found.note == f"the GPU cannot be used ({why}): training on the CPU"
+    with pytest.raises(
+        RunError, match=r"'cuda' is not available here \(CUDA initialization: .*11040"
+    ):
+        choose_device("cuda")
+
+
+def test_a_gpu_that_breaks_at_its_first_number_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpus(monkeypatch, cuda=True, works=False)
+    why = "(CUDA error: out of memory)"
+    expected = Device(torch.device("cpu"), f"the GPU cannot be used {why}: training on the CPU")
+    assert choose_device() == expected
+    with pytest.raises(
+        RunError, match=r"'cuda' is not available here \(CUDA error: out of memory\)"
+    ):
+        choose_device("cuda")
+    gpus(monkeypatch, cuda=True, mps=True, works=False)
+    assert choose_device() == Device(torch.device("mps"), "")
+    with pytest.raises(RunError, match=r"choose one of auto, cpu, mps$"):
+        choose_device("cuda")
+
+
+def test_why_a_run_trains_where_it_does_is_kept_with_it(make_run: MakeRun) -> None:
+    folder, control = make_run(), Control()
+    control.stop()
+    cpu = torch.device("cpu")
+    assert (
+        execute(folder, Device(cpu, "no GPU was found: training on the CPU"), control) == "stopped"
+    )
+    assert observe(folder).note == "no GPU was found: training on the CPU"
+    assert execute(folder, Device(cpu), control) == "stopped"
+    assert observe(folder).note == ""

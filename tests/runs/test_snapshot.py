@@ -16,6 +16,7 @@ from engine.events import (
     RunStopped,
     StageFinished,
     StageStarted,
+    from_json,
 )
 from engine.runs.snapshot import MOST_POINTS, fold
 
@@ -91,6 +92,17 @@ def test_a_long_curve_is_thinned_and_keeps_its_newest_point() -> None:
 def test_an_alarm_is_heard_once() -> None:
     alarm = Alarm("heads", "cluster 3 without any image", "choose fewer clusters")
     assert fold(at((0, alarm), (1, alarm))).alarms == (alarm,)
+
+
+def test_the_note_is_that_of_the_last_start() -> None:
+    noted = RunStarted("cpu", 2, "no GPU was found: training on the CPU")
+    assert fold(at((0, noted), (1, RunStopped()))).note == noted.note
+    assert fold(at((0, noted), (1, RunStopped()), (2, START))).note == ""
+
+
+def test_a_start_of_an_older_version_has_no_note() -> None:
+    line = {"event": "RunStarted", "time": 1.0, "device": "cpu", "threads": 2}
+    assert from_json(line) == Record(1.0, START)
 
 
 def test_a_new_start_clears_the_old_failure() -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from engine.config import EncoderSettings, FeatureSettings
+from engine.stages import contrast
 from engine.stages.contrast import BYOL, MoCo, byol_loss, moco_loss, objective_of, simclr_loss
 from engine.stages.encoder import Encoder, Projector, initialise
 
@@ -161,3 +163,60 @@ def test_byol_learns_to_predict_and_does_not_collapse() -> None:
     with torch.no_grad():
         points = F.normalize(model.encoder.eval()(x), dim=1)
     assert (points[0] @ points[1]) < 0.99  # a flat bar and an upright one stay apart
+
+
+def test_byols_loss_is_the_mean_of_both_ways() -> None:
+    model = byol().eval()
+    first, second = drawn(4), 1 - 3 * drawn(4)
+    with torch.no_grad():
+        project = [model.projector(model.encoder(x)) for x in (first, second)]
+        ways = [
+            byol_loss(model.predictor(project[0]), project[1]).item(),
+            byol_loss(model.predictor(project[1]), project[0]).item(),
+        ]
+        found = model(first, second).item()
+    assert abs(ways[0] - ways[1]) > 1e-3  # one way alone would not do
+    assert found == pytest.approx(sum(ways) / 2, abs=1e-5)
+
+
+def test_byols_slow_copy_keeps_batch_statistics_of_its_own() -> None:
+    model = byol(momentum=0.5)
+    norm, slow = model.projector.norm, model.slow_projector.norm
+    assert isinstance(norm, torch.nn.BatchNorm1d)
+    assert isinstance(slow, torch.nn.BatchNorm1d)
+    with torch.no_grad():
+        norm.running_mean.fill_(100)  # type: ignore[union-attr]
+    model(drawn(4), drawn(4))
+    assert slow.running_mean.abs().max() < 10  # type: ignore[union-attr]
+    assert slow.num_batches_tracked.item() == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("hidden", "size"), [(None, 16), (5, 5)])
+@pytest.mark.parametrize("objective", ["moco", "simclr", "byol"])
+def test_the_hidden_layer_is_as_large_as_asked(
+    objective: str, hidden: int | None, size: int
+) -> None:
+    settings = FeatureSettings(objective=objective, projection=3, hidden=hidden, norm_groups=1)  # type: ignore[arg-type]
+    made = objective_of(
+        settings, tiny_encoder(), batch=4, images=8, generator=torch.Generator().manual_seed(1)
+    )
+    assert made.projector.hidden.weight.shape == (size, 16)  # type: ignore[union-attr]
+    assert made.projector.out.weight.shape == (3, size)  # type: ignore[union-attr]
+    has_norm = isinstance(made.projector.norm, torch.nn.BatchNorm1d)  # type: ignore[union-attr]
+    assert has_norm == (objective == "byol")
+
+
+def test_losses_are_not_rounded_by_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.dtype] = []
+
+    def watched(query: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.append(query.dtype)
+        assert not torch.is_autocast_enabled("cpu")
+        return moco_loss(query, *rest)
+
+    monkeypatch.setattr(contrast, "moco_loss", watched)
+    model = moco()
+    model.encoder.narrow = True
+    x = torch.rand(4, 1, 8, 8)
+    assert model(x, x).dtype == torch.float32
+    assert seen == [torch.float32]

@@ -107,10 +107,26 @@ def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_last_good_checkpo
         return plain(index)
 
     training.step = step  # type: ignore[method-assign]
-    with pytest.raises(TrainingError, match="loss of the joint stage became"):
+    told = (
+        f"^the loss of the joint stage became {value} by step 4: start a new run with a lower "
+        "joint.learning_rate$"
+    )
+    with pytest.raises(TrainingError, match=told):
         training.run()
     assert training.checkpoint.state is not None
     assert training.checkpoint.state["step"] == 3
+
+
+def test_the_step_of_a_failure_is_counted_from_the_beginning_of_the_stage() -> None:
+    first = Training(stop_before=3)
+    with pytest.raises(Stopped):
+        first.run(2000)
+    second = Training(loss=float("nan"))
+    second.checkpoint = first.checkpoint
+    assert second.checkpoint.state is not None
+    second.checkpoint.state["step"] = 1998
+    with pytest.raises(TrainingError, match="became nan by step 2,000:"):
+        second.run(2000)
 
 
 def test_a_step_has_numbers_of_its_own_that_no_other_seed_or_step_has() -> None:

@@ -75,3 +75,35 @@ def test_softmatch_remembers_what_came_before() -> None:
 def test_what_a_weighing_remembers_is_in_its_state(adapt: str, kept: set[str]) -> None:
     settings = JointSettings(adapt=adapt)  # type: ignore[arg-type]
     assert thresholds(settings, clusters=3, images=5).state_dict().keys() == kept
+
+
+def test_the_same_confidence_counts_for_one_cluster_and_not_for_another() -> None:
+    weigh = FreeMatch(clusters=2, momentum=0.5)
+    assert weigh(torch.tensor([[0.9, 0.1], [0.6, 0.4]]), IDS).tolist() == [1, 0]
+    # Confidence (.5 + .75) / 2 = .625, belief (.625, .375): .625 and .375 are asked.
+    assert weigh(torch.tensor([[0.4, 0.6], [0.6, 0.4]]), IDS).tolist() == [1, 0]
+    # Confidence (.625 + .6) / 2 = .6125, belief (.5625, .4375): .6125 and .4764 are asked.
+    assert weigh.sure.item() == pytest.approx(0.6125)
+    torch.testing.assert_close(weigh.belief, torch.tensor([0.5625, 0.4375]))
+
+
+def test_softmatch_by_hand_over_two_batches() -> None:
+    weigh = SoftMatch(clusters=2, momentum=0.5)
+    first = weigh(torch.tensor([[0.9, 0.1], [0.5, 0.5]]), IDS)
+    # Mean (.5 + .7) / 2 = .6, variance (1 + .04) / 2 = .52: .5 falls short by .1.
+    torch.testing.assert_close(first, torch.tensor([1, math.exp(-0.01 / 1.04)]))
+    second = weigh(torch.tensor([[0.4, 0.6], [0.8, 0.2]]), IDS)
+    # Mean (.6 + .7) / 2 = .65, variance (.52 + .01) / 2 = .265: .6 falls short by .05.
+    torch.testing.assert_close(second, torch.tensor([math.exp(-0.0025 / 0.53), 1]))
+
+
+@pytest.mark.parametrize("adapt", ["flex", "free", "soft"])
+def test_a_weighing_goes_on_from_its_state(adapt: str) -> None:
+    settings = JointSettings(adapt=adapt, average=0.5, threshold=0.6)  # type: ignore[arg-type]
+    begun, fresh, other = (thresholds(settings, clusters=2, images=3) for _ in range(3))
+    begun(torch.tensor([[0.9, 0.1], [0.8, 0.2]]), IDS)
+    other.load_state_dict(begun.state_dict())
+    late = torch.tensor([[0.59, 0.41], [0.45, 0.55]])
+    expected = begun(late, IDS)
+    assert torch.equal(other(late, IDS), expected)
+    assert not torch.equal(fresh(late, IDS), expected)

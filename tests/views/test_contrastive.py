@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.config import ContrastiveViews
+from engine.config import GLYPH_VIEWS, ContrastiveViews
 from engine.views import contrastive_view
 
 NOTHING: dict[str, float] = {
@@ -36,6 +36,22 @@ def test_each_setting_alone_changes_nearly_every_image(changes: dict[str, float]
     x = noise(20, 3, 24, 24)
     change = (view(x, **changes) - x).abs().amax((1, 2, 3))
     assert (change > 1e-3).sum() >= 18  # a factor drawn near 1 shows little
+
+
+@pytest.mark.parametrize(
+    ("size", "half"), [((8, 12), (4, 6)), ((9, 5), (4, 2)), ((1, 1), (1, 1))], ids=str
+)
+def test_a_shrunken_view_has_half_the_side(size: tuple[int, int], half: tuple[int, int]) -> None:
+    settings, chance = GLYPH_VIEWS.contrastive, torch.Generator().manual_seed(0)
+    out = contrastive_view(noise(5, 1, *size), settings, chance, shrink=2)
+    assert out.shape == (5, 1, *half)
+
+
+def test_a_shrunken_view_of_one_colour_is_of_that_colour() -> None:
+    settings = ContrastiveViews(**(NOTHING | {"crop": 0.2, "flip": 0.5, "rotation": 30}))
+    x = torch.tensor([0.2, 0.5, 0.9]).view(1, 3, 1, 1).expand(6, 3, 8, 8)
+    out = contrastive_view(x, settings, torch.Generator().manual_seed(0), shrink=2)
+    torch.testing.assert_close(out, x[..., :4, :4])
 
 
 def test_colours_change_only_in_the_images_that_jitter_chose() -> None:

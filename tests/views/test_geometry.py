@@ -47,6 +47,11 @@ def test_a_window_moved_by_a_pixel_repeats_the_edge() -> None:
     close(warp(NUMBERS, placed(y=-2 / 4))[0, 0, :, 0], [0, 0, 4, 8])
 
 
+def test_half_the_side_shows_the_mean_of_every_four_pixels() -> None:
+    close(warp(NUMBERS, placed(), shrink=2), [[2.5, 4.5], [10.5, 12.5]])
+    close(warp(NUMBERS, placed(width=-1), shrink=2), [[4.5, 2.5], [12.5, 10.5]])
+
+
 def test_a_shear_moves_rows_against_each_other() -> None:
     x = torch.tensor([[0.0, 1, 2]] * 3).view(1, 1, 3, 3)
     close(warp(x, placed(shear_x=1)), [[0, 0, 1], [0, 1, 2], [1, 2, 2]])
