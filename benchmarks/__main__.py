@@ -22,6 +22,7 @@ SUITES = {
         "digits",
         "speed",
         "neighbors",
+        "objectives",
         "ablations",
         "encoders",
         "cifar10",
