@@ -60,7 +60,7 @@ def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable
     """
     images = folder.images()
     pixels = DeviceImages(images, device)
-    run = Run(folder, folder.card().config, images, folder.truth(), pixels, emit, stop)
+    run = Run(folder, folder.config(), images, folder.truth(), pixels, emit, stop)
     features = _features(run)
     neighbors = _neighbors(run, features)
     heads = _heads(run, features)

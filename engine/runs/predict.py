@@ -23,7 +23,7 @@ def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) ->
     Raises:
         RunError: when stage 2 is not done, or the images have another size or colour.
     """
-    card, own = folder.card(), folder.images()
+    config, own = folder.config(), folder.images()
     if (images.channels, images.size) != (own.channels, own.size):
         raise RunError(
             f"{images.source} has {_shape(images)}, but the run was trained on {_shape(own)}: "
@@ -32,8 +32,8 @@ def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) ->
     if not folder.has("heads"):
         raise RunError(f"{folder.path} has no clusters yet: train until stage 2 is done")
     pixels = DeviceImages(images, device)
-    encoder = build_encoder(card.config, pixels, channels=own.channels, side=min(own.size))
-    head = Heads(1, encoder.features, card.config.clusters).to(device)
+    encoder = build_encoder(config, pixels, channels=own.channels, side=min(own.size))
+    head = Heads(1, encoder.features, config.clusters).to(device)
     model = Classifier(encoder, head).eval()
     if folder.has("joint"):
         model.load_state_dict(folder.weights("joint", device))
@@ -56,7 +56,7 @@ def encoder_file(folder: RunFolder) -> bytes:
     settings, features = card.config.encoder, card.config.features
     side, trained = min(images.size), features.source
     if trained != "scratch":
-        before = read_card(trained)
+        before = read_card(folder.config().features.source)
         settings, side = type(settings)(**before["encoder"]), before["side"]
     state = folder.weights("features", "cpu")
     encoder = Encoder(settings, channels=len(state["mean"]), side=side)

@@ -3,6 +3,7 @@
     run.json          what was asked: source, settings, fingerprint of the images
     images/           pixels.npy (uint8, memory-mapped when read) and ids
     truth/            true labels and class names, only where they exist
+    encoder.pt        the trained encoder that stage 1 begins with, if it does
     events.jsonl      what happened, one line an event, only ever appended to
     features/ heads/ joint/ …   one folder an artefact: arrays and weights
     checkpoint-STAGE.pt         where an unfinished stage goes on
@@ -30,7 +31,7 @@ from typing import Any
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from engine.config import RunConfig, from_dict, to_dict
+from engine.config import SCRATCH, RunConfig, from_dict, to_dict, with_setting
 from engine.data.images import ImageSet
 from engine.data.sources import Opened, Skipped
 from engine.data.truth import Truth
@@ -123,7 +124,16 @@ class RunFolder:
             "skipped": [[one.name, one.reason] for one in opened.skipped],
             "config": to_dict(config),
         }
+        if config.features.source != SCRATCH:
+            self._keep_encoder(config.features.source)
         write_text(self.path / "run.json", json.dumps(card, indent=1))
+
+    def _keep_encoder(self, source: str) -> None:
+        """A copy of the trained encoder: a run needs nothing that may be moved or replaced."""
+        from engine.stages.trained import encoder_path, read_card
+
+        read_card(source)
+        shutil.copyfile(encoder_path(source), self.path / "encoder.pt")
 
     @property
     def exists(self) -> bool:
@@ -146,6 +156,13 @@ class RunFolder:
             raise RunError(f"{self.path} holds no run: expected the file run.json in it") from None
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{self.path / 'run.json'} is damaged ({error})") from None
+
+    def config(self) -> RunConfig:
+        """The settings to train with: a trained encoder is the run's own copy of it."""
+        config, own = self.card().config, self.path / "encoder.pt"
+        if not own.exists():
+            return config
+        return with_setting(config, "features.source", f"encoder:{own}")
 
     # -- images and truth ----------------------------------------------------------------------
 

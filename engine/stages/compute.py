@@ -48,7 +48,8 @@ class Portions:
 
     What helps is tried one after the other, each said once: the batch in halves, then images that
     live on the device moved to host memory. A step that is tried again computes the same gradient,
-    but for the company its images have in batch normalisation (and, with SimCLR, in the loss).
+    but for the company its images have in batch normalisation (and, with SimCLR, in the loss) and,
+    in an odd batch, for the weight of the smaller half. What follows slowly moves twice.
     """
 
     def __init__(self, stage: Stage, pixels: DeviceImages, emit: Emit) -> None:

@@ -71,7 +71,8 @@ class FreeMatch(nn.Module):
 class SoftMatch(nn.Module):
     """Counts fully above the mean confidence and, below it, the less the further away.
 
-    Source: arXiv 2301.10921, equations 5–8; its uniform alignment is left out.
+    Source: arXiv 2301.10921, equations 5–8 with the batch's own variance; its uniform alignment is
+    left out.
     """
 
     mean: torch.Tensor

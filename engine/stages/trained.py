@@ -70,11 +70,16 @@ def load_encoder(source: str, *, norm_groups: int = 1) -> Encoder:
     return encoder
 
 
-def _read(source: str) -> dict[str, Any]:
+def encoder_path(source: str) -> Path:
+    """The file of "encoder:NAME" or "encoder:FILE.pt"; raises SettingError for any other text."""
     name = source.removeprefix(PREFIX)
     if not source.startswith(PREFIX) or not name:
         raise SettingError(f"features.source is {source!r}: {_choose()}")
-    path = Path(name).expanduser() if name.endswith(".pt") else FOLDER / f"{name}.pt"
+    return Path(name).expanduser() if name.endswith(".pt") else FOLDER / f"{name}.pt"
+
+
+def _read(source: str) -> dict[str, Any]:
+    path, name = encoder_path(source), source.removeprefix(PREFIX)
     try:
         found = dict(torch.load(path, map_location="cpu", weights_only=True))
         return {"card": dict(found["card"]), "weights": dict(found["weights"])}

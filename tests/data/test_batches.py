@@ -74,14 +74,6 @@ def test_an_announced_batch_is_gathered_once(monkeypatch: pytest.MonkeyPatch) ->
     assert pixels.gathered == [[3, 1], [3, 1]]
 
 
-def test_batches_that_nobody_fetches_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels = Counted(monkeypatch)
-    for one in range(batches.MOST_AHEAD + 3):
-        pixels.announce(torch.tensor([one]))
-    assert len(pixels._ahead) == batches.MOST_AHEAD
-    assert pixels.levels(0) == [0]
-
-
 def test_images_that_left_the_device_come_in_the_same_batches() -> None:
     source = ImageSet(np.array([0, 51, 255], np.uint8).reshape(3, 1, 1, 1), IDS, "drawn")
     pixels, ids = DeviceImages(source, torch.device("cpu")), torch.tensor([2, 1])
@@ -112,6 +104,7 @@ def test_of_too_many_announced_batches_the_oldest_are_forgotten(
     pixels = Counted(monkeypatch)
     for one in range(batches.MOST_AHEAD + 1):
         pixels.announce(torch.tensor([one]))
+    assert len(pixels._ahead) == batches.MOST_AHEAD
     for one in range(batches.MOST_AHEAD, 0, -1):
         assert pixels.levels(one) == [10 * one]
         assert pixels.gathered.count([one]) == 1

@@ -11,7 +11,7 @@ import torch
 
 from engine.config import EncoderSettings
 from engine.data.images import ImageSet
-from engine.errors import RunError
+from engine.errors import RunError, SettingError
 from engine.runs.predict import encoder_file, predict_images, scores
 from engine.runs.runner import Control, choose_device, execute
 from engine.stages.encoder import Encoder, initialise
@@ -109,3 +109,24 @@ def test_new_images_must_be_like_those_of_the_run_and_the_run_far_enough(make_ru
         predict_images(folder, large, CPU)
     with pytest.raises(RunError, match="no encoder yet"):
         encoder_file(folder)
+
+
+def test_a_run_keeps_the_encoder_it_began_with(make_run: MakeRun, colour: Path) -> None:
+    folder = make_run(**{"features.source": f"encoder:{colour}", "features.epochs": 0})
+    assert run(folder) == "finished"
+    before = predict_images(folder, folder.images(), CPU)
+    colour.unlink()
+    shutil.rmtree(folder.path / "joint")
+    shutil.rmtree(folder.path / "reliable-joint")
+    assert run(folder) == "finished"
+    after = predict_images(folder, folder.images(), CPU)
+    np.testing.assert_allclose(after.probabilities, before.probabilities, rtol=1e-4, atol=1e-5)
+    assert folder.card().config.features.source == f"encoder:{colour}"
+
+
+def test_a_run_that_would_begin_with_an_unknown_encoder_is_not_made(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingError, match="no encoder 'fish'"):
+        make_run(**{"features.source": "encoder:fish", "features.epochs": 0})
+    assert list(tmp_path.iterdir()) == []

@@ -71,6 +71,7 @@ def test_a_batch_that_does_not_fit_passes_in_halves_with_the_same_gradient() -> 
     assert [type(event) for event in scene.events] == [Alarm]
     assert "cpu ran out of memory" in scene.events[0].cause  # type: ignore[union-attr]
     scene.step()
+    assert scene.gradient == 2.5  # what a step leaves does not go into the next
     assert scene.sizes[3:] == [2, 2]  # and so do all after it, without another word
     assert len(scene.events) == 1
 

@@ -169,13 +169,18 @@ def test_byols_loss_is_the_mean_of_both_ways() -> None:
     model = byol().eval()
     first, second = drawn(4), 1 - 3 * drawn(4)
     with torch.no_grad():
+        for part in (model.projector, model.slow_projector, model.predictor):
+            part.hidden.weight.mul_(100)  # type: ignore[operator, union-attr]  # tells images apart
+            part.out.bias.zero_()  # type: ignore[operator, union-attr]
         project = [model.projector(model.encoder(x)) for x in (first, second)]
         ways = [
             byol_loss(model.predictor(project[0]), project[1]).item(),
             byol_loss(model.predictor(project[1]), project[0]).item(),
         ]
         found = model(first, second).item()
-    assert abs(ways[0] - ways[1]) > 1e-3  # one way alone would not do
+        itself = byol_loss(model.predictor(project[0]), project[0]).item()
+    assert abs(ways[0] - ways[1]) > 0.01  # one way alone would not do
+    assert abs(itself - ways[0]) > 0.01  # nor would a view that predicts itself
     assert found == pytest.approx(sum(ways) / 2, abs=1e-5)
 
 

@@ -107,3 +107,14 @@ def test_a_weighing_goes_on_from_its_state(adapt: str) -> None:
     expected = begun(late, IDS)
     assert torch.equal(other(late, IDS), expected)
     assert not torch.equal(fresh(late, IDS), expected)
+
+
+def test_flexmatch_lowers_its_threshold_along_the_curve_of_its_paper() -> None:
+    weigh = FlexMatch(0.8, clusters=4, images=4)
+    weigh(torch.eye(4)[[0, 0, 1]], torch.arange(3))
+    # Learned: 2 of cluster 0, 1 of cluster 1, 1 of none. Of cluster 1 is asked
+    # .8 · (1/2) / (2 − 1/2) = .2667, of clusters 2 and 3 nothing.
+    target = torch.tensor(
+        [[0.24, 0.26, 0.25, 0.25], [0.24, 0.28, 0.24, 0.24], [0.24, 0.24, 0.24, 0.28]]
+    )
+    assert weigh(target, torch.arange(3)).tolist() == [0, 1, 1]

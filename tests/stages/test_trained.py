@@ -37,6 +37,10 @@ def test_an_encoder_comes_back_from_its_file(file: Path) -> None:
     with torch.no_grad():
         back, before = load_encoder(f"encoder:{file}").eval()(x), colour_encoder()(x)
     torch.testing.assert_close(back, before, rtol=0.01, atol=0.01)
+    kept, own = load_encoder(f"encoder:{file}").state_dict(), colour_encoder().state_dict()
+    name = "backbone.0.weight"
+    assert torch.equal(kept[name], own[name].half().float())
+    assert not torch.equal(kept[name], own[name])
     assert file.stat().st_size < 2 * sum(p.numel() for p in colour_encoder().parameters()) + 20_000
     assert read_card(f"encoder:{file}")["images"] == 7
 
