@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from engine import metrics
@@ -61,8 +63,10 @@ def encoder_file(folder: RunFolder) -> bytes:
     state = folder.weights("features", "cpu")
     encoder = Encoder(settings, channels=len(state["mean"]), side=side)
     encoder.load_state_dict(state)
+    kind, _, place = card.source.partition(":")
     made = {
-        "source": card.source, "images": card.images, "objective": features.objective,
+        # Of a path only the last part: a file that is given away tells nothing of a machine.
+        "source": f"{kind}:{Path(place).name}" if place else kind, "images": card.images, "objective": features.objective,
         "epochs": features.epochs, "began": trained, "seed": card.config.seed,
     }  # fmt: skip
     return pack_encoder(encoder, settings, side, made)

@@ -130,3 +130,15 @@ def test_a_run_that_would_begin_with_an_unknown_encoder_is_not_made(
     with pytest.raises(SettingError, match="no encoder 'fish'"):
         make_run(**{"features.source": "encoder:fish", "features.epochs": 0})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_file_tells_nothing_of_the_place_of_its_images(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    folder = make_run()
+    assert run(folder) == "finished"
+    card = folder.path / "run.json"
+    card.write_text(card.read_text().replace('"drawn"', '"folder:/home/someone/birds"'))
+    (tmp_path / "own.pt").write_bytes(encoder_file(folder))
+    assert read_card(f"encoder:{tmp_path / 'own.pt'}")["source"] == "folder:birds"
+    assert b"someone" not in (tmp_path / "own.pt").read_bytes()
