@@ -26,7 +26,7 @@ SEEDS = range(10)
 FAITHFUL = (
     "heads.start=random", "heads.exclusive=false", "heads.center_ratio=0.5",
     "heads.choose=loss", "reliable.neighbors=100", "reliable.agreement=0.95",
-    "reliable.confidence=0.95", "reliable.floor=0",
+    "reliable.confidence=0.95", "reliable.floor=0", "joint.adapt=fixed",
 )  # fmt: skip
 VARIANTS: dict[str, tuple[str, ...]] = {"ours": (), "faithful": FAITHFUL}
 Runs = dict[str, list[dict[str, Any]]]

@@ -363,7 +363,7 @@ QUICK = RunConfig(
         heads=10, epochs=15, center_ratio=0.8, exclusive=True, start="kmeans", choose="consensus"
     ),
     reliable=ReliableSettings(agreement=0.95, confidence=0.95, floor=1 / 3),
-    joint=JointSettings(steps=300, batch=64, unlabelled=3, average=0.98),
+    joint=JointSettings(steps=300, batch=64, unlabelled=3, average=0.98, adapt="flex"),
 )  # fmt: skip
 
 # One modern GPU, images of about 32 pixels: some 150 PFLOP for 50,000 of them, half of it stage 1.
@@ -377,9 +377,7 @@ FAST = RunConfig(
         heads=10, epochs=30, center_ratio=0.8, exclusive=True, start="kmeans", choose="consensus"
     ),
     reliable=ReliableSettings(neighbors=100, agreement=0.95, confidence=0.95, floor=1 / 10),
-    joint=JointSettings(
-        steps=10_000, batch=256, unlabelled=4, average=0.999, adapt="fixed", reselect=0
-    ),
+    joint=JointSettings(steps=10_000, batch=256, unlabelled=4, average=0.999, adapt="flex"),
 )  # fmt: skip
 
 PAPER = RunConfig(
