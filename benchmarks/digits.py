@@ -23,6 +23,8 @@ from engine.data.sources import open_source
 from engine.metrics import accuracy, best_match
 
 SEEDS = range(10)
+# What the paper's own stage 2 swings by shows with fewer.
+FAITHFUL_SEEDS = 3
 FAITHFUL = (
     "heads.start=random", "heads.exclusive=false", "heads.center_ratio=0.5",
     "heads.choose=loss", "reliable.neighbors=100", "reliable.agreement=0.95",
@@ -99,12 +101,14 @@ def measure() -> None:
     with tempfile.TemporaryDirectory() as place:
         for seed in SEEDS:
             for variant, done in runs.items():
+                if variant == "faithful" and seed >= FAITHFUL_SEEDS:
+                    continue
                 done.append(run(variant, seed, Path(place) / f"{variant}-{seed}"))
                 print(variant, seed, done[-1]["wall"], done[-1]["truth"], file=sys.stderr)
     scores = baselines()
     body = "\n\n".join(
         [
-            "1,797 grey 8×8 images, K = 10, seeds 0–9: mean ± standard deviation (lowest).",
+            "1,797 grey 8×8 images, K = 10, seeds 0–9 (faithful: 0–2): mean ± standard deviation (lowest).",
             _accuracy_table(runs, scores),
             _reliable_table(runs),
             _cost_table(runs),

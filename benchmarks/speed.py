@@ -140,7 +140,8 @@ class Bench:
             self.config.features, self.encoder, batch=few, images=few,
             generator=torch.Generator().manual_seed(0),
         )  # fmt: skip
-        x = torch.rand(few, 3, SIDE, SIDE, device=self.pixels.device)
+        side = SIDE // 2 if self.config.features.coarse else SIDE
+        x = torch.rand(few, 3, side, side, device=self.pixels.device)
         with FlopCounterMode(display=False) as counter:
             objective.train()(x, x).backward()
         return counter.get_total_flops() / few
