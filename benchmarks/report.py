@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import date
 from functools import cache
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+DECIDING = ("--images", "--seeds", "--preset", "--set")
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ("torch", "torchvision", "scikit-learn", "umap-learn", "faiss-cpu", "kornia", "pillow")
 
@@ -101,9 +105,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
+def _asked(name: str) -> str:
+    """The benchmark and the options it was asked for that decide what is measured."""
+    words = sys.argv[1:] if Path(sys.argv[0]).parent.name == "benchmarks" else []
+    pairs = list(itertools.pairwise(words))
+    kept = [word for pair in pairs if pair[0] in DECIDING for word in pair]
+    return shlex.join([name, *kept])
+
+
 def write(name: str, title: str, data: dict[str, Any], body: str, *, slug: str = "") -> None:
     """Writes results/NAME.json and results/NAME.md; `slug` names the device where that matters."""
-    command, name = f"python -m benchmarks {name}", f"{name}-{slug}" if slug else name
+    command, name = f"python -m benchmarks {_asked(name)}", f"{name}-{slug}" if slug else name
     RESULTS.mkdir(exist_ok=True)
     about = provenance()
     (RESULTS / f"{name}.json").write_text(json.dumps({**about, **data}, indent=1) + "\n")

@@ -34,6 +34,30 @@ def test_results_carry_where_they_come_from(
     assert "python -m benchmarks speed" in text
 
 
+def test_results_tell_the_options_that_decide_them_and_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    words = [
+        "cifar10",
+        "--data",
+        "/home/someone",
+        "--minutes",
+        "9",
+        "--images",
+        "70",
+        "--set",
+        "a.b=1",
+        "--set",
+        "c.d=2",
+    ]
+    monkeypatch.setattr("sys.argv", ["/somewhere/benchmarks/__main__.py", *words])
+    report.write("cifar10", "Speed", {}, "", slug="cpu")
+    text = (tmp_path / "cifar10-cpu.md").read_text()
+    assert "`python -m benchmarks cifar10 --images 70 --set a.b=1 --set c.d=2`" in text
+    assert "someone" not in text
+
+
 def test_a_reliable_set_is_judged_class_by_class(tmp_path: Path) -> None:
     truth = open_source("digits").truth
     assert truth is not None
