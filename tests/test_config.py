@@ -192,14 +192,14 @@ def test_no_epochs_are_for_an_encoder_that_was_trained_before() -> None:
 
 
 def test_settings_of_an_older_run_get_todays_defaults() -> None:
-    older = to_dict(QUICK)
+    older = to_dict(PAPER)
     new = {"features": ("source", "hidden", "coarse"), "joint": ("adapt", "reselect")}
     del older["compute"]
     for group, names in new.items():
         for name in names:
             del older[group][name]
-    assert from_dict(json.loads(json.dumps(older))) == QUICK
-    assert (QUICK.features.source, QUICK.joint.adapt) == ("scratch", "fixed")
+    assert from_dict(json.loads(json.dumps(older))) == PAPER
+    assert (PAPER.features.source, PAPER.joint.adapt) == ("scratch", "fixed")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
