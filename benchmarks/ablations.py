@@ -30,7 +30,7 @@ THRESHOLDS: dict[str, dict[str, Any]] = {
     "SoftMatch, set chosen anew 3 times": {"joint.adapt": "soft", "joint.reselect": 3},
     "FixMatch, random start": {"joint.adapt": "fixed", "joint.start": "random"},
 }
-ALIKE = ("images", "truth", "features", "neighbors", "heads", "reliable-heads")
+ALIKE = ("features", "neighbors", "heads", "reliable-heads")
 
 
 def trained(folder: Path, opened: Opened, config: RunConfig, device: str) -> dict[str, Any]:
@@ -50,7 +50,6 @@ def branched(base: Path, folder: Path, opened: Opened, config: RunConfig, device
     shutil.rmtree(folder, ignore_errors=True)
     run = RunFolder.create(folder, opened, config)
     for artefact in ALIKE:
-        shutil.rmtree(run.path / artefact, ignore_errors=True)
         shutil.copytree(base / artefact, run.path / artefact)
     found = trained(folder, opened, config, device)
     shutil.rmtree(folder)

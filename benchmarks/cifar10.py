@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from engine.runs.results import observe, summary
 from engine.runs.runner import Control, Device, choose_device, execute
 from engine.runs.store import RunFolder
 from engine.space.neighbors import nearest
-from engine.stages.encoder import Encoder, Heads
+from engine.stages.encoder import Heads
 from engine.stages.features import build_encoder, encode
 from engine.stages.joint import Classifier, predict
 
@@ -68,7 +67,11 @@ def train(options: Options, pieces: Pieces, seed: int) -> dict[str, Any]:
         if state == "finished":
             break
     points = [json.loads(line) for line in curve.read_text().splitlines()]
-    return {"summary": summary(folder, observe(folder)), "curve": points}
+    # The last point is the finished model's.
+    done = {"summary": summary(folder, observe(folder)), "curve": points, "test": points[-1]}
+    if chosen.device.type == "cuda":
+        done["megabytes"] = round(torch.cuda.max_memory_allocated() / 1e6)
+    return done
 
 
 def _slice(folder: RunFolder, chosen: Device, seconds: float) -> str:
@@ -95,14 +98,15 @@ def _judged(folder: RunFolder, test: Opened, chosen: Device) -> dict[str, Any]:
     if checkpoint is None or stage == "heads":
         return found
     pixels = DeviceImages(test.images, chosen.device)
-    card = folder.card()
-    encoder = build_encoder(card.config, pixels, channels=3, side=min(test.images.size))
+    config = folder.config()
+    encoder = build_encoder(config, pixels, channels=3, side=min(test.images.size))
     found["step"] = checkpoint["step"]
     if stage == "features":
         weights = checkpoint["objective"]
         encoder.load_state_dict(_below(weights, "encoder."))
-        return found | _features_judged(encoder.eval(), pixels, test)
-    head = Heads(1, encoder.features, card.config.clusters).to(chosen.device)
+        vectors = encode(encoder.eval(), pixels).cpu().numpy()
+        return found | features_judged(vectors, test.truth.labels, 0, chosen.device)
+    head = Heads(1, encoder.features, config.clusters).to(chosen.device)
     model = Classifier(encoder, head)
     model.load_state_dict(checkpoint["average"])
     labels = predict(model.eval(), pixels).argmax(1)
@@ -113,14 +117,12 @@ def _below(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}  # fmt: skip
 
 
-def _features_judged(encoder: Encoder, pixels: DeviceImages, test: Opened) -> dict[str, float]:
-    """Of the features of the test images: accuracy of k-means, and of their nearest neighbours."""
-    assert test.truth is not None
-    vectors, truth = encode(encoder, pixels).cpu().numpy(), test.truth.labels
-    near = truth[nearest(vectors, NEIGHBORS, device=pixels.device).ids]
+def features_judged(vectors: np.ndarray, truth: np.ndarray, seed: int, device: torch.device) -> dict[str, float]:  # fmt: skip
+    """Of features (N, D) with their truth (N,): accuracy of k-means and of the neighbours' vote."""
+    near = truth[nearest(vectors, NEIGHBORS, device=device).ids]
     votes = np.apply_along_axis(np.bincount, 1, near, minlength=truth.max() + 1)
     return {
-        "acc": metrics.accuracy(kmeans_labels(vectors, 10, 0), truth),
+        "acc": metrics.accuracy(kmeans_labels(vectors, int(truth.max()) + 1, seed), truth),
         "neighbors": float((votes.argmax(1) == truth).mean()),
     }
 
@@ -129,23 +131,11 @@ def whole(options: Options) -> bool:
     return options.images >= 50_000
 
 
-def finished(options: Options, pieces: Pieces, folder: Path, seed: int) -> dict[str, Any]:
-    """The result of a finished run, with the model's scores on the test images."""
-    done = train(options, pieces, seed)
-    run = RunFolder(folder)
-    test = photos(options, "test", None if whole(options) else options.images)
-    device = choose_device(options.device).device
-    done["test"] = scores(predict_images(run, test.images, device), test.truth)
-    if torch.cuda.is_available() and device.type == "cuda":
-        done["megabytes"] = round(torch.cuda.max_memory_allocated() / 1e6)
-    return done
-
-
 def measure(options: Options) -> None:
     """Writes results/cifar10-DEVICE."""
     pieces = Pieces("cifar10", options)
     runs = [
-        pieces.get(f"seed {s}", lambda s=s: finished(options, pieces, pieces.folder / f"run-{s}", s))
+        pieces.get(f"seed {s}", lambda s=s: train(options, pieces, s))
         for s in range(options.seeds)
     ]  # fmt: skip
     count = runs[0]["summary"]["images"]

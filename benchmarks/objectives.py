@@ -8,8 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
-
+from benchmarks.cifar10 import features_judged
 from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
@@ -17,10 +16,7 @@ from benchmarks.speed import Nothing
 from engine.config import RunConfig, preset, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.sources import Opened
-from engine.metrics import accuracy
-from engine.runs.pipeline import kmeans_labels
 from engine.runs.runner import choose_device
-from engine.space.neighbors import nearest
 from engine.stages.features import build_encoder, learn_features
 
 # Epochs are such that all need the same arithmetic: a view of half the side costs a quarter, MoCo four
@@ -37,7 +33,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         "features.hidden": 256, "features.key_momentum": 0.99,
     },
 }  # fmt: skip
-IMAGES, NEIGHBORS = 1500, 20
+IMAGES = 1500
 
 
 def features_learned(opened: Opened, config: RunConfig, device: str) -> dict[str, float]:
@@ -50,14 +46,8 @@ def features_learned(opened: Opened, config: RunConfig, device: str) -> dict[str
         config, pixels, encoder, emit=lambda _: None, stop=lambda: False, checkpoint=Nothing()
     )
     seconds = time.perf_counter() - began
-    truth = opened.truth.labels
-    near = truth[nearest(found.vectors, NEIGHBORS, device=pixels.device).ids]
-    votes = np.apply_along_axis(np.bincount, 1, near, minlength=truth.max() + 1).argmax(1)
-    labels = kmeans_labels(found.vectors, config.clusters, config.seed)
-    return {
-        "acc": accuracy(labels, truth), "neighbors": float((votes == truth).mean()),
-        "seconds": round(seconds, 1),
-    }  # fmt: skip
+    judged = features_judged(found.vectors, opened.truth.labels, config.seed, pixels.device)
+    return judged | {"seconds": round(seconds, 1)}
 
 
 def measure(options: Options) -> None:
