@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, table, write
-from benchmarks.views import PerImage
+from benchmarks.views import PerImage, contrastive_per_image
 from engine.config import RunConfig, preset, with_setting, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
@@ -195,28 +195,18 @@ class Bench:
 # -- the authors' way ----------------------------------------------------------------------------
 
 
-class PerImageStrong(Dataset[torch.Tensor]):
-    """One PIL image at a time: flip, four random operations and Cutout (paper, section IV-B)."""
+def strong_per_image() -> Callable[[Any], torch.Tensor]:
+    """Flip, four random operations and Cutout of one image (paper, section IV-B)."""
+    from torchvision import transforms
 
-    def __init__(self, pixels: np.ndarray) -> None:
-        from PIL import Image
-        from torchvision import transforms
-
-        self.images = [Image.fromarray(one.transpose(1, 2, 0)) for one in pixels]
-        self.view = transforms.Compose(
-            [
-                transforms.RandomHorizontalFlip(),
-                transforms.RandAugment(num_ops=4),
-                transforms.ToTensor(),
-                transforms.RandomErasing(p=1.0, scale=(0.01, 0.25), ratio=(1, 1)),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self.view(self.images[index])
+    return transforms.Compose(
+        [
+            transforms.RandomHorizontalFlip(),
+            transforms.RandAugment(num_ops=4),
+            transforms.ToTensor(),
+            transforms.RandomErasing(p=1.0, scale=(0.01, 0.25), ratio=(1, 1)),
+        ]
+    )
 
 
 def endless(loader: DataLoader[torch.Tensor]) -> Iterator[torch.Tensor]:
@@ -243,7 +233,8 @@ def authors(config: RunConfig, device: torch.device, images: int, workers: int) 
     encoder = build_encoder(config, pixels, channels=3, side=SIDE)
     encoder.narrow, encoder.memory_format = False, torch.contiguous_format
     encoder.to(memory_format=torch.contiguous_format)
-    views, strong = PerImage(source.pixels), PerImageStrong(source.pixels)
+    views = PerImage(source.pixels, contrastive_per_image())
+    strong = PerImage(source.pixels, strong_per_image())
     moco = objective_of(
         with_setting(config, "features.objective", "moco").features, encoder, batch=128,
         images=images, generator=torch.Generator().manual_seed(0),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,23 +53,13 @@ def kornia_pipeline() -> torch.nn.Module:
 
 
 class PerImage(Dataset[torch.Tensor]):
-    """One PIL image at a time through torchvision, as the published code does."""
+    """One PIL image at a time through torchvision's `view`, as the published code does."""
 
-    def __init__(self, pixels: np.ndarray) -> None:
+    def __init__(self, pixels: np.ndarray, view: Callable[[Any], torch.Tensor]) -> None:
         from PIL import Image
-        from torchvision import transforms
 
         self.images = [Image.fromarray(one.transpose(1, 2, 0)) for one in pixels]
-        self.view = transforms.Compose(
-            [
-                transforms.RandomResizedCrop(32, scale=(0.2, 1.0)),
-                transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
-                transforms.RandomGrayscale(p=0.2),
-                transforms.RandomApply([transforms.GaussianBlur(3, (0.1, 2.0))], p=0.5),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-            ]
-        )
+        self.view = view
 
     def __len__(self) -> int:
         return len(self.images)
@@ -77,13 +68,33 @@ class PerImage(Dataset[torch.Tensor]):
         return self.view(self.images[index])
 
 
+def contrastive_per_image() -> Callable[[Any], torch.Tensor]:
+    """MoCo v2's view of one image."""
+    from torchvision import transforms
+
+    return transforms.Compose(
+        [
+            transforms.RandomResizedCrop(32, scale=(0.2, 1.0)),
+            transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
+            transforms.RandomGrayscale(p=0.2),
+            transforms.RandomApply([transforms.GaussianBlur(3, (0.1, 2.0))], p=0.5),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+        ]
+    )
+
+
 def contestants() -> dict[str, Callable[[], int]]:
     """Each makes one view of every image; the first is ours, the next two its rivals."""
     source = drawn_images()
     pixels, chance = DeviceImages(source, torch.device("cpu")), torch.Generator().manual_seed(0)
     views, pipeline = ViewSettings(), kornia_pipeline()
     loader = DataLoader(
-        PerImage(source.pixels), BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True
+        PerImage(source.pixels, contrastive_per_image()),
+        BATCH,
+        shuffle=True,
+        num_workers=WORKERS,
+        persistent_workers=True,
     )
     return {
         "ours": lambda: batched(lambda x: contrastive_view(x, views.contrastive, chance), pixels),
