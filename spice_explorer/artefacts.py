@@ -5,7 +5,6 @@ Everything is cached by the time at which it was written.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +17,10 @@ from spice_explorer.services import folder_of, look, made
 if TYPE_CHECKING:
     import pandas as pd
 
+    from engine.config import ReliableSettings
     from engine.data.images import ImageSet
     from engine.data.truth import Truth
+    from engine.runs.history import History, PrototypeHistory
     from engine.runs.maps import MapState
     from engine.stages.reliable import ReliableSet
 
@@ -81,23 +82,73 @@ def reliable(name: str, stage: Stage) -> ReliableSet:
     return ReliableSet(**arrays(name, f"reliable-{stage}"))
 
 
-def judge(
-    name: str, stage: Stage, agreement: float, confidence: float, floor: float
-) -> ReliableSet:
-    """The verdict on the labels of `stage` under other thresholds, by the engine's own rule."""
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _agreement(path: str, stage: Stage, count: int, _modified: float | None) -> np.ndarray:
+    from engine.runs.store import RunFolder
     from engine.space.neighbors import Neighbors
-    from engine.stages.clustering import Clustering
-    from engine.stages.reliable import select_reliable
+    from engine.stages.reliable import local_agreement
 
-    asked = replace(
-        look(name).card.config.reliable, agreement=agreement, confidence=confidence, floor=floor
-    )
-    near = arrays(name, "neighbors")
-    return select_reliable(
-        Clustering(arrays(name, stage)["probabilities"]),
-        Neighbors(near["ids"], near["similarity"]),
-        asked,
-    )
+    near, judged = RunFolder(path).load("neighbors"), RunFolder(path).load(f"reliable-{stage}")
+    labels = np.asarray(judged["labels"])
+    return local_agreement(labels, Neighbors(near["ids"], near["similarity"]), count)
+
+
+def agreement(name: str, stage: Stage, count: int) -> np.ndarray:
+    """(N,) float32: share of the `count` nearest neighbours with an image's label of `stage`."""
+    folder = folder_of(name)
+    return _agreement(str(folder.path), stage, count, folder.modified(f"reliable-{stage}"))
+
+
+def judge(name: str, stage: Stage, settings: ReliableSettings) -> ReliableSet:
+    """The verdict on the labels of `stage` under other settings, by the engine's own rule."""
+    from engine.stages.reliable import judge, neighbor_count
+
+    own, clusters = reliable(name, stage), look(name).card.config.clusters
+    count = neighbor_count(settings, len(own.labels), clusters)
+    return judge(own.labels, own.confidence, agreement(name, stage, count), clusters, settings)
+
+
+def neighbor_count(name: str) -> int:
+    """How many neighbours the run itself asked."""
+    from engine.stages.reliable import neighbor_count
+
+    card = look(name).card
+    return neighbor_count(card.config.reliable, card.images, card.config.clusters)
+
+
+# -- how the run went --------------------------------------------------------------------------
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _history(path: str, _frames: int, _chosen: bool) -> History:
+    from engine.runs.history import load_history
+    from engine.runs.store import RunFolder
+
+    return load_history(RunFolder(path))
+
+
+def history(name: str) -> History:
+    """Labels of every image at the frames of stages 2 and 3 so far."""
+    from engine.runs.history import frame_steps_of
+
+    folder = folder_of(name)
+    return _history(str(folder.path), len(frame_steps_of(folder)), folder.has("heads"))
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _prototype_history(path: str, _frames: int, _chosen: bool) -> PrototypeHistory | None:
+    from engine.runs.history import load_prototype_history
+    from engine.runs.store import RunFolder
+
+    return load_prototype_history(RunFolder(path))
+
+
+def prototype_history(name: str) -> PrototypeHistory | None:
+    """The chosen head's prototypes over the rounds of stage 2; None before there are any."""
+    from engine.runs.history import frame_steps_of
+
+    folder = folder_of(name)
+    return _prototype_history(str(folder.path), len(frame_steps_of(folder)), folder.has("heads"))
 
 
 def stage_one_labels(name: str) -> np.ndarray:

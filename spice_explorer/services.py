@@ -166,6 +166,20 @@ def start(opened: Opened, config: RunConfig, device: str) -> str:
     return name
 
 
+def continue_from(name: str, config: RunConfig, device: str = "auto") -> str:
+    """A new run from stages 1 and 2 of the run `name`, queued; returns its name; raises SpiceError.
+
+    `config` may differ from that run's in `reliable` and `joint` alone.
+    """
+    from engine.runs.runner import choose_device, the_runner
+
+    choose_device(device)
+    folder = folder_of(name)
+    branch = folder.branch(workspace() / _free_name(folder.card().source, config), config)
+    the_runner().submit(branch, device)
+    return branch.path.name
+
+
 def _free_name(source: str, config: RunConfig) -> str:
     """ "photos-k10-seed0-2": what the run is about, and the first number that is free."""
     kind, _, path = source.partition(":")

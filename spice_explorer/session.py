@@ -70,6 +70,7 @@ def choose_run(name: str) -> None:
     """Shows `name` from now on, on every page and in the address."""
     if st.session_state.get("run") != name:
         clear_selection()
+        close_image()
     _keep(name)
 
 
@@ -93,6 +94,12 @@ def select(run: str, ids: np.ndarray) -> None:
     st.session_state["selection"] = (run, np.asarray(ids, np.int64))
 
 
+def select_anew(run: str, ids: np.ndarray) -> None:
+    """Selects from outside the components that show the selection: they learn it by the version."""
+    select(run, np.unique(ids))
+    st.session_state["selection version"] = selection_version() + 1
+
+
 def clear_selection() -> None:
     """Selects nothing; components that show the selection learn it by the new version."""
     st.session_state.pop("selection", None)
@@ -101,6 +108,30 @@ def clear_selection() -> None:
 
 def selection_version() -> int:
     return int(st.session_state.get("selection version", 0))
+
+
+# -- the image whose panel is open ---------------------------------------------------------------
+
+
+def open_image(run: str) -> int | None:
+    """The image of `run` whose panel is open: the address names it, or it was opened before."""
+    asked = st.query_params.get("image") or st.session_state.get("image", "")
+    if not asked.isdecimal() or len(asked) > 12 or int(asked) >= services.look(run).card.images:
+        return None
+    show_image(int(asked))
+    return int(asked)
+
+
+def show_image(index: int) -> None:
+    """Opens the panel of an image, on this and every page that follows."""
+    st.session_state["image"] = str(index)
+    if st.query_params.get("image") != str(index):
+        st.query_params["image"] = str(index)
+
+
+def close_image() -> None:
+    st.session_state.pop("image", None)
+    st.query_params.pop("image", None)
 
 
 # -- the opened source -------------------------------------------------------------------------

@@ -40,7 +40,7 @@ NEVER = {
 }
 # Flow order inside engine/stages: a module may import only from those before it.
 UPSTREAM = [
-    "loop", "encoder", "clustering", "compute", "contrast", "trained", "features", "prototypes",
+    "loop", "frames", "encoder", "clustering", "compute", "contrast", "trained", "features", "prototypes",
     "heads", "reliable", "thresholds", "joint",
 ]  # fmt: skip
 

@@ -18,11 +18,13 @@ from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
 from engine.events import Alarm, Emit, ReliableSelected, Scored, Stage, TruthScored
+from engine.runs.history import save_frame
 from engine.runs.store import RunFolder
 from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Heads
 from engine.stages.features import Features, build_encoder, learn_features
+from engine.stages.frames import Frame
 from engine.stages.heads import HeadClustering, head_agreement, learn_heads
 from engine.stages.joint import learn_jointly
 from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
@@ -47,6 +49,10 @@ class Run:
     @property
     def device(self) -> torch.device:
         return self.pixels.device
+
+    def keep(self, frame: Frame) -> None:
+        """Stores a frame with the run, for who wants to see how it went."""
+        save_frame(self.folder, frame)
 
 
 def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable[[], bool]) -> None:
@@ -79,8 +85,9 @@ def _features(run: Run) -> Features:
         encoder.load_state_dict(run.folder.weights("features", run.device))
         return Features(encoder.eval(), np.asarray(run.folder.load("features")["vectors"]))
     features = learn_features(
-        run.config, run.pixels, encoder, emit=run.emit, stop=run.stop, checkpoint=checkpoint
-    )
+        run.config, run.pixels, encoder,
+        emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep,
+    )  # fmt: skip
     labels = kmeans_labels(features.vectors, run.config.clusters, run.config.seed)
     _score(run, "features", labels, features.vectors)
     run.folder.save(
@@ -117,8 +124,9 @@ def _heads(run: Run, features: Features) -> HeadClustering:
         checkpoint.remove()
         return _load_heads(run, features)
     found = learn_heads(
-        run.config, run.pixels, features, emit=run.emit, stop=run.stop, checkpoint=checkpoint
-    )
+        run.config, run.pixels, features,
+        emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep,
+    )  # fmt: skip
     extra = {"pseudo_label_loss": float(found.losses[found.chosen])}
     if len(found.losses) > 1:
         extra["head_agreement"] = float(head_agreement(found.head_labels).mean())
@@ -194,7 +202,7 @@ def _joint(
         return Clustering(np.asarray(run.folder.load("joint")["probabilities"]))
     found = learn_jointly(
         run.config, run.pixels, features, heads, reliable,
-        emit=run.emit, stop=run.stop, checkpoint=checkpoint,
+        emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep,
     )  # fmt: skip
     _score(run, "joint", found.clustering.labels, features.vectors)
     _raise_alarms(run, "joint", found.clustering)

@@ -6,6 +6,7 @@
     encoder.pt        the trained encoder that stage 1 begins with, if it does
     events.jsonl      what happened, one line an event, only ever appended to
     features/ heads/ joint/ …   one folder an artefact: arrays and weights
+    frames/STAGE-STEP/          what a stage believed on the way, for replays
     checkpoint-STAGE.pt         where an unfinished stage goes on
     lock              held by the process that trains
 
@@ -23,8 +24,8 @@ import pickle
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,20 @@ from engine.errors import RunError
 from engine.events import Event, Record, Stage, from_json, to_json
 
 FORMAT = 1
+# What a run takes over when it goes on from the stages 1 and 2 of another.
+INHERITED = (
+    "images", "truth", "encoder.pt", "features", "neighbors", "heads", "frames", "maps",
+)  # fmt: skip
+EARLY = ("features", "heads")
 LOCK_SECONDS, PROBE_SECONDS = 2.0, 0.1
 
 
 @dataclass(frozen=True)
 class RunCard:
-    """What a run was asked to do and on which images."""
+    """What a run was asked to do and on which images.
+
+    `parent` is the run whose stages 1 and 2 it goes on from, "" for none.
+    """
 
     source: str
     images: int
@@ -52,6 +61,7 @@ class RunCard:
     config: RunConfig
     created: float
     skipped: tuple[Skipped, ...] = ()
+    parent: str = ""
 
 
 class RunFolder:
@@ -86,30 +96,65 @@ class RunFolder:
                 f"clusters is {config.clusters}, but an E-step labels only {config.heads.images} "
                 "images: raise heads.images"
             )
+        return cls._made(target, lambda draft: draft._write_inputs(opened, config))
+
+    def branch(self, path: str | os.PathLike[str], config: RunConfig) -> RunFolder:
+        """A new run that goes on from this one's stages 1 and 2 with other settings of what follows.
+
+        Raises:
+            RunError: when stage 2 is not done, `config` asks for other stages 1 and 2, or the new
+                run cannot be written.
+        """
+        target, own = Path(path).absolute(), self.card()
+        if target.exists():
+            raise RunError(f"{target} exists: choose another folder")
+        if not self.has("heads"):
+            raise RunError(f"{self.path} has no stage 2 yet: nothing can go on from it")
+        if replace(config, reliable=own.config.reliable, joint=own.config.joint) != own.config:
+            raise RunError("only the settings of the reliable set and of stage 3 can differ here")
+        return self._made(target, lambda draft: draft._inherit(self, config))
+
+    @classmethod
+    def _made(cls, target: Path, write: Callable[[RunFolder], None]) -> RunFolder:
+        """The run folder at `target` as `write` fills it, complete or not there at all."""
         try:
-            return cls._create(target, opened, config)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft = cls(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+            try:
+                draft.path.chmod(0o755)
+                write(draft)
+                if target.exists():
+                    target.rmdir()
+                draft.path.rename(target)
+            except BaseException:
+                shutil.rmtree(draft.path, ignore_errors=True)
+                raise
         except OSError as error:
             raise RunError(
                 f"a run cannot be written to {target} ({error.strerror or error}): free some space "
                 "or choose another folder"
             ) from None
-
-    @classmethod
-    def _create(cls, target: Path, opened: Opened, config: RunConfig) -> RunFolder:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = cls(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        try:
-            draft._write_inputs(opened, config)
-            if target.exists():
-                target.rmdir()
-            draft.path.rename(target)
-        except BaseException:
-            shutil.rmtree(draft.path, ignore_errors=True)
-            raise
         return cls(target)
 
+    def _inherit(self, parent: RunFolder, config: RunConfig) -> None:
+        """Everything of `parent` up to stage 2: files by hard link where the disk can, since none is
+        ever changed in its place."""
+        for name in INHERITED:
+            source = parent.path / name
+            if source.is_dir():
+                shutil.copytree(source, self.path / name, copy_function=_link)
+            elif source.exists():
+                _link(source, self.path / name)
+        for artefact in (self.path / "frames").glob("joint-*"):
+            shutil.rmtree(artefact)
+        early = [one for one in parent.records()[0] if getattr(one.event, "stage", "") in EARLY]
+        lines = (json.dumps(to_json(one)) + "\n" for one in early)
+        write_text(self.path / "events.jsonl", "".join(lines))
+        card = json.loads((parent.path / "run.json").read_text("utf-8"))
+        card |= {"created": time.time(), "config": to_dict(config), "parent": parent.path.name}
+        write_text(self.path / "run.json", json.dumps(card, indent=1))
+
     def _write_inputs(self, opened: Opened, config: RunConfig) -> None:
-        self.path.chmod(0o755)
         images = opened.images
         self.save("images", {"pixels": images.pixels, "ids": np.array(images.ids)})
         if opened.truth is not None:
@@ -150,7 +195,7 @@ class RunFolder:
             skipped = tuple(Skipped(*pair) for pair in card["skipped"])
             return RunCard(
                 card["source"], card["images"], card["fingerprint"], from_dict(card["config"]),
-                card["created"], skipped,
+                card["created"], skipped, card.get("parent", ""),
             )  # fmt: skip
         except FileNotFoundError:
             raise RunError(f"{self.path} holds no run: expected the file run.json in it") from None
@@ -186,7 +231,9 @@ class RunFolder:
         self, artefact: str, arrays: dict[str, np.ndarray], weights: dict[str, Any] | None = None
     ) -> None:
         """Writes an artefact's arrays and, if any, weights (a state dict), all at once."""
-        draft = Path(tempfile.mkdtemp(prefix=f".{artefact}-", dir=self.path))
+        target = self.path / artefact
+        target.parent.mkdir(exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=self.path))
         try:
             for name, array in arrays.items():
                 with _synced(draft / f"{name}.npy") as file:
@@ -194,8 +241,8 @@ class RunFolder:
             if weights is not None:
                 _save_weights(draft / "weights.pt", weights)
             draft.chmod(0o755)
-            shutil.rmtree(self.path / artefact, ignore_errors=True)
-            draft.rename(self.path / artefact)
+            shutil.rmtree(target, ignore_errors=True)
+            draft.rename(target)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
@@ -300,6 +347,13 @@ class FileCheckpoint:
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
+
+
+def _link(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without hard links
+        shutil.copyfile(source, target)
 
 
 def write_text(path: Path, text: str) -> None:

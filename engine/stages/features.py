@@ -24,6 +24,7 @@ from engine.stages.compute import (
 )
 from engine.stages.contrast import objective_of
 from engine.stages.encoder import Encoder, initialise
+from engine.stages.frames import Frame, Keep, condensed, watch
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
 from engine.stages.trained import load_encoder
 from engine.views import contrastive_view
@@ -84,6 +85,7 @@ def learn_features(
     emit: Emit,
     stop: Callable[[], bool],
     checkpoint: Checkpoint,
+    keep: Keep | None = None,
 ) -> Features:
     """Trains `encoder` so that two views of an image are near each other and far from others."""
     settings = config.features
@@ -120,11 +122,17 @@ def learn_features(
         schedule.step()
         return Report(report, images=len(images))
 
+    def frame(done: int) -> Frame:
+        encoder.eval()
+        vectors = condensed(encode(encoder, pixels))
+        objective.train()
+        return Frame("features", done, vectors)
+
     objective.train()
     run_steps(
         "features", steps, step,
         {"objective": objective, "optimiser": optimiser, "schedule": schedule},
-        emit=emit, stop=stop, checkpoint=checkpoint,
+        emit=emit, stop=stop, checkpoint=checkpoint, watch=watch("features", steps, frame, keep),
     )  # fmt: skip
     encoder.eval()
     return Features(encoder, encode(encoder, pixels).cpu().numpy())

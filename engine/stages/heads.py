@@ -21,6 +21,7 @@ from engine.stages.clustering import Clustering
 from engine.stages.compute import fused
 from engine.stages.encoder import Encoder, Heads, initialise
 from engine.stages.features import Features, encode
+from engine.stages.frames import CONFIDENT, Frame, Keep, watch
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
 from engine.stages.prototypes import PseudoLabels, pseudo_label
 from engine.views import strong_view, weak_view
@@ -59,6 +60,7 @@ def learn_heads(
     emit: Emit,
     stop: Callable[[], bool],
     checkpoint: Checkpoint,
+    keep: Keep | None = None,
 ) -> HeadClustering:
     """Trains H heads on the frozen features and chooses one without labels. One step is a round:
     an E-step on M images and an M-step of several passes over their pseudo-labels."""
@@ -91,6 +93,9 @@ def learn_heads(
         "heads", settings.epochs, step,
         {"heads": heads, "optimiser": optimiser},
         emit=emit, stop=stop, checkpoint=checkpoint,
+        watch=watch(
+            "heads", settings.epochs, lambda done: _frame(done, settings, heads, vectors), keep
+        ),
     )  # fmt: skip
     return _choose(settings, heads, vectors)
 
@@ -205,6 +210,20 @@ def _choose(settings: HeadSettings, heads: Heads, vectors: torch.Tensor) -> Head
         confident=confident.cpu().numpy(),
         nearest=nearest.view(len(prototypes), -1).cpu().numpy(),
     )
+
+
+@torch.no_grad()
+def _frame(done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tensor) -> Frame:
+    """What every head believes of all clean images after `done` rounds."""
+    unit, found = F.normalize(vectors, dim=1), []
+    for index in range(len(heads)):
+        belief = heads.one(index)(vectors).softmax(2)
+        confident, prototypes, _ = pseudo_label(belief, unit, settings.center_ratio)
+        confidence, labels = belief[0].max(1)
+        each = (labels, confidence.half(), prototypes[0].half(), confident[0, :, :CONFIDENT].int())
+        found.append([x.cpu().numpy() for x in each])
+    stacked = [np.stack(each) for each in zip(*found, strict=True)]
+    return Frame("heads", done, None, stacked[0].astype(np.uint16), *stacked[1:])
 
 
 def choose_head(losses: np.ndarray, head_labels: np.ndarray, how: str) -> int:

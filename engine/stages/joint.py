@@ -27,6 +27,7 @@ from engine.stages.clustering import Clustering
 from engine.stages.compute import Losses, Portions, compiled, fused, portion
 from engine.stages.encoder import Encoder, Heads, initialise, whole_norms
 from engine.stages.features import EpochOrder, Features, encode
+from engine.stages.frames import Frame, Keep, condensed, watch
 from engine.stages.heads import HeadClustering
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
 from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
@@ -63,6 +64,7 @@ def learn_jointly(
     emit: Emit,
     stop: Callable[[], bool],
     checkpoint: Checkpoint,
+    keep: Keep | None = None,
 ) -> JointClustering:
     """Trains from the reliable set; raises TrainingError if it is empty."""
     if not reliable.mask.any():
@@ -101,6 +103,7 @@ def learn_jointly(
         {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule,
          "thresholds": weigh, "teachers": teachers},
         emit=emit, stop=stop, checkpoint=checkpoint,
+        watch=watch("joint", settings.steps, lambda done: _frame(done, average, pixels), keep),
     )  # fmt: skip
     return JointClustering(average, Clustering(predict(average, pixels)))
 
@@ -113,12 +116,27 @@ def reselections(settings: JointSettings) -> range:
 
 def _reselected(config: RunConfig, pixels: DeviceImages, average: Classifier) -> ReliableSet:
     """The reliable set of the averaged model's labels, judged in its own features."""
-    vectors = encode(average.encoder, pixels)
-    with torch.no_grad():
-        clustering = Clustering(average.head(vectors)[0].softmax(1).cpu().numpy())
+    vectors, probabilities = _seen(average, pixels)
+    clustering = Clustering(probabilities.cpu().numpy())
     count = neighbor_count(config.reliable, len(pixels), config.clusters)
     neighbors = nearest(vectors.cpu().numpy(), count, device=pixels.device)
     return select_reliable(clustering, neighbors, config.reliable)
+
+
+@torch.no_grad()
+def _seen(model: Classifier, pixels: DeviceImages) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (N, D) and probabilities (N, K) of all clean images."""
+    vectors = encode(model.encoder, pixels)
+    return vectors, model.head(vectors)[0].softmax(1)
+
+
+def _frame(done: int, average: Classifier, pixels: DeviceImages) -> Frame:
+    vectors, probabilities = _seen(average, pixels)
+    confidence, labels = probabilities.max(1)
+    return Frame(
+        "joint", done, condensed(vectors), labels[None].cpu().numpy().astype(np.uint16),
+        confidence[None].half().cpu().numpy(),
+    )  # fmt: skip
 
 
 def predict(model: Classifier, pixels: DeviceImages) -> np.ndarray:

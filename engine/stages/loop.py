@@ -59,12 +59,14 @@ def run_steps(
     emit: Emit,
     stop: Callable[[], bool],
     checkpoint: Checkpoint,
+    watch: Callable[[int], None] = lambda _done: None,
 ) -> None:
     """Calls `step(i)` for i in 0..steps−1, beginning where the checkpoint left off.
 
     `parts` is everything that a step changes: it is stored every half minute and at a stop. Losses
     stay on the device and are read twice a second, so that a GPU is never waited for in between;
-    they are read before each checkpoint too, so that a checkpoint never holds a NaN.
+    they are read before each checkpoint too, so that a checkpoint never holds a NaN. `watch` is told the
+    number of steps done: 0 before the first, and after each.
 
     Raises:
         Stopped: when `stop()` said so; the checkpoint is complete.
@@ -73,6 +75,8 @@ def run_steps(
     done, seconds = _restore(checkpoint, parts)
     meter = _Meter(stage, done)
     emit(StageStarted(stage, steps))
+    if done == 0:
+        watch(0)
     saved = began = time.monotonic()
     for index in range(done, steps):
         seconds += time.monotonic() - began
@@ -83,6 +87,7 @@ def run_steps(
         began = time.monotonic()
         meter.resume(began)
         meter.add(step(index))
+        watch(index + 1)
         if meter.due() or index + 1 == steps:
             emit(meter.progress(index + 1))
         if began - saved > CHECKPOINT_SECONDS:

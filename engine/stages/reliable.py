@@ -77,22 +77,31 @@ def local_agreement(labels: np.ndarray, neighbors: Neighbors, count: int) -> np.
 def select_reliable(
     clustering: Clustering, neighbors: Neighbors, settings: ReliableSettings
 ) -> ReliableSet:
-    """Trusts a label whose neighbours agree with it and whose probability is high.
+    """Trusts a label whose neighbours agree with it and whose probability is high."""
+    labels, clusters = clustering.labels, clustering.clusters
+    agreement = local_agreement(
+        labels, neighbors, neighbor_count(settings, len(labels), clusters)
+    )  # fmt: skip
+    return judge(labels, clustering.confidence, agreement, clusters, settings)
+
+
+def judge(
+    labels: np.ndarray,
+    confidence: np.ndarray,
+    agreement: np.ndarray,
+    clusters: int,
+    settings: ReliableSettings,
+) -> ReliableSet:
+    """The verdict on labels (N,) with their confidence and agreement (N,) by the two thresholds.
 
     A cluster that would keep less than `settings.floor` of its images has its agreement threshold
     lowered until it does; its confidence threshold stays.
     """
-    labels, confidence = clustering.labels, clustering.confidence
-    count = neighbor_count(settings, len(labels), clustering.clusters)
-    agreement = local_agreement(labels, neighbors, count)
-    sure = confidence >= settings.confidence
-    thresholds = _relaxed(labels, agreement, sure, clustering.sizes, settings)
+    sure = confidence >= np.float32(settings.confidence)
+    thresholds = _relaxed(labels, agreement, sure, clusters, settings)
     agreed = agreement >= thresholds[labels]
-    verdicts = np.select(
-        [agreed & sure, ~agreed & sure, agreed & ~sure],
-        [Verdict.RELIABLE, Verdict.NEIGHBORS_DISAGREE, Verdict.NOT_CONFIDENT],
-        Verdict.NEITHER,
-    ).astype(np.uint8)
+    # In the bits of `Verdict`: 1 for neighbours that disagree, 2 for a low probability.
+    verdicts = (~agreed).astype(np.uint8) + 2 * (~sure).astype(np.uint8)
     return ReliableSet(labels, confidence, agreement, verdicts, thresholds)
 
 
@@ -100,14 +109,18 @@ def _relaxed(
     labels: np.ndarray,
     agreement: np.ndarray,
     sure: np.ndarray,
-    sizes: np.ndarray,
+    clusters: int,
     settings: ReliableSettings,
 ) -> np.ndarray:
     """(K,) float32: each cluster's agreement threshold, lowered where its floor asks for it."""
-    thresholds = np.full(len(sizes), settings.agreement, np.float32)
-    for cluster in np.flatnonzero(sizes):
-        candidates = np.sort(agreement[(labels == cluster) & sure])[::-1]
-        wanted = min(int(np.ceil(settings.floor * sizes[cluster])), len(candidates))
-        if wanted:
-            thresholds[cluster] = min(thresholds[cluster], candidates[wanted - 1])
+    thresholds = np.full(clusters, settings.agreement, np.float32)
+    candidates = np.flatnonzero(sure)
+    order = np.lexsort((-agreement[candidates], labels[candidates]))
+    best_first = agreement[candidates[order]]
+    counts = np.bincount(labels[candidates], minlength=clusters)
+    share = np.ceil(settings.floor * np.bincount(labels, minlength=clusters)).astype(np.int64)
+    wanted = np.minimum(share, counts)
+    asks = np.flatnonzero(wanted)
+    last = (np.cumsum(counts) - counts + wanted - 1)[asks]
+    thresholds[asks] = np.minimum(thresholds[asks], best_first[last])
     return thresholds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +35,8 @@ def show(run: Run) -> None:
         )  # fmt: skip
         settings = run.card.config.reliable
         agreement, confidence, floor = _thresholds(run.name, settings)
-        verdict = artefacts.judge(run.name, stage, agreement, confidence, floor)
+        asked = replace(settings, agreement=agreement, confidence=confidence, floor=floor)
+        verdict = artefacts.judge(run.name, stage, asked)
         _numbers(run, stage, verdict)
         _pictures_of_it(verdict, agreement, confidence)
         _galleries(run, stage, verdict)

@@ -96,7 +96,7 @@ def test_the_app_lists_the_encoders_that_the_engine_knows(
 @pytest.mark.usefixtures("finished")
 def test_judging_by_the_runs_own_thresholds_gives_its_own_verdict() -> None:
     own = services.look("demo").card.config.reliable
-    judged = artefacts.judge("demo", "joint", own.agreement, own.confidence, own.floor)
+    judged = artefacts.judge("demo", "joint", own)
     assert np.array_equal(judged.verdicts, artefacts.reliable("demo", "joint").verdicts)
 
 

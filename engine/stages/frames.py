@@ -1,0 +1,80 @@
+"""`Frame`: what a stage believed at a step, kept so that training can be replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from engine.events import Stage
+
+# Frames of a stage, besides the one before its first step.
+FRAMES = 8
+# Features of a frame are kept in this many directions: enough for a map, a sixteenth of 512.
+DIRECTIONS = 32
+# Images of each prototype that a frame remembers.
+CONFIDENT = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A stage after `step` steps. A field that the stage does not have is None.
+
+    Attributes:
+        vectors: (N, d) float16, d ≤ 32: features of length 1, in the directions that matter most.
+            None where they are those of stage 1's end.
+        labels: (H, N) uint16, by each head.
+        confidence: (H, N) float16, 0–1.
+        prototypes: (H, K, D) float16 of length 1.
+        confident: (H, K, c) int32, c ≤ 16: the surest images of each cluster, surest first.
+    """
+
+    stage: Stage
+    step: int
+    vectors: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    confidence: np.ndarray | None = None
+    prototypes: np.ndarray | None = None
+    confident: np.ndarray | None = None
+
+
+Keep = Callable[[Frame], None]
+
+
+def frame_steps(stage: Stage, steps: int) -> frozenset[int]:
+    """The steps after which a frame is taken, 0 and `steps` among them.
+
+    Stage 1's lie closer together at its beginning, where most moves.
+    """
+    bend = 2 if stage == "features" else 1
+    return frozenset(round(steps * (part / FRAMES) ** bend) for part in range(FRAMES + 1))
+
+
+def watch(
+    stage: Stage, steps: int, take: Callable[[int], Frame], keep: Keep | None
+) -> Callable[[int], None]:
+    """What the training loop calls with the number of steps done: `keep` gets the frames that are
+    due; without it none is taken."""
+    due = frame_steps(stage, steps) if keep else frozenset()
+
+    def look(done: int) -> None:
+        if keep and done in due:
+            keep(take(done))
+
+    return look
+
+
+def condensed(vectors: torch.Tensor) -> np.ndarray:
+    """(N, d) float16, d = min(32, D): features (N, D), scaled to length 1, along their leading
+    directions (uncentred, so that products stay cosines as nearly as they can)."""
+    # Features that have become NaN are the loop's to report, not a reason to fail here.
+    unit = F.normalize(vectors.float(), dim=1).nan_to_num()
+    moments = (unit.t() @ unit).double().cpu()
+    directions = torch.linalg.eigh(moments).eigenvectors.flip(1)[:, :DIRECTIONS]
+    # An eigenvector's sign is chance: its largest entry is made positive.
+    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
+    directions = (directions * largest.sign()).float().to(unit.device)
+    return (unit @ directions).half().cpu().numpy()
