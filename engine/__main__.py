@@ -1,4 +1,4 @@
-"""The command line: run, show, export, predict, encoder. Messages go to stderr, results to stdout."""
+"""The command line: run, show, export, predict, map, encoder. Messages go to stderr, results to stdout."""
 
 from __future__ import annotations
 
@@ -75,6 +75,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_source(predict)
     predict.add_argument("--out", required=True, type=Path, metavar="FILE")
     predict.set_defaults(command=_predict)
+
+    draw = commands.add_parser("map", help="the UMAP of a run's features, for the app's Map page")
+    draw.add_argument("run", type=Path, metavar="DIR")
+    draw.add_argument("--neighbors", type=int, default=15, help="UMAP's n_neighbors (default 15)")
+    draw.add_argument("--min-dist", type=float, default=0.1, help="UMAP's min_dist (default 0.1)")
+    draw.add_argument(
+        "--replay", action="store_true", help="map what every stage saw on the way too"
+    )
+    draw.set_defaults(command=_map)
 
     encoder = commands.add_parser("encoder", help="a run's stage-1 encoder, for other runs to use")
     encoder.add_argument("run", type=Path, metavar="DIR")
@@ -274,6 +283,22 @@ def _predict(options: argparse.Namespace) -> int:
     truth = scores(clustering, opened.truth)
     rounded = {name: round(value, 6) for name, value in truth.items()}
     print(json.dumps({"images": len(opened.images), **({"truth": rounded} if rounded else {})}))
+    return 0
+
+
+def _map(options: argparse.Namespace) -> int:
+    from engine.runs.maps import compute
+    from engine.runs.store import RunFolder
+    from engine.space.projection import MapSettings
+
+    folder = RunFolder(options.run)
+    folder.card()
+
+    def tell(part: str, done: float) -> None:
+        print(json.dumps({"part": part, "done": round(done, 3)}), flush=True)
+
+    asked = MapSettings(options.neighbors, options.min_dist)
+    compute(folder, asked, frames=options.replay, progress=tell)
     return 0
 
 

@@ -1,49 +1,245 @@
-"""UMAP maps of runs: computed once each, in one background thread, kept as the artefact "map"."""
+"""Maps of a run's features, kept in its folder under what they were made of: features and settings.
+
+UMAP runs in a process of its own, `python -m engine map RUN`, since it holds Python's lock for as long
+as it computes and keeps its memory afterwards. Here one thread starts these processes, one after the
+other, and follows their progress.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import os
 import queue
+import shutil
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+
+import engine
+from engine.errors import RunError
+from engine.events import Stage
+from engine.runs.history import frame_steps_of, load_frame
 from engine.runs.store import RunFolder
+from engine.space.neighbors import Neighbors, nearest
+from engine.space.projection import MapSettings, aligned, principal_map, umap_map
 
 log = logging.getLogger(__name__)
 
 MapState = Literal["ready", "waiting", "computing", "failed"]
-ARTEFACT = "map"
+Moment = tuple[Stage, int]
+DEFAULT = MapSettings()
+# From so many images on, the neighbours within a frame are found approximately.
+EXACT_FRAME = 5_000
+
+
+# -- where maps are kept -----------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def _fingerprint(path: Path, _modified: float | None) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    with (path / "features" / "vectors.npy").open("rb") as file:
+        while block := file.read(2**22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def artefact_of(folder: RunFolder, settings: MapSettings, moment: Moment | None = None) -> str:
+    """Where the map of the run's features, or of its frame at `moment`, is kept."""
+    made_of = _fingerprint(folder.path.resolve(), folder.modified("features"))
+    seed = folder.card().config.seed
+    asked = f"{made_of}-{settings.neighbors}-{settings.min_dist:g}-{seed}"
+    key = hashlib.blake2b(asked.encode(), digest_size=4).hexdigest()
+    return f"maps/{key}" if moment is None else f"maps/{key}-{moment[0]}-{moment[1]:07d}"
+
+
+def load_map(
+    folder: RunFolder, settings: MapSettings = DEFAULT, moment: Moment | None = None
+) -> np.ndarray | None:
+    """(N, 2) float32: UMAP of the run's features, or of a frame; None while there is none.
+
+    A frame of stage 2, or the last of stage 1, has the features of stage 1's end.
+    """
+    if not folder.has("features"):
+        return None
+    artefact = artefact_of(folder, settings, _own(folder, moment))
+    return folder.load(artefact)["points"] if folder.has(artefact) else None
+
+
+def _own(folder: RunFolder, moment: Moment | None) -> Moment | None:
+    """The moment, or None where its features are those of stage 1's end."""
+    return moment if moment in _moving(folder) else None
+
+
+def _moving(folder: RunFolder) -> list[Moment]:
+    """The frames whose features are their own, in the order in which their maps follow from one
+    another: stage 1's from its end backwards, then stage 3's."""
+    taken = frame_steps_of(folder)
+    first = [one for one in taken if one[0] == "features"]
+    last = [one for one in taken if one[0] == "joint"]
+    return first[-2::-1] + last[1:] if folder.has("features") else first[::-1]
+
+
+def has_maps(folder: RunFolder, settings: MapSettings = DEFAULT, *, frames: bool = False) -> bool:
+    """True when the UMAP of the run's features is there and, if asked, that of every frame."""
+    if load_map(folder, settings) is None:
+        return False
+    asked = _moving(folder) if frames else []
+    return all(folder.has(artefact_of(folder, settings, one)) for one in asked)
+
+
+def preview(folder: RunFolder) -> np.ndarray:
+    """(N, 2) float32: principal components of the newest features; raises RunError before there is a
+    frame."""
+    return principal_map(_newest_features(folder))
+
+
+def preview_at(folder: RunFolder, moment: Moment, newest: np.ndarray) -> np.ndarray:
+    """(N, 2) float32: principal components of a frame, turned to lie like the `newest`."""
+    if moment not in _moving(folder):
+        return newest
+    vectors = np.asarray(load_frame(folder, *moment).vectors, np.float32)
+    return aligned(principal_map(vectors), newest)
+
+
+def _newest_features(folder: RunFolder) -> np.ndarray:
+    if folder.has("features"):
+        return np.asarray(folder.load("features")["vectors"])
+    taken = frame_steps_of(folder)
+    if not taken:
+        raise RunError(f"{folder.path} has no features yet: train until stage 1 has begun")
+    return np.asarray(load_frame(folder, *taken[-1]).vectors, np.float32)
+
+
+# -- making them -------------------------------------------------------------------------------
+
+
+def compute(
+    folder: RunFolder,
+    settings: MapSettings = DEFAULT,
+    *,
+    frames: bool = False,
+    progress: Callable[[str, float], None] = lambda _part, _done: None,
+) -> None:
+    """Saves the UMAP of the run's features and, if asked, of every frame that has features of its
+    own, each begun from the one before and aligned with it; what is there already is kept.
+
+    Raises:
+        RunError: before stage 1 is done.
+    """
+    if not (folder.has("features") and folder.has("neighbors")):
+        raise RunError(f"{folder.path} has no features yet: train until stage 1 is done")
+    last = load_map(folder, settings)
+    if last is None:
+        near = folder.load("neighbors")
+        last = umap_map(
+            np.asarray(folder.load("features")["vectors"]),
+            Neighbors(near["ids"], near["similarity"]), settings,
+            seed=folder.card().config.seed, progress=lambda done: progress("map", done),
+        )  # fmt: skip
+        folder.save(artefact_of(folder, settings), {"points": last})
+    if frames:
+        _compute_frames(folder, settings, last, progress)
+
+
+def _compute_frames(
+    folder: RunFolder,
+    settings: MapSettings,
+    final: np.ndarray,
+    progress: Callable[[str, float], None],
+) -> None:
+    moving, before, stage = _moving(folder), final, ""
+    for place, moment in enumerate(moving):
+        before = final if moment[0] != stage else before
+        stage = moment[0]
+        found = load_map(folder, settings, moment)
+        if found is None:
+            progress("replay", place / len(moving))
+            vectors = np.asarray(load_frame(folder, *moment).vectors, np.float32)
+            near = nearest(vectors, settings.neighbors - 1, exact_images=EXACT_FRAME)
+            seed = folder.card().config.seed
+            found = aligned(umap_map(vectors, near, settings, seed=seed, start=before), before)
+            folder.save(artefact_of(folder, settings, moment), {"points": found})
+        before = found
+
+
+# -- in the background -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MapJob:
+    """How a map is coming along: `done` is the share of its `part` ("map" or "replay")."""
+
+    state: MapState
+    part: str = ""
+    done: float = 0.0
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    folder: RunFolder
+    settings: MapSettings
+    frames: bool
+
+    @property
+    def key(self) -> tuple[Path, MapSettings, bool]:
+        return self.folder.path.resolve(), self.settings, self.frames
+
+
+def _command(asked: _Asked) -> list[str]:
+    """Python that makes the map; whoever trains or looks goes first."""
+    gently = ["nice", "-n", "10"] if shutil.which("nice") else []
+    return [
+        *gently, sys.executable, "-m", "engine", "map", str(asked.folder.path.resolve()),
+        "--neighbors", str(asked.settings.neighbors),
+        "--min-dist", str(asked.settings.min_dist), *(["--replay"] if asked.frames else []),
+    ]  # fmt: skip
 
 
 class MapMaker:
-    """Computes the maps that it is asked for, one after the other."""
+    """Has the maps made that it is asked for, one process after the other."""
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[RunFolder] = queue.SimpleQueue()
-        self._asked: set[Path] = set()
-        self._failures: dict[Path, str] = {}
+        self._queue: queue.SimpleQueue[_Asked] = queue.SimpleQueue()
+        self._jobs: dict[Any, MapJob] = {}
         self._guard = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._process: subprocess.Popen[str] | None = None
 
-    def request(self, folder: RunFolder) -> tuple[MapState, str]:
-        """Where the run's map is, and what went wrong if it failed; asks for it the first time.
+    def request(
+        self, folder: RunFolder, settings: MapSettings, *, frames: bool, again: bool = False
+    ) -> MapJob:
+        """How the map is coming along; asks for it the first time, and `again` after a failure.
 
-        "waiting" means that stage 1 is not done, so that there is nothing to draw yet.
+        "waiting" means that stage 1 is not done, so that there is nothing to map yet.
         """
-        if folder.has(ARTEFACT):
-            return "ready", ""
+        asked = _Asked(folder, settings, frames)
         if not (folder.has("features") and folder.has("neighbors")):
-            return "waiting", ""
+            return MapJob("waiting")
+        if has_maps(folder, settings, frames=frames):
+            return MapJob("ready")
         with self._guard:
-            path = folder.path.resolve()
-            if path in self._failures:
-                return "failed", self._failures[path]
-            if path not in self._asked:
-                self._asked.add(path)
-                self._jobs.put(folder)
+            job = self._jobs.get(asked.key)
+            if job is None or job.state == "ready" or (again and job.state == "failed"):
+                job = self._jobs[asked.key] = MapJob("computing", "map")
+                self._queue.put(asked)
                 self._start()
-            return "computing", ""
+            return job
+
+    def close(self) -> None:
+        """Ends the process that is at work, if any."""
+        if self._process is not None:
+            self._process.terminate()
 
     def _start(self) -> None:
         if self._thread is None:
@@ -52,39 +248,55 @@ class MapMaker:
 
     def _work(self) -> None:
         while True:
-            folder = self._jobs.get()
-            path = folder.path.resolve()
-            failure = ""
+            asked = self._queue.get()
             try:
-                compute(folder)
+                job = self._made(asked)
             except Exception as error:
-                log.exception("the map of %s failed", folder.path)
-                failure = f"{type(error).__name__}: {error}"
+                log.exception("the map of %s failed", asked.folder.path)
+                job = MapJob("failed", message=f"{type(error).__name__}: {error}")
             with self._guard:
-                self._asked.discard(path)
-                if failure:
-                    self._failures[path] = failure
+                self._jobs[asked.key] = job
 
+    def _made(self, asked: _Asked) -> MapJob:
+        root = Path(engine.__file__).parents[1]
+        self._process = subprocess.Popen(
+            _command(asked), cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        with self._process as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            for line in process.stdout:
+                self._follow(asked, line)
+            complaint = process.stderr.read().strip()
+        if process.returncode:
+            log.error("the map of %s failed: %s", asked.folder.path, complaint)
+            last = (complaint.splitlines() or [f"exit status {process.returncode}"])[-1]
+            return MapJob("failed", message=last.removeprefix("error: "))
+        return MapJob("ready")
 
-def compute(folder: RunFolder) -> None:
-    """Saves the UMAP of the run's features as its artefact "map": points (N, 2) float32."""
-    import numpy as np
-
-    from engine.space.neighbors import Neighbors
-    from engine.space.projection import umap_map
-
-    near = folder.load("neighbors")
-    points = umap_map(
-        np.asarray(folder.load("features")["vectors"]),
-        Neighbors(near["ids"], near["similarity"]),
-        seed=folder.card().config.seed,
-    )
-    folder.save(ARTEFACT, {"points": points})
+    def _follow(self, asked: _Asked, line: str) -> None:
+        told = json.loads(line)
+        with self._guard:
+            self._jobs[asked.key] = replace(
+                self._jobs[asked.key], part=told["part"], done=told["done"]
+            )
 
 
 _maker = MapMaker()
 
 
-def request_map(folder: RunFolder) -> tuple[MapState, str]:
+def request_map(
+    folder: RunFolder,
+    settings: MapSettings = DEFAULT,
+    *,
+    frames: bool = False,
+    again: bool = False,
+) -> MapJob:
     """`MapMaker.request` of this process's one map maker."""
-    return _maker.request(folder)
+    return _maker.request(folder, settings, frames=frames, again=again)
+
+
+def close() -> None:
+    """Ends what this process's map maker is at, at the end of the server."""
+    _maker.close()

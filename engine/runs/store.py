@@ -7,6 +7,8 @@
     events.jsonl      what happened, one line an event, only ever appended to
     features/ heads/ joint/ …   one folder an artefact: arrays and weights
     frames/STAGE-STEP/          what a stage believed on the way, for replays
+    columns/                    what a table of the user's says of the images
+    maps/…                      two-dimensional maps of the features and of frames
     checkpoint-STAGE.pt         where an unfinished stage goes on
     lock              held by the process that trains
 
@@ -33,6 +35,7 @@ import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from engine.config import SCRATCH, RunConfig, from_dict, to_dict, with_setting
+from engine.data.columns import ImageColumn
 from engine.data.images import ImageSet
 from engine.data.sources import Opened, Skipped
 from engine.data.truth import Truth
@@ -42,7 +45,7 @@ from engine.events import Event, Record, Stage, from_json, to_json
 FORMAT = 1
 # What a run takes over when it goes on from the stages 1 and 2 of another.
 INHERITED = (
-    "images", "truth", "encoder.pt", "features", "neighbors", "heads", "frames", "maps",
+    "images", "truth", "columns", "encoder.pt", "features", "neighbors", "heads", "frames", "maps",
 )  # fmt: skip
 EARLY = ("features", "heads")
 LOCK_SECONDS, PROBE_SECONDS = 2.0, 0.1
@@ -145,7 +148,7 @@ class RunFolder:
                 shutil.copytree(source, self.path / name, copy_function=_link)
             elif source.exists():
                 _link(source, self.path / name)
-        for artefact in (self.path / "frames").glob("joint-*"):
+        for artefact in (*self.path.glob("frames/joint-*"), *self.path.glob("maps/*-joint-*")):
             shutil.rmtree(artefact)
         early = [one for one in parent.records()[0] if getattr(one.event, "stage", "") in EARLY]
         lines = (json.dumps(to_json(one)) + "\n" for one in early)
@@ -221,6 +224,27 @@ class RunFolder:
             return None
         arrays = self.load("truth")
         return Truth(np.asarray(arrays["labels"]), tuple(arrays["class_names"].tolist()))
+
+    def save_columns(self, columns: list[ImageColumn]) -> None:
+        """Keeps what a table says of the images, in the place of earlier columns."""
+        arrays: dict[str, np.ndarray] = {"titles": np.array([one.title for one in columns])}
+        for number, one in enumerate(columns):
+            arrays[f"values-{number}"] = one.values
+            if one.names is not None:
+                arrays[f"names-{number}"] = np.array(one.names)
+        self.save("columns", arrays)
+
+    def columns(self) -> list[ImageColumn]:
+        if not self.has("columns"):
+            return []
+        arrays = self.load("columns")
+        return [
+            ImageColumn(
+                title, arrays[f"values-{number}"],
+                tuple(arrays[f"names-{number}"].tolist()) if f"names-{number}" in arrays else None,
+            )
+            for number, title in enumerate(arrays["titles"].tolist())
+        ]  # fmt: skip
 
     # -- artefacts -----------------------------------------------------------------------------
 

@@ -32,10 +32,16 @@ class Neighbors:
     similarity: np.ndarray
 
 
-def nearest(features: np.ndarray, k: int, *, device: torch.device | str = "cpu") -> Neighbors:
+def nearest(
+    features: np.ndarray,
+    k: int,
+    *,
+    device: torch.device | str = "cpu",
+    exact_images: int = EXACT_IMAGES,
+) -> Neighbors:
     """The `k` nearest neighbours of each image by cosine, itself left out.
 
-    They are exact, but for more than `EXACT_IMAGES` on a CPU: there faiss looks among the cells
+    They are exact, but for more than `exact_images` on a CPU: there faiss looks among the cells
     nearest to an image only, and a few of the furthest neighbours may be missed.
 
     Args:
@@ -48,7 +54,7 @@ def nearest(features: np.ndarray, k: int, *, device: torch.device | str = "cpu")
 
     k = min(k, len(features) - 1)
     vectors = F.normalize(torch.from_numpy(np.asarray(features, np.float32)), dim=1)
-    large = torch.device(device).type == "cpu" and len(vectors) > EXACT_IMAGES
+    large = torch.device(device).type == "cpu" and len(vectors) > exact_images
     if large and importlib.util.find_spec("faiss"):
         ids, similarity = _search_cells(vectors, k + 1)
     else:

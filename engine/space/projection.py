@@ -2,46 +2,105 @@
 
 from __future__ import annotations
 
-import threading
+import io
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from engine.space.neighbors import Neighbors
 
-# numba's threads do not bear two UMAPs at once: the process would abort.
-_ONE_AT_A_TIME = threading.Lock()
-UMAP_NEIGHBORS = 15
+# Images from which the preview learns its directions.
+SAMPLE = 10_000
+# A map that begins from one that is nearly right needs fewer epochs than one from scratch.
+WARM_EPOCHS = {10_000: 100, 10**12: 50}
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """What UMAP is asked: its `n_neighbors` (the image itself counts) and `min_dist`."""
+
+    neighbors: int = 15
+    min_dist: float = 0.1
 
 
 def principal_map(features: np.ndarray) -> np.ndarray:
-    """(N, 2) float32: features (N, D) along the two directions in which they differ most."""
-    from sklearn.decomposition import PCA
+    """(N, 2) float32: features (N, D) along the two directions in which they differ most.
 
+    The directions are those of an even sample of the images: this is a preview, and must not let
+    anyone wait.
+    """
     wide = features if features.shape[1] >= 2 else np.pad(features, ((0, 0), (0, 1)))
-    return PCA(2, random_state=0).fit_transform(wide).astype(np.float32)
+    sample = np.asarray(wide[:: max(1, len(wide) // SAMPLE)], np.float64)
+    middle = sample.mean(0)
+    directions = np.linalg.eigh((sample - middle).T @ (sample - middle))[1][:, :-3:-1]
+    # An eigenvector's sign is chance: its largest entry is made positive.
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(0)[None], 0)
+    directions = (directions * np.sign(largest)).astype(np.float32)
+    return np.asarray(wide, np.float32) @ directions - (middle @ directions).astype(np.float32)
 
 
-def umap_map(features: np.ndarray, neighbors: Neighbors, *, seed: int) -> np.ndarray:
+def umap_map(
+    features: np.ndarray,
+    neighbors: Neighbors,
+    settings: MapSettings,
+    *,
+    seed: int,
+    start: np.ndarray | None = None,
+    progress: Callable[[float], None] = lambda _done: None,
+) -> np.ndarray:
     """(N, 2) float32: UMAP of features (N, D), from neighbours found before.
 
-    UMAP wants every image as its own first neighbour, and cosine distances (1 − similarity).
+    UMAP wants every image as its own first neighbour, and cosine distances (1 − similarity). Its
+    compiled loops hold Python's lock and bear no second UMAP beside them, so it belongs in a process
+    of its own (`python -m engine map`).
+
+    Args:
+        start: (N, 2) places to begin from, those of a map that is nearly right; by default the
+            principal components.
+        progress: is told the share of the epochs that are done.
     """
-    k = min(UMAP_NEIGHBORS - 1, neighbors.ids.shape[1])
+    k = min(settings.neighbors - 1, neighbors.ids.shape[1])
     own = np.arange(len(features))[:, None]
     ids = np.hstack([own, neighbors.ids[:, :k]]).astype(np.int64)
     distance = np.hstack([np.zeros_like(own), 1 - neighbors.similarity[:, :k]])
-    with _ONE_AT_A_TIME, warnings.catch_warnings():
+    warm = next(epochs for most, epochs in WARM_EPOCHS.items() if len(features) <= most)
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap speaks of its seed and its own search index
         import umap
 
         reducer = umap.UMAP(
             n_neighbors=k + 1,
-            min_dist=0.1,
+            min_dist=settings.min_dist,
             metric="cosine",
-            init="pca",
+            init="pca" if start is None else start,
+            n_epochs=None if start is None else warm,
             precomputed_knn=(ids, distance.clip(0).astype(np.float32), None),
             random_state=seed,
             n_jobs=1,
+            tqdm_kwds={"disable": False, "file": _Bar(progress), "bar_format": "{n} {total}"},
         )
         return np.asarray(reducer.fit_transform(features), np.float32)
+
+
+class _Bar(io.StringIO):
+    """The file that UMAP's progress bar writes "done total" to."""
+
+    def __init__(self, progress: Callable[[float], None]) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def write(self, text: str) -> int:
+        words = text.split()
+        if len(words) == 2:
+            self._progress(float(words[0]) / float(words[1]))
+        return len(text)
+
+
+def aligned(points: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """(N, 2) float32: `points` turned, mirrored and shifted, not stretched, to lie as near to `like`
+    as they can (orthogonal Procrustes)."""
+    middle, aim = points.mean(0), like.mean(0)
+    left, _, right = np.linalg.svd((points - middle).T.astype(np.float64) @ (like - aim))
+    return ((points - middle) @ (left @ right) + aim).astype(np.float32)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from engine.events import Stage
+
+if TYPE_CHECKING:  # pages read frames, and need not wait for torch
+    import torch
 
 # Frames of a stage, besides the one before its first step.
 FRAMES = 8
@@ -70,6 +72,9 @@ def watch(
 def condensed(vectors: torch.Tensor) -> np.ndarray:
     """(N, d) float16, d = min(32, D): features (N, D), scaled to length 1, along their leading
     directions (uncentred, so that products stay cosines as nearly as they can)."""
+    import torch
+    import torch.nn.functional as F
+
     # Features that have become NaN are the loop's to report, not a reason to fail here.
     unit = F.normalize(vectors.float(), dim=1).nan_to_num()
     moments = (unit.t() @ unit).double().cpu()

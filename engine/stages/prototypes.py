@@ -5,10 +5,17 @@ Everything works on H heads at once. "Unit" features have length 1, so that a pr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+
+from engine.errors import RunError
+
+# Entries of a table in memory at a time: 2**24 float32 are 64 MB.
+BLOCK_ENTRIES = 2**24
 
 
 @dataclass(frozen=True)
@@ -82,3 +89,168 @@ def pseudo_label(
     confident = confident_images(probabilities, max(1, int(center_ratio * each)))
     prototypes = prototypes_of(unit, confident)
     return confident, prototypes, assign(unit, prototypes, each, exclusive=exclusive)
+
+
+# -- what the labels would be without some images ------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Claims:
+    """What one head's K prototypes are made of and which n images each claims, as arrays.
+
+    Attributes:
+        confident: (K, c) int64, images that form each prototype, surest first.
+        prototypes: (K, D) float32 of length 1.
+        nearest: (K, n) int64, images that each prototype claims (equation 4), nearest first.
+        cosines: (K, n) float32, of `nearest` to their prototype.
+        kept: (K, n) bool; false where an exclusive assignment gave the image to another cluster.
+    """
+
+    confident: np.ndarray
+    prototypes: np.ndarray
+    nearest: np.ndarray
+    cosines: np.ndarray
+    kept: np.ndarray
+
+    def members(self, cluster: int) -> np.ndarray:
+        """(m,) int64: the images that have this cluster's pseudo-label, nearest first."""
+        return self.nearest[cluster][self.kept[cluster]]
+
+
+def claims_of(
+    unit: np.ndarray,
+    confident: np.ndarray,
+    prototypes: np.ndarray,
+    nearest: np.ndarray,
+    *,
+    exclusive: bool,
+) -> Claims:
+    """The claims behind a stage 2's saved arrays; `unit` are features (N, D) of length 1."""
+    cosines = own_cosines(unit, prototypes, nearest)
+    kept = _nearest_claim(nearest, cosines) if exclusive else np.ones(nearest.shape, bool)
+    return Claims(confident, prototypes, nearest, cosines, kept)
+
+
+def own_cosines(unit: np.ndarray, prototypes: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """(K, n) float32: cosines of the images `ids` (K, n) to the prototype of their row."""
+    out = np.empty(ids.shape, np.float32)
+    rows = max(1, BLOCK_ENTRIES // max(1, ids.shape[1] * unit.shape[1]))
+    for start in range(0, len(ids), rows):  # bounds the (rows, n, D) features in memory
+        block = slice(start, start + rows)
+        out[block] = (unit[ids[block]] @ prototypes[block, :, None])[..., 0]
+    return out
+
+
+def _nearest_claim(ids: np.ndarray, cosines: np.ndarray) -> np.ndarray:
+    """(K, n) bool: true where no other row that has the same image is nearer to it."""
+    # By image, then nearest first; a tie goes to the lower cluster, as in `assign`.
+    order = np.lexsort(
+        (np.repeat(np.arange(len(ids)), ids.shape[1]), -cosines.ravel(), ids.ravel())
+    )
+    image = ids.ravel()[order]
+    first = np.ones(len(order), bool)
+    first[1:] = image[1:] != image[:-1]
+    kept = np.empty(len(order), bool)
+    kept[order] = first
+    return kept.reshape(ids.shape)
+
+
+def claimed_labels(claims: Claims, images: int) -> np.ndarray:
+    """(N,) int64: the cluster whose prototype is the nearest of those that claim an image; −1 where
+    none does."""
+    labels = np.full(images, -1, np.int64)
+    won = _nearest_claim(claims.nearest, claims.cosines)
+    labels[claims.nearest[won]] = np.nonzero(won)[0]
+    return labels
+
+
+def without(
+    claims: Claims,
+    unit: np.ndarray,
+    probabilities: np.ndarray,
+    vetoed: Mapping[int, np.ndarray],
+    *,
+    exclusive: bool,
+) -> Claims:
+    """The claims if the images `vetoed[k]` did not help to form prototype k (equations 2–4 again).
+
+    The next surest images take the place of those left out, the prototype becomes their mean, and it
+    claims as many images as before. A prototype that loses none of its images stays to the bit.
+
+    Args:
+        unit: (N, D) features of length 1.
+        probabilities: (N, K), of the head that made the claims.
+        exclusive: as in `assign`.
+
+    Raises:
+        RunError: when too few images are left to form a prototype.
+    """
+    confident, prototypes, nearest, cosines = (
+        np.array(each) for each in (claims.confident, claims.prototypes, claims.nearest, claims.cosines)
+    )  # fmt: skip
+    changed = False
+    for cluster, images in vetoed.items():
+        if not np.isin(confident[cluster], images).any():
+            continue
+        changed = True
+        confident[cluster] = _replaced(confident[cluster], probabilities[:, cluster], images)
+        mean = unit[confident[cluster]].mean(0)
+        prototypes[cluster] = mean / max(float(np.linalg.norm(mean)), 1e-12)
+        similarity = unit @ prototypes[cluster]
+        nearest[cluster] = _largest(similarity, nearest.shape[1])
+        cosines[cluster] = similarity[nearest[cluster]]
+    if not changed:
+        return claims
+    kept = _nearest_claim(nearest, cosines) if exclusive else np.ones(nearest.shape, bool)
+    return Claims(confident, prototypes, nearest, cosines, kept)
+
+
+def _replaced(confident: np.ndarray, probability: np.ndarray, vetoed: np.ndarray) -> np.ndarray:
+    """`confident` (c,) without `vetoed`, filled up with the next surest images.
+
+    Those that stay keep their order: images of equal probability would else change places by chance.
+    """
+    stays = confident[~np.isin(confident, vetoed)]
+    missing = len(confident) - len(stays)
+    left = np.array(probability, np.float32)
+    left[confident] = left[vetoed] = -1.0
+    next_surest = _largest(left, missing)
+    if np.any(left[next_surest] < 0):
+        raise RunError(
+            f"{len(vetoed):,} of {len(probability):,} images are vetoed, but a prototype is formed of "
+            f"{len(confident):,}: take some vetoes back"
+        )
+    return np.concatenate((stays, next_surest))
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """(count,) int64: where the largest of `values` (N,) are, the largest first."""
+    if count < len(values):
+        found = np.argpartition(-values, count)[:count]
+        return found[np.argsort(-values[found], kind="stable")]
+    return np.argsort(-values, kind="stable")
+
+
+def margins(
+    unit: np.ndarray, prototypes: np.ndarray, ids: np.ndarray, cluster: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """How much nearer images are to their prototype than to the next one, and which that is.
+
+    Args:
+        unit: (N, D) features of length 1.
+        prototypes: (K, D), K ≥ 2.
+        ids: (m,) images that prototype `cluster` claims.
+
+    Returns:
+        (m,) float32, negative where another prototype is nearer, and (m,) int64 clusters.
+    """
+    margin, other = np.empty(len(ids), np.float32), np.empty(len(ids), np.int64)
+    rows = max(1, BLOCK_ENTRIES // max(prototypes.shape))
+    for start in range(0, len(ids), rows):  # bounds the (rows, K) cosines in memory
+        block = slice(start, start + rows)
+        cosines = unit[ids[block]] @ prototypes.T
+        own = cosines[:, cluster].copy()
+        cosines[:, cluster] = -np.inf
+        other[block] = cosines.argmax(1)
+        margin[block] = own - cosines.max(1)
+    return margin, other

@@ -9,9 +9,23 @@ import numpy as np
 import pytest
 import torch
 
+from engine.config import with_settings
 from engine.data.sources import Opened
 from engine.errors import RunError
-from engine.events import Alarm, Progress, Record, RunFinished, RunStarted, from_json, to_json
+from engine.events import (
+    STAGES,
+    Alarm,
+    Progress,
+    Record,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    from_json,
+    to_json,
+)
+from engine.runs.history import frame_steps_of
+from engine.runs.results import load_reliable, observe
+from engine.runs.runner import Control, choose_device, execute
 from engine.runs.store import RunFolder, write_text
 from tests.runs.conftest import MakeRun, drawn, tiny_config
 
@@ -193,3 +207,58 @@ def test_a_text_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.Monke
         write_text(path, "new")
     assert path.read_text() == "old"
     assert hidden_leftovers(tmp_path) == []
+
+
+# -- branches ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parent(make_run: MakeRun) -> RunFolder:
+    folder = make_run("parent")
+    with folder.lock():
+        assert execute(folder, choose_device("cpu"), Control()) == "finished"
+    return folder
+
+
+def test_a_branch_goes_on_from_stage_two_with_other_thresholds(parent: RunFolder) -> None:
+    config = with_settings(parent.card().config, {"reliable.agreement": 0.1, "joint.steps": 3})
+    branch = parent.branch(parent.path.parent / "branch", config)
+    assert branch.card().parent == "parent"
+    assert branch.card().config == config
+    before = observe(branch)
+    assert [before.stages[one].finished for one in STAGES] == [True, True, False]
+    assert before.stages["heads"].scores == observe(parent).stages["heads"].scores
+    assert {stage for stage, _ in frame_steps_of(branch)} == {"features", "heads"}
+    with branch.lock():
+        assert execute(branch, choose_device("cpu"), Control()) == "finished"
+    for artefact in ("features", "heads"):
+        same = zip(parent.load(artefact).values(), branch.load(artefact).values(), strict=True)
+        assert all(np.array_equal(one, other) for one, other in same)
+    own, other = load_reliable(parent, "heads"), load_reliable(branch, "heads")
+    assert (own.thresholds.min(), other.thresholds.max()) == (np.float32(0.3), np.float32(0.1))
+    assert observe(parent).state == "finished"
+
+
+def test_a_branch_shares_its_parents_files(parent: RunFolder) -> None:
+    branch = parent.branch(parent.path.parent / "branch", parent.card().config)
+    for name in ("images/pixels.npy", "features/vectors.npy"):
+        assert (branch.path / name).samefile(parent.path / name)
+    assert not (branch.path / "events.jsonl").samefile(parent.path / "events.jsonl")
+    branch.append(RunFailed("only here"))
+    assert observe(parent).message == ""
+
+
+def test_a_branch_can_change_nothing_of_stages_one_and_two(parent: RunFolder) -> None:
+    config = with_settings(parent.card().config, {"heads.epochs": 9})
+    with pytest.raises(RunError, match="only the settings of the reliable set and of stage 3"):
+        parent.branch(parent.path.parent / "branch", config)
+    assert not (parent.path.parent / "branch").exists()
+    with pytest.raises(RunError, match="exists: choose another folder"):
+        parent.branch(parent.path, parent.card().config)
+
+
+def test_nothing_goes_on_from_a_run_without_stage_two(make_run: MakeRun) -> None:
+    folder = make_run()
+    with pytest.raises(RunError, match="no stage 2 yet"):
+        folder.branch(folder.path.parent / "branch", folder.card().config)
+    assert [one.name for one in folder.path.parent.iterdir()] == [folder.path.name]

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
+import torch.nn.functional as F
 
-from engine.stages.prototypes import assign, confident_images, prototypes_of, pseudo_label
+from engine.errors import RunError
+from engine.stages import prototypes as stage
+from engine.stages.prototypes import (
+    Claims,
+    assign,
+    claimed_labels,
+    claims_of,
+    confident_images,
+    margins,
+    prototypes_of,
+    pseudo_label,
+    without,
+)
 
 # Four unit vectors: two near the x axis, two near the y axis.
 UNIT = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0]])
@@ -57,3 +72,131 @@ def test_with_more_clusters_than_half_the_images_each_still_gets_one() -> None:
     confident, _, labels = pseudo_label(torch.eye(4).unsqueeze(0)[:, :3], UNIT[:3], 0.5)
     assert confident.shape == (1, 4, 1)
     assert labels.ids.shape == (1, 4)
+
+
+# -- what the labels would be without some images ------------------------------------------------
+
+IMAGES, CLUSTERS, RATIO = 90, 4, 0.6
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[torch.Tensor, torch.Tensor]:
+    """Belief (1, N, K) and unit features (N, D) of overlapping clusters."""
+    generator = torch.Generator().manual_seed(0)
+    unit = F.normalize(torch.randn(IMAGES, 6, generator=generator) + 0.5, dim=1)
+    belief = (4 * torch.randn(1, IMAGES, CLUSTERS, generator=generator)).softmax(2)
+    return belief, unit
+
+
+def saved(belief: torch.Tensor, unit: torch.Tensor, exclusive: bool) -> tuple[Claims, np.ndarray]:
+    """Claims as a run would give them, and what `assign` kept of them, (K, n)."""
+    confident, prototypes, labels = pseudo_label(belief, unit, RATIO, exclusive=exclusive)
+    clusters = belief.shape[2]
+    nearest, kept = (x[0].view(clusters, -1).numpy() for x in (labels.ids, labels.kept))
+    arrays = (confident[0].numpy(), prototypes[0].numpy(), nearest)
+    return claims_of(unit.numpy(), *arrays, exclusive=exclusive), kept
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_claims_keep_what_the_assignment_kept(
+    made: tuple[torch.Tensor, torch.Tensor], exclusive: bool
+) -> None:
+    claims, kept = saved(*made, exclusive)
+    assert np.array_equal(claims.kept, kept)
+    assert kept.all() != exclusive  # the clusters overlap, so that the setting matters
+    cosines = made[1].numpy()[claims.nearest[2]] @ claims.prototypes[2]
+    assert claims.cosines[2] == pytest.approx(cosines)
+
+
+def test_an_image_has_the_label_of_the_nearest_prototype_that_claims_it() -> None:
+    prototypes, nearest = np.eye(2, dtype=np.float32), np.array([[0, 1, 2], [3, 2, 1]])
+    points = np.concatenate((UNIT.numpy(), [[-1.0, 0.0]])).astype(np.float32)
+    claims = claims_of(points, nearest[:, :1], prototypes, nearest, exclusive=False)
+    assert claimed_labels(claims, 5).tolist() == [0, 0, 1, 1, -1]
+    assert claims.members(0).tolist() == [0, 1, 2]
+    exclusive = claims_of(points, nearest[:, :1], prototypes, nearest, exclusive=True)
+    assert exclusive.members(0).tolist() == [0, 1]
+    assert exclusive.members(1).tolist() == [3, 2]
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("veto", [{}, {1: np.array([], np.int64)}, "not confident"])
+def test_a_veto_of_nothing_changes_nothing_at_all(
+    made: tuple[torch.Tensor, torch.Tensor], exclusive: bool, veto: object
+) -> None:
+    belief, unit = made
+    claims, _ = saved(belief, unit, exclusive)
+    outside = np.setdiff1d(np.arange(IMAGES), claims.confident[1])
+    vetoed = veto if isinstance(veto, dict) else {1: outside}
+    after = without(claims, unit.numpy(), belief[0].numpy(), vetoed, exclusive=exclusive)
+    for name in ("confident", "prototypes", "nearest", "cosines", "kept"):
+        assert np.array_equal(getattr(after, name), getattr(claims, name))
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_veto_is_the_e_step_with_those_images_the_least_sure(
+    made: tuple[torch.Tensor, torch.Tensor], exclusive: bool
+) -> None:
+    belief, unit = made
+    claims, _ = saved(belief, unit, exclusive)
+    vetoed = {0: claims.confident[0, :5], 2: claims.confident[2, [1, 7]]}
+    after = without(claims, unit.numpy(), belief[0].numpy(), vetoed, exclusive=exclusive)
+    doubted = belief.clone()
+    for cluster, images in vetoed.items():
+        doubted[0, images, cluster] = -1.0
+    wanted, kept = saved(doubted, unit, exclusive)
+    assert np.array_equal(after.confident, wanted.confident)
+    assert np.array_equal(after.nearest, wanted.nearest)
+    assert np.array_equal(after.kept, kept)
+    assert after.prototypes == pytest.approx(wanted.prototypes, abs=1e-6)
+    assert np.array_equal(after.prototypes[1], claims.prototypes[1])  # nobody vetoed in it
+
+
+def test_the_saved_claims_stay_as_they_are(made: tuple[torch.Tensor, torch.Tensor]) -> None:
+    belief, unit = made
+    claims, _ = saved(belief, unit, True)
+    before = claims.confident.copy(), claims.nearest.copy()
+    without(claims, unit.numpy(), belief[0].numpy(), {0: before[0][0, :5]}, exclusive=True)
+    assert np.array_equal(claims.confident, before[0])
+    assert np.array_equal(claims.nearest, before[1])
+
+
+def test_equally_sure_images_do_not_change_places(
+    made: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    _, unit = made
+    claims, _ = saved(*made, False)
+    certain = np.ones((IMAGES, CLUSTERS), np.float32)
+    after = without(
+        claims, unit.numpy(), certain, {3: claims.confident[3, [2]]}, exclusive=False
+    )  # fmt: skip
+    stays = np.delete(claims.confident[3], 2)
+    assert np.array_equal(after.confident[3, :-1], stays)
+    assert after.confident[3, -1] not in claims.confident[3]
+
+
+def test_too_many_vetoes_are_refused(made: tuple[torch.Tensor, torch.Tensor]) -> None:
+    belief, unit = made
+    claims, _ = saved(belief, unit, False)
+    with pytest.raises(RunError, match=r"80 of 90 images are vetoed, but a prototype .* of 13"):
+        without(claims, unit.numpy(), belief[0].numpy(), {0: np.arange(80)}, exclusive=False)
+
+
+def test_a_margin_is_how_much_nearer_the_own_prototype_is() -> None:
+    prototypes = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
+    margin, other = margins(UNIT.numpy(), prototypes, np.array([0, 1, 2]), 0)
+    assert margin.tolist() == pytest.approx([1.0, 0.2, -0.2])
+    assert other.tolist() == [1, 1, 1]
+
+
+def test_working_in_blocks_changes_nothing(
+    made: tuple[torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = saved(*made, True)
+    margin = margins(made[1].numpy(), whole.prototypes, whole.nearest[1], 1)
+    monkeypatch.setattr(stage, "BLOCK_ENTRIES", 20)
+    blocked, _ = saved(*made, True)
+    assert blocked.cosines == pytest.approx(whole.cosines, abs=1e-6)
+    again = margins(made[1].numpy(), whole.prototypes, whole.nearest[1], 1)
+    assert again[0] == pytest.approx(margin[0], abs=1e-6)
+    assert np.array_equal(again[1], margin[1])

@@ -8,7 +8,7 @@ import pytest
 from engine.config import ReliableSettings
 from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
-from engine.stages.reliable import Verdict, local_agreement, neighbor_count, select_reliable
+from engine.stages.reliable import Verdict, judge, local_agreement, neighbor_count, select_reliable
 
 IDS = np.array([[1, 2], [0, 2], [1, 3], [4, 5], [3, 5], [4, 2]], np.int32)
 NEIGHBORS = Neighbors(IDS, np.ones(IDS.shape, np.float32))
@@ -93,3 +93,21 @@ def test_renaming_the_clusters_changes_no_verdict() -> None:
     renamed = select_reliable(Clustering(table[:, [2, 0, 3, 1]]), near, asked)
     assert 0 < found.mask.sum() < 200
     assert np.array_equal(found.verdicts, renamed.verdicts)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.3, 1.0])
+def test_the_verdicts_are_those_of_the_rule_written_out(floor: float) -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.choice([0, 1, 2, 4], 400)  # nobody is in cluster 3
+    confidence = rng.choice(np.float32([0.3, 0.9, 0.95, 1.0]), 400)
+    agreement = (rng.integers(0, 11, 400) / 10).astype(np.float32)
+    asked = settings(agreement=0.7, confidence=0.95, floor=floor)
+    found = judge(labels, confidence, agreement, 5, asked)
+    for cluster in range(5):
+        own = labels == cluster
+        sure = sorted(agreement[own & (confidence >= np.float32(0.95))], reverse=True)
+        wanted = min(int(np.ceil(floor * own.sum())), len(sure))
+        least = min(np.float32(0.7), sure[wanted - 1]) if wanted else np.float32(0.7)
+        assert found.thresholds[cluster] == least
+        good = own & (agreement >= least) & (confidence >= np.float32(0.95))
+        assert np.array_equal(found.mask[own], good[own])
