@@ -1,7 +1,7 @@
 """Prototypes: what each cluster is about."""
 
 from spice_explorer import session
-from spice_explorer.components import chrome, needs, prototypes
+from spice_explorer.components import chrome, forming, needs, prototypes
 
 chrome.heading(
     "Prototypes",
@@ -9,5 +9,8 @@ chrome.heading(
 )
 with session.plain_errors():
     run = needs.run_of_page()
-    if run is not None and needs.labels(run):
-        prototypes.show(run)
+    if run is not None:
+        if needs.labels(run):
+            prototypes.show(run)
+        else:
+            forming.live(run)

@@ -2,6 +2,9 @@
 
 Everything is cached by the time at which it was written.
 """
+# What a cache's key is made of is often unused otherwise, and must not begin with an underscore:
+# Streamlit leaves such arguments out of the key.
+# ruff: noqa: ARG001
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
+from engine.errors import RunError
 from engine.events import Stage
 from spice_explorer.present.gallery import Known
 from spice_explorer.services import folder_of, look, made
@@ -18,17 +22,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from engine.config import ReliableSettings
+    from engine.data.columns import ImageColumn
     from engine.data.images import ImageSet
     from engine.data.truth import Truth
     from engine.runs.history import History, PrototypeHistory
-    from engine.runs.maps import MapState
+    from engine.runs.maps import MapJob, Moment
+    from engine.space.projection import MapSettings
+    from engine.stages.prototypes import Claims
     from engine.stages.reliable import ReliableSet
+    from spice_explorer.present.maps import Box
+    from spice_explorer.present.prototypes import Change, Hint, Overview
 
 MOST_CACHED = 48
 
 
 @st.cache_resource(show_spinner=False, max_entries=MOST_CACHED)
-def _arrays(path: str, artefact: str, _modified: float | None) -> dict[str, np.ndarray]:
+def _arrays(path: str, artefact: str, modified: float | None) -> dict[str, np.ndarray]:
     from engine.runs.store import RunFolder
 
     return RunFolder(path).load(artefact)
@@ -45,7 +54,7 @@ def has(name: str, artefact: str) -> bool:
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _images(path: str, _made: float) -> ImageSet:
+def _images(path: str, made: float) -> ImageSet:
     from engine.runs.store import RunFolder
 
     return RunFolder(path).images()
@@ -57,7 +66,7 @@ def images(name: str) -> ImageSet:
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _truth(path: str, _made: float) -> Truth | None:
+def _truth(path: str, made: float) -> Truth | None:
     from engine.runs.store import RunFolder
 
     return RunFolder(path).truth()
@@ -83,7 +92,7 @@ def reliable(name: str, stage: Stage) -> ReliableSet:
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
-def _agreement(path: str, stage: Stage, count: int, _modified: float | None) -> np.ndarray:
+def _agreement(path: str, stage: Stage, count: int, modified: float | None) -> np.ndarray:
     from engine.runs.store import RunFolder
     from engine.space.neighbors import Neighbors
     from engine.stages.reliable import local_agreement
@@ -108,6 +117,38 @@ def judge(name: str, stage: Stage, settings: ReliableSettings) -> ReliableSet:
     return judge(own.labels, own.confidence, agreement(name, stage, count), clusters, settings)
 
 
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _head_votes(
+    path: str, stage: Stage, heads_modified: float | None, modified: float | None
+) -> np.ndarray:
+    from engine.metrics import head_votes
+    from engine.runs.store import RunFolder
+
+    folder = RunFolder(path)
+    labels = np.asarray(folder.load(f"reliable-{stage}")["labels"])
+    return head_votes(np.asarray(folder.load("heads")["head_labels"]), labels)
+
+
+def estimated_purity(name: str, stage: Stage, mask: np.ndarray) -> float | None:
+    """What share of the images in `mask` (N,) may be of their cluster's commonest class, 0 to 1, by
+    how far heads and neighbours agree, without any truth; None where nothing can be said (one head,
+    no image in `mask`, one cluster).
+
+    It takes clusters for classes and cannot see what all heads and neighbours get wrong together.
+    Against truth it was within 3 points on digits, within 6 with too few or too many clusters, and
+    up to 13 off, either way, on photographs and after a stage 1 of a few epochs; in the order of a
+    run's subsets it was nearly always right (benchmarks/results/estimates-cpu.md).
+    """
+    from engine.metrics import estimated_purity
+
+    folder = folder_of(name)
+    if len(arrays(name, "heads")["head_labels"]) < 2:
+        return None
+    times = folder.modified("heads"), folder.modified(f"reliable-{stage}")
+    own, votes = reliable(name, stage), _head_votes(str(folder.path), stage, *times)
+    return estimated_purity(own.labels, own.agreement, votes, mask)
+
+
 def neighbor_count(name: str) -> int:
     """How many neighbours the run itself asked."""
     from engine.stages.reliable import neighbor_count
@@ -120,7 +161,7 @@ def neighbor_count(name: str) -> int:
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _history(path: str, _frames: int, _chosen: bool) -> History:
+def _history(path: str, frames: int, chosen: bool) -> History:
     from engine.runs.history import load_history
     from engine.runs.store import RunFolder
 
@@ -136,7 +177,7 @@ def history(name: str) -> History:
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _prototype_history(path: str, _frames: int, _chosen: bool) -> PrototypeHistory | None:
+def _prototype_history(path: str, frames: int, chosen: bool) -> PrototypeHistory | None:
     from engine.runs.history import load_prototype_history
     from engine.runs.store import RunFolder
 
@@ -151,17 +192,61 @@ def prototype_history(name: str) -> PrototypeHistory | None:
     return _prototype_history(str(folder.path), len(frame_steps_of(folder)), folder.has("heads"))
 
 
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _stage_one_labels(path: str, modified: float | None, newest: Stage | None) -> np.ndarray:
+    from engine.runs.store import RunFolder
+
+    folder = RunFolder(path)
+    labels = np.asarray(folder.load("features")["labels"])
+    if newest is None:
+        return labels
+    return _matched(labels, np.asarray(folder.load(f"reliable-{newest}")["labels"]))
+
+
 def stage_one_labels(name: str) -> np.ndarray:
     """(N,) stage 1's k-means labels, renumbered to fit the newest judged labels best."""
-    labels = np.asarray(arrays(name, "features")["labels"])
+    folder, stages = folder_of(name), judged_stages(name)
+    newest = stages[0] if stages else None
+    return _stage_one_labels(str(folder.path), folder.modified("features"), newest)
+
+
+def newest_labels(name: str) -> np.ndarray | None:
+    """(N,) the newest labels there are: judged ones, else stage 1's, else None."""
     stages = judged_stages(name)
-    return _matched(labels, reliable(name, stages[0]).labels) if stages else labels
+    if stages:
+        return reliable(name, stages[0]).labels
+    return stage_one_labels(name) if has(name, "features") else None
 
 
-def matched_truth(name: str, labels: np.ndarray) -> np.ndarray | None:
-    """(N,) true classes, numbered like the clusters they fit best (further classes follow)."""
-    found = truth(name)
-    return None if found is None else _matched(found.labels, labels)
+def matched_truth(name: str) -> tuple[np.ndarray, tuple[str, ...]] | None:
+    """(N,) true classes, numbered like the clusters of the newest labels that they fit best (further
+    classes follow), and the names by these numbers ("" where a cluster has no class)."""
+    if truth(name) is None:
+        return None
+    folder, stages = folder_of(name), judged_stages(name)
+    return _matched_truth(name, made(folder), stages[0] if stages else folder.has("features"))
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _matched_truth(
+    name: str, made: float, newest: Stage | bool
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    found, labels = truth(name), newest_labels(name)
+    assert found is not None
+    numbers = found.labels if labels is None else _matched(found.labels, labels)
+    present, example = np.unique(numbers, return_index=True)
+    names = [""] * (int(numbers.max(initial=0)) + 1)
+    for number, image in zip(present.tolist(), example.tolist(), strict=True):
+        names[number] = found.class_names[found.labels[image]]
+    return numbers, tuple(names)
+
+
+def changed(name: str) -> np.ndarray:
+    """(N,) uint8: which stages gave an image another label than the stage before."""
+    from spice_explorer.present.maps import changed
+
+    judged = {stage: reliable(name, stage).labels for stage in judged_stages(name)}
+    return changed(stage_one_labels(name), judged["heads"], judged.get("joint"))
 
 
 def _matched(labels: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -179,23 +264,120 @@ def _matched(labels: np.ndarray, like: np.ndarray) -> np.ndarray:
 # -- maps --------------------------------------------------------------------------------------
 
 
-@st.cache_resource(show_spinner=False, max_entries=8)
-def _principal(path: str, _modified: float | None) -> np.ndarray:
-    from engine.runs.store import RunFolder
-    from engine.space.projection import principal_map
+def moments(name: str) -> list[Moment]:
+    """Stage and step of every frame that the run has left so far, oldest first."""
+    from engine.runs.history import frame_steps_of
 
-    return principal_map(np.asarray(RunFolder(path).load("features")["vectors"]))
+    return frame_steps_of(folder_of(name))
 
 
-def map_points(name: str) -> tuple[np.ndarray, MapState, str]:
-    """(N, 2) places on the best map there is, how UMAP is doing, and what went wrong with it."""
+def map_job(name: str, settings: MapSettings, *, frames: bool, again: bool = False) -> MapJob:
+    """How the UMAP of the run is coming along; asking for it starts it."""
     from engine.runs.maps import request_map
 
+    return request_map(folder_of(name), settings, frames=frames, again=again)
+
+
+def has_maps(name: str, settings: MapSettings, *, frames: bool) -> bool:
+    """True when the UMAP of the run is there and, if asked, that of every moment."""
+    from engine.runs.maps import has_maps
+
+    return has_maps(folder_of(name), settings, frames=frames)
+
+
+def drawn(name: str) -> np.ndarray | None:
+    """(n,) ids of the images that the map draws, where these are a sample; None for all."""
+    from spice_explorer.present.maps import MOST_POINTS, sample
+
+    count = look(name).card.images
+    if count <= MOST_POINTS:
+        return None
+    labels = stage_one_labels(name) if has(name, "features") else np.zeros(count, np.uint8)
+    return sample(labels)
+
+
+def places(name: str, layout: str, moment: Moment | None) -> np.ndarray:
+    """(N, 2) uint16 places on the map `layout` ("pca", or UMAP's settings as "15-0.1"), of the run's
+    features or of a frame; raises RunError when that map is not there."""
+    from spice_explorer.present.maps import squared
+
+    points, box = _points(name, layout, moment), _box(name, layout)
+    return squared(points, box).astype("<u2")
+
+
+def _points(name: str, layout: str, moment: Moment | None) -> np.ndarray:
+    from engine.runs.maps import load_map, preview_at
+
     folder = folder_of(name)
-    state, message = request_map(folder)
-    if state == "ready":
-        return arrays(name, "map")["points"], state, message
-    return _principal(str(folder.path), folder.modified("features")), state, message
+    if layout == "pca":
+        newest = _preview(str(folder.path), *_features_so_far(name))
+        return newest if moment is None else preview_at(folder, moment, newest)
+    found = load_map(folder, map_settings(layout), moment)
+    if found is None:
+        raise RunError(f"{name} has no map {layout} yet")
+    return found
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _preview(path: str, modified: float | None, frames: int) -> np.ndarray:
+    from engine.runs.maps import preview
+    from engine.runs.store import RunFolder
+
+    return preview(RunFolder(path))
+
+
+def _features_so_far(name: str) -> tuple[float | None, int]:
+    """What tells the newest features from older ones: their time, or the number of frames."""
+    modified = folder_of(name).modified("features")
+    return modified, 0 if modified else len(moments(name))
+
+
+def map_settings(layout: str) -> MapSettings:
+    from engine.space.projection import MapSettings
+
+    neighbors, _, distance = layout.partition("-")
+    return MapSettings(int(neighbors), float(distance))
+
+
+def _box(name: str, layout: str) -> Box:
+    """The square of the newest features' map: a replay keeps to it."""
+    return _kept_box(name, str(folder_of(name).path), layout, *_features_so_far(name))
+
+
+@st.cache_resource(show_spinner=False, max_entries=32)
+def _kept_box(name: str, path: str, layout: str, modified: float | None, frames: int) -> Box:
+    from spice_explorer.present.maps import Box
+
+    return Box.of(_points(name, layout, None))
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _imported(path: str, modified: float | None) -> list[ImageColumn]:
+    from engine.runs.store import RunFolder
+
+    return RunFolder(path).columns()
+
+
+def imported(name: str) -> list[ImageColumn]:
+    """What a table of the user's says of the run's images."""
+    folder = folder_of(name)
+    return _imported(str(folder.path), folder.modified("columns"))
+
+
+def import_columns(name: str, content: bytes, file: str) -> list[ImageColumn]:
+    """Keeps the columns of a CSV or Parquet file with the run; raises SourceError."""
+    from engine.data.columns import columns_of, read_table
+
+    found = columns_of(read_table(content, file), images(name).ids)
+    folder_of(name).save_columns(found)
+    return found
+
+
+def labels_at(name: str, moment: Moment) -> np.ndarray:
+    """(N,) uint16: what the chosen head, or stage 3, believed at a frame; raises ValueError without."""
+    found = history(name)
+    row = list(zip(found.stages, found.steps, strict=True)).index(moment)
+    return found.labels[row]
 
 
 # -- export ------------------------------------------------------------------------------------
@@ -227,3 +409,121 @@ def known(name: str, stage: Stage | None) -> Known:
     return Known(
         shown.pixels, shown.names, verdict.labels, verdict.confidence, verdict.agreement, names
     )
+
+
+# -- prototypes --------------------------------------------------------------------------------
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _unit(path: str, modified: float | None) -> np.ndarray:
+    from engine.runs.store import RunFolder
+
+    vectors = np.asarray(RunFolder(path).load("features")["vectors"], np.float32)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def unit_vectors(name: str) -> np.ndarray:
+    """(N, D) float32: stage 1's features, scaled to length 1."""
+    folder = folder_of(name)
+    return _unit(str(folder.path), folder.modified("features"))
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _claims(name: str, path: str, exclusive: bool, modified: float | None) -> Claims:
+    from engine.stages.prototypes import claims_of
+
+    heads = arrays(name, "heads")
+    saved = (np.asarray(heads[one]) for one in ("confident", "prototypes", "nearest"))
+    return claims_of(unit_vectors(name), *saved, exclusive=exclusive)
+
+
+def claims(name: str) -> Claims:
+    """What stage 2's prototypes are made of and which images each claims."""
+    return _claims(name, *_stage_two(name))
+
+
+def _stage_two(name: str) -> tuple[str, bool, float | None]:
+    """Where the run lies, the setting that decides who keeps a claim, and when stage 2 was done."""
+    folder = folder_of(name)
+    return str(folder.path), look(name).card.config.heads.exclusive, folder.modified("heads")
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _overview(name: str, path: str, exclusive: bool, modified: float | None) -> Overview:
+    from engine.stages.prototypes import own_cosines
+    from spice_explorer.present import prototypes as present
+
+    own, near, verdict = claims(name), arrays(name, "neighbors"), reliable(name, "heads")
+    found = truth(name)
+    cosines = own_cosines(unit_vectors(name), own.prototypes, own.confident)
+    return present.overview(
+        np.asarray(verdict.labels), verdict.mask, own.confident,
+        present.duplicates(own.confident, near["ids"], near["similarity"]),
+        present.outliers(cosines), None if found is None else found.labels,
+    )  # fmt: skip
+
+
+def overview(name: str) -> Overview:
+    """Sizes, flags and, with truth, purity of stage 2's clusters."""
+    return _overview(name, *_stage_two(name))
+
+
+@st.cache_resource(show_spinner=False, max_entries=256)
+def _borderline(
+    name: str, cluster: int, path: str, exclusive: bool, modified: float | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from engine.stages.prototypes import margins
+
+    mine = claims(name)
+    ids = mine.members(cluster)
+    margin, other = margins(unit_vectors(name), mine.prototypes, ids, cluster)
+    order = np.argsort(margin, kind="stable")
+    return ids[order], margin[order], other[order]
+
+
+def borderline(name: str, cluster: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(m,) images with this cluster's pseudo-label, the least clear first, by how much nearer they
+    are to its prototype than to the next, and that next cluster."""
+    return _borderline(name, cluster, *_stage_two(name))
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _alike(
+    name: str, path: str, exclusive: bool, modified: float | None
+) -> tuple[np.ndarray, list[Hint]]:
+    from spice_explorer.present import prototypes as present
+
+    cosines = present.similarity(arrays(name, "heads")["prototypes"])
+    labels = np.asarray(reliable(name, "heads").labels)
+    touching = present.shared_neighbors(labels, arrays(name, "neighbors")["ids"], len(cosines))
+    return cosines, present.merge_hints(cosines, *touching)
+
+
+def alike(name: str) -> tuple[np.ndarray, list[Hint]]:
+    """(K, K) cosines between stage 2's prototypes, and which clusters may belong together."""
+    return _alike(name, *_stage_two(name))
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _without(
+    name: str,
+    vetoed: tuple[tuple[int, tuple[int, ...]], ...],
+    path: str,
+    exclusive: bool,
+    modified: float | None,
+) -> tuple[Claims, list[Change]]:
+    from engine.stages.prototypes import claimed_labels, without
+    from spice_explorer.present.prototypes import change
+
+    before, unit = claims(name), unit_vectors(name)
+    images = {cluster: np.array(ids, np.int64) for cluster, ids in vetoed}
+    probabilities = arrays(name, "heads")["probabilities"]
+    after = without(before, unit, probabilities, images, exclusive=exclusive)
+    labels = claimed_labels(before, len(unit)), claimed_labels(after, len(unit))
+    return after, [change(before, after, labels, cluster) for cluster in images]
+
+
+def without(name: str, vetoed: dict[int, tuple[int, ...]]) -> tuple[Claims, list[Change]]:
+    """Stage 2's claims if the vetoed images did not help to form their prototypes, and what that
+    changes in each of those clusters; raises RunError when too few images are left."""
+    return _without(name, tuple(vetoed.items()), *_stage_two(name))

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
 
-from spice_explorer.palette import CLUSTERS, NOBODY, VERDICTS, cluster_colours, faded
-from spice_explorer.present.reliability import MOST_NINES, REASONS, Histogram, nines
+from spice_explorer.palette import (
+    CLUSTERS,
+    NOBODY,
+    cluster_colour,
+    cluster_colours,
+    faded,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+    from spice_explorer.present.reliability import Confusion, Curve
 
 Curves = dict[str, tuple[list[int], list[float]]]
 CONFIG = {"displayModeBar": False, "scrollZoom": False}
@@ -21,7 +29,9 @@ CONFIG = {"displayModeBar": False, "scrollZoom": False}
 # One hue of rising opacity reads on light and dark alike.
 DENSITY = [[0, faded(CLUSTERS[0], 0.26)], [1, faded(CLUSTERS[0], 1)]]
 MOST_TICKS = 30
-THRESHOLD = "#e5484d"
+LONGEST_TICK = 16
+# A heat map with more cells than this has no numbers in them.
+MOST_TEXTS = 250
 
 
 def draw(figure: go.Figure, key: str, alt: str) -> None:
@@ -97,51 +107,87 @@ def _cluster_axis(figure: go.Figure, clusters: int) -> go.Figure:
     return figure
 
 
-def reasons(table: pd.DataFrame) -> go.Figure:
-    """Stacked bars a cluster: reliable and each reason for a rejection."""
-    figure = _figure(300, "cluster", "images")
-    for reason, colour in zip(REASONS, VERDICTS, strict=True):
-        if table[reason].any():
-            _bar(figure, table["cluster"].to_numpy(), table[reason].to_numpy(), reason, colour)
-    figure.update_layout(barmode="stack", showlegend=True)
-    return _cluster_axis(figure, len(table))
-
-
-def plane(found: Histogram, agreement: float, confidence: float) -> go.Figure:
-    """Images by confidence and agreement with both thresholds; top right is reliable."""
+def purity_coverage(
+    curve: Curve,
+    now: tuple[float | None, float | None],
+    own: tuple[float | None, float | None],
+) -> go.Figure:
+    """Purity over coverage; the points are (coverage, purity) now and with the run's thresholds."""
     import plotly.graph_objects as go
 
-    figure = _figure(360, "confidence", "agreement of the neighbours")
-    shown = np.where(found.counts > 0, np.log10(np.maximum(found.counts, 1)), np.nan)
-    ticks = [t for t in (0, 1, 2, 3, 4) if 10**t <= max(1, found.counts.max()) * 1.5]
+    figure = _figure(280, "coverage: right labels that are reliable", "purity")
     figure.add_trace(
-        go.Heatmap(
-            x=found.nines, y=found.agreement, z=shown, customdata=found.counts, zmin=-0.4,
-            colorscale=DENSITY, xgap=1, ygap=1,
-            colorbar={
-                "title": "images", "tickvals": ticks, "ticktext": [f"{10**t:,}" for t in ticks],
-                "thickness": 12, "len": 0.9,
-            },
-            hovertemplate="%{customdata} images<extra></extra>",
+        go.Scatter(
+            x=curve.coverage, y=curve.purity, customdata=curve.agreement, mode="lines+markers",
+            line={"color": CLUSTERS[0], "width": 2}, marker={"size": 4}, showlegend=False,
+            hovertemplate="agreement ≥ %{customdata:.3f}<br>purity %{y:.1%}, coverage %{x:.1%}"
+            "<extra></extra>",
         )
     )  # fmt: skip
-    _thresholds(figure, agreement, float(nines(confidence)))
-    marks = (0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
-    figure.update_xaxes(
-        range=[0, MOST_NINES], showgrid=False, zeroline=False,
-        tickvals=[float(nines(mark)) for mark in marks], ticktext=[f"{mark:g}" for mark in marks],
-    )  # fmt: skip
-    figure.update_yaxes(range=[-0.03, 1.03], showgrid=False, zeroline=False)
+    marks = (("the run", own, "circle-open", NOBODY), ("now", now, "circle", CLUSTERS[1]))
+    for name, (x, y), symbol, colour in marks:
+        if x is None or y is None:
+            continue
+        figure.add_trace(
+            go.Scatter(
+                x=[x], y=[y], name=name, mode="markers",
+                marker={"symbol": symbol, "size": 13, "color": colour, "line": {"width": 2}},
+                hovertemplate="purity %{y:.1%}, coverage %{x:.1%}<extra>" + name + "</extra>",
+            )
+        )  # fmt: skip
+    figure.update_xaxes(tickformat=".0%", rangemode="normal")
+    # Purity differs by a few points; from zero all curves would look flat.
+    figure.update_yaxes(tickformat=".1~%", rangemode="normal")
     return figure
 
 
-def _thresholds(figure: go.Figure, agreement: float, place: float) -> None:
-    line = {"color": THRESHOLD, "width": 2}
-    figure.add_shape(type="line", x0=place, x1=place, y0=-0.03, y1=1.03, line=line)
-    # Agreements exactly at the threshold are in: the line runs below their cells.
-    figure.add_shape(
-        type="line", x0=0, x1=MOST_NINES, y0=agreement - 0.005, y1=agreement - 0.005, line=line
+def confusion(found: Confusion) -> go.Figure:
+    """Clusters × true classes, darker the greater a class's share of its cluster."""
+    import plotly.graph_objects as go
+
+    rows, columns = [str(one) for one in found.clusters.tolist()], list(range(len(found.classes)))
+    figure = _figure(max(280, 90 + 13 * len(rows)), "true class", "cluster")
+    share = found.counts / np.maximum(found.counts.sum(1, keepdims=True), 1)
+    figure.add_trace(
+        go.Heatmap(
+            x=columns, y=rows, z=np.where(found.counts > 0, share, np.nan),
+            customdata=found.counts,
+            hovertext=[[html.escape(name) for name in found.classes]] * len(rows),
+            colorscale=DENSITY, zmin=0, zmax=1, xgap=1, ygap=1, showscale=False,
+            hovertemplate="cluster %{y}, class %{hovertext}: %{customdata} images<extra></extra>",
+        )
+    )  # fmt: skip
+    if found.counts.size <= MOST_TEXTS:
+        # White on full cells; on pale ones, which let the page through, the colour of its text.
+        _numbers(figure, found.counts, share > 0.5, rows, {"color": "white"})
+        _numbers(figure, found.counts, share <= 0.5, rows, {})
+    figure.update_xaxes(
+        showgrid=False, tickvals=columns, ticktext=[_short(name) for name in found.classes]
     )
+    figure.update_yaxes(
+        showgrid=False, type="category", categoryorder="array", categoryarray=rows,
+        autorange="reversed",
+    )  # fmt: skip
+    return figure
+
+
+def _numbers(
+    figure: go.Figure, counts: np.ndarray, where: np.ndarray, rows: list[str], font: dict[str, str]
+) -> None:
+    import plotly.graph_objects as go
+
+    row, column = np.nonzero(where & (counts > 0))
+    figure.add_trace(
+        go.Scatter(
+            x=column, y=[rows[one] for one in row], text=counts[row, column].astype(str),
+            mode="text", textfont={"size": 11, **font}, hoverinfo="skip", showlegend=False,
+        )
+    )  # fmt: skip
+
+
+def _short(name: str) -> str:
+    """A name for an axis, without what Plotly would take for markup."""
+    return html.escape(name if len(name) <= LONGEST_TICK else name[: LONGEST_TICK - 1] + "…")
 
 
 def class_balance(table: pd.DataFrame) -> go.Figure:
@@ -159,22 +205,43 @@ def class_balance(table: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def similarities(cosines: np.ndarray) -> go.Figure:
-    """Cosines between prototypes, as a heat map."""
+def similarities(cosines: np.ndarray, clusters: Sequence[int]) -> go.Figure:
+    """Cosines between the prototypes of `clusters`, as a heat map."""
     import plotly.graph_objects as go
 
     count = len(cosines)
-    figure = _figure(min(620, 200 + 26 * count), "cluster", "cluster")
+    figure = _figure(min(460, 200 + 26 * count), "cluster", "cluster")
+    names = [str(cluster) for cluster in clusters]
     figure.add_trace(
         go.Heatmap(
-            z=np.where(np.eye(count, dtype=bool), np.nan, cosines), colorscale=DENSITY, xgap=1,
-            ygap=1, colorbar={"title": "cosine", "thickness": 12},
+            x=names, y=names, z=np.where(np.eye(count, dtype=bool), np.nan, cosines),
+            colorscale=DENSITY, xgap=1, ygap=1, colorbar={"title": "cosine", "thickness": 12},
             hovertemplate="clusters %{x} and %{y}: %{z:.2f}<extra></extra>",
         )
     )  # fmt: skip
-    figure.update_xaxes(showgrid=False)
-    figure.update_yaxes(showgrid=False, autorange="reversed", scaleanchor="x")
-    return _cluster_axis(figure, count)
+    figure.update_xaxes(showgrid=False, type="category", constrain="domain")
+    figure.update_yaxes(
+        showgrid=False, type="category", autorange="reversed", scaleanchor="x", constrain="domain"
+    )
+    return figure
+
+
+def over_rounds(
+    rounds: Sequence[int], values: np.ndarray, name: str, cluster: int, decimals: int = 0
+) -> go.Figure:
+    """One number of a cluster over the rounds of stage 2, in the cluster's colour."""
+    import plotly.graph_objects as go
+
+    figure = _figure(190, "round", name)
+    figure.add_trace(
+        go.Scatter(
+            x=list(rounds), y=values, mode="lines+markers",
+            line={"color": cluster_colour(cluster), "width": 2},
+            hovertemplate=f"round %{{x}}: %{{y:,.{decimals}f}}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_yaxes(rangemode="normal" if decimals else "tozero")
+    return figure
 
 
 def head_losses(losses: np.ndarray, chosen: int) -> go.Figure:

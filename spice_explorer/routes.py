@@ -18,10 +18,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from engine.errors import SpiceError
-from spice_explorer import artefacts, services
+from spice_explorer import artefacts, columns, judged, services, thumbs
 from spice_explorer.present import sprites
-
-HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
+from spice_explorer.thumbs import HEADERS
 
 
 def address(run: str) -> str:
@@ -64,6 +63,11 @@ def options() -> dict[str, Any]:
         hosts.append(str(st.get_option("server.address")))
     path = "/spice/sprites/{run}/{sheet:int}.{kind}"
     return {
-        "routes": [Route(path, sheet, methods=["GET"])],
+        "routes": [
+            Route(path, sheet, methods=["GET"]),
+            thumbs.route(),
+            judged.route(),
+            Route("/spice/columns/{run}/{column}.bin", columns.serve, methods=["GET"]),
+        ],
         "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
     }

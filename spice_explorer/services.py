@@ -145,7 +145,7 @@ def made(folder: RunFolder) -> float:
 
 
 @st.cache_resource(show_spinner=False, max_entries=256)
-def _card(path: str, _made: float) -> RunCard:
+def _card(path: str, made: float) -> RunCard:  # noqa: ARG001 (Streamlit's key leaves out "_made")
     from engine.runs.store import RunFolder
 
     return RunFolder(path).card()
@@ -211,6 +211,8 @@ def stop_everything() -> None:
     """At the end of the server: training stops at its next step and leaves a checkpoint."""
     if "engine.runs.runner" in sys.modules:
         sys.modules["engine.runs.runner"].the_runner().close()
+    if "engine.runs.maps" in sys.modules:
+        sys.modules["engine.runs.maps"].close()
 
 
 # -- sources -----------------------------------------------------------------------------------

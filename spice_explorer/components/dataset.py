@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from spice_explorer import charts, services, session
-from spice_explorer.components import scores
-from spice_explorer.components.gallery import gallery
+from spice_explorer.components import gallery, scores
 from spice_explorer.present import dataset as present
-from spice_explorer.present.gallery import Known
+from spice_explorer.present.gallery import Known, page_slice, pages, tiles
 
 if TYPE_CHECKING:
     from engine.data.sources import Opened
@@ -21,7 +20,7 @@ KINDS: dict[Kind, str] = {
     "folder": "A folder of images",
     "cifar10": "CIFAR-10 folder",
 }
-SAMPLE = 192
+SAMPLE, PER_PAGE = 192, 96
 
 
 def chooser() -> None:
@@ -112,7 +111,11 @@ def _sample(opened: Opened) -> None:
     ids = present.sample(count, SAMPLE)
     st.markdown("**All images**" if len(ids) == count else f"**A sample of {len(ids)}**")
     known = Known(opened.images.pixels, opened.images.names)
-    gallery(known, ids, key="sample", side=58, per_page=SAMPLE // 2)
+    last, place = pages(len(ids), PER_PAGE), st.empty()
+    page = min(last, st.pagination(last, key=f"page-sample-{last}")) if last > 1 else 1
+    with place.container():
+        shown = tiles(known, ids[page_slice(page, PER_PAGE)])
+        gallery.strip(shown, side=58, sharp=gallery.sharp(known))
 
 
 def _skipped(opened: Opened) -> None:

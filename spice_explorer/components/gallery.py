@@ -1,40 +1,183 @@
-"""One gallery for every page: a grid of small pictures, page after page, no widget per picture."""
+"""The one gallery of the app: pages of pictures in a component, never a widget per picture.
+
+Marking, focus and the keyboard live in the browser (gallery.js). The server sends the one page that
+is shown and hears of three things: a page was turned, an image was opened, an action was asked for.
+"""
 
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from spice_explorer.present.gallery import PIXELATED, Known, Tile, page_slice, pages, tiles
+from spice_explorer import session, thumbs
+from spice_explorer.palette import VERDICTS
+from spice_explorer.present import gallery as present
+from spice_explorer.present.gallery import PIXELATED, Known, Tile
 
-PER_PAGE = 96
+PER_PAGE = 120
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Action:
+    """A button that is shown while images are marked. `name` comes back in `Asked`."""
+
+    name: str
+    label: str
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """An action that was asked for on the images `ids`: (M,) int64, sorted, each once."""
+
+    action: str
+    ids: np.ndarray
 
 
 def gallery(
+    run: str,
     known: Known,
     ids: Sequence[int] | np.ndarray,
     *,
     key: str,
-    side: int = 76,
-    per_page: int = PER_PAGE,
+    actions: Sequence[Action] = (),
     nothing: str = "No image here.",
     captions: bool = True,
-) -> None:
-    """Images `ids` in pages; `side` is the least width of a picture in CSS pixels."""
-    if not len(ids):
-        st.caption(nothing)
-        return
-    last = pages(len(ids), per_page)
-    place = st.empty()
-    page = 1
-    if last > 1:
-        page = min(last, st.pagination(last, key=f"page-{key}-{last}"))
-    chosen = ids[page_slice(page, per_page)]
-    with place.container():
-        strip(tiles(known, chosen, captions=captions), side=side, sharp=sharp(known))
+    side: int = 76,
+    per_page: int = PER_PAGE,
+    notes: Sequence[str] = (),
+    odd: np.ndarray | None = None,
+) -> Asked | None:
+    """Images `ids` of a run in pages; a click or Enter opens an image's panel.
+
+    Args:
+        known: of all images of the run.
+        ids: (M,) in the order in which they are shown.
+        key: distinct for each gallery of a page.
+        actions: what can be done with marked images; without any, nothing can be marked.
+        nothing: the sentence for an empty list.
+        captions: whether the numbers stand under the pictures; they are in the title anyway.
+        side: the least width of a picture in CSS pixels.
+        notes: M more lines for the titles.
+        odd: (M,) bool, images to be outlined.
+
+    Returns:
+        The action that was asked for since the last drawing, once; else None.
+    """
+    shown = np.asarray(ids, np.int64)
+    asked = _take_asked(key, run)
+    if not len(shown):
+        st.caption(session.plain(nothing))
+        return asked
+    start, end = thumbs.address(run)
+    version = present.version(run, end, shown)
+    number = _page(key, version, len(shown), per_page)
+    part = present.page_slice(number, per_page)
+    tiles = present.described(known, shown[part].tolist(), captions=captions)
+    lines = list(notes)[part] or [""] * len(tiles)
+    data = {
+        "version": version,
+        "page": number,
+        "pages": present.pages(len(shown), per_page),
+        "perPage": per_page,
+        "total": len(shown),
+        "ids": shown[part].tolist(),
+        "names": [tile.name for tile in tiles],
+        "titles": [
+            "\n".join(filter(None, (tile.title, line)))
+            for tile, line in zip(tiles, lines, strict=True)
+        ],
+        "captions": [tile.caption for tile in tiles],
+        "colours": [tile.colour for tile in tiles],
+        "odd": [] if odd is None else np.asarray(odd, bool)[part].tolist(),
+        "oddColour": VERDICTS[1],
+        "address": [start, end],
+        "actions": [{"name": one.name, "label": one.label} for one in actions],
+        "open": _open_image(),
+        "side": side,
+        "sharp": sharp(known),
+    }
+    _draw(run, len(known.pixels), key, data, {one.name for one in actions})
+    if st.session_state.pop(f"opened {_place(key)}", False) and _only_a_fragment():
+        st.rerun()  # the panel is drawn by the page
+    return asked
+
+
+def _draw(run: str, images: int, key: str, data: dict[str, Any], actions: set[str]) -> None:
+    place = _place(key)
+
+    def opened() -> None:
+        index = st.session_state[place].get("open")
+        if isinstance(index, int) and 0 <= index < images:
+            session.show_image(index)
+            st.session_state[f"opened {place}"] = True
+
+    def asked() -> None:
+        found = st.session_state[place].get("ask") or {}
+        if found.get("action") in actions:
+            chosen = present.marked(found.get("ids", []), images)
+            st.session_state[f"asked {place}"] = (run, Asked(found["action"], chosen))
+
+    # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
+    markup, css, js = _sources()
+    draw = st.components.v2.component("spice_gallery", html=markup, css=css, js=js)
+    draw(
+        key=place, data=data, on_page_change=lambda: None, on_open_change=opened,
+        on_ask_change=asked,
+    )  # fmt: skip
+
+
+def _place(key: str) -> str:
+    """The component's key; Streamlit keeps two underlines for itself."""
+    return re.sub("__+", "-", f"gallery-{key}")
+
+
+def _take_asked(key: str, run: str) -> Asked | None:
+    """What the callback left: it runs once for every click, even when a page is cut short."""
+    name = f"asked {_place(key)}"
+    kept = st.session_state.get(name)
+    if kept is None or kept[0] != run:
+        return None
+    asked: Asked = st.session_state.pop(name)[1]
+    return asked
+
+
+def _page(key: str, version: str, count: int, per_page: int) -> int:
+    """The page to show: what was turned to in this list, also before another page was visited."""
+    place = _place(key)
+    state: Any = st.session_state.get(place) or {}
+    number = present.turned(state.get("page"), version, count, per_page)
+    kept = f"page of {place}"
+    if number is not None:
+        st.session_state[kept] = {"version": version, "number": number}
+    return present.turned(st.session_state.get(kept), version, count, per_page) or 1
+
+
+def _open_image() -> int:
+    """The image whose panel is open, -1 for none: `session.open_image` would read the run."""
+    wanted = str(st.query_params.get("image") or st.session_state.get("image", ""))
+    return int(wanted) if wanted.isdecimal() and len(wanted) <= 12 else -1
+
+
+def _only_a_fragment() -> bool:
+    """True while a fragment is drawn alone, without the rest of the page."""
+    context = get_script_run_ctx()
+    return context is not None and bool(context.fragment_ids_this_run)
+
+
+@lru_cache
+def _sources() -> list[str]:
+    """HTML, CSS and JavaScript of the gallery."""
+    return [(_HERE / f"gallery.{kind}").read_text("utf-8") for kind in ("html", "css", "js")]
 
 
 def sharp(known: Known) -> bool:
@@ -45,7 +188,7 @@ def sharp(known: Known) -> bool:
 def strip(
     shown: Sequence[Tile], *, side: int = 76, columns: int | None = None, sharp: bool = False
 ) -> None:
-    """The tiles in a grid of so many columns, or of as many as are `side` pixels wide."""
+    """Pictures that nothing can be done with, in so many columns or as many as are `side` wide."""
     kind = " class='sharp'" if sharp else ""
     body = "".join(_figure(tile, kind) for tile in shown)
     repeat = f"{columns},1fr" if columns else f"auto-fill,minmax({side}px,1fr)"

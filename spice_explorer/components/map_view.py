@@ -1,194 +1,345 @@
-"""The Map page's parts: what colours mean, the map itself, the gallery of the selection."""
+"""The Map page's parts: what the map is told, how UMAP is doing, the pictures below the map."""
 
 from __future__ import annotations
 
-import html
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
+from engine.errors import SpiceError
 from engine.events import Stage
-from spice_explorer import artefacts, routes, services, session
-from spice_explorer.components import gallery, scatter
-from spice_explorer.components.scatter import Points
-from spice_explorer.present import maps
+from spice_explorer import artefacts, columns, routes, services, session
+from spice_explorer.components import gallery, image_map, panel
+from spice_explorer.present import maps, sprites
 from spice_explorer.present.gallery import Known
 from spice_explorer.services import Run
 
-Labels = Literal["features", "heads", "joint"]
-STAGES: dict[Labels, str] = {"features": "stage 1", "heads": "stage 2", "joint": "stage 3"}
-PAINTS = ("cluster", "reliable or not", "confidence", "agreement", "truth")
 POLL_SECONDS = 2.0
+LAYOUT = "15-0.1"
+MOST_FLIPPED = 2_000
+SHOWN = {"selection": "Selected", "flipped": "Changed their label most"}
 
 
 def show(run: Run) -> None:
-    """Controls, map, legend and the pictures of what is selected."""
-    stage, paint = _controls(run)
-    known = _known(run.name, stage)
-    points, state, message = artefacts.map_points(run.name)
-    _caption(state, message)
-    if state == "computing":
-        st.fragment(_until_ready, run_every=POLL_SECONDS)(run.name)
-    painted = _paint(run.name, known, stage, paint)
-    drawn = _draw(run, points, known, painted, state)
-    _legend(painted)
-    if drawn is not None:
-        st.caption(
-            f"{drawn:,} of {len(points):,} images are drawn: the same share of every cluster, at "
-            "random."
-        )
-    _selected(run.name, known)
-
-
-def _controls(run: Run) -> tuple[Labels, str]:
-    judged = artefacts.judged_stages(run.name)
-    stages: list[Labels] = [*judged, "features"]
-    paints = [
-        one for one in PAINTS
-        if (one == "cluster" or judged) and (one != "truth" or run.has_truth)
-    ]  # fmt: skip
-    if run.has_truth and "truth" not in paints:
-        paints.append("truth")
-    with st.container(horizontal=True, vertical_alignment="bottom", key="map controls"):
-        paint = st.segmented_control(
-            "Colour", paints, default="cluster", required=True, key=f"paint-{len(judged)}"
-        )
-        stage = st.segmented_control(
-            "Labels of", stages, default=stages[0], required=True, format_func=STAGES.__getitem__,
-            key=f"map stage-{run.name}-{len(judged)}",
-            help="Stage 1's labels are a k-means of the features, numbered to fit the newest labels.",
-        )  # fmt: skip
-    return stage, paint
-
-
-def _known(name: str, stage: Labels) -> Known:
-    """What is known with the labels of `stage`; stage 1 has labels only."""
-    if stage != "features":
-        return artefacts.known(name, stage)
-    bare = artefacts.known(name, None)
-    return Known(bare.pixels, bare.names, artefacts.stage_one_labels(name), truth=bare.truth)
-
-
-def _caption(state: str, message: str) -> None:
-    if state == "computing":
-        st.caption(
-            ":material/hourglass_top: Principal components; UMAP is being computed and takes their "
-            "place when it is ready (the first one takes half a minute)."
-        )
-    elif state == "failed":
-        st.warning(
-            f"Principal components: UMAP failed ({session.sentence(message)}). Restart the server "
-            "to try again.",
-            icon=":material/warning:",
-        )
-    else:
-        st.caption("UMAP of stage 1's features. Wheel zooms, Shift adds to the selection.")
-
-
-def _until_ready(name: str) -> None:
-    with session.plain_errors():
-        if artefacts.map_points(name)[1] != "computing":
-            st.rerun()
-
-
-def _paint(name: str, known: Known, stage: Labels, paint: str) -> maps.Paint:
-    labels = known.labels
-    assert labels is not None
-    if paint == "truth":
-        return _truth_paint(name, labels)
-    if paint == "cluster":
-        clusters = services.look(name).card.config.clusters
-        return maps.by_number(labels, [str(one) for one in range(clusters)])
-    judged: Stage = artefacts.judged_stages(name)[0] if stage == "features" else stage
-    verdict = artefacts.reliable(name, judged)
-    if paint == "confidence":
-        return maps.by_confidence(verdict.confidence)
-    if paint == "agreement":
-        return maps.by_share(verdict.agreement)
-    return maps.by_verdict(verdict.verdicts)
-
-
-def _truth_paint(name: str, labels: np.ndarray) -> maps.Paint:
-    """True classes in the colours of the clusters that fit them best."""
-    found, matched = artefacts.truth(name), artefacts.matched_truth(name, labels)
-    assert found is not None
-    assert matched is not None
-    names = [""] * (int(matched.max()) + 1)
-    for number, index in zip(matched.tolist(), found.labels.tolist(), strict=True):
-        names[number] = found.class_names[index]
-    return maps.by_number(matched, names)
-
-
-def _draw(run: Run, points: np.ndarray, known: Known, paint: maps.Paint, state: str) -> int | None:
-    """Draws the map; returns how many points are drawn where that is a sample."""
-    assert known.labels is not None
-    ids = maps.sample(known.labels)
-    shown = _points(run.name, points, known, paint, state, ids)
-    chosen, drawn = session.selection(run.name), len(shown.place)
-    among = chosen if ids is None else np.flatnonzero(np.isin(ids, chosen))
+    """Map with its legend and replay, then pictures."""
     key = f"map-{run.name}"
+    replaying = image_map.replaying(key)
+    shown = _shown(run.name)
+    wait = POLL_SECONDS if run.live or not all(_layouts(run, replaying)) else None
+    st.fragment(_state_of_the_map, run_every=wait)(run.name, replaying, shown)
+    ids = artefacts.drawn(run.name)
+    count = run.card.images if ids is None else len(ids)
 
     def selected() -> None:
-        places = scatter.picked(key, drawn)
+        places = image_map.picked(key, count)
         session.select(run.name, places if ids is None else ids[places])
 
-    data = scatter.payload(
-        shown, routes.address(run.name), gallery.sharp(known), among, session.selection_version()
+    def opened() -> None:
+        index = image_map.opened(key)
+        if index is not None:
+            session.show_image(index)
+
+    image_map.image_map(
+        _told(run, ids, count), key=key, on_selection=selected, on_opened=opened,
+        on_replay=lambda: None,
+    )  # fmt: skip
+    _import(run.name)
+    _pictures(run.name)
+    panel.show(run)
+
+
+# -- how the map is coming along ---------------------------------------------------------------
+
+
+def _layouts(run: Run, replaying: bool) -> tuple[bool, bool]:
+    """Whether UMAP is there for the map, and for a replay if there is one; asking has it made."""
+    settings = artefacts.map_settings(LAYOUT)
+    job = artefacts.map_job(run.name, settings, frames=False)
+    # While a run trains, moments are added: their maps wait until all are there.
+    replayed = not replaying or run.live or job.state != "ready"
+    if not replayed:
+        replayed = artefacts.map_job(run.name, settings, frames=True).state == "ready"
+    return job.state == "ready", replayed
+
+
+def _shown(name: str) -> tuple[int, int, bool, bool]:
+    """How much there is to show: moments, judged stages, UMAP and that of every moment."""
+    settings = artefacts.map_settings(LAYOUT)
+    ready = [artefacts.has_maps(name, settings, frames=frames) for frames in (False, True)]
+    return len(artefacts.moments(name)), len(artefacts.judged_stages(name)), ready[0], ready[1]
+
+
+def _state_of_the_map(name: str, replaying: bool, shown: tuple[int, int, bool, bool]) -> None:
+    """A line about the layout; runs the page again when there is more to show."""
+    with session.plain_errors():
+        if _shown(name) != shown:
+            st.rerun()
+        settings, run = artefacts.map_settings(LAYOUT), services.look(name)
+        job = artefacts.map_job(name, settings, frames=replaying and shown[2] and not run.live)
+        if job.state == "ready":
+            st.caption("UMAP of stage 1's features. Wheel zooms, a click opens an image.")
+        elif job.state == "failed":
+            _failed(name, job.message, replaying)
+        elif job.state == "waiting":
+            st.caption(
+                ":material/hourglass_top: Principal components of what stage 1 has learned so far; "
+                "UMAP follows when it is done."
+            )
+        else:
+            what = "UMAP" if job.part == "map" else "UMAP of every moment"
+            st.caption(
+                f":material/hourglass_top: {what} is being computed ({job.done:.0%}); until then "
+                f"{'the map' if not shown[2] else 'the replay'} shows principal components."
+            )
+
+
+def _failed(name: str, message: str, replaying: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.warning(
+            f"Principal components: UMAP failed ({session.sentence(message)}).",
+            icon=":material/warning:",
+        )
+        st.button("Try again", key="map again", on_click=_again, args=(name, replaying))
+
+
+def _again(name: str, replaying: bool) -> None:
+    artefacts.map_job(name, artefacts.map_settings(LAYOUT), frames=replaying, again=True)
+
+
+# -- what the map is told ----------------------------------------------------------------------
+
+
+def _told(run: Run, ids: np.ndarray | None, count: int) -> dict[str, Any]:
+    name = run.name
+    version, (_, _, mapped, replayed) = _version(name), _shown(name)
+    chosen = session.selection(name)
+    among = chosen if ids is None else np.flatnonzero(np.isin(ids, chosen))
+    index = session.open_image(name)
+    return {
+        "key": f"{name}-{services.made(services.folder_of(name))}-{count}",
+        "run": name, "n": count,
+        "ids": None if ids is None else columns.address(name, "ids", version, "u4"),
+        "note": _note(run.card.images, count),
+        "place": columns.address(name, f"place.{LAYOUT if mapped else 'pca'}", version, "u2"),
+        "stages": _stages(run, version),
+        "frames": _frames(run, LAYOUT if replayed else "pca", version),
+        "frameNote": "" if replayed else "principal components",
+        "open": index, "near": _near(name, index),
+        "sprites": {
+            "address": routes.address(name), "each": sprites.EACH, "columns": sprites.COLUMNS,
+            "sharp": gallery.sharp(artefacts.known(name, None)), "version": version,
+        },
+        "selection": maps.to_bits(among, count), "version": session.selection_version(),
+    }  # fmt: skip
+
+
+def _version(name: str) -> str:
+    """Changes with everything that a column can be made of."""
+    folder = services.folder_of(name)
+    parts = ("features", "neighbors", "heads", "reliable-heads", "reliable-joint", "columns")
+    times = [int(1000 * (folder.modified(part) or 0)) for part in parts]
+    made = int(1000 * services.made(folder))
+    return f"{(hash((made, *times, len(artefacts.moments(name)))) % 2**40):x}"
+
+
+def _note(images: int, drawn: int) -> str:
+    if drawn == images:
+        return ""
+    return f"{drawn:,} of {images:,} images: the same share of every cluster, at random"
+
+
+def _near(name: str, index: int | None) -> list[int]:
+    """The neighbours that were asked about the open image's label."""
+    if index is None or not artefacts.has(name, "neighbors"):
+        return []
+    found = artefacts.arrays(name, "neighbors")["ids"][index, : artefacts.neighbor_count(name)]
+    return np.asarray(found).tolist()
+
+
+def _stages(run: Run, version: str) -> list[dict[str, Any]]:
+    """What the map can be coloured by, with the labels of each stage; the newest stage first."""
+    judged, common = artefacts.judged_stages(run.name), _common(run, version)
+    stages = [_judged(run, stage, version) for stage in judged]
+    if artefacts.has(run.name, "features"):
+        names = [str(one) for one in range(run.card.config.clusters)]
+        at = columns.address(run.name, "label.features", version, "u2")
+        cluster = maps.category("cluster", "cluster", at, names).told()
+        cluster["note"] = "A k-means of the features, numbered to fit the newest labels."
+        stages.append({"key": "features", "title": "stage 1", "columns": [cluster]})
+    stages = stages or [{"key": "none", "title": "none yet", "columns": []}]
+    for stage in stages:
+        stage["columns"] += common
+    return stages
+
+
+def _judged(run: Run, stage: Stage, version: str) -> dict[str, Any]:
+    verdict, settings = artefacts.reliable(run.name, stage), run.card.config.reliable
+    label, confidence, agreement = (
+        columns.address(run.name, f"{what}.{stage}", version, kind)
+        for what, kind in (("label", "u2"), ("confidence", "f4"), ("agreement", "f4"))
     )
-    scatter.scatter(data, key=key, on_selection=selected)
-    return None if ids is None else drawn
+    names = [str(one) for one in range(run.card.config.clusters)]
+    return {
+        "key": stage, "title": maps.STAGES[stage],
+        "columns": [
+            maps.category("cluster", "cluster", label, names).told(),
+            maps.verdict(
+                label, confidence, agreement, verdict.thresholds, settings.agreement,
+                settings.confidence,
+            ),
+            maps.on_ramp("confidence", "confidence", "nines", confidence).told(),
+            maps.on_ramp(
+                "agreement", "agreement", "share", agreement,
+                "Share of the nearest neighbours with the same label.",
+            ).told(),
+        ],
+    }  # fmt: skip
 
 
-def _points(
-    name: str,
-    points: np.ndarray,
-    known: Known,
-    paint: maps.Paint,
-    state: str,
-    ids: np.ndarray | None,
-) -> Points:
-    """The images `ids` (all for None) as points with their colours and hover texts."""
-    assert known.labels is not None
-    every = slice(None) if ids is None else ids
-    place, labels = maps.squared(points)[every], known.labels[every]
-    found, nothing = artefacts.truth(name), np.zeros(0)
-    return Points(
-        key=f"{name}-{state}-{services.made(services.folder_of(name))}-{len(place)}",
-        place=place,
-        paint=maps.Paint(paint.values[every], paint.palette),
-        ids=ids,
-        labels=labels,
-        confidence=nothing if known.confidence is None else known.confidence[every],
-        agreement=nothing if known.agreement is None else known.agreement[every],
-        truth=None if found is None else found.labels[every],
-        classes=() if found is None else found.class_names,
-        marks=maps.marks(place, labels),
+def _common(run: Run, version: str) -> list[dict[str, Any]]:
+    """Columns that do not depend on the stage."""
+    out, name = [], run.name
+    if artefacts.judged_stages(name):
+        out.append(maps.changes(columns.address(name, "changed", version, "u1")))
+    if len(artefacts.history(name).steps) > 1:
+        most = int(artefacts.history(name).flips.max(initial=0))
+        at = columns.address(name, "flips", version, "u1")
+        out.append(maps.number("flips", "changes of label", at, 0, most))
+    found = artefacts.matched_truth(name)
+    if found is not None:
+        at = columns.address(name, "truth", version, "u2")
+        out.append(maps.category("truth", "truth", at, found[1]))
+    out += [_imported(name, version, number) for number in range(len(artefacts.imported(name)))]
+    return [one.told() for one in out] or [_unknown(name, version)]
+
+
+def _imported(name: str, version: str, number: int) -> maps.Column:
+    """A column of the user's own table."""
+    column, key = artefacts.imported(name)[number], f"imported.{number}"
+    if column.names is not None:
+        at = columns.address(name, key, version, "u2")
+        return maps.category(key, column.title, at, column.names)
+    low, high = float(np.nanmin(column.values)), float(np.nanmax(column.values))
+    return maps.number(key, column.title, columns.address(name, key, version, "f4"), low, high)
+
+
+def _unknown(name: str, version: str) -> dict[str, Any]:
+    """What the map is coloured by while nothing is known of any image."""
+    at = columns.address(name, "none", version, "u1")
+    return maps.category("none", "nothing yet", at, ["image"]).told()
+
+
+def _frames(run: Run, layout: str, version: str) -> list[dict[str, Any]]:
+    """The moments that can be replayed."""
+    labelled = set(zip(*_labelled(run.name), strict=True))
+    out = []
+    for stage, step in artefacts.moments(run.name):
+        at, steps = f"{stage}.{step}", run.snapshot.stages[stage].steps
+        label = columns.address(run.name, f"label.{at}", version, "u2")
+        out.append(
+            {
+                "title": maps.moment(stage, step, steps, run.card.config.features.epochs),
+                "place": columns.address(run.name, f"place.{layout}.{at}", version, "u2"),
+                "label": label if (stage, step) in labelled else None,
+            }
+        )
+    return out
+
+
+def _labelled(name: str) -> tuple[tuple[Stage, ...], tuple[int, ...]]:
+    found = artefacts.history(name)
+    return found.stages, found.steps
+
+
+# -- columns of one's own ----------------------------------------------------------------------
+
+
+def _import(name: str) -> None:
+    with st.popover("Colour by a table of yours", icon=":material/table:"):
+        st.caption(
+            f"A CSV or Parquet file with a column of image names (such as “{_example(name)}”) and "
+            "columns of numbers or texts. They colour and filter the map; no training sees them."
+        )
+        file = st.file_uploader("Table", ["csv", "parquet"], key=f"table-{name}")
+        if file is not None:
+            st.button("Use it", key="use table", on_click=_take_table, args=(name, file))
+        told = st.session_state.pop("table told", None)
+        if told:
+            (st.success if told[0] else st.error)(told[1])
+
+
+def _example(name: str) -> str:
+    return session.plain(str(artefacts.images(name).ids[0]))
+
+
+def _take_table(name: str, file: Any) -> None:
+    try:
+        found = artefacts.import_columns(name, file.getvalue(), file.name)
+    except (SpiceError, OSError) as error:
+        st.session_state["table told"] = False, session.sentence(str(error))
+        return
+    titles = ", ".join(session.plain(one.title) for one in found)
+    st.session_state["table told"] = True, f"The map can be coloured by: {titles}."
+
+
+# -- the pictures ------------------------------------------------------------------------------
+
+
+def _pictures(name: str) -> None:
+    flips = artefacts.history(name).flips if artefacts.moments(name) else np.zeros(0, np.uint8)
+    chosen = session.selection(name)
+    options = list(SHOWN) if flips.any() else ["selection"]
+    titles = {"selection": f"Selected ({len(chosen):,})", "flipped": SHOWN["flipped"]}
+    what = st.segmented_control(
+        "Pictures", options, default="selection", required=True, key=f"pictures-{name}",
+        format_func=titles.__getitem__, label_visibility="collapsed",
+    )  # fmt: skip
+    known = _known(name)
+    if what == "flipped":
+        _flipped(name, known, flips)
+    else:
+        _selected(name, known, chosen)
+
+
+def _known(name: str) -> Known:
+    judged = artefacts.judged_stages(name)
+    return artefacts.known(name, judged[0] if judged else None)
+
+
+def _flipped(name: str, known: Known, flips: np.ndarray) -> None:
+    order = np.argsort(-flips.astype(np.int16), kind="stable")[:MOST_FLIPPED]
+    order = order[flips[order] > 0]
+    st.caption(
+        f"{np.count_nonzero(flips):,} images changed their label while stages 2 and 3 trained, the "
+        f"first of these {int(flips.max())} times."
     )
+    _act(name, gallery.gallery(name, known, order, key=f"flipped-{name}", actions=SELECT))
 
 
-def _legend(paint: maps.Paint) -> None:
-    if paint.scale is not None:
-        stops = ", ".join(paint.palette)
-        st.html(
-            f"<div class='spice-legend'><span>{paint.scale[0]}<i class='spice-ramp' "
-            f"style='background:linear-gradient(90deg,{stops})'></i>{paint.scale[1]}</span></div>"
+def _selected(name: str, known: Known, chosen: np.ndarray) -> None:
+    if not len(chosen):
+        st.caption(
+            "Drag round points to see their images here; a click on a point opens its image."
         )
         return
-    entries = "".join(
-        f"<span><i style='background:{entry.colour}'></i>{html.escape(entry.label)} "
-        f"<em>{entry.images:,}</em></span>"
-        for entry in paint.legend
-    )
-    st.html(f"<div class='spice-legend'>{entries}</div>")
-
-
-def _selected(name: str, known: Known) -> None:
-    chosen = session.selection(name)
-    if not len(chosen):
-        st.caption("Select points with the lasso, a box or a click to see their images here.")
-        return
-    noun = "image" if len(chosen) == 1 else "images"
-    st.subheader(f"{len(chosen):,} {noun} selected")
     st.caption("Under each: cluster · confidence · agreement")
-    gallery.gallery(known, chosen, key="selected")
+    _act(name, gallery.gallery(name, known, chosen, key=f"selected-{name}", actions=REFINE))
+
+
+SELECT = (gallery.Action("only", "Select only these"), gallery.Action("add", "Add to selection"))
+REFINE = (gallery.Action("only", "Keep only these"), gallery.Action("drop", "Take out"))
+
+
+def _act(name: str, asked: gallery.Asked | None) -> None:
+    """What was asked of the marked images: they make, join or leave the selection."""
+    if asked is None:
+        return
+    chosen = session.selection(name)
+    result = {
+        "only": asked.ids,
+        "add": np.union1d(chosen, asked.ids),
+        "drop": np.setdiff1d(chosen, asked.ids),
+    }[asked.action]
+    session.select_anew(name, result)
+    st.rerun()

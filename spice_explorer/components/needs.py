@@ -25,10 +25,10 @@ def run_of_page() -> Run | None:
 
 
 def features(run: Run) -> bool:
-    """True when stage 1 is done; else an empty state is drawn, which waits for it."""
-    if artefacts.has(run.name, "neighbors"):
+    """True when stage 1 has left a first frame; else an empty state is drawn, which waits for it."""
+    if artefacts.moments(run.name) or artefacts.has(run.name, "features"):
         return True
-    _not_yet(run, "features", "The map shows the features that stage 1 learns.")
+    _not_yet(run, "frames", "The map shows the features that stage 1 learns.")
     return False
 
 

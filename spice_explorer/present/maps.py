@@ -1,82 +1,113 @@
-"""A map as bytes for the scatter component: places, colours, marks, a legend."""
+"""The map as the browser wants it: places as integers, columns with their colours, moments."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from spice_explorer.palette import VERDICTS, cluster_colours, ramp
-from spice_explorer.present.reliability import MOST_NINES, REASONS, nines
+from spice_explorer.present.reliability import REASONS
 
 SPAN = 65535
+# The map's own square is this share of the range of places: what lies round it in a replay fits too.
+SQUARE = 2 / 3
 # More points than this are drawn as a sample, taken from every cluster alike.
-MOST_POINTS = 100_000
+MOST_POINTS = 1_000_000
 RAMP_STEPS = 24
-# More clusters than this are not numbered on the map: the numbers would cover it.
-MOST_MARKS = 120
+CHANGES = (
+    "the same from stage 1 on", "changed by stage 2", "changed by stage 3", "changed by both",
+)  # fmt: skip
+STAGES = {"features": "stage 1", "heads": "stage 2", "joint": "stage 3"}
+
+
+def address(url: str, kind: str) -> dict[str, str]:
+    """Where the browser finds an array, and of which type it is (u1, u2, u4 or f4)."""
+    return {"url": url, "type": kind}
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A line of the legend."""
-
-    label: str
-    colour: str
-    images: int
-
-
-@dataclass(frozen=True, eq=False)
-class Paint:
-    """Colours of N points.
+class Column:
+    """Something known of every image, by which the map can be coloured and filtered.
 
     Attributes:
-        values: (N,) uint16, places in `palette`.
-        scale: for a continuous value, the texts at its low and high end.
+        kind: "category", or how a number is placed on a ramp: "share" (0–1), "nines" (confidence),
+            "number" (from `low` to `high`).
+        column: as `address` gives it. names: of the categories, where they are few.
     """
 
-    values: np.ndarray
+    key: str
+    title: str
+    kind: str
+    column: dict[str, str]
     palette: tuple[str, ...]
-    legend: tuple[Entry, ...] = ()
-    scale: tuple[str, str] | None = None
+    names: tuple[str, ...] | None = None
+    low: float = 0.0
+    high: float = 1.0
+    note: str = ""
+
+    def told(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value not in (None, "")}
 
 
-def by_number(values: np.ndarray, names: Sequence[str]) -> Paint:
-    """One colour for each of the `names`, given as numbers (N,)."""
-    return _named(values, names, cluster_colours(len(names)))
+def category(key: str, title: str, at: dict[str, str], names: Sequence[str]) -> Column:
+    """A column of numbers that stand for `names`."""
+    return Column(key, title, "category", at, tuple(cluster_colours(len(names))), tuple(names))
 
 
-def by_verdict(verdicts: np.ndarray) -> Paint:
-    """Reliable and the three reasons for a rejection, from verdicts (N,)."""
-    return _named(verdicts, REASONS, list(VERDICTS))
-
-
-def _named(values: np.ndarray, names: Sequence[str], colours: list[str]) -> Paint:
-    counts = np.bincount(values, minlength=len(names)).tolist()
-    legend = tuple(
-        Entry(name, colour, count)
-        for name, colour, count in zip(names, colours, counts, strict=True)
-        if name
+def changes(at: dict[str, str]) -> Column:
+    return Column(
+        "changed", "what each stage changed", "category", at, ("#8c8c8c", *VERDICTS[:3]), CHANGES
     )
-    return Paint(values.astype(np.uint16), tuple(colours), legend)
 
 
-def by_share(values: np.ndarray) -> Paint:
-    """A ramp for values (N,) from 0 to 1."""
-    return _ramped(values, ("0", "1"))
+def on_ramp(key: str, title: str, kind: str, at: dict[str, str], note: str = "") -> Column:
+    return Column(key, title, kind, at, tuple(ramp(RAMP_STEPS)), note=note)
 
 
-def by_confidence(confidence: np.ndarray) -> Paint:
-    """A ramp for confidences (N,) by their number of nines, since most are close to 1."""
-    return _ramped(nines(confidence) / MOST_NINES, ("0", "0.99999"))
+def number(key: str, title: str, at: dict[str, str], low: float, high: float) -> Column:
+    return Column(key, title, "number", at, tuple(ramp(RAMP_STEPS)), low=low, high=high)
 
 
-def _ramped(values: np.ndarray, scale: tuple[str, str]) -> Paint:
-    steps = np.round(np.clip(values, 0, 1) * (RAMP_STEPS - 1)).astype(np.uint16)
-    return Paint(steps, tuple(ramp(RAMP_STEPS)), scale=scale)
+def verdict(
+    label: dict[str, str],
+    confidence: dict[str, str],
+    agreement: dict[str, str],
+    thresholds: np.ndarray,
+    asked: float,
+    least_confidence: float,
+) -> dict[str, Any]:
+    """Reliable and the reasons for a rejection: the browser judges, by thresholds that can be moved.
+
+    Args:
+        thresholds: (K,) agreement that the run asked of each cluster; `asked` is the common one.
+    """
+    return {
+        "key": "reliable", "title": "reliable or not", "kind": "category",
+        "palette": list(VERDICTS), "names": list(REASONS), "label": label,
+        "confidence": confidence, "agreement": agreement,
+        "own": {
+            "agreement": [float(one) for one in thresholds], "asked": asked,
+            "confidence": least_confidence,
+        },
+    }  # fmt: skip
+
+
+def moment(stage: str, step: int, steps: int, epochs: int) -> str:
+    """A moment of training in words: stage 1 by its epochs, stage 2 by rounds, stage 3 by steps."""
+    name = STAGES[stage]
+    if stage == "features":
+        return f"{name} · epoch {round(epochs * step / steps) if steps else 0} of {epochs}"
+    return f"{name} · {'round' if stage == 'heads' else 'step'} {step:,} of {steps:,}"
+
+
+def changed(first: np.ndarray, second: np.ndarray, third: np.ndarray | None) -> np.ndarray:
+    """(N,) uint8, places in `CHANGES`: which stage gave an image another label (N,)."""
+    out = (first != second).astype(np.uint8)
+    return out if third is None else out + 2 * (second != third).astype(np.uint8)
 
 
 def sample(groups: np.ndarray, most: int = MOST_POINTS, seed: int = 0) -> np.ndarray | None:
@@ -92,34 +123,25 @@ def sample(groups: np.ndarray, most: int = MOST_POINTS, seed: int = 0) -> np.nda
     return np.sort(np.concatenate(kept))
 
 
-def squared(points: np.ndarray) -> np.ndarray:
-    """Points (N, 2) as (N, 2) uint16 on a square, both axes to the same scale, y upwards."""
-    low, high = points.min(0), points.max(0)
-    span = float((high - low).max()) or 1.0
-    middle = (low + high) / 2
-    return np.round(np.clip((points - middle) / span + 0.5, 0, 1) * SPAN).astype(np.uint16)
+@dataclass(frozen=True, eq=False)
+class Box:
+    """The square that a map fills: its middle (2,) and side."""
+
+    middle: np.ndarray
+    side: float
+
+    @classmethod
+    def of(cls, points: np.ndarray) -> Box:
+        """The square round points (N, 2)."""
+        low, high = points.min(0), points.max(0)
+        return cls((low + high) / 2, float((high - low).max()) or 1.0)
 
 
-def marks(place: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
-    """The number of each cluster at the median of its places (N, 2); none where they are many."""
-    found = np.unique(labels)
-    if len(found) > MOST_MARKS:
-        return []
-    middles = [np.median(place[labels == one], axis=0) for one in found]
-    return [
-        {"text": str(one), "x": float(x), "y": float(y)}
-        for one, (x, y) in zip(found, middles, strict=True)
-    ]
-
-
-def text(array: np.ndarray, kind: str) -> str:
-    """An array as base64 of little-endian `kind`, for JavaScript."""
-    return base64.b64encode(np.ascontiguousarray(array).astype(kind).tobytes()).decode()
-
-
-def share_bytes(values: np.ndarray) -> np.ndarray:
-    """Values 0–1 as 0–255, rounded."""
-    return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
+def squared(points: np.ndarray, box: Box) -> np.ndarray:
+    """Points (N, 2) as (N, 2) uint16, both axes to the same scale, y upwards: the box in the middle
+    two thirds of the range, and what lies far outside of it on the edge."""
+    places = (points - box.middle) / box.side * SQUARE + 0.5
+    return np.round(np.clip(np.nan_to_num(places), 0, 1) * SPAN).astype(np.uint16)
 
 
 def to_bits(chosen: np.ndarray, count: int) -> str:

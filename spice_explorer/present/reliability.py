@@ -1,11 +1,13 @@
-"""The split into reliable and rejected as counts, histograms and galleries."""
+"""Thresholds of the reliable set, and what they make of the images: counts, curve, table, order."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 # In the order of engine.stages.reliable.Verdict.
 REASONS = ("reliable", "neighbours disagree", "not confident", "neither")
@@ -17,8 +19,41 @@ EXPLANATIONS = (
 )
 # Confidence is drawn as the number of nines, −log10(1 − p): most of it lies close to 1.
 MOST_NINES = 5.0
-AGREEMENT_BINS = 20
-NINES_BINS = 25
+# A confusion table with more rows or columns than this could not be read.
+MOST_ROWS, MOST_COLUMNS, ALL_ROWS = 30, 40, 50
+
+
+# -- thresholds --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What is asked of a label: shares from 0 to 1, and how many neighbours are asked."""
+
+    agreement: float
+    confidence: float
+    neighbors: int
+    floor: float
+
+    def text(self) -> str:
+        """For the address; `thresholds_of` reads it back exactly."""
+        return f"{self.agreement!r},{self.confidence!r},{self.neighbors},{self.floor!r}"
+
+
+def thresholds_of(values: Sequence[Any], most: int) -> Thresholds | None:
+    """Thresholds from agreement, confidence, neighbours (1 to `most`) and floor; None for others."""
+    try:
+        agreement, confidence, neighbors, floor = (float(value) for value in values)
+    except (TypeError, ValueError):
+        return None
+    # A value that is not a number is in no range.
+    shares = all(0 <= share <= 1 for share in (agreement, confidence, floor))
+    if not (shares and 1 <= neighbors <= most and neighbors == math.floor(neighbors)):
+        return None
+    return Thresholds(agreement, confidence, int(neighbors), floor)
+
+
+# -- counts ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -38,10 +73,6 @@ class Split:
     purity_of_all: float | None
     coverage: float | None
 
-    @property
-    def share(self) -> float:
-        return self.reliable / self.images
-
 
 def split(labels: np.ndarray, verdicts: np.ndarray, truth: np.ndarray | None = None) -> Split:
     """Counts the verdicts (N,) on labels (N,); truth (N,) adds purity and coverage."""
@@ -49,30 +80,23 @@ def split(labels: np.ndarray, verdicts: np.ndarray, truth: np.ndarray | None = N
     counts = np.bincount(verdicts, minlength=len(REASONS)).tolist()
     purity = everything = coverage = None
     if truth is not None:
-        right = truth == majority(labels, truth)[labels]
-        everything = purity_of(labels, truth)
-        purity = purity_of(labels[mask], truth[mask]) if mask.any() else None
+        right = _right(labels, truth)
+        everything = float(right.mean())
+        purity = float(_right(labels[mask], truth[mask]).mean()) if mask.any() else None
         coverage = float(mask[right].mean()) if right.any() else None
     return Split(len(labels), int(mask.sum()), tuple(counts), purity, everything, coverage)
 
 
-def purity_of(labels: np.ndarray, truth: np.ndarray) -> float:
-    """Share of the images (N,) that belong to the commonest class of their cluster."""
-    return float((truth == majority(labels, truth)[labels]).mean())
+def _right(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(N,) bool: true where an image is of the commonest class of its cluster."""
+    return truth == table(labels, truth).argmax(1)[labels]
 
 
-def majority(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """(K,) int64: the commonest class of each cluster, counted over the images given."""
-    table = np.zeros((int(labels.max(initial=0)) + 1, int(truth.max(initial=0)) + 1), np.int64)
-    np.add.at(table, (labels, truth), 1)
-    return table.argmax(1)
-
-
-def per_cluster(labels: np.ndarray, verdicts: np.ndarray, clusters: int) -> pd.DataFrame:
-    """K rows: cluster, and the images of each reason."""
-    table = np.zeros((clusters, len(REASONS)), np.int64)
-    np.add.at(table, (labels, verdicts), 1)
-    return pd.DataFrame(table, columns=list(REASONS)).rename_axis("cluster").reset_index()
+def table(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(K, C) int64: images of each cluster and class, up to the highest of both."""
+    clusters, classes = int(labels.max(initial=0)) + 1, int(truth.max(initial=0)) + 1
+    places = labels.astype(np.int64) * classes + truth
+    return np.bincount(places, minlength=clusters * classes).reshape(clusters, classes)
 
 
 def nines(confidence: np.ndarray | float) -> np.ndarray:
@@ -81,32 +105,108 @@ def nines(confidence: np.ndarray | float) -> np.ndarray:
     return -np.log10(away)
 
 
+# -- against truth -----------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, eq=False)
-class Histogram:
-    """Images by confidence and agreement.
+class Curve:
+    """Purity and coverage of the reliable set over T agreement thresholds, strictest first.
 
     Attributes:
-        counts: (A, B) images in each cell of agreement × nines of confidence.
-        agreement: (A,) middles; nines: (B,) middles.
+        agreement, purity, coverage: (T,) floats 0–1; none (T = 0) where no image is sure.
     """
 
-    counts: np.ndarray
     agreement: np.ndarray
-    nines: np.ndarray
+    purity: np.ndarray
+    coverage: np.ndarray
 
 
-def histogram(agreement: np.ndarray, confidence: np.ndarray) -> Histogram:
-    """Counts (N,) agreements and confidences in a grid."""
-    # Half a cell more at either end puts agreements of exactly 0 and 1 in the middle of one.
-    half = 0.5 / AGREEMENT_BINS
-    rows = np.linspace(-half, 1 + half, AGREEMENT_BINS + 2)
-    columns = np.linspace(0, MOST_NINES, NINES_BINS + 1)
-    columns_closed = columns.copy()
-    columns_closed[-1] += 1e-6
-    counts, _, _ = np.histogram2d(agreement, nines(confidence), bins=[rows, columns_closed])
-    return Histogram(
-        counts.astype(np.int64), (rows[1:] + rows[:-1]) / 2, (columns[1:] + columns[:-1]) / 2
+def purity_coverage(
+    labels: np.ndarray, truth: np.ndarray, agreement: np.ndarray, sure: np.ndarray
+) -> Curve:
+    """What every agreement threshold would give, the confidence being what it is.
+
+    Args:
+        labels, truth: (N,) ints.
+        agreement: (N,) floats, the highest threshold that accepts an image.
+        sure: (N,) bool, the images that are confident enough.
+    """
+    right = _right(labels, truth)
+    order = np.flatnonzero(sure)
+    order = order[np.argsort(-agreement[order], kind="stable")]
+    # One image after the other joins the set: how many are of their cluster's commonest class then?
+    pure = np.cumsum(_gains(labels[order], truth[order]))
+    covered = np.cumsum(right[order])
+    levels = agreement[order]
+    last = np.flatnonzero(np.append(levels[1:] != levels[:-1], True)) if len(order) else order
+    return Curve(
+        levels[last].astype(np.float64),
+        pure[last] / (last + 1),
+        covered[last] / max(1, right.sum()),
     )
+
+
+def _gains(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(M,) 0 or 1: whether an image raises the count of its cluster's commonest class, when images
+    come in this order."""
+    count = len(labels)
+    pairs = labels.astype(np.int64) * (int(truth.max(initial=0)) + 1) + truth
+    rank = _rank(pairs)
+    by_cluster = np.argsort(labels, kind="stable")
+    # A running maximum within each cluster: clusters follow each other, so each starts above the last.
+    lifted = rank[by_cluster] + labels[by_cluster].astype(np.int64) * (count + 1)
+    before = np.append(-1, np.maximum.accumulate(lifted)[:-1])
+    gains = np.zeros(count, np.int64)
+    gains[by_cluster] = lifted > before
+    return gains
+
+
+def _rank(keys: np.ndarray) -> np.ndarray:
+    """(M,) how many images with the same key have come, this one included."""
+    order = np.argsort(keys, kind="stable")
+    sorted_keys, places = keys[order], np.arange(len(keys))
+    starts = np.append(True, sorted_keys[1:] != sorted_keys[:-1])[: len(keys)]
+    rank = np.empty(len(keys), np.int64)
+    rank[order] = places - np.maximum.accumulate(np.where(starts, places, 0)) + 1
+    return rank
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Reliable images of R clusters by their true class, the clusters in the order of their classes.
+
+    Attributes:
+        clusters: (R,) cluster numbers. classes: names of C columns.
+        counts: (R, C) int64.
+        hidden: clusters with reliable images that are not among the rows.
+    """
+
+    clusters: np.ndarray
+    classes: tuple[str, ...]
+    counts: np.ndarray
+    hidden: int
+
+
+def confusion(
+    labels: np.ndarray, truth: np.ndarray, class_names: Sequence[str], mask: np.ndarray
+) -> Confusion:
+    """The table of the images `mask` (N,) bool; of many clusters those with the most foreign images."""
+    counts = table(labels[mask], truth[mask])
+    there = np.flatnonzero(counts.sum(1))
+    rows = there
+    if len(there) > ALL_ROWS:
+        foreign = counts.sum(1) - counts.max(1)
+        rows = there[np.argsort(-foreign[there], kind="stable")[:MOST_ROWS]]
+    rows = rows[np.argsort(counts[rows].argmax(1), kind="stable")]
+    columns = np.flatnonzero(counts[rows].sum(0))
+    if len(columns) > MOST_COLUMNS:
+        most = np.argsort(-counts[rows].sum(0)[columns], kind="stable")[:MOST_COLUMNS]
+        columns = np.sort(columns[most])
+    names = tuple(class_names[column] for column in columns.tolist())
+    return Confusion(rows, names, counts[np.ix_(rows, columns)], len(there) - len(rows))
+
+
+# -- galleries ---------------------------------------------------------------------------------
 
 
 def order(

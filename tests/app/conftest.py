@@ -16,6 +16,7 @@ from engine.data.images import ImageSet
 from engine.data.sources import Opened, Skipped, open_source
 from engine.data.truth import Truth
 from engine.events import Progress, RunFailed, RunStarted, StageStarted
+from engine.runs.maps import DEFAULT, artefact_of
 from engine.runs.runner import Control, choose_device, execute
 from engine.runs.store import RunFolder
 
@@ -61,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, few_digits: Opened) -> Pat
     with folder.lock():
         assert execute(folder, choose_device("cpu"), Control()) == "finished"
     places = np.random.default_rng(0).normal(size=(IMAGES, 2)).astype(np.float32)
-    folder.save("map", {"points": places})
+    folder.save(artefact_of(folder, DEFAULT), {"points": places})
     return path
 
 

@@ -20,7 +20,7 @@ from engine.events import RunStarted, StageFinished, StageStarted
 from engine.runs.store import RunFolder
 from spice_explorer import services
 from spice_explorer.components import form
-from tests.app.conftest import CLUSTERS, IMAGES, ROOT, Visit, button, texts, tiny_config
+from tests.app.conftest import IMAGES, ROOT, Visit, button, texts, tiny_config
 
 ALL = ("dataset", "train", "map", "prototypes", "reliability", "export")
 NEED_LABELS = ("prototypes", "reliability", "export")
@@ -312,29 +312,6 @@ def test_a_page_that_comes_too_early_says_what_to_do(page: str, visit: Visit) ->
 
 
 @pytest.mark.usefixtures("finished")
-def test_the_map_has_a_legend_of_every_cluster(visit: Visit) -> None:
-    at = visit("map")
-    shown = texts(at)
-    assert "UMAP of stage 1" in shown
-    for cluster in range(CLUSTERS):
-        assert f"</i>{cluster} <em>" in shown
-    assert "Select points with the lasso" in shown
-
-
-@pytest.mark.usefixtures("finished")
-def test_every_colouring_of_the_map_works(visit: Visit) -> None:
-    at = visit("map")
-    for paint, word in (
-        ("reliable or not", "reliable <em>"), ("confidence", "0.99999"), ("agreement", "spice-ramp"),
-        ("truth", "</i>3 <em>"),
-    ):  # fmt: skip
-        at.session_state["paint-2"] = paint
-        at.run()
-        assert word in texts(at)
-        assert not at.error
-
-
-@pytest.mark.usefixtures("finished")
 def test_a_selection_travels_from_page_to_page(visit: Visit) -> None:
     at = visit("map")
     at.session_state["selection"] = ("demo", np.arange(37))
@@ -347,34 +324,6 @@ def test_a_selection_travels_from_page_to_page(visit: Visit) -> None:
     assert len(at.dataframe[0].value) == 37
     button(at, "Clear selection").click().run()
     assert "images selected" not in texts(at)
-
-
-@pytest.mark.usefixtures("finished")
-def test_prototypes_have_a_row_for_each_cluster(visit: Visit) -> None:
-    shown = texts(visit("prototypes"))
-    for cluster in range(CLUSTERS):
-        assert f"Cluster {cluster}</div>" in shown
-    assert "surest first" in shown
-    assert "truth:" in shown
-
-
-def test_reliability_begins_with_the_runs_own_split(finished: RunFolder, visit: Visit) -> None:
-    at = visit("reliability")
-    own = int((finished.load("reliable-joint")["verdicts"] == 0).sum())
-    assert metrics(at)["Reliable"].startswith(f"{own:,} (")
-    assert button(at, "Reset to the run's thresholds").disabled
-
-
-@pytest.mark.usefixtures("finished")
-def test_moving_a_threshold_moves_the_counts_and_reset_brings_them_back(visit: Visit) -> None:
-    at = visit("reliability")
-    before = metrics(at)["Reliable"]
-    at.toggle(key="relax-demo").set_value(False)
-    at.slider(key="confidence-demo").set_value(1.0).run()
-    assert metrics(at)["Reliable"].startswith("0 (")
-    assert "Purity of the reliable **–**" in texts(at)
-    button(at, "Reset to the run's thresholds").click().run()
-    assert metrics(at)["Reliable"] == before
 
 
 @pytest.mark.usefixtures("finished")

@@ -25,16 +25,12 @@ from engine.events import (
 )
 from engine.runs.runner import choose_device
 from engine.runs.snapshot import Snapshot, fold
-from engine.stages.reliable import Verdict
 from spice_explorer import charts, palette
 from spice_explorer.present import (
     dataset,
     export,
     gallery,
-    maps,
     progress,
-    prototypes,
-    reliability,
     settings,
     sprites,
 )
@@ -260,107 +256,7 @@ def test_a_sheet_holds_images_row_after_row() -> None:
     assert sprites.ids_of(1, 1025) == slice(1024, 1025)
 
 
-# -- map ---------------------------------------------------------------------------------------
-
-
-def test_places_keep_their_proportions() -> None:
-    place = maps.squared(np.array([[0.0, 0.0], [10.0, 5.0]]))
-    assert place.tolist() == [[0, 16384], [65535, 49151]]
-
-
-def test_a_selection_survives_the_way_there_and_back() -> None:
-    chosen = np.array([0, 7, 8, 19])
-    assert maps.from_bits(maps.to_bits(chosen, 20), 20).tolist() == chosen.tolist()
-
-
-def test_a_sample_takes_the_same_share_of_every_cluster() -> None:
-    groups = np.repeat([0, 1], [80, 20])
-    kept = maps.sample(groups, most=10)
-    assert kept is not None
-    assert np.bincount(groups[kept]).tolist() == [8, 2]
-    assert maps.sample(groups, most=100) is None
-
-
-def test_the_legend_counts() -> None:
-    paint = maps.by_number(np.array([0, 2, 2]), ["a", "b", "c"])
-    assert [(one.label, one.images) for one in paint.legend] == [("a", 1), ("b", 0), ("c", 2)]
-
-
-def test_a_ramp_runs_from_low_to_high() -> None:
-    assert maps.by_share(np.array([0.0, 1.0])).values.tolist() == [0, maps.RAMP_STEPS - 1]
-    assert palette.ramp(2) == [palette.RAMP[0], palette.RAMP[-1]]
-
-
-# -- reliability -------------------------------------------------------------------------------
-
-
-def test_the_reasons_are_the_engines_verdicts() -> None:
-    assert len(reliability.REASONS) == len(reliability.EXPLANATIONS) == len(Verdict)
-    assert [v.name for v in Verdict] == [
-        "RELIABLE", "NEIGHBORS_DISAGREE", "NOT_CONFIDENT", "NEITHER",
-    ]  # fmt: skip
-
-
-def test_a_split_counts_and_judges() -> None:
-    labels, truth = np.array([0, 0, 0, 1]), np.array([5, 5, 2, 2])
-    found = reliability.split(labels, np.array([0, 1, 0, 3]), truth)
-    assert (found.reliable, found.share, found.by_reason) == (2, 0.5, (2, 1, 0, 1))
-    assert found.purity_of_all == 0.75
-    assert found.purity == 0.5
-    assert found.coverage == pytest.approx(1 / 3)
-    assert reliability.split(labels, np.array([3, 3, 3, 3]), truth).purity is None
-    assert reliability.split(labels, np.array([0, 1, 0, 3])).coverage is None
-
-
-def test_an_empty_cluster_has_a_row() -> None:
-    table = reliability.per_cluster(np.array([0, 0, 2]), np.array([0, 3, 1]), 3)
-    assert table["reliable"].tolist() == [1, 0, 0]
-    assert table["neither"].tolist() == [1, 0, 0]
-    assert table["neighbours disagree"].tolist() == [0, 0, 1]
-
-
-def test_nines_of_confidence() -> None:
-    assert reliability.nines(np.array([0.0, 0.9, 0.99, 1.0])) == pytest.approx([0, 1, 2, 5])
-
-
-def test_the_histogram_holds_every_image() -> None:
-    found = reliability.histogram(np.array([0.0, 1.0, 1.0]), np.array([0.0, 1.0, 0.95]))
-    assert found.counts.sum() == 3
-    assert found.counts[-1, -1] == 1
-    assert found.counts[0, 0] == 1
-
-
-def test_galleries_begin_with_the_most_doubtful_or_the_surest() -> None:
-    agreement, confidence = np.array([0.9, 0.1, 0.5]), np.array([0.5, 0.5, 0.5])
-    every = np.arange(3)
-    doubtful = reliability.order(every, agreement, confidence, doubtful_first=True)
-    assert doubtful.tolist() == [1, 2, 0]
-    surest = reliability.order(every, agreement, confidence, doubtful_first=False)
-    assert surest.tolist() == [0, 2, 1]
-
-
-# -- prototypes, dataset, export, colours ------------------------------------------------------
-
-
-def test_rows_of_clusters_even_of_an_empty_one() -> None:
-    labels, reliable = np.array([0, 0, 0]), np.array([True, False, True])
-    rows = prototypes.rows(
-        labels,
-        reliable,
-        np.array([[0], [1]]),
-        np.array([[0], [2]]),
-        np.array([1, 1, 0]),
-        ("x", "y"),
-    )
-    assert (rows[0].size, rows[0].reliable, rows[0].majority) == (3, 2, "y")
-    assert rows[0].purity == pytest.approx(2 / 3)
-    assert (rows[1].size, rows[1].share, rows[1].purity) == (0, 0.0, None)
-    assert [row.cluster for row in prototypes.sort(rows, "least reliable first")] == [1, 0]
-
-
-def test_merge_hints_name_prototypes_that_are_alike() -> None:
-    cosines = prototypes.similarity(np.array([[1.0, 0.0], [0.0, 1.0], [0.96, 0.28]]))
-    assert prototypes.merge_hints(cosines) == [(0, 2, pytest.approx(0.96))]
+# -- dataset, export, colours ------------------------------------------------------------------
 
 
 def test_a_sample_of_a_dataset_is_always_the_same() -> None:

@@ -13,13 +13,12 @@ import pytest
 from engine.data.sources import Opened
 from engine.errors import RunError
 from engine.events import Progress
-from engine.runs import maps
 from engine.runs.results import observe
 from engine.runs.runner import the_runner
 from engine.runs.store import RunFolder
 from engine.stages import trained
 from spice_explorer import artefacts, services
-from tests.app.conftest import IMAGES, tiny_config
+from tests.app.conftest import tiny_config
 
 
 def wait_until(done: Callable[[], bool], seconds: float = 60) -> None:
@@ -106,48 +105,3 @@ def test_stage_one_is_numbered_like_the_newest_labels() -> None:
     raw = artefacts.arrays("demo", "features")["labels"]
     assert (ones == newest).mean() >= (raw == newest).mean()
     assert len(np.unique(ones)) == len(np.unique(raw))
-
-
-def test_a_map_that_fails_says_why_and_is_not_tried_for_ever(
-    finished: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.rmtree(finished.path / "map")
-    calls = []
-
-    def fails(folder: RunFolder) -> None:
-        calls.append(folder)
-        raise ValueError("no room")
-
-    monkeypatch.setattr(maps, "compute", fails)
-    points, state, _ = artefacts.map_points("demo")
-    assert (points.shape, state) == ((IMAGES, 2), "computing")
-    wait_until(lambda: artefacts.map_points("demo")[1] == "failed")
-    assert artefacts.map_points("demo")[2] == "ValueError: no room"
-    assert len(calls) == 1
-
-
-def test_a_map_is_computed_once_in_the_background(
-    finished: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.rmtree(finished.path / "map")
-    calls = []
-
-    def quick(folder: RunFolder) -> None:
-        calls.append(folder)
-        time.sleep(0.2)
-        folder.save("map", {"points": np.ones((IMAGES, 2), np.float32)})
-
-    monkeypatch.setattr(maps, "compute", quick)
-    for _ in range(3):
-        assert artefacts.map_points("demo")[1] == "computing"
-    wait_until(lambda: artefacts.map_points("demo")[1] == "ready")
-    assert artefacts.map_points("demo")[0].tolist()[0] == [1, 1]
-    assert len(calls) == 1
-
-
-def test_the_real_map_is_finite(finished: RunFolder) -> None:
-    shutil.rmtree(finished.path / "map")
-    maps.compute(finished)
-    points = finished.load("map")["points"]
-    assert points.shape == (IMAGES, 2)
-    assert np.isfinite(points).all()

@@ -1,136 +1,208 @@
-// The map: points by WebGL 2, lasso, labels and hover card on a 2-D canvas above them.
-// Positions are 16-bit integers on a square; a "view" is its centre and scale, here `camera`.
+// The map: points below, and a second canvas above them for numbers, trails and the lasso.
+// Whatever changes is either told by the server (`take`) or chosen here; both end in `load`.
 
-const VERTEX = `#version 300 es
-in vec2 place; in vec4 colour; in float chosen;
-uniform vec2 centre, scale; uniform float size, pass, dim;
-out vec4 ink;
-void main() {
-  gl_Position = abs(chosen - pass) > 0.5 ? vec4(2.0, 2.0, 0.0, 1.0)
-    : vec4((place - centre) * scale, 0.0, 1.0);
-  gl_PointSize = size * (pass > 0.5 && dim > 0.5 ? 1.35 : 1.0);
-  float alpha = dim > 0.5 && pass < 0.5 ? 0.1 : 0.88;
-  ink = vec4(colour.rgb * alpha, alpha);
-}`;
-const FRAGMENT = `#version 300 es
-precision highp float;
-in vec4 ink; uniform float size; out vec4 result;
-void main() {
-  float far = length(gl_PointCoord - 0.5) * 2.0;
-  result = ink * (1.0 - smoothstep(1.0 - 2.0 / max(size, 2.0), 1.0, far));
-}`;
-const SPAN = 65535, CELLS = 128, REACH = 12;
+const SPAN = 65535, HOME_ZOOM = 1.5, REACH = 12;
+const GLIDE_MS = 550, REST_MS = 160, KEEP_MS = 250, LATE_MS = 400;
 
-const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-const words = (text) => new Uint16Array(bytes(text).buffer);
-const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-
-function program(gl) {
-  const made = gl.createProgram();
-  for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
-    const shader = gl.createShader(kind);
-    gl.shaderSource(shader, text);
-    gl.compileShader(shader);
-    gl.attachShader(made, shader);
-  }
-  gl.linkProgram(made);
-  gl.useProgram(made);
-  return made;
-}
-
-class PointMap {
+class ImageMap {
   constructor(root) {
     const find = (selector) => root.querySelector(selector);
-    this.box = find(".map");
-    [this.points, this.over] = [find(".points"), find(".over")];
-    [this.card, this.tile, this.text] = [find(".card"), find(".tile"), find(".text")];
-    this.status = find(".status");
-    this.gl = this.points.getContext("webgl2", { antialias: false, premultipliedAlpha: true });
-    if (!this.gl) { find(".sorry").style.display = "flex"; return; }
-    this.program = program(this.gl);
-    this.buffers = {};
-    this.camera = { x: SPAN / 2, y: SPAN / 2, zoom: 1 };
-    this.names = new Map();
-    this.listen(root);
+    Object.assign(this, {
+      box: find(".map"), stage: find(".stage"), over: find(".over"), status: find(".status"),
+      sorry: find(".sorry"),
+      colourMenu: find(".colour"), stageMenu: find(".labels"), replayButton: find("[data-act=replay]"),
+    });
+    this.points = new Points(find(".points"));
+    if (!this.points.gl) { this.complain("This browser has no WebGL 2, which the map needs."); return; }
+    this.camera = { x: SPAN / 2, y: SPAN / 2, zoom: HOME_ZOOM };
+    this.filters = new Map();
+    this.overlay = new Overlay(this.over, this);
+    this.card = new Card(find(".card"), this);
+    this.legend = new Legend(find(".legend"), (...about) => this.filter(...about), (...about) => this.judge(...about));
+    this.replay = new Replay(find(".replay"), (frame) => this.show(frame));
+    this.listen();
     this.setMode("lasso");
     this.watcher = new ResizeObserver(() => this.resize());
-    this.watcher.observe(this.box);
+    this.watcher.observe(this.stage);
   }
 
-  take(data, send) {
-    this.send = send;
-    if (!this.gl) return;
-    const moved = this.key !== data.key;
+  complain(text) {
+    this.sorry.textContent = text;
+    this.sorry.style.display = text ? "flex" : "none";
+  }
+
+  // -- what the server tells --------------------------------------------------------------------
+
+  take(data, tell) {
+    this.tell = tell;
+    if (!this.points.gl) return;
+    const fresh = this.data?.key !== data.key;
     this.data = data;
-    if (moved) {
-      this.key = data.key;
-      this.place = words(data.place);
-      this.count = this.place.length / 2;
-      this.index();
-      this.upload("place", this.place, 2, this.gl.UNSIGNED_SHORT, false);
-      this.names.clear();
-    }
-    this.ids = data.ids ? new Uint32Array(bytes(data.ids).buffer) : null;
-    this.label = words(data.label);
-    this.confidence = bytes(data.confidence);
-    this.agreement = bytes(data.agreement);
-    this.truth = data.truth ? words(data.truth) : null;
-    this.paint();
-    if (moved || this.version !== data.version) {
+    if (fresh) this.begin();
+    if (fresh || this.version !== data.version) {
       this.version = data.version;
-      this.chosen = this.unpack(data.selection);
+      this.chosen = fromBits(data.selection, data.n);
     }
-    this.choose(this.chosen, false);
-  }
-
-  paint() {
-    const value = words(this.data.value), palette = this.data.palette.map(rgb);
-    const colour = new Uint8Array(4 * this.count);
-    for (let i = 0; i < this.count; i++) {
-      colour.set(palette[value[i]], 4 * i);
-      colour[4 * i + 3] = 255;
+    this.menus();
+    this.replay.take(data.frames, data.frameNote);
+    this.replayButton.style.display = data.frames.length > 1 ? "" : "none";
+    if (fresh && this.wanted.frame !== undefined && data.frames.length > 1) {
+      this.replayButton.setAttribute("aria-pressed", "true");
+      this.replay.open(this.wanted.frame);
+      this.tell("replay", true);
     }
-    this.upload("colour", colour, 4, this.gl.UNSIGNED_BYTE, true);
+    this.load(true);
+    this.keep();
   }
 
-  upload(name, array, width, kind, normalised) {
-    const gl = this.gl, slot = gl.getAttribLocation(this.program, name);
-    this.buffers[name] ??= gl.createBuffer();
-    gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[name]);
-    gl.bufferData(gl.ARRAY_BUFFER, array, gl.STATIC_DRAW);
-    gl.enableVertexAttribArray(slot);
-    gl.vertexAttribPointer(slot, width, kind, normalised, 0, 0);
+  // Another run, or the same one made anew: nothing that was known of the old one holds.
+  begin() {
+    this.card.names.clear();
+    this.filters.clear();
+    this.place = this.judged = this.hover = this.sifted = this.places = undefined;
+    this.wanted = this.remembered();
+    if (this.wanted.camera) this.camera = this.wanted.camera;
+    for (const [key, filter] of this.wanted.filters) this.filters.set(key, filter);
   }
 
-  unpack(text) {
-    const bits = text ? bytes(text) : new Uint8Array(0), out = new Uint8Array(this.count);
-    for (let i = 0; i < this.count; i++) out[i] = (bits[i >> 3] >> (i & 7)) & 1;
-    return out;
+  menus() {
+    const { stages } = this.data;
+    this.labels = stages.find((one) => one.key === this.wanted.stage) ?? stages[0];
+    const { columns } = this.labels;
+    this.spec = columns.find((one) => one.key === this.wanted.colour) ?? columns[0];
+    const fill = (menu, options, chosen) => {
+      const text = options.map((one) => one.key + one.title).join();
+      if (menu.dataset.text !== text) {
+        menu.replaceChildren(...options.map((one) => make("option", { value: one.key, textContent: one.title })));
+        menu.dataset.text = text;
+      }
+      menu.value = chosen.key;
+    };
+    fill(this.colourMenu, columns, this.spec);
+    fill(this.stageMenu, stages, this.labels);
+    this.stageMenu.parentElement.style.display = stages.length > 1 ? "" : "none";
   }
 
-  pack() {
-    const bits = new Uint8Array(Math.ceil(this.count / 8));
-    for (let i = 0; i < this.count; i++) bits[i >> 3] |= this.chosen[i] << (i & 7);
-    let text = "";
-    for (let i = 0; i < bits.length; i += 8192) {
-      text += String.fromCharCode(...bits.subarray(i, i + 8192));
+  // -- from the state to the screen -------------------------------------------------------------
+
+  get frame() { return this.data.frames[this.replay.at]; }
+
+  columnOf(key) { return this.labels.columns.find((one) => one.key === key); }
+
+  // The values of a column: a frame has labels of its own, and verdicts follow from thresholds.
+  async values(spec) {
+    if (spec.key === "cluster" && this.frame?.label) return column(this.frame.label);
+    if (!spec.own) return column(spec.column);
+    const [label, confidence, agreement] =
+      await Promise.all([spec.label, spec.confidence, spec.agreement].map(column));
+    const asked = this.judged, sure = Math.fround(asked ? asked.confidence : spec.own.confidence);
+    const one = asked ? Math.fround(asked.agreement) : 0, each = Float32Array.from(spec.own.agreement);
+    return label.map((k, i) => (agreement[i] < (asked ? one : each[k])) + 2 * (confidence[i] < sure));
+  }
+
+  // Brings everything that is to be seen, and then shows all of it at once.
+  async load(rebuild) {
+    const ticket = this.ticket = (this.ticket ?? 0) + 1;
+    const late = setTimeout(() => { if (ticket === this.ticket && !this.place) this.complain("Fetching the map …"); }, LATE_MS);
+    const { data, spec, frame } = this, cluster = this.columnOf("cluster");
+    const filters = [...this.filters].filter(([key]) => this.columnOf(key));
+    try {
+      const [place, ids, label, values, ...filtered] = await Promise.all([
+        column(frame?.place ?? data.place), data.ids ? column(data.ids) : null,
+        cluster ? this.values(cluster) : null, this.values(spec),
+        ...filters.map(([key]) => this.values(this.columnOf(key))),
+      ]);
+      if (ticket !== this.ticket) return;
+      if (place.length !== 2 * data.n) throw new Error("the map has changed: reload the page");
+      if (label !== this.label) this.numbers = undefined;
+      Object.assign(this, { ids, label, shown: values });
+      this.sift(filters, filtered);
+      this.settle(place);
+      this.points.paint(new Uint8Array(painted(spec, values).buffer));
+      this.draw();
+      if (rebuild) this.legend.show(this.described(spec), values, this.filters.get(spec.key));
+      else this.legend.count(values, !this.judged);
+      this.complain("");
+    } catch (error) {
+      if (ticket === this.ticket) this.complain(`The map could not be fetched (${error.message}).`);
+    } finally {
+      clearTimeout(late);
     }
-    return btoa(text);
   }
 
-  choose(chosen, tell) {
-    this.chosen = chosen;
-    this.chosenCount = chosen.reduce((sum, one) => sum + one, 0);
-    this.upload("chosen", chosen, 1, this.gl.UNSIGNED_BYTE, false);
+  // Marks what passes the filters and what is selected, where one of them is not as it was.
+  sift(filters, values) {
+    const now = [this.chosen, ...filters.map(([, filter]) => filter), ...values];
+    if (this.sifted?.length === now.length && now.every((one, i) => one === this.sifted[i])) return;
+    this.sifted = now;
+    this.seen = new Uint8Array(this.data.n).fill(1);
+    filters.forEach(([key, filter], i) => passing(this.columnOf(key), values[i], filter, this.seen));
+    this.mark();
+  }
+
+  described(spec) {
+    if (!spec.own) return spec;
+    const now = this.judged ?? { agreement: spec.own.asked, confidence: spec.own.confidence };
+    return { ...spec, thresholds: { ...now, own: !this.judged } };
+  }
+
+  // Takes new places; those of another moment are reached by gliding.
+  settle(place) {
+    if (place === this.place) return;
+    const before = this.place?.length === place.length ? this.place : undefined;
+    this.points.move(place, before);
+    this.place = place;
+    this.grid = this.numbers = undefined;
+    this.trailed = this.replay.at === undefined ? undefined : before;
+    this.gliding = before ? performance.now() : undefined;
     this.draw();
-    if (tell) this.send({ bits: this.pack(), count: this.chosenCount, drawn: this.count });
   }
+
+  mark() {
+    const { chosen, seen } = this, some = chosen.includes(1), marks = new Uint8Array(seen.length);
+    let number = 0;
+    for (let i = 0; i < marks.length; i++) {
+      number += chosen[i];
+      marks[i] = chosen[i] ? CHOSEN : seen[i] && !some ? SHOWN : REST;
+    }
+    this.chosenCount = number;
+    this.numbers = undefined;
+    this.points.mark(marks);
+    this.draw();
+  }
+
+  choose(chosen) {
+    this.chosen = chosen;
+    this.mark();
+    this.tell("selection", { bits: toBits(chosen), count: this.chosenCount, drawn: chosen.length });
+  }
+
+  filter(key, filter, rebuild = true) {
+    if (filter) this.filters.set(key, filter); else this.filters.delete(key);
+    this.load(rebuild);
+    this.keep();
+  }
+
+  judge(thresholds, rebuild = false) {
+    this.judged = thresholds;
+    this.load(rebuild);
+  }
+
+  show(frame) {
+    this.wanted.frame = frame;
+    this.trailed = undefined;
+    if (frame !== undefined && this.data.frames[frame + 1]) column(this.data.frames[frame + 1].place);
+    this.load(true);
+    this.keep();
+  }
+
+  // -- drawing ----------------------------------------------------------------------------------
 
   resize() {
     const ratio = window.devicePixelRatio || 1;
-    this.width = this.box.clientWidth;
-    this.height = this.box.clientHeight;
-    for (const canvas of [this.points, this.over]) {
+    this.width = this.stage.clientWidth;
+    this.height = this.stage.clientHeight;
+    for (const canvas of [this.points.canvas, this.over]) {
       canvas.width = this.width * ratio;
       canvas.height = this.height * ratio;
     }
@@ -139,7 +211,7 @@ class PointMap {
 
   // The axes of a map have no unit, so it may be wider than high to fill its frame.
   get scale() {
-    const each = (pixels) => (pixels * 0.92 / SPAN) * this.camera.zoom;
+    const each = (pixels) => (pixels * 0.88 / SPAN) * this.camera.zoom;
     return [each(Math.min(this.width, 1.5 * this.height)), each(Math.min(this.height, 1.5 * this.width))];
   }
 
@@ -154,113 +226,48 @@ class PointMap {
   }
 
   draw() {
-    if (!this.pending) {
-      this.pending = requestAnimationFrame(() => { this.pending = 0; this.drawNow(); });
-    }
+    this.pending ||= requestAnimationFrame(() => { this.pending = 0; this.drawNow(); });
   }
 
   drawNow() {
-    if (!this.count || !this.width) return;
-    const gl = this.gl, ratio = window.devicePixelRatio || 1, [sx, sy] = this.scale;
-    const uniform = (name) => gl.getUniformLocation(this.program, name);
-    gl.viewport(0, 0, this.points.width, this.points.height);
-    gl.clearColor(0, 0, 0, 0);
-    gl.clear(gl.COLOR_BUFFER_BIT);
-    gl.enable(gl.BLEND);
-    gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    gl.uniform2f(uniform("centre"), this.camera.x, this.camera.y);
-    gl.uniform2f(uniform("scale"), (2 * sx) / this.width, (2 * sy) / this.height);
-    const base = Math.min(6.5, Math.max(2.6, 300 / Math.sqrt(this.count)));
-    gl.uniform1f(uniform("size"), base * Math.min(2.2, this.camera.zoom ** 0.35) * ratio);
-    gl.uniform1f(uniform("dim"), this.chosenCount ? 1 : 0);
-    for (const pass of [0, 1]) {
-      gl.uniform1f(uniform("pass"), pass);
-      gl.drawArrays(gl.POINTS, 0, this.count);
-    }
+    if (!this.place || !this.width) return;
+    const way = this.gliding ? Math.min(1, (performance.now() - this.gliding) / GLIDE_MS) : 1;
+    if (way === 1) this.gliding = undefined; else this.draw();
+    const ratio = window.devicePixelRatio || 1, [sx, sy] = this.scale;
+    const base = clamp(300 / Math.sqrt(this.data.n), 1.8, 6.5);
+    this.points.draw({
+      centre: [this.camera.x, this.camera.y], scale: [(2 * sx) / this.width, (2 * sy) / this.height],
+      size: base * Math.min(2.4, (this.camera.zoom / HOME_ZOOM) ** 0.35) * ratio,
+      grey: this.overlay.grey(), way: 1 - (1 - way) ** 3, moving: this.moving || way < 1,
+    });
     this.drawOver();
+    Object.assign(this.box.dataset, {
+      drawn: this.data.n, colour: this.spec.key, selected: this.chosenCount,
+      zoom: (this.camera.zoom / HOME_ZOOM).toFixed(3), moment: this.replay.at ?? "",
+    });
   }
 
   drawOver() {
-    if (!this.count || !this.width) return;
-    const ratio = window.devicePixelRatio || 1;
-    const pen = this.over.getContext("2d"), style = getComputedStyle(this.box);
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, this.width, this.height);
-    pen.font = `600 13px ${style.fontFamily}`;
-    pen.textAlign = "center";
-    pen.textBaseline = "middle";
-    pen.lineJoin = "round";
-    for (const mark of this.data.marks) {
-      const [x, y] = this.toScreen(mark.x, mark.y);
-      pen.lineWidth = 4;
-      pen.strokeStyle = style.backgroundColor;
-      pen.strokeText(mark.text, x, y);
-      pen.fillStyle = style.color;
-      pen.fillText(mark.text, x, y);
-    }
-    pen.strokeStyle = style.color;
-    pen.lineWidth = 1.5;
-    if (this.hover !== undefined) {
-      const [x, y] = this.toScreen(this.place[2 * this.hover], this.place[2 * this.hover + 1]);
-      pen.beginPath();
-      pen.arc(x, y, 7, 0, 7);
-      pen.stroke();
-    }
-    if (this.path) {
-      pen.setLineDash([5, 4]);
-      pen.beginPath();
-      for (const [x, y] of this.path) pen.lineTo(...this.toScreen(x, y));
-      pen.closePath();
-      pen.stroke();
-      pen.setLineDash([]);
-    }
-    const some = this.chosenCount ? `${this.chosenCount.toLocaleString("en")} selected · ` : "";
-    this.status.textContent = `${some}${this.count.toLocaleString("en")} images`;
+    if (!this.place || !this.width) return;
+    this.overlay.draw();
+    this.status.textContent = this.words();
   }
 
-  index() {
-    const start = new Uint32Array(CELLS * CELLS + 1), cell = new Uint32Array(this.count);
-    for (let i = 0; i < this.count; i++) {
-      cell[i] = (this.place[2 * i] * CELLS >> 16) + CELLS * (this.place[2 * i + 1] * CELLS >> 16);
-      start[cell[i] + 1]++;
-    }
-    for (let c = 0; c < CELLS * CELLS; c++) start[c + 1] += start[c];
-    const next = start.slice(), order = new Uint32Array(this.count);
-    for (let i = 0; i < this.count; i++) order[next[cell[i]]++] = i;
-    [this.start, this.order] = [start, order];
+  words() {
+    const parts = [this.data.note || `${count(this.data.n)} images`];
+    if (this.filters.size) parts.push(`${count(this.seen.reduce((sum, one) => sum + one, 0))} pass the filter`);
+    if (this.chosenCount) parts.push(`${count(this.chosenCount)} selected`);
+    return parts.join(" · ");
   }
 
-  pick(sx, sy) {
-    const [x, y] = this.toMap(sx, sy), [across, up] = this.scale.map((s) => REACH / s);
-    const clamp = (v) => Math.min(CELLS - 1, Math.max(0, Math.floor(v * CELLS / (SPAN + 1))));
-    let best = 1, found;
-    for (let row = clamp(y - up); row <= clamp(y + up); row++) {
-      const from = this.start[row * CELLS + clamp(x - across)];
-      const to = this.start[row * CELLS + clamp(x + across) + 1];
-      for (let k = from; k < to; k++) {
-        const i = this.order[k];
-        const far = ((this.place[2 * i] - x) / across) ** 2 + ((this.place[2 * i + 1] - y) / up) ** 2;
-        if (far < best) [best, found] = [far, i];
-      }
-    }
-    return found;
+  indexOf(id) {
+    if (id === null || id === undefined) return undefined;
+    if (!this.ids) return id < this.data.n ? id : undefined;
+    this.places ??= new Map(Array.from(this.ids, (one, i) => [one, i]));
+    return this.places.get(id);
   }
 
-  enclosed(path) {
-    const xs = path.map((p) => p[0]), ys = path.map((p) => p[1]), out = new Uint8Array(this.count);
-    const [left, right, low, high] =
-      [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-    for (let i = 0; i < this.count; i++) {
-      const x = this.place[2 * i], y = this.place[2 * i + 1];
-      if (x < left || x > right || y < low || y > high) continue;
-      let inside = 0;
-      for (let a = 0, b = path.length - 1; a < path.length; b = a++) {
-        if (ys[a] > y !== ys[b] > y && x < ((xs[b] - xs[a]) * (y - ys[a])) / (ys[b] - ys[a]) + xs[a]) inside ^= 1;
-      }
-      out[i] = inside;
-    }
-    return out;
-  }
+  // -- what a person does -----------------------------------------------------------------------
 
   setMode(mode) {
     this.mode = mode;
@@ -270,57 +277,88 @@ class PointMap {
     }
   }
 
-  home() { this.camera = { x: SPAN / 2, y: SPAN / 2, zoom: 1 }; this.draw(); }
-  clear() { if (this.chosenCount) this.choose(new Uint8Array(this.count), true); }
+  home() {
+    this.camera = { x: SPAN / 2, y: SPAN / 2, zoom: HOME_ZOOM };
+    this.move();
+  }
+
+  clear() { if (this.chosenCount) this.choose(new Uint8Array(this.data.n)); }
+
+  toggleReplay() {
+    const open = this.replay.at === undefined;
+    this.replayButton.setAttribute("aria-pressed", String(open));
+    if (open) this.replay.open(this.wanted.frame); else this.replay.close();
+    this.tell("replay", open);
+  }
+
+  // The camera has moved: draw roughly now and fully once it rests.
+  move() {
+    this.moving = true;
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => { this.moving = false; this.draw(); }, REST_MS);
+    this.draw();
+    this.keep();
+  }
 
   zoomAt(x, y, factor) {
     const before = this.toMap(x, y);
-    this.camera.zoom = Math.min(200, Math.max(0.5, this.camera.zoom * factor));
+    this.camera.zoom = clamp(this.camera.zoom * factor, 0.5 * HOME_ZOOM, 300 * HOME_ZOOM);
     const after = this.toMap(x, y);
     this.camera.x += before[0] - after[0];
     this.camera.y += before[1] - after[1];
-    this.draw();
+    this.move();
   }
 
   listen() {
-    const over = this.over, at = (e) => [e.offsetX, e.offsetY];
+    const { over } = this, at = (e) => [e.offsetX, e.offsetY];
+    const acts = { home: () => this.home(), clear: () => this.clear(), replay: () => this.toggleReplay() };
     this.box.addEventListener("click", (e) => {
       const { mode, act } = e.target.dataset ?? {};
       if (mode) this.setMode(mode);
-      if (act) this[act]();
+      if (act) acts[act]();
     });
+    this.colourMenu.addEventListener("change", () => { this.wanted.colour = this.colourMenu.value; this.again(); });
+    this.stageMenu.addEventListener("change", () => { this.wanted.stage = this.stageMenu.value; this.again(); });
     over.addEventListener("wheel", (e) => {
       e.preventDefault();
       this.zoomAt(...at(e), Math.exp(-e.deltaY * 0.0015));
     }, { passive: false });
     over.addEventListener("pointerdown", (e) => this.press(e, at(e)));
-    over.addEventListener("pointermove", (e) => this.move(e, at(e)));
+    over.addEventListener("pointermove", (e) => this.drag(e, at(e)));
     over.addEventListener("pointerup", (e) => this.release(e, at(e)));
     over.addEventListener("pointerleave", () => this.point(undefined));
     over.addEventListener("dblclick", () => this.home());
     over.addEventListener("keydown", (e) => this.type(e));
   }
 
-  press(e, [x, y]) {
-    this.over.focus({ preventScroll: true });
-    this.over.setPointerCapture(e.pointerId);
-    this.from = [x, y];
-    this.drag = this.mode === "pan" || e.button !== 0 ? "pan" : this.mode;
-    if (this.drag !== "pan") this.path = [this.toMap(x, y)];
+  again() {
+    this.menus();
+    this.load(true);
+    this.keep();
   }
 
-  move(e, [x, y]) {
-    if (!this.drag) return this.point(this.pick(x, y), x, y);
+  press(e, [x, y]) {
+    if (!this.place) return;
+    this.over.focus({ preventScroll: true });
+    this.over.setPointerCapture(e.pointerId);
+    this.from = this.last = [x, y];
+    this.dragging = this.mode === "pan" || e.button !== 0 ? "pan" : this.mode;
+    if (this.dragging !== "pan") this.path = [this.toMap(x, y)];
+  }
+
+  drag(e, [x, y]) {
+    if (!this.place) return;
+    if (!this.dragging) return this.point(this.under(x, y), x, y);
     this.point(undefined);
     const here = this.toMap(x, y);
-    if (this.drag === "pan") {
+    if (this.dragging === "pan") {
       const [sx, sy] = this.scale;
-      this.camera.x -= (x - this.from[0]) / sx;
-      this.camera.y += (y - this.from[1]) / sy;
-      this.from = [x, y];
-      return this.draw();
+      this.camera.x -= (x - this.last[0]) / sx;
+      this.camera.y += (y - this.last[1]) / sy;
+      this.last = [x, y];
+      return this.move();
     }
-    if (this.drag === "lasso") {
+    if (this.dragging === "lasso") {
       this.path.push(here);
     } else {
       const [a, b] = this.toMap(...this.from);
@@ -330,16 +368,33 @@ class PointMap {
   }
 
   release(e, [x, y]) {
-    const { drag, path } = this;
-    this.drag = this.path = undefined;
+    const { dragging, path } = this;
+    if (!dragging) return;
+    this.dragging = this.path = undefined;
     this.draw();
-    if (drag === "pan" || !path) return;
-    const still = Math.hypot(x - this.from[0], y - this.from[1]) < 4 && path.length < 6;
-    const hit = this.pick(x, y);
-    if (still && hit === undefined) return e.shiftKey ? undefined : this.clear();
-    const found = still ? new Uint8Array(this.count) : this.enclosed(path);
-    if (still) found[hit] = 1;
-    this.choose(e.shiftKey ? found.map((one, i) => one | this.chosen[i]) : found, true);
+    if (Math.hypot(x - this.from[0], y - this.from[1]) < 4 && !(path?.length > 6)) return this.click(e, x, y);
+    if (!path) return;
+    const found = this.search.inside(path, this.seen);
+    this.choose(e.shiftKey ? found.map((one, i) => one | this.chosen[i]) : found);
+  }
+
+  // A click opens an image; with Shift it adds the image to the selection or takes it out.
+  click(e, x, y) {
+    const hit = this.under(x, y);
+    if (hit === undefined) return;
+    if (!e.shiftKey) return this.tell("opened", { id: this.idOf(hit), at: Date.now() });
+    const next = this.chosen.slice();
+    next[hit] ^= 1;
+    this.choose(next);
+  }
+
+  get search() { return this.grid ??= new Grid(this.place); }
+
+  idOf(i) { return this.ids ? this.ids[i] : i; }
+
+  under(x, y) {
+    const [across, up] = this.scale.map((s) => REACH / s);
+    return this.search.nearest(...this.toMap(x, y), across, up, this.seen);
   }
 
   type(e) {
@@ -348,65 +403,59 @@ class PointMap {
       Escape: () => this.clear(), 0: () => this.home(),
       "+": () => this.zoomAt(...middle, 1.25), "=": () => this.zoomAt(...middle, 1.25),
       "-": () => this.zoomAt(...middle, 0.8),
-      ArrowLeft: () => { this.camera.x -= step; }, ArrowRight: () => { this.camera.x += step; },
-      ArrowUp: () => { this.camera.y += step; }, ArrowDown: () => { this.camera.y -= step; },
+      ArrowLeft: () => { this.camera.x -= step; this.move(); },
+      ArrowRight: () => { this.camera.x += step; this.move(); },
+      ArrowUp: () => { this.camera.y += step; this.move(); },
+      ArrowDown: () => { this.camera.y -= step; this.move(); },
     };
     if (!acts[e.key]) return;
     e.preventDefault();
     acts[e.key]();
-    this.draw();
   }
 
+  // The pointer is over point i, or over none.
   point(i, x, y) {
     if (i === this.hover) return;
     this.hover = i;
     this.drawOver();
-    this.card.style.display = i === undefined ? "none" : "flex";
-    if (i === undefined) return;
-    const id = this.ids ? this.ids[i] : i;
-    this.picture(id);
-    this.describe(i, id);
-    this.card.style.left = `${Math.min(x + 18, this.width - this.card.offsetWidth - 6)}px`;
-    this.card.style.top = `${Math.min(y + 14, this.height - this.card.offsetHeight - 6)}px`;
+    if (i === undefined) this.card.hide(); else this.card.show(i, x, y);
   }
 
-  picture(id) {
-    const { sprites } = this.data, place = id % sprites.each, side = sprites.columns;
-    const style = this.tile.style;
-    this.tile.classList.toggle("sharp", sprites.sharp);
-    style.backgroundImage = `url("${sprites.address}/${Math.floor(id / sprites.each)}.webp")`;
-    style.backgroundSize = `${side * 72}px auto`;
-    style.backgroundPosition = `-${(place % side) * 72}px -${Math.floor(place / side) * 72}px`;
+  // -- the view, in the address and for the next visit ---------------------------------------------
+
+  get memory() { return `spice-map-${this.data.run}`; }
+
+  // Written by the browser itself: the server need not run for it.
+  keep() {
+    clearTimeout(this.keeping);
+    this.keeping = setTimeout(() => {
+      const { colour, stage } = this.wanted, { camera, filters } = this;
+      const view = viewText({ colour, stage, camera, frame: this.replay.at, filters });
+      sessionStorage.setItem(this.memory, view);
+      const url = new URL(window.location.href);
+      url.searchParams.set("view", view);
+      window.history.replaceState(window.history.state, "", url);
+    }, KEEP_MS);
   }
 
-  async describe(i, id) {
-    const { sprites } = this.data, sheet = Math.floor(id / sprites.each);
-    const lines = [];
-    if (this.label.length) lines.push(`cluster ${this.label[i]}`);
-    if (this.confidence.length) {
-      lines.push(`confidence ${(this.confidence[i] / 255).toFixed(2)}`);
-      lines.push(`agreement ${(this.agreement[i] / 255).toFixed(2)}`);
-    }
-    if (this.truth) lines.push(`truth: ${this.data.classes[this.truth[i]]}`);
-    this.text.textContent = lines.join("\n");
-    if (!this.names.has(sheet)) {
-      this.names.set(sheet, fetch(`${sprites.address}/${sheet}.json`).then((r) => r.json()));
-    }
-    const names = await this.names.get(sheet).catch(() => []);
-    if (this.hover !== i) return;
-    const title = document.createElement("b");
-    title.textContent = `${names[id % sprites.each] ?? ""}\n`;
-    this.text.prepend(title);
+  remembered() {
+    const asked = new URL(window.location.href).searchParams.get("view");
+    const specs = this.data.stages.flatMap((one) => one.columns);
+    return viewOf(asked ?? sessionStorage.getItem(this.memory) ?? "", specs);
   }
 
-  close() { this.watcher?.disconnect(); }
+  close() {
+    this.watcher?.disconnect();
+    this.replay?.stop();
+    clearTimeout(this.keeping);
+  }
 }
 
 const maps = new WeakMap();
 
-export default function ({ data, parentElement, setStateValue }) {
-  if (!maps.has(parentElement)) maps.set(parentElement, new PointMap(parentElement));
+export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
+  if (!maps.has(parentElement)) maps.set(parentElement, new ImageMap(parentElement));
   const map = maps.get(parentElement);
-  map.take(data, (selection) => setStateValue("selection", selection));
+  map.take(data, (name, value) => (name === "opened" ? setTriggerValue : setStateValue)(name, value));
   return () => { map.close(); maps.delete(parentElement); };
 }

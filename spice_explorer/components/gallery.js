@@ -1,0 +1,290 @@
+// The gallery: tiles of one page, marks, roving focus and the pager. A "mark" is local to the browser;
+// Python hears of pages turned (state), images opened and actions asked for (triggers).
+
+const TURNS = {
+  first: () => 1, back: (now) => now - 1, on: (now) => now + 1, last: (_now, pages) => pages,
+};
+const number = (value) => value.toLocaleString("en");
+
+function element(kind, name) {
+  const made = document.createElement(kind);
+  made.className = name;
+  return made;
+}
+
+class Gallery {
+  constructor(root) {
+    this.root = root.querySelector(".gallery");
+    for (const name of ["bar", "range", "hint", "count", "buttons", "grid"]) {
+      this[name] = root.querySelector(`.${name}`);
+    }
+    this.marks = new Set();
+    this.tiles = [];
+    this.at = 0;
+    this.listen();
+  }
+
+  take(data, speak) {
+    const fresh = this.data?.version !== data.version;
+    const turned = fresh || this.data.page !== data.page || this.data.perPage !== data.perPage;
+    [this.data, this.speak] = [data, speak];
+    if (fresh) this.marks.clear();
+    if (fresh || this.wanted === data.page) this.wanted = undefined;
+    this.grid.style.setProperty("--side", `${data.side}px`);
+    this.grid.style.setProperty("--odd", data.oddColour);
+    this.grid.classList.remove("waiting");
+    this.grid.setAttribute("aria-multiselectable", String(this.markable));
+    this.root.classList.toggle("sharp", data.sharp);
+    this.root.classList.toggle("markable", this.markable);
+    this.root.classList.toggle("paged", data.pages > 1);
+    this.build();
+    if (turned) this.begin();
+    this.showPager();
+    this.showActions();
+    this.showMarks();
+  }
+
+  get markable() { return this.data.actions.length > 0; }
+
+  // -- tiles -------------------------------------------------------------------------------------
+
+  // A tile whose image stays is kept, and with it the focus and the loaded picture.
+  build() {
+    const { ids } = this.data, kept = new Map(this.tiles.map((tile) => [tile.dataset.id, tile]));
+    const tiles = ids.map((id) => kept.get(String(id)) ?? this.tile(id));
+    if (tiles.length !== this.tiles.length || tiles.some((tile, i) => tile !== this.tiles[i])) {
+      this.grid.replaceChildren(...tiles);
+    }
+    this.tiles = tiles;
+    tiles.forEach((tile, i) => this.dress(tile, i));
+  }
+
+  tile(id) {
+    const tile = element("div", "tile"), frame = element("div", "frame");
+    const image = document.createElement("img"), check = element("span", "check");
+    tile.dataset.id = id;
+    tile.setAttribute("role", "option");
+    image.loading = "lazy";
+    image.decoding = "async";
+    image.draggable = false;
+    image.addEventListener("error", () => { tile.classList.add("missing"); image.remove(); });
+    check.setAttribute("aria-hidden", "true");
+    check.title = "Mark";
+    image.src = this.data.address.join(id);
+    frame.append(image, check);
+    tile.append(frame, element("div", "caption"));
+    return tile;
+  }
+
+  dress(tile, i) {
+    const { data } = this, caption = tile.querySelector(".caption"), image = tile.querySelector("img");
+    tile.title = data.titles[i];
+    tile.setAttribute("aria-label", data.titles[i].replaceAll("\n", ", "));
+    if (image) image.alt = data.names[i];
+    caption.textContent = data.captions[i];
+    caption.hidden = !data.captions[i];
+    tile.querySelector(".frame").style.borderBottomColor = data.colours[i] || "transparent";
+    tile.classList.toggle("odd", Boolean(data.odd[i]));
+    if (data.ids[i] === data.open) tile.setAttribute("aria-current", "true");
+    else tile.removeAttribute("aria-current");
+  }
+
+  // A new page: the focus goes to the end from which it was turned to, if it was here at all.
+  begin() {
+    this.anchor = undefined;
+    this.move(this.enter === "last" ? this.tiles.length - 1 : 0, this.enter !== undefined);
+    this.enter = undefined;
+  }
+
+  move(to, focus = true) {
+    this.tiles[this.at]?.setAttribute("tabindex", "-1");
+    for (const tile of this.tiles) if (!tile.hasAttribute("tabindex")) tile.tabIndex = -1;
+    this.at = Math.min(Math.max(to, 0), this.tiles.length - 1);
+    this.tiles[this.at].tabIndex = 0;
+    if (focus) this.tiles[this.at].focus();
+  }
+
+  // -- marks -------------------------------------------------------------------------------------
+
+  showMarks() {
+    this.tiles.forEach((tile, i) => {
+      const on = this.marks.has(this.data.ids[i]);
+      tile.classList.toggle("marked", on);
+      tile.setAttribute("aria-selected", String(on));
+    });
+    this.root.classList.toggle("marking", this.marks.size > 0);
+    this.count.textContent = this.marks.size ? `${number(this.marks.size)} marked` : "";
+    this.bar.classList.toggle("off", !this.markable && this.data.pages === 1);
+  }
+
+  toggle(i) {
+    const id = this.data.ids[i];
+    if (!this.marks.delete(id)) this.marks.add(id);
+    this.fix(i);
+    this.showMarks();
+  }
+
+  // From here on a range is counted; what is marked now stays whatever the range does.
+  fix(i) { [this.anchor, this.base] = [i, new Set(this.marks)]; }
+
+  extend(to) {
+    if (this.anchor === undefined) this.fix(this.at);
+    const [from, until] = [Math.min(this.anchor, to), Math.max(this.anchor, to)];
+    this.marks = new Set([...this.base, ...this.data.ids.slice(from, until + 1)]);
+    this.showMarks();
+  }
+
+  clear() {
+    this.marks.clear();
+    this.fix(this.at);
+    this.showMarks();
+  }
+
+  // -- pager and actions -------------------------------------------------------------------------
+
+  // Where the turns lead to, also before that page has come.
+  get page() { return this.wanted ?? this.data.page; }
+
+  showPager() {
+    const { page, pages, perPage, total, ids } = this.data, from = (page - 1) * perPage;
+    const noun = total === 1 ? "image" : "images";
+    this.range.textContent = pages === 1 ? `${number(total)} ${noun}`
+      : `${number(from + 1)}–${number(from + ids.length)} of ${number(total)}`;
+    for (const button of this.bar.querySelectorAll("[data-turn]")) {
+      button.disabled = page === (["first", "back"].includes(button.dataset.turn) ? 1 : pages);
+    }
+    this.hint.textContent = "Click opens · Ctrl-click, Shift-click or Space marks";
+  }
+
+  showActions() {
+    const made = this.data.actions.map(({ name, label }) => {
+      const button = document.createElement("button");
+      button.dataset.action = name;
+      button.textContent = label;
+      return button;
+    });
+    const same = JSON.stringify(this.data.actions) === this.drawn;
+    if (!same) this.buttons.replaceChildren(...made);
+    this.drawn = JSON.stringify(this.data.actions);
+  }
+
+  turn(to) {
+    const page = Math.min(Math.max(to, 1), this.data.pages);
+    if (page === this.page) return false;
+    this.wanted = page;
+    this.grid.classList.add("waiting");
+    this.speak.page({ version: this.data.version, number: page });
+    return true;
+  }
+
+  ask(action) {
+    if (!this.marks.size) return;
+    this.speak.ask({ action, ids: [...this.marks] });
+    this.clear();
+    this.move(this.at);
+  }
+
+  open(i) { this.speak.open(this.data.ids[i]); }
+
+  // -- pointer and keyboard ----------------------------------------------------------------------
+
+  listen() {
+    this.grid.addEventListener("click", (e) => this.press(e));
+    this.grid.addEventListener("keydown", (e) => this.type(e));
+    // Shift-click would select the text between.
+    this.grid.addEventListener("mousedown", (e) => { if (e.shiftKey) e.preventDefault(); });
+    this.bar.addEventListener("click", (e) => {
+      const button = e.target.closest("button");
+      if (!button) return;
+      const { turn, action } = button.dataset;
+      if (turn) this.turn(TURNS[turn](this.page, this.data.pages));
+      else if (action) this.ask(action);
+      else this.clear();
+    });
+  }
+
+  press(e) {
+    const i = this.tiles.indexOf(e.target.closest(".tile"));
+    if (i < 0) return;
+    const ranged = this.markable && e.shiftKey;
+    const single = this.markable && (e.ctrlKey || e.metaKey || e.target.closest(".check"));
+    if (ranged && this.anchor !== undefined) this.extend(i);
+    else if (ranged || single) this.toggle(i);
+    this.move(i);
+    if (ranged || single) return;
+    this.fix(i);
+    this.open(i);
+  }
+
+  get across() {
+    const top = this.tiles[0].offsetTop, next = this.tiles.findIndex((tile) => tile.offsetTop > top);
+    return next < 0 ? this.tiles.length : next;
+  }
+
+  // As many whole rows as the window shows, at least one.
+  get screenful() {
+    const high = this.tiles[0].offsetHeight + 8;
+    return Math.max(1, Math.floor((0.8 * window.innerHeight) / high)) * this.across;
+  }
+
+  target(key) {
+    const last = this.tiles.length - 1, { at } = this;
+    const steps = {
+      ArrowLeft: () => at - 1, ArrowRight: () => at + 1,
+      ArrowUp: () => (at < this.across ? at : at - this.across),
+      ArrowDown: () => (at + this.across > last ? at : at + this.across),
+      Home: () => 0, End: () => last,
+      PageUp: () => Math.max(0, at - this.screenful),
+      PageDown: () => Math.min(last, at + this.screenful),
+    };
+    return steps[key] && Math.min(Math.max(steps[key](), 0), last);
+  }
+
+  type(e) {
+    if (e.altKey) return;
+    if (this.act(e) || this.walk(e)) {
+      e.preventDefault();
+      e.stopPropagation();
+    }
+  }
+
+  act(e) {
+    const control = e.ctrlKey || e.metaKey;
+    if (e.key === "Enter") this.open(this.at);
+    else if (e.key === " " && this.markable) this.toggle(this.at);
+    else if (e.key === "Escape" && this.marks.size) this.clear();
+    else if (control && e.key.toLowerCase() === "a" && this.markable) {
+      for (const id of this.data.ids) this.marks.add(id);
+      this.showMarks();
+    } else return false;
+    return true;
+  }
+
+  walk(e) {
+    if (e.ctrlKey || e.metaKey) return false;
+    const to = this.target(e.key);
+    if (to === undefined) return false;
+    const by = { PageUp: -1, PageDown: 1 }[e.key];
+    if (to === this.at && by && !e.shiftKey) {
+      this.enter = by > 0 ? "first" : "last";
+      if (!this.turn(this.page + by)) this.enter = undefined;
+      return true;
+    }
+    if (e.shiftKey && this.markable) this.extend(to);
+    this.move(to);
+    if (!e.shiftKey) this.fix(to);
+    return true;
+  }
+}
+
+const galleries = new WeakMap();
+
+export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
+  if (!galleries.has(parentElement)) galleries.set(parentElement, new Gallery(parentElement));
+  galleries.get(parentElement).take(data, {
+    page: (value) => setStateValue("page", value),
+    open: (value) => setTriggerValue("open", value),
+    ask: (value) => setTriggerValue("ask", value),
+  });
+  return () => galleries.delete(parentElement);
+}

@@ -1,0 +1,39 @@
+// Columns: one value an image, fetched once as plain bytes and kept; selections travel as bit sets.
+
+const TYPES = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f4: Float32Array };
+const MOST_KEPT = 48;
+const kept = new Map();
+
+// The array at `url`, from memory where it was asked for before. Addresses carry a version.
+function column({ url, type }) {
+  if (!kept.has(url)) {
+    const coming = fetch(url).then((answer) => {
+      if (!answer.ok) throw new Error(`${answer.status} for ${url}`);
+      return answer.arrayBuffer();
+    }).then((buffer) => new TYPES[type](buffer));
+    coming.catch(() => kept.delete(url));
+    kept.set(url, coming);
+    if (kept.size > MOST_KEPT) kept.delete(kept.keys().next().value);
+  }
+  return kept.get(url);
+}
+
+function fromBits(text, count) {
+  const bits = text ? Uint8Array.from(atob(text), (c) => c.charCodeAt(0)) : new Uint8Array(0);
+  const out = new Uint8Array(count);
+  for (let i = 0; i < count; i++) out[i] = (bits[i >> 3] >> (i & 7)) & 1;
+  return out;
+}
+
+function toBits(chosen) {
+  const bits = new Uint8Array(Math.ceil(chosen.length / 8));
+  for (let i = 0; i < chosen.length; i++) bits[i >> 3] |= chosen[i] << (i & 7);
+  let text = "";
+  for (let i = 0; i < bits.length; i += 8192) {
+    text += String.fromCharCode(...bits.subarray(i, i + 8192));
+  }
+  return btoa(text);
+}
+
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+const count = (number) => number.toLocaleString("en");

@@ -1,0 +1,134 @@
+// Overlay: what lies above the points: numbers of clusters, trails, the open image, the lasso.
+
+const MOST_NUMBERED = 120, MOST_TRAILS = 300, NUMBERED_SAMPLE = 20000;
+
+class Overlay {
+  constructor(canvas, map) {
+    this.canvas = canvas;
+    this.map = map;
+  }
+
+  draw() {
+    const { map } = this, ratio = window.devicePixelRatio || 1, style = getComputedStyle(map.box);
+    const pen = this.pen = this.canvas.getContext("2d");
+    this.font = style.fontFamily;
+    this.colour = (name) => style.getPropertyValue(`--st-${name}`);
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, map.width, map.height);
+    if (!map.gliding) {
+      if (map.trailed && map.replay.trails.checked) this.trails();
+      this.numbers();
+    }
+    this.open();
+    if (map.path) this.path();
+    if (map.hover !== undefined) this.ring(map.hover, 6, 2, this.colour("text-color"));
+  }
+
+  // Half-way between the text's colour and grey, 0-1 each: for the points that are context.
+  grey() {
+    const pen = this.canvas.getContext("2d");
+    pen.fillStyle = getComputedStyle(this.map.box).getPropertyValue("--st-text-color");
+    const [r, g, b] = [1, 3, 5].map((i) => parseInt(pen.fillStyle.slice(i, i + 2), 16) / 255);
+    return [r, g, b].map((one) => 0.5 * one + 0.27);
+  }
+
+  at(i, place = this.map.place) { return this.map.toScreen(place[2 * i], place[2 * i + 1]); }
+
+  ring(i, radius, width, colour) {
+    const { pen } = this;
+    pen.lineWidth = width;
+    pen.strokeStyle = colour;
+    pen.beginPath();
+    pen.arc(...this.at(i), radius, 0, 7);
+    pen.stroke();
+  }
+
+  line(from, to) {
+    this.pen.beginPath();
+    this.pen.moveTo(...from);
+    this.pen.lineTo(...to);
+    this.pen.stroke();
+  }
+
+  // Cluster numbers at the middle of their places; a sample of each is enough to find it.
+  middles() {
+    const { label, place, data } = this.map, members = new Map();
+    if (!label) return [];
+    for (let i = 0; i < label.length; i += Math.max(1, Math.floor(data.n / NUMBERED_SAMPLE))) {
+      if (!members.has(label[i])) members.set(label[i], []);
+      members.get(label[i]).push(i);
+    }
+    if (members.size > MOST_NUMBERED) return [];
+    const middle = (values) => values.sort((a, b) => a - b)[values.length >> 1];
+    const { names } = this.map.columnOf("cluster");
+    return [...members].map(([k, ids]) => ({
+      text: names?.[k] ?? String(k),
+      x: middle(ids.map((i) => place[2 * i])), y: middle(ids.map((i) => place[2 * i + 1])),
+    }));
+  }
+
+  numbers() {
+    const { pen, map } = this;
+    map.numbers ??= this.middles();
+    pen.font = `600 13px ${this.font}`;
+    pen.textAlign = "center";
+    pen.textBaseline = "middle";
+    pen.lineJoin = "round";
+    for (const { text, x, y } of map.numbers) {
+      const at = map.toScreen(x, y);
+      pen.lineWidth = 4;
+      pen.strokeStyle = this.colour("background-color");
+      pen.strokeText(text, ...at);
+      pen.fillStyle = this.colour("text-color");
+      pen.fillText(text, ...at);
+    }
+  }
+
+  // From where the selected images, or those that moved most, came since the moment before.
+  trails() {
+    const { pen, map } = this, { place, trailed, spec, shown } = map, { n } = map.data;
+    const far = new Float32Array(n);
+    for (let i = 0; i < n; i++) {
+      if (map.chosenCount && !map.chosen[i]) continue;
+      far[i] = (place[2 * i] - trailed[2 * i]) ** 2 + (place[2 * i + 1] - trailed[2 * i + 1]) ** 2;
+    }
+    const least = Math.max(1, far.slice().sort()[Math.max(0, n - MOST_TRAILS)]);
+    const palette = spec.kind === "category" ? spec.palette : undefined;
+    pen.lineWidth = 1;
+    pen.globalAlpha = 0.55;
+    for (let i = 0; i < n; i++) {
+      if (far[i] < least) continue;
+      pen.strokeStyle = palette?.[shown[i] % palette.length] ?? "#808080";
+      this.line(this.at(i, trailed), this.at(i));
+    }
+    pen.globalAlpha = 1;
+  }
+
+  // The image whose panel is open, and lines to its neighbours.
+  open() {
+    const { pen, map } = this, open = map.indexOf(map.data.open);
+    if (open === undefined) return;
+    pen.globalAlpha = 0.35;
+    pen.strokeStyle = this.colour("text-color");
+    pen.lineWidth = 1;
+    for (const id of map.data.near) {
+      const i = map.indexOf(id);
+      if (i !== undefined) this.line(this.at(open), this.at(i));
+    }
+    pen.globalAlpha = 1;
+    this.ring(open, 8, 3, this.colour("primary-color"));
+  }
+
+  path() {
+    const { pen, map } = this;
+    pen.lineWidth = 1.5;
+    pen.strokeStyle = pen.fillStyle = this.colour("primary-color");
+    pen.beginPath();
+    map.path.forEach((p, i) => (i ? pen.lineTo(...map.toScreen(...p)) : pen.moveTo(...map.toScreen(...p))));
+    pen.closePath();
+    pen.stroke();
+    pen.globalAlpha = 0.12;
+    pen.fill();
+    pen.globalAlpha = 1;
+  }
+}

@@ -1,0 +1,113 @@
+"""What the browser fetches by itself, second half: each image of a run as a picture of its own.
+
+/spice/thumbs/RUN/ID.webp           no larger than a thumbnail
+/spice/thumbs/RUN/ID.webp?full=1    every stored pixel
+
+Thumbnails of large images are kept in the workspace's folder .thumbs, under the fingerprint of the
+images, so that all runs of the same images share them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import streamlit as st
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from engine.errors import SpiceError
+from spice_explorer import artefacts, services
+from spice_explorer.present.gallery import THUMBNAIL, webp
+
+HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
+CACHE = ".thumbs"
+# Files in one folder of the cache: few enough for every file system and for a look into it.
+EACH = 1000
+
+
+def address(run: str) -> tuple[str, str]:
+    """What comes before and after an image's id in the address of its thumbnail.
+
+    The end changes with the images, so that another run of the same name shows none of these.
+    """
+    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    folder = services.folder_of(run)
+    version = _fingerprint(str(folder.path), services.made(folder))[:12]
+    start = f"{'/' + base if base else ''}/spice/thumbs/{quote(run, safe='')}/"
+    return start, f".webp?v={version}"
+
+
+def route() -> Route:
+    return Route("/spice/thumbs/{run}/{id}.webp", thumb, methods=["GET"])
+
+
+def thumb(request: Request) -> Response:
+    """One image as WebP; 404 for runs, images and pixels that are not there."""
+    run, wanted = request.path_params["run"], request.path_params["id"]
+    try:
+        images = artefacts.images(run)
+        if not wanted.isdecimal() or int(wanted) >= len(images):
+            return _missing("no such image")
+        body = _picture(run, images.pixels, int(wanted), full="full" in request.query_params)
+    except (SpiceError, OSError):
+        return _missing("no such run")
+    except (KeyError, ValueError):
+        return _missing("the pixels of this run are gone or damaged")
+    return Response(body, media_type="image/webp", headers=HEADERS)
+
+
+def _missing(why: str) -> Response:
+    # Not to be remembered: the run may be made, or put back, a moment later.
+    return PlainTextResponse(why, 404, {**HEADERS, "Cache-Control": "no-store"})
+
+
+def _picture(run: str, pixels: np.ndarray, index: int, *, full: bool) -> bytes:
+    if full:
+        return webp(pixels[index], side=None)
+    # A small image is encoded in less than a millisecond, about what writing a file takes, and the
+    # browser remembers it: files would only fill the disk.
+    if max(pixels.shape[2:]) <= THUMBNAIL:
+        return webp(pixels[index])
+    folder = services.folder_of(run)
+    fingerprint = _fingerprint(str(folder.path), services.made(folder))
+    file = folder.path.parent / CACHE / fingerprint / str(index // EACH) / f"{index}.webp"
+    return _kept(file) or _keep(file, webp(pixels[index]))
+
+
+def _kept(file: Path) -> bytes | None:
+    """The thumbnail in `file`; None when there is none, or half of one after a power cut."""
+    try:
+        body = file.read_bytes()
+    except OSError:
+        return None
+    whole = len(body) >= 12 and int.from_bytes(body[4:8], "little") + 8 == len(body)
+    return body if whole and body[:4] == b"RIFF" and body[8:12] == b"WEBP" else None
+
+
+def _keep(file: Path, body: bytes) -> bytes:
+    """Keeps `body` where the disk lets it, and returns it."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".tmp")
+        try:
+            with open(handle, "wb") as out:
+                out.write(body)
+            os.replace(draft, file)
+        except OSError:
+            os.unlink(draft)
+            raise
+    return body
+
+
+@lru_cache(maxsize=256)
+def _fingerprint(path: str, _made: float) -> str:
+    from engine.runs.store import RunFolder
+
+    return RunFolder(path).card().fingerprint

@@ -1,0 +1,88 @@
+"""A server of one's own, and the app in a browser that may reach nothing but this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from tests.app.conftest import few_digits, trained
+
+__all__ = ["few_digits", "trained"]
+
+ROOT = Path(__file__).parents[2]
+FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader"]
+
+
+def chromium() -> str:
+    found = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)  # fmt: skip
+    if found is None:
+        reason = "Chromium is not installed: the browser test needs it"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """A server of its own, with an empty workspace."""
+    port = free_port()
+    command = [
+        sys.executable, "-m", "streamlit", "run", str(ROOT / "spice_explorer" / "app.py"),
+        f"--server.port={port}", "--server.headless=true",
+    ]  # fmt: skip
+    environment = {**os.environ, "SPICE_EXPLORER_RUNS": str(tmp_path / "runs")}
+    with (tmp_path / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/_stcore/health")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.send_signal(signal.SIGTERM)
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def wait_for(url: str, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(url, timeout=1):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise TimeoutError(f"{url} does not answer after {seconds} s")
+
+
+@pytest.fixture
+def page(address: str) -> Iterator[Page]:
+    """The app in a browser that may reach nothing but this machine."""
+    strangers: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        shown = browser.new_page(viewport={"width": 1400, "height": 1000})
+        shown.on("request", lambda request: strangers.append(request.url))
+        shown.goto(address)
+        yield shown
+        browser.close()
+    assert not [url for url in strangers if not url.startswith((address, "data:", "blob:"))]

@@ -1,0 +1,235 @@
+"""The gallery's keys, clicks and marks in a real browser, without a server behind it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from tests.browser.conftest import FLAGS, ROOT, chromium
+
+pytestmark = pytest.mark.browser
+
+HERE = ROOT / "spice_explorer" / "components"
+PER_PAGE, TOTAL = 12, 30
+DRIVER = """
+const heard = [], root = document.querySelector("#root");
+const speak = (name) => (event, value) => heard.push([name, event, value]);
+const tools = { parentElement: root, setStateValue: speak("state"), setTriggerValue: speak("trigger") };
+window.heard = heard;
+window.draw = (data) => { component({ ...tools, data }); };
+"""
+
+
+class Driver:
+    """Plays Streamlit: hands data to the component and keeps what it says."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        text = {
+            kind: (HERE / f"gallery.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
+        }
+        script = text["js"].replace("export default function", "function component")
+        page.goto("about:blank")  # a window without the last test's functions and listeners
+        page.set_content(
+            f"<style>{text['css']} #root {{ width: 400px; }}</style>"
+            f"<div id='root'>{text['html']}</div>"
+        )
+        page.add_script_tag(content=script + DRIVER, type="module")
+        page.wait_for_function("Boolean(window.draw)")
+
+    def draw(self, number: int = 1, version: str = "a", **changed: Any) -> None:
+        ids = list(range((number - 1) * PER_PAGE, min(TOTAL, number * PER_PAGE)))
+        words = [f"image {index}" for index in ids]
+        data = {
+            "version": version, "page": number, "pages": 3, "perPage": PER_PAGE, "total": TOTAL,
+            "ids": ids, "names": words, "titles": words, "captions": words,
+            "colours": ["#ff0000"] * len(ids), "odd": [], "oddColour": "#eb9900",
+            "address": ["data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>#", ""],
+            "actions": [{"name": "veto", "label": "<b>Veto</b>"}], "open": -1, "side": 80,
+            "sharp": False, **changed,
+        }  # fmt: skip
+        self.page.evaluate(f"draw({json.dumps(data)})")
+
+    def keys(self, *names: str) -> None:
+        for name in names:
+            self.page.keyboard.press(name)
+
+    def click(self, index: int, *modifiers: Any) -> None:
+        self.page.locator(f"[data-id='{index}']").click(modifiers=list(modifiers))
+
+    @property
+    def heard(self) -> list[list[Any]]:
+        return self.page.evaluate("window.heard.splice(0)")
+
+    @property
+    def marked(self) -> list[int]:
+        found = self.page.locator("[aria-selected=true]").all()
+        return [int(one.get_attribute("data-id") or -1) for one in found]
+
+    @property
+    def focus(self) -> int:
+        assert self.page.locator("[tabindex='0']").count() == 1
+        return int(self.page.evaluate("Number(document.activeElement.dataset.id)"))
+
+    @property
+    def count(self) -> str:
+        return self.page.locator(".count").inner_text()
+
+
+@pytest.fixture(scope="module")
+def browser_page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield browser.new_page(viewport={"width": 500, "height": 700})
+        browser.close()
+
+
+@pytest.fixture
+def gallery(browser_page: Page) -> Driver:
+    """A gallery of four columns on its first page."""
+    driver = Driver(browser_page)
+    driver.draw()
+    return driver
+
+
+def test_a_click_opens_and_marks_nothing(gallery: Driver) -> None:
+    gallery.click(3)
+    assert gallery.heard == [["trigger", "open", 3]]
+    assert gallery.marked == []
+    assert gallery.focus == 3
+
+
+def test_control_marks_and_shift_marks_the_range_between(gallery: Driver) -> None:
+    gallery.click(2, "Control")
+    gallery.click(5, "Shift")
+    gallery.click(8, "Control")
+    assert gallery.marked == [2, 3, 4, 5, 8]
+    gallery.click(3, "Control")
+    assert gallery.marked == [2, 4, 5, 8]
+    assert gallery.count == "4 marked"
+    assert gallery.heard == []
+
+
+def test_the_circle_marks_without_opening(gallery: Driver) -> None:
+    gallery.page.locator("[data-id='4']").hover()
+    gallery.page.locator("[data-id='4'] .check").click()
+    assert gallery.marked == [4]
+    assert gallery.heard == []
+
+
+def test_arrows_walk_and_enter_opens(gallery: Driver) -> None:
+    gallery.page.locator("[data-id='0']").focus()
+    gallery.keys("ArrowLeft")
+    assert gallery.focus == 0
+    gallery.keys("ArrowRight", "ArrowDown", "Enter")
+    assert gallery.focus == 5
+    assert gallery.heard == [["trigger", "open", 5]]
+    gallery.keys("ArrowUp", "ArrowUp")
+    assert gallery.focus == 1
+    gallery.keys("End", "ArrowDown", "ArrowRight")
+    assert gallery.focus == 11
+
+
+def test_shift_and_arrows_make_a_range_longer_and_shorter(gallery: Driver) -> None:
+    gallery.click(9, "Control")
+    gallery.click(0, "Control")
+    gallery.keys("Shift+ArrowRight", "Shift+ArrowRight", "Shift+ArrowLeft")
+    assert gallery.marked == [0, 1, 9]
+    gallery.keys("Space")
+    assert gallery.marked == [0, 9]
+
+
+def test_marks_outlive_a_page_and_go_with_the_list(gallery: Driver) -> None:
+    gallery.click(1, "Control")
+    gallery.draw(2)
+    gallery.click(14, "Control")
+    assert gallery.marked == [14]
+    assert gallery.count == "2 marked"
+    gallery.draw(1)
+    assert gallery.marked == [1]
+    gallery.draw(1, version="b")
+    assert gallery.marked == []
+    assert gallery.count == ""
+
+
+def test_the_page_is_marked_and_escape_unmarks_all(gallery: Driver) -> None:
+    gallery.click(0, "Control")
+    gallery.keys("Control+a")
+    assert gallery.marked == list(range(PER_PAGE))
+    gallery.keys("Escape")
+    assert gallery.marked == []
+
+
+def test_escape_is_left_to_the_page_when_nothing_is_marked(gallery: Driver) -> None:
+    gallery.click(0, "Control")
+    gallery.page.evaluate("document.addEventListener('keydown', (e) => heard.push(e.key))")
+    gallery.keys("Escape", "Escape")
+    assert gallery.heard == ["Escape"]
+
+
+def test_an_action_is_said_once_and_its_marks_are_gone(gallery: Driver) -> None:
+    gallery.click(7, "Control")
+    gallery.draw(2)
+    gallery.click(12, "Control")
+    gallery.page.get_by_role("button", name="<b>Veto</b>").click()
+    assert gallery.heard == [["trigger", "ask", {"action": "veto", "ids": [7, 12]}]]
+    assert gallery.count == ""
+    assert not gallery.page.get_by_role("button", name="<b>Veto</b>").is_visible()
+
+
+def test_without_actions_nothing_can_be_marked(gallery: Driver) -> None:
+    gallery.draw(actions=[])
+    gallery.click(2, "Control")
+    gallery.keys("Space", "Control+a", "Shift+ArrowRight")
+    assert gallery.marked == []
+    assert gallery.heard == [["trigger", "open", 2]]
+
+
+def test_pages_turn_by_button_and_beyond_the_ends_by_key(gallery: Driver) -> None:
+    turned = lambda number: ["state", "page", {"version": "a", "number": number}]  # noqa: E731
+    assert gallery.page.locator(".range").inner_text() == "1–12 of 30"
+    assert gallery.page.get_by_role("button", name="Previous page").is_disabled()
+    on = gallery.page.get_by_role("button", name="Next page")
+    on.click()
+    on.click()  # before the second page has come
+    assert gallery.heard == [turned(2), turned(3)]
+    gallery.draw(3)
+    assert gallery.page.locator(".range").inner_text() == "25–30 of 30"
+    assert on.is_disabled()
+    gallery.page.locator("[data-id='24']").focus()
+    gallery.keys("PageUp")
+    assert gallery.heard == [turned(2)]
+    gallery.draw(2)
+    assert gallery.focus == 23  # from below one comes to the end
+    gallery.keys("PageDown")
+    gallery.draw(3)
+    assert gallery.focus == 24
+
+
+def test_a_picture_that_does_not_come_is_named_missing(gallery: Driver) -> None:
+    missing = {"address": ["data:,", ""], "version": "b", "ids": list(range(100, 112))}
+    gallery.draw(**missing)
+    gallery.page.locator(".tile.missing").first.wait_for()
+    assert gallery.page.locator(".tile.missing img").count() == 0
+    gallery.draw(**missing, captions=["new"] * PER_PAGE)
+    assert gallery.page.locator(".tile.missing .caption").last.inner_text() == "new"
+
+
+def test_a_drawing_with_the_same_images_keeps_tiles_and_focus(gallery: Driver) -> None:
+    gallery.click(5)
+    gallery.page.evaluate("document.querySelector(\"[data-id='5']\").mine = true")
+    gallery.draw(open=5, captions=["new"] * PER_PAGE)
+    assert gallery.page.evaluate("document.activeElement.mine")
+    assert gallery.page.locator("[aria-current=true]").get_attribute("data-id") == "5"
+    assert gallery.page.locator("[data-id='5'] .caption").inner_text() == "new"
+
+
+def test_names_are_text(gallery: Driver) -> None:
+    evil = ["<img src=x onerror='window.evil=1'>"] * PER_PAGE
+    gallery.draw(names=evil, titles=evil, captions=evil)
+    assert gallery.page.locator(".caption").first.inner_text() == evil[0]
+    assert gallery.page.evaluate("window.evil") is None
