@@ -14,7 +14,15 @@ from benchmarks.pieces import Options, OutOfTime
 from benchmarks.report import provenance
 from engine.errors import SpiceError
 
-TAKES_OPTIONS = ("speed", "neighbors", "cifar10", "objectives", "ablations", "encoders")
+TAKES_OPTIONS = (
+    "speed",
+    "neighbors",
+    "cifar10",
+    "objectives",
+    "ablations",
+    "encoders",
+    "estimates",
+)
 SUITES = {
     "cpu": (
         "operations",
@@ -25,10 +33,11 @@ SUITES = {
         "objectives",
         "ablations",
         "encoders",
+        "estimates",
         "cifar10",
     ),
     "gpu": ("neighbors", "speed", "cifar10", "ablations"),
-    "app": ("start",),
+    "app": ("start", "ui"),
 }
 NAMES = tuple(dict.fromkeys(name for suite in SUITES.values() for name in suite))
 

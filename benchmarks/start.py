@@ -14,7 +14,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.report import spread, table, write
 
@@ -23,9 +25,17 @@ ROOT = Path(__file__).parents[1]
 FIRST, WHOLE = "first paint (the page's heading)", "whole page"
 
 
+@dataclass(frozen=True)
+class Server:
+    """Where a server answers, and its process's number."""
+
+    address: str
+    process: int
+
+
 @contextmanager
-def server(workspace: str) -> Iterator[str]:
-    """The address of a new server; what is inside begins when its process does."""
+def server(workspace: str, log: Any = subprocess.DEVNULL) -> Iterator[Server]:
+    """A new server that writes to the file `log`; what is inside begins when its process does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -34,10 +44,9 @@ def server(workspace: str) -> Iterator[str]:
         f"--server.port={port}", "--server.headless=true",
     ]  # fmt: skip
     environment = {**os.environ, "SPICE_EXPLORER_RUNS": workspace}
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet)
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield Server(f"http://127.0.0.1:{port}", process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -56,9 +65,9 @@ def measure() -> None:
             page = browser.new_page()
             with tempfile.TemporaryDirectory() as workspace:
                 began = time.perf_counter()
-                with server(workspace) as address:
-                    _wait_for_port(address)
-                    page.goto(address)
+                with server(workspace) as served:
+                    wait_for_port(served.address)
+                    page.goto(served.address)
                     page.wait_for_selector("h1")
                     seconds[FIRST].append(time.perf_counter() - began)
                     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
@@ -73,7 +82,7 @@ def measure() -> None:
     write("start", "Start of the app", {"seconds": seconds}, body)
 
 
-def _wait_for_port(address: str) -> None:
+def wait_for_port(address: str) -> None:
     host, port = address.removeprefix("http://").split(":")
     while True:
         try:

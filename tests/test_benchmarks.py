@@ -9,12 +9,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
-from benchmarks import cifar10, digits, pieces, report, speed
+from benchmarks import cifar10, digits, made, pieces, report, speed, ui
 from benchmarks.__main__ import main
 from benchmarks.photos import photos
 from benchmarks.pieces import Options, OutOfTime, Pieces
 from engine.data.sources import open_source
+from engine.errors import RunError
+from engine.events import Progress, StageStarted
+from engine.runs.history import load_history, load_prototype_history
+from engine.runs.maps import DEFAULT, artefact_of, load_map
+from engine.runs.results import load_reliable, observe, summary
+from engine.runs.store import RunFolder
+from engine.space.neighbors import Neighbors
+from engine.stages.reliable import local_agreement
 
 
 def test_spread_is_mean_deviation_and_lowest() -> None:
@@ -192,3 +201,161 @@ def test_operations_of_a_training_step_are_those_one_counts_by_hand() -> None:
     # Forward, and twice as much backward (but the first layer passes no gradient to its input).
     per_view = 2 * (3 * convolutions - 9 * 3 * 4 * 32**2)
     assert counted == pytest.approx(2 * per_view, rel=0.02)
+
+
+# -- a made-up run -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_made(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """500 made-up images in 4 clusters, with random places for its map so that none is computed."""
+    folder = made.made_run(
+        tmp_path_factory.mktemp("made") / "small",
+        images=500, clusters=4, features=16, neighbors=20, size=12,
+    )  # fmt: skip
+    places = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
+    folder.save(artefact_of(folder, DEFAULT), {"points": places})
+    return folder
+
+
+def test_a_made_up_run_says_that_it_finished_its_three_stages(small_made: RunFolder) -> None:
+    said = summary(small_made, observe(small_made))
+    assert said["state"] == "finished"
+    assert said["images"] == 500
+    for stage in ("stage1", "stage2", "stage3"):
+        assert said["stages"][stage]["size_entropy"] > 0.8
+        assert 0.5 < said["truth"][stage]["acc"] < 1
+    assert 100 < said["reliable"]["count"] < 500
+    assert sum(load_reliable(small_made, "joint").per_cluster) == said["reliable"]["count"]
+
+
+def test_the_neighbours_of_a_made_up_run_are_ranked_by_their_true_cosine(
+    small_made: RunFolder,
+) -> None:
+    near, vectors = small_made.load("neighbors"), small_made.load("features")["vectors"]
+    assert near["ids"].shape == near["similarity"].shape == (500, 20)
+    assert (near["ids"].dtype, near["similarity"].dtype) == (np.int32, np.float32)
+    assert not (near["ids"] == np.arange(500)[:, None]).any()
+    assert (np.diff(near["similarity"], axis=1) <= 0).all()
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = np.einsum("nd,nkd->nk", unit, unit[near["ids"]])
+    assert np.allclose(cosines, near["similarity"], atol=1e-5)
+    own = load_reliable(small_made, "heads")
+    kept = local_agreement(own.labels, Neighbors(near["ids"], near["similarity"]), 20)
+    assert np.array_equal(kept, own.agreement)
+
+
+def test_a_made_up_run_has_a_history_that_ends_where_the_run_does(small_made: RunFolder) -> None:
+    history = load_history(small_made)
+    assert history.stages == ("heads",) * 9 + ("joint",) * 9
+    assert np.array_equal(history.labels[-1], load_reliable(small_made, "joint").labels)
+    assert np.array_equal(history.labels[8], load_reliable(small_made, "heads").labels)
+    assert 0 < np.count_nonzero(history.flips) < 500
+    prototypes = load_prototype_history(small_made)
+    assert prototypes is not None
+    assert prototypes.prototypes.shape == (9, 4, 16)
+    final = small_made.load("heads")
+    assert np.allclose(prototypes.prototypes[-1], final["prototypes"], atol=1e-3)
+    assert np.array_equal(prototypes.confident[-1], final["confident"][:, :16])
+    assert small_made.load("frames/features-0004000")["vectors"].shape == (500, 16)
+
+
+def test_kinds_of_made_up_images_look_different(small_made: RunFolder) -> None:
+    truth = small_made.truth()
+    assert truth is not None
+    pixels = small_made.images().pixels.reshape(500, -1).astype(np.float32)
+    means = np.stack([pixels[truth.labels == kind].mean(0) for kind in range(4)])
+    nearest = ((pixels[:, None] - means) ** 2).sum(2).argmin(1)
+    assert (nearest == truth.labels).mean() > 0.8
+
+
+def test_a_made_up_run_can_go_without_truth_and_frames(tmp_path: Path) -> None:
+    folder = made.made_run(
+        tmp_path / "bare", images=60, clusters=3, features=8, neighbors=100, size=8, channels=1,
+        truth=False, frames=False,
+    )  # fmt: skip
+    said = summary(folder, observe(folder))
+    assert said["state"] == "finished"
+    assert "truth" not in said
+    assert not folder.has("frames")
+    assert folder.images().pixels.shape == (60, 1, 8, 8)
+    assert folder.load("neighbors")["ids"].shape == (60, 59)
+
+
+def test_a_made_up_run_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    sizes = {"images": 60, "features": 8, "size": 8}
+    with pytest.raises(RunError, match="clusters is 70, but made:60 has 60 images"):
+        made.made_run(tmp_path / "many", clusters=70, **sizes)
+
+    def full(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(made, "save_frame", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        made.made_run(tmp_path / "half", clusters=3, **sizes)
+    assert not any(tmp_path.iterdir())
+    (tmp_path / "there").mkdir()
+    with pytest.raises(FileExistsError, match="choose another folder"):
+        made.made_run(tmp_path / "there", clusters=3, **sizes)
+
+
+@pytest.mark.parametrize("page", ["dataset", "train", "map", "prototypes", "reliability", "export"])
+def test_every_page_shows_a_made_up_run(
+    page: str, small_made: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPICE_EXPLORER_RUNS", str(small_made.path.parent))
+    at = AppTest.from_file(str(report.ROOT / "spice_explorer" / "app.py"), default_timeout=60)
+    at.query_params["run"] = "small"
+    at.run()
+    if page != "dataset":
+        at.switch_page(f"../pages/{page}.py").run()
+    shown = " ".join(one.proto.body for one in at.get("html"))
+    assert f"<h1>{page.title()}</h1>" in shown
+    assert "class='spice-empty'" not in shown
+    assert "500 images · K = 4" in shown
+    assert not at.exception
+    assert [one.value for one in at.error] == []
+    assert [one.value for one in at.warning] == []
+
+
+# -- what a person waits for -------------------------------------------------------------------
+
+
+def test_a_figure_is_judged_by_its_worst_value_or_by_its_quantile() -> None:
+    values = [*range(1, 100), 1000.0]
+    worst = ui.Figure("recoloured", "ms", 250, values)
+    assert worst.row() == ["recoloured", "50 ms", "1,000 ms", "100", "< 250 ms", "**missed**"]
+    most = ui.Figure("switch", "ms", 250, values, share=0.95)
+    assert most.row()[-2:] == ["< 250 ms (p95: 95)", "met"]
+    assert ui.Figure("frame", "ms", None, values).row()[-2:] == ["", ""]
+
+
+def test_a_figure_taken_while_nothing_trained_is_refused(
+    small_made: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ui, "PATIENCE_SECONDS", 0.1)
+    (tmp_path / "run.json").write_bytes((small_made.path / "run.json").read_bytes())
+    folder = RunFolder(tmp_path)
+    folder.append(StageStarted("features", 100))
+    folder.append(Progress("features", 10, 1000.0, {"contrastive loss": 5.0}))
+    training = ui.Training(folder)
+    with training.going("the map"):
+        folder.append(Progress("features", 14, 1000.0, {"contrastive loss": 4.0}))
+    assert len(training.paces) == 1
+    with pytest.raises(RuntimeError, match="nothing trained while the map was measured"), training.going("the map"):  # fmt: skip
+        pass
+    assert len(training.paces) == 1
+
+
+def test_the_runs_that_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ui, "IMAGES", 300)
+    monkeypatch.setattr(ui, "MANY", 400)
+    ui.make_runs(tmp_path)
+    big, huge = RunFolder(tmp_path / ui.BIG), RunFolder(tmp_path / ui.HUGE)
+    assert load_map(big) is None  # its first map is one of the figures
+    places = load_map(huge)
+    assert places is not None
+    assert places.shape == (400, 2)
+    trains = RunFolder(tmp_path / ui.TRAINS)
+    assert observe(trains).state == "interrupted"  # the Train page offers to resume it
+    assert trains.card().config.features.epochs == ui.EPOCHS

@@ -78,3 +78,67 @@ def test_silhouette_of_many_images_is_that_of_a_seeded_sample(
     first = metrics.silhouette(features, labels, seed=1)
     assert first == metrics.silhouette(features, labels, seed=1)
     assert first != metrics.silhouette(features, labels, seed=2)
+
+
+# -- purity without truth ----------------------------------------------------------------------
+
+LABELS = np.array([0, 0, 0, 0, 1, 1])
+ALL = np.ones(6, bool)
+
+
+def test_heads_vote_under_the_numbers_that_fit_the_labels() -> None:
+    heads = np.array(
+        [
+            [0, 0, 0, 0, 1, 1],
+            [1, 1, 1, 1, 0, 0],  # the same clusters by other numbers
+            [2, 2, 2, 0, 1, 1],  # one image in a cluster of its own
+        ]
+    )
+    votes = metrics.head_votes(heads, LABELS)
+    assert votes.tolist() == pytest.approx([1, 1, 1, 1 / 3, 1, 1])
+
+
+def test_a_cluster_that_fits_no_label_keeps_a_number_of_its_own() -> None:
+    labels, like = np.array([0, 0, 1, 2, 2]), np.array([1, 1, 1, 0, 0])
+    assert metrics.renumbered(labels, like).tolist() == [1, 1, 2, 0, 0]
+
+
+def test_all_that_agree_are_held_to_be_right() -> None:
+    assert metrics.estimated_purity(LABELS, np.ones(6), np.ones(6), ALL) == 1
+
+
+def test_of_all_images_the_estimate_is_votes_times_agreement() -> None:
+    agreement, votes = np.full(6, 0.8), np.array([1, 1, 1, 0, 1, 0.5])
+    assert metrics.estimated_purity(LABELS, agreement, votes, ALL) == pytest.approx(0.75 * 0.8)
+
+
+def test_a_subset_chosen_by_its_neighbours_is_drawn_towards_its_clusters() -> None:
+    agreement, votes = np.array([1, 1, 0, 0, 1, 1]), np.ones(6)
+    chosen = agreement == 1
+    # Cluster 0 as a whole agrees by half; the chosen half belongs to it, the other to cluster 1.
+    clusters, everywhere = (0.5 + 1) / 2, 2 / 3
+    expected = clusters + everywhere**2 * (1 - clusters)
+    assert metrics.estimated_purity(LABELS, agreement, votes, chosen) == pytest.approx(expected)
+
+
+def test_a_subset_is_believed_less_where_heads_disagree_elsewhere() -> None:
+    agreement, chosen = np.array([1, 1, 0, 0, 1, 1]), np.array([1, 1, 0, 0, 0, 0], bool)
+    agreed = metrics.estimated_purity(LABELS, agreement, np.ones(6), chosen)
+    torn = metrics.estimated_purity(LABELS, agreement, np.where(chosen, 1, 0.5), chosen)
+    assert agreed is not None
+    assert torn is not None
+    assert torn < agreed
+
+
+def test_no_image_or_a_single_cluster_says_nothing() -> None:
+    ones = np.ones(6)
+    assert metrics.estimated_purity(LABELS, ones, ones, ~ALL) is None
+    assert metrics.estimated_purity(np.full(6, 3), ones, ones, ALL) is None
+
+
+def test_a_cluster_without_images_changes_no_estimate() -> None:
+    agreement, votes = np.array([1, 1, 0.5, 0, 1, 0.5]), np.array([1, 1, 0.4, 1, 1, 1])
+    chosen = agreement > 0.4
+    gap = np.where(LABELS == 1, 7, LABELS)
+    found = metrics.estimated_purity(gap, agreement, votes, chosen)
+    assert found == metrics.estimated_purity(LABELS, agreement, votes, chosen)

@@ -1,0 +1,266 @@
+"""How far off the estimate of purity is that needs no truth: `engine.metrics.estimated_purity`.
+
+Runs good and bad are trained, their labels judged by many thresholds, and every subset's true purity
+is compared with what the estimate, and simpler ones, would have said. Truth judges here only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import shutil
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.ablations import trained
+from benchmarks.photos import NAME, photos
+from benchmarks.pieces import Options, Pieces
+from benchmarks.report import device_slug, table, write
+from engine import metrics
+from engine.config import ReliableSettings, RunConfig, preset, with_settings
+from engine.data.images import ImageSet
+from engine.data.sources import Opened, open_source
+from engine.data.truth import Truth
+from engine.runs.store import RunFolder
+from engine.stages.reliable import judge
+
+AGREEMENT = (0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1)
+CONFIDENCE = (0.5, 0.7, 0.9, 0.95, 0.99)
+LEAST = 20  # images of a subset: the purity of fewer means little
+DIGITS_SEEDS = 5
+# Stage 3 on photographs is slow on a CPU; these steps are enough to change its labels.
+AS_IT_IS = {"features.source": "encoder:small-cifar100", "features.epochs": 0, "joint.steps": 8}
+APART = ("airplane", "automobile", "frog")  # the easiest to tell apart by eye; in order
+OURS = "ours"
+Point = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A data set, the number of clusters and the settings that make runs good or bad."""
+
+    title: str
+    opened: Opened
+    clusters: int
+    seeds: int
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    def config(self, seed: int) -> RunConfig:
+        channels = self.opened.images.channels
+        return with_settings(
+            preset("quick", clusters=self.clusters, channels=channels, seed=seed), self.changes
+        )
+
+
+def cases(options: Options) -> list[Case]:
+    """From easy to hard; photographs only where --data says where they are."""
+    digits, seeds = open_source("digits"), options.seeds
+    found = [
+        Case("digits", digits, 10, DIGITS_SEEDS),
+        Case("digits, 4 epochs of stage 1", digits, 10, seeds, {"features.epochs": 4}),
+        Case("digits, K = 8", digits, 8, seeds),
+        Case("digits, K = 14", digits, 14, seeds),
+    ]
+    if options.data:
+        subset = photos(options, "train", options.images)
+        for part, clusters in ((subset, 10), (only(subset, APART), len(APART))):
+            title = f"{NAME}, {len(part.images):,} images, K = {clusters}"
+            found.append(Case(title, part, clusters, seeds, AS_IT_IS))
+    return found
+
+
+def only(opened: Opened, classes: Sequence[str]) -> Opened:
+    """The images of these classes alone."""
+    assert opened.truth is not None
+    numbers = [opened.truth.class_names.index(name) for name in classes]
+    rows = np.flatnonzero(np.isin(opened.truth.labels, numbers))
+    ids = tuple(opened.images.ids[row] for row in rows)
+    labels = np.searchsorted(numbers, opened.truth.labels[rows])
+    images = ImageSet(opened.images.pixels[rows], ids, opened.images.source)
+    return Opened(images, Truth(labels, tuple(classes)))
+
+
+# -- one run -----------------------------------------------------------------------------------
+
+
+def measured(folder: Path, case: Case, seed: int, device: str) -> dict[str, list[Point]]:
+    """Every subset of a run that is trained for it; the run goes again."""
+    trained(folder, case.opened, case.config(seed), device)
+    found = points(RunFolder(folder))
+    shutil.rmtree(folder)
+    return found
+
+
+def points(run: RunFolder) -> dict[str, list[Point]]:
+    """Of each stage's labels: the true purity of subsets and what each estimate says of them."""
+    truth, settings = run.truth(), run.config().reliable
+    assert truth is not None
+    heads = np.asarray(run.load("heads")["head_labels"])
+    out: dict[str, list[Point]] = {}
+    for stage in ("heads", "joint"):
+        verdict = {key: np.asarray(value) for key, value in run.load(f"reliable-{stage}").items()}
+        labels, agreement = verdict["labels"], verdict["agreement"]
+        votes, clusters = metrics.head_votes(heads, labels), run.config().clusters
+        posterior = dawid_skene(heads, labels, clusters)
+        out[stage] = []
+        for asked in thresholds(settings):
+            mask = judge(labels, verdict["confidence"], agreement, clusters, asked).verdicts == 0
+            if mask.sum() < LEAST:
+                continue
+            near, pairs = float(agreement[mask].mean()), float(votes[mask].mean())
+            out[stage].append(
+                {
+                    "own": asked is settings, "agreement": asked.agreement,
+                    "confidence": asked.confidence, "coverage": float(mask.mean()),
+                    "purity": metrics.purity(labels[mask], truth.labels[mask]),
+                    OURS: metrics.estimated_purity(labels, agreement, votes, mask),
+                    "heads × the subset's own neighbours": pairs * near,
+                    "heads, mistakes independent": independent(pairs, clusters),
+                    "neighbours, mistakes independent": independent(near, clusters),
+                    "heads, Dawid–Skene": float(posterior[mask].mean()),
+                }
+            )  # fmt: skip
+    return out
+
+
+def thresholds(own: ReliableSettings) -> Iterator[ReliableSettings]:
+    """The run's own settings, then a grid without a floor, so that thresholds mean what they say."""
+    yield own
+    for agreement, confidence in itertools.product(AGREEMENT, CONFIDENCE):
+        yield ReliableSettings(agreement=agreement, confidence=confidence)
+
+
+def independent(same: float, clusters: int) -> float:
+    """The share a of right labels if two that agree in `same` of the images err independently, each
+    into any other cluster: same = a² + (1 − a)²/(K − 1)."""
+    other = 1 / (clusters - 1)
+    root = other**2 - (1 + other) * (other - same)
+    return (other + math.sqrt(max(0.0, root))) / (1 + other)
+
+
+def dawid_skene(
+    heads: np.ndarray, labels: np.ndarray, clusters: int, rounds: int = 20
+) -> np.ndarray:
+    """(N,) posterior of `labels` by the votes of heads (H, N), each right with a probability of its
+    own and otherwise anywhere; expectation maximisation."""
+    votes = np.stack([metrics.renumbered(one, labels) for one in heads])
+    rows, right = np.arange(len(labels)), np.full(len(heads), 0.8)
+    for _ in range(rounds):
+        odds = np.log(right * (clusters - 1) / (1 - right))
+        score = np.zeros((len(labels), max(clusters, int(votes.max()) + 1)))
+        for vote, weight in zip(votes, odds, strict=True):
+            score[rows, vote] += weight
+        belief = np.exp(score - score.max(1, keepdims=True))
+        belief /= belief.sum(1, keepdims=True)
+        right = np.array([belief[rows, vote].mean() for vote in votes]).clip(0.001, 0.999)
+    return belief[rows, labels]
+
+
+# -- what the points say -----------------------------------------------------------------------
+
+
+def errors(runs: Sequence[Sequence[Point]], method: str) -> list[float]:
+    """Estimate − purity of every subset of every run, in points of 100."""
+    return [100 * (one[method] - one["purity"]) for run in runs for one in run]
+
+
+def rank_correlation(runs: Sequence[Sequence[Point]], method: str) -> float | None:
+    """Spearman's, between estimate and purity over a run's subsets; mean over runs that have one."""
+    from scipy.stats import spearmanr
+
+    found = []
+    for run in runs:
+        said, purity = ([one[key] for one in run] for key in (method, "purity"))
+        if len(set(said)) > 1 and len(set(purity)) > 1:
+            found.append(float(spearmanr(said, purity).statistic))
+    return statistics.mean(found) if found else None
+
+
+def _described(runs: Sequence[Sequence[Point]], method: str) -> list[str]:
+    off, rank = errors(runs, method), rank_correlation(runs, method)
+    return [
+        _signed(statistics.mean(off)), f"{statistics.mean(map(abs, off)):.1f}",
+        _signed(max(off, key=abs)), "" if rank is None else f"{rank:.2f}".replace("-", "−"),
+    ]  # fmt: skip
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
+
+
+def by_case(data: dict[str, dict[str, list[list[Point]]]]) -> str:
+    """A row for every case and stage: our estimate of many subsets, and of the run's own set."""
+    rows = []
+    for title, stages in data.items():
+        for stage, runs in stages.items():
+            own = [one for run in runs for one in run if one["own"]]
+            purity = [one["purity"] for run in runs for one in run]
+            said, true = ([100 * one[key] for one in own] for key in (OURS, "purity"))
+            rows.append(
+                [
+                    title, {"heads": "2", "joint": "3"}[stage],
+                    f"{100 * min(purity):.0f} – {100 * max(purity):.0f}",
+                    *_described(runs, OURS),
+                    f"{statistics.mean(said):.1f} / {statistics.mean(true):.1f}" if own else "",
+                ]
+            )  # fmt: skip
+    head = ["", "stage", "true purity, %", "mean error", "mean size", "worst", "rank correlation",
+            "own reliable set: estimate / truth, %"]  # fmt: skip
+    return table(head, rows)
+
+
+def by_method(data: dict[str, dict[str, list[list[Point]]]], methods: Sequence[str]) -> str:
+    """A row for every estimate, over all cases and stages, each of which counts the same."""
+    rows = []
+    groups = [runs for stages in data.values() for runs in stages.values()]
+    for method in methods:
+        off = [errors(runs, method) for runs in groups]
+        ranks = [rank_correlation(runs, method) for runs in groups]
+        rows.append(
+            [
+                method, _signed(statistics.mean(map(statistics.mean, off))),
+                f"{statistics.mean(statistics.mean(map(abs, one)) for one in off):.1f}",
+                _signed(max(itertools.chain(*off), key=abs)),
+                f"{statistics.mean(one for one in ranks if one is not None):.2f}",
+            ]
+        )  # fmt: skip
+    return table(["", "mean error", "mean size", "worst", "rank correlation"], rows)
+
+
+def measure(options: Options) -> None:
+    """Writes results/estimates-DEVICE."""
+    pieces = Pieces("estimates", options)
+    data: dict[str, dict[str, list[list[Point]]]] = {}
+    for number, case in enumerate(cases(options)):
+        runs = [
+            pieces.get(
+                f"{case.title} {seed}",
+                lambda c=case, s=seed, n=number: measured(
+                    pieces.folder / f"case{n}-{s}", c, s, options.device
+                ),
+                seconds=180,
+            )
+            for seed in range(case.seeds)
+        ]
+        data[case.title] = {stage: [run[stage] for run in runs] for stage in ("heads", "joint")}
+    first = next(iter(data.values()))["heads"][0][0]
+    methods = [key for key in first if key == OURS or " " in key]
+    seeds = f"{DIGITS_SEEDS} seeds of digits and {options.seeds} of every other case"
+    body = (
+        f"{seeds}; each run's labels of stages 2 and 3 judged by its own settings and by "
+        f"{len(AGREEMENT)} × {len(CONFIDENCE)} thresholds (agreement {AGREEMENT[0]} – {AGREEMENT[-1]}, "
+        f"confidence {CONFIDENCE[0]} – {CONFIDENCE[-1]}; subsets of {LEAST} images or more). Error: "
+        "estimate − true purity, in points of 100; size: without its sign.\n\n"
+        f"{by_case(data)}\n\nThe same over all of these rows, beside simpler estimates:\n\n"
+        f"{by_method(data, methods)}\n\n"
+        "Ours: the share of pairs of heads that agree in the subset × the agreement of neighbours, "
+        "the subset's own drawn towards that of all images of its clusters, the more the less heads "
+        "and neighbours agree in the whole run. It was chosen among these by looking at "
+        "single runs of the same cases, so other images may be further off."
+    )
+    write("estimates", "Estimated purity", data, body, slug=device_slug(options.device))
