@@ -16,7 +16,7 @@ import streamlit as st
 from engine.errors import RunError
 from engine.events import Stage
 from spice_explorer.present.gallery import Known
-from spice_explorer.services import folder_of, look, made
+from spice_explorer.services import card, folder_of, look, made
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +112,7 @@ def judge(name: str, stage: Stage, settings: ReliableSettings) -> ReliableSet:
     """The verdict on the labels of `stage` under other settings, by the engine's own rule."""
     from engine.stages.reliable import judge, neighbor_count
 
-    own, clusters = reliable(name, stage), look(name).card.config.clusters
+    own, clusters = reliable(name, stage), card(name).config.clusters
     count = neighbor_count(settings, len(own.labels), clusters)
     return judge(own.labels, own.confidence, agreement(name, stage, count), clusters, settings)
 
@@ -135,9 +135,11 @@ def estimated_purity(name: str, stage: Stage, mask: np.ndarray) -> float | None:
     no image in `mask`, one cluster).
 
     It takes clusters for classes and cannot see what all heads and neighbours get wrong together.
-    Against truth it was within 3 points on digits, within 6 with too few or too many clusters, and
-    up to 13 off, either way, on photographs and after a stage 1 of a few epochs; in the order of a
-    run's subsets it was nearly always right (benchmarks/results/estimates-cpu.md).
+    Against truth it was 2 points off on digits (6 at worst), 2 to 4 with too few or too many
+    clusters; 2 to 8 (15 at worst), mostly too high at stage 2 and too low at stage 3, after a stage
+    1 of a few epochs; and on photographs up to 15 too high where purity was a third to two thirds,
+    6 too low where it was high. Which of a run's subsets is purer it nearly always told right
+    (benchmarks/results/estimates-cpu.md).
     """
     from engine.metrics import estimated_purity
 
@@ -153,8 +155,8 @@ def neighbor_count(name: str) -> int:
     """How many neighbours the run itself asked."""
     from engine.stages.reliable import neighbor_count
 
-    card = look(name).card
-    return neighbor_count(card.config.reliable, card.images, card.config.clusters)
+    asked = card(name)
+    return neighbor_count(asked.config.reliable, asked.images, asked.config.clusters)
 
 
 # -- how the run went --------------------------------------------------------------------------
@@ -289,7 +291,7 @@ def drawn(name: str) -> np.ndarray | None:
     """(n,) ids of the images that the map draws, where these are a sample; None for all."""
     from spice_explorer.present.maps import MOST_POINTS, sample
 
-    count = look(name).card.images
+    count = card(name).images
     if count <= MOST_POINTS:
         return None
     labels = stage_one_labels(name) if has(name, "features") else np.zeros(count, np.uint8)
@@ -445,7 +447,7 @@ def claims(name: str) -> Claims:
 def _stage_two(name: str) -> tuple[str, bool, float | None]:
     """Where the run lies, the setting that decides who keeps a claim, and when stage 2 was done."""
     folder = folder_of(name)
-    return str(folder.path), look(name).card.config.heads.exclusive, folder.modified("heads")
+    return str(folder.path), card(name).config.heads.exclusive, folder.modified("heads")
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)

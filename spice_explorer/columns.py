@@ -1,45 +1,87 @@
-"""What the map fetches by itself, as plain bytes: one value, or two places, for each drawn image.
+"""What the map and the reliability instrument fetch by themselves, as plain bytes: one value, or two
+places, for each image.
 
 /spice/columns/RUN/COLUMN.bin?v=VERSION
 
-COLUMN is `ids`, `none` (zeros), `truth`, `flips`, `changed`, `imported.NUMBER`, `label.STAGE`, `confidence.STAGE`, `agreement.STAGE`,
-`label.STAGE.STEP` (what a stage believed on the way) or `place.LAYOUT[.STAGE.STEP]`, where LAYOUT is
-`pca` or UMAP's settings as `15-0.1`. An address with another version is another array, so that a
-browser may keep what it has for good.
+COLUMN is one of
+    label.STAGE, confidence.STAGE, agreement.STAGE   of labels that have been judged
+    agreed.STAGE.COUNT      how many of the COUNT nearest neighbours have an image's label
+    label.STAGE.STEP        what a stage believed on the way
+    place.LAYOUT, place.LAYOUT.STAGE.STEP   LAYOUT is `pca`, or UMAP's settings as `15-0.1`
+    truth, changed, flips, imported.NUMBER, ids, none (zeros)
+
+Where the map draws a sample, only `agreed` is of all images. An address with another version is
+another array, so that a browser may keep what it has for good.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import cast, get_args
+from urllib.parse import quote
 
 import numpy as np
 import streamlit as st
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from engine.errors import SpiceError
 from engine.events import Stage
-from spice_explorer import artefacts
+from spice_explorer import artefacts, services
 from spice_explorer.present import maps
 
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "private, max-age=604800, immutable",
-}
+SAFE = {"X-Content-Type-Options": "nosniff"}
+HEADERS = {**SAFE, "Cache-Control": "private, max-age=604800, immutable"}
 _STAGES = "|".join(get_args(Stage))
 _PLACE = re.compile(rf"place\.(pca|\d+-[\d.]+)(?:\.({_STAGES})\.(\d+))?")
-_OF_STAGE = re.compile(rf"(label|confidence|agreement)\.({_STAGES})(?:\.(\d+))?")
+_JUDGED = re.compile(rf"(label|confidence|agreement)\.({_STAGES})")
+_AGREED = re.compile(r"agreed\.(heads|joint)\.([1-9]\d{0,4})")
+_BELIEVED = re.compile(rf"label\.({_STAGES})\.(\d+)")
 _IMPORTED = re.compile(r"imported\.(\d+)")
-_PLAIN = re.compile("ids|none|truth|flips|changed")
+_MADE_OF = (
+    "features", "neighbors", "heads", "reliable-heads", "reliable-joint", "columns",
+)  # fmt: skip
 
 
-def address(run: str, column: str, version: str, kind: str) -> dict[str, str]:
-    """Where the browser finds a column of a run, and its type."""
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    url = f"{'/' + base if base else ''}/spice/columns/{run}/{column}.bin?v={version}"
-    return maps.address(url, kind)
+# -- addresses ---------------------------------------------------------------------------------
+
+
+class Addresses:
+    """Where the browser finds the columns of a run, as it is now."""
+
+    def __init__(self, run: str) -> None:
+        folder = services.folder_of(run)
+        base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+        self._start = f"{'/' + base if base else ''}/spice/columns/{quote(run, safe='')}"
+        self._times = {one: folder.modified(one) or 0.0 for one in _MADE_OF}
+        self.made, self._moments = int(1000 * services.made(folder)), len(artefacts.moments(run))
+
+    def at(self, column: str, kind: str) -> dict[str, str]:
+        """The address of a column and its type: u1, u2, u4 or f4."""
+        return maps.address(f"{self._start}/{column}.bin?v={self._version(column)}", kind)
+
+    def _version(self, column: str) -> str:
+        """Changes with what the column is made of: what is there already need not be sent anew."""
+        parts: list[str] = []
+        if column.startswith("place"):
+            parts = ["features"]
+        elif column.startswith("imported"):
+            parts = ["columns"]
+        elif column not in ("ids", "none"):
+            parts = ["features", "neighbors", "heads", "reliable-heads", "reliable-joint"]
+        times = [int(1000 * self._times[part]) for part in parts]
+        # Until stage 1 is done, the newest frame stands for the features; later ones are history.
+        grows = column == "flips" or (column.startswith("place") and not self._times["features"])
+        stamp = (self.made, *times, self._moments if grows else 0)
+        return f"{hash(stamp) % 2**40:x}"
+
+
+# -- what is behind them -----------------------------------------------------------------------
+
+
+def route() -> Route:
+    return Route("/spice/columns/{run}/{column}.bin", serve, methods=["GET"])
 
 
 def serve(request: Request) -> Response:
@@ -48,61 +90,67 @@ def serve(request: Request) -> Response:
     try:
         values = column(run, name)
     except (SpiceError, OSError, LookupError, ValueError) as error:
-        return PlainTextResponse(str(error), 404, {"Cache-Control": "no-store"})
+        return PlainTextResponse(str(error), 404, {**SAFE, "Cache-Control": "no-store"})
     return Response(values.tobytes(), media_type="application/octet-stream", headers=HEADERS)
 
 
 def column(run: str, name: str) -> np.ndarray:
-    """(n,) or (n, 2) values of the drawn images.
+    """(n,) or (n, 2) values of the drawn images, or of all (`agreed`).
 
     Raises:
-        KeyError: when there is no column of that name.
+        LookupError: when there is no column of that name.
         RunError: when the run has not got that far.
     """
+    if found := _AGREED.fullmatch(name):
+        return _agreed(run, cast(Stage, found[1]), int(found[2]))
     ids = artefacts.drawn(run)
     values = _read(run, name)
     return np.ascontiguousarray(values if ids is None else values[ids])
 
 
 def _read(run: str, name: str) -> np.ndarray:
-    if place := _PLACE.fullmatch(name):
-        layout, stage, step = place.groups()
+    if found := _PLACE.fullmatch(name):
+        layout, stage, step = found.groups()
         moment = None if stage is None else (cast(Stage, stage), int(step))
         if moment and moment not in artefacts.moments(run):
-            raise KeyError(f"no moment {name}")
+            raise LookupError(f"no moment {name}")
         return artefacts.places(run, layout, moment)
-    if of_stage := _OF_STAGE.fullmatch(name):
-        what, stage, step = of_stage.groups()
-        if step is not None:
-            return artefacts.labels_at(run, (cast(Stage, stage), int(step)))
-        return _READERS[what](run, stage)
-    if imported := _IMPORTED.fullmatch(name):
-        return artefacts.imported(run)[int(imported[1])].values
-    if _PLAIN.fullmatch(name):
-        return _READERS[name](run, "")
-    raise KeyError(f"no column {name}")
+    if found := _JUDGED.fullmatch(name):
+        return _judged(run, found[1], cast(Stage, found[2]))
+    if found := _BELIEVED.fullmatch(name):
+        return artefacts.labels_at(run, (cast(Stage, found[1]), int(found[2])))
+    if found := _IMPORTED.fullmatch(name):
+        return artefacts.imported(run)[int(found[1])].values
+    return _plain(run, name)
 
 
-def _labels(run: str, stage: Stage) -> np.ndarray:
-    if stage == "features":
+def _judged(run: str, what: str, stage: Stage) -> np.ndarray:
+    if stage == "features" and what == "label":
         return artefacts.stage_one_labels(run).astype("<u2")
-    return artefacts.reliable(run, stage).labels.astype("<u2")
+    verdict = artefacts.reliable(run, stage)
+    if what == "label":
+        return verdict.labels.astype("<u2")
+    return (verdict.confidence if what == "confidence" else verdict.agreement).astype("<f4")
 
 
-def _truth(run: str, _stage: str) -> np.ndarray:
-    found = artefacts.matched_truth(run)
-    if found is None:
-        raise KeyError(f"{run} has no ground truth")
-    return found[0].astype("<u2")
+def _agreed(run: str, stage: Stage, count: int) -> np.ndarray:
+    kept = artefacts.arrays(run, "neighbors")["ids"].shape[1]
+    if count > kept:
+        raise LookupError(f"{count} neighbours are asked about, but {run} has kept {kept}")
+    return np.round(artefacts.agreement(run, stage, count) * count).astype("<u2")
 
 
-_READERS: dict[str, Callable[..., np.ndarray]] = {
-    "ids": lambda run, _: np.arange(len(artefacts.images(run)), dtype="<u4"),
-    "none": lambda run, _: np.zeros(len(artefacts.images(run)), np.uint8),
-    "truth": _truth,
-    "flips": lambda run, _: artefacts.history(run).flips,
-    "changed": lambda run, _: artefacts.changed(run),
-    "label": _labels,
-    "confidence": lambda run, stage: artefacts.reliable(run, stage).confidence.astype("<f4"),
-    "agreement": lambda run, stage: artefacts.reliable(run, stage).agreement.astype("<f4"),
-}
+def _plain(run: str, name: str) -> np.ndarray:
+    images = services.card(run).images
+    if name == "ids":
+        return np.arange(images, dtype="<u4")
+    if name == "none":
+        return np.zeros(images, np.uint8)
+    if name == "flips":
+        return artefacts.history(run).flips
+    if name == "changed":
+        return artefacts.changed(run)
+    truth = artefacts.matched_truth(run) if name == "truth" else None
+    if truth is None:
+        raise LookupError(f"{run} has no column {name}")
+    return truth[0].astype("<u2")

@@ -18,9 +18,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from engine.errors import SpiceError
-from spice_explorer import artefacts, columns, judged, services, thumbs
+from spice_explorer import artefacts, columns, services, thumbs
 from spice_explorer.present import sprites
 from spice_explorer.thumbs import HEADERS
+
+MOST_DIGITS = 12
 
 
 def address(run: str) -> str:
@@ -31,7 +33,10 @@ def address(run: str) -> str:
 
 def sheet(request: Request) -> Response:
     """One sheet as WebP, or its names as JSON; 404 for runs and sheets that are not there."""
-    run, number = request.path_params["run"], request.path_params["sheet"]
+    run, asked = request.path_params["run"], str(request.path_params["sheet"])
+    if not asked.isdecimal() or len(asked) > MOST_DIGITS:
+        return PlainTextResponse("no such sheet", 404, HEADERS)
+    number = int(asked)
     try:
         images = artefacts.images(run)
     except (SpiceError, OSError):
@@ -61,13 +66,12 @@ def options() -> dict[str, Any]:
     hosts = list(st.get_option("server.allowedHosts") or []) or ["*"]
     if st.get_option("server.address") not in (None, "127.0.0.1", "localhost"):
         hosts.append(str(st.get_option("server.address")))
-    path = "/spice/sprites/{run}/{sheet:int}.{kind}"
+    path = "/spice/sprites/{run}/{sheet}.{kind}"
     return {
         "routes": [
             Route(path, sheet, methods=["GET"]),
             thumbs.route(),
-            judged.route(),
-            Route("/spice/columns/{run}/{column}.bin", columns.serve, methods=["GET"]),
+            columns.route(),
         ],
         "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
     }

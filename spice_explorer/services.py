@@ -121,11 +121,19 @@ def look(name: str) -> Run:
     with _guard:
         follower = _followed(folder)
         snapshot, pace = follower.snapshot, follower.pace()
-    snapshot = settled(folder, snapshot)
+    mine = the_runner().owns(folder)
+    if not mine:  # to ask for the lock of a run that is live takes a tenth of a second
+        snapshot = settled(folder, snapshot)
     return Run(
-        name, _card(str(folder.path), made(folder)), snapshot, folder.has("truth"),
-        pace if snapshot.state == "running" else None, the_runner().owns(folder),
+        name, card(name), snapshot, folder.has("truth"),
+        pace if snapshot.state == "running" else None, mine,
     )  # fmt: skip
+
+
+def card(name: str) -> RunCard:
+    """What the run was asked to do; raises RunError when it cannot be read."""
+    folder = folder_of(name)
+    return _card(str(folder.path), made(folder))
 
 
 def _followed(folder: RunFolder) -> _Follower:

@@ -116,7 +116,7 @@ def selection_version() -> int:
 def open_image(run: str) -> int | None:
     """The image of `run` whose panel is open: the address names it, or it was opened before."""
     asked = st.query_params.get("image") or st.session_state.get("image", "")
-    if not asked.isdecimal() or len(asked) > 12 or int(asked) >= services.look(run).card.images:
+    if not asked.isdecimal() or len(asked) > 12 or int(asked) >= services.card(run).images:
         return None
     show_image(int(asked))
     return int(asked)

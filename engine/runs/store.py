@@ -276,7 +276,7 @@ class RunFolder:
         if not self.has(artefact):
             raise RunError(f"{self.path} has no {artefact} yet: train until it does")
         files = sorted((self.path / artefact).glob("*.npy"))
-        return {file.stem: _load_array(file) for file in files}
+        return _Arrays(self.path / artefact, {file.stem: _load_array(file) for file in files})
 
     def weights(self, artefact: str, device: Any) -> dict[str, Any]:
         """The state dict of an artefact, on `device`."""
@@ -349,6 +349,19 @@ class RunFolder:
 
     def checkpoint(self, stage: Stage) -> FileCheckpoint:
         return FileCheckpoint(self.path / f"checkpoint-{stage}.pt")
+
+
+class _Arrays(dict[str, np.ndarray]):
+    """An artefact's arrays by name; one that is gone from the disk is missed in words."""
+
+    def __init__(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
+        super().__init__(arrays)
+        self._path = path
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise RunError(
+            f"{self._path / name}.npy is gone: delete its folder and resume the run to make it again"
+        )
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ import numpy as np
 import streamlit as st
 
 from engine.errors import SpiceError
-from engine.events import Stage
 from spice_explorer import artefacts, columns, routes, services, session
-from spice_explorer.components import gallery, image_map, panel
+from spice_explorer.components import gallery, image_map, map_columns, panel
 from spice_explorer.present import maps, sprites
 from spice_explorer.present.gallery import Known
 from spice_explorer.services import Run
@@ -23,7 +22,7 @@ SHOWN = {"selection": "Selected", "flipped": "Changed their label most"}
 
 def show(run: Run) -> None:
     """Map with its legend and replay, then pictures."""
-    key = f"map-{run.name}"
+    key = f"map-{run.name.replace('__', '-')}"  # Streamlit keeps two underlines for itself
     replaying = image_map.replaying(key)
     shown = _shown(run.name)
     wait = POLL_SECONDS if run.live or not all(_layouts(run, replaying)) else None
@@ -112,35 +111,28 @@ def _again(name: str, replaying: bool) -> None:
 
 def _told(run: Run, ids: np.ndarray | None, count: int) -> dict[str, Any]:
     name = run.name
-    version, (_, _, mapped, replayed) = _version(name), _shown(name)
+    addresses, (_, _, mapped, replayed) = columns.Addresses(name), _shown(name)
+    at = addresses.at
     chosen = session.selection(name)
     among = chosen if ids is None else np.flatnonzero(np.isin(ids, chosen))
     index = session.open_image(name)
     return {
         "key": f"{name}-{services.made(services.folder_of(name))}-{count}",
         "run": name, "n": count,
-        "ids": None if ids is None else columns.address(name, "ids", version, "u4"),
+        "ids": None if ids is None else at("ids", "u4"),
         "note": _note(run.card.images, count),
-        "place": columns.address(name, f"place.{LAYOUT if mapped else 'pca'}", version, "u2"),
-        "stages": _stages(run, version),
-        "frames": _frames(run, LAYOUT if replayed else "pca", version),
+        "place": at(f"place.{LAYOUT if mapped else 'pca'}", "u2"),
+        "stages": map_columns.stages(run, at),
+        "frames": map_columns.moments(run, LAYOUT if replayed else "pca", at),
         "frameNote": "" if replayed else "principal components",
         "open": index, "near": _near(name, index),
         "sprites": {
             "address": routes.address(name), "each": sprites.EACH, "columns": sprites.COLUMNS,
-            "sharp": gallery.sharp(artefacts.known(name, None)), "version": version,
+            "sharp": gallery.sharp(artefacts.known(name, None)),
+            "version": addresses.made,
         },
         "selection": maps.to_bits(among, count), "version": session.selection_version(),
     }  # fmt: skip
-
-
-def _version(name: str) -> str:
-    """Changes with everything that a column can be made of."""
-    folder = services.folder_of(name)
-    parts = ("features", "neighbors", "heads", "reliable-heads", "reliable-joint", "columns")
-    times = [int(1000 * (folder.modified(part) or 0)) for part in parts]
-    made = int(1000 * services.made(folder))
-    return f"{(hash((made, *times, len(artefacts.moments(name)))) % 2**40):x}"
 
 
 def _note(images: int, drawn: int) -> str:
@@ -155,101 +147,6 @@ def _near(name: str, index: int | None) -> list[int]:
         return []
     found = artefacts.arrays(name, "neighbors")["ids"][index, : artefacts.neighbor_count(name)]
     return np.asarray(found).tolist()
-
-
-def _stages(run: Run, version: str) -> list[dict[str, Any]]:
-    """What the map can be coloured by, with the labels of each stage; the newest stage first."""
-    judged, common = artefacts.judged_stages(run.name), _common(run, version)
-    stages = [_judged(run, stage, version) for stage in judged]
-    if artefacts.has(run.name, "features"):
-        names = [str(one) for one in range(run.card.config.clusters)]
-        at = columns.address(run.name, "label.features", version, "u2")
-        cluster = maps.category("cluster", "cluster", at, names).told()
-        cluster["note"] = "A k-means of the features, numbered to fit the newest labels."
-        stages.append({"key": "features", "title": "stage 1", "columns": [cluster]})
-    stages = stages or [{"key": "none", "title": "none yet", "columns": []}]
-    for stage in stages:
-        stage["columns"] += common
-    return stages
-
-
-def _judged(run: Run, stage: Stage, version: str) -> dict[str, Any]:
-    verdict, settings = artefacts.reliable(run.name, stage), run.card.config.reliable
-    label, confidence, agreement = (
-        columns.address(run.name, f"{what}.{stage}", version, kind)
-        for what, kind in (("label", "u2"), ("confidence", "f4"), ("agreement", "f4"))
-    )
-    names = [str(one) for one in range(run.card.config.clusters)]
-    return {
-        "key": stage, "title": maps.STAGES[stage],
-        "columns": [
-            maps.category("cluster", "cluster", label, names).told(),
-            maps.verdict(
-                label, confidence, agreement, verdict.thresholds, settings.agreement,
-                settings.confidence,
-            ),
-            maps.on_ramp("confidence", "confidence", "nines", confidence).told(),
-            maps.on_ramp(
-                "agreement", "agreement", "share", agreement,
-                "Share of the nearest neighbours with the same label.",
-            ).told(),
-        ],
-    }  # fmt: skip
-
-
-def _common(run: Run, version: str) -> list[dict[str, Any]]:
-    """Columns that do not depend on the stage."""
-    out, name = [], run.name
-    if artefacts.judged_stages(name):
-        out.append(maps.changes(columns.address(name, "changed", version, "u1")))
-    if len(artefacts.history(name).steps) > 1:
-        most = int(artefacts.history(name).flips.max(initial=0))
-        at = columns.address(name, "flips", version, "u1")
-        out.append(maps.number("flips", "changes of label", at, 0, most))
-    found = artefacts.matched_truth(name)
-    if found is not None:
-        at = columns.address(name, "truth", version, "u2")
-        out.append(maps.category("truth", "truth", at, found[1]))
-    out += [_imported(name, version, number) for number in range(len(artefacts.imported(name)))]
-    return [one.told() for one in out] or [_unknown(name, version)]
-
-
-def _imported(name: str, version: str, number: int) -> maps.Column:
-    """A column of the user's own table."""
-    column, key = artefacts.imported(name)[number], f"imported.{number}"
-    if column.names is not None:
-        at = columns.address(name, key, version, "u2")
-        return maps.category(key, column.title, at, column.names)
-    low, high = float(np.nanmin(column.values)), float(np.nanmax(column.values))
-    return maps.number(key, column.title, columns.address(name, key, version, "f4"), low, high)
-
-
-def _unknown(name: str, version: str) -> dict[str, Any]:
-    """What the map is coloured by while nothing is known of any image."""
-    at = columns.address(name, "none", version, "u1")
-    return maps.category("none", "nothing yet", at, ["image"]).told()
-
-
-def _frames(run: Run, layout: str, version: str) -> list[dict[str, Any]]:
-    """The moments that can be replayed."""
-    labelled = set(zip(*_labelled(run.name), strict=True))
-    out = []
-    for stage, step in artefacts.moments(run.name):
-        at, steps = f"{stage}.{step}", run.snapshot.stages[stage].steps
-        label = columns.address(run.name, f"label.{at}", version, "u2")
-        out.append(
-            {
-                "title": maps.moment(stage, step, steps, run.card.config.features.epochs),
-                "place": columns.address(run.name, f"place.{layout}.{at}", version, "u2"),
-                "label": label if (stage, step) in labelled else None,
-            }
-        )
-    return out
-
-
-def _labelled(name: str) -> tuple[tuple[Stage, ...], tuple[int, ...]]:
-    found = artefacts.history(name)
-    return found.stages, found.steps
 
 
 # -- columns of one's own ----------------------------------------------------------------------

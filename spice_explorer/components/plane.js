@@ -457,17 +457,16 @@ class Inspector {
     }
     this.inputs.neighbors.max = data.most;
     if (!this.tiles) this.tile();
-    if (this.source !== data.address + data.stamp) this.fetchAll();
+    if (this.source !== data.labels.url + data.agreed.url) this.fetchAll();
     else if (this.have !== this.asked.neighbors) this.fetchAgreed();
     else this.redraw();
   }
 
   // -- numbers from the server
 
-  async get(what, Kind) {
-    const { address, stamp } = this.data;
-    const answer = await fetch(`${address}/${what}.bin?v=${stamp}`, { signal: this.stopper.signal });
-    if (!answer.ok) throw new Error(`${what}: ${answer.status}`);
+  async get(url, Kind) {
+    const answer = await fetch(url, { signal: this.stopper.signal });
+    if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
     return new Kind(await answer.arrayBuffer());
   }
 
@@ -488,13 +487,13 @@ class Inspector {
   fetchAll() {
     this.stopper?.abort();
     this.stopper = new AbortController();
-    this.source = this.data.address + this.data.stamp;
+    this.source = this.data.labels.url + this.data.agreed.url;
     [this.judge, this.have, this.columns, this.busy] = [undefined, undefined, new Map(), false];
     this.clusters.order = undefined;
     this.status(`Fetching the numbers of ${whole(this.data.images)} images…`);
     this.fetching(async () => {
       const [labels, confidence] = await Promise.all(
-        [this.get("labels", Uint16Array), this.get("confidence", Float32Array)],
+        [this.get(this.data.labels.url, Uint16Array), this.get(this.data.confidence.url, Float32Array)],
       );
       this.judge = new Judge(labels, confidence, this.data.clusters);
       await this.fetchColumn();
@@ -512,7 +511,7 @@ class Inspector {
     try {
       while (this.have !== this.asked.neighbors) {
         const count = this.asked.neighbors;
-        if (!this.columns.has(count)) this.columns.set(count, await this.get(`agreed-${count}`, Uint16Array));
+        if (!this.columns.has(count)) this.columns.set(count, await this.get(this.data.agreed.url.replace("COUNT", count), Uint16Array));
         this.have = count;
         this.plane.take(this.judge.confidence, this.columns.get(count), count, this.data.mostNines);
         this.clusters.take(this.judge.sizes, count);

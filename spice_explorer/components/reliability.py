@@ -11,7 +11,7 @@ import streamlit as st
 from engine.config import ReliableSettings
 from engine.errors import SpiceError
 from engine.events import Stage
-from spice_explorer import artefacts, charts, judged, services, session
+from spice_explorer import artefacts, charts, columns, services, session
 from spice_explorer.components import gallery, panel, plane, scores
 from spice_explorer.components.gallery import Action
 from spice_explorer.palette import CLUSTERS, STATES, VERDICTS
@@ -220,10 +220,11 @@ def _instrument_key(run: Run) -> str:
 
 
 def _instrument(run: Run, view: View, found: Split) -> None:
-    own = artefacts.reliable(run.name, view.stage)
+    own, at = artefacts.reliable(run.name, view.stage), columns.Addresses(run.name).at
     data: dict[str, Any] = {
-        "address": judged.address(run.name, view.stage),
-        "stamp": judged.version(run.name, view.stage),
+        "labels": at(f"label.{view.stage}", "u2"),
+        "confidence": at(f"confidence.{view.stage}", "f4"),
+        "agreed": at(f"agreed.{view.stage}.COUNT", "u2"),
         "images": found.images,
         "clusters": run.card.config.clusters,
         "most": _most_neighbors(run.name),

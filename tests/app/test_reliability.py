@@ -29,7 +29,7 @@ from engine.stages.reliable import (
     local_agreement,
     neighbor_count,
 )
-from spice_explorer import artefacts, judged, services
+from spice_explorer import artefacts, columns, services
 from spice_explorer.components import plane
 from spice_explorer.present import reliability as present
 from spice_explorer.present.reliability import Thresholds
@@ -136,41 +136,35 @@ def test_of_many_clusters_the_worst_are_shown() -> None:
 # -- what the browser fetches ------------------------------------------------------------------
 
 
-def get(run: str, stage: str, what: str) -> Response:
-    parts = {"run": run, "stage": stage, "what": what}
-    return judged.serve(Request({"type": "http", "path_params": parts, "headers": []}))
+def get(run: str, column: str) -> Response:
+    parts = {"run": run, "column": column}
+    return columns.serve(Request({"type": "http", "path_params": parts, "headers": []}))
 
 
-def test_the_numbers_of_every_image_are_served_as_bytes(finished: RunFolder) -> None:
-    own = finished.load("reliable-heads")
-    answer = get("demo", "heads", "labels")
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert np.array_equal(np.frombuffer(bytes(answer.body), "<u2"), own["labels"])
-    confidence = np.frombuffer(bytes(get("demo", "heads", "confidence").body), "<f4")
-    assert np.array_equal(confidence, own["confidence"])
-    agreed = np.frombuffer(bytes(get("demo", "heads", "agreed-7").body), "<u2")
-    near = own["labels"][finished.load("neighbors")["ids"][:, :7]]
-    assert agreed.tolist() == (near == own["labels"][:, None]).sum(1).tolist()
+def test_how_many_neighbours_agree_is_served_for_every_image(finished: RunFolder) -> None:
+    labels = finished.load("reliable-heads")["labels"]
+    agreed = np.frombuffer(bytes(get("demo", "agreed.heads.7").body), "<u2")
+    near = labels[finished.load("neighbors")["ids"][:, :7]]
+    assert agreed.tolist() == (near == labels[:, None]).sum(1).tolist()
 
 
 @pytest.mark.usefixtures("finished")
-@pytest.mark.parametrize(
-    ("run", "stage", "what"),
-    [("other", "joint", "labels"), ("../runs/demo", "joint", "labels"), ("demo", "x", "labels"),
-     ("demo", "features", "labels"), ("demo", "joint", "verdicts"), ("demo", "joint", "agreed-0"),
-     ("demo", "joint", "agreed-9999"), ("demo", "joint", "agreed--1"), ("demo", "joint", "")],
-)  # fmt: skip
-def test_nothing_else_is_served(run: str, stage: str, what: str) -> None:
-    answer = get(run, stage, what)
+@pytest.mark.parametrize("count", ["0", "9999", "-1", "", "007"])
+def test_neighbours_that_are_not_kept_cannot_be_asked(count: str) -> None:
+    answer = get("demo", f"agreed.joint.{count}")
     assert answer.status_code == 404
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_the_version_changes_with_the_labels(finished: RunFolder) -> None:
-    before = judged.version("demo", "joint")
-    assert judged.version("demo", "joint") == before
+def test_the_address_changes_with_the_labels(finished: RunFolder) -> None:
+    def address(column: str) -> str:
+        return columns.Addresses("demo").at(column, "u2")["url"]
+
+    before, place = address("agreed.joint.COUNT"), address("place.pca")
+    assert address("agreed.joint.COUNT") == before
     finished.save("reliable-joint", dict(finished.load("reliable-joint")))
-    assert judged.version("demo", "joint") != before
+    assert address("agreed.joint.COUNT") != before
+    assert address("place.pca") == place  # the map need not be sent again
 
 
 # -- the rule in the browser -------------------------------------------------------------------
@@ -355,7 +349,7 @@ def test_a_link_opens_the_view_again(visit: Visit) -> None:
     asked = {"agreement": 0.8, "confidence": 0.4, "neighbors": 7, "floor": 0.5}
     assert data["asked"] == asked
     assert data["engine"]["counts"] == counts_of(verdict_of("heads", **asked))
-    assert "/heads" in data["address"]
+    assert "label.heads" in data["labels"]["url"]
     assert (data["reason"], data["cluster"]) == (0, 1)
     labels = artefacts.reliable("demo", "heads").labels
     assert shown(at)
@@ -367,7 +361,7 @@ def test_bad_values_in_a_link_are_ignored(visit: Visit) -> None:
     at = link(visit, t="0.8,2,7,0.5", stage="<b>", reason="no", cluster="99")
     data = told(at)
     assert (data["asked"], data["reason"], data["cluster"]) == (OWN, 1, None)
-    assert "/joint" in data["address"]
+    assert "label.joint" in data["labels"]["url"]
     assert "met something unexpected" not in texts(at)
 
 
@@ -479,10 +473,10 @@ def test_while_stage_3_trains_stage_2_is_shown_and_stage_3_offered_later(
     later = mixed.path.parent.parent / "later"
     shutil.move(mixed.path / "reliable-joint", later)
     at = visit("reliability")
-    assert "/heads" in told(at)["address"]
+    assert "label.heads" in told(at)["labels"]["url"]
     shutil.move(later, mixed.path / "reliable-joint")
     at.run()
-    assert "/heads" in told(at)["address"]  # nobody's view changes under his hands
+    assert "label.heads" in told(at)["labels"]["url"]  # nobody's view changes under his hands
     offered = next(one for one in at.get("button_group") if "stage 2" in str(one.proto.options))
     assert "stage 3" in str(offered.proto.options)
 

@@ -14,8 +14,8 @@ from spice_explorer import routes
 from tests.app.conftest import IMAGES
 
 
-def get(run: str, sheet: int, kind: str) -> Response:
-    parts = {"run": run, "sheet": sheet, "kind": kind}
+def get(run: str, sheet: object, kind: str) -> Response:
+    parts = {"run": run, "sheet": str(sheet), "kind": kind}
     return routes.sheet(Request({"type": "http", "path_params": parts, "headers": []}))
 
 
@@ -36,7 +36,8 @@ def test_names_come_with_it() -> None:
 
 @pytest.mark.usefixtures("finished")
 @pytest.mark.parametrize(
-    ("run", "sheet"), [("other", 0), ("demo", 1), ("../runs/demo", 0), ("", 0)]
+    ("run", "sheet"),
+    [("other", 0), ("demo", 1), ("../runs/demo", 0), ("", 0), ("demo", -1), ("demo", "9" * 5000)],
 )
 def test_nothing_else_is_served(run: str, sheet: int) -> None:
     assert get(run, sheet, "json").status_code == 404

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine import metrics
 from engine.data.sources import Opened
 from engine.errors import RunError
 from engine.events import Progress
@@ -18,7 +19,7 @@ from engine.runs.runner import the_runner
 from engine.runs.store import RunFolder
 from engine.stages import trained
 from spice_explorer import artefacts, services
-from tests.app.conftest import tiny_config
+from tests.app.conftest import IMAGES, tiny_config
 
 
 def wait_until(done: Callable[[], bool], seconds: float = 60) -> None:
@@ -105,3 +106,25 @@ def test_stage_one_is_numbered_like_the_newest_labels() -> None:
     raw = artefacts.arrays("demo", "features")["labels"]
     assert (ones == newest).mean() >= (raw == newest).mean()
     assert len(np.unique(ones)) == len(np.unique(raw))
+
+
+def test_purity_is_estimated_from_all_heads_and_the_runs_own_neighbours(
+    finished: RunFolder,
+) -> None:
+    own, heads = artefacts.reliable("demo", "heads"), finished.load("heads")["head_labels"]
+    everything = np.ones(len(own.labels), bool)
+    # Of all images: two heads are one pair, each under the numbers that fit the labels best.
+    same = np.mean(
+        metrics.renumbered(heads[0], own.labels) == metrics.renumbered(heads[1], own.labels)
+    )
+    found = artefacts.estimated_purity("demo", "heads", everything)
+    assert found == pytest.approx(same * own.agreement.mean(), abs=1e-5)
+    assert artefacts.estimated_purity("demo", "heads", ~everything) is None
+
+
+def test_one_head_estimates_no_purity(finished: RunFolder) -> None:
+    heads = {key: np.asarray(value) for key, value in finished.load("heads").items()}
+    heads["head_labels"] = heads["head_labels"][:1]
+    finished.save("heads", heads)
+    mask = np.ones(IMAGES, bool)
+    assert artefacts.estimated_purity("demo", "heads", mask) is None

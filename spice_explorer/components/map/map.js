@@ -408,8 +408,9 @@ class ImageMap {
       ArrowUp: () => { this.camera.y += step; this.move(); },
       ArrowDown: () => { this.camera.y -= step; this.move(); },
     };
-    if (!acts[e.key]) return;
+    if (!acts[e.key] || (e.key === "Escape" && !this.chosenCount)) return;
     e.preventDefault();
+    e.stopPropagation(); // Escape closes the image's panel too, when there is nothing to clear
     acts[e.key]();
   }
 

@@ -1,0 +1,102 @@
+"""What the map can be coloured by and replay: columns and moments with their addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from engine.events import Stage
+from spice_explorer import artefacts
+from spice_explorer.present import maps
+from spice_explorer.services import Run
+
+# `columns.Addresses.at`: a column's name and type → its address.
+At = Callable[[str, str], dict[str, str]]
+
+
+def stages(run: Run, at: At) -> list[dict[str, Any]]:
+    """What the map can be coloured by, with the labels of each stage; the newest stage first."""
+    judged, common = artefacts.judged_stages(run.name), _common(run, at)
+    found = [_judged(run, stage, at) for stage in judged]
+    if artefacts.has(run.name, "features"):
+        names = [str(one) for one in range(run.card.config.clusters)]
+        label = at("label.features", "u2")
+        cluster = maps.category("cluster", "cluster", label, names).told()
+        cluster["note"] = "A k-means of the features, numbered to fit the newest labels."
+        found.append({"key": "features", "title": "stage 1", "columns": [cluster]})
+    found = found or [{"key": "none", "title": "none yet", "columns": []}]
+    for stage in found:
+        stage["columns"] += common
+    return found
+
+
+def _judged(run: Run, stage: Stage, at: At) -> dict[str, Any]:
+    verdict, settings = artefacts.reliable(run.name, stage), run.card.config.reliable
+    label, confidence, agreement = (
+        at(f"{what}.{stage}", kind)
+        for what, kind in (("label", "u2"), ("confidence", "f4"), ("agreement", "f4"))
+    )
+    names = [str(one) for one in range(run.card.config.clusters)]
+    return {
+        "key": stage, "title": maps.STAGES[stage],
+        "columns": [
+            maps.category("cluster", "cluster", label, names).told(),
+            maps.verdict(
+                label, confidence, agreement, verdict.thresholds, settings.agreement,
+                settings.confidence,
+            ),
+            maps.on_ramp("confidence", "confidence", "nines", confidence).told(),
+            maps.on_ramp(
+                "agreement", "agreement", "share", agreement,
+                "Share of the nearest neighbours with the same label.",
+            ).told(),
+        ],
+    }  # fmt: skip
+
+
+def _common(run: Run, at: At) -> list[dict[str, Any]]:
+    """Columns that do not depend on the stage."""
+    out, name = [], run.name
+    if artefacts.judged_stages(name):
+        out.append(maps.changes(at("changed", "u1")))
+    if len(artefacts.history(name).steps) > 1:
+        most = int(artefacts.history(name).flips.max(initial=0))
+        out.append(maps.number("flips", "changes of label", at("flips", "u1"), 0, most))
+    found = artefacts.matched_truth(name)
+    if found is not None:
+        out.append(maps.category("truth", "truth", at("truth", "u2"), found[1]))
+    out += [_imported(name, at, number) for number in range(len(artefacts.imported(name)))]
+    return [one.told() for one in out] or [_unknown(at)]
+
+
+def _imported(name: str, at: At, number: int) -> maps.Column:
+    """A column of the user's own table."""
+    column, key = artefacts.imported(name)[number], f"imported.{number}"
+    if column.names is not None:
+        return maps.category(key, column.title, at(key, "u2"), column.names)
+    low, high = float(np.nanmin(column.values)), float(np.nanmax(column.values))
+    return maps.number(key, column.title, at(key, "f4"), low, high)
+
+
+def _unknown(at: At) -> dict[str, Any]:
+    """What the map is coloured by while nothing is known of any image."""
+    return maps.category("none", "nothing yet", at("none", "u1"), ["image"]).told()
+
+
+def moments(run: Run, layout: str, at: At) -> list[dict[str, Any]]:
+    """The moments that can be replayed."""
+    told = artefacts.history(run.name)
+    labelled = set(zip(told.stages, told.steps, strict=True))
+    epochs, out = run.card.config.features.epochs, []
+    for stage, step in artefacts.moments(run.name):
+        label = at(f"label.{stage}.{step}", "u2")
+        out.append(
+            {
+                "title": maps.moment(stage, step, run.snapshot.stages[stage].steps, epochs),
+                "place": at(f"place.{layout}.{stage}.{step}", "u2"),
+                "label": label if (stage, step) in labelled else None,
+            }
+        )
+    return out
