@@ -260,7 +260,7 @@ def measure(options: Options) -> None:
         f"{by_method(data, methods)}\n\n"
         "Ours: the share of pairs of heads that agree in the subset × the agreement of neighbours, "
         "the subset's own drawn towards that of all images of its clusters, the more the less heads "
-        "and neighbours agree in the whole run. It was chosen among these by looking at "
-        "single runs of the same cases, so other images may be further off."
+        "and neighbours agree in the whole run. Its form was chosen "
+        "by looking at one or two runs of each of these cases, so other images may be further off."
     )
     write("estimates", "Estimated purity", data, body, slug=device_slug(options.device))

@@ -138,7 +138,7 @@ def estimated_purity(name: str, stage: Stage, mask: np.ndarray) -> float | None:
     Against truth it was 2 points off on digits (6 at worst), 2 to 4 with too few or too many
     clusters; 2 to 8 (15 at worst), mostly too high at stage 2 and too low at stage 3, after a stage
     1 of a few epochs; and on photographs up to 15 too high where purity was a third to two thirds,
-    6 too low where it was high. Which of a run's subsets is purer it nearly always told right
+    6 too low where it was high. Which of a run's subsets is purer it mostly told right
     (benchmarks/results/estimates-cpu.md).
     """
     from engine.metrics import estimated_purity

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from playwright.sync_api import Locator, Page
 from engine.runs.history import frame_steps_of
 from engine.runs.maps import DEFAULT, Moment, artefact_of, has_maps
 from engine.runs.store import RunFolder
-from tests.app.conftest import IMAGES
+from engine.stages.reliable import judge
+from tests.app.conftest import CLUSTERS, IMAGES
 
 pytestmark = pytest.mark.browser
 
@@ -214,3 +217,56 @@ def test_a_click_on_a_point_opens_its_image(page: Page) -> None:
             break
     assert found is not None
     assert int(found.split("image=")[1].split("&")[0]) % 2 == 0
+
+
+def test_a_moved_threshold_recounts_at_once_and_the_engine_agrees(
+    page: Page, run: RunFolder
+) -> None:
+    opened(page, "/reliability?run=demo")
+    page.locator(".inspector[data-checked='true']").wait_for()
+    verdict = run.load("reliable-joint")
+    count = page.locator(".inspector .tiles .count").first
+    assert count.inner_text() == str((verdict["verdicts"] == 0).sum())
+    line = page.get_by_role("slider", name="Confidence threshold")
+    line.focus()
+    line.press("End")
+    page.wait_for_url("**t=**")
+    asked = unquote(page.url.split("t=")[1].split("&")[0]).split(",")
+    settings = replace(
+        run.card().config.reliable, confidence=float(asked[1]), floor=float(asked[3])
+    )
+    strict = judge(
+        np.asarray(verdict["labels"]), np.asarray(verdict["confidence"]),
+        np.asarray(verdict["agreement"]), CLUSTERS, settings,
+    )  # fmt: skip
+    assert strict.mask.sum() < (verdict["verdicts"] == 0).sum()
+    page.locator(".inspector .tiles .count").first.get_by_text(
+        str(strict.mask.sum()), exact=True
+    ).wait_for()
+    page.locator(".inspector[data-checked='true']").wait_for()
+    settled(page)
+    # What it rejects now is a click away, and says why.
+    page.locator(".inspector .tiles").get_by_text("Not confident").click()
+    page.wait_for_url("**reason=unsure**")
+    page.locator(".st-key-gallery-reliability [role=option]").first.click()
+    page.get_by_text(re.compile(r"confidence 0\.\d+, 1(\.0+)? needed")).wait_for()
+
+
+def test_a_veto_shows_what_would_change(page: Page, run: RunFolder) -> None:
+    opened(page, "/prototypes?run=demo")
+    size = np.bincount(run.load("reliable-heads")["labels"], minlength=CLUSTERS)
+    cluster = int(size.argmax())
+    page.get_by_text(f"Open cluster {cluster}:").click()
+    page.get_by_text("Form the prototype", exact=True).last.wait_for()
+    gallery = page.locator(f".st-key-gallery-forming-{cluster}")
+    tiles = gallery.locator("[role=option]")
+    tiles.first.wait_for()
+    before = tiles.count()
+    tiles.nth(0).click(modifiers=["Control"])
+    tiles.nth(9).click(modifiers=["Shift"])
+    gallery.get_by_role("button", name="Veto").click()
+    page.get_by_text("10 vetoes").first.wait_for()
+    page.get_by_text("A preview: nothing is retrained").first.wait_for()
+    assert before > 10
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_text("10 vetoes").first.wait_for(state="hidden")
