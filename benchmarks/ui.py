@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ LINK = "[data-testid=stSidebarNav] a"
 MAP, CANVAS, CLEAR = ".map", ".map canvas.over", ".map [data-act=clear]"
 COLOURS = "select[aria-label='Colour by']"
 ENTRY, SHOW_ALL, MAP_STATUS = ".map .legend .entry", ".map .legend .clear", ".map .status"
+LEGEND_TITLE = ".map .legend-title"
 TILE = "[role=option]"
 NEXT_PAGE, RANGE = "button[aria-label='Next page']", ".gallery .range"
 PLANE, COUNT = ".inspector", ".inspector .tiles .count"
@@ -47,7 +49,7 @@ CHECKED = f"deep('{PLANE}')?.dataset.checked === 'true'"  # the server has count
 BIG, HUGE, TRAINS = "made60k", "made1m", "digits"
 IMAGES, MANY = 60_000, 1_000_000
 PAGES = ("Dataset", "Train", "Map", "Prototypes", "Reliability", "Export")
-VIEW = {"width": 1400, "height": 1000}
+WIDTH, HEIGHT = 1400, 1000
 FLAGS = ["--no-sandbox", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage"]
 ROUNDS, SWITCHES = 7, 60
 WARM_UP, INTERACTIONS = 20, 200
@@ -67,11 +69,11 @@ window.deepAll = (selector, root = document) => {
 window.deep = (selector) => deepAll(selector)[0];
 // The first rows of pictures are there, even where they lie just below the window.
 window.shown = (selector) => {
-  const pictures = deepAll(selector).flatMap((one) => [...one.querySelectorAll("img")]).filter((one) => {
+  const tiles = deepAll(selector).filter((one) => {
     const { top, bottom } = one.getBoundingClientRect();
-    return bottom > 0 && top < innerHeight + 400;
+    return one.querySelector("canvas") && bottom > 0 && top < innerHeight;
   });
-  return pictures.length > 0 && pictures.every((one) => one.complete && one.naturalWidth > 0);
+  return tiles.length > 0 && tiles.every((one) => one.dataset.shown);
 };
 window.felt = (event, ready) => {
   let began;
@@ -248,7 +250,7 @@ def _bench(workspace: Path, log: Path) -> Iterator[Bench]:
         sync_playwright() as play,
     ):
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        page = browser.new_page(viewport=VIEW, color_scheme="light")
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         page.set_default_timeout(60_000)
         page.add_init_script(SCRIPT)
         bench = Bench(page, served, Training(RunFolder(workspace / TRAINS)))
@@ -308,7 +310,7 @@ def measure_in(workspace: Path, log: Path) -> None:
 
 def _about(paces: Sequence[float]) -> str:
     return (
-        f"The app in Chromium ({VIEW['width']} × {VIEW['height']}, WebGL drawn by the processor), on "
+        f"The app in Chromium ({WIDTH} × {HEIGHT}, WebGL drawn by the processor), on "
         "the machine on which it runs. Meanwhile the built-in digits train in the same server, at "
         f"{min(paces):.0f} to {max(paces):.0f} steps of stage 1 a second. The runs that are looked at "
         "are made up (`benchmarks/made.py`): their sizes are real, their labels are not. Times are "
@@ -372,7 +374,7 @@ def _recolour(bench: Bench, times: int) -> list[float]:
         others = [one for one in colours if one != now]
         now = others[index % len(others)]
         ready = f"deep('{MAP}').dataset.colour === {json.dumps(now)}"
-        out.append(bench.felt("input", ready, lambda now=now: menu.select_option(now)))
+        out.append(bench.felt("input", ready, partial(menu.select_option, now)))
         bench.settle()
     return out
 
@@ -382,6 +384,7 @@ def _lasso(bench: Bench, cluster: int) -> tuple[float, int]:
     sent to the server. Only that cluster is shown when it is drawn, so that it holds just that."""
     bench.clear()
     bench.page.locator(COLOURS).select_option("cluster")
+    bench.page.wait_for_function(f"deep({json.dumps(LEGEND_TITLE)})?.textContent === 'cluster'")
     entry = bench.page.locator(ENTRY).nth(cluster)
     if entry.get_attribute("aria-pressed") == "false":
         entry.click()
@@ -470,7 +473,7 @@ def _thresholds(bench: Bench, times: int) -> tuple[list[float], list[float]]:
         before = bench.page.evaluate(counts)
         began = time.perf_counter()
         ready = f"{counts} !== {json.dumps(before)}"
-        counted.append(bench.felt("keydown", ready, lambda key=key: bench.page.keyboard.press(key)))
+        counted.append(bench.felt("keydown", ready, partial(bench.page.keyboard.press, key)))
         bench.page.wait_for_function(CHECKED)
         checked.append(1000 * (time.perf_counter() - began))
         bench.settle()

@@ -20,9 +20,7 @@ from starlette.routing import Route
 from engine.errors import SpiceError
 from spice_explorer import artefacts, columns, services, thumbs
 from spice_explorer.present import sprites
-from spice_explorer.thumbs import HEADERS
-
-MOST_DIGITS = 12
+from spice_explorer.thumbs import HEADERS, MOST_DIGITS
 
 
 def address(run: str) -> str:
@@ -56,7 +54,7 @@ def _picture(path: str, _made: float, number: int) -> bytes:
 
     images = RunFolder(path).images()
     file = io.BytesIO()
-    drawn = sprites.draw(images.pixels[sprites.ids_of(number, len(images))])
+    drawn = sprites.sheet(images.pixels[sprites.ids_of(number, len(images))])
     drawn.save(file, "webp", lossless=images.size[0] <= sprites.SHARP, quality=80)
     return file.getvalue()
 
@@ -70,7 +68,7 @@ def options() -> dict[str, Any]:
     return {
         "routes": [
             Route(path, sheet, methods=["GET"]),
-            thumbs.route(),
+            *thumbs.routes(),
             columns.route(),
         ],
         "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],

@@ -1,7 +1,8 @@
-"""What the browser fetches by itself, second half: each image of a run as a picture of its own.
+"""What the browser fetches by itself, second half: images of a run, one alone or a page of them.
 
-/spice/thumbs/RUN/ID.webp           no larger than a thumbnail
-/spice/thumbs/RUN/ID.webp?full=1    every stored pixel
+/spice/thumbs/RUN/ID.webp             no larger than a thumbnail
+/spice/thumbs/RUN/ID.webp?full=1      every stored pixel
+/spice/pages/RUN.webp?ids=ID.ID.…     thumbnails in 12 columns, as a gallery shows them
 
 Thumbnails of large images are kept in the workspace's folder .thumbs, under the fingerprint of the
 images, so that all runs of the same images share them.
@@ -10,42 +11,107 @@ images, so that all runs of the same images share them.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tempfile
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import streamlit as st
+from PIL import Image
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from engine.errors import SpiceError
 from spice_explorer import artefacts, services
-from spice_explorer.present.gallery import THUMBNAIL, webp
+from spice_explorer.present import sprites
+from spice_explorer.present.gallery import PIXELATED, THUMBNAIL, encoded, thumbnail_size, webp
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
 CACHE = ".thumbs"
 # Files in one folder of the cache: few enough for every file system and for a look into it.
 EACH = 1000
+COLUMNS = 12
+MOST_DIGITS = 12
+# Images that one sheet may hold: more than any gallery shows at a time.
+MOST_ON_A_SHEET = 400
+
+
+def source(run: str) -> str:
+    """Changes with the images, so that another run of the same name shows none of these."""
+    folder = services.folder_of(run)
+    return f"{run}-{_fingerprint(str(folder.path), services.made(folder))[:12]}"
 
 
 def address(run: str) -> tuple[str, str]:
-    """What comes before and after an image's id in the address of its thumbnail.
+    """What comes before and after an image's id in the address of its thumbnail."""
+    return f"{_base()}/spice/thumbs/{quote(run, safe='')}/", f".webp?v={_version(run)}"
 
-    The end changes with the images, so that another run of the same name shows none of these.
+
+def sheet_of(run: str, ids: Sequence[int], size: Sequence[int]) -> dict[str, Any]:
+    """The address of a sheet with the thumbnails of `ids`, and how to cut it.
+
+    `size` is the height and width of the run's images.
     """
+    height, width = thumbnail_size(size)
+    asked = ".".join(map(str, ids))
+    return {
+        "url": f"{_base()}/spice/pages/{quote(run, safe='')}.webp?ids={asked}&v={_version(run)}",
+        "source": source(run), "columns": COLUMNS, "width": width, "height": height,
+    }  # fmt: skip
+
+
+def _base() -> str:
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    folder = services.folder_of(run)
-    version = _fingerprint(str(folder.path), services.made(folder))[:12]
-    start = f"{'/' + base if base else ''}/spice/thumbs/{quote(run, safe='')}/"
-    return start, f".webp?v={version}"
+    return f"/{base}" if base else ""
 
 
-def route() -> Route:
-    return Route("/spice/thumbs/{run}/{id}.webp", thumb, methods=["GET"])
+def _version(run: str) -> str:
+    return source(run).rpartition("-")[2]
+
+
+def routes() -> list[Route]:
+    return [
+        Route("/spice/thumbs/{run}/{id}.webp", thumb, methods=["GET"]),
+        Route("/spice/pages/{run}.webp", sheet, methods=["GET"]),
+    ]
+
+
+def sheet(request: Request) -> Response:
+    """Thumbnails of the images asked for as one WebP; 404 when one of them is not there."""
+    run, asked = request.path_params["run"], request.query_params.get("ids", "").split(".")
+    if len(asked) > MOST_ON_A_SHEET or not all(
+        one.isdecimal() and len(one) <= MOST_DIGITS for one in asked
+    ):
+        return _missing("no such images")
+    ids = [int(one) for one in asked]
+    try:
+        images = artefacts.images(run)
+        if max(ids) >= len(images):
+            return _missing("no such image")
+        body = _sheet(run, images.pixels, ids)
+    except (SpiceError, OSError):
+        return _missing("no such run")
+    except (KeyError, ValueError):
+        return _missing("the pixels of this run are gone or damaged")
+    return Response(body, media_type="image/webp", headers=HEADERS)
+
+
+def _sheet(run: str, pixels: np.ndarray, ids: list[int]) -> bytes:
+    """Row after row of thumbnails; small images all at once, large ones from their cache."""
+    height, width = thumbnail_size(pixels.shape[2:])
+    if max(pixels.shape[2:]) <= THUMBNAIL:
+        return encoded(sprites.draw(pixels[ids], COLUMNS), exact=max(height, width) <= PIXELATED)
+    board = Image.new("RGB", (COLUMNS * width, -(-len(ids) // COLUMNS) * height))
+    for place, index in enumerate(ids):
+        with Image.open(io.BytesIO(_picture(run, pixels, index, full=False))) as one:
+            board.paste(one, (place % COLUMNS * width, place // COLUMNS * height))
+    return encoded(board, exact=False)
 
 
 def thumb(request: Request) -> Response:

@@ -38,6 +38,7 @@ class Gallery {
     this.root.classList.toggle("markable", this.markable);
     this.root.classList.toggle("paged", data.pages > 1);
     this.build();
+    this.bring();
     if (turned) this.begin();
     this.showPager();
     this.showActions();
@@ -48,9 +49,11 @@ class Gallery {
 
   // -- tiles -------------------------------------------------------------------------------------
 
-  // A tile whose image stays is kept, and with it the focus and the loaded picture.
+  // A tile whose image stays is kept, and with it the focus and the picture.
   build() {
-    const { ids } = this.data, kept = new Map(this.tiles.map((tile) => [tile.dataset.id, tile]));
+    const { ids, sheet } = this.data, same = this.source === sheet.source;
+    const kept = new Map(same ? this.tiles.map((tile) => [tile.dataset.id, tile]) : []);
+    this.source = sheet.source;
     const tiles = ids.map((id) => kept.get(String(id)) ?? this.tile(id));
     if (tiles.length !== this.tiles.length || tiles.some((tile, i) => tile !== this.tiles[i])) {
       this.grid.replaceChildren(...tiles);
@@ -61,26 +64,42 @@ class Gallery {
 
   tile(id) {
     const tile = element("div", "tile"), frame = element("div", "frame");
-    const image = document.createElement("img"), check = element("span", "check");
+    const picture = document.createElement("canvas"), check = element("span", "check");
     tile.dataset.id = id;
     tile.setAttribute("role", "option");
-    image.loading = "lazy";
-    image.decoding = "async";
-    image.draggable = false;
-    image.addEventListener("error", () => { tile.classList.add("missing"); image.remove(); });
+    picture.setAttribute("aria-hidden", "true"); // the tile itself is named
     check.setAttribute("aria-hidden", "true");
     check.title = "Mark";
-    image.src = this.data.address.join(id);
-    frame.append(image, check);
+    frame.append(picture, check);
     tile.append(frame, element("div", "caption"));
     return tile;
   }
 
+  // The pictures of a page come as one sheet: a request for each of them would take a second.
+  bring() {
+    const { sheet, ids } = this.data;
+    if (this.sheet === sheet.url) return;
+    this.sheet = sheet.url;
+    const image = new Image(), at = new Map(ids.map((id, i) => [String(id), i]));
+    const waiting = () => (this.sheet === sheet.url ? this.tiles.filter((tile) => !tile.dataset.shown) : []);
+    image.onload = () => waiting().forEach((tile) => this.cut(image, sheet, tile, at.get(tile.dataset.id)));
+    image.onerror = () => waiting().forEach((tile) => tile.classList.add("missing"));
+    image.src = sheet.url;
+  }
+
+  cut(image, { columns, width, height }, tile, i) {
+    const picture = tile.querySelector("canvas");
+    [picture.width, picture.height] = [width, height];
+    const [x, y] = [(i % columns) * width, Math.floor(i / columns) * height];
+    picture.getContext("2d").drawImage(image, x, y, width, height, 0, 0, width, height);
+    tile.dataset.shown = "true";
+    tile.classList.remove("missing");
+  }
+
   dress(tile, i) {
-    const { data } = this, caption = tile.querySelector(".caption"), image = tile.querySelector("img");
+    const { data } = this, caption = tile.querySelector(".caption");
     tile.title = data.titles[i];
     tile.setAttribute("aria-label", data.titles[i].replaceAll("\n", ", "));
-    if (image) image.alt = data.names[i];
     caption.textContent = data.captions[i];
     caption.hidden = !data.captions[i];
     tile.querySelector(".frame").style.borderBottomColor = data.colours[i] || "transparent";

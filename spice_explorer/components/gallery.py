@@ -78,8 +78,8 @@ def gallery(
     if not len(shown):
         st.caption(session.plain(nothing))
         return asked
-    start, end = thumbs.address(run)
-    version = present.version(run, end, shown)
+    source = thumbs.source(run)
+    version = present.version(run, source, shown)
     number = _page(key, version, len(shown), per_page)
     part = present.page_slice(number, per_page)
     tiles = present.described(known, shown[part].tolist(), captions=captions)
@@ -91,7 +91,6 @@ def gallery(
         "perPage": per_page,
         "total": len(shown),
         "ids": shown[part].tolist(),
-        "names": [tile.name for tile in tiles],
         "titles": [
             "\n".join(filter(None, (tile.title, line)))
             for tile, line in zip(tiles, lines, strict=True)
@@ -100,7 +99,7 @@ def gallery(
         "colours": [tile.colour for tile in tiles],
         "odd": [] if odd is None else np.asarray(odd, bool)[part].tolist(),
         "oddColour": VERDICTS[1],
-        "address": [start, end],
+        "sheet": thumbs.sheet_of(run, shown[part].tolist(), known.pixels.shape[2:]),
         "actions": [{"name": one.name, "label": one.label} for one in actions],
         "open": _open_image(),
         "side": side,

@@ -63,7 +63,7 @@ def test_only_the_shown_page_is_sent() -> None:
     data = sent(opened(range(230)))
     assert data["ids"] == list(range(100))
     assert [data[name] for name in ("page", "pages", "perPage", "total")] == [1, 3, 100, 230]
-    for name in ("names", "titles", "captions", "colours"):
+    for name in ("titles", "captions", "colours"):
         assert len(data[name]) == 100
     assert data["actions"] == [
         {"name": "veto", "label": "Veto"}, {"name": "keep", "label": "Keep"}
@@ -76,12 +76,12 @@ def test_a_tile_has_its_own_words_and_colour(finished: RunFolder) -> None:
     judged = finished.load("reliable-joint")
     label, sure = int(judged["labels"][3]), judged["confidence"][3]
     names = finished.images().names
-    assert data["names"] == [names[7], names[3]]
     assert data["titles"][1].startswith(f"{names[3]}\ncluster {label}\nconfidence {sure:.3f}\n")
     assert data["titles"][1].endswith("\nnote 3")
     assert data["colours"][1] == palette.cluster_colour(label)
     assert data["odd"] == [False, True]
-    assert data["address"][0] == "/spice/thumbs/demo/"
+    assert data["sheet"]["url"].startswith("/spice/pages/demo.webp?ids=7.3&v=")
+    assert (data["sheet"]["width"], data["sheet"]["height"]) == (8, 8)
 
 
 @pytest.mark.usefixtures("finished")

@@ -189,3 +189,44 @@ def test_an_address_has_the_runs_name_quoted_and_changes_with_the_images(
     assert end == thumbs.address("demo")[1]
     assert end != thumbs.address(photos.path.name)[1]
     assert fetch(f"{start}3{end}") == (200, get("demo", 3).body)
+
+
+# -- sheets ------------------------------------------------------------------------------------
+
+
+def tiles_of(answer: tuple[int, bytes], told: dict[str, Any], count: int) -> np.ndarray:
+    """(n, H, W, 3): the sheet cut as gallery.js does."""
+    status, body = answer
+    assert status == 200
+    image = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+    high, wide, columns = told["height"], told["width"], told["columns"]
+    corners = [(i // columns * high, i % columns * wide) for i in range(count)]
+    return np.stack([image[y : y + high, x : x + wide] for y, x in corners])
+
+
+def test_a_sheet_holds_the_asked_images_in_their_order(finished: RunFolder) -> None:
+    ids = [200, 3, 3, *range(20, 40)]
+    told = thumbs.sheet_of("demo", ids, (8, 8))
+    found = tiles_of(fetch(told["url"]), told, len(ids))
+    assert np.array_equal(found[..., 0], finished.images().pixels[ids][:, 0])
+
+
+def test_a_sheet_of_large_images_is_made_of_their_kept_thumbnails(photos: RunFolder) -> None:
+    pixels = photos.images().pixels
+    told = thumbs.sheet_of(photos.path.name, [1, 0], pixels.shape[2:])
+    found = tiles_of(fetch(told["url"]), told, 2)
+    for tile, index in zip(found, (1, 0), strict=True):
+        alone = np.asarray(decoded(get(photos.path.name, index)).convert("RGB"), int)
+        assert tile.shape == alone.shape
+        assert np.abs(tile - alone).mean() < 8  # both are compressed
+    assert len(list((photos.path.parent / thumbs.CACHE).rglob("*.webp"))) == 2
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize(
+    "asked",
+    ["", "1.x", "1..2", "-1", str(IMAGES), "9" * 5000, ".".join(["1"] * 401), "1.2;rm"],
+)
+def test_a_sheet_of_what_is_not_there_is_refused(asked: str) -> None:
+    assert fetch(f"/spice/pages/demo.webp?ids={asked}")[0] == 404
+    assert fetch("/spice/pages/other.webp?ids=1")[0] == 404

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.conftest import FLAGS, ROOT, chromium
@@ -15,6 +19,18 @@ pytestmark = pytest.mark.browser
 
 HERE = ROOT / "spice_explorer" / "components"
 PER_PAGE, TOTAL = 12, 30
+
+
+def _sheet() -> str:
+    """Four columns of squares of 4 pixels; column and row can be read from a square's colour."""
+    rows, columns = np.divmod(np.arange(PER_PAGE), 4)
+    squares = np.stack([20 * columns, 20 * rows, np.full(PER_PAGE, 9)], 1).reshape(3, 4, 3)
+    file = io.BytesIO()
+    Image.fromarray(squares.repeat(4, 0).repeat(4, 1).astype(np.uint8)).save(file, "png")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+SHEET = {"url": _sheet(), "source": "run", "columns": 4, "width": 4, "height": 4}
 DRIVER = """
 const heard = [], root = document.querySelector("#root");
 const speak = (name) => (event, value) => heard.push([name, event, value]);
@@ -46,9 +62,9 @@ class Driver:
         words = [f"image {index}" for index in ids]
         data = {
             "version": version, "page": number, "pages": 3, "perPage": PER_PAGE, "total": TOTAL,
-            "ids": ids, "names": words, "titles": words, "captions": words,
+            "ids": ids, "titles": words, "captions": words,
             "colours": ["#ff0000"] * len(ids), "odd": [], "oddColour": "#eb9900",
-            "address": ["data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>#", ""],
+            "sheet": {**SHEET, "url": f"{SHEET['url']}#{version}{number}"},
             "actions": [{"name": "veto", "label": "<b>Veto</b>"}], "open": -1, "side": 80,
             "sharp": False, **changed,
         }  # fmt: skip
@@ -210,13 +226,31 @@ def test_pages_turn_by_button_and_beyond_the_ends_by_key(gallery: Driver) -> Non
     assert gallery.focus == 24
 
 
-def test_a_picture_that_does_not_come_is_named_missing(gallery: Driver) -> None:
-    missing = {"address": ["data:,", ""], "version": "b", "ids": list(range(100, 112))}
+def test_pictures_that_do_not_come_are_named_missing(gallery: Driver) -> None:
+    missing = {"sheet": {**SHEET, "url": "data:,"}, "version": "b", "ids": list(range(100, 112))}
     gallery.draw(**missing)
     gallery.page.locator(".tile.missing").first.wait_for()
-    assert gallery.page.locator(".tile.missing img").count() == 0
+    assert gallery.page.locator(".tile.missing").count() == 12
+    assert not gallery.page.locator(".tile.missing canvas").first.is_visible()
     gallery.draw(**missing, captions=["new"] * PER_PAGE)
     assert gallery.page.locator(".tile.missing .caption").last.inner_text() == "new"
+
+
+def test_each_tile_gets_its_part_of_the_sheet(gallery: Driver) -> None:
+    """The sheet's squares are rgb(20 column, 20 row, 9): a tile's place can be read from its colour."""
+    gallery.page.locator(".tile[data-shown]").last.wait_for()
+    colours = gallery.page.evaluate(
+        "[...document.querySelectorAll('.tile canvas')].map("
+        "(one) => [...one.getContext('2d').getImageData(1, 1, 1, 1).data].slice(0, 3))"
+    )
+    assert colours == [[20 * (i % 4), 20 * (i // 4), 9] for i in range(PER_PAGE)]
+
+
+def test_images_of_another_run_are_not_shown_with_the_old_pictures(gallery: Driver) -> None:
+    gallery.page.locator(".tile[data-shown]").last.wait_for()
+    gallery.draw(version="b", sheet={**SHEET, "url": "data:,", "source": "other"})
+    gallery.page.locator(".tile.missing").last.wait_for()
+    assert gallery.page.locator(".tile[data-shown]").count() == 0
 
 
 def test_a_drawing_with_the_same_images_keeps_tiles_and_focus(gallery: Driver) -> None:

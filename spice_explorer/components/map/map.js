@@ -36,8 +36,11 @@ class ImageMap {
   take(data, tell) {
     this.tell = tell;
     if (!this.points.gl) return;
-    const fresh = this.data?.key !== data.key;
+    const fresh = this.data?.key !== data.key, { selection, open, near, ...rest } = data;
+    const text = JSON.stringify(rest), known = this.told === text;
     this.data = data;
+    this.told = text;
+    if (known) return this.drawOver(); // what was selected or opened here is shown already
     if (fresh) this.begin();
     if (fresh || this.version !== data.version) {
       this.version = data.version;
@@ -173,8 +176,8 @@ class ImageMap {
 
   choose(chosen) {
     this.chosen = chosen;
-    this.mark();
-    this.tell("selection", { bits: toBits(chosen), count: this.chosenCount, drawn: chosen.length });
+    this.tell("selection", { bits: toBits(chosen), drawn: chosen.length });
+    requestAnimationFrame(() => this.mark()); // the server need not wait for it
   }
 
   filter(key, filter, rebuild = true) {
