@@ -38,7 +38,7 @@ MAP, CANVAS, CLEAR = ".map", ".map canvas.over", ".map [data-act=clear]"
 COLOURS = "select[aria-label='Colour by']"
 ENTRY, SHOW_ALL, MAP_STATUS = ".map .legend .entry", ".map .legend .clear", ".map .status"
 LEGEND_TITLE = ".map .legend-title"
-TILE = "[role=option]"
+TILE = ".gallery .tile"
 NEXT_PAGE, RANGE = "button[aria-label='Next page']", ".gallery .range"
 PLANE, COUNT = ".inspector", ".inspector .tiles .count"
 AGREEMENT = "[role=slider][aria-label='Agreement threshold']"
@@ -67,12 +67,8 @@ window.deepAll = (selector, root = document) => {
   return found;
 };
 window.deep = (selector) => deepAll(selector)[0];
-// The first rows of pictures are there, even where they lie just below the window.
 window.shown = (selector) => {
-  const tiles = deepAll(selector).filter((one) => {
-    const { top, bottom } = one.getBoundingClientRect();
-    return one.querySelector("canvas") && bottom > 0 && top < innerHeight;
-  });
+  const tiles = deepAll(selector);
   return tiles.length > 0 && tiles.every((one) => one.dataset.shown);
 };
 window.felt = (event, ready) => {

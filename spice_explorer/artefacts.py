@@ -8,6 +8,7 @@ Everything is cached by the time at which it was written.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -404,13 +405,15 @@ def csv(table: pd.DataFrame) -> bytes:
 def known(name: str, stage: Stage | None) -> Known:
     """Everything a gallery can say of the run's images, with the labels of `stage`, if any."""
     shown, found = images(name), truth(name)
-    names = None if found is None else np.asarray(found.class_names)[found.labels]
+    bare = Known(shown.pixels, shown.names)
+    if found is not None:
+        bare = replace(bare, truth=found.labels, classes=found.class_names)
     if stage is None:
-        return Known(shown.pixels, shown.names, truth=names)
+        return bare
     verdict = reliable(name, stage)
-    return Known(
-        shown.pixels, shown.names, verdict.labels, verdict.confidence, verdict.agreement, names
-    )
+    return replace(
+        bare, labels=verdict.labels, confidence=verdict.confidence, agreement=verdict.agreement
+    )  # fmt: skip
 
 
 # -- prototypes --------------------------------------------------------------------------------

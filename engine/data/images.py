@@ -53,7 +53,7 @@ class ImageSet:
         """Height and width in pixels."""
         return int(self.pixels.shape[2]), int(self.pixels.shape[3])
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """The last part of every id: a file's own name."""
         return [one.rsplit("/", 1)[-1] for one in self.ids]

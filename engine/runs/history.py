@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
@@ -55,7 +56,7 @@ class History:
     labels: np.ndarray
     confidence: np.ndarray
 
-    @property
+    @cached_property
     def flips(self) -> np.ndarray:
         """(N,) uint8: how often the label changed from one frame to the next."""
         return (self.labels[1:] != self.labels[:-1]).sum(0).astype(np.uint8)

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 MapState = Literal["ready", "waiting", "computing", "failed"]
 Moment = tuple[Stage, int]
 DEFAULT = MapSettings()
+# The page that asks for a map draws its preview meanwhile, which wants the processor for itself.
+HEAD_START_SECONDS = 2.0
 # From so many images on, the neighbours within a frame are found approximately.
 EXACT_FRAME = 5_000
 
@@ -249,6 +252,7 @@ class MapMaker:
     def _work(self) -> None:
         while True:
             asked = self._queue.get()
+            time.sleep(HEAD_START_SECONDS)
             try:
                 job = self._made(asked)
             except Exception as error:

@@ -12,7 +12,7 @@ import numpy as np
 from engine.space.neighbors import Neighbors
 
 # Images from which the preview learns its directions.
-SAMPLE = 10_000
+SAMPLE = 5_000
 # A map that begins from one that is nearly right needs fewer epochs than one from scratch.
 WARM_EPOCHS = {10_000: 100, 10**12: 50}
 

@@ -43,7 +43,7 @@ class Known:
         names: N names.
         labels: (N,) ints.
         confidence, agreement: (N,) floats 0–1.
-        truth: (N,) names of the true classes.
+        truth: (N,) numbers of the true classes; classes: their names.
     """
 
     pixels: np.ndarray
@@ -52,6 +52,7 @@ class Known:
     confidence: np.ndarray | None = None
     agreement: np.ndarray | None = None
     truth: np.ndarray | None = None
+    classes: Sequence[str] = ()
 
 
 def picture(pixels: np.ndarray, side: int | None = THUMBNAIL) -> Image.Image:
@@ -123,7 +124,7 @@ def _tile(known: Known, index: int, captions: bool) -> Tile:
         lines.append(f"agreement {known.agreement[index]:.2f}")
         short.append(f"{known.agreement[index]:.2f}")
     if known.truth is not None:
-        lines.append(f"truth: {known.truth[index]}")
+        lines.append(f"truth: {known.classes[known.truth[index]]}")
     caption = " · ".join(short) if captions else ""
     return Tile("", lines[0], "\n".join(lines), caption, colour)
 

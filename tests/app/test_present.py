@@ -232,7 +232,7 @@ def test_a_large_image_becomes_a_small_webp() -> None:
 def test_a_tile_says_what_is_known() -> None:
     known = gallery.Known(
         np.zeros((2, 1, 8, 8), np.uint8), ["a", "b"], np.array([1, 0]), np.array([0.5, 0.875]),
-        np.array([1.0, 0.25]), np.array(["cat", "dog"]),
+        np.array([1.0, 0.25]), np.array([0, 1]), ("cat", "dog"),
     )  # fmt: skip
     (tile,) = gallery.tiles(known, [1])
     assert tile.title == "b\ncluster 0\nconfidence 0.875\nagreement 0.25\ntruth: dog"

@@ -145,6 +145,7 @@ def until(told: Callable[[], bool]) -> None:
 
 def by(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
     """Has maps made by a small program instead of UMAP."""
+    monkeypatch.setattr(maps, "HEAD_START_SECONDS", 0)
     program = "import sys, time\n" + "\n".join(lines)
     monkeypatch.setattr(maps, "_command", lambda _asked: [sys.executable, "-c", program])
 
