@@ -7,6 +7,7 @@ stored with the run. `override` sets one field from text ("heads.epochs=20").
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from dataclasses import dataclass, field, fields, replace
@@ -32,6 +33,12 @@ def setting(
     )
 
 
+@functools.cache
+def _kinds_of(kind: type[Any]) -> dict[str, Any]:
+    """The types of a group's fields; to work them out takes longer than to read the settings."""
+    return typing.get_type_hints(kind)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Base of all settings: refuses to be born wrong.
@@ -41,7 +48,7 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        kinds = typing.get_type_hints(type(self))
+        kinds = _kinds_of(type(self))
         for entry in fields(self):
             value = _coerce(entry.name, getattr(self, entry.name), kinds[entry.name])
             _check_range(entry.name, value, entry.metadata)
@@ -495,7 +502,7 @@ def from_dict(values: dict[str, Any], kind: type[Any] = RunConfig) -> Any:
     """The settings of `kind` from nested plain values; raises SettingError for anything else."""
     if not isinstance(values, dict):
         raise SettingError(f"{kind.__name__} is {values!r}: expected settings by name")
-    kinds = typing.get_type_hints(kind)
+    kinds = _kinds_of(kind)
     unknown = set(values) - set(kinds)
     if unknown:
         raise SettingError(f"unknown settings {', '.join(sorted(unknown))} in {kind.__name__}")

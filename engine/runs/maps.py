@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 MapState = Literal["ready", "waiting", "computing", "failed"]
 Moment = tuple[Stage, int]
 DEFAULT = MapSettings()
+MAPS = "maps"
 # The page that asks for a map draws its preview meanwhile, which wants the processor for itself.
 HEAD_START_SECONDS = 2.0
 # From so many images on, the neighbours within a frame are found approximately.
@@ -62,7 +63,7 @@ def artefact_of(folder: RunFolder, settings: MapSettings, moment: Moment | None 
     seed = folder.card().config.seed
     asked = f"{made_of}-{settings.neighbors}-{settings.min_dist:g}-{seed}"
     key = hashlib.blake2b(asked.encode(), digest_size=4).hexdigest()
-    return f"maps/{key}" if moment is None else f"maps/{key}-{moment[0]}-{moment[1]:07d}"
+    return f"{MAPS}/{key}" if moment is None else f"{MAPS}/{key}-{moment[0]}-{moment[1]:07d}"
 
 
 def load_map(
@@ -72,7 +73,7 @@ def load_map(
 
     A frame of stage 2, or the last of stage 1, has the features of stage 1's end.
     """
-    if not folder.has("features"):
+    if not (folder.has("features") and folder.has(MAPS)):  # a name needs a look at all features
         return None
     artefact = artefact_of(folder, settings, _own(folder, moment))
     return folder.load(artefact)["points"] if folder.has(artefact) else None

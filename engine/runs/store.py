@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -189,21 +190,11 @@ class RunFolder:
 
     def card(self) -> RunCard:
         """What the run was asked to do; raises RunError when this is no run folder."""
+        file = self.path / "run.json"
         try:
-            card = json.loads((self.path / "run.json").read_text("utf-8"))
-            if card["format"] != FORMAT:
-                raise RunError(
-                    f"{self.path} has run format {card['format']}, but this version reads {FORMAT}"
-                )
-            skipped = tuple(Skipped(*pair) for pair in card["skipped"])
-            return RunCard(
-                card["source"], card["images"], card["fingerprint"], from_dict(card["config"]),
-                card["created"], skipped, card.get("parent", ""),
-            )  # fmt: skip
+            return _read_card(file, file.stat().st_mtime_ns)
         except FileNotFoundError:
             raise RunError(f"{self.path} holds no run: expected the file run.json in it") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{self.path / 'run.json'} is damaged ({error})") from None
 
     def config(self) -> RunConfig:
         """The settings to train with: a trained encoder is the run's own copy of it."""
@@ -349,6 +340,23 @@ class RunFolder:
 
     def checkpoint(self, stage: Stage) -> FileCheckpoint:
         return FileCheckpoint(self.path / f"checkpoint-{stage}.pt")
+
+
+@lru_cache(maxsize=256)
+def _read_card(file: Path, _modified: int) -> RunCard:
+    try:
+        card = json.loads(file.read_text("utf-8"))
+        if card["format"] != FORMAT:
+            raise RunError(
+                f"{file.parent} has run format {card['format']}, but this version reads {FORMAT}"
+            )
+        skipped = tuple(Skipped(*pair) for pair in card["skipped"])
+        return RunCard(
+            card["source"], card["images"], card["fingerprint"], from_dict(card["config"]),
+            card["created"], skipped, card.get("parent", ""),
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{file} is damaged ({error})") from None
 
 
 class _Arrays(dict[str, np.ndarray]):
