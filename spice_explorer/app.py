@@ -41,6 +41,7 @@ def ui() -> None:
 
 @contextlib.asynccontextmanager
 async def lifespan(_app: Any) -> AsyncIterator[None]:
+    services.warm_up()
     yield
     services.stop_everything()
 

@@ -8,9 +8,11 @@ page is drawn before that. What is read from a run folder is cached by the folde
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 Action = Literal["pause", "continue", "stop"]
 # The encoders that come with the app. The engine's own list brings torch, and a form needs only names.
 ENCODERS = Path(__file__).parents[1] / "assets" / "encoders"
+WARM_UP_SECONDS = 4.0
+WARM_UP = (
+    "plotly.graph_objects", "scipy.optimize", "engine.metrics", "engine.runs.maps",
+    "engine.runs.results", "engine.runs.runner",
+)  # fmt: skip
 # Progress records from which the speed of a stage is taken (two a second).
 PACE_RECORDS = 20
 
@@ -213,6 +220,20 @@ def resume(name: str, device: str = "auto") -> None:
     from engine.runs.runner import the_runner
 
     the_runner().submit(folder_of(name), device)
+
+
+def warm_up() -> None:
+    """Imports, in the background, what pages will want: the first visit of each need not wait for it.
+
+    Only once the first page has long been drawn, which should not have to share the processor.
+    """
+
+    def work() -> None:
+        time.sleep(WARM_UP_SECONDS)
+        for module in WARM_UP:
+            importlib.import_module(module)
+
+    threading.Thread(target=work, daemon=True, name="spice-warm-up").start()
 
 
 def stop_everything() -> None:

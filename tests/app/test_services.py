@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -128,3 +130,16 @@ def test_one_head_estimates_no_purity(finished: RunFolder) -> None:
     finished.save("heads", heads)
     mask = np.ones(IMAGES, bool)
     assert artefacts.estimated_purity("demo", "heads", mask) is None
+
+
+def test_the_server_warms_up_what_pages_want(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(services, "WARM_UP_SECONDS", 0)
+    monkeypatch.setattr(services.importlib, "import_module", asked.append)
+    services.warm_up()
+    for thread in threading.enumerate():
+        if thread.name == "spice-warm-up":
+            thread.join(10)
+    assert asked == list(services.WARM_UP)
+    monkeypatch.undo()
+    assert all(importlib.util.find_spec(module) for module in services.WARM_UP)
