@@ -7,7 +7,6 @@ stored with the run. `override` sets one field from text ("heads.epochs=20").
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 import typing
 from dataclasses import dataclass, field, fields, replace
@@ -33,10 +32,14 @@ def setting(
     )
 
 
-@functools.cache
+_kinds: dict[type[Any], dict[str, Any]] = {}
+
+
 def _kinds_of(kind: type[Any]) -> dict[str, Any]:
     """The types of a group's fields; to work them out takes longer than to read the settings."""
-    return typing.get_type_hints(kind)
+    if kind not in _kinds:
+        _kinds[kind] = typing.get_type_hints(kind)
+    return _kinds[kind]
 
 
 @dataclass(frozen=True, kw_only=True)
