@@ -19,3 +19,11 @@ class RunError(SpiceError):
 
 class TrainingError(SpiceError):
     """Training that cannot go on: a loss that is not finite, an empty reliable set."""
+
+
+class DecisionError(SpiceError):
+    """Something that a reviewer asked for and that cannot be done."""
+
+
+class LogBusyError(DecisionError):
+    """A decision log that cannot be written at the moment: the same decision may be tried again."""

@@ -1,0 +1,78 @@
+"""In which order images are looked at: the ones that a decision helps most come first. Pure.
+
+A queue is an order of image ids, (m,) int64; what has been decided already is left out by the caller.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.stages.reliable import Verdict
+
+# Images more alike than this that have different labels are worth a look.
+NEAR = 0.95
+NINES = 6.0
+
+
+def doubt(agreement: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """(N,) float32, 0 for a label that all neighbours share and the model is sure of, up to 2.
+
+    Confidence counts by its nines: .99 and .999 are as far apart as .9 and .99.
+    """
+    nines = -np.log10(np.maximum(1 - np.asarray(confidence, np.float64), 10**-NINES))
+    return (2 - agreement - nines / NINES).astype(np.float32)
+
+
+def rejected_first(
+    verdicts: np.ndarray, agreement: np.ndarray, confidence: np.ndarray
+) -> np.ndarray:
+    """All images (N,): those whose label is not reliable, then the others; the most doubtful first."""
+    return np.lexsort((-doubt(agreement, confidence), verdicts == Verdict.RELIABLE))
+
+
+def undecided_first(probabilities: np.ndarray) -> np.ndarray:
+    """All images, those between whose two likeliest of K ≥ 2 clusters the model wavers most first."""
+    top = np.partition(probabilities, -2, axis=1)[:, -2:]
+    return np.argsort(top[:, 1] - top[:, 0], kind="stable")
+
+
+def flipped_first(flips: np.ndarray) -> np.ndarray:
+    """The images whose label changed while the run trained, the most often first."""
+    order = np.argsort(-flips.astype(np.int64), kind="stable")
+    return order[flips[order] > 0]
+
+
+def border(probabilities: np.ndarray, labels: np.ndarray, one: int, other: int) -> np.ndarray:
+    """The images labelled with one of two clusters, the least clear between the two first."""
+    ids = np.flatnonzero(np.isin(labels, (one, other)))
+    gap = np.abs(probabilities[ids, one] - probabilities[ids, other])
+    either = probabilities[ids, one] + probabilities[ids, other]
+    return ids[np.argsort(gap / np.maximum(either, 1e-12), kind="stable")]
+
+
+def contradictions(
+    labels: np.ndarray, neighbors: np.ndarray, similarity: np.ndarray, least: float = NEAR
+) -> np.ndarray:
+    """Images that are nearly the same as another with a different label, the most alike pair first;
+    the two of a pair follow each other.
+
+    Args:
+        neighbors, similarity: (N, k) ids and cosines, nearest first.
+    """
+    odd = (labels[neighbors] != labels[:, None]) & (similarity >= least)
+    rows, places = np.nonzero(odd)
+    order = np.argsort(-similarity[rows, places], kind="stable")
+    pairs = np.stack((rows[order], neighbors[rows[order], places[order]]), 1).ravel()
+    _, first = np.unique(pairs, return_index=True)
+    return pairs[np.sort(first)].astype(np.int64)
+
+
+def audit(labels: np.ndarray, seed: int) -> np.ndarray:
+    """All images at random, the classes in turn, so that the first m judge every class alike."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    rank = np.empty(len(labels), np.int64)
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    sizes = np.bincount(labels)
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    rank[by_class] = np.arange(len(labels)) - starts
+    return order[np.argsort(rank[order], kind="stable")]

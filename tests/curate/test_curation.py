@@ -1,0 +1,291 @@
+"""The fold of decisions, by hand and against a naive one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.curate.curation import FOLDED, Curation, State
+from engine.curate.decisions import Decision, values_of
+from engine.curate.log import DecisionLog, judged
+from engine.errors import DecisionError
+from tests.curate.conftest import CLUSTERS, IMAGES, LABELS, MODEL, act, classes, names
+
+UNDECIDED, DECIDED, REJECTED, EXCLUDED = State
+
+
+def test_nothing_decided_is_what_the_model_says(log: DecisionLog) -> None:
+    assert classes(log) == LABELS.tolist()
+    assert not log.curation.state.any()
+    assert names(log) == {0: "Cluster 0", 1: "Cluster 1", 2: "Cluster 2"}
+
+
+def test_each_action_leaves_its_state_and_its_class(log: DecisionLog) -> None:
+    act(log, "accept", 0, 1)
+    act(log, "relabel", 2, class_=1)
+    act(log, "reject", 3)
+    act(log, "exclude", 4)
+    assert log.curation.state[:6].tolist() == [DECIDED, DECIDED, DECIDED, REJECTED, EXCLUDED, UNDECIDED]  # fmt: skip
+    assert classes(log)[:6] == [0, 1, 1, 0, 1, 2]
+
+
+def test_an_accepted_label_stays_when_the_model_changes_its_mind(log: DecisionLog) -> None:
+    act(log, "accept", 0)
+    assert log.curation.classes_of(np.full(IMAGES, 2))[:2].tolist() == [0, 2]
+
+
+def test_what_is_accepted_is_what_was_shown(log: DecisionLog) -> None:
+    act(log, "relabel", 0, class_=2, by="Bob")
+    act(log, "accept", 3, 0, new=np.array([0, 0]), seen=0)  # Ann still saw 0 in both
+    assert classes(log)[0] == 0
+    assert log.curation.disputed[[0, 3]].tolist() == [True, False]
+    act(log, "merge", class_=1, other=0)
+    act(log, "accept", 6, new=np.array([0]))
+    assert log.decisions()[-1].new is not None
+    assert log.decisions()[-1].new.tolist() == [1]  # type: ignore[union-attr]
+    with pytest.raises(DecisionError, match="there is no class 9"):
+        act(log, "accept", 6, new=np.array([9]))
+
+
+def test_a_bulk_action_is_one_row_and_one_undo(log: DecisionLog) -> None:
+    assert act(log, "relabel", *range(12), class_=2).row == 1
+    assert set(classes(log)) == {2}
+    act(log, "undo")
+    assert classes(log) == LABELS.tolist()
+    act(log, "redo")
+    assert set(classes(log)) == {2}
+
+
+def test_undo_goes_back_step_by_step_and_redo_forward_again(log: DecisionLog) -> None:
+    for class_ in (1, 2, 1):
+        act(log, "relabel", 0, class_=class_)
+    seen = [classes(log)[0]]
+    for _ in range(3):
+        act(log, "undo")
+        seen.append(classes(log)[0])
+    assert seen == [1, 2, 1, 0]
+    assert log.curation.state[0] == UNDECIDED
+    for _ in range(3):
+        act(log, "redo")
+        seen.append(classes(log)[0])
+    assert seen[4:] == [1, 2, 1]
+    with pytest.raises(DecisionError, match="nothing to redo: Ann has undone nothing"):
+        act(log, "redo")
+
+
+def test_a_new_decision_ends_the_redos(log: DecisionLog) -> None:
+    act(log, "reject", 0)
+    act(log, "undo")
+    act(log, "reject", 1)
+    with pytest.raises(DecisionError, match="nothing to redo"):
+        act(log, "redo")
+
+
+def test_undo_takes_back_ones_own_and_leaves_what_others_decided_since(log: DecisionLog) -> None:
+    act(log, "relabel", 0, 1, class_=2, by="Ann")
+    act(log, "relabel", 1, class_=0, by="Bob")
+    act(log, "undo", by="Ann")
+    assert classes(log)[:2] == [0, 0]
+    assert log.curation.state[:2].tolist() == [UNDECIDED, DECIDED]
+    act(log, "redo", by="Ann")  # Bob's stays the later one
+    assert classes(log)[:2] == [2, 0]
+    act(log, "undo", by="Bob")
+    assert classes(log)[:2] == [2, 2]
+
+
+def test_a_merge_takes_the_class_along_and_undo_brings_it_back(log: DecisionLog) -> None:
+    act(log, "rename", class_=1, text="cats")
+    act(log, "accept", 0)
+    act(log, "merge", class_=1, other=0)
+    assert classes(log)[:3] == [1, 1, 2]
+    assert names(log) == {1: "cats", 2: "Cluster 2"}
+    act(log, "merge", class_=2, other=1)
+    assert set(classes(log)) == {2}
+    act(log, "undo")
+    act(log, "undo")
+    assert classes(log) == LABELS.tolist()
+
+
+def test_a_split_moves_images_without_deciding_them(log: DecisionLog) -> None:
+    act(log, "accept", 0)
+    made = act(log, "split", 0, 3, other=0, text="odd zeros")
+    assert made.class_ == 3
+    assert classes(log)[:7] == [3, 1, 2, 3, 1, 2, 0]
+    assert log.curation.state[:4].tolist() == [DECIDED, UNDECIDED, UNDECIDED, UNDECIDED]
+    act(log, "undo")
+    assert classes(log) == LABELS.tolist()
+    assert log.curation.class_(3) is None
+    assert act(log, "new class", text="fresh").class_ == 4, "numbers are never used twice"
+
+
+def test_a_new_class_takes_the_images_it_is_made_of(log: DecisionLog) -> None:
+    act(log, "new class", 0, 1, text="dogs")
+    assert classes(log)[:3] == [3, 3, 2]
+    assert log.curation.state[:3].tolist() == [DECIDED, DECIDED, UNDECIDED]
+    assert names(log)[3] == "dogs"
+
+
+def test_a_class_in_use_by_another_is_not_undone(log: DecisionLog) -> None:
+    act(log, "new class", 0, text="dogs", by="Ann")
+    act(log, "relabel", 1, class_=3, by="Bob")
+    with pytest.raises(DecisionError, match="“dogs” is in use \\(Bob\\)"):
+        act(log, "undo", by="Ann")
+    act(log, "undo", by="Bob")
+    act(log, "undo", by="Ann")
+    assert classes(log) == LABELS.tolist()
+
+
+def test_two_answers_given_without_seeing_each_other_are_shown_both(log: DecisionLog) -> None:
+    act(log, "relabel", 0, 1, class_=1, by="Ann", seen=0)
+    act(log, "relabel", 0, class_=2, by="Bob", seen=0)
+    act(log, "relabel", 1, class_=1, by="Bob", seen=0)
+    assert log.curation.disputed[:2].tolist() == [True, False]
+    said = [(one.reviewer, one.class_) for one in log.curation.answers(0)]
+    assert said == [("Bob", 2), ("Ann", 1)]
+    act(log, "relabel", 0, class_=1, by="Bob")  # now Bob has seen it
+    assert not log.curation.disputed.any()
+
+
+def test_an_undo_can_end_and_bring_back_a_dispute(log: DecisionLog) -> None:
+    act(log, "reject", 0, by="Ann", seen=0)
+    act(log, "accept", 0, by="Bob", seen=0)
+    act(log, "undo", by="Ann")
+    assert not log.curation.disputed.any()
+    act(log, "redo", by="Ann")
+    assert log.curation.disputed[0]
+
+
+def test_one_visit_never_disputes_with_itself(log: DecisionLog) -> None:
+    act(log, "reject", 0, seen=0)
+    act(log, "accept", 0, seen=0)
+    assert not log.curation.disputed.any()
+
+
+def test_two_names_given_unseen_are_kept_both(log: DecisionLog) -> None:
+    act(log, "rename", class_=0, text="cats", by="Ann", seen=0)
+    act(log, "rename", class_=0, text="dogs", by="Bob", seen=0)
+    assert log.curation.renamed == {0: (("Ann", "cats"), ("Bob", "dogs"))}
+    act(log, "rename", class_=0, text="pets", by="Ann")
+    assert log.curation.renamed == {}
+
+
+def test_a_note_changes_nothing_and_can_be_undone(log: DecisionLog) -> None:
+    act(log, "note", 0, text="  blurred ")
+    assert log.decisions()[-1].text == "blurred"
+    assert not log.curation.state.any()
+    act(log, "undo")
+    assert log.curation.undoable("Ann") is None
+
+
+# -- against a naive fold ------------------------------------------------------------------------
+
+PEOPLE = ("Ann", "Bob")
+ONE = st.fixed_dictionaries(
+    {
+        "action": st.sampled_from(
+            ["accept", "reject", "relabel", "exclude", "merge", "split", "new class", "rename",
+             "undo", "undo", "redo"]
+        ),
+        "by": st.sampled_from(PEOPLE),
+        "ids": st.lists(st.integers(0, IMAGES - 1), min_size=1, max_size=4),
+        "class_": st.integers(0, 6),
+        "other": st.integers(0, 6),
+        "unseen": st.integers(0, 3),
+    }
+)  # fmt: skip
+
+
+def rows_of(plan: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """The rows that a plan leaves, as the log would have them; what cannot be done is left out."""
+    curation, rows = Curation(IMAGES, CLUSTERS), []
+    for one in plan:
+        number = len(rows) + 1
+        now = curation.classes_of(LABELS)
+        ids = [i for i in one["ids"] if one["action"] != "split" or now[i] == one["other"]]
+        asked = Decision(
+            one["action"], one["by"], visit=one["by"], seen=max(0, len(rows) - one["unseen"]),
+            images=np.array(ids, np.int64), class_=one["class_"], other=one["other"],
+            text=f"class of row {number}",
+        )  # fmt: skip
+        try:
+            done = judged(asked, curation, MODEL)
+        except DecisionError:
+            continue
+        columns = dict(zip(
+            ("key", "time", "reviewer", "visit", "action", "seen", "class", "other", "target",
+             "text", "images", "old", "new"), values_of(done), strict=False,
+        )) | {"row": number}  # fmt: skip
+        rows.append(tuple(columns[name.strip()] for name in FOLDED.split(",")))
+        curation.take(rows[-1:])
+    return rows
+
+
+def naive(rows: list[tuple[Any, ...]]) -> tuple[list[int], list[int], dict[int, str], list[bool]]:
+    """States, classes, names and disputes, image by image and row by row, of what remains."""
+    undone: set[int] = set()
+    for row in rows:
+        if row[1] == "undo":
+            undone.add(row[7])
+        elif row[1] == "redo":
+            undone.discard(row[7])
+    remains = [row for row in rows if row[0] not in undone and row[1] not in ("undo", "redo")]
+    state, given = [0] * IMAGES, dict[int, int]()
+    last: dict[int, tuple[int, str, tuple[int, int]]] = {}
+    disputed = [False] * IMAGES
+    found, into = {k: f"Cluster {k}" for k in range(CLUSTERS)}, dict[int, int]()
+
+    def home(number: int) -> int:
+        return home(into[number]) if number in into else number
+
+    for number, action, _, visit, seen, class_, other, _, text, images, new in remains:
+        ids = np.frombuffer(images, "<u4").tolist()
+        if action in ("split", "new class", "rename"):
+            found[class_] = text
+        if action == "merge" and home(other) != home(class_):
+            into[home(other)] = home(class_)
+        for place, image in enumerate(ids):
+            if action == "accept":
+                given[image] = int(np.frombuffer(new, "<u2")[place])
+            elif action in ("relabel", "split", "new class"):
+                given[image] = class_
+            if action in ("note", "split"):
+                continue
+            state[image] = {"reject": 2, "exclude": 3}.get(action, 1)
+            answer = (state[image], given[image] if state[image] == 1 else 0)
+            before = last.get(image)
+            disputed[image] = before is not None and before[0] > seen and before[1] != visit and before[2] != answer  # fmt: skip
+            last[image] = (number, visit, answer)
+    labels = [home(given.get(image, int(LABELS[image]))) for image in range(IMAGES)]
+    return state, labels, {k: v for k, v in found.items() if k not in into}, disputed
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(plan=st.lists(ONE, max_size=30), cuts=st.lists(st.integers(0, 30), max_size=4))
+def test_any_sequence_equals_the_fold_of_what_remains(
+    plan: list[dict[str, Any]], cuts: list[int]
+) -> None:
+    rows = rows_of(plan)
+    curation = Curation(IMAGES, CLUSTERS)
+    ends = sorted({min(cut, len(rows)) for cut in cuts} | {len(rows)})
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):  # in portions of any size
+        curation.take(rows[start:end])
+    state, labels, known, disputed = naive(rows)
+    assert curation.state.tolist() == state
+    assert curation.classes_of(LABELS).tolist() == labels
+    assert {one.number: one.name for one in curation.classes} == known
+    assert curation.disputed.tolist() == disputed
+
+
+def test_the_fold_says_which_images_a_row_changed(
+    open_log: Callable[[], DecisionLog],
+) -> None:
+    one, other = open_log(), open_log()
+    act(one, "reject", 3, 5)
+    act(one, "undo")
+    assert other.refresh().tolist() == [3, 5]
+    assert other.refresh().tolist() == []
