@@ -19,11 +19,12 @@ from engine.data.images import ImageSet
 from engine.data.truth import Truth
 from engine.events import Alarm, Emit, ReliableSelected, Scored, Stage, TruthScored
 from engine.runs.history import save_frame
-from engine.runs.store import RunFolder
+from engine.runs.store import INHERITED_FEATURES, RunFolder
 from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
-from engine.stages.encoder import Heads
+from engine.stages.encoder import Encoder, Heads
 from engine.stages.features import Features, build_encoder, learn_features
+from engine.stages.fixed import FixedLabels
 from engine.stages.frames import Frame
 from engine.stages.heads import HeadClustering, head_agreement, learn_heads
 from engine.stages.joint import learn_jointly
@@ -36,12 +37,13 @@ KMEANS_STARTS = 10
 
 @dataclass(frozen=True)
 class Run:
-    """Everything the steps below share."""
+    """Everything the steps below share; `fixed` is what a reviewer of the parent run decided."""
 
     folder: RunFolder
     config: RunConfig
     images: ImageSet
     truth: Truth | None
+    fixed: FixedLabels
     pixels: DeviceImages
     emit: Emit
     stop: Callable[[], bool]
@@ -66,7 +68,9 @@ def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable
     """
     images = folder.images()
     pixels = DeviceImages(images, device)
-    run = Run(folder, folder.config(), images, folder.truth(), pixels, emit, stop)
+    run = Run(
+        folder, folder.config(), images, folder.truth(), folder.fixed(), pixels, emit, stop
+    )  # fmt: skip
     features = _features(run)
     neighbors = _neighbors(run, features)
     heads = _heads(run, features)
@@ -82,19 +86,28 @@ def _features(run: Run) -> Features:
     checkpoint = run.folder.checkpoint("features")
     if run.folder.has("features"):
         checkpoint.remove()
-        encoder.load_state_dict(run.folder.weights("features", run.device))
-        return Features(encoder.eval(), np.asarray(run.folder.load("features")["vectors"]))
-    features = learn_features(
-        run.config, run.pixels, encoder,
-        emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep,
-    )  # fmt: skip
+        run.folder.remove(INHERITED_FEATURES)
+        return _load_features(run, encoder, "features")
+    if run.folder.has(INHERITED_FEATURES):
+        features = _load_features(run, encoder, INHERITED_FEATURES)
+    else:
+        features = learn_features(
+            run.config, run.pixels, encoder,
+            emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep,
+        )  # fmt: skip
     labels = kmeans_labels(features.vectors, run.config.clusters, run.config.seed)
     _score(run, "features", labels, features.vectors)
     run.folder.save(
         "features", {"vectors": features.vectors, "labels": labels}, encoder.state_dict()
     )
     checkpoint.remove()
+    run.folder.remove(INHERITED_FEATURES)
     return features
+
+
+def _load_features(run: Run, encoder: Encoder, artefact: str) -> Features:
+    encoder.load_state_dict(run.folder.weights(artefact, run.device))
+    return Features(encoder.eval(), np.asarray(run.folder.load(artefact)["vectors"]))
 
 
 def kmeans_labels(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray:
@@ -107,10 +120,12 @@ def kmeans_labels(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray:
 
 
 def _neighbors(run: Run, features: Features) -> Neighbors:
+    asked = neighbor_count(run.config.reliable, len(run.images), run.config.clusters)
     if run.folder.has("neighbors"):
         arrays = run.folder.load("neighbors")
-        return Neighbors(arrays["ids"], arrays["similarity"])
-    asked = neighbor_count(run.config.reliable, len(run.images), run.config.clusters)
+        # Those of a parent run may be fewer: with fewer clusters more are asked.
+        if arrays["ids"].shape[1] >= asked:
+            return Neighbors(arrays["ids"], arrays["similarity"])
     neighbors = nearest(features.vectors, max(asked, LEAST_KEPT), device=run.device)
     run.folder.save(
         "neighbors", {"ids": neighbors.ids, "similarity": neighbors.similarity}
@@ -123,9 +138,11 @@ def _heads(run: Run, features: Features) -> HeadClustering:
     if run.folder.has("heads"):
         checkpoint.remove()
         return _load_heads(run, features)
+    decided = run.folder.load("decided") if run.folder.has("decided") else {}
     found = learn_heads(
         run.config, run.pixels, features,
         emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep,
+        fixed=run.fixed, belief=decided.get("belief"),
     )  # fmt: skip
     extra = {"pseudo_label_loss": float(found.losses[found.chosen])}
     if len(found.losses) > 1:
@@ -159,11 +176,11 @@ def _load_heads(run: Run, features: Features) -> HeadClustering:
 
 
 def _reliable(run: Run, stage: Stage, clustering: Clustering, neighbors: Neighbors) -> ReliableSet:
-    found = select_reliable(clustering, neighbors, run.config.reliable)
+    found = select_reliable(clustering, neighbors, run.config.reliable, run.fixed)
     artefact = f"reliable-{stage}"
     if run.folder.has(artefact):
         return found
-    _tell_reliable(run, stage, clustering, found)
+    _tell_reliable(run, stage, found)
     arrays = {
         "labels": found.labels,
         "confidence": found.confidence,
@@ -175,7 +192,7 @@ def _reliable(run: Run, stage: Stage, clustering: Clustering, neighbors: Neighbo
     return found
 
 
-def _tell_reliable(run: Run, stage: Stage, clustering: Clustering, found: ReliableSet) -> None:
+def _tell_reliable(run: Run, stage: Stage, found: ReliableSet) -> None:
     settings, mask, purity = run.config.reliable, found.mask, None
     if run.truth is not None and mask.any():
         purity = metrics.purity(found.labels[mask], run.truth.labels[mask])
@@ -183,14 +200,14 @@ def _tell_reliable(run: Run, stage: Stage, clustering: Clustering, found: Reliab
         ReliableSelected(
             stage,
             per_cluster=tuple(found.per_cluster.tolist()),
-            sizes=tuple(clustering.sizes.tolist()),
+            sizes=tuple(found.sizes.tolist()),
             thresholds=tuple(float(x) for x in found.thresholds),
-            neighbors=neighbor_count(settings, len(run.images), clustering.clusters),
+            neighbors=neighbor_count(settings, len(run.images), run.config.clusters),
             confidence=settings.confidence,
             purity=purity,
         )
     )
-    _raise_reliable_alarms(run, stage, clustering, found)
+    _raise_reliable_alarms(run, stage, found)
 
 
 def _joint(
@@ -202,7 +219,7 @@ def _joint(
         return Clustering(np.asarray(run.folder.load("joint")["probabilities"]))
     found = learn_jointly(
         run.config, run.pixels, features, heads, reliable,
-        emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep,
+        emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep, fixed=run.fixed,
     )  # fmt: skip
     _score(run, "joint", found.clustering.labels, features.vectors)
     _raise_alarms(run, "joint", found.clustering)
@@ -246,11 +263,9 @@ def _raise_alarms(run: Run, stage: Stage, clustering: Clustering) -> None:
         run.emit(Alarm(stage, cause, "choose more clusters, or more epochs in stage 1"))
 
 
-def _raise_reliable_alarms(
-    run: Run, stage: Stage, clustering: Clustering, found: ReliableSet
-) -> None:
+def _raise_reliable_alarms(run: Run, stage: Stage, found: ReliableSet) -> None:
     settings = run.config.reliable
-    empty = np.flatnonzero((found.per_cluster == 0) & (clustering.sizes > 0)).tolist()
+    empty = np.flatnonzero((found.per_cluster == 0) & (found.sizes > 0)).tolist()
     if empty:
         cause = f"{_named(empty)} without a reliable image"
         run.emit(Alarm(stage, cause, "lower agreement or confidence, or choose fewer clusters"))

@@ -6,6 +6,7 @@
     encoder.pt        the trained encoder that stage 1 begins with, if it does
     events.jsonl      what happened, one line an event, only ever appended to
     features/ heads/ joint/ …   one folder an artefact: arrays and weights
+    decided/          what a reviewer of the parent run decided, where this one is trained with it
     frames/STAGE-STEP/          what a stage believed on the way, for replays
     columns/                    what a table of the user's says of the images
     maps/…                      two-dimensional maps of the features and of frames
@@ -30,7 +31,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
@@ -42,13 +43,14 @@ from engine.data.sources import Opened, Skipped
 from engine.data.truth import Truth
 from engine.errors import RunError
 from engine.events import Event, Record, Stage, from_json, to_json
+from engine.stages.fixed import FixedLabels
+
+if TYPE_CHECKING:
+    from engine.curate.guidance import Guidance
 
 FORMAT = 1
-# What a run takes over when it goes on from the stages 1 and 2 of another.
-INHERITED = (
-    "images", "truth", "columns", "encoder.pt", "features", "neighbors", "heads", "frames", "maps",
-)  # fmt: skip
-EARLY = ("features", "heads")
+# Another run's stage 1, for which this run has yet to make a clustering of its own.
+INHERITED_FEATURES = "features-inherited"
 LOCK_SECONDS, PROBE_SECONDS = 2.0, 0.1
 
 
@@ -56,7 +58,7 @@ LOCK_SECONDS, PROBE_SECONDS = 2.0, 0.1
 class RunCard:
     """What a run was asked to do and on which images.
 
-    `parent` is the run whose stages 1 and 2 it goes on from, "" for none.
+    `parent` is the run that it goes on from, "" for none.
     """
 
     source: str
@@ -89,17 +91,7 @@ class RunFolder:
             raise RunError(
                 f"{target} exists and is not empty: resume the run in it, or choose another folder"
             )
-        count = len(opened.images)
-        if not 2 <= config.clusters <= count:
-            raise RunError(
-                f"clusters is {config.clusters}, but {opened.images.source} has {count} images: "
-                f"choose from 2 to {count}"
-            )
-        if config.clusters > config.heads.images:
-            raise RunError(
-                f"clusters is {config.clusters}, but an E-step labels only {config.heads.images} "
-                "images: raise heads.images"
-            )
+        _check_clusters(config, len(opened.images), opened.images.source)
         return cls._made(target, lambda draft: draft._write_inputs(opened, config))
 
     def branch(self, path: str | os.PathLike[str], config: RunConfig) -> RunFolder:
@@ -109,14 +101,43 @@ class RunFolder:
             RunError: when stage 2 is not done, `config` asks for other stages 1 and 2, or the new
                 run cannot be written.
         """
-        target, own = Path(path).absolute(), self.card()
-        if target.exists():
-            raise RunError(f"{target} exists: choose another folder")
+        from engine.runs.inheritance import inherit
+
+        target, own = _free(path), self.card()
         if not self.has("heads"):
             raise RunError(f"{self.path} has no stage 2 yet: nothing can go on from it")
         if replace(config, reliable=own.config.reliable, joint=own.config.joint) != own.config:
             raise RunError("only the settings of the reliable set and of stage 3 can differ here")
-        return self._made(target, lambda draft: draft._inherit(self, config))
+        return self._made(target, lambda draft: inherit(draft, self, config))
+
+    def branch_decided(
+        self, path: str | os.PathLike[str], config: RunConfig, guidance: Guidance
+    ) -> RunFolder:
+        """A new run that goes on from this one's stage 1 with what a reviewer decided: images that
+        were excluded are not in it, and stages 2 and 3 learn the labels that were decided.
+
+        It has as many clusters as `guidance`, whatever `config` says.
+
+        Raises:
+            RunError: when stage 1 is not done, `guidance` is about other images, K does not fit,
+                `config` asks for another stage 1, or the new run cannot be written.
+        """
+        from engine.runs.inheritance import inherit_decided
+
+        target, own = _free(path), self.card()
+        if not self.has("features"):
+            raise RunError(f"{self.path} has no stage 1 yet: nothing can go on from it")
+        if len(guidance.keep) != own.images:
+            raise RunError(
+                f"the decisions are about {len(guidance.keep):,} images, but {self.path} has "
+                f"{own.images:,}: decide about the images of this run"
+            )
+        config = replace(config, clusters=guidance.clusters)
+        later = {name: getattr(config, name) for name in ("clusters", "heads", "reliable", "joint")}
+        if replace(own.config, **later) != config:
+            raise RunError("only K and the settings of what follows stage 1 can differ here")
+        _check_clusters(config, int(guidance.keep.sum()), own.source)
+        return self._made(target, lambda draft: inherit_decided(draft, self, config, guidance))
 
     @classmethod
     def _made(cls, target: Path, write: Callable[[RunFolder], None]) -> RunFolder:
@@ -139,24 +160,6 @@ class RunFolder:
                 "or choose another folder"
             ) from None
         return cls(target)
-
-    def _inherit(self, parent: RunFolder, config: RunConfig) -> None:
-        """Everything of `parent` up to stage 2: files by hard link where the disk can, since none is
-        ever changed in its place."""
-        for name in INHERITED:
-            source = parent.path / name
-            if source.is_dir():
-                shutil.copytree(source, self.path / name, copy_function=_link)
-            elif source.exists():
-                _link(source, self.path / name)
-        for artefact in (*self.path.glob("frames/joint-*"), *self.path.glob("maps/*-joint-*")):
-            shutil.rmtree(artefact)
-        early = [one for one in parent.records()[0] if getattr(one.event, "stage", "") in EARLY]
-        lines = (json.dumps(to_json(one)) + "\n" for one in early)
-        write_text(self.path / "events.jsonl", "".join(lines))
-        card = json.loads((parent.path / "run.json").read_text("utf-8"))
-        card |= {"created": time.time(), "config": to_dict(config), "parent": parent.path.name}
-        write_text(self.path / "run.json", json.dumps(card, indent=1))
 
     def _write_inputs(self, opened: Opened, config: RunConfig) -> None:
         images = opened.images
@@ -216,6 +219,15 @@ class RunFolder:
         arrays = self.load("truth")
         return Truth(np.asarray(arrays["labels"]), tuple(arrays["class_names"].tolist()))
 
+    def fixed(self) -> FixedLabels:
+        """What a reviewer decided before this run was trained, as far as it may learn it."""
+        if not self.has("decided"):
+            return FixedLabels.none(self.card().images)
+        said = self.load("decided")
+        taught, refused = np.array(said["taught"]), np.array(said["refused"])
+        # The labels that are held back do not even leave the folder.
+        return FixedLabels(np.where(taught | refused, said["labels"], 0), taught, refused)
+
     def save_columns(self, columns: list[ImageColumn]) -> None:
         """Keeps what a table says of the images, in the place of earlier columns."""
         arrays: dict[str, np.ndarray] = {"titles": np.array([one.title for one in columns])}
@@ -268,6 +280,10 @@ class RunFolder:
             raise RunError(f"{self.path} has no {artefact} yet: train until it does")
         files = sorted((self.path / artefact).glob("*.npy"))
         return _Arrays(self.path / artefact, {file.stem: _load_array(file) for file in files})
+
+    def remove(self, artefact: str) -> None:
+        """Deletes an artefact, if it is there."""
+        shutil.rmtree(self.path / artefact, ignore_errors=True)
 
     def weights(self, artefact: str, device: Any) -> dict[str, Any]:
         """The state dict of an artefact, on `device`."""
@@ -359,6 +375,28 @@ def _read_card(file: Path, _modified: int) -> RunCard:
         raise RunError(f"{file} is damaged ({error})") from None
 
 
+def _free(path: str | os.PathLike[str]) -> Path:
+    """The absolute path; raises RunError when something is there already."""
+    target = Path(path).absolute()
+    if target.exists():
+        raise RunError(f"{target} exists: choose another folder")
+    return target
+
+
+def _check_clusters(config: RunConfig, images: int, source: str) -> None:
+    """Raises RunError when there are too many clusters, or too few, for so many images."""
+    if not 2 <= config.clusters <= images:
+        raise RunError(
+            f"clusters is {config.clusters}, but {source} has {images} images: "
+            f"choose from 2 to {images}"
+        )
+    if config.clusters > config.heads.images:
+        raise RunError(
+            f"clusters is {config.clusters}, but an E-step labels only {config.heads.images} "
+            "images: raise heads.images"
+        )
+
+
 class _Arrays(dict[str, np.ndarray]):
     """An artefact's arrays by name; one that is gone from the disk is missed in words."""
 
@@ -392,13 +430,6 @@ class FileCheckpoint:
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
-
-
-def _link(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one without hard links
-        shutil.copyfile(source, target)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -21,9 +21,10 @@ from engine.stages.clustering import Clustering
 from engine.stages.compute import fused
 from engine.stages.encoder import Encoder, Heads, initialise
 from engine.stages.features import Features, encode
+from engine.stages.fixed import FixedLabels
 from engine.stages.frames import CONFIDENT, Frame, Keep, watch
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
-from engine.stages.prototypes import PseudoLabels, pseudo_label
+from engine.stages.prototypes import Known, PseudoLabels, pseudo_label
 from engine.views import strong_view, weak_view
 
 
@@ -61,10 +62,21 @@ def learn_heads(
     stop: Callable[[], bool],
     checkpoint: Checkpoint,
     keep: Keep | None = None,
+    fixed: FixedLabels | None = None,
+    belief: np.ndarray | None = None,
 ) -> HeadClustering:
     """Trains H heads on the frozen features and chooses one without labels. One step is a round:
-    an E-step on M images and an M-step of several passes over their pseudo-labels."""
+    an E-step on M images and an M-step of several passes over their pseudo-labels.
+
+    Args:
+        fixed: labels that form prototypes and teach in every round, whatever the heads believe. What
+            the heads are said to believe in the result is their own all the same.
+        belief: (N, K) float32, what all heads are made to believe in round 0.
+    """
     settings, device = config.heads, pixels.device
+    fixed = FixedLabels.none(len(pixels)) if fixed is None else fixed
+    known = Known.of(fixed, device)
+    first = None if belief is None else torch.from_numpy(belief).to(device)
     vectors = torch.from_numpy(features.vectors).to(device)
     heads = Heads(settings.heads, vectors.shape[1], config.clusters)
     initialise(heads, torch.Generator().manual_seed(config.seed * 4 + 3))
@@ -75,17 +87,23 @@ def learn_heads(
 
     def step(index: int) -> Report:
         chance = seeded(config.seed * 4 + 3, index, device)
-        ids = _sample(len(pixels), settings.images, index, config.seed)
+        ids = _sample(torch.from_numpy(fixed.mask), settings.images, index, config.seed)
         weak, strong = _views(config, pixels, features.encoder, ids, chance)
-        unit = F.normalize(vectors[ids.to(device)], dim=1)
+        places = ids.to(device)
+        unit = F.normalize(vectors[places], dim=1)
         with torch.no_grad():
-            if index == 0 and settings.start == "kmeans":
-                belief = kmeans_belief(unit, config.clusters, settings.heads, config.seed)
+            if index == 0 and first is not None:
+                believed = first[places].expand(len(heads), -1, -1)
+            elif index == 0 and settings.start == "kmeans":
+                believed = kmeans_belief(unit, config.clusters, settings.heads, config.seed)
             else:
-                belief = heads(weak).softmax(2)
-            labels = pseudo_label(belief, unit, settings.center_ratio, exclusive=settings.exclusive)[2]  # fmt: skip
+                believed = heads(weak).softmax(2)
+            labels = pseudo_label(
+                believed, unit, settings.center_ratio,
+                exclusive=settings.exclusive, known=known.at(places),
+            )[2]  # fmt: skip
         losses = _m_step(settings, heads, optimiser, strong, labels, chance)
-        sizes = belief[losses.argmin()].argmax(1).bincount(minlength=config.clusters)
+        sizes = believed[losses.argmin()].argmax(1).bincount(minlength=config.clusters)
         shown = {"pseudo-label loss": losses.mean()}
         return Report(shown, len(ids) * settings.passes, tuple(sizes.tolist()))
 
@@ -94,17 +112,24 @@ def learn_heads(
         {"heads": heads, "optimiser": optimiser},
         emit=emit, stop=stop, checkpoint=checkpoint,
         watch=watch(
-            "heads", settings.epochs, lambda done: _frame(done, settings, heads, vectors), keep
+            "heads", settings.epochs, lambda done: _frame(done, settings, heads, vectors, known), keep
         ),
     )  # fmt: skip
-    return _choose(settings, heads, vectors)
+    return _choose(settings, heads, vectors, known)
 
 
-def _sample(images: int, most: int, step: int, seed: int) -> torch.Tensor:
-    """(M,) int64: the images of an E-step; all of them, in order, where there are no more."""
+def _sample(fixed: torch.Tensor, most: int, step: int, seed: int) -> torch.Tensor:
+    """(M,) int64: the images of an E-step; all of them, in order, where there are no more.
+
+    Those that are `fixed` (N,) come first, up to half of M; further ones only to fill it up.
+    """
+    images = len(fixed)
     if images <= most:
         return torch.arange(images)
-    return torch.randperm(images, generator=seeded(seed, step))[:most]
+    order = torch.randperm(images, generator=seeded(seed, step))
+    own, other = order[fixed[order]], order[~fixed[order]]
+    half = most // 2
+    return torch.cat((own[:half], other, own[half:]))[:most]
 
 
 def _views(
@@ -181,7 +206,9 @@ def head_losses(
 
 
 @torch.no_grad()
-def _choose(settings: HeadSettings, heads: Heads, vectors: torch.Tensor) -> HeadClustering:
+def _choose(
+    settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known
+) -> HeadClustering:
     """Judges every head on all clean images, one at a time, and keeps the best by the setting."""
     unit = F.normalize(vectors, dim=1)
     results = []
@@ -189,13 +216,14 @@ def _choose(settings: HeadSettings, heads: Heads, vectors: torch.Tensor) -> Head
         logits = heads.one(index)(vectors)
         belief = logits.softmax(2)
         confident, prototypes, labels = pseudo_label(
-            belief, unit, settings.center_ratio, exclusive=settings.exclusive
+            belief, unit, settings.center_ratio, exclusive=settings.exclusive, known=known
         )
         loss = head_losses(
             logits.gather(1, labels.ids[..., None].expand(-1, -1, logits.shape[2])),
             labels.labels, labels.kept, settings.double_softmax,
         )  # fmt: skip
-        results.append((float(loss), belief[0], confident[0], prototypes[0], labels.ids[0]))
+        claimed = labels.ids[0, : labels.ids.shape[1] - int(known.fixed.sum())]
+        results.append((float(loss), belief[0], confident[0], prototypes[0], claimed))
     losses = np.array([result[0] for result in results], np.float32)
     head_labels = np.stack([result[1].argmax(1).cpu().numpy() for result in results])
     chosen = choose_head(losses, head_labels, settings.choose)
@@ -213,12 +241,14 @@ def _choose(settings: HeadSettings, heads: Heads, vectors: torch.Tensor) -> Head
 
 
 @torch.no_grad()
-def _frame(done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tensor) -> Frame:
+def _frame(
+    done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known
+) -> Frame:
     """What every head believes of all clean images after `done` rounds."""
     unit, found = F.normalize(vectors, dim=1), []
     for index in range(len(heads)):
         belief = heads.one(index)(vectors).softmax(2)
-        confident, prototypes, _ = pseudo_label(belief, unit, settings.center_ratio)
+        confident, prototypes, _ = pseudo_label(belief, unit, settings.center_ratio, known=known)
         confidence, labels = belief[0].max(1)
         each = (labels, confidence.half(), prototypes[0].half(), confident[0, :, :CONFIDENT].int())
         found.append([x.cpu().numpy() for x in each])

@@ -27,6 +27,7 @@ from engine.stages.clustering import Clustering
 from engine.stages.compute import Losses, Portions, compiled, fused, portion
 from engine.stages.encoder import Encoder, Heads, initialise, whole_norms
 from engine.stages.features import EpochOrder, Features, encode
+from engine.stages.fixed import FixedLabels
 from engine.stages.frames import Frame, Keep, condensed, watch
 from engine.stages.heads import HeadClustering
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
@@ -65,8 +66,12 @@ def learn_jointly(
     stop: Callable[[], bool],
     checkpoint: Checkpoint,
     keep: Keep | None = None,
+    fixed: FixedLabels | None = None,
 ) -> JointClustering:
-    """Trains from the reliable set; raises TrainingError if it is empty."""
+    """Trains from the reliable set; raises TrainingError if it is empty.
+
+    `fixed` labels are in the set already, and stay in it when it is chosen anew.
+    """
     if not reliable.mask.any():
         raise TrainingError(
             f"no image is reliable (agreement ≥ {config.reliable.agreement:g}, confidence ≥ "
@@ -90,7 +95,7 @@ def learn_jointly(
 
     def step(index: int) -> Report:
         if index in reselections(settings):
-            teachers.replace(_reselected(config, pixels, average))
+            teachers.replace(_reselected(config, pixels, average, fixed))
         report = portions.backward(optimiser, lesson.on(index))
         optimiser.step()
         schedule.step()
@@ -114,13 +119,15 @@ def reselections(settings: JointSettings) -> range:
     return range(period, period * settings.reselect + 1, period)
 
 
-def _reselected(config: RunConfig, pixels: DeviceImages, average: Classifier) -> ReliableSet:
+def _reselected(
+    config: RunConfig, pixels: DeviceImages, average: Classifier, fixed: FixedLabels | None
+) -> ReliableSet:
     """The reliable set of the averaged model's labels, judged in its own features."""
     vectors, probabilities = _seen(average, pixels)
     clustering = Clustering(probabilities.cpu().numpy())
     count = neighbor_count(config.reliable, len(pixels), config.clusters)
     neighbors = nearest(vectors.cpu().numpy(), count, device=pixels.device)
-    return select_reliable(clustering, neighbors, config.reliable)
+    return select_reliable(clustering, neighbors, config.reliable, fixed)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.errors import RunError
+from engine.stages.fixed import FixedLabels
 
 # Entries of a table in memory at a time: 2**24 float32 are 64 MB.
 BLOCK_ENTRIES = 2**24
@@ -75,7 +76,12 @@ def assign(
 
 
 def pseudo_label(
-    probabilities: torch.Tensor, unit: torch.Tensor, center_ratio: float, *, exclusive: bool = False
+    probabilities: torch.Tensor,
+    unit: torch.Tensor,
+    center_ratio: float,
+    *,
+    exclusive: bool = False,
+    known: Known | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, PseudoLabels]:
     """The E-step on M images: confident images, prototypes and pseudo-labels.
 
@@ -83,12 +89,66 @@ def pseudo_label(
         probabilities: (H, M, K) of weak views.
         unit: (M, D) features of length 1, of the clean images.
         center_ratio: share of the M/K images a cluster gets that form its prototype.
+        known: what a person has said of the images; the labels end with those that are fixed.
     """
     _, images, clusters = probabilities.shape
     each = max(1, images // clusters)
-    confident = confident_images(probabilities, max(1, int(center_ratio * each)))
+    belief = probabilities if known is None else informed(probabilities, known)
+    confident = confident_images(belief, max(1, int(center_ratio * each)))
     prototypes = prototypes_of(unit, confident)
-    return confident, prototypes, assign(unit, prototypes, each, exclusive=exclusive)
+    labels = assign(unit, prototypes, each, exclusive=exclusive)
+    return confident, prototypes, labels if known is None else corrected(labels, known)
+
+
+# -- what a person has said -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Known:
+    """`FixedLabels` of M images on a device.
+
+    Attributes:
+        labels: (M,) int64 in 0..K−1.
+        fixed, refused: (M,) bool; the label is right, or wrong. Never both.
+    """
+
+    labels: torch.Tensor
+    fixed: torch.Tensor
+    refused: torch.Tensor
+
+    @classmethod
+    def of(cls, said: FixedLabels, device: torch.device) -> Known:
+        arrays = (said.labels, said.mask, said.refused)
+        return cls(*(torch.from_numpy(np.array(each)).to(device) for each in arrays))
+
+    def at(self, ids: torch.Tensor) -> Known:
+        """What is known of the images `ids` (m,), in their order."""
+        return Known(self.labels[ids], self.fixed[ids], self.refused[ids])
+
+
+def informed(probabilities: torch.Tensor, known: Known) -> torch.Tensor:
+    """(H, M, K): a belief whose order a person's word decides; only the order has a meaning.
+
+    A fixed image comes before all that are not (a softmax reaches 1 in float32, so 1 would not do)
+    and last in every other cluster; a refused one comes last in the cluster that it was refused.
+    """
+    own = F.one_hot(known.labels, probabilities.shape[2]).bool()
+    certain = torch.where(own, 1 + probabilities, -1.0)
+    belief = torch.where(known.fixed[:, None], certain, probabilities)
+    return belief.masked_fill(known.refused[:, None] & own, -1.0)
+
+
+def corrected(pseudo: PseudoLabels, known: Known) -> PseudoLabels:
+    """Pseudo-labels without the claims that a person's word rules out, and with every fixed image's
+    own label behind them, once."""
+    fixed = known.fixed.nonzero().flatten().expand(len(pseudo.ids), -1)
+    wrong = known.refused[pseudo.ids] & (known.labels[pseudo.ids] == pseudo.labels)
+    kept = pseudo.kept & ~known.fixed[pseudo.ids] & ~wrong
+    return PseudoLabels(
+        torch.cat((pseudo.ids, fixed), 1),
+        torch.cat((pseudo.labels, known.labels[fixed]), 1),
+        torch.cat((kept, known.fixed[fixed]), 1),
+    )
 
 
 # -- what the labels would be without some images ------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 from engine.config import ReliableSettings
 from engine.space.neighbors import Neighbors
 from engine.stages.clustering import Clustering
+from engine.stages.fixed import FixedLabels
 
 LEAST_NEIGHBORS, MOST_NEIGHBORS = 10, 100
 
@@ -28,8 +29,8 @@ class ReliableSet:
     """The verdict on every label of a clustering.
 
     Attributes:
-        labels: (N,) int64.
-        confidence: (N,) float32.
+        labels: (N,) int64; a person's where one has decided, else the model's.
+        confidence: (N,) float32, the model's, whoever gave the label.
         agreement: (N,) float32, share of the neighbours with the same label.
         verdicts: (N,) uint8, values of `Verdict`.
         thresholds: (K,) float32, the agreement that was asked of each cluster.
@@ -50,6 +51,11 @@ class ReliableSet:
     def per_cluster(self) -> np.ndarray:
         """(K,) int64: reliable images of each cluster."""
         return np.bincount(self.labels[self.mask], minlength=len(self.thresholds))
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(K,) int64: images of each cluster, reliable or not."""
+        return np.bincount(self.labels, minlength=len(self.thresholds))
 
 
 def neighbor_count(settings: ReliableSettings, images: int, clusters: int) -> int:
@@ -75,14 +81,23 @@ def local_agreement(labels: np.ndarray, neighbors: Neighbors, count: int) -> np.
 
 
 def select_reliable(
-    clustering: Clustering, neighbors: Neighbors, settings: ReliableSettings
+    clustering: Clustering,
+    neighbors: Neighbors,
+    settings: ReliableSettings,
+    fixed: FixedLabels | None = None,
 ) -> ReliableSet:
-    """Trusts a label whose neighbours agree with it and whose probability is high."""
+    """Trusts a label whose neighbours agree with it and whose probability is high.
+
+    `fixed` labels take the place of the model's before neighbours are asked, so that one decision
+    speaks for the images around it too.
+    """
     labels, clusters = clustering.labels, clustering.clusters
+    if fixed is not None:
+        labels = fixed.over(labels)
     agreement = local_agreement(
         labels, neighbors, neighbor_count(settings, len(labels), clusters)
     )  # fmt: skip
-    return judge(labels, clustering.confidence, agreement, clusters, settings)
+    return judge(labels, clustering.confidence, agreement, clusters, settings, fixed)
 
 
 def judge(
@@ -91,15 +106,23 @@ def judge(
     agreement: np.ndarray,
     clusters: int,
     settings: ReliableSettings,
+    fixed: FixedLabels | None = None,
 ) -> ReliableSet:
     """The verdict on labels (N,) with their confidence and agreement (N,) by the two thresholds.
 
     A cluster that would keep less than `settings.floor` of its images has its agreement threshold
     lowered until it does; its confidence threshold stays.
+
+    A `fixed` label (`labels` holds it already) is reliable whatever the thresholds. One that a person
+    refused never is: its verdict is NOT_CONFIDENT (NEITHER, where neighbours disagree too), for
+    that the model is sure of it counts for nothing any more.
     """
-    sure = confidence >= np.float32(settings.confidence)
-    thresholds = _relaxed(labels, agreement, sure, clusters, settings)
-    agreed = agreement >= thresholds[labels]
+    sure, backed = confidence >= np.float32(settings.confidence), agreement
+    if fixed is not None:
+        sure = (sure | fixed.mask) & ~fixed.refuses(labels)
+        backed = np.where(fixed.mask, np.float32(1), agreement)
+    thresholds = _relaxed(labels, backed, sure, clusters, settings)
+    agreed = backed >= thresholds[labels]
     # In the bits of `Verdict`: 1 for neighbours that disagree, 2 for a low probability.
     verdicts = (~agreed).astype(np.uint8) + 2 * (~sure).astype(np.uint8)
     return ReliableSet(labels, confidence, agreement, verdicts, thresholds)

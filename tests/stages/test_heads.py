@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from engine.stages.heads import (
+    _sample,
     choose_head,
     head_agreement,
     head_losses,
@@ -49,6 +50,28 @@ def test_every_head_has_a_loss_of_its_own() -> None:
         torch.testing.assert_close(
             head_losses(logits[one], labels[one], kept[one], True)[0], together[head]
         )
+
+
+def test_a_sample_holds_the_fixed_images_and_is_else_what_it_was() -> None:
+    fixed = torch.zeros(50).bool()
+    usual = [_sample(fixed, 20, step, seed=1).tolist() for step in range(2)]
+    assert usual[0] != usual[1]
+    fixed[[3, 30, 41]] = True
+    for step in range(2):
+        found = _sample(fixed, 20, step, seed=1).tolist()
+        assert set(found[:3]) == {3, 30, 41}
+        assert found[3:] == [one for one in usual[step] if one not in (3, 30, 41)][:17]
+        assert len(set(found)) == 20
+    assert _sample(fixed, 50, 0, seed=1).tolist() == list(range(50))
+
+
+def test_fixed_images_fill_half_a_sample_at_most_and_change_from_round_to_round() -> None:
+    fixed = torch.arange(50) < 30
+    first, second = (_sample(fixed, 20, step, seed=1) for step in range(2))
+    assert [int(fixed[one].sum()) for one in (first, second)] == [10, 10]
+    assert set(first[:10].tolist()) != set(second[:10].tolist())
+    fixed[:] = True
+    assert len(_sample(fixed, 20, 0, seed=1)) == 20  # nothing else is there to fill it with
 
 
 def test_the_chosen_head_has_the_lowest_loss() -> None:

@@ -11,10 +11,14 @@ from engine.errors import RunError
 from engine.stages import prototypes as stage
 from engine.stages.prototypes import (
     Claims,
+    Known,
+    PseudoLabels,
     assign,
     claimed_labels,
     claims_of,
     confident_images,
+    corrected,
+    informed,
     margins,
     prototypes_of,
     pseudo_label,
@@ -72,6 +76,74 @@ def test_with_more_clusters_than_half_the_images_each_still_gets_one() -> None:
     confident, _, labels = pseudo_label(torch.eye(4).unsqueeze(0)[:, :3], UNIT[:3], 0.5)
     assert confident.shape == (1, 4, 1)
     assert labels.ids.shape == (1, 4)
+
+
+# -- what a person has said -----------------------------------------------------------------------
+
+# Image 0 is of cluster 1, whatever it looks like; image 3 is not of cluster 1.
+SAID = Known(
+    torch.tensor([1, 0, 0, 1]),
+    torch.tensor([True, False, False, False]),
+    torch.tensor([False, False, False, True]),
+)
+NOTHING = Known(torch.zeros(4).long(), torch.zeros(4).bool(), torch.zeros(4).bool())
+
+
+def test_a_persons_word_comes_first_or_last_in_the_order_of_belief() -> None:
+    found = informed(torch.cat((BELIEF, BELIEF.flip(2))), SAID)
+    wanted = [
+        [[-1.0, 1.1], [0.6, 0.4], [0.3, 0.7], [0.2, -1.0]],
+        [[-1.0, 1.9], [0.4, 0.6], [0.7, 0.3], [0.8, -1.0]],
+    ]
+    torch.testing.assert_close(found, torch.tensor(wanted))
+
+
+def test_a_fixed_image_is_surer_than_a_softmax_can_be() -> None:
+    certain = torch.tensor([[[0.0, 1.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]])
+    assert confident_images(informed(certain, SAID), 1)[0, 1].tolist() == [0]
+
+
+def test_claims_give_way_to_what_a_person_said_and_fixed_images_follow() -> None:
+    # Cluster 0 claims images 0 and 1, cluster 1 claims 3 and 2.
+    free = assign(UNIT, torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]), 2)
+    found = corrected(free, SAID)
+    assert found.ids.tolist() == [[0, 1, 3, 2, 0]]
+    assert found.labels.tolist() == [[0, 0, 1, 1, 1]]
+    assert found.kept.tolist() == [[False, True, False, True, True]]
+
+
+def test_a_refused_label_leaves_the_others_to_the_image() -> None:
+    claimed_twice = PseudoLabels(
+        torch.tensor([[3, 3]]), torch.tensor([[0, 1]]), torch.ones(1, 2).bool()
+    )
+    assert corrected(claimed_twice, SAID).kept.tolist() == [[True, False, True]]
+
+
+def test_a_fixed_image_forms_its_prototype_in_every_head() -> None:
+    both = torch.cat((BELIEF, BELIEF.flip(1)))
+    confident, prototypes, labels = pseudo_label(both, UNIT, 0.5, known=SAID)
+    assert confident[:, 1].tolist() == [[0], [0]]
+    torch.testing.assert_close(prototypes[:, 1], UNIT[[0, 0]])
+    own = (labels.ids == 0) & labels.kept
+    assert own.sum(1).tolist() == [1, 1]
+    assert labels.labels[own].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_where_nothing_was_said_the_e_step_is_the_same_to_the_bit(exclusive: bool) -> None:
+    usual = pseudo_label(BELIEF, UNIT, 1.0, exclusive=exclusive)
+    found = pseudo_label(BELIEF, UNIT, 1.0, exclusive=exclusive, known=NOTHING)
+    assert torch.equal(usual[0], found[0])
+    assert torch.equal(usual[1], found[1])
+    for name in ("ids", "labels", "kept"):
+        assert torch.equal(getattr(usual[2], name), getattr(found[2], name))
+
+
+def test_what_is_known_follows_the_images() -> None:
+    some = SAID.at(torch.tensor([3, 0]))
+    assert some.labels.tolist() == [1, 1]
+    assert some.fixed.tolist() == [False, True]
+    assert some.refused.tolist() == [True, False]
 
 
 # -- what the labels would be without some images ------------------------------------------------

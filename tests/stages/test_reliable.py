@@ -8,6 +8,7 @@ import pytest
 from engine.config import ReliableSettings
 from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
+from engine.stages.fixed import FixedLabels
 from engine.stages.reliable import Verdict, judge, local_agreement, neighbor_count, select_reliable
 
 IDS = np.array([[1, 2], [0, 2], [1, 3], [4, 5], [3, 5], [4, 2]], np.int32)
@@ -68,6 +69,47 @@ def test_an_empty_cluster_is_counted_and_harms_no_other() -> None:
 def test_a_cluster_without_a_confident_image_is_left_empty_by_the_floor() -> None:
     unsure = clustering([0, 0, 0, 1, 1, 1], [0.99] * 3 + [0.6] * 3)
     assert select_reliable(unsure, NEIGHBORS, settings(floor=1)).per_cluster.tolist() == [3, 0]
+
+
+def said(labels: list[int], fixed: list[int], refused: list[int]) -> FixedLabels:
+    """`labels` of six images, decided for those in `fixed`, wrong for those in `refused`."""
+    numbers = np.arange(6)
+    return FixedLabels(np.array(labels), np.isin(numbers, fixed), np.isin(numbers, refused))
+
+
+def test_a_decision_is_reliable_and_helps_its_neighbours() -> None:
+    # The model says 0 of image 3, whose neighbours are 4 and 5 and which 2 has for a neighbour.
+    wrong = clustering([0, 0, 0, 0, 1, 1], [0.99, 0.99, 0.99, 0.6, 0.99, 0.99])
+    alone = select_reliable(wrong, NEIGHBORS, settings())
+    assert alone.mask.tolist() == [True, True, True, False, False, False]
+    found = select_reliable(wrong, NEIGHBORS, settings(), said([1] * 6, [3], []))
+    assert found.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert found.agreement.tolist() == [1, 1, 0.5, 1, 1, 0.5]
+    assert found.mask.tolist() == [True, True, False, True, True, False]
+    assert found.confidence.tolist() == alone.confidence.tolist()
+    assert found.sizes.tolist() == [3, 3]
+
+
+def test_a_decision_against_neighbours_and_model_is_reliable_all_the_same() -> None:
+    found = select_reliable(SIX, NEIGHBORS, settings(), said([1] * 6, [0], []))
+    assert found.verdicts[0] == Verdict.RELIABLE
+    assert (found.labels[0], found.agreement[0]) == (1, 0)
+
+
+def test_a_refused_label_is_never_reliable() -> None:
+    easy = settings(agreement=0.0, confidence=0.0)
+    found = select_reliable(SIX, NEIGHBORS, easy, said([0, 1, 0, 0, 0, 0], [], [0, 1]))
+    # Image 1 was refused another label than the one it has.
+    assert found.verdicts.tolist() == [Verdict.NOT_CONFIDENT, 0, 0, 0, 0, 0]
+
+
+def test_decisions_count_for_the_floor_and_refused_labels_do_not() -> None:
+    asked = settings(floor=1 / 3)
+    weak = clustering([0, 0, 0, 1, 1, 1], [0.99, 0.99, 0.99, 0.6, 0.6, 0.99])
+    found = select_reliable(weak, NEIGHBORS, asked, said([0, 0, 0, 1, 0, 0], [3], []))
+    assert found.thresholds.tolist() == [1.0, 1.0]  # image 3 is the third of its cluster
+    found = select_reliable(weak, NEIGHBORS, asked, said([1] * 6, [], [5]))
+    assert found.per_cluster.tolist() == [2, 0]
 
 
 @pytest.mark.parametrize(

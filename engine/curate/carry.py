@@ -1,0 +1,62 @@
+"""Decisions about a run, told anew to a run that was trained with them, so that curation goes on there.
+
+What is carried is what stands: names, colours and decided labels, a row for each reviewer and class.
+The history stays with the earlier run. Rejections are not carried: the new model has another label to
+offer, which wants a look of its own; images that were left out are not in the new run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from engine.curate.curation import Curation, State
+from engine.curate.decisions import Decision
+
+
+def carried(
+    curation: Curation, classes: np.ndarray, keep: np.ndarray, visit: str
+) -> list[Decision]:
+    """What to commit to the log of the new run, in this order.
+
+    Args:
+        classes: (N,) the class of each image as people left it.
+        keep: (N,) bool, the images that are in the new run, in the same order.
+        visit: the program that carries them, for the log.
+    """
+    alive = [one.number for one in curation.classes]
+    place = np.cumsum(keep) - 1
+    return [
+        *_names(curation, visit),
+        *_labels(curation, np.searchsorted(alive, classes), keep, place, visit),
+    ]
+
+
+def _names(curation: Curation, visit: str) -> Iterator[Decision]:
+    for cluster, one in enumerate(curation.classes):
+        if one.name != f"Cluster {one.number}":  # which is no name, but a number of the old run
+            who, name = curation.reviewer_of_class(one.number), _unlike(one.name, cluster, curation)
+            yield Decision("rename", who, visit=visit, class_=cluster, text=name)
+        if one.colour:
+            who = curation.reviewer_of_class(one.number)
+            yield Decision("recolour", who, visit=visit, class_=cluster, text=one.colour)
+
+
+def _unlike(name: str, cluster: int, curation: Curation) -> str:
+    """A name that stands for a number of the old run would be another cluster's in the new one."""
+    taken = {f"cluster {number}" for number in range(len(curation.classes)) if number != cluster}
+    return f"{name} (before)" if name.casefold() in taken else name
+
+
+def _labels(
+    curation: Curation, clusters: np.ndarray, keep: np.ndarray, place: np.ndarray, visit: str
+) -> Iterator[Decision]:
+    decided = keep & (curation.state == State.DECIDED) & ~curation.disputed
+    deciders = curation.deciders()
+    for who in sorted(set(deciders.values())):
+        rows = [row for row, name in deciders.items() if name == who]
+        mine = decided & np.isin(curation.deciding, rows)
+        for cluster in np.unique(clusters[mine]).tolist():
+            images = place[mine & (clusters == cluster)]
+            yield Decision("relabel", who, visit=visit, images=images, class_=cluster)

@@ -1,0 +1,150 @@
+"""`Guidance`: what a reviewer's decisions ask of a run that is trained with them. Pure.
+
+Some decisions are held back: the new run never learns them, so that they tell honestly how well it
+does on images that nobody has decided.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.curate.curation import State
+from engine.errors import RunError
+
+HELD_SHARE = 0.2
+# A class with fewer decisions needs every one of them as a teacher.
+LEAST_TO_HOLD = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Guidance:
+    """What to train from, for the n of N images that stay, in K' clusters.
+
+    Attributes:
+        keep: (N,) bool, false for images that are to be left out.
+        labels: (n,) int64 in 0..K'−1, the class as a person left it (of a refused image: the wrong one).
+        taught: (n,) bool, decided and to be learned.
+        held: (n,) bool, decided and held back.
+        refused: (n,) bool, the label is wrong and the right one unknown.
+        model: (n,) int64, what the earlier model says in the new clusters, splits followed, before
+            anything was decided.
+        belief: (n, K') float32, rows sum to 1: what the new run begins to believe. It knows nothing
+            of decisions that are held back.
+    """
+
+    keep: np.ndarray
+    labels: np.ndarray
+    taught: np.ndarray
+    held: np.ndarray
+    refused: np.ndarray
+    model: np.ndarray
+    belief: np.ndarray
+
+    @property
+    def clusters(self) -> int:
+        return int(self.belief.shape[1])
+
+
+def guide(
+    state: np.ndarray,
+    classes: np.ndarray,
+    alive: Sequence[int],
+    home: np.ndarray,
+    moved: np.ndarray,
+    probabilities: np.ndarray,
+    ids: Sequence[str],
+    held_share: float = HELD_SHARE,
+) -> Guidance:
+    """What the decisions about N images, in a run of K clusters, ask of the next run.
+
+    Args:
+        state: (N,) uint8, values of `State`.
+        classes: (N,) uint16, the number of each image's class as a person left it; of a rejected
+            image the class that is wrong.
+        alive: K' numbers of classes that exist, ascending: clusters 0..K'−1 of the next run.
+        home: (at least K,) uint16, the class that each cluster has become.
+        moved: (N,) bool, a person gave the class, by a decision or a split.
+        probabilities: (N, K) float32, of the run's newest model.
+        ids: N names of images.
+        held_share: share of the decisions to hold back.
+
+    Raises:
+        RunError: when fewer than two classes are left, there are more classes than images, or an
+            image or a cluster has a class that does not exist.
+    """
+    keep = state != State.EXCLUDED
+    rows = np.flatnonzero(keep)
+    home = home[: probabilities.shape[1]]
+    _check(alive, classes[rows], home)
+    labels, state, moved = np.searchsorted(alive, classes[rows]), state[rows], moved[rows]
+    decided, rejected = state == State.DECIDED, state == State.REJECTED
+    held = held_back(labels, decided, [ids[row] for row in rows.tolist()], held_share)
+    said = _merged(probabilities[rows], np.searchsorted(alive, home), len(alive))
+    split = moved & ~decided & ~rejected
+    return Guidance(
+        keep, labels, decided & ~held, held, rejected,
+        model=np.where(split, labels, said.argmax(1)),
+        belief=_carried(said, labels, moved & ~held & ~rejected),
+    )  # fmt: skip
+
+
+def _check(alive: Sequence[int], classes: np.ndarray, home: np.ndarray) -> None:
+    if len(alive) < 2:
+        raise RunError(
+            f"{len(alive)} of the classes is left: training needs 2 at least; undo a merge, or make "
+            "another class"
+        )
+    if len(alive) > len(classes):
+        raise RunError(
+            f"there are {len(alive):,} classes for the {len(classes):,} images that are not left out: "
+            "merge classes, or leave fewer images out"
+        )
+    strange = np.setdiff1d(np.union1d(classes, home), alive)
+    if len(strange):
+        raise RunError(
+            f"class {strange[0]} does not exist, but images are in it: expected one of "
+            f"{', '.join(map(str, alive))}; give these images another class"
+        )
+
+
+def held_back(
+    labels: np.ndarray, decided: np.ndarray, ids: Sequence[str], share: float
+) -> np.ndarray:
+    """(n,) bool: the decided images that are never trained on.
+
+    An image's name alone draws its lot, so that later trainings hold back the same ones. A class with
+    fewer than `LEAST_TO_HOLD` decisions keeps none back, and no class all of them: the one that drew
+    the highest always teaches.
+    """
+    held, places = np.zeros(len(labels), bool), np.flatnonzero(decided)
+    lots, own = np.array([_lot(ids[place]) for place in places.tolist()]), labels[places]
+    clusters = int(own.max(initial=0)) + 1
+    highest = np.zeros(clusters)
+    np.maximum.at(highest, own, lots)
+    enough = np.bincount(own, minlength=clusters) >= LEAST_TO_HOLD
+    held[places] = (lots < share) & (lots < highest[own]) & enough[own]
+    return held
+
+
+def _lot(name: str) -> float:
+    """0 ≤ lot < 1, the same for the same name, on every machine."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big") / 2**32
+
+
+def _merged(probabilities: np.ndarray, home: np.ndarray, clusters: int) -> np.ndarray:
+    """(n, K') float32: the probabilities (n, K) summed over the clusters that have become one."""
+    summed = probabilities @ np.eye(clusters, dtype=np.float32)[home]
+    return summed / summed.sum(1, keepdims=True)
+
+
+def _carried(belief: np.ndarray, labels: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """`belief` in which the mass of a moved image's likeliest class has gone to its label."""
+    rows, carried = np.flatnonzero(moved), belief.copy()
+    likeliest = belief[rows].argmax(1)
+    carried[rows, likeliest] = 0
+    carried[rows, labels[rows]] += belief[rows, likeliest]
+    return carried

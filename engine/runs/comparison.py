@@ -1,0 +1,89 @@
+"""`BeforeAfter`: what training with a reviewer's decisions has changed. Without ground truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.errors import RunError
+from engine.runs.store import RunFolder
+from engine.stages.clustering import Clustering
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of `total` decisions, how many the model's label agreed with before training and after."""
+
+    total: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, eq=False)
+class BeforeAfter:
+    """The labels of two models on the same images, in the K' clusters of the later.
+
+    "Before" is what the earlier model said, with merges and splits followed; of an image that was
+    decided it is the model's own label, not the reviewer's.
+
+    Attributes:
+        images: images compared.
+        left_out: images of the earlier run that are not in the later.
+        flow: (K', K') int64, images by their cluster before (rows) and after (columns).
+        taught: on decisions that the later model was trained with.
+        held: on those that were held back: the honest score.
+    """
+
+    images: int
+    left_out: int
+    flow: np.ndarray
+    taught: Agreement
+    held: Agreement
+
+    @property
+    def clusters(self) -> int:
+        return len(self.flow)
+
+    @property
+    def changed(self) -> int:
+        """Images whose cluster is another one after training."""
+        return self.images - int(self.flow.trace())
+
+
+def before_after(parent: RunFolder, child: RunFolder) -> BeforeAfter:
+    """Compares the models of `parent` and of `child`, which was trained with decisions about it.
+
+    Raises:
+        RunError: when `child` was not trained with decisions, has no labels yet, or holds images
+            that `parent` does not have.
+    """
+    if not child.has("decided"):
+        raise RunError(f"{child.path} was not trained with decisions: choose a run that was")
+    ids, known = child.images().ids, frozenset(parent.images().ids)
+    if not known.issuperset(ids):
+        raise RunError(
+            f"{child.path} has images that {parent.path} does not have: compare a run with the one "
+            "that it goes on from"
+        )
+    said, after = child.load("decided"), newest_clustering(child)
+    before, labels, clusters = said["model"], said["labels"], after.clusters
+    pairs = before * clusters + after.labels
+    flow = np.bincount(pairs, minlength=clusters**2).reshape(clusters, clusters)
+    taught, held = (
+        _agreement(before[mask], after.labels[mask], labels[mask])
+        for mask in (np.asarray(said["taught"]), np.asarray(said["held"]))
+    )
+    return BeforeAfter(len(ids), len(known) - len(ids), flow, taught, held)
+
+
+def newest_clustering(folder: RunFolder) -> Clustering:
+    """What the run's newest model says of its own images; raises RunError before stage 2 is done."""
+    stage = next((one for one in ("joint", "heads") if folder.has(one)), None)
+    if stage is None:
+        raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")
+    return Clustering(np.asarray(folder.load(stage)["probabilities"]))
+
+
+def _agreement(before: np.ndarray, after: np.ndarray, decided: np.ndarray) -> Agreement:
+    return Agreement(len(decided), int((before == decided).sum()), int((after == decided).sum()))

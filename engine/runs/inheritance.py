@@ -1,0 +1,124 @@
+"""What a run takes over from the one that it goes on from.
+
+Files by hard link where the disk can, since none is ever changed in its place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from engine.config import RunConfig, to_dict
+from engine.curate.guidance import Guidance
+from engine.data.images import ImageSet
+from engine.events import Record, Scored, Stage, TruthScored, to_json
+from engine.runs.store import INHERITED_FEATURES, RunFolder, write_text
+
+STAGE_ONE = ("encoder.pt", "neighbors", "frames", "maps")
+INPUTS = ("images", "truth", "columns")
+STAGES_ONE_AND_TWO = (*INPUTS, *STAGE_ONE, "features", "heads", "decided")
+
+
+def inherit(draft: RunFolder, parent: RunFolder, config: RunConfig) -> None:
+    """Fills `draft` with everything of `parent` up to stage 2."""
+    _link_all(draft, parent, STAGES_ONE_AND_TWO)
+    _forget(draft, "joint")
+    _begin(draft, parent, config, _events(parent, "features", "heads"))
+
+
+def inherit_decided(
+    draft: RunFolder, parent: RunFolder, config: RunConfig, guidance: Guidance
+) -> None:
+    """Fills `draft` with stage 1 of `parent` for the images that stay, and with the decisions.
+
+    Stage 1's own clustering and scores, and whatever was made of all images at once, go along only
+    where they would be the same; else training makes them again.
+    """
+    whole = bool(guidance.keep.all())
+    same = whole and config.clusters == parent.card().config.clusters
+    card: dict[str, Any] = {}
+    if whole:
+        _link_all(draft, parent, (*INPUTS, *STAGE_ONE))
+        _forget(draft, "heads", "joint")
+    else:
+        _link_all(draft, parent, ("encoder.pt",))
+        kept = _take_inputs(draft, parent, guidance.keep)
+        card = {"images": len(kept), "fingerprint": kept.fingerprint}
+    if same:
+        _link_all(draft, parent, ("features",))
+    else:
+        vectors = parent.load("features")["vectors"][guidance.keep]
+        draft.save(INHERITED_FEATURES, {"vectors": vectors})
+        link_file(
+            parent.path / "features/weights.pt", draft.path / INHERITED_FEATURES / "weights.pt"
+        )
+    names = ("labels", "taught", "held", "refused", "model", "belief")
+    draft.save("decided", {name: getattr(guidance, name) for name in names})
+    _begin(draft, parent, config, _events(parent, "features", scores=same), card)
+
+
+def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def _link_all(draft: RunFolder, parent: RunFolder, names: tuple[str, ...]) -> None:
+    for name in names:
+        source = parent.path / name
+        if source.is_dir():
+            shutil.copytree(source, draft.path / name, copy_function=link_file)
+        elif source.exists():
+            link_file(source, draft.path / name)
+
+
+def _forget(draft: RunFolder, *stages: Stage) -> None:
+    """Leaves out the frames of stages that are trained anew, and the maps of these."""
+    for stage in stages:
+        for pattern in (f"frames/{stage}-*", f"maps/*-{stage}-*"):
+            for artefact in draft.path.glob(pattern):
+                shutil.rmtree(artefact)
+
+
+def _take_inputs(draft: RunFolder, parent: RunFolder, keep: np.ndarray) -> ImageSet:
+    """Images, truth and columns without the images that are left out; returns those that stay."""
+    images, truth = parent.images(), parent.truth()
+    ids = np.array(images.ids)[keep]
+    kept = ImageSet(images.pixels[keep], tuple(ids.tolist()), images.source)
+    draft.save("images", {"pixels": kept.pixels, "ids": ids})
+    if truth is not None:
+        names = np.array(truth.class_names)
+        draft.save("truth", {"labels": truth.labels[keep], "class_names": names})
+    columns = [replace(one, values=one.values[keep]) for one in parent.columns()]
+    if columns:
+        draft.save_columns(columns)
+    return kept
+
+
+def _events(parent: RunFolder, *stages: Stage, scores: bool = True) -> list[Record]:
+    """What was said about these stages, with or without their scores."""
+    of_stages = [one for one in parent.records()[0] if getattr(one.event, "stage", "") in stages]
+    return [one for one in of_stages if scores or not isinstance(one.event, (Scored, TruthScored))]
+
+
+def _begin(
+    draft: RunFolder,
+    parent: RunFolder,
+    config: RunConfig,
+    events: list[Record],
+    changes: dict[str, Any] | None = None,
+) -> None:
+    """The events so far, and the card, which makes a folder a run."""
+    write_text(
+        draft.path / "events.jsonl", "".join(json.dumps(to_json(one)) + "\n" for one in events)
+    )
+    card = json.loads((parent.path / "run.json").read_text("utf-8")) | (changes or {})
+    card |= {"created": time.time(), "config": to_dict(config), "parent": parent.path.name}
+    write_text(draft.path / "run.json", json.dumps(card, indent=1))

@@ -1,0 +1,41 @@
+"""What a run that was trained with decisions is told of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from engine.curate.carry import carried
+from engine.curate.log import DecisionLog, Model
+from tests.curate.conftest import LABELS, act, classes, names
+
+
+def test_names_colours_and_decided_labels_go_along_in_new_numbers(
+    log: DecisionLog, tmp_path: Path
+) -> None:
+    act(log, "rename", class_=2, text="cats", by="Bob")
+    act(log, "recolour", class_=2, text="#112233", by="Bob")
+    act(log, "merge", class_=2, other=0)  # classes 1 and 2 are left: clusters 0 and 1
+    act(log, "exclude", 3)
+    act(log, "accept", 0, 1, by="Ann")
+    act(log, "relabel", 4, class_=2, by="Bob")
+    act(log, "reject", 5)
+    keep = log.curation.state != 3
+    asked = carried(log.curation, log.curation.classes_of(LABELS), keep, "test")
+
+    (tmp_path / "child").mkdir()
+    child = DecisionLog(tmp_path / "child", images=11, clusters=2, fingerprint="child")
+    child.commit(asked, Model(np.zeros(11, int), np.zeros(11), ""))
+    assert names(child) == {0: "Cluster 0", 1: "cats"}
+    assert [one.colour for one in child.curation.classes][1] == "#112233"
+    assert child.curation.state.tolist() == [1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0]
+    own = child.curation.classes_of(np.zeros(11, int))
+    assert own[[0, 1, 3]].tolist() == [1, 0, 1]
+    who = {one.reviewer for one in child.decisions() if one.action == "relabel"}
+    assert who == {"Ann", "Bob"}
+    assert classes(log)[0] == 2, "the earlier run's log is as it was"
+
+
+def test_nothing_decided_carries_nothing(log: DecisionLog) -> None:
+    assert carried(log.curation, LABELS, np.ones(12, bool), "test") == []
