@@ -20,6 +20,7 @@ PAGES = (
     ("map", "Map", ":material/scatter_plot:"),
     ("prototypes", "Prototypes", ":material/category:"),
     ("reliability", "Reliability", ":material/verified:"),
+    ("curate", "Curate", ":material/rule:"),
     ("export", "Export", ":material/download:"),
 )
 

@@ -8,6 +8,7 @@ Everything is cached by the time at which it was written.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -115,7 +116,9 @@ def judge(name: str, stage: Stage, settings: ReliableSettings) -> ReliableSet:
 
     own, clusters = reliable(name, stage), card(name).config.clusters
     count = neighbor_count(settings, len(own.labels), clusters)
-    return judge(own.labels, own.confidence, agreement(name, stage, count), clusters, settings)
+    fixed = folder_of(name).fixed()
+    agreed = agreement(name, stage, count)
+    return judge(own.labels, own.confidence, agreed, clusters, settings, fixed=fixed)
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
@@ -327,6 +330,18 @@ def _preview(path: str, modified: float | None, frames: int) -> np.ndarray:
     from engine.runs.store import RunFolder
 
     return preview(RunFolder(path))
+
+
+def prepare_preview(name: str) -> None:
+    """Works the preview out while the page is drawn: the browser will ask for it right afterwards."""
+    about = str(folder_of(name).path), *_features_so_far(name)
+    if about not in _prepared:
+        _prepared.add(about)
+        threading.Thread(target=_preview, args=about, daemon=True, name="spice-preview").start()
+
+
+# Previews that have been asked for; what they are made of is part of it.
+_prepared: set[tuple[str, float | None, int]] = set()
 
 
 def _features_so_far(name: str) -> tuple[float | None, int]:

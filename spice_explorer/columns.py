@@ -130,14 +130,27 @@ def _judged(run: str, what: str, stage: Stage) -> np.ndarray:
     verdict = artefacts.reliable(run, stage)
     if what == "label":
         return verdict.labels.astype("<u2")
-    return (verdict.confidence if what == "confidence" else verdict.agreement).astype("<f4")
+    sure, agreed = _backed(run, verdict.labels, verdict.confidence, verdict.agreement, 1)
+    return (sure if what == "confidence" else agreed).astype("<f4")
+
+
+def _backed(
+    run: str, labels: np.ndarray, confidence: np.ndarray, agreement: np.ndarray, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence and agreement as the browser shall judge by them: a label that the run was given by
+    a person passes every threshold, one that was refused passes none."""
+    fixed = services.folder_of(run).fixed()
+    sure = np.where(fixed.mask, 1, np.where(fixed.refuses(labels), 0, confidence))
+    return sure, np.where(fixed.mask, most, agreement)
 
 
 def _agreed(run: str, stage: Stage, count: int) -> np.ndarray:
     kept = artefacts.arrays(run, "neighbors")["ids"].shape[1]
     if count > kept:
         raise LookupError(f"{count} neighbours are asked about, but {run} has kept {kept}")
-    return np.round(artefacts.agreement(run, stage, count) * count).astype("<u2")
+    labels = artefacts.reliable(run, stage).labels
+    agreed = np.round(artefacts.agreement(run, stage, count) * count)
+    return _backed(run, labels, agreed, agreed, count)[1].astype("<u2")
 
 
 def _plain(run: str, name: str) -> np.ndarray:

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from engine.errors import SpiceError
-from spice_explorer import artefacts, columns, services, thumbs
+from spice_explorer import artefacts, columns, curating, services, thumbs
 from spice_explorer.present import sprites
 from spice_explorer.thumbs import HEADERS, MOST_DIGITS
 
@@ -70,6 +70,7 @@ def options() -> dict[str, Any]:
             Route(path, sheet, methods=["GET"]),
             *thumbs.routes(),
             columns.route(),
+            *curating.routes(),
         ],
         "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
     }

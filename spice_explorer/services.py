@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -193,6 +193,39 @@ def continue_from(name: str, config: RunConfig, device: str = "auto") -> str:
     branch = folder.branch(workspace() / _free_name(folder.card().source, config), config)
     the_runner().submit(branch, device)
     return branch.path.name
+
+
+def train_with_decisions(name: str, device: str = "auto") -> str:
+    """A new run from stage 1 of the run `name` with what was decided about it, queued; returns its
+    name; raises SpiceError."""
+    from engine.runs.runner import choose_device, the_runner
+    from spice_explorer import decisions
+
+    choose_device(device)
+    folder, guidance = folder_of(name), decisions.guidance(name)
+    config = replace(folder.card().config, clusters=guidance.clusters)
+    place = workspace() / _free_name(folder.card().source, config)
+    branch = folder.branch_decided(place, config, guidance)
+    decisions.carry(name, branch.path.name, guidance.keep)
+    the_runner().submit(branch, device)
+    return branch.path.name
+
+
+# When each visitor was last seen under a reviewer's name, by run.
+_present: dict[str, dict[str, tuple[str, float]]] = {}
+PRESENT_SECONDS = 90.0
+
+
+def also_present(run: str, reviewer: str, visitor: str) -> bool:
+    """Notes a visitor under a name; True when another visitor had the same name just now."""
+    now = time.monotonic()
+    with _guard:
+        seen = _present.setdefault(run, {})
+        seen[visitor] = reviewer, now
+        return any(
+            who == reviewer and now - when < PRESENT_SECONDS
+            for other, (who, when) in seen.items() if other != visitor
+        )  # fmt: skip
 
 
 def _free_name(source: str, config: RunConfig) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,11 @@ def sentence(text: str) -> str:
 def plain(text: str) -> str:
     """`text` with the characters that Markdown would read taken as they are."""
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>#$~|:" else c for c in text)
+
+
+def token() -> str:
+    """What tells this visitor's browser tab from any other."""
+    return str(st.session_state.setdefault("token", secrets.token_hex(6)))
 
 
 # -- the chosen run ----------------------------------------------------------------------------

@@ -22,8 +22,8 @@ from spice_explorer import services
 from spice_explorer.components import form
 from tests.app.conftest import IMAGES, ROOT, Visit, button, texts, tiny_config
 
-ALL = ("dataset", "train", "map", "prototypes", "reliability", "export")
-NEED_LABELS = ("prototypes", "reliability", "export")
+ALL = ("dataset", "train", "map", "prototypes", "reliability", "curate", "export")
+NEED_LABELS = ("prototypes", "reliability", "curate", "export")
 
 
 def metrics(at: AppTest) -> dict[str, str]:
@@ -56,7 +56,7 @@ def test_the_first_paint_needs_neither_torch_nor_umap_nor_faiss() -> None:
     assert done.stdout.splitlines() == ["[]", "1,797"]
 
 
-@pytest.mark.parametrize("page", ["map", "prototypes", "reliability", "export"])
+@pytest.mark.parametrize("page", ["map", "prototypes", "reliability", "curate", "export"])
 @pytest.mark.usefixtures("workspace")
 def test_without_a_run_a_page_leads_to_train(page: str, visit: Visit) -> None:
     shown = texts(visit(page))

@@ -41,7 +41,9 @@ def test_a_map_begun_from_another_stays_near_it_and_tells_its_progress() -> None
     features[np.arange(60), np.arange(60) % 3] += 1
     first = umap_map(features, nearest(features, 12), MapSettings(), seed=0)
     told: list[float] = []
-    start = first * np.float32([1, -1])  # from scratch it would come out as `first`, its mirror image
+    start = first * np.float32(
+        [1, -1]
+    )  # from scratch it would come out as `first`, its mirror image
     second = umap_map(
         features, nearest(features, 12), MapSettings(), seed=0, start=start, progress=told.append
     )

@@ -1,0 +1,14 @@
+"""Curate: from labels to trusted labels, mostly from the keyboard."""
+
+from spice_explorer import session
+from spice_explorer.components import chrome, curate, needs
+
+chrome.heading(
+    "Curate",
+    "Decide what the labels are: whole classes at once, the doubtful images one by one. Every "
+    "decision is kept, and can be undone.",
+)
+with session.plain_errors():
+    run = needs.run_of_page()
+    if run is not None and needs.labels(run):
+        curate.show(run)

@@ -1,0 +1,57 @@
+"""The curator: images are given their classes from the keyboard. Drawn by curator/*.js.
+
+Decisions go from the browser straight to the routes of `curating` and show before they are written.
+Python hears of three things, in the session state under the component's key: `changed`, the last row
+that was written; and for one run of the page `open`, an image, and `propagate`, the decided images
+(`ids`) that what agrees with them shall follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+_HERE = Path(__file__).parent
+# Joined in this order: each uses what stands in those before it.
+_SCRIPTS = (
+    "elements", "server", "labels", "queue", "outbox", "decisions", "pace", "pictures", "marks",
+    "tiles", "keys", "keyboard", "classes", "question", "about", "bar", "stage", "face", "hands",
+    "curator",
+)  # fmt: skip
+
+
+def curator(
+    data: dict[str, Any],
+    *,
+    key: str,
+    on_changed: Callable[[], None],
+    on_open: Callable[[], None],
+) -> None:
+    """Draws it.
+
+    Args:
+        data: what it is told; a queue with a `mark` asks about all its images, decided or not, and the mark
+            goes as text with each decision.
+        key: distinct for each run.
+        on_changed: called a moment after the last of some decisions has been written.
+        on_open: called when the panel of an image is asked for.
+    """
+    # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
+    html, css, js = _sources()
+    draw = st.components.v2.component("spice_curator", html=html, css=css, js=js)
+    draw(
+        key=key, data=data, on_changed_change=on_changed, on_open_change=on_open,
+        on_propagate_change=lambda: None,
+    )  # fmt: skip
+
+
+@lru_cache
+def _sources() -> tuple[str, str, str]:
+    """HTML, CSS and JavaScript of the curator."""
+    script = "\n".join((_HERE / "curator" / f"{one}.js").read_text("utf-8") for one in _SCRIPTS)
+    html, css = ((_HERE / f"curator.{kind}").read_text("utf-8") for kind in ("html", "css"))
+    return html, css, script

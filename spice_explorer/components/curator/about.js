@@ -1,0 +1,76 @@
+// About: what is known of the image that is shown, or of those that are marked.
+
+const TAKES = ["first", "second"];
+
+class About {
+  constructor(root, classes, keys) { Object.assign(this, { root, classes, keys }); }
+
+  // facts: {id, state, disputed, class, said, sure, agreed, answers}; `said` may not be there yet.
+  draw(facts) {
+    const text = JSON.stringify([facts, this.classes.version, TAKES.map((one) => this.keys.textOf(one))]);
+    if (text === this.drawn) return;
+    this.drawn = text;
+    if (!facts) return this.root.replaceChildren();
+    this.root.replaceChildren(...(facts.marked ? this.many(facts) : this.one(facts)));
+  }
+
+  many({ marked, open, elsewhere }) {
+    const parts = [`${number(open)} undecided`, elsewhere && `${number(elsewhere)} on other pages`];
+    const words = parts.filter(Boolean).join(" · ");
+    return [
+      make("div", { className: "class", textContent: `${number(marked)} marked` }),
+      make("div", { className: "fact", textContent: words }),
+    ];
+  }
+
+  one(facts) {
+    const { id, disputed, answers, class: given } = facts, { classes, keys } = this;
+    const open = make("button", { className: "open", textContent: `Image ${id}` });
+    open.title = `All about it (${keys.textOf("open")})`;
+    open.dataset.command = "open";
+    const name = make("span", { textContent: classes.nameOf(given) });
+    return [
+      make("div", { className: "line" }, this.badge(facts), open),
+      make("div", { className: "class" }, swatch(classes.colourOf(given)), name),
+      this.model(facts), ...(disputed ? [this.dispute(answers)] : []),
+    ];
+  }
+
+  badge({ state, disputed }) {
+    const { name, mark, words } = STATES[state];
+    if (disputed) return make("span", { className: "badge disputed", textContent: "! disputed" });
+    return make("span", { className: `badge ${name}`, textContent: `${mark} ${words}`.trim() });
+  }
+
+  model({ said, sure, agreed, class: given }) {
+    const fact = make("div", { className: "fact" });
+    if (said === undefined) return fact;
+    const other = said !== given;
+    fact.append(make("span", { textContent: other ? "the model: " : "the model says so, " }));
+    if (other) fact.append(swatch(this.classes.colourOf(said)), make("b", { textContent: this.classes.nameOf(said) }), ", ");
+    const tail = [sure, agreed].map((share) => (Number.isFinite(share) ? percent(share) : "–"));
+    fact.append(make("span", { textContent: `${tail[0]} sure; ${tail[1]} of its neighbours agree` }));
+    return fact;
+  }
+
+  // With both answers, where they are known; the server tells those of the first disputes only.
+  dispute(answers = []) {
+    const words = answers.length ? "Two answers, neither having seen the other. Take one:"
+      : "Reviewers disagree: any decision settles it.";
+    const takes = answers.map((one, i) => this.answer(one, i));
+    return make("div", { className: "dispute" }, make("span", { textContent: words }), ...takes);
+  }
+
+  answer(answer, i) {
+    const key = make("kbd", { textContent: this.keys.textOf(TAKES[i]) });
+    const who = make("em", { textContent: answer.reviewer });
+    const take = make("button", { className: "answer" }, key, ...this.words(answer), who);
+    take.dataset.take = i;
+    return take;
+  }
+
+  words({ state, class: given }) {
+    if (state !== DECIDED) return [make("span", { textContent: `${STATES[state].mark} ${STATES[state].name}` })];
+    return [swatch(this.classes.colourOf(given)), make("span", { textContent: this.classes.nameOf(given) })];
+  }
+}

@@ -1,0 +1,364 @@
+// The curator: joins the parts, decides about images, moves through the queue, and tells the page.
+
+const POLL_MS = 3000, TELL_MS = 1500, VIEW_MEMORY = "spice-curator-view";
+
+class Curator {
+  constructor(root) {
+    const find = (selector) => root.querySelector(selector);
+    this.root = find(".curator");
+    this.keys = new Keys();
+    this.pictures = new Pictures();
+    this.stage = new Stage(find(".stage"), this.pictures, (place, e) => this.press(place, e), () => this.draw());
+    this.classes = new Classes(find(".chips"), this.keys, (number) => this.give(number));
+    this.about = new About(find(".about"), this.classes, this.keys);
+    this.question = new Question(find(".ask"), () => this.focus());
+    this.keyboard = new Keyboard(find(".keys"), this.keys, () => this.draw(), () => this.uncover());
+    this.marks = new Marks();
+    this.pace = new Pace();
+    this.face = new Face(this.root, this);
+    this.hands = new Hands(this.root, this);
+    this.view = memory.get(VIEW_MEMORY) === "grid" ? "grid" : "single";
+    this.watch();
+  }
+
+  // -- what the page tells -----------------------------------------------------------------------
+
+  take(data, tell) {
+    const before = this.data;
+    [this.data, this.tell] = [data, tell];
+    this.pictures.take(data.thumbs);
+    if (before?.key !== data.key) this.begin();
+    else if (before.queue.version !== data.queue.version) this.bring();
+    else this.look();
+    if (before?.reviewer !== data.reviewer || before.readOnly !== data.readOnly) this.face.hush();
+    this.draw();
+  }
+
+  // Another run, or the same made anew: nothing that was known of the old one holds.
+  begin() {
+    this.decisions?.close();
+    [this.decisions, this.queue, this.columns, this.wanted, this.failed] = [];
+    this.marks.clear();
+    this.classes.take(this.data.classes);
+    this.load();
+  }
+
+  async load() {
+    const { key, api, n, columns } = this.data, server = new Server(api), stale = () => this.data.key !== key;
+    try {
+      const found = await server.images(n);
+      if (stale()) return;
+      this.decisions = new Decisions(server, found, n, this.hearer);
+    } catch (error) {
+      if (!stale()) this.fail(error);
+      return;
+    }
+    await this.bring();
+    this.look();
+    const { label, confidence, agreement } = columns;
+    const kinds = [[label, Uint16Array], [confidence, Float32Array], [agreement, Float32Array]];
+    const coming = kinds.map(([at, Kind]) => column(at, Kind).catch(() => undefined)); // can be done without
+    const [said, sure, agreed] = await Promise.all(coming);
+    if (stale()) return;
+    this.columns = { said, sure, agreed };
+    this.draw();
+  }
+
+  // The queue anew; the image that is shown stays where it is still to be decided.
+  async bring() {
+    if (!this.decisions) return; // `load` will
+    const { key, queue } = this.data;
+    const stale = () => this.data.key !== key || this.data.queue.version !== queue.version;
+    let ids = new Uint32Array(0);
+    try {
+      if (queue.count) ids = await column({ url: queue.address }, Uint32Array);
+    } catch (error) {
+      if (!stale()) this.fail(error);
+      return;
+    }
+    if (stale()) return;
+    const shown = this.queue?.current;
+    [this.queue, this.failed] = [new Queue(ids, queue.mark, this.decisions.labels), ""];
+    this.marks.clear();
+    const kept = shown !== undefined && this.queue.open(shown) && this.queue.find(shown);
+    if (!kept) this.queue.go(this.queue.next(0));
+    this.draw();
+    this.arrive();
+  }
+
+  // Loading again is left to the person: the sentence says what was wrong.
+  fail(error) {
+    this.failed = error.message;
+    this.draw();
+  }
+
+  again() {
+    if (this.failed) {
+      this.failed = "";
+      return this.decisions ? this.bring() : this.load();
+    }
+    this.queue?.go(this.queue.next(0));
+    this.draw();
+  }
+
+  // The focus, when first shown: nobody who is typing somewhere loses theirs.
+  arrive() {
+    if (this.arrived) return;
+    this.arrived = true;
+    let holder = document.activeElement;
+    while (holder?.shadowRoot?.activeElement) holder = holder.shadowRoot.activeElement;
+    if (!holder?.matches("input, textarea, select, [contenteditable=true]")) this.focus();
+  }
+
+  draw() { this.face.draw(); }
+
+  say(...words) { this.face.say(...words); }
+
+  focus() { this.root.focus({ preventScroll: true }); }
+
+  // -- what comes of decisions -------------------------------------------------------------------
+
+  watch() {
+    this.looking = () => this.look();
+    this.watching = setInterval(this.looking, POLL_MS);
+    document.addEventListener("visibilitychange", this.looking);
+  }
+
+  look() { this.decisions?.look(this.data.reviewer); }
+
+  get hearer() {
+    return {
+      news: () => this.moved(),
+      refused: (op) => this.refused(op),
+      turned: (op, ids) => this.turned(op, ids),
+      written: (row) => this.written(row),
+      classes: (list) => this.classes.take(list),
+    };
+  }
+
+  refused({ action, ids, error }) {
+    const which = ids.length === 1 && action !== "new class" ? ` (image ${ids[0]})` : "";
+    this.queue.answer(ids, false);
+    this.say(`${capital(error)}${which}`, "bad");
+  }
+
+  // An undo or redo is written: back to the image that it was about.
+  turned({ action, near }, ids) {
+    const there = new Set(ids), target = near?.find((id) => there.has(id)) ?? ids[0];
+    this.queue.answer(ids, action === "redo");
+    const what = ids.length === 1 ? `image ${ids[0]}` : several(ids.length, "image");
+    this.say(`${action === "undo" ? "Undone" : "Done again"}: ${what}`, "quiet");
+    if (target !== undefined) this.queue.find(target);
+  }
+
+  // Other parts of the page follow when there is a rest.
+  written(row) {
+    clearTimeout(this.telling);
+    if (!this.closed) this.telling = setTimeout(() => this.tell("changed", row), TELL_MS);
+  }
+
+  moved() {
+    if (this.closed) return;
+    if (this.wanted && !this.decisions.waiting) {
+      this.tell("propagate", { ids: this.wanted });
+      this.wanted = undefined;
+    }
+    this.draw();
+  }
+
+  // -- deciding ----------------------------------------------------------------------------------
+
+  // Why nothing can be decided, "" when it can.
+  get blocked() {
+    if (this.data.readOnly) return this.data.readOnly;
+    if (!this.data.reviewer) return "Type your name above to decide.";
+    return this.queue ? "" : "The images are still coming.";
+  }
+
+  // The marked images, else the current one.
+  get targets() {
+    if (!this.queue) return [];
+    if (this.tiled && this.marks.size) return [...this.marks.ids];
+    return this.queue.ended ? [] : [this.queue.current];
+  }
+
+  decide(action, more = {}) {
+    if (this.refuse()) return;
+    const ids = this.targets;
+    if (!ids.length) return;
+    this.decisions.put(action, ids, this.data.reviewer, { text: this.queue.mark, ...more });
+    this.queue.answer(ids);
+    this.pace.add(ids.length);
+    this.marks.clear();
+    this.advance();
+    this.draw();
+  }
+
+  // True, with the reason shown, when nothing can be decided.
+  refuse() {
+    if (this.blocked) this.say(this.blocked, "bad");
+    return Boolean(this.blocked);
+  }
+
+  give(number) {
+    if (!this.targets.length || !this.classes.by.has(number)) return;
+    this.classes.used(number);
+    this.decide("relabel", { class: number });
+  }
+
+  makeClass(name) {
+    this.classes.coming = name;
+    this.decide("new class", { text: name });
+  }
+
+  turn(action) {
+    if (this.refuse()) return;
+    this.decisions.turn(action, this.data.reviewer);
+    this.draw();
+  }
+
+  settleDispute(place) {
+    const { labels, disputes } = this.decisions, { current } = this.queue;
+    const answer = disputes.get(current)?.[place];
+    if (!answer || !labels.disputed(current)) return;
+    this.marks.clear();
+    if (answer.state === DECIDED) this.give(answer.class);
+    else this.decide(answer.state === REJECTED ? "reject" : "exclude");
+  }
+
+  // From images that have been decided to what agrees with them. Python reads the log: they must be in it.
+  spread() {
+    if (this.refuse()) return;
+    const { labels, last } = this.decisions, decided = (id) => labels.stateOf(id) === DECIDED;
+    const ids = [this.targets, last].map((some) => some.filter(decided)).find((some) => some.length);
+    if (!ids) return this.say("Give an image its class first: what agrees with it can then follow.", "quiet");
+    this.wanted = ids;
+    this.moved();
+  }
+
+  // -- moving ------------------------------------------------------------------------------------
+
+  get tiled() { return this.view === "grid"; }
+
+  // To the next image that is open. In the grid first what is left on the page, also before it.
+  advance() {
+    const { queue } = this, on = queue.next(queue.at);
+    if (!this.tiled) return queue.go(on);
+    const first = this.stage.start(queue), end = Math.min(first + this.stage.perPage, queue.length);
+    const back = queue.next(first);
+    queue.go(on < end || back >= end ? on : back);
+  }
+
+  step(by) {
+    const { queue, stage } = this;
+    if (!this.tiled) queue.go(queue.at + by);
+    else {
+      const to = stage.start(queue) + by * stage.perPage;
+      if (to >= 0 && to < queue.length) queue.go(to);
+    }
+    this.draw();
+  }
+
+  // An arrow: through the grid, or along the queue.
+  walk(key, ranged) {
+    const { queue, stage, marks, tiled } = this;
+    if (!queue?.length) return false;
+    const across = tiled ? stage.across : 0;
+    const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -across, ArrowDown: across }[key];
+    const from = Math.min(queue.at, queue.length - 1), to = queue.at + by;
+    if (to < 0 || to >= queue.length + (tiled ? 0 : 1)) return true;
+    if (tiled && ranged) marks.extend(from, to, queue.ids);
+    else marks.fix(to);
+    queue.go(to);
+    this.draw();
+    return true;
+  }
+
+  press(place, e) {
+    const { queue, marks } = this, single = e.ctrlKey || e.metaKey || e.target.closest(".check");
+    if (this.tiled && e.shiftKey) marks.extend(queue.at, place, queue.ids);
+    else if (this.tiled && single) marks.toggle(place, queue.ids[place]);
+    else marks.fix(place);
+    queue.go(place);
+    this.draw();
+  }
+
+  markCurrent() {
+    if (this.tiled && !this.queue.ended) this.marks.toggle(this.queue.at, this.queue.current);
+    this.draw();
+  }
+
+  markPage() {
+    if (!this.tiled || !this.queue) return false;
+    this.marks.add(this.stage.shown(this.queue));
+    this.draw();
+    return true;
+  }
+
+  // False when nothing was marked: Escape may then mean something to others.
+  unmark() {
+    if (!this.marks.size) return false;
+    this.marks.clear();
+    this.draw();
+    return true;
+  }
+
+  turnView() {
+    this.view = this.tiled ? "single" : "grid";
+    memory.set(VIEW_MEMORY, this.view);
+    this.marks.clear();
+    this.draw();
+  }
+
+  // -- fields and sheets over the page -----------------------------------------------------------
+
+  get asking() { return this.question.open || this.keyboard.open; }
+
+  askClass() {
+    if (this.refuse() || !this.targets.length) return;
+    this.question.find(this.classes.list, (number) => this.give(number));
+  }
+
+  askName() {
+    if (this.refuse() || !this.targets.length) return;
+    this.question.name(this.targets.length, (name) => this.makeClass(name));
+  }
+
+  open() {
+    if (this.queue.ended) this.again();
+    else this.tell("open", this.queue.current);
+  }
+
+  showKeys() {
+    this.cover(true);
+    this.keyboard.show();
+  }
+
+  uncover() {
+    this.cover(false);
+    this.draw();
+    this.focus();
+  }
+
+  cover(covered) {
+    for (const part of this.root.querySelectorAll(".bar, .work")) part.inert = covered;
+  }
+
+  close() {
+    this.closed = true;
+    clearInterval(this.watching);
+    clearTimeout(this.telling);
+    document.removeEventListener("visibilitychange", this.looking);
+    this.stage.watcher.disconnect();
+    this.decisions?.close();
+  }
+}
+
+const curators = new WeakMap();
+
+export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
+  if (!curators.has(parentElement)) curators.set(parentElement, new Curator(parentElement));
+  const curator = curators.get(parentElement);
+  curator.take(data, (name, value) => (name === "changed" ? setStateValue : setTriggerValue)(name, value));
+  return () => { curator.close(); curators.delete(parentElement); };
+}

@@ -1,0 +1,134 @@
+// Face: what the curator knows, on the screen. Drawn after every change; what is the same is not touched.
+
+const SENTENCE_MS = 8000;
+
+class Face {
+  constructor(root, curator) {
+    Object.assign(this, { root, curator });
+    this.notice = root.querySelector(".notice");
+    this.spoken = root.querySelector(".spoken");
+    this.buttons = [...root.querySelectorAll("[data-command]")].filter((one) => one.querySelector("kbd"));
+    this.bar = new Bar(root);
+  }
+
+  draw() {
+    const { curator, root } = this, { data, decisions, stage, queue } = curator;
+    root.classList.toggle("sharp", data.sharp);
+    root.classList.toggle("tiled", curator.tiled);
+    stage.fit();
+    if (decisions) this.bar.saving(decisions.waiting, decisions.outbox.trouble, decisions.unseen);
+    this.drawNotice();
+    this.drawButtons();
+    if (queue) this.drawQueue();
+    else stage.drawWait(curator.failed);
+    this.drawFacts();
+  }
+
+  drawQueue() {
+    const { data, queue, decisions, stage, marks, pace, about, classes, tiled } = this.curator;
+    const { left } = queue, tileOf = (id) => this.tileOf(id);
+    this.bar.draw({ title: data.queue.title, queue, left, counts: decisions.labels.tally, rate: pace.rate });
+    if (tiled) stage.drawGrid(queue, marks, tileOf);
+    else stage.drawSingle(queue, tileOf);
+    stage.drawEnd(queue, left, tiled ? (queue.ended || left === 0) && !marks.size : queue.ended);
+    const { facts } = this;
+    about.draw(facts);
+    classes.draw(facts?.class);
+    this.speak();
+  }
+
+  tileOf(id) {
+    const { decisions: { labels }, classes } = this.curator, given = labels.classOf(id);
+    const [name, colour] = [classes.nameOf(given), classes.colourOf(given)];
+    return { state: labels.stateOf(id), disputed: labels.disputed(id), name, colour };
+  }
+
+  // What is known of the image that is shown, or of the marked ones.
+  get facts() {
+    const { queue, columns, marks, decisions: { labels, disputes } } = this.curator;
+    if (this.curator.tiled && marks.size) return this.marked;
+    if (queue.ended) return undefined;
+    const id = queue.current;
+    return {
+      id, state: labels.stateOf(id), disputed: labels.disputed(id), class: labels.classOf(id),
+      said: columns?.said?.[id], sure: columns?.sure?.[id], agreed: columns?.agreed?.[id],
+      answers: disputes.get(id),
+    };
+  }
+
+  get marked() {
+    const { queue, marks, stage } = this.curator, ids = [...marks.ids];
+    const here = new Set(stage.shown(queue));
+    const [open, elsewhere] = [ids.filter((id) => queue.open(id)), ids.filter((id) => !here.has(id))];
+    return { marked: ids.length, open: open.length, elsewhere: elsewhere.length };
+  }
+
+  // What tests, benchmarks and style sheets read.
+  drawFacts() {
+    const { queue, decisions, view } = this.curator, { dataset } = this.root;
+    Object.assign(dataset, {
+      saved: decisions?.row ?? 0, waiting: decisions?.waiting ?? 0, view, current: queue?.current ?? "",
+      decided: decisions?.labels.tally[DECIDED] ?? 0,
+    });
+    if (view === "grid" && dataset.current) this.root.setAttribute("aria-activedescendant", `page-${dataset.current}`);
+    else this.root.removeAttribute("aria-activedescendant");
+  }
+
+  drawButtons() {
+    const { keys, decisions, blocked, targets, tiled } = this.curator;
+    const { waiting: waits, undoText, redoText } = decisions ?? {}, none = !targets.length;
+    const idle = {
+      accept: none, reject: none, exclude: none, find: none, name: none,
+      undo: !undoText && !waits, redo: !redoText && !waits,
+    };
+    const titles = { undo: undoText, redo: redoText };
+    for (const button of this.buttons) {
+      const { command } = button.dataset;
+      if (button.closest(".side")) button.disabled = Boolean(blocked) || Boolean(idle[command]);
+      button.querySelector("kbd").textContent = keys.textOf(command);
+      button.title = titles[command] ?? keys.titles.get(command);
+      if (command === "grid") button.firstChild.textContent = tiled ? "Single" : "Grid";
+    }
+  }
+
+  // A sentence for a while: "bad" for what went wrong, "quiet" for what is good to know.
+  say(text, kind) {
+    this.message = { text, kind };
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => this.hush(), SENTENCE_MS);
+    this.drawNotice();
+  }
+
+  hush() {
+    this.message = undefined;
+    this.drawNotice();
+  }
+
+  // What was said last, else why nothing can be decided, else the keys that are used most.
+  drawNotice() {
+    const { blocked, queue } = this.curator;
+    const standing = queue && blocked ? { text: blocked, kind: "standing" } : { text: this.hint, kind: "" };
+    const { text, kind } = this.message ?? standing;
+    this.notice.className = `notice ${kind}`;
+    if (this.notice.textContent !== text) this.notice.textContent = text;
+  }
+
+  get hint() {
+    const { keys, tiled } = this.curator, key = (command) => keys.textOf(command);
+    const walk = tiled
+      ? [`${key("next")} ${key("back")} turn the page`, `${key("mark")}, Shift + arrows, Ctrl + click mark`]
+      : [`${key("next")} ${key("back")} next and back`];
+    const ends = [`${key("undo")} undoes`, `${key("help")} all keys`];
+    const decide = [`${key("accept")} is right`, "a class's key gives it", `${key("reject")} is wrong`];
+    return [...decide, ...walk, ...ends].join("  ·  ");
+  }
+
+  // For those who listen: the image that is the current one now.
+  speak() {
+    const { queue } = this.curator;
+    if (this.told === queue.current) return;
+    this.told = queue.current;
+    const { name, state } = queue.ended ? {} : this.tileOf(queue.current);
+    this.spoken.textContent = queue.ended ? "" : `Image ${queue.current}, ${name}, ${STATES[state].words}`;
+  }
+}

@@ -1,0 +1,77 @@
+// Hands: what the keyboard and the pointer make the curator do.
+
+const HELD = new Set(["next", "back"]); // keys that may be held down; what decides may not
+
+const DEEDS = {
+  accept: (curator) => curator.decide("accept"),
+  reject: (curator) => curator.decide("reject"),
+  exclude: (curator) => curator.decide("exclude"),
+  undo: (curator) => curator.turn("undo"),
+  redo: (curator) => curator.turn("redo"),
+  next: (curator) => curator.step(1),
+  back: (curator) => curator.step(-1),
+  mark: (curator) => curator.markCurrent(),
+  clear: (curator) => curator.unmark(),
+  grid: (curator) => curator.turnView(),
+  spread: (curator) => curator.spread(),
+  first: (curator) => curator.settleDispute(0),
+  second: (curator) => curator.settleDispute(1),
+  find: (curator) => curator.askClass(),
+  name: (curator) => curator.askName(),
+  open: (curator) => curator.open(),
+  help: (curator) => curator.showKeys(),
+  again: (curator) => curator.again(),
+  retry: (curator) => curator.decisions.outbox.send(),
+};
+// What can be done while the images are still coming.
+const EARLY = new Set(["help", "again"]);
+
+class Hands {
+  constructor(root, curator) {
+    Object.assign(this, { root, curator });
+    root.addEventListener("keydown", (e) => this.type(e));
+    root.addEventListener("click", (e) => this.click(e));
+  }
+
+  run(command) {
+    if (this.curator.queue || EARLY.has(command)) DEEDS[command](this.curator);
+  }
+
+  click(e) {
+    const { command, take } = e.target.closest("button")?.dataset ?? {};
+    if (command) this.run(command);
+    else if (take) this.curator.settleDispute(Number(take));
+    if (!this.curator.asking) this.curator.focus();
+  }
+
+  type(e) {
+    const from = e.composedPath()[0];
+    if (e.altKey || e.isComposing || from.matches("input, textarea")) return;
+    if (from.matches("button") && [" ", "Enter"].includes(e.key)) return; // presses the button
+    const plain = !(e.ctrlKey || e.metaKey);
+    if (plain ? this.typed(e) : this.controlled(e)) e.preventDefault();
+    else if (!plain || e.key.length > 1) return;
+    e.stopPropagation(); // single letters mean something to Streamlit too
+  }
+
+  typed(e) {
+    const { curator } = this;
+    if (e.key === "Escape") return curator.unmark();
+    if (e.key.startsWith("Arrow")) return curator.walk(e.key, e.shiftKey);
+    const command = curator.keys.commandOf(e);
+    if (!command) return false;
+    if (e.repeat && !HELD.has(command)) return true;
+    const [kind, number] = command.split(" ");
+    if (kind === "class") curator.give(Number(number));
+    else this.run(command);
+    return true;
+  }
+
+  controlled(e) {
+    const key = e.key.toLowerCase();
+    if (key === "a") return this.curator.markPage();
+    if (key !== "z" && key !== "y") return false;
+    this.run(key === "y" || e.shiftKey ? "redo" : "undo");
+    return true;
+  }
+}

@@ -1,0 +1,101 @@
+// Keyboard: the sheet that shows the keys, and on which they are changed.
+
+const FIXED_KEYS = [
+  ["← →", "Image before, next image"], ["Arrows", "Walk through the grid"], ["Shift + arrows", "Mark a range (grid)"],
+  ["Ctrl + A", "Mark the page (grid)"], ["Ctrl + Z", "Undo"], ["Esc", "Unmark, or leave a field"],
+];
+
+class Keyboard {
+  // `onChange`: another key has been chosen; `onClose`: the sheet has gone.
+  constructor(root, keys, onChange, onClose) {
+    Object.assign(this, { root, keys, onChange, onClose });
+    root.addEventListener("keydown", (e) => this.type(e));
+    root.addEventListener("click", (e) => this.press(e));
+  }
+
+  get open() { return !this.root.hidden; }
+
+  show() {
+    this.root.hidden = false;
+    this.say("Click a key to change it.");
+    this.root.focus();
+  }
+
+  hide() {
+    this.root.hidden = true;
+    this.chosen = undefined;
+    this.onClose();
+  }
+
+  say(text, bad = false) {
+    [this.words, this.bad] = [text, bad];
+    this.draw();
+  }
+
+  draw() {
+    const { keys } = this, commands = COMMANDS.map(([command]) => command);
+    const classes = [...keys.titles.keys()].filter((one) => !commands.includes(one) && keys.textOf(one));
+    const lists = [
+      this.list("Decide and move", commands.map((one) => this.row(one))),
+      this.list("Classes", classes.map((one) => this.row(one))),
+      this.list("Always", FIXED_KEYS.map((one) => this.fixed(...one))),
+    ];
+    this.root.replaceChildren(this.head(), make("div", { className: "keys-lists" }, ...lists));
+  }
+
+  head() {
+    const words = make("span", { className: this.bad ? "words bad" : "words", textContent: this.words });
+    words.setAttribute("role", "status");
+    return make("div", { className: "keys-head" }, make("b", { textContent: "Keys" }), words,
+      make("button", { className: "reset", textContent: "As they were", title: "Every key as it was at first" }),
+      make("button", { className: "close", textContent: "Close", title: "Esc" }));
+  }
+
+  list(title, rows) { return make("section", {}, make("h4", { textContent: title }), ...rows); }
+
+  row(command) {
+    const waits = command === this.chosen, title = this.keys.titles.get(command);
+    const text = waits ? "press a key" : this.keys.textOf(command) || "none";
+    const key = make("button", { className: waits ? "key waits" : "key", textContent: text });
+    key.dataset.key = command;
+    key.setAttribute("aria-label", `Key of “${title}”: ${text}`);
+    return make("div", { className: "key-row" }, key, make("span", { textContent: title }));
+  }
+
+  fixed(key, title) {
+    return make("div", { className: "key-row" }, make("kbd", { textContent: key }), make("span", { textContent: title }));
+  }
+
+  press(e) {
+    const button = e.target.closest("button");
+    if (!button) return;
+    if (button.classList.contains("close")) return this.hide();
+    if (button.classList.contains("reset")) {
+      this.chosen = undefined;
+      this.keys.reset();
+      this.onChange();
+      this.say("Every key is as it was at first.");
+    } else {
+      this.chosen = button.dataset.key;
+      this.say(`Press the new key for “${this.keys.titles.get(this.chosen)}”; Esc leaves it.`);
+    }
+    this.root.focus();
+  }
+
+  type(e) {
+    e.stopPropagation();
+    if (this.chosen) return this.choose(e);
+    if (e.key !== "Escape" && this.keys.commandOf(e) !== "help") return;
+    e.preventDefault();
+    this.hide();
+  }
+
+  choose(e) {
+    if (["Shift", "Control", "Alt", "AltGraph", "Meta"].includes(e.key)) return;
+    e.preventDefault();
+    const { chosen } = this, why = e.key === "Escape" ? "" : this.keys.change(chosen, e);
+    if (!why) this.chosen = undefined;
+    this.onChange();
+    this.say(why || "Click a key to change it.", Boolean(why));
+  }
+}

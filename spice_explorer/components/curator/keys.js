@@ -1,0 +1,99 @@
+// Keys: which key does what. Every one can be changed; this browser remembers it.
+
+const COMMANDS = [
+  ["accept", ["a"], "The class is right"],
+  ["reject", ["x"], "The class is wrong, the right one unknown"],
+  ["exclude", ["e"], "Leave it out of everything"],
+  ["undo", ["u"], "Undo my last decision"],
+  ["redo", ["r"], "Do again what I undid"],
+  ["next", ["j", "PageDown"], "Next image; in the grid, next page"],
+  ["back", ["k", "PageUp"], "Image before; in the grid, page before"],
+  ["find", ["t", "/"], "Find a class by its name"],
+  ["name", ["n"], "New class from these images"],
+  ["spread", ["p"], "Give the class to everything that agrees"],
+  ["mark", [" "], "Mark the image (grid)"],
+  ["grid", ["g"], "Grid or single picture"],
+  ["open", ["o", "Enter"], "Open all about the image"],
+  ["first", [","], "Disputed: take the first answer"],
+  ["second", ["."], "Disputed: take the second answer"],
+  ["help", ["?"], "These keys"],
+];
+const TAKEN = new Set(COMMANDS.flatMap(([, keys]) => keys));
+// Of classes by their number: digits, then the letters that no command has.
+const CLASS_KEYS = [..."1234567890", ..."abcdefghijklmnopqrstuvwxyz"].filter((key) => !TAKEN.has(key));
+const FIXED = ["Escape", "Tab", "Shift", "Control", "Alt", "AltGraph", "Meta", "CapsLock", "Dead", "Process",
+  "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"];
+const SHOWN_KEYS = { " ": "Space", PageDown: "PgDn", PageUp: "PgUp", Enter: "Enter" };
+const MEMORY = "spice-curator-keys";
+
+const keyText = (key) => SHOWN_KEYS[key] ?? (key.length === 1 ? key.toUpperCase() : key);
+const classCommand = (number) => `class ${number}`;
+
+// What an event may mean: the letter typed, else the one that a Latin keyboard has in its place.
+function keysOf({ key, code }) {
+  const place = /^(?:Key|Digit)(.)$/.exec(code ?? "")?.[1];
+  return [key.length === 1 ? key.toLowerCase() : key, place?.toLowerCase()].filter(Boolean);
+}
+
+class Keys {
+  constructor() {
+    const own = Object.entries(memory.get(MEMORY) ?? {}).filter(([, key]) => typeof key === "string");
+    this.own = new Map(own);
+    this.take([]);
+  }
+
+  // The classes that there are; they keep their keys when others come or go.
+  take(classes) {
+    this.titles = new Map(COMMANDS.map(([command, , title]) => [command, title]));
+    this.defaults = new Map(COMMANDS.map(([command, keys]) => [command, keys]));
+    for (const { number, name } of classes) {
+      this.titles.set(classCommand(number), name);
+      this.defaults.set(classCommand(number), CLASS_KEYS.slice(number, number + 1));
+    }
+    this.bind();
+  }
+
+  bind() {
+    [this.bound, this.shown] = [new Map(), new Map()];
+    const give = (command, key) => {
+      if (this.bound.has(key)) return;
+      this.bound.set(key, command);
+      if (!this.shown.has(command)) this.shown.set(command, keyText(key));
+    };
+    for (const [command, key] of this.own) if (this.defaults.has(command)) give(command, key);
+    for (const [command, keys] of this.defaults) {
+      if (!this.own.has(command)) for (const key of keys) give(command, key);
+    }
+  }
+
+  commandOf(e) { return keysOf(e).map((key) => this.bound.get(key)).find(Boolean); }
+
+  // The key of a command as it is written on a button, "" for none.
+  textOf(command) { return this.shown.get(command) ?? ""; }
+
+  // Gives a command another key; returns why not, or "".
+  change(command, e) {
+    const [key] = keysOf(e);
+    if (FIXED.includes(e.key)) return `${e.key} keeps its meaning: choose another key.`;
+    if (e.ctrlKey || e.metaKey || e.altKey) return "Keys with Ctrl, Alt or ⌘ belong to the browser: choose one without.";
+    const holder = this.bound.get(key);
+    if (holder === command) return "";
+    if (holder) {
+      const meaning = `${keyText(key)} already stands for “${this.titles.get(holder)}”`;
+      return `${meaning}: give that another key first, or choose one that is free.`;
+    }
+    this.own.set(command, key);
+    this.keep();
+    return "";
+  }
+
+  reset() {
+    this.own.clear();
+    this.keep();
+  }
+
+  keep() {
+    memory.set(MEMORY, Object.fromEntries(this.own));
+    this.bind();
+  }
+}

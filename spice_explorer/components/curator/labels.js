@@ -1,0 +1,60 @@
+// Labels: class and state of every image. `base` is what the server has confirmed; `now` is that
+// with the decisions that still wait, so that a decision shows before it is written.
+
+const UNDECIDED = 0, DECIDED = 1, REJECTED = 2, EXCLUDED = 3, DISPUTED = 128;
+// The class of images for which a new one is being made: its number comes with the answer.
+const COMING = 0xffff;
+const STATE_OF = {
+  accept: DECIDED, relabel: DECIDED, "new class": DECIDED, reject: REJECTED, exclude: EXCLUDED,
+};
+
+class Labels {
+  constructor(n, bytes) {
+    this.n = n;
+    this.base = { classes: new Uint16Array(bytes, 0, n), states: new Uint8Array(bytes, 2 * n, n) };
+    this.now = { classes: this.base.classes.slice(), states: this.base.states.slice() };
+  }
+
+  classOf(id) { return this.now.classes[id]; }
+
+  stateOf(id) { return this.now.states[id] & 3; }
+
+  disputed(id) { return this.now.states[id] >= DISPUTED; }
+
+  // Nobody has answered yet, or two have and not the same.
+  open(id) { return this.stateOf(id) === UNDECIDED || this.disputed(id); }
+
+  apply({ action, ids, class: number }) {
+    const state = STATE_OF[action], { classes, states } = this.now;
+    if (state === undefined) return;
+    for (const id of ids) {
+      states[id] = state;
+      if (action === "relabel") classes[id] = number;
+      if (action === "new class") classes[id] = COMING;
+    }
+  }
+
+  // The server's word on some images.
+  confirm({ ids, classes, states }) {
+    ids.forEach((id, i) => {
+      this.base.classes[id] = classes[i];
+      this.base.states[id] = states[i];
+    });
+  }
+
+  // These images anew: as confirmed, and upon that whatever waits.
+  settle(ids, waiting) {
+    for (const id of ids) {
+      this.now.classes[id] = this.base.classes[id];
+      this.now.states[id] = this.base.states[id];
+    }
+    for (const op of waiting) this.apply(op);
+  }
+
+  // How many images are in each state.
+  get tally() {
+    const found = [0, 0, 0, 0], { states } = this.now;
+    for (let i = 0; i < states.length; i++) found[states[i] & 3]++;
+    return found;
+  }
+}

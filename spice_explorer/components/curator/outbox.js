@@ -1,0 +1,76 @@
+// Outbox: decisions on their way to the server, in order, one request at a time. Each has a key of its
+// own under which the server writes it once, however often it is sent.
+
+const WAITS_MS = [500, 1000, 2000, 4000, 8000, 15000], MOST_SENT = 200;
+// One name for this tab, whatever is drawn in it: decisions of other tabs count as unseen.
+const visit = () => (window.spiceVisit ??= token());
+
+class Outbox {
+  // `hear.done(ops, answer)`: the answers to ops; `hear.moved()`: there is other news of the outbox.
+  constructor(server, hear) {
+    Object.assign(this, { server, hear, waiting: [], failures: 0, trouble: "" });
+    this.warn = (e) => e.preventDefault();
+    this.online = () => this.send();
+    window.addEventListener("online", this.online);
+  }
+
+  // op: {action, ids, class, classes, text, reviewer, seen, near}
+  put(op) {
+    if (!this.waiting.length) window.addEventListener("beforeunload", this.warn);
+    this.waiting.push({ key: token(), ...op });
+    if (!this.failures) this.send();
+  }
+
+  // The first ops that were decided by one person and knowing the same. An undo goes alone: what its
+  // answer changes is then its own.
+  get batch() {
+    const [first] = this.waiting, alone = (op) => ["undo", "redo"].includes(op.action);
+    if (alone(first)) return [first];
+    const like = (op) => op.seen === first.seen && op.reviewer === first.reviewer && !alone(op);
+    const end = this.waiting.findIndex((op) => !like(op));
+    return this.waiting.slice(0, Math.min(end < 0 ? Infinity : end, MOST_SENT));
+  }
+
+  async send() {
+    if (this.sending || !this.waiting.length) return;
+    clearTimeout(this.timer);
+    this.sending = true;
+    const batch = this.batch, answer = await this.answered(batch);
+    this.sending = false;
+    if (answer) this.settle(batch, answer);
+    this.hear.moved();
+    if (answer) this.send();
+  }
+
+  // The answer; a refusal refuses every op of the batch. Undefined when there is none: later, then.
+  async answered(batch) {
+    const [{ reviewer, seen }] = batch;
+    const ops = batch.map(({ reviewer: _reviewer, seen: _seen, near: _near, ...op }) => op);
+    try {
+      const answer = await this.server.act({ reviewer, visit: visit(), seen, ops });
+      [this.failures, this.trouble] = [0, ""];
+      return answer;
+    } catch (error) {
+      if (error instanceof Refusal) return { results: batch.map(({ key }) => ({ key, error: error.message })) };
+      this.trouble = error.message;
+      this.timer = setTimeout(() => this.send(), WAITS_MS[Math.min(this.failures++, WAITS_MS.length - 1)]);
+      return undefined;
+    }
+  }
+
+  // An op that the answer does not speak of stays, and is sent again.
+  settle(batch, answer) {
+    const results = new Map(answer.results.map((one) => [one.key, one]));
+    const done = batch.filter((op) => results.has(op.key));
+    this.waiting = this.waiting.filter((op) => !results.has(op.key));
+    if (!this.waiting.length) window.removeEventListener("beforeunload", this.warn);
+    this.hear.done(done.map((op) => ({ ...op, error: results.get(op.key).error })), answer);
+    if (this.closed && !this.waiting.length) this.close();
+  }
+
+  // The component goes; what waits is sent all the same.
+  close() {
+    this.closed = true;
+    if (!this.waiting.length) window.removeEventListener("online", this.online);
+  }
+}

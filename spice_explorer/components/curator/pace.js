@@ -1,0 +1,25 @@
+// Pace: decisions a minute over the last minutes of work. Pauses are no work, nor is what ends them.
+
+const PAUSE_MS = 30000, SPAN_MS = 180000, LEAST_MS = 4000;
+
+class Pace {
+  constructor(clock = () => performance.now()) {
+    Object.assign(this, { clock, worked: 0, steps: [] });
+  }
+
+  add(images) {
+    const now = this.clock(), gap = now - (this.last ?? -Infinity);
+    this.last = now;
+    if (!(gap >= 0 && gap <= PAUSE_MS)) return;
+    this.worked += gap;
+    this.steps.push({ at: this.worked, images });
+    while (this.steps[0].at <= this.worked - SPAN_MS) this.steps.shift();
+  }
+
+  // Undefined until there is enough work to tell.
+  get rate() {
+    const span = Math.min(this.worked, SPAN_MS);
+    if (span < LEAST_MS) return undefined;
+    return (60000 * this.steps.reduce((sum, step) => sum + step.images, 0)) / span;
+  }
+}

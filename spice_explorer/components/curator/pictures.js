@@ -1,0 +1,39 @@
+// Pictures: the few large ones that are shown now or next, fetched before they are asked for.
+
+const KEPT_PICTURES = 24;
+
+class Pictures {
+  constructor() { this.kept = new Map(); }
+
+  // Another run, or other images: nothing that is kept holds.
+  take({ start, end }) {
+    if (this.start === start && this.end === end) return;
+    Object.assign(this, { start, end });
+    this.kept.clear();
+  }
+
+  thumb(id) { return `${this.start}${id}${this.end}`; }
+
+  full(id) {
+    const image = this.kept.get(id) ?? this.bring(id);
+    this.kept.delete(id);
+    this.kept.set(id, image); // the last used goes last
+    if (this.kept.size > KEPT_PICTURES) this.kept.delete(this.kept.keys().next().value);
+    return image;
+  }
+
+  bring(id) {
+    const image = make("img", { alt: `Image ${id}`, draggable: false });
+    image.onerror = () => {
+      image.alt = "picture missing";
+      this.kept.delete(id);
+    };
+    image.src = `${this.thumb(id)}&full=1`;
+    return image;
+  }
+
+  ahead(ids) { for (const id of ids) if (!this.kept.has(id)) this.full(id); }
+
+  // The browser keeps thumbnails itself; asked for once, they come at once.
+  thumbsAhead(ids) { this.coming = Array.from(ids, (id) => make("img", { src: this.thumb(id) })); }
+}

@@ -1,0 +1,96 @@
+// Question: the field in which a class is found by its name, or a new one is named.
+
+const MOST_FOUND = 8, MOST_LETTERS = 60;
+
+// Without accents and capitals: "Ete" finds "été".
+const folded = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+
+class Question {
+  constructor(root, onLeave) {
+    Object.assign(this, { root, onLeave });
+    root.addEventListener("keydown", (e) => this.type(e));
+    root.addEventListener("click", (e) => {
+      const entry = e.target.closest("[data-place]");
+      if (entry) this.answer(Number(entry.dataset.place));
+    });
+  }
+
+  get open() { return !this.root.hidden; }
+
+  // Asks for one of `classes`; `then(number)`.
+  find(classes, then) {
+    this.known = classes.map((one) => ({ ...one, folded: folded(one.name) }));
+    this.begin("Name of a class", "Enter takes the first · ↑↓ choose · Esc leaves", then);
+    this.seek();
+  }
+
+  // Asks for the name of a class that is to be made; `then(name)`.
+  name(images, then) {
+    this.known = undefined;
+    this.begin(`Name of a new class for ${several(images, "image")}`, "Enter makes it · Esc leaves", then);
+  }
+
+  begin(label, hint, then) {
+    Object.assign(this, { then, at: 0, found: [] });
+    this.input = make("input", { type: "text", placeholder: label, maxLength: MOST_LETTERS });
+    Object.assign(this.input, { autocomplete: "off", spellcheck: false, ariaLabel: label });
+    this.list = make("div", { className: "found" });
+    this.input.oninput = () => this.seek();
+    this.root.replaceChildren(this.input, this.list, make("div", { className: "words", textContent: hint }));
+    this.root.hidden = false;
+    this.input.focus({ preventScroll: true });
+  }
+
+  // Names that begin so come first, then those that hold it; numbers find their class too.
+  seek() {
+    if (!this.known) return;
+    const asked = folded(this.input.value.trim()), ranks = [[], [], []];
+    for (const one of this.known) {
+      const place = String(one.number) === asked ? 0 : one.folded.indexOf(asked);
+      if (place >= 0) ranks[one.folded === asked ? 0 : place > 0 ? 2 : 1].push(one);
+    }
+    const all = ranks.flat();
+    [this.found, this.more, this.at] = [all.slice(0, MOST_FOUND), all.length - MOST_FOUND, 0];
+    this.draw();
+  }
+
+  draw() {
+    const entries = this.found.map(({ name, colour }, i) => {
+      const entry = make("button", { className: "entry", title: name }, swatch(colour), make("span", { textContent: name }));
+      entry.dataset.place = i;
+      entry.tabIndex = -1;
+      entry.setAttribute("aria-current", String(i === this.at));
+      return entry;
+    });
+    const more = this.more > 0 ? [make("p", { textContent: `and ${number(this.more)} more` })] : [];
+    const nothing = this.found.length ? [] : [make("p", { textContent: "No class has this in its name." })];
+    this.list.replaceChildren(...entries, ...more, ...nothing);
+  }
+
+  type(e) {
+    e.stopPropagation();
+    if (e.isComposing) return; // Enter ends a word that is still being composed
+    const step = { ArrowDown: 1, ArrowUp: -1 }[e.key];
+    if (e.key === "Enter") this.answer(this.at);
+    else if (e.key === "Escape") this.leave();
+    else if (step && this.found.length) {
+      this.at = (this.at + step + this.found.length) % this.found.length;
+      this.draw();
+    } else return;
+    e.preventDefault();
+  }
+
+  answer(place) {
+    const value = this.known ? this.found[place]?.number : this.input.value.trim();
+    if (value === undefined || value === "") return;
+    const { then } = this;
+    this.leave();
+    then(value);
+  }
+
+  leave() {
+    this.root.hidden = true;
+    this.root.replaceChildren();
+    this.onLeave();
+  }
+}

@@ -1,0 +1,91 @@
+// Stage: one large picture with a strip of those round it, or a page of thumbnails; and the end of both.
+
+const TILE_SIDE = 84, TILE_GAP = 8, CAPTION_HEIGHT = 20, STRIP_SIDE = 62, STRIP_BEFORE = 2, AHEAD = 6;
+
+class Stage {
+  // `press(place, event)`: a tile was clicked. `sized`: another number of tiles fits.
+  constructor(root, pictures, press, sized) {
+    for (const name of ["picture", "strip", "page", "pager", "finish", "pages", "marking"]) {
+      this[name] = root.querySelector(`.${name}`);
+    }
+    Object.assign(this, { root, pictures, perPage: 1, inStrip: 1 });
+    this.round = new Tiles(this.strip, pictures, press);
+    this.tiles = new Tiles(this.page, pictures, press);
+    this.watcher = new ResizeObserver(() => { if (this.fit()) sized(); });
+    this.watcher.observe(root);
+  }
+
+  // How many tiles fit: rows that fill the height, of tiles near TILE_SIDE. True when others than before.
+  fit() {
+    const { offsetWidth: wide, offsetHeight: high } = this.root, inner = wide - 24, free = high - 62 + TILE_GAP;
+    if (!wide) return false;
+    const rows = Math.max(1, Math.round(free / (TILE_SIDE + CAPTION_HEIGHT + TILE_GAP)));
+    const side = Math.max(TILE_SIDE / 2, Math.min(inner, Math.floor(free / rows) - CAPTION_HEIGHT - TILE_GAP));
+    const before = [this.perPage, this.inStrip].join();
+    this.across = Math.max(1, Math.floor((inner + TILE_GAP) / (side + TILE_GAP)));
+    [this.perPage, this.inStrip] = [rows * this.across, Math.max(3, Math.floor(inner / (STRIP_SIDE + 6)))];
+    this.page.style.gridTemplateColumns = `repeat(${this.across}, ${side}px)`;
+    return before !== [this.perPage, this.inStrip].join();
+  }
+
+  // The first place of the page on which the current image is.
+  start(queue) { return Math.floor(clamp(queue.at, 0, Math.max(0, queue.length - 1)) / this.perPage) * this.perPage; }
+
+  // What stands on the page of the current image.
+  shown(queue) { return queue.ids.subarray(this.start(queue), this.start(queue) + this.perPage); }
+
+  drawSingle(queue, about) {
+    const image = queue.ended ? undefined : this.pictures.full(queue.current);
+    if (this.picture.firstChild !== (image ?? null)) this.picture.replaceChildren(...(image ? [image] : []));
+    const first = clamp(queue.at - STRIP_BEFORE, 0, Math.max(0, queue.length - this.inStrip));
+    this.round.draw(first, queue.ids.subarray(first, first + this.inStrip), queue.current, new Set(), about);
+    let place = queue.at;
+    const ahead = Array.from({ length: AHEAD }, () => (place = queue.next(place + 1)));
+    this.pictures.ahead(ahead.filter((one) => one < queue.length).map((one) => queue.ids[one]));
+  }
+
+  drawGrid(queue, marks, about) {
+    const first = this.start(queue), { perPage } = this;
+    this.tiles.draw(first, this.shown(queue), queue.current, marks, about);
+    const [page, pages] = [Math.floor(first / perPage) + 1, Math.ceil(queue.length / perPage)];
+    const [back, next] = this.pager.querySelectorAll("button");
+    [back.disabled, next.disabled] = [page <= 1, page >= pages];
+    const last = Math.min(first + perPage, queue.length);
+    this.pages.textContent = queue.length ? `${number(first + 1)}–${number(last)} of ${number(queue.length)}` : "";
+    this.marking.textContent = marks.size ? `${number(marks.size)} marked` : "";
+    this.pager.querySelector("[data-command=clear]").hidden = !marks.size;
+    const after = queue.ids.subarray(first + perPage, first + 2 * perPage), coming = `${after[0]} ${after.length}`;
+    if (this.coming !== coming) this.pictures.thumbsAhead(after);
+    this.coming = coming;
+  }
+
+  // The end of the queue: what is left, and what to do next.
+  drawEnd(queue, left, shown) {
+    const [title, words, button] = this.finish.children;
+    this.finish.hidden = !shown;
+    button.hidden = left === 0;
+    if (!queue.length) {
+      title.textContent = "This queue is empty";
+      words.textContent = "Nothing to decide here. Choose another queue above.";
+    } else if (left === 0) {
+      title.textContent = "Queue done";
+      const done = `${several(queue.length, "image has", "images have")} an answer, none is left.`;
+      words.textContent = `${done} Choose the next queue above, or train with your decisions.`;
+    } else {
+      title.textContent = "End of the queue";
+      const passed = `${several(left, "image was", "images were")} passed over`;
+      words.textContent = `${passed} and still ${left === 1 ? "waits" : "wait"} for an answer.`;
+      button.textContent = left === 1 ? "Go to it (Enter)" : "Go to the first of them (Enter)";
+    }
+  }
+
+  // Before there is anything to show; `why` when it will not come by itself.
+  drawWait(why) {
+    const [title, words, button] = this.finish.children;
+    this.finish.hidden = false;
+    title.textContent = why ? "The images could not be loaded" : "The images are coming…";
+    words.textContent = why ? `${capital(why)}.` : "";
+    button.hidden = !why;
+    button.textContent = "Try again";
+  }
+}

@@ -1,0 +1,63 @@
+// Tiles: thumbnails in a row or a grid, of the images that are shown and of no others.
+
+const STATES = [
+  { name: "undecided", mark: "", words: "undecided" },
+  { name: "decided", mark: "✓", words: "decided" },
+  { name: "rejected", mark: "✕", words: "rejected: the class is wrong" },
+  { name: "excluded", mark: "–", words: "excluded" },
+];
+
+class Tiles {
+  constructor(root, pictures, onPress) {
+    Object.assign(this, { root, pictures, tiles: [] });
+    root.addEventListener("click", (e) => {
+      const place = this.tiles.indexOf(e.target.closest(".tile"));
+      if (place >= 0) onPress(this.first + place, e);
+    });
+    // Shift-click would select the text between.
+    root.addEventListener("mousedown", (e) => { if (e.shiftKey) e.preventDefault(); });
+  }
+
+  // Images `ids`, of which the first is at place `first` of the queue. `about(id)`: what is known of it.
+  draw(first, ids, current, marks, about) {
+    this.first = first;
+    const kept = new Map(this.tiles.map((tile) => [tile.dataset.address, tile]));
+    const tiles = Array.from(ids, (id) => kept.get(this.pictures.thumb(id)) ?? this.tile(id));
+    if (tiles.length !== this.tiles.length || tiles.some((tile, i) => tile !== this.tiles[i])) {
+      this.root.replaceChildren(...tiles);
+    }
+    this.tiles = tiles;
+    tiles.forEach((tile, i) => this.dress(tile, ids[i], ids[i] === current, marks.has(ids[i]), about(ids[i])));
+  }
+
+  tile(id) {
+    const picture = make("img", { alt: "", draggable: false, src: this.pictures.thumb(id) });
+    const tile = make("div", { className: "tile", id: `${this.root.classList[0]}-${id}` });
+    tile.dataset.address = this.pictures.thumb(id);
+    tile.dataset.id = id;
+    tile.setAttribute("role", "option");
+    picture.onerror = () => tile.classList.add("missing");
+    const check = make("span", { className: "check", title: "Mark" });
+    const frame = make("div", { className: "frame" }, picture, check, make("span", { className: "mark" }));
+    tile.append(frame, make("div", { className: "caption" }));
+    return tile;
+  }
+
+  // Drawn after every key: what is the same is not touched.
+  dress(tile, id, current, marked, { state, disputed, name, colour }) {
+    const text = [state, disputed, name, colour, current, marked].join("\n");
+    if (tile.dataset.text === text) return;
+    tile.dataset.text = text;
+    const { name: kind, mark, words } = STATES[state];
+    tile.className = `tile ${kind}`;
+    tile.classList.toggle("disputed", disputed);
+    tile.classList.toggle("current", current);
+    tile.classList.toggle("marked", marked);
+    tile.setAttribute("aria-selected", String(marked));
+    tile.title = `Image ${id} · ${name} · ${disputed ? "disputed" : words}`;
+    tile.setAttribute("aria-label", tile.title);
+    tile.querySelector(".mark").textContent = disputed ? "!" : mark;
+    tile.querySelector(".frame").style.borderBottomColor = colour;
+    tile.querySelector(".caption").textContent = name;
+  }
+}

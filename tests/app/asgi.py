@@ -1,0 +1,65 @@
+"""Requests to routes without a server, by the ASGI protocol itself: no client library is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
+
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
+class Client:
+    """Asks routes as a browser at http://localhost would."""
+
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        self._app = Starlette(routes=list(routes))
+
+    def get(self, path: str, **query: Any) -> Answer:
+        return asyncio.run(self._ask("GET", path, urlencode(query), b"", {}))
+
+    def post(self, path: str, body: Any, **headers: str) -> Answer:
+        """Sends `body`, as JSON unless it is text."""
+        content = body if isinstance(body, str) else json.dumps(body)
+        sent = {"content-type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}  # fmt: skip
+        return asyncio.run(self._ask("POST", path, "", content.encode(), sent))
+
+    async def _ask(
+        self, method: str, path: str, query: str, body: bytes, headers: dict[str, str]
+    ) -> Answer:
+        sent = {"host": "localhost", "content-length": str(len(body)), **headers}
+        scope = {
+            "type": "http", "http_version": "1.1", "method": method, "path": path, "root_path": "",
+            "query_string": query.encode(), "scheme": "http", "server": ("localhost", 80),
+            "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+        }  # fmt: skip
+        messages: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            messages.append(message)
+
+        await self._app(scope, receive, send)
+        start = messages[0]
+        told = {name.decode(): value.decode() for name, value in start["headers"]}
+        return Answer(start["status"], told, b"".join(one.get("body", b"") for one in messages[1:]))

@@ -1,0 +1,228 @@
+"""The Curate page in every state of a run and of its log."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from typing import Any
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from engine.curate.decisions import Decision
+from engine.curate.log import FILE
+from engine.runs.store import RunFolder
+from spice_explorer import decisions, services
+from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts
+
+
+def decide(action: Any, ids: list[int] | np.ndarray = (), by: str = "Ann", **about: Any) -> None:  # type: ignore[assignment]
+    asked = Decision(action, by, visit=by, images=np.array(ids, np.int64), seen=999, **about)
+    decisions.commit("demo", [asked])
+
+
+def named(at: AppTest, name: str = "Ann") -> AppTest:
+    at.text_input(key="reviewer name").set_value(name).run()
+    assert not at.exception
+    return at
+
+
+def show(at: AppTest, view: str) -> AppTest:
+    at.session_state["curate view"] = view
+    at.run()
+    assert not at.exception
+    return at
+
+
+def table(at: AppTest) -> Any:
+    return at.dataframe[0].value
+
+
+@pytest.mark.usefixtures("workspace")
+def test_without_a_run_it_says_what_to_do(visit: Visit) -> None:
+    assert "No run yet" in texts(visit("curate"))
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_before_stage_2_it_says_what_is_missing(visit: Visit) -> None:
+    said = texts(visit("curate", run="halfway"))
+    assert "not that far" in said
+    assert "Resume it on the Train page" in said
+
+
+@pytest.mark.usefixtures("finished")
+def test_without_a_name_nothing_can_be_decided(visit: Visit) -> None:
+    at = visit("curate", run="demo")
+    assert all(one.disabled for one in at.button if one.label.startswith(("Accept", "Leave out")))
+    assert table(at)["images"].sum() == IMAGES
+    assert table(at)["decided"].sum() == 0
+
+
+@pytest.mark.usefixtures("finished")
+def test_one_decision_accepts_a_whole_class(visit: Visit) -> None:
+    own = decisions.classes_of("demo")
+    at = named(visit("curate", run="demo"))
+    chosen = int(np.bincount(own).argmax())
+    at.selectbox(key="class-demo").set_value(chosen).run()
+    count = int((own == chosen).sum())
+    button(at, f"Accept all {count:,}").click().run()
+    assert not at.exception
+    assert table(at)["decided"].sum() == count
+    assert f"{count:,} accepted" in at.success[0].value
+    assert [one.row for one in decisions.log_of("demo").decisions()] == [1]
+    assert decisions.curation("demo").state[own == chosen].tolist() == [1] * count
+
+
+@pytest.mark.usefixtures("finished")
+def test_names_with_markup_are_shown_as_they_are(visit: Visit) -> None:
+    decide("rename", class_=0, text="<b>bold</b> *x* 🐈")
+    at = visit("curate", run="demo")
+    assert "<b>bold</b> *x* 🐈 (0)" in table(at)["class"].tolist()
+    assert "\\*x\\*" in texts(at)
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("", "is empty"), ("Cluster 1", "There is a class “Cluster 1” already"), ("y" * 61, "61")],
+)
+def test_a_bad_name_is_refused_in_words(visit: Visit, name: str, complaint: str) -> None:
+    at = named(visit("curate", run="demo"))
+    at.text_input(key="name-0-Cluster 0").set_value(name).run()
+    button(at, "Keep").click().run()
+    assert complaint in at.error[0].value.replace("\\", "")
+    assert decisions.log_of("demo").decisions() == []
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_class_is_renamed_merged_and_made(visit: Visit) -> None:
+    at = named(visit("curate", run="demo"))
+    at.text_input(key="name-0-Cluster 0").set_value("zeros").run()
+    button(at, "Keep").click().run()
+    at.selectbox(key="into-0").set_value(1).run()
+    button(at, "Merge").click().run()
+    at.text_input(key="new class name").set_value("spare").run()
+    button(at, "Make it").click().run()
+    assert not at.error
+    names = [one.name for one in decisions.classes("demo")]
+    assert names == ["Cluster 1", "Cluster 2", "Cluster 3", "spare"]
+    assert table(at)["images"].sum() == IMAGES
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_split_is_shown_before_it_is_done(visit: Visit) -> None:
+    own = decisions.classes_of("demo")
+    chosen = int(np.bincount(own).argmax())
+    at = named(visit("curate", run="demo"))
+    at.selectbox(key="class-demo").set_value(chosen).run()
+    at.session_state[f"split-{chosen}"] = True
+    at.run()
+    members = np.flatnonzero(own == chosen)
+    second = decisions.halves("demo", members)
+    assert f"{int(second.sum()):,} images · goes" in texts(at)
+    assert decisions.log_of("demo").decisions() == []
+    at.text_input(key="split name").set_value("others").run()
+    button(at, "Split").click().run()
+    assert not at.error
+    after = decisions.classes_of("demo")
+    assert np.flatnonzero(after == CLUSTERS).tolist() == members[second].tolist()
+
+
+@pytest.mark.usefixtures("finished")
+def test_the_audit_shows_an_interval_and_how_many_more(visit: Visit) -> None:
+    own = decisions.classes_of("demo")
+    zero = np.flatnonzero(own == own[0])[:4]
+    decide("accept", zero[:3], text="audit")
+    decide("reject", zero[3:], text="audit")
+    at = show(visit("curate", run="demo"), "Purity audit")
+    row = next(one for one in at.dataframe[0].value.values.tolist() if "75.0 %" in str(one[2]))
+    assert row[2] == "75.0 % (3 of 4; 30 – 95 %)"
+    assert row[3] > 0
+    assert "not looked at" in at.dataframe[0].value.to_string()
+
+
+@pytest.mark.usefixtures("finished")
+def test_training_says_what_it_will_learn_and_starts_a_run(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = decisions.classes_of("demo")
+    decide("relabel", np.arange(60), class_=int(own[0]))
+    decide("exclude", np.arange(60, 70))
+    decide("rename", class_=int(own[0]), text="first")
+    at = show(named(visit("curate", run="demo")), "Train with my decisions")
+    guidance = decisions.guidance("demo")
+    assert f"**{int(guidance.taught.sum())}** decided labels" in texts(at).replace(",", "")
+    assert "Left out: 10." in texts(at)
+    from engine.runs import runner
+
+    asked: list[RunFolder] = []
+    monkeypatch.setattr(runner.Runner, "submit", lambda _self, folder, _device: asked.append(folder))  # fmt: skip
+    button(at, "Train with my decisions").click().run()
+    assert not at.exception
+    (child,) = asked
+    assert child.card().parent == "demo"
+    assert child.card().images == IMAGES - 10
+    name = child.path.name
+    assert decisions.curation(name).state.tolist() == [1] * 60 + [0] * (IMAGES - 70)
+    assert "first" in [one.name for one in decisions.classes(name)]
+
+
+@pytest.mark.usefixtures("finished")
+def test_nothing_decided_trains_nothing(visit: Visit) -> None:
+    at = show(visit("curate", run="demo"), "Train with my decisions")
+    assert button(at, "Train with my decisions").disabled
+    assert "Nothing is decided yet" in texts(at)
+
+
+def test_a_damaged_log_is_moved_aside_and_that_is_said(finished: RunFolder, visit: Visit) -> None:
+    (finished.path / FILE).write_bytes(b"no database at all, sorry" * 200)
+    at = visit("curate", run="demo")
+    assert "was moved to decisions.damaged-" in at.warning[0].value
+    assert next(finished.path.glob("decisions.damaged-*")).read_bytes().startswith(b"no database")
+
+
+def test_a_log_of_other_images_is_refused_in_words(finished: RunFolder, visit: Visit) -> None:
+    decide("accept", [0])
+    decisions._logs.clear()
+    with sqlite3.connect(finished.path / FILE) as database:
+        database.execute("UPDATE about SET value = 'another' WHERE name = 'fingerprint'")
+    database.close()
+    at = visit("curate", run="demo")
+    assert "holds decisions about" in at.error[0].value
+
+
+def test_a_run_removed_while_open_is_said(finished: RunFolder, visit: Visit) -> None:
+    at = named(visit("curate", run="demo"))
+    shutil.rmtree(finished.path)
+    at.run()
+    assert not at.exception
+    assert "No run yet" in texts(at)
+
+
+@pytest.mark.usefixtures("finished")
+def test_the_same_name_in_two_tabs_is_said(visit: Visit) -> None:
+    services._present.clear()
+    assert not services.also_present("demo", "Ann", "one")
+    at = named(visit("curate", run="demo"))
+    assert "Someone decides as “Ann” in another tab too" in at.warning[0].value
+    at = named(at, "Bob")
+    assert not at.warning
+
+
+@pytest.mark.usefixtures("finished")
+def test_what_agrees_is_shown_before_it_is_decided(visit: Visit) -> None:
+    own = decisions.classes_of("demo")
+    seeds = np.flatnonzero(own == own[0])[:5]
+    decide("accept", seeds)
+    at = named(visit("curate", run="demo"))
+    at.session_state["agreeing"] = {"ids": seeds.tolist()}
+    at.run()
+    found = decisions.agreeing("demo", seeds, int(own[0]), 0.6)
+    assert len(found) > 0
+    label = f"Give all {len(seeds) + len(found):,} the class “Cluster {own[0]}”"
+    button(at, label.replace("“Cluster", "“Cluster")).click().run()
+    assert not at.exception
+    state = decisions.curation("demo").state
+    assert state[found].all()
+    assert len(decisions.log_of("demo").decisions()) == 2

@@ -1,0 +1,216 @@
+"""Curating a trained run: keys only, two people at once, a server that goes away."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, Route
+
+from engine.curate.decisions import Decision
+from engine.curate.log import FILE, DecisionLog, Model
+from engine.runs.results import load_reliable
+from engine.runs.store import RunFolder
+from tests.browser.test_inspect import opened, settled
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def run(tmp_path: Path, trained: Path) -> RunFolder:
+    """A finished run in the server's workspace, about which nothing is decided."""
+    shutil.copytree(trained, tmp_path / "runs" / "demo")
+    return RunFolder(tmp_path / "runs" / "demo")
+
+
+def log_of(run: RunFolder) -> DecisionLog:
+    card = run.card()
+    return DecisionLog(
+        run.path, images=card.images, clusters=card.config.clusters, fingerprint=card.fingerprint
+    )
+
+
+def rows(run: RunFolder) -> list[tuple[str, list[int], int | None]]:
+    log = log_of(run)
+    found = [(one.action, one.images.tolist(), one.class_) for one in log.decisions()]
+    log.close()
+    return found
+
+
+def curator(page: Page, name: str = "Ann") -> Locator:
+    """The component of the Curate page, with the keyboard's focus and a reviewer's name."""
+    opened(page, "/curate?run=demo")
+    found = page.locator(".curator[data-current]")
+    found.wait_for()
+    page.get_by_role("textbox", name="Your name").fill(name)
+    page.keyboard.press("Enter")
+    page.get_by_text("Type your name above to decide.").wait_for(state="hidden")
+    wait(found, "one.dataset.current !== ''", "no image is shown")
+    found.focus()
+    return found
+
+
+def data(found: Locator, name: str) -> str:
+    return str(found.evaluate(f"one => one.dataset.{name}"))
+
+
+def wait(found: Locator, what: str, message: str) -> None:
+    """Until `what`, JavaScript about the component `one`, is true."""
+    for _ in range(100):
+        if found.evaluate(f"one => {what}"):
+            return
+        found.page.wait_for_timeout(50)
+    raise AssertionError(f"{message}: {found.evaluate('one => ({...one.dataset})')}")
+
+
+def saved(found: Locator, count: int) -> None:
+    wait(
+        found, f"one.dataset.waiting === '0' && +one.dataset.saved >= {count}", f"not {count} saved"
+    )
+
+
+def press(found: Locator, *keys: str) -> None:
+    for key in keys:
+        found.page.keyboard.press(key)
+
+
+def first_of(run: RunFolder, count: int) -> list[int]:
+    """The first images of the queue "rejected first"."""
+    from engine.curate.queues import rejected_first
+
+    found = load_reliable(run, "joint")
+    order = rejected_first(found.verdicts, found.agreement, found.confidence)
+    return order[:count].tolist()
+
+
+def test_a_curator_needs_only_the_keyboard(page: Page, run: RunFolder) -> None:
+    own, queue = load_reliable(run, "joint").labels, first_of(run, 8)
+    found = curator(page)
+    assert data(found, "current") == str(queue[0])
+    press(found, "a", "2", "x", "e")
+    wait(found, f"one.dataset.current === '{queue[4]}'", "not at the fifth image")
+    saved(found, 4)
+    assert rows(run) == [
+        ("accept", [queue[0]], None), ("relabel", [queue[1]], 1), ("reject", [queue[2]], None),
+        ("exclude", [queue[3]], None),
+    ]  # fmt: skip
+    press(found, "u", "u", "r")
+    saved(found, 7)
+    log = log_of(run)
+    assert log.curation.state[queue[:5]].tolist() == [1, 1, 2, 0, 0]
+    assert log.curation.classes_of(own)[queue[:2]].tolist() == [int(own[queue[0]]), 1]
+    log.close()
+
+
+def test_no_key_is_lost_however_fast_they_come(page: Page, run: RunFolder) -> None:
+    queue = first_of(run, 30)
+    found = curator(page)
+    for number in range(30):
+        press(found, "1" if number % 2 else "a")
+        page.wait_for_timeout(30)
+    saved(found, 30)
+    assert [one[1] for one in rows(run)] == [[image] for image in queue]
+
+
+def test_marked_images_in_the_grid_are_one_decision(page: Page, run: RunFolder) -> None:
+    queue = first_of(run, 6)
+    found = curator(page)
+    press(found, "g")
+    wait(found, "one.dataset.view === 'grid'", "no grid")
+    press(found, "Shift+ArrowRight", "Shift+ArrowRight", "3")
+    saved(found, 1)
+    assert rows(run) == [("relabel", sorted(queue[:3]), 2)]
+    press(found, "Control+z")
+    saved(found, 2)
+    assert [one[0] for one in rows(run)] == ["relabel", "undo"]
+
+
+def test_a_class_is_found_by_typing_and_a_new_one_is_made(page: Page, run: RunFolder) -> None:
+    queue = first_of(run, 3)
+    found = curator(page)
+    press(found, "t")
+    page.keyboard.type("ter 3")
+    press(found, "Enter")
+    saved(found, 1)
+    press(found, "n")
+    page.keyboard.type("<i>odd</i> ones")
+    press(found, "Enter")
+    saved(found, 2)
+    kept = rows(run)
+    assert kept[0] == ("relabel", [queue[0]], 3)
+    assert (kept[1][0], kept[1][1]) == ("new class", [queue[1]])
+    page.get_by_text("<i>odd</i> ones").first.wait_for()
+
+
+def test_keys_are_explained(page: Page, run: RunFolder) -> None:
+    found = curator(page)
+    press(found, "?")
+    page.get_by_text("The class is wrong, the right one unknown").wait_for()
+    press(found, "Escape", "x")
+    saved(found, 1)
+    assert rows(run)[0][0] == "reject"
+
+
+def test_what_another_reviewer_says_meanwhile_is_shown_with_both_answers(
+    page: Page, run: RunFolder
+) -> None:
+    image = first_of(run, 1)[0]
+    found = curator(page)
+    said = load_reliable(run, "joint")
+    log, model = log_of(run), Model(said.labels, said.confidence, "joint")
+    log.commit([Decision("relabel", "Bob", visit="elsewhere", images=np.array([image]), class_=3)], model)  # fmt: skip
+    press(found, "1")
+    saved(found, 2)
+    log.refresh()
+    assert log.curation.disputed[image]
+    press(found, "k")
+    page.get_by_text("Bob").first.wait_for()
+    press(found, ".")  # the second answer: Bob's
+    saved(found, 3)
+    log.refresh()
+    assert not log.curation.disputed.any()
+    assert log.curation.given[image] == 3
+    log.close()
+
+
+def test_decisions_wait_for_a_server_that_does_not_answer(page: Page, run: RunFolder) -> None:
+    found = curator(page)
+    silent: list[bool] = [True]
+
+    def maybe(route: Route) -> None:
+        _ = route.abort() if silent[0] else route.continue_()
+
+    page.route("**/spice/curate/demo/act", maybe)
+    press(found, "a", "x")
+    wait(found, "one.dataset.waiting === '2'", "nothing waits")
+    page.get_by_text("not saved", exact=False).first.wait_for()
+    assert not (run.path / FILE).exists()
+    silent[0] = False
+    saved(found, 2)
+    assert [one[0] for one in rows(run)] == ["accept", "reject"]
+
+
+def test_without_a_name_no_key_decides(page: Page, run: RunFolder) -> None:
+    opened(page, "/curate?run=demo")
+    found = page.locator(".curator[data-current]")
+    found.wait_for()
+    found.focus()
+    press(found, "a", "x")
+    page.wait_for_timeout(300)
+    assert data(found, "waiting") == "0"
+    assert not (run.path / FILE).exists()
+
+
+def test_a_whole_class_is_accepted_and_the_component_shows_it(page: Page, run: RunFolder) -> None:
+    own = load_reliable(run, "joint").labels
+    largest = int(np.bincount(own).argmax())
+    members = np.flatnonzero(own == largest)
+    found = curator(page)
+    page.get_by_role("combobox", name="Class").click()
+    page.keyboard.type(f"Cluster {largest}")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name=f"Accept all {len(members):,}").click()
+    wait(found, f"one.dataset.decided === '{len(members)}'", "the component does not know")
+    assert rows(run) == [("accept", members.tolist(), None)]
