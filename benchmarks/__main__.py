@@ -37,7 +37,7 @@ SUITES = {
         "cifar10",
     ),
     "gpu": ("neighbors", "speed", "cifar10", "ablations"),
-    "app": ("start", "ui"),
+    "app": ("start", "ui", "decisions"),
 }
 NAMES = tuple(dict.fromkeys(name for suite in SUITES.values() for name in suite))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +32,10 @@ class Server:
 
     address: str
     process: int
+
+    def kill(self) -> None:
+        """Without a chance to tidy up."""
+        os.kill(self.process, signal.SIGKILL)
 
 
 @contextmanager

@@ -234,7 +234,7 @@ class Bench:
 
 
 @contextmanager
-def _bench(workspace: Path, log: Path) -> Iterator[Bench]:
+def browsing(workspace: Path, log: Path) -> Iterator[Bench]:
     """A new server on `workspace` with a browser at it, the run TRAINS in training."""
     from playwright.sync_api import sync_playwright
 
@@ -269,17 +269,20 @@ def measure() -> None:
         measure_in(workspace, Path(place) / "server.log")
 
 
-def make_runs(workspace: Path) -> None:
-    """The three runs: 60,000 images without a map, a million with one, and one to be trained."""
+def make_runs(workspace: Path, *, huge: bool = True) -> None:
+    """The runs: 60,000 images without a map, a million with one if asked for, and one to be trained."""
     from engine.config import preset, with_setting
     from engine.data.sources import open_source
     from engine.runs.maps import DEFAULT, artefact_of, preview
     from engine.runs.store import RunFolder
 
     made_run(workspace / BIG, images=IMAGES)
-    huge = made_run(workspace / HUGE, images=MANY, features=8, neighbors=15, size=8, channels=1)
-    # Any places will do for drawing; UMAP would take an hour to find better ones.
-    huge.save(artefact_of(huge, DEFAULT), {"points": preview(huge)})
+    if huge:
+        large = made_run(
+            workspace / HUGE, images=MANY, features=8, neighbors=15, size=8, channels=1
+        )
+        # Any places will do for drawing; UMAP would take an hour to find better ones.
+        large.save(artefact_of(large, DEFAULT), {"points": preview(large)})
     config = preset("quick", clusters=10, channels=1)
     config = with_setting(config, "features.epochs", EPOCHS)
     RunFolder.create(workspace / TRAINS, open_source("digits"), config)
@@ -288,7 +291,7 @@ def make_runs(workspace: Path) -> None:
 def measure_in(workspace: Path, log: Path) -> None:
     """Measures in a `workspace` that `make_runs` has filled."""
     parts = (_first_map, _map, _million, _reliability, _switches, _memory)
-    with _bench(workspace, log) as bench:
+    with browsing(workspace, log) as bench:
         for part in parts:
             with bench.training.going(part.__name__):
                 part(bench)

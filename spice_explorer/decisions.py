@@ -117,10 +117,13 @@ def _halves(name: str, modified: float | None, members: bytes) -> np.ndarray:  #
 def agreeing(name: str, seeds: np.ndarray, class_: int, share: float) -> np.ndarray:
     """The undecided images whose neighbours say that they are of the seeds' class."""
     now, own = curation(name), classes_of(name)
-    near = np.asarray(artefacts.arrays(name, "neighbors")["ids"])[
-        :, : artefacts.neighbor_count(name)
-    ]
-    return propagation.agreeing(seeds, own == class_, now.state != 0, near, share)
+    return propagation.agreeing(seeds, own == class_, now.state != 0, _near(name), share)
+
+
+def _near(name: str) -> np.ndarray:
+    """(N, k) the neighbours that are asked about a label."""
+    count = artefacts.neighbor_count(name)
+    return np.asarray(artefacts.arrays(name, "neighbors")["ids"])[:, :count]
 
 
 def audited(name: str) -> dict[int, tuple[int, int]]:
@@ -173,7 +176,7 @@ def before_after(name: str) -> BeforeAfter | None:
 def queue(name: str, what: str) -> np.ndarray:
     """(m,) ids in the order of the queue `what`, images that are decided left out.
 
-    `what` is rejected, undecided, flipped, duplicates, border-A-B, class-C, audit-SEED or audit-SEED-C
+    `what` is rejected, undecided, flipped, typical, duplicates, border-A-B, class-C, audit-SEED or audit-SEED-C
     (decided images too), disputed, or kept-TOKEN of `keep`. Raises LookupError for any other.
     """
     kind, _, rest = what.partition("-")
@@ -199,6 +202,8 @@ def _ordered(name: str, kind: str, numbers: list[int]) -> np.ndarray:
     if kind == "duplicates":
         near = artefacts.arrays(name, "neighbors")
         return queues.contradictions(own, np.asarray(near["ids"]), np.asarray(near["similarity"]))
+    if kind == "typical":
+        return queues.typical_first(_near(name))
     if kind == "disputed":
         return np.flatnonzero(now.disputed)
     if kind == "border" and len(numbers) == 2:

@@ -76,3 +76,33 @@ def audit(labels: np.ndarray, seed: int) -> np.ndarray:
     starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
     rank[by_class] = np.arange(len(labels)) - starts
     return order[np.argsort(rank[order], kind="stable")]
+
+
+def typical_first(neighbors: np.ndarray, most: int = 2000) -> np.ndarray:
+    """Images (m,) that stand for many others: each next one is a neighbour of the most images that none
+    before it is a neighbour of.
+
+    A decision about such an image says something of all these. Greedy cover, as in `k`-medoid starts;
+    it ends after `most` images, or when no image is left that stands for another.
+
+    Args:
+        neighbors: (N, k) ids, nearest first.
+    """
+    images, count = neighbors.shape
+    flat = neighbors.ravel()
+    order = np.argsort(flat, kind="stable")
+    ends = np.searchsorted(flat[order], np.arange(images + 1))
+    asked = order // count  # whose neighbour an image is, image after image
+    gain = np.bincount(flat, minlength=images)
+    free, chosen = np.ones(images, bool), []
+    for _ in range(min(most, images)):
+        best = int(gain.argmax())
+        if gain[best] <= 0:
+            break
+        chosen.append(best)
+        covered = asked[ends[best] : ends[best + 1]]
+        covered = covered[free[covered]]
+        free[covered] = False
+        np.subtract.at(gain, neighbors[covered].ravel(), 1)
+        gain[best] = -1
+    return np.array(chosen, np.int64)

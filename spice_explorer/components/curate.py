@@ -15,6 +15,7 @@ from spice_explorer.services import Run
 
 QUEUES = {
     "rejected": "Rejected first", "undecided": "Most undecided", "flipped": "Changed most",
+    "typical": "Typical of many",
     "class": "One class", "border": "Border of two", "duplicates": "Alike, labelled differently",
     "audit": "Random audit", "disputed": "Disputes", "selection": "The selection",
 }  # fmt: skip

@@ -13,7 +13,7 @@ from engine.curate.decisions import Decision
 from engine.curate.log import FILE, DecisionLog, Model
 from engine.runs.results import load_reliable
 from engine.runs.store import RunFolder
-from tests.browser.test_inspect import opened, settled
+from tests.browser.test_inspect import opened
 
 pytestmark = pytest.mark.browser
 

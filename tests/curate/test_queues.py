@@ -54,3 +54,23 @@ def test_an_audit_takes_the_classes_in_turn() -> None:
     assert sorted(labels[order[3:5]].tolist()) == [0, 1]
     assert order.tolist() == queues.audit(labels, seed=0).tolist()
     assert order.tolist() != queues.audit(labels, seed=1).tolist()
+
+
+def test_an_image_that_stands_for_many_comes_first_and_no_two_for_the_same() -> None:
+    # 0 is a neighbour of 1, 2, 3; then 5 of 4, 6, 7; then 1 of 0 (as 7 is); then 4 of 5 (as 6 is).
+    neighbors = np.array([[7, 1], [0, 2], [0, 1], [0, 4], [5, 6], [4, 6], [4, 5], [6, 5]])
+    assert queues.typical_first(neighbors).tolist() == [0, 5, 1, 4]
+
+
+def test_typical_images_are_those_of_a_slow_greedy_cover() -> None:
+    rng = np.random.default_rng(0)
+    neighbors = np.array([rng.choice(40, 5, replace=False) for _ in range(40)])
+    left, slow = set(range(40)), []
+    while left:
+        gains = [sum(image in neighbors[row] for row in left) for image in range(40)]
+        if max(gains) == 0:
+            break
+        slow.append(int(np.argmax(gains)))
+        left -= {row for row in left if slow[-1] in neighbors[row]}
+    assert queues.typical_first(neighbors).tolist() == slow
+    assert queues.typical_first(neighbors, most=3).tolist() == slow[:3]

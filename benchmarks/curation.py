@@ -1,0 +1,323 @@
+"""Accuracy against the number of decisions: each queue, spreading, and training with decisions.
+
+An oracle that answers from truth stands for the reviewer; truth judges, and reaches training only as
+the reviewer's decisions. Each decision goes through the real log, and training through real runs.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.ablations import trained
+from benchmarks.photos import NAME, photos
+from benchmarks.pieces import Options, Pieces
+from benchmarks.report import device_slug, spread, table, write
+from engine.config import RunConfig, preset, with_settings
+from engine.curate import propagation, queues
+from engine.curate.carry import carried
+from engine.curate.decisions import Decision
+from engine.curate.guidance import guide
+from engine.curate.log import DecisionLog, Model
+from engine.data.sources import Opened, open_source
+from engine.data.truth import Truth
+from engine.metrics import best_match
+from engine.runs.history import load_history
+from engine.runs.results import load_reliable, newest_stage
+from engine.runs.runner import Control, choose_device, execute
+from engine.runs.store import RunFolder
+from engine.stages.reliable import ReliableSet
+
+# Short, so that a CPU can train with decisions several times; the encoder is frozen in stages 1 and 2.
+PHOTOS = {
+    "features.source": "encoder:small-cifar100", "features.epochs": 0, "heads.heads": 4,
+    "heads.epochs": 6, "joint.steps": 60,
+}  # fmt: skip
+Curve = list[tuple[int, float]]
+Order = Callable[["Curator"], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How a reviewer goes about it.
+
+    Attributes:
+        order: which images come first.
+        spread: give each answer to what agrees with it by this share of its neighbours, too; None
+            for one image at a time.
+        train: numbers of decisions after which a run is trained with them.
+    """
+
+    order: Order
+    spread: float | None = None
+    train: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Set:
+    """Images, how they are trained, how many decisions are made and how often accuracy is noted."""
+
+    title: str
+    opened: Opened
+    config: Callable[[int], RunConfig]
+    most: int
+    every: int
+    goal: float | None
+    strategies: dict[str, Strategy]
+
+
+# -- the reviewer --------------------------------------------------------------------------------
+
+
+class Curator:
+    """A reviewer at the log of a run, who knows the truth and answers one image after the other."""
+
+    def __init__(self, run: RunFolder, right: np.ndarray | None = None) -> None:
+        card, stage = run.card(), newest_stage(run)
+        assert stage is not None
+        self.run, self.stage = run, stage
+        self.verdict: ReliableSet = load_reliable(run, stage)
+        self.labels = np.asarray(self.verdict.labels)
+        self.model = Model(self.labels, np.asarray(self.verdict.confidence), stage)
+        self.log = DecisionLog(
+            run.path, images=card.images, clusters=card.config.clusters, fingerprint=card.fingerprint
+        )  # fmt: skip
+        self.right = _right(run.truth(), self.labels) if right is None else right
+        self.near = np.asarray(run.load("neighbors")["ids"])
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        return np.asarray(self.run.load(self.stage)["probabilities"])
+
+    @property
+    def classes(self) -> np.ndarray:
+        return self.log.curation.classes_of(self.labels)
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.classes == self.right).mean())
+
+    def decide(self, image: int, share: float | None) -> None:
+        """One answer: about the image alone, or about all that agree with it."""
+        images, class_ = np.array([image]), int(self.right[image])
+        if share is not None:
+            decided = self.log.curation.state != 0
+            found = propagation.agreeing(images, self.classes == class_, decided, self.near, share)
+            images = np.append(images, found)
+        self.log.commit([Decision("relabel", "oracle", images=images, class_=class_)], self.model)
+
+    def trained(self, place: Path, device: str) -> Curator:
+        """At the log of a run that was trained with the decisions."""
+        now, card = self.log.curation, self.run.card()
+        guidance = guide(
+            now.state, self.classes, [one.number for one in now.classes], now.home, now.moved,
+            self.probabilities, self.run.images().ids,
+        )  # fmt: skip
+        child = self.run.branch_decided(place, card.config, guidance)
+        with child.lock():
+            if execute(child, choose_device(device), Control()) != "finished":
+                raise RuntimeError(f"{child.path} did not finish")
+        after = Curator(child, self.right)
+        after.log.commit(carried(now, self.classes, guidance.keep, "carried"), after.model)
+        return after
+
+
+def _right(truth: Truth | None, labels: np.ndarray) -> np.ndarray:
+    """(N,) the cluster that each image belongs to: that of its true class, matched one to one."""
+    assert truth is not None
+    cluster_of = {class_: cluster for cluster, class_ in best_match(labels, truth.labels).items()}
+    return np.array([cluster_of[one] for one in truth.labels.tolist()])
+
+
+def curve(
+    strategy: Strategy, run: RunFolder, place: Path, most: int, every: int, device: str
+) -> Curve:
+    """(decisions, accuracy) from 0 on; each bulk answer counts as one decision."""
+    one, out, made = Curator(_copy(run, place / "run")), list[tuple[int, float]](), 0
+    out.append((0, one.accuracy))
+    for until in (*strategy.train, most):
+        for image in _next(one, strategy, until - made):
+            one.decide(image, strategy.spread)
+            made += 1
+            if made % every == 0:
+                out.append((made, one.accuracy))
+        if until in strategy.train:
+            one = one.trained(place / f"trained-{until}", device)
+            out.append((made, one.accuracy))
+    return out
+
+
+def _next(one: Curator, strategy: Strategy, count: int) -> Iterator[int]:
+    """The next images of the queue that nobody has decided."""
+    for image in strategy.order(one).tolist():
+        if count <= 0:
+            return
+        if one.log.curation.state[image] == 0:
+            count -= 1
+            yield image
+
+
+def _copy(run: RunFolder, place: Path) -> RunFolder:
+    """The run without what an earlier reviewer decided."""
+    shutil.copytree(run.path, place, ignore=shutil.ignore_patterns("decisions.sqlite*", "lock"))
+    return RunFolder(place)
+
+
+# -- the queues ----------------------------------------------------------------------------------
+
+
+def at_random(one: Curator) -> np.ndarray:
+    return np.random.default_rng(one.run.card().config.seed).permutation(len(one.labels))
+
+
+def rejected(one: Curator) -> np.ndarray:
+    return queues.rejected_first(
+        one.verdict.verdicts, one.verdict.agreement, one.verdict.confidence
+    )
+
+
+def undecided(one: Curator) -> np.ndarray:
+    return queues.undecided_first(one.probabilities)
+
+
+def flipped(one: Curator) -> np.ndarray:
+    return queues.flipped_first(load_history(one.run).flips)
+
+
+def audit(one: Curator) -> np.ndarray:
+    return queues.audit(one.labels, one.run.card().config.seed)
+
+
+def typical(one: Curator) -> np.ndarray:
+    return queues.typical_first(one.near)
+
+
+RANDOM = "random order, one image at a time"
+ALONE: dict[str, Strategy] = {
+    RANDOM: Strategy(at_random),
+    "rejected first": Strategy(rejected),
+    "most undecided": Strategy(undecided),
+    "changed most": Strategy(flipped),
+    "random audit": Strategy(audit),
+}
+DIGITS = {
+    **ALONE,
+    "rejected first, trained after 40": Strategy(rejected, train=(40,)),
+}
+PICTURES = {
+    **ALONE,
+    "typical first": Strategy(typical),
+    "typical first, spread": Strategy(typical, spread=0.5),
+    "typical first, trained after 100 and 200": Strategy(typical, train=(100, 200)),
+    "most undecided, trained after 100 and 200": Strategy(undecided, train=(100, 200)),
+}
+
+
+def sets(options: Options) -> list[Set]:
+    """Digits, and photographs where --data says where they are."""
+    found = [
+        Set(
+            "digits, 1,797 images", open_source("digits"),
+            lambda seed: preset("quick", clusters=10, channels=1, seed=seed), 120, 10, 0.99, DIGITS,
+        )
+    ]  # fmt: skip
+    if options.data:
+        subset = photos(options, "train", options.images)
+        found.append(
+            Set(
+                f"{NAME}, {len(subset.images):,} images", subset,
+                lambda seed: with_settings(
+                    preset("quick", clusters=10, channels=3, seed=seed), PHOTOS
+                ),
+                300, 25, None, PICTURES,
+            )
+        )  # fmt: skip
+    return found
+
+
+# -- all of it -----------------------------------------------------------------------------------
+
+
+def measure(options: Options) -> None:
+    """Writes results/curation-DEVICE."""
+    pieces = Pieces("curation", options)
+    data: dict[str, dict[str, list[Curve]]] = {}
+    parts = []
+    for number, one in enumerate(sets(options)):
+        curves: dict[str, list[Curve]] = {name: [] for name in one.strategies}
+        for seed in range(options.seeds):
+            run = pieces.folder / f"set{number}-{seed}"
+            pieces.get(f"{one.title} run {seed}", lambda o=one, s=seed, r=run: _run(o, s, r, options.device), seconds=300)  # fmt: skip
+            for name, strategy in one.strategies.items():
+                curves[name].append(
+                    pieces.get(
+                        f"{one.title} {name} {seed}",
+                        lambda o=one, w=strategy, r=run: _curve(o, w, RunFolder(r), options.device),
+                        seconds=200 * (1 + len(strategy.train)),
+                    )
+                )
+        data[one.title] = curves
+        parts.append(f"**{one.title}**\n\n{_table(one, curves)}")
+    body = (
+        f"{options.seeds} seeds; mean ± standard deviation (lowest). The reviewer is an oracle that "
+        "answers from truth, one decision at a time; a bulk answer counts as one. Accuracy is that "
+        "of all labels, decided or not, with clusters matched to classes once, before the first "
+        "decision. “Trained”: a new run is trained with the decisions, a fifth of which it never "
+        "sees, and curation goes on from its labels.\n\n" + "\n\n".join(parts)
+    )
+    write("curation", "Accuracy against decisions", {"curves": data}, body, slug=device_slug(options.device))  # fmt: skip
+
+
+def _run(one: Set, seed: int, place: Path, device: str) -> float:
+    trained(place, one.opened, one.config(seed), device)
+    return Curator(RunFolder(place)).accuracy
+
+
+def _curve(one: Set, strategy: Strategy, run: RunFolder, device: str) -> Curve:
+    with tempfile.TemporaryDirectory() as place:
+        return curve(strategy, run, Path(place), one.most, one.every, device)
+
+
+def needed(found: Curve, accuracy: float, images: int) -> float:
+    """Decisions until the accuracy is reached; beyond the curve's end, where one image at a time is
+    put right, as many more as are missing at the rate of mistakes that are left."""
+    for made, reached in found:
+        if reached >= accuracy:
+            return made
+    made, reached = found[-1]
+    return made + (accuracy - reached) * images / (1 - reached)
+
+
+def _table(one: Set, curves: dict[str, list[Curve]]) -> str:
+    count, random = len(one.opened.images), curves[RANDOM]
+    shown = [one.most // 3, 2 * one.most // 3, one.most]
+    rows = []
+    for name, found in curves.items():
+        at = [spread([_at(curve_, made) for curve_ in found]) for made in (0, *shown)]
+        goal = "" if one.goal is None else _reached(found, one.goal)
+        ratio = [
+            needed(base, own[-1][1], count) / one.most
+            for base, own in zip(random, found, strict=True)
+        ]
+        rows.append([name, *at, goal, "" if name == RANDOM else f"{spread(ratio, 1)}"])
+    head = [
+        "", "at first", *(f"{made} decisions" for made in shown),
+        "" if one.goal is None else f"decisions to {one.goal}",
+        f"× as many at random for what {one.most} bring",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def _at(found: Curve, made: int) -> float:
+    """The accuracy after so many decisions, with the training that followed them."""
+    return [accuracy for count, accuracy in found if count <= made][-1]
+
+
+def _reached(found: list[Curve], goal: float) -> str:
+    first = [next((made for made, reached in one if reached >= goal), None) for one in found]
+    return ", ".join("not reached" if one is None else str(one) for one in first)
