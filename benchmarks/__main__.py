@@ -22,6 +22,7 @@ TAKES_OPTIONS = (
     "ablations",
     "encoders",
     "estimates",
+    "curation",
 )
 SUITES = {
     "cpu": (
@@ -34,6 +35,7 @@ SUITES = {
         "ablations",
         "encoders",
         "estimates",
+        "curation",
         "cifar10",
     ),
     "gpu": ("neighbors", "speed", "cifar10", "ablations"),

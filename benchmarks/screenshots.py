@@ -93,7 +93,27 @@ def _prototypes(page: Page, address: str) -> None:
     page.locator(SETTLED).wait_for()
 
 
-SHOTS = {"map": _map, "replay": _replay, "reliability": _reliability, "prototypes": _prototypes}
+def _curate(page: Page, address: str) -> None:
+    page.goto(f"{address}/curate?run=digits")
+    page.locator(".curator[data-current]").wait_for()
+    page.get_by_role("textbox", name="Your name").fill("Ann")
+    page.keyboard.press("Enter")
+    page.get_by_text("Type your name above to decide.").wait_for(state="hidden")
+    page.locator(".curator").focus()
+    for key in "a3a":
+        page.keyboard.press(key)
+
+
+def _curate_grid(page: Page, address: str) -> None:
+    _curate(page, address)
+    for key in ("g", "Shift+ArrowRight", "Shift+ArrowRight", "Shift+ArrowRight"):
+        page.keyboard.press(key)
+
+
+SHOTS = {
+    "map": _map, "replay": _replay, "reliability": _reliability, "prototypes": _prototypes,
+    "curate": _curate, "curate-grid": _curate_grid,
+}  # fmt: skip
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ COLUMN is one of
     agreed.STAGE.COUNT      how many of the COUNT nearest neighbours have an image's label
     label.STAGE.STEP        what a stage believed on the way
     place.LAYOUT, place.LAYOUT.STAGE.STEP   LAYOUT is `pca`, or UMAP's settings as `15-0.1`
-    truth, changed, flips, imported.NUMBER, ids, none (zeros)
+    truth, changed, flips, reviewed, class, imported.NUMBER, ids, none (zeros)
 
 Where the map draws a sample, only `agreed` is of all images. An address with another version is
 another array, so that a browser may keep what it has for good.
@@ -28,7 +28,7 @@ from starlette.routing import Route
 
 from engine.errors import SpiceError
 from engine.events import Stage
-from spice_explorer import artefacts, services
+from spice_explorer import artefacts, decisions, services
 from spice_explorer.present import maps
 
 SAFE = {"X-Content-Type-Options": "nosniff"}
@@ -39,6 +39,8 @@ _JUDGED = re.compile(rf"(label|confidence|agreement)\.({_STAGES})")
 _AGREED = re.compile(r"agreed\.(heads|joint)\.([1-9]\d{0,4})")
 _BELIEVED = re.compile(rf"label\.({_STAGES})\.(\d+)")
 _IMPORTED = re.compile(r"imported\.(\d+)")
+# What decisions change.
+DECIDED = ("reviewed", "class")
 _MADE_OF = (
     "features", "neighbors", "heads", "reliable-heads", "reliable-joint", "columns",
 )  # fmt: skip
@@ -55,6 +57,7 @@ class Addresses:
         base = str(st.get_option("server.baseUrlPath") or "").strip("/")
         self._start = f"{'/' + base if base else ''}/spice/columns/{quote(run, safe='')}"
         self._times = {one: folder.modified(one) or 0.0 for one in _MADE_OF}
+        self._run = run
         self.made, self._moments = int(1000 * services.made(folder)), len(artefacts.moments(run))
 
     def at(self, column: str, kind: str) -> dict[str, str]:
@@ -68,6 +71,8 @@ class Addresses:
             parts = ["features"]
         elif column.startswith("imported"):
             parts = ["columns"]
+        elif column in DECIDED:
+            return f"{self.made:x}-{decisions.curation(self._run).row}"
         elif column not in ("ids", "none"):
             parts = ["features", "neighbors", "heads", "reliable-heads", "reliable-joint"]
         times = [int(1000 * self._times[part]) for part in parts]
@@ -163,6 +168,11 @@ def _plain(run: str, name: str) -> np.ndarray:
         return artefacts.history(run).flips
     if name == "changed":
         return artefacts.changed(run)
+    if name == "reviewed":
+        return decisions.curation(run).state
+    if name == "class":
+        numbers = [one.number for one in decisions.classes(run)]
+        return np.searchsorted(numbers, decisions.classes_of(run)).astype("<u2")
     truth = artefacts.matched_truth(run) if name == "truth" else None
     if truth is None:
         raise LookupError(f"{run} has no column {name}")

@@ -40,15 +40,14 @@ class Shown:
 
 def log_of(name: str) -> DecisionLog:
     """The decision log of a run, one a process; raises DecisionError or RunError."""
+    from engine.runs.results import decision_log
+
     folder = services.folder_of(name)
-    made, card = services.made(folder), services.card(name)
+    made = services.made(folder)
     with _guard:
         kept = _logs.get(folder.path)
         if kept is None or kept[0] != made:
-            log = DecisionLog(
-                folder.path, images=card.images, clusters=card.config.clusters,
-                fingerprint=card.fingerprint,
-            )  # fmt: skip
+            log = decision_log(folder)
             kept = _logs[folder.path] = made, log
         return kept[1]
 

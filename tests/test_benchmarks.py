@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from benchmarks import cifar10, digits, made, pieces, report, speed, ui
+from benchmarks import cifar10, curation, decisions, digits, made, pieces, report, speed, ui
 from benchmarks.__main__ import main
 from benchmarks.photos import photos
 from benchmarks.pieces import Options, OutOfTime, Pieces
@@ -359,3 +359,34 @@ def test_the_runs_that_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyP
     trains = RunFolder(tmp_path / ui.TRAINS)
     assert observe(trains).state == "interrupted"  # the Train page offers to resume it
     assert trains.card().config.features.epochs == ui.EPOCHS
+
+
+# -- curation ------------------------------------------------------------------------------------
+
+
+def test_decisions_that_an_accuracy_needs() -> None:
+    found = [(0, 0.5), (10, 0.6), (20, 0.8)]
+    assert curation.needed(found, 0.55, images=100) == 10
+    assert curation.needed(found, 0.8, images=100) == 20
+    # .1 of 100 images are missing, and each decision finds a mistake with probability .2
+    assert curation.needed(found, 0.9, images=100) == pytest.approx(20 + 10 / 0.2)
+
+
+def test_an_oracle_that_takes_the_doubtful_first_is_right_sooner(tmp_path: Path) -> None:
+    run = made.made_run(tmp_path / "run", images=600, features=16, neighbors=20, frames=False)
+    first = curation.Strategy(curation.rejected)
+    random = curation.Strategy(curation.at_random)
+    found = curation.curve(first, run, tmp_path / "a", 60, 20, "cpu")
+    other = curation.curve(random, run, tmp_path / "b", 60, 20, "cpu")
+    assert [made for made, _ in found] == [0, 20, 40, 60]
+    assert found[0] == other[0]
+    assert found[-1][1] > found[0][1]
+    assert found[-1][1] >= other[-1][1]
+    assert not (run.path / "decisions.sqlite").exists()
+
+
+def test_a_long_log_is_what_it_says(tmp_path: Path) -> None:
+    decisions.long_log(tmp_path, 500)
+    kept = decisions._opened(tmp_path).decisions()
+    assert len(kept) == 500
+    assert sum(one.action == "undo" for one in kept) == 499 // decisions.UNDO_EVERY

@@ -8,6 +8,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from engine.curate.curation import Curation
 from engine.data.images import ImageSet
 from engine.errors import RunError
 from engine.stages.clustering import Clustering
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = ("csv",)
+# In the order of `State`.
+DECISIONS = ("", "decided", "rejected", "excluded")
 
 
 def label_table(images: ImageSet, verdict: ReliableSet, *, stage: str, epoch: int) -> pd.DataFrame:
@@ -40,6 +45,24 @@ def label_table(images: ImageSet, verdict: ReliableSet, *, stage: str, epoch: in
     )
 
 
+def with_decisions(table: pd.DataFrame, curation: Curation) -> pd.DataFrame:
+    """The label table of a run with the columns class, class_name, decision and reviewer.
+
+    `class` is the image's class as people left it: what was decided, else the model's label with
+    merges and splits followed. `decision` is decided, rejected, excluded, disputed or "".
+    """
+    names = {one.number: one.name for one in curation.classes}
+    classes = curation.classes_of(table["label"].to_numpy())
+    decision = np.array(DECISIONS, object)[curation.state]
+    deciders = curation.deciders()
+    out = table.copy()
+    out["class"] = classes
+    out["class_name"] = [names[one] for one in classes.tolist()]
+    out["decision"] = np.where(curation.disputed, "disputed", decision)
+    out["reviewer"] = [deciders.get(row, "") for row in curation.deciding.tolist()]
+    return out
+
+
 def predicted_table(images: ImageSet, clustering: Clustering) -> pd.DataFrame:
     """N rows with the columns id, name, label, confidence, of images that no run was trained on."""
     import pandas as pd
@@ -61,7 +84,7 @@ def to_csv(table: pd.DataFrame) -> bytes:
     file name may hold, needs it.
     """
     safe = table.copy()
-    for column in ("id", "name"):
+    for column in safe.columns.intersection(["id", "name", "class_name", "reviewer"]):
         text = safe[column].astype(str)
         risky = text.str.startswith(("=", "+", "-", "@", "\t", "\r"))
         safe[column] = text.where(~risky, "'" + text)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.curate.export import label_table
+from engine.curate.export import label_table, with_decisions
+from engine.curate.log import DecisionLog
 from engine.errors import RunError
 from engine.events import Stage
 from engine.runs.snapshot import LIVE, Snapshot, StageView, fold
@@ -47,14 +48,28 @@ def load_reliable(folder: RunFolder, stage: Stage) -> ReliableSet:
 
 
 def export_table(folder: RunFolder, snapshot: Snapshot) -> pd.DataFrame:
-    """The newest labels of the run, one row an image; raises RunError before stage 2 is done."""
+    """The newest labels of the run, one row an image, with what was decided about them, if anything
+    was; raises RunError before stage 2 is done, DecisionError when the decisions cannot be read."""
     stage = newest_stage(folder)
     if stage is None:
         raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")
     verdict = load_reliable(folder, stage)
-    return label_table(
+    table = label_table(
         folder.images(), verdict, stage=stage, epoch=snapshot.stages[stage].step
     )  # fmt: skip
+    log = decision_log(folder)
+    try:
+        return with_decisions(table, log.curation) if log.curation.row else table
+    finally:
+        log.close()
+
+
+def decision_log(folder: RunFolder) -> DecisionLog:
+    """The log of what people decide about the run's images; raises DecisionError."""
+    card = folder.card()
+    return DecisionLog(
+        folder.path, images=card.images, clusters=card.config.clusters, fingerprint=card.fingerprint
+    )
 
 
 def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:

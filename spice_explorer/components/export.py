@@ -39,6 +39,8 @@ def _rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """The rows that are asked for, with the button that downloads them."""
     selected = session.selection(name)
     choices: list[Rows] = ["all", "reliable only"]
+    if "decision" in table:
+        choices.append("decided only")
     if len(selected):
         choices.append("selected images")
     with st.container(horizontal=True, vertical_alignment="bottom", key="export controls"):

@@ -7,11 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from engine.errors import DecisionError
 from engine.events import Stage
-from spice_explorer import artefacts
+from spice_explorer import artefacts, decisions
+from spice_explorer.palette import NOBODY, VERDICTS
 from spice_explorer.present import maps
 from spice_explorer.services import Run
 
+# In the order of engine.curate.curation.State.
+REVIEWED = ("not decided", "decided", "rejected", "left out")
+REVIEWED_COLOURS = (NOBODY, VERDICTS[0], VERDICTS[1], VERDICTS[3])
 # `columns.Addresses.at`: a column's name and type → its address.
 At = Callable[[str, str], dict[str, str]]
 
@@ -64,11 +69,27 @@ def _common(run: Run, at: At) -> list[dict[str, Any]]:
     if len(artefacts.history(name).steps) > 1:
         most = int(artefacts.history(name).flips.max(initial=0))
         out.append(maps.number("flips", "changes of label", at("flips", "u1"), 0, most))
+    out += _decided(name, at)
     found = artefacts.matched_truth(name)
     if found is not None:
         out.append(maps.category("truth", "truth", at("truth", "u2"), found[1]))
     out += [_imported(name, at, number) for number in range(len(artefacts.imported(name)))]
     return [one.told() for one in out] or [_unknown(at)]
+
+
+def _decided(name: str, at: At) -> list[maps.Column]:
+    """What people decided, and the classes as they left them; nothing while nobody has decided."""
+    try:
+        if not artefacts.judged_stages(name) or not decisions.curation(name).row:
+            return []
+        classes = decisions.classes(name)
+    except DecisionError:  # said on the Curate page; the map is good without
+        return []
+    colours, names = zip(*((one.colour, one.name) for one in classes), strict=True)
+    return [
+        maps.Column("reviewed", "reviewed", "category", at("reviewed", "u1"), REVIEWED_COLOURS, REVIEWED),
+        maps.Column("class", "class", "category", at("class", "u2"), colours, names),
+    ]  # fmt: skip
 
 
 def _imported(name: str, at: At, number: int) -> maps.Column:

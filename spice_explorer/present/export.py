@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-Rows = Literal["all", "reliable only", "selected images"]
+Rows = Literal["all", "reliable only", "decided only", "selected images"]
 
 COLUMNS = {
     "id": "names the image for good: its path below the source's folder",
@@ -18,6 +18,10 @@ COLUMNS = {
     "reliable": "true where the neighbours agree and the confidence is high",
     "stage": "the stage whose model gave the label: heads (2) or joint (3)",
     "epoch": "rounds (stage 2) or steps (stage 3) that model was trained",
+    "class": "the class as people left it; the model's label where nobody decided",
+    "class_name": "the name of that class",
+    "decision": "decided, rejected (the class is wrong), excluded, disputed, or nothing",
+    "reviewer": "who decided",
 }
 
 
@@ -25,6 +29,8 @@ def chosen(table: pd.DataFrame, rows: Rows, selected: np.ndarray | None = None) 
     """The asked rows of the table; `selected` (M,) are row numbers."""
     if rows == "reliable only":
         return table[table["reliable"]]
+    if rows == "decided only":
+        return table[table["decision"] == "decided"]
     if rows == "selected images":
         return table.iloc[[] if selected is None else selected]
     return table
@@ -37,5 +43,8 @@ def columns_table(columns: list[str]) -> pd.DataFrame:
 
 def file_name(run: str, rows: Rows) -> str:
     """ "photos-k10-seed0-1-reliable.csv"."""
-    ending = {"all": "labels", "reliable only": "reliable", "selected images": "selected"}[rows]
+    ending = {
+        "all": "labels", "reliable only": "reliable", "decided only": "decided",
+        "selected images": "selected",
+    }[rows]  # fmt: skip
     return f"{run}-{ending}.csv"

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from starlette.requests import Request
 
+from engine.curate.decisions import Decision
 from engine.runs.history import load_history, save_frame
 from engine.runs.maps import MapJob
 from engine.runs.store import RunFolder
 from engine.stages.frames import Frame
 from engine.stages.reliable import ReliableSet
-from spice_explorer import artefacts, columns, palette
+from spice_explorer import artefacts, columns, decisions, palette
 from spice_explorer.components import image_map
 from spice_explorer.present import maps
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts
@@ -429,3 +430,29 @@ def test_a_ramp_runs_from_low_to_high() -> None:
     told = maps.number("flips", "changes", {"url": "u", "type": "u1"}, 0, 7).told()
     assert (told["low"], told["high"], len(told["palette"])) == (0, 7, maps.RAMP_STEPS)
     assert palette.ramp(2) == [palette.RAMP[0], palette.RAMP[-1]]
+
+
+def test_what_people_decided_can_be_seen_on_the_map(
+    finished: RunFolder, visit: Visit, told: Told
+) -> None:
+    own = np.asarray(finished.load("reliable-joint")["labels"])
+    for action, ids, about in (
+        ("accept", [0, 1], {}), ("reject", [2], {}), ("exclude", [3], {}),
+        ("new class", [4, 5], {"text": "<i>new</i>"}),
+    ):  # fmt: skip
+        asked = Decision(action, "Ann", visit="t", images=np.array(ids), **about)  # type: ignore[arg-type]
+        decisions.commit("demo", [asked])
+    visit("map")
+    data = told()
+    reviewed, class_ = (column(data, "joint", key) for key in ("reviewed", "class"))
+    assert fetch(reviewed["column"]).tolist() == [1, 1, 2, 3, 1, 1] + [0] * (IMAGES - 6)
+    assert class_["names"][-1] == "<i>new</i>"
+    assert (
+        fetch(class_["column"])[4:8].tolist() == [len(class_["names"]) - 1] * 2 + own[6:8].tolist()
+    )
+    before = reviewed["column"]
+    decisions.commit("demo", [Decision("undo", "Ann")])
+    visit("map")
+    after = column(told(), "joint", "reviewed")["column"]
+    assert after != before, "the browser keeps what an address gave it"
+    assert fetch(after)[4] == 0

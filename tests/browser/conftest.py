@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,14 +44,21 @@ def free_port() -> int:
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """A server of its own, with an empty workspace."""
+    with serving(tmp_path) as where:
+        yield where
+
+
+@contextmanager
+def serving(place: Path) -> Iterator[str]:
+    """The address of a server whose runs lie in `place`/runs."""
     port = free_port()
     command = [
         sys.executable, "-m", "streamlit", "run", str(ROOT / "spice_explorer" / "app.py"),
         f"--server.port={port}", "--server.headless=true",
     ]  # fmt: skip
-    environment = {**os.environ, "SPICE_EXPLORER_RUNS": str(tmp_path / "runs")}
-    with (tmp_path / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+    environment = {**os.environ, "SPICE_EXPLORER_RUNS": str(place / "runs")}
+    with (place / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log)
         try:
             wait_for(f"http://127.0.0.1:{port}/_stcore/health")
             yield f"http://127.0.0.1:{port}"

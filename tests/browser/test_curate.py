@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,30 @@ from engine.curate.decisions import Decision
 from engine.curate.log import FILE, DecisionLog, Model
 from engine.runs.results import load_reliable
 from engine.runs.store import RunFolder
+from tests.browser.conftest import serving
 from tests.browser.test_inspect import opened
 
 pytestmark = pytest.mark.browser
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("curate")
+
+
+@pytest.fixture(scope="module")
+def address(place: Path) -> Iterator[str]:
+    """One server for all tests of this file; each has a run of its own."""
+    with serving(place) as where:
+        yield where
+
+
 @pytest.fixture
-def run(tmp_path: Path, trained: Path) -> RunFolder:
+def run(place: Path, trained: Path, request: pytest.FixtureRequest) -> RunFolder:
     """A finished run in the server's workspace, about which nothing is decided."""
-    shutil.copytree(trained, tmp_path / "runs" / "demo")
-    return RunFolder(tmp_path / "runs" / "demo")
+    path = place / "runs" / request.node.name[:40]
+    shutil.copytree(trained, path)
+    return RunFolder(path)
 
 
 def log_of(run: RunFolder) -> DecisionLog:
@@ -39,9 +54,9 @@ def rows(run: RunFolder) -> list[tuple[str, list[int], int | None]]:
     return found
 
 
-def curator(page: Page, name: str = "Ann") -> Locator:
+def curator(page: Page, run: RunFolder, name: str = "Ann") -> Locator:
     """The component of the Curate page, with the keyboard's focus and a reviewer's name."""
-    opened(page, "/curate?run=demo")
+    opened(page, f"/curate?run={run.path.name}")
     found = page.locator(".curator[data-current]")
     found.wait_for()
     page.get_by_role("textbox", name="Your name").fill(name)
@@ -87,7 +102,7 @@ def first_of(run: RunFolder, count: int) -> list[int]:
 
 def test_a_curator_needs_only_the_keyboard(page: Page, run: RunFolder) -> None:
     own, queue = load_reliable(run, "joint").labels, first_of(run, 8)
-    found = curator(page)
+    found = curator(page, run)
     assert data(found, "current") == str(queue[0])
     press(found, "a", "2", "x", "e")
     wait(found, f"one.dataset.current === '{queue[4]}'", "not at the fifth image")
@@ -106,7 +121,7 @@ def test_a_curator_needs_only_the_keyboard(page: Page, run: RunFolder) -> None:
 
 def test_no_key_is_lost_however_fast_they_come(page: Page, run: RunFolder) -> None:
     queue = first_of(run, 30)
-    found = curator(page)
+    found = curator(page, run)
     for number in range(30):
         press(found, "1" if number % 2 else "a")
         page.wait_for_timeout(30)
@@ -116,7 +131,7 @@ def test_no_key_is_lost_however_fast_they_come(page: Page, run: RunFolder) -> No
 
 def test_marked_images_in_the_grid_are_one_decision(page: Page, run: RunFolder) -> None:
     queue = first_of(run, 6)
-    found = curator(page)
+    found = curator(page, run)
     press(found, "g")
     wait(found, "one.dataset.view === 'grid'", "no grid")
     press(found, "Shift+ArrowRight", "Shift+ArrowRight", "3")
@@ -129,7 +144,7 @@ def test_marked_images_in_the_grid_are_one_decision(page: Page, run: RunFolder) 
 
 def test_a_class_is_found_by_typing_and_a_new_one_is_made(page: Page, run: RunFolder) -> None:
     queue = first_of(run, 3)
-    found = curator(page)
+    found = curator(page, run)
     press(found, "t")
     page.keyboard.type("ter 3")
     press(found, "Enter")
@@ -145,7 +160,7 @@ def test_a_class_is_found_by_typing_and_a_new_one_is_made(page: Page, run: RunFo
 
 
 def test_keys_are_explained(page: Page, run: RunFolder) -> None:
-    found = curator(page)
+    found = curator(page, run)
     press(found, "?")
     page.get_by_text("The class is wrong, the right one unknown").wait_for()
     press(found, "Escape", "x")
@@ -157,7 +172,7 @@ def test_what_another_reviewer_says_meanwhile_is_shown_with_both_answers(
     page: Page, run: RunFolder
 ) -> None:
     image = first_of(run, 1)[0]
-    found = curator(page)
+    found = curator(page, run)
     said = load_reliable(run, "joint")
     log, model = log_of(run), Model(said.labels, said.confidence, "joint")
     log.commit([Decision("relabel", "Bob", visit="elsewhere", images=np.array([image]), class_=3)], model)  # fmt: skip
@@ -176,13 +191,13 @@ def test_what_another_reviewer_says_meanwhile_is_shown_with_both_answers(
 
 
 def test_decisions_wait_for_a_server_that_does_not_answer(page: Page, run: RunFolder) -> None:
-    found = curator(page)
+    found = curator(page, run)
     silent: list[bool] = [True]
 
     def maybe(route: Route) -> None:
         _ = route.abort() if silent[0] else route.continue_()
 
-    page.route("**/spice/curate/demo/act", maybe)
+    page.route(f"**/spice/curate/{run.path.name}/act", maybe)
     press(found, "a", "x")
     wait(found, "one.dataset.waiting === '2'", "nothing waits")
     page.get_by_text("not saved", exact=False).first.wait_for()
@@ -193,7 +208,7 @@ def test_decisions_wait_for_a_server_that_does_not_answer(page: Page, run: RunFo
 
 
 def test_without_a_name_no_key_decides(page: Page, run: RunFolder) -> None:
-    opened(page, "/curate?run=demo")
+    opened(page, f"/curate?run={run.path.name}")
     found = page.locator(".curator[data-current]")
     found.wait_for()
     found.focus()
@@ -207,7 +222,7 @@ def test_a_whole_class_is_accepted_and_the_component_shows_it(page: Page, run: R
     own = load_reliable(run, "joint").labels
     largest = int(np.bincount(own).argmax())
     members = np.flatnonzero(own == largest)
-    found = curator(page)
+    found = curator(page, run)
     page.get_by_role("combobox", name="Class").click()
     page.keyboard.type(f"Cluster {largest}")
     page.keyboard.press("Enter")

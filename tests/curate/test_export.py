@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.curate.export import label_table, to_csv, write_file
+from engine.curate.decisions import Decision
+from engine.curate.export import label_table, to_csv, with_decisions, write_file
+from engine.curate.log import DecisionLog, Model
 from engine.data.images import ImageSet
 from engine.errors import RunError
 from engine.stages.reliable import ReliableSet
@@ -39,6 +41,23 @@ def test_the_table_has_one_row_an_image() -> None:
         ["sub/b.png", "b.png", "0", "0.123457", "0.5", "False", "joint", "200"],
         ["käse 猫.png", "käse 猫.png", "2", "1.0", "0.333333", "False", "joint", "200"],
     ]
+
+
+def test_what_was_decided_stands_beside_the_label(tmp_path: Path) -> None:
+    log = DecisionLog(tmp_path, images=3, clusters=3, fingerprint="drawn")
+    model = Model(VERDICT.labels, VERDICT.confidence, "joint")
+    for action, ids, about in (
+        ("rename", [], {"class_": 2, "text": "=cats"}), ("merge", [], {"class_": 1, "other": 0}),
+        ("accept", [0], {}), ("exclude", [2], {}),
+    ):  # fmt: skip
+        asked = Decision(action, "Ann", visit="t", images=np.array(ids, int), **about)  # type: ignore[arg-type]
+        log.commit([asked], model)
+    rows = rows_of(to_csv(with_decisions(table_of("a", "b", "c"), log.curation)))
+    assert rows[0][8:] == ["class", "class_name", "decision", "reviewer"]
+    assert [row[8:] for row in rows[1:]] == [
+        ["2", "'=cats", "decided", "Ann"], ["1", "Cluster 1", "", ""], ["2", "'=cats", "excluded", "Ann"],
+    ]  # fmt: skip
+    assert [row[2] for row in rows[1:]] == ["2", "0", "2"], "the model's label stays"
 
 
 def test_pandas_reads_the_kinds_back() -> None:
