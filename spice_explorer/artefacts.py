@@ -8,7 +8,6 @@ Everything is cached by the time at which it was written.
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -330,18 +329,6 @@ def _preview(path: str, modified: float | None, frames: int) -> np.ndarray:
     from engine.runs.store import RunFolder
 
     return preview(RunFolder(path))
-
-
-def prepare_preview(name: str) -> None:
-    """Works the preview out while the page is drawn: the browser will ask for it right afterwards."""
-    about = str(folder_of(name).path), *_features_so_far(name)
-    if about not in _prepared:
-        _prepared.add(about)
-        threading.Thread(target=_preview, args=about, daemon=True, name="spice-preview").start()
-
-
-# Previews that have been asked for; what they are made of is part of it.
-_prepared: set[tuple[str, float | None, int]] = set()
 
 
 def _features_so_far(name: str) -> tuple[float | None, int]:

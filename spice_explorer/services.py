@@ -36,7 +36,9 @@ ENCODERS = Path(__file__).parents[1] / "assets" / "encoders"
 WARM_UP_SECONDS = 4.0
 WARM_UP = (
     "plotly.graph_objects", "scipy.optimize", "engine.metrics", "engine.runs.maps",
-    "engine.runs.results", "engine.runs.runner",
+    "engine.runs.results", "engine.runs.runner", "spice_explorer.components.map_view",
+    "spice_explorer.components.prototypes", "spice_explorer.components.reliability",
+    "spice_explorer.components.curate",
 )  # fmt: skip
 # Progress records from which the speed of a stage is taken (two a second).
 PACE_RECORDS = 20

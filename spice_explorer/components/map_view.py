@@ -22,8 +22,6 @@ SHOWN = {"selection": "Selected", "flipped": "Changed their label most"}
 
 def show(run: Run) -> None:
     """Map with its legend and replay, then pictures."""
-    if not artefacts.has_maps(run.name, artefacts.map_settings(LAYOUT), frames=False):
-        artefacts.prepare_preview(run.name)
     key = f"map-{run.name.replace('__', '-')}"  # Streamlit keeps two underlines for itself
     replaying = image_map.replaying(key)
     shown = _shown(run.name)
