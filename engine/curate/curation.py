@@ -8,18 +8,20 @@ anybody, costs a look at the images of that action and no more.
 from __future__ import annotations
 
 import bisect
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
-from engine.curate.decisions import CLASSES, IDS
+from engine.curate.decisions import ACTIONS, CLASSES, IDS, Action
 
 # The columns of a row that the fold reads, in this order.
 FOLDED = "row, action, reviewer, visit, seen, class, other, target, text, images, new"
 Row = tuple[int, str, str, str, int, int | None, int | None, int | None, str, bytes, bytes | None]
+
+# A row of undo or redo, the row that it turns back, and whether it is an undo.
+Turn = tuple[int, int, bool]
 
 
 class State(IntEnum):
@@ -37,6 +39,7 @@ STATES = {
     "reject": State.REJECTED, "exclude": State.EXCLUDED,
 }  # fmt: skip
 LABELS = ("accept", "relabel", "new class", "split")
+_NUMBERS: dict[str, int] = {action: number for number, action in enumerate(ACTIONS)}
 STRUCTURE = ("rename", "recolour", "merge", "split", "new class")
 
 
@@ -84,13 +87,8 @@ class Curation:
         self.moved = np.zeros(images, bool)
         self.disputed = np.zeros(images, bool)
         self._states, self._labels = _Layer(images), _Layer(images)
-        self._undone, self._seen, self._visit = _Growing(bool), _Growing(np.int64), _Growing(np.int64)  # fmt: skip
-        self._visits: dict[str, int] = {}
-        self._reviewers: dict[int, str] = {}
-        self._done: dict[str, list[int]] = defaultdict(list)
-        self._undos: dict[str, list[int]] = defaultdict(list)
-        self._about: dict[int, str] = {}
-        self._turned: list[tuple[int, int]] = []  # rows of undo and redo, and their targets
+        self._rows = _Rows()
+        self._turned: list[Turn] = []
         self._structure: dict[int, Row] = {}
         self._fold_structure()
 
@@ -101,56 +99,32 @@ class Curation:
 
     def take(self, rows: Iterable[Row]) -> np.ndarray:
         """Takes rows in their order; returns the images (m,) about which something changed."""
-        batch, structural = _Batch(), False
+        batch, codes = _Batch(), self._rows.codes
         for row in rows:
-            structural |= self._note(row, batch)
-        states = self._states.append(*batch.states())
-        labels = self._labels.append(*batch.labels())
-        for turned in batch.turned:
-            states = np.union1d(states, self._states.images_of(turned))
-            labels = np.union1d(labels, self._labels.images_of(turned))
+            batch.add(row, codes)
+        self._rows.write(batch)
+        self.row = max([self.row, *batch.numbers[-1:]])
+        self._structure.update((row[0], row) for row in batch.structure)
+        self._turned += batch.turned
+        targets = [target for _, target, _ in batch.turned]
+        changed = self._states.append(*batch.states()), self._labels.append(*batch.labels())
+        states = _united(changed[0], *map(self._states.images_of, targets))
+        labels = _united(changed[1], *map(self._labels.images_of, targets))
         self._settle(states, labels)
-        if structural:
+        if batch.structure or not self._structure.keys().isdisjoint(targets):
             self._fold_structure()
-        return np.union1d(states, labels)
-
-    def _note(self, row: Row, batch: _Batch) -> bool:
-        """Remembers whose action it is; True when classes have to be folded anew."""
-        number, action, reviewer, visit, seen, _, _, target, _, _, _ = row
-        self.row = number
-        code = self._visits.setdefault(visit, len(self._visits))
-        for array, value in ((self._undone, False), (self._seen, seen), (self._visit, code)):
-            array.put(number, value)
-        if target is not None:
-            return self._turn(action == "undo", reviewer, target, batch)
-        self._reviewers[number], self._about[number] = reviewer, action
-        self._done[reviewer].append(number)
-        self._undos[reviewer].clear()
-        batch.add(row)
-        if action in STRUCTURE:
-            self._structure[number] = row
-        return action in STRUCTURE
-
-    def _turn(self, undo: bool, reviewer: str, target: int, batch: _Batch) -> bool:
-        source, goal = (self._done, self._undos) if undo else (self._undos, self._done)
-        if target in source[reviewer]:
-            source[reviewer].remove(target)
-            goal[reviewer].append(target)
-        self._undone.put(target, undo)
-        self._turned.append((self.row, target))
-        batch.turned.append(target)
-        return self._about.get(target) in STRUCTURE
+        return _united(states, labels)
 
     def _settle(self, states: np.ndarray, labels: np.ndarray) -> None:
         """Works out anew what is decided about these images."""
-        undone = self._undone.values
+        undone = self._rows.undone
         now = self._states.standing(states, undone)
         before = self._states.standing(None, undone, now)
         value = self._states.value[now]
         self.state[states] = value & 3
         rows, earlier = self._states.row[now], self._states.row[before]
-        unseen = (before > 0) & (earlier > self._seen.values[rows])
-        other = self._visit.values[rows] != self._visit.values[earlier]
+        unseen = (before > 0) & (earlier > self._rows.seen[rows])
+        other = self._rows.visit[rows] != self._rows.visit[earlier]
         self.disputed[states] = unseen & other & (value != self._states.value[before])
         now = self._labels.standing(labels, undone)
         self.moved[labels] = now > 0
@@ -170,7 +144,7 @@ class Curation:
             assert class_ is not None
             if action in ("split", "new class"):
                 self.highest = max(self.highest, class_)
-            if self._undone.values[number]:
+            if self._rows.undone[number]:
                 continue
             if action in ("split", "new class"):
                 names[class_] = text
@@ -211,17 +185,34 @@ class Curation:
 
     def undoable(self, reviewer: str) -> int | None:
         """The last action of a reviewer that stands."""
-        return self._done[reviewer][-1] if self._done[reviewer] else None
+        mine = self._actions_of(reviewer)
+        standing = mine[~self._rows.undone[mine]]
+        return int(standing[-1]) if len(standing) else None
 
     def redoable(self, reviewer: str) -> int | None:
         """The action that the reviewer undid last and has not decided anything since."""
-        return self._undos[reviewer][-1] if self._undos[reviewer] else None
+        mine, undone = self._actions_of(reviewer), list[int]()
+        start = bisect.bisect_right(
+            self._turned, mine[-1] if len(mine) else 0, key=lambda turn: turn[0]
+        )
+        for row, target, undo in self._turned[start:]:
+            if self._rows.who(row) == reviewer:
+                undone.append(target) if undo else undone.pop()
+        return undone[-1] if undone else None
 
-    def action(self, row: int) -> str:
-        return self._about[row]
+    def _actions_of(self, reviewer: str) -> np.ndarray:
+        """(m,) the rows of a reviewer, but for undo and redo, whether they stand or not."""
+        code = self._rows.codes.reviewers.get(reviewer)
+        rows = slice(0, self.row + 1)
+        mine = (self._rows.reviewer[rows] == code) & (self._rows.action[rows] < _NUMBERS["undo"])
+        mine[:1] = False
+        return np.flatnonzero(mine)
+
+    def action(self, row: int) -> Action:
+        return ACTIONS[self._rows.action[row]]
 
     def stands(self, row: int) -> bool:
-        return not self._undone.values[row]
+        return not self._rows.undone[row]
 
     def images_of(self, row: int) -> np.ndarray:
         """(m,) the images that an action decided or moved."""
@@ -230,9 +221,8 @@ class Curation:
     def changed_since(self, row: int) -> np.ndarray:
         """(m,) the images about which rows above `row` have changed something."""
         found = [self._states.images_since(row), self._labels.images_since(row)]
-        start = bisect.bisect_right(self._turned, (row, len(self._turned) + self.row))
-        found += [self.images_of(target) for _, target in self._turned[start:]]
-        return np.unique(np.concatenate(found))
+        start = bisect.bisect_right(self._turned, row, key=lambda turn: turn[0])
+        return _united(*found, *(self.images_of(target) for _, target, _ in self._turned[start:]))
 
     def made(self, row: int) -> int | None:
         """The class that an action made, if it made one."""
@@ -241,7 +231,7 @@ class Curation:
 
     def users(self, class_: int, leaving_out: int) -> set[str]:
         """Who has put images into a class, other than by the row `leaving_out`."""
-        standing = self._labels.standing(np.arange(len(self)), self._undone.values)
+        standing = self._labels.standing(np.arange(len(self)), self._rows.undone)
         rows = self._labels.row[standing[(self._labels.value[standing] == class_) & (standing > 0)]]
         merged = {
             row[2] for number, row in self._structure.items()
@@ -249,19 +239,19 @@ class Curation:
             and class_ in (row[5], row[6])
         }  # fmt: skip
         return merged | {
-            self._reviewers[one] for one in np.unique(rows).tolist() if one != leaving_out
+            self._rows.who(one) for one in np.unique(rows).tolist() if one != leaving_out
         }
 
     @property
     def deciding(self) -> np.ndarray:
         """(N,) int64: the row that decided each image, 0 for none."""
-        standing = self._states.standing(np.arange(len(self)), self._undone.values)
+        standing = self._states.standing(np.arange(len(self)), self._rows.undone)
         return self._states.row[standing]
 
     def deciders(self) -> dict[int, str]:
         """The reviewer of each row that decides an image."""
         rows = np.unique(self.deciding)
-        return {row: self._reviewers[row] for row in rows[rows > 0].tolist()}
+        return {row: self._rows.who(row) for row in rows[rows > 0].tolist()}
 
     def reviewer_of_class(self, number: int) -> str:
         """Who shaped a class last."""
@@ -274,9 +264,14 @@ class Curation:
         while entry:
             row, value = int(self._states.row[entry]), int(self._states.value[entry])
             if self.stands(row):
-                found.append(Answer(self._reviewers[row], row, State(value & 3), value >> 2))
+                found.append(Answer(self._rows.who(row), row, State(value & 3), value >> 2))
             entry = int(self._states.before[entry])
         return found
+
+
+def _united(*images: np.ndarray) -> np.ndarray:
+    """Images (m,), each once and in order."""
+    return np.unique(np.concatenate(images))
 
 
 def _root(into: dict[int, int], number: int) -> int:
@@ -285,18 +280,53 @@ def _root(into: dict[int, int], number: int) -> int:
     return number
 
 
-class _Growing:
-    """An array that is written by index and grows with it; unwritten places are zero."""
+class _Numbered(dict[str, int]):
+    """Names by number, in the order in which they were first met."""
 
-    def __init__(self, kind: type) -> None:
-        self.values: np.ndarray = np.zeros(1024, kind)
+    def __missing__(self, name: str) -> int:
+        self[name] = len(self)
+        return self[name]
 
-    def put(self, index: int, value: int | bool) -> None:
-        if index >= len(self.values):
-            larger = np.zeros(max(2 * len(self.values), index + 1), self.values.dtype)
-            larger[: len(self.values)] = self.values
-            self.values = larger
-        self.values[index] = value
+
+class _Codes:
+    """Numbers of reviewers and of visits."""
+
+    def __init__(self) -> None:
+        self.reviewers, self.visits = _Numbered(), _Numbered()
+
+
+class _Rows:
+    """What is kept of each row, by its number: arrays with room for more rows than there are.
+
+    Attributes:
+        undone: bool. seen: int64. visit, reviewer, action: int32, numbers of names.
+    """
+
+    def __init__(self) -> None:
+        self.undone, self.seen = np.zeros(1024, bool), np.zeros(1024, np.int64)
+        self.visit, self.reviewer, self.action = (np.zeros(1024, np.int32) for _ in range(3))
+        self.codes = _Codes()
+
+    def who(self, row: int) -> str:
+        """The reviewer of a row."""
+        return list(self.codes.reviewers)[self.reviewer[row]]
+
+    def write(self, batch: _Batch) -> None:
+        rows = batch.numbers
+        self._grow(max(rows, default=0) + 1)
+        self.seen[rows], self.action[rows] = batch.seen, batch.kinds
+        self.visit[rows], self.reviewer[rows] = batch.visits, batch.reviewers
+        for _, target, undo in batch.turned:
+            self.undone[target] = undo
+
+    def _grow(self, rows: int) -> None:
+        if rows <= len(self.undone):
+            return
+        for name in ("undone", "seen", "visit", "reviewer", "action"):
+            old = getattr(self, name)
+            new = np.zeros(max(2 * len(old), rows), old.dtype)
+            new[: len(old)] = old
+            setattr(self, name, new)
 
 
 class _Batch:
@@ -308,11 +338,27 @@ class _Batch:
         self.images: list[bytes] = []
         self.given: list[int] = []
         self.accepted: list[bytes] = []
-        self.turned: list[int] = []
+        self.turned: list[Turn] = []
+        self.structure: list[Row] = []
+        # Of every row, one list a column: a million small tuples would keep the garbage collector busy.
+        self.numbers: list[int] = []
+        self.kinds: list[int] = []
+        self.reviewers: list[int] = []
+        self.visits: list[int] = []
+        self.seen: list[int] = []
 
-    def add(self, row: Row) -> None:
-        number, action, _, _, _, class_, _, _, _, images, new = row
-        if not images or (action not in STATES and action not in LABELS):
+    def add(self, row: Row, codes: _Codes) -> None:
+        number, action, reviewer, visit, seen, class_, _, target, _, images, new = row
+        self.numbers.append(number)
+        self.kinds.append(_NUMBERS[action])
+        self.reviewers.append(codes.reviewers[reviewer])
+        self.visits.append(codes.visits[visit])
+        self.seen.append(seen)
+        if target is not None:
+            self.turned.append((number, target, action == "undo"))
+        if action in STRUCTURE:
+            self.structure.append(row)
+        if not images or action == "note":
             return
         self.rows.append(number)
         self.actions.append(action)
