@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,7 @@ def kills(workspace: Path, times: int) -> tuple[int, int]:
 
 def _post(served: Server, round_: int, confirmed: list[int]) -> None:
     """Posts decisions one by one until the server is gone; notes the row of each that is confirmed."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, HTTPException):
         for number in range(10_000):
             op = {
                 "key": f"{round_}-{number}",
