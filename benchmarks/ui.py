@@ -291,11 +291,14 @@ def make_runs(workspace: Path, *, huge: bool = True) -> None:
 def measure_in(workspace: Path, log: Path) -> None:
     """Measures in a `workspace` that `make_runs` has filled."""
     parts = (_first_map, _map, _million, _reliability, _switches, _memory)
+    yardstick = [_yardstick()]
     with browsing(workspace, log) as bench:
         for part in parts:
             with bench.training.going(part.__name__):
                 part(bench)
         paces = bench.training.paces
+    yardstick.append(_yardstick())
+    bench.facts["ten million additions in Python, before and after all this, s"] = yardstick
     rows = [one.row() for one in bench.figures]
     data = {
         "figures": [{**vars(one), "met": one.met} for one in bench.figures],
@@ -305,6 +308,17 @@ def measure_in(workspace: Path, log: Path) -> None:
     head = ["", "median", "worst", "times", "goal", ""]
     facts = "\n".join(f"- {name}: {value}" for name, value in bench.facts.items())
     write("ui", "The speed a person feels", data, f"{_about(paces)}\n\n{table(head, rows)}\n\n{facts}")  # fmt: skip
+
+
+def _yardstick() -> float:
+    """Seconds for a thing that never changes: machines, and the hours of one, differ by half."""
+
+    def add() -> None:
+        total = 0
+        for number in range(10_000_000):
+            total += number
+
+    return round(_seconds(add), 2)
 
 
 def _about(paces: Sequence[float]) -> str:
