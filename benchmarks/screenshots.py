@@ -96,7 +96,8 @@ def _prototypes(page: Page, address: str) -> None:
 def _curate(page: Page, address: str) -> None:
     page.goto(f"{address}/curate?run=digits")
     page.locator(".curator[data-current]").wait_for()
-    page.get_by_role("textbox", name="Your name").fill("Ann")
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    page.get_by_role("textbox", name="Your name").fill("Bea" if dark else "Ann")
     page.keyboard.press("Enter")
     page.get_by_text("Type your name above to decide.").wait_for(state="hidden")
     page.locator(".curator").focus()

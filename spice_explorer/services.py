@@ -213,23 +213,6 @@ def train_with_decisions(name: str, device: str = "auto") -> str:
     return branch.path.name
 
 
-# When each visitor was last seen under a reviewer's name, by run.
-_present: dict[str, dict[str, tuple[str, float]]] = {}
-PRESENT_SECONDS = 90.0
-
-
-def also_present(run: str, reviewer: str, visitor: str) -> bool:
-    """Notes a visitor under a name; True when another visitor had the same name just now."""
-    now = time.monotonic()
-    with _guard:
-        seen = _present.setdefault(run, {})
-        seen[visitor] = reviewer, now
-        return any(
-            who == reviewer and now - when < PRESENT_SECONDS
-            for other, (who, when) in seen.items() if other != visitor
-        )  # fmt: skip
-
-
 def _free_name(source: str, config: RunConfig) -> str:
     """ "photos-k10-seed0-2": what the run is about, and the first number that is free."""
     kind, _, path = source.partition(":")

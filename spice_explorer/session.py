@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.errors import SpiceError
 from spice_explorer import services
@@ -49,9 +50,27 @@ def plain(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>#$~|:" else c for c in text)
 
 
-def token() -> str:
-    """What tells this visitor's browser tab from any other."""
-    return str(st.session_state.setdefault("token", secrets.token_hex(6)))
+def visitor() -> str:
+    """This visitor's browser tab, until it is closed or loaded anew."""
+    context = get_script_run_ctx()
+    return "" if context is None else context.session_id
+
+
+def is_here(visitor: str) -> bool:
+    """True while the tab of `visitor` is open."""
+    return not runtime.exists() or bool(runtime.get_instance().is_active_session(visitor))
+
+
+# Under which reviewer's name each visitor looks at a run.
+_reviewers: dict[str, dict[str, str]] = {}
+
+
+def also_present(run: str, reviewer: str) -> bool:
+    """Notes under which name this visitor decides; True when another open tab has the same name."""
+    seen = _reviewers.setdefault(run, {})
+    seen[visitor()] = reviewer
+    others = [one for one, name in list(seen.items()) if name == reviewer and one != visitor()]
+    return any(is_here(one) for one in others)
 
 
 # -- the chosen run ----------------------------------------------------------------------------

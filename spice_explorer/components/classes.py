@@ -58,7 +58,7 @@ def act(run: str, action: Action, reviewer: str, done: str, **about: Any) -> Non
 
 def visit() -> str:
     """This browser tab, for the log."""
-    return f"page-{session.token()}"
+    return f"page-{session.visitor()}"
 
 
 def _seen(run: str) -> int:

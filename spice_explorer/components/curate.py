@@ -88,7 +88,7 @@ def _reviewer(run: str, typed: str) -> str:
     except SpiceError as error:
         st.error(session.sentence(str(error)))
         return ""
-    if name and services.also_present(run, name, session.token()):
+    if name and session.also_present(run, name):
         st.warning(
             f"Someone decides as “{session.plain(name)}” in another tab too: undo takes back the "
             "decisions of both. If that is not you, choose another name."

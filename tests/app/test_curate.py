@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from engine.curate.decisions import Decision
 from engine.curate.log import FILE
 from engine.runs.store import RunFolder
-from spice_explorer import decisions, services
+from spice_explorer import decisions, session
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts
 
 
@@ -201,13 +201,14 @@ def test_a_run_removed_while_open_is_said(finished: RunFolder, visit: Visit) -> 
 
 
 @pytest.mark.usefixtures("finished")
-def test_the_same_name_in_two_tabs_is_said(visit: Visit) -> None:
-    services._present.clear()
-    assert not services.also_present("demo", "Ann", "one")
+def test_the_same_name_in_two_tabs_is_said(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(session._reviewers, "demo", {"another tab": "Ann"})
     at = named(visit("curate", run="demo"))
     assert "Someone decides as “Ann” in another tab too" in at.warning[0].value
     at = named(at, "Bob")
     assert not at.warning
+    monkeypatch.setattr(session, "is_here", lambda _visitor: False)  # that tab was closed
+    assert not named(at, "Ann").warning
 
 
 @pytest.mark.usefixtures("finished")
