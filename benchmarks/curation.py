@@ -23,7 +23,8 @@ from engine.curate import propagation, queues
 from engine.curate.carry import carried
 from engine.curate.decisions import Decision
 from engine.curate.guidance import guide
-from engine.curate.log import DecisionLog, Model
+from engine.curate.judging import Model
+from engine.curate.log import DecisionLog
 from engine.data.sources import Opened, open_source
 from engine.data.truth import Truth
 from engine.metrics import best_match

@@ -26,7 +26,8 @@ from benchmarks.report import table, write
 from benchmarks.start import Server, server, wait_for_port
 from benchmarks.ui import BIG, IMAGES, Bench, Figure, browsing, make_runs
 from engine.curate.decisions import Decision, values_of
-from engine.curate.log import FILE, DecisionLog, Model
+from engine.curate.judging import Model
+from engine.curate.log import FILE, DecisionLog
 from engine.runs.store import RunFolder
 
 MANY = 1_000_000

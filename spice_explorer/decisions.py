@@ -13,7 +13,8 @@ import streamlit as st
 
 from engine.curate import propagation, queues
 from engine.curate.decisions import Decision
-from engine.curate.log import DecisionLog, Model
+from engine.curate.judging import Model
+from engine.curate.log import DecisionLog
 from engine.errors import RunError
 from spice_explorer import artefacts, services
 from spice_explorer.palette import cluster_colour

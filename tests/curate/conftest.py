@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from engine.curate.decisions import Action, Decision
-from engine.curate.log import DecisionLog, Model
+from engine.curate.judging import Model
+from engine.curate.log import DecisionLog
 
 IMAGES, CLUSTERS = 12, 3
 LABELS = np.arange(IMAGES) % CLUSTERS

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from engine.curate.carry import carried
-from engine.curate.log import DecisionLog, Model
+from engine.curate.judging import Model
+from engine.curate.log import DecisionLog
 from tests.curate.conftest import LABELS, act, classes, names
 
 

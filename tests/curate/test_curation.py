@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from engine.curate.curation import FOLDED, Curation, State
 from engine.curate.decisions import Decision, values_of
-from engine.curate.log import DecisionLog, judged
+from engine.curate.judging import judged
+from engine.curate.log import DecisionLog
 from engine.errors import DecisionError
 from tests.curate.conftest import CLUSTERS, IMAGES, LABELS, MODEL, act, classes, names
 

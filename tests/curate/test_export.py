@@ -10,7 +10,8 @@ import pytest
 
 from engine.curate.decisions import Decision
 from engine.curate.export import label_table, to_csv, with_decisions, write_file
-from engine.curate.log import DecisionLog, Model
+from engine.curate.judging import Model
+from engine.curate.log import DecisionLog
 from engine.data.images import ImageSet
 from engine.errors import RunError
 from engine.stages.reliable import ReliableSet

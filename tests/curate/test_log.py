@@ -18,7 +18,8 @@ import pytest
 from engine.curate import log as module
 from engine.curate.curation import Curation
 from engine.curate.decisions import Decision
-from engine.curate.log import FILE, DecisionLog, Model
+from engine.curate.judging import Model
+from engine.curate.log import FILE, DecisionLog
 from engine.errors import DecisionError
 from tests.curate.conftest import CLUSTERS, IMAGES, MODEL, act, classes, names
 
@@ -30,7 +31,8 @@ import sys
 import numpy as np
 from pathlib import Path
 from engine.curate.decisions import Decision
-from engine.curate.log import DecisionLog, Model
+from engine.curate.judging import Model
+from engine.curate.log import DecisionLog
 folder, name, count = sys.argv[1:]
 log = DecisionLog(Path(folder), images=12, clusters=3, fingerprint="abc")
 model = Model(np.arange(12) % 3, np.ones(12, np.float32), "joint")
