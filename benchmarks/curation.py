@@ -52,11 +52,14 @@ class Strategy:
         spread: give each answer to what agrees with it by this share of its neighbours, too; None
             for one image at a time.
         train: numbers of decisions after which a run is trained with them.
+        vote: accuracy is that after one more decision, which gives the undecided images on which the
+            decided ones agree by this share the class that they vote for; None for no such decision.
     """
 
     order: Order
     spread: float | None = None
     train: tuple[int, ...] = ()
+    vote: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class Curator:
         )  # fmt: skip
         self.right = _right(run.truth(), self.labels) if right is None else right
         self.near = np.asarray(run.load("neighbors")["ids"])
+        vectors = np.asarray(run.load("features")["vectors"], np.float32)
+        self.unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -103,6 +108,17 @@ class Curator:
     @property
     def accuracy(self) -> float:
         return float((self.classes == self.right).mean())
+
+    def accuracy_with(self, vote: float | None) -> float:
+        """The accuracy, after one more decision if votes are asked for and there are decisions."""
+        decided = np.flatnonzero(self.log.curation.state)
+        if vote is None or len(decided) < 2:
+            return self.accuracy
+        left, classes = np.flatnonzero(self.log.curation.state == 0), self.classes.copy()
+        found, agreement = propagation.voted(self.unit, decided, classes[decided], left)
+        sure = agreement >= vote
+        classes[left[sure]] = found[sure]
+        return float((classes == self.right).mean())
 
     def decide(self, image: int, share: float | None) -> None:
         """One answer: about the image alone, or about all that agree with it."""
@@ -147,7 +163,7 @@ def curve(
             one.decide(image, strategy.spread)
             made += 1
             if made % every == 0:
-                out.append((made, one.accuracy))
+                out.append((made, one.accuracy_with(strategy.vote)))
         if until in strategy.train:
             one = one.trained(place / f"trained-{until}", device)
             out.append((made, one.accuracy))
@@ -214,7 +230,9 @@ DIGITS = {
 PICTURES = {
     **ALONE,
     "typical first": Strategy(typical),
-    "typical first, spread": Strategy(typical, spread=0.5),
+    "typical first, each spread to what agrees": Strategy(typical, spread=0.5),
+    "typical first, then spread by votes": Strategy(typical, vote=0.0),
+    "random order, then spread by votes": Strategy(at_random, vote=0.0),
     "typical first, trained after 100 and 200": Strategy(typical, train=(100, 200)),
 }
 

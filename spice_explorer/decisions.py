@@ -126,6 +126,46 @@ def _near(name: str) -> np.ndarray:
     return np.asarray(artefacts.arrays(name, "neighbors")["ids"])[:, :count]
 
 
+@dataclass(frozen=True, eq=False)
+class Votes:
+    """What the decided images say of the others, and how often such votes are right.
+
+    Attributes:
+        ids, classes, agreement: (m,) images that nobody has decided, the class that they would get,
+            and the share of the votes for it, 0–1.
+        total: decided images; the votes of the others are right about `right` of them, the model's
+            label (merges and splits followed) about `model_right`.
+    """
+
+    ids: np.ndarray
+    classes: np.ndarray
+    agreement: np.ndarray
+    total: int
+    right: int
+    model_right: int
+
+
+def votes(name: str) -> Votes | None:
+    """The votes of all decided images on all others; None before two classes have decided images."""
+    folder = services.folder_of(name)
+    return _votes(name, folder.modified("features"), curation(name).row)
+
+
+@st.cache_resource(show_spinner="The decided images vote…", max_entries=4)
+def _votes(name: str, modified: float | None, row: int) -> Votes | None:  # noqa: ARG001
+    now, said, own = curation(name), needed_model(name), classes_of(name)
+    decided, left = np.flatnonzero(now.state == 1), np.flatnonzero(now.state == 0)
+    if len(np.unique(own[decided])) < 2:
+        return None
+    unit = artefacts.unit_vectors(name)
+    found, agreement = propagation.voted(unit, decided, own[decided], left)
+    known = propagation.voted(unit, decided, own[decided], decided)[0]
+    return Votes(
+        left, found, agreement, len(decided), int((known == own[decided]).sum()),
+        int((now.home[said.labels[decided]] == own[decided]).sum()),
+    )  # fmt: skip
+
+
 def audited(name: str) -> dict[int, tuple[int, int]]:
     """For each class, how many of the audited images that had it were right, and how many there are."""
     return log_of(name).audited()

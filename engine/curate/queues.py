@@ -80,10 +80,10 @@ def audit(labels: np.ndarray, seed: int) -> np.ndarray:
 
 def typical_first(neighbors: np.ndarray, most: int = 2000) -> np.ndarray:
     """Images (m,) that stand for many others: each next one is a neighbour of the most images that none
-    before it is a neighbour of.
+    before it is a neighbour of. When all are covered, they are covered once more by others.
 
-    A decision about such an image says something of all these. Greedy cover, as in `k`-medoid starts;
-    it ends after `most` images, or when no image is left that stands for another.
+    A decision about such an image says something of all these. Greedy cover; it ends after `most`
+    images, or when no image is left that is anybody's neighbour.
 
     Args:
         neighbors: (N, k) ids, nearest first.
@@ -93,16 +93,17 @@ def typical_first(neighbors: np.ndarray, most: int = 2000) -> np.ndarray:
     order = np.argsort(flat, kind="stable")
     ends = np.searchsorted(flat[order], np.arange(images + 1))
     asked = order // count  # whose neighbour an image is, image after image
-    gain = np.bincount(flat, minlength=images)
-    free, chosen = np.ones(images, bool), []
-    for _ in range(min(most, images)):
+    whole = np.bincount(flat, minlength=images)
+    gain, free, chosen = whole.copy(), np.ones(images, bool), list[int]()
+    while len(chosen) < most and whole.any():
         best = int(gain.argmax())
         if gain[best] <= 0:
-            break
+            gain, free[:] = whole.copy(), True
+            continue
         chosen.append(best)
         covered = asked[ends[best] : ends[best + 1]]
         covered = covered[free[covered]]
         free[covered] = False
         np.subtract.at(gain, neighbors[covered].ravel(), 1)
-        gain[best] = -1
+        gain[best] = whole[best] = 0
     return np.array(chosen, np.int64)

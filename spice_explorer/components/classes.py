@@ -40,7 +40,6 @@ def show(run: Run, reviewer: str) -> None:
         _merge(run, reviewer, by_number, chosen)
         _new(run, reviewer)
     _split(run, reviewer, by_number[chosen])
-    _tell()
 
 
 def named(one: Shown) -> str:
@@ -65,7 +64,8 @@ def _seen(run: str) -> int:
     return int(st.session_state.get(f"curation seen-{run}", decisions.log_of(run).curation.row))
 
 
-def _tell() -> None:
+def tell() -> None:
+    """What came of the decision that was taken just now."""
     told = st.session_state.pop("curation told", None)
     if told:
         (st.success if told[0] else st.error)(told[1])

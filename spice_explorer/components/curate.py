@@ -9,7 +9,7 @@ import streamlit as st
 
 from engine.errors import SpiceError
 from spice_explorer import artefacts, columns, curating, decisions, services, session, thumbs
-from spice_explorer.components import audit, classes, curator, gallery, panel, retrain
+from spice_explorer.components import audit, classes, curator, gallery, panel, retrain, spreading
 from spice_explorer.components.classes import act, named
 from spice_explorer.services import Run
 
@@ -19,7 +19,7 @@ QUEUES = {
     "class": "One class", "border": "Border of two", "duplicates": "Alike, labelled differently",
     "audit": "Random audit", "disputed": "Disputes", "selection": "The selection",
 }  # fmt: skip
-VIEWS = ("Classes", "Purity audit", "Train with my decisions")
+VIEWS = ("Classes", "Spread", "Purity audit", "Train with my decisions")
 AUDIT_SEED = 0
 
 
@@ -49,9 +49,12 @@ def show(run: Run) -> None:
         if view == VIEWS[0]:
             classes.show(run, reviewer)
         elif view == VIEWS[1]:
+            spreading.show(run, reviewer)
+        elif view == VIEWS[2]:
             audit.show(run)
         else:
             retrain.show(run)
+        classes.tell()
     panel.show(run)
 
 

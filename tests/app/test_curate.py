@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from engine.curate.decisions import Decision
 from engine.curate.log import FILE
+from engine.data.sources import Opened
 from engine.runs.store import RunFolder
 from spice_explorer import decisions, session
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts
@@ -227,3 +228,36 @@ def test_what_agrees_is_shown_before_it_is_decided(visit: Visit) -> None:
     state = decisions.curation("demo").state
     assert state[found].all()
     assert len(decisions.log_of("demo").decisions()) == 2
+
+
+@pytest.mark.usefixtures("finished")
+def test_before_anything_is_decided_there_are_no_votes(visit: Visit) -> None:
+    assert "Decide about some images" in texts(show(visit("curate", run="demo"), "Spread"))
+
+
+@pytest.mark.usefixtures("finished")
+def test_decided_images_vote_on_all_others_in_one_decision(
+    few_digits: Opened, visit: Visit
+) -> None:
+    assert few_digits.truth is not None
+    for class_ in range(CLUSTERS):
+        decide("relabel", np.flatnonzero(few_digits.truth.labels == class_)[:15], class_=class_)
+    at = named(show(visit("curate", run="demo"), "Spread"))
+    found = decisions.votes("demo")
+    assert found is not None
+    assert f"your **{found.total}** decided images are right about **{100 * found.right / found.total:.1f} %" in texts(at)  # fmt: skip
+    assert found.right > found.total / 2, "digits of a kind are alike even to a tiny network"
+    at.slider(key="least votes").set_value(0.0).run()
+    button(at, f"Give these {IMAGES - found.total} images their classes").click().run()
+    assert not at.exception
+    last = decisions.log_of("demo").decisions()[-1]
+    assert (last.action, len(last.images), last.row) == (
+        "accept",
+        IMAGES - found.total,
+        CLUSTERS + 1,
+    )
+    assert decisions.curation("demo").state.tolist() == [1] * IMAGES
+    right = decisions.classes_of("demo") == few_digits.truth.labels
+    assert right.mean() > 0.5
+    decide("undo")
+    assert (decisions.curation("demo").state == 1).sum() == found.total
