@@ -194,7 +194,7 @@ def _halves(run: Run, reviewer: str, one: Shown) -> None:
         st.caption("A class of fewer than two images cannot be split.")
         return
     second = decisions.halves(run.name, members)
-    known = artefacts.known(run.name, artefacts.judged_stages(run.name)[0])
+    known = artefacts.known(run.name, None)
     for column, ids, title in zip(
         st.columns(2), (members[~second], members[second]), ("stays", "goes"), strict=True
     ):

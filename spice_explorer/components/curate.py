@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -192,7 +193,7 @@ def _agreeing(run: Run, reviewer: str, key: str) -> None:
             help="Least share of an image's neighbours with that class.", key="agreeing share",
         )  # fmt: skip
         found = decisions.agreeing(run.name, seeds, class_, share)
-        known = artefacts.known(run.name, artefacts.judged_stages(run.name)[0])
+        known = replace(artefacts.known(run.name, None), labels=own.astype(np.int64))
         gallery.gallery(
             run.name, known, found, key="agreeing", per_page=60, side=52,
             nothing="No undecided image agrees that much: lower the share.",

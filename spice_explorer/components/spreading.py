@@ -68,7 +68,9 @@ def _changes(
 ) -> None:
     after = own.astype(np.int64)
     after[ids] = classes
-    known = artefacts.known(run.name, artefacts.judged_stages(run.name)[0])
+    known = artefacts.known(
+        run.name, None
+    )  # the model's confidence is in its own label, not in this
     gallery.gallery(
         run.name, replace(known, labels=after), changed, key="votes", per_page=60, side=52,
         nothing="None: all of them agree with the class that they have.",
