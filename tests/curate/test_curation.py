@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -290,3 +293,36 @@ def test_the_fold_says_which_images_a_row_changed(
     act(one, "undo")
     assert other.refresh().tolist() == [3, 5]
     assert other.refresh().tolist() == []
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(plan=st.lists(ONE, max_size=12))
+def test_two_interleaved_writers_come_to_the_same(plan: list[dict[str, Any]]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        logs = {
+            who: DecisionLog(Path(place), images=IMAGES, clusters=CLUSTERS, fingerprint="abc")
+            for who in PEOPLE
+        }
+        written = 0
+        for one in plan:
+            log = logs[one["by"]]
+            now = log.curation.classes_of(LABELS)  # as this writer saw it last
+            ids = [i for i in one["ids"] if one["action"] != "split" or now[i] == one["other"]]
+            asked = Decision(
+                one["action"], one["by"], visit=one["by"], seen=log.curation.row,
+                images=np.array(ids, np.int64), class_=one["class_"], other=one["other"],
+                text=f"class of {written}",
+            )  # fmt: skip
+            with contextlib.suppress(DecisionError):
+                log.commit([asked], MODEL)
+                written += 1
+        for log in logs.values():
+            log.refresh()
+        ann, bob = (logs[who].curation for who in PEOPLE)
+        rows = logs["Ann"].decisions()
+        assert [one.row for one in rows] == list(range(1, written + 1))
+        for name in ("state", "given", "moved", "disputed", "home"):
+            assert getattr(ann, name).tolist() == getattr(bob, name).tolist()
+        assert ann.classes == bob.classes
+        for log in logs.values():
+            log.close()
