@@ -89,7 +89,9 @@ def of_the_log(place: Path) -> Iterator[Figure]:
 
 def long_log(place: Path, decisions: int) -> None:
     """A log of so many decisions about single images, written as quickly as SQLite can."""
-    _opened(place).commit([Decision("note", "Ann", text="the first")])
+    first = _opened(place)
+    first.commit([Decision("note", "Ann", text="the first")])
+    first.close()  # the last to close moves what was written from the journal to the database
     rng = np.random.default_rng(0)
     images, classes = rng.integers(0, IMAGES, decisions), rng.integers(0, CLUSTERS, decisions)
     rows = (_row(number, images, classes) for number in range(1, decisions))
