@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.data.columns import ImageColumn
 from engine.data.decode import IMAGE_ENDINGS, decode, fit
 from engine.data.images import ImageSet
+from engine.data.listing import Skipped
 from engine.data.truth import Truth
 from engine.errors import SourceError
 
@@ -25,21 +27,25 @@ DEFAULT_SIZE = 32
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A file that could not be used, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Opened:
-    """What a source gave: images, ground truth if it was there and wanted, and what was skipped."""
+    """What a source gave.
+
+    Attributes:
+        truth: if it was there and wanted.
+        skipped: what could not be used.
+        extents: (N, 2) int32, width and height of each image as it came; None where all came as
+            they are here.
+        columns: what the source says of its images besides.
+        extra: further images for stage 1 alone, of the same size and channels.
+    """
 
     images: ImageSet
     truth: Truth | None = None
     skipped: tuple[Skipped, ...] = ()
+    extents: np.ndarray | None = None
+    columns: tuple[ImageColumn, ...] = ()
+    extra: ImageSet | None = None
 
     def __post_init__(self) -> None:
         if self.truth is not None and len(self.truth.labels) != len(self.images):
