@@ -156,12 +156,13 @@ def test_a_long_run_goes_on_in_slices_and_ends_in_a_table(
             return next(asked) > 15 or Control.asked_to_stop(control, emit)
 
         monkeypatch.setattr(control, "asked_to_stop", stop)
+        seconds_left.append(0.0)
         with folder.lock():
             return execute(folder, chosen, control)
 
-    room = itertools.cycle((1000.0, 0.0))  # each time there is room for one slice
+    seconds_left: list[float] = []
     monkeypatch.setattr(cifar10, "_slice", slice_of_steps)
-    monkeypatch.setattr(Options, "seconds_left", lambda _: next(room))
+    monkeypatch.setattr(Options, "seconds_left", lambda _: seconds_left[-1])
     settings = (
         "encoder.width=4", "features.epochs=8", "features.batch=16", "heads.epochs=2",
         "heads.images=60", "joint.steps=10", "joint.batch=4", "reliable.agreement=0.2",
@@ -169,6 +170,7 @@ def test_a_long_run_goes_on_in_slices_and_ends_in_a_table(
     )  # fmt: skip
     interruptions = 0
     for _ in range(40):
+        seconds_left.append(1000.0)  # there is room for one slice
         options = Options(device="cpu", data=bars, images=60, seeds=1, assignments=settings)
         try:
             cifar10.measure(options)
