@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -12,6 +12,7 @@ from engine.config import (
     PAPER,
     QUICK,
     FeatureSettings,
+    Preset,
     ReliableSettings,
     RunConfig,
     Settings,
@@ -214,3 +215,41 @@ def test_the_fast_preset_is_stored_and_read_like_any_other(channels: int) -> Non
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_fast_preset_flips_photographs_only(channels: int) -> None:
     assert preset("fast", clusters=3, channels=channels).views.weak.flip == (channels - 1) / 4
+
+
+# From the authors' configurations: K, network, stage 1's epochs and queue, stage 2's rounds and M,
+# Cutout in pixels of the side, agreement.
+AUTHORS = {
+    "paper-stl10": (10, "resnet34", 1000, 65_536, 100, 5000, (32, 96), 0.90),
+    "paper-cifar10": (10, "resnet18", 1000, 12_800, 30, 5000, (16, 32), 0.99),
+    "paper-cifar100-20": (20, "resnet34", 1000, 12_800, 100, 10_000, (16, 32), 0.99),
+    "paper-imagenet10": (10, "resnet34", 5000, 12_800, 100, 5000, (32, 224), 0.90),
+    "paper-imagenet-dogs": (15, "resnet34", 3000, 12_800, 100, 8000, (32, 224), 0.90),
+    "paper-tiny-imagenet": (200, "resnet34", 1000, 12_800, 100, 20_000, (32, 64), 0.90),
+}
+
+
+@pytest.mark.parametrize("name", AUTHORS)
+def test_a_set_of_the_paper_has_the_authors_values_and_else_those_of_paper(name: str) -> None:
+    k, network, epochs, queue, rounds, images, (cutout, side), agreement = AUTHORS[name]
+    expected = {
+        "clusters": k, "preset": name, "encoder.backbone": network, "features.epochs": epochs,
+        "features.queue": queue, "heads.epochs": rounds, "heads.images": images,
+        "views.strong.cutout": cutout / side, "reliable.agreement": agreement,
+    }  # fmt: skip
+    config = preset(name, channels=3)
+    assert flat(config) == flat(PAPER) | expected
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_every_set_of_the_paper_has_a_preset_and_a_round_has_images_for_each_cluster() -> None:
+    assert {one for one in get_args(Preset) if one.startswith("paper-")} == set(AUTHORS)
+    for name in AUTHORS:
+        config = preset(name, channels=3)
+        assert config.heads.center_ratio * config.heads.images / config.clusters >= 50
+
+
+def test_a_number_of_clusters_goes_before_the_preset_s_own() -> None:
+    assert preset("paper-imagenet-dogs", clusters=7, channels=3).clusters == 7
+    with pytest.raises(SettingError, match="clusters is 0: allowed from 2"):
+        preset("paper-imagenet-dogs", clusters=0, channels=3)

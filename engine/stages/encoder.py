@@ -90,14 +90,16 @@ def small_backbone(channels: int, width: int) -> tuple[nn.Module, int]:
     return nn.Sequential(*layers), 4 * width
 
 
-def resnet18_backbone(channels: int, side: int) -> tuple[nn.Module, int]:
-    """ResNet-18 with 512 features; images up to 64 pixels get a 3×3 stem without pooling."""
-    from torchvision.models import resnet18
+def resnet_backbone(name: str, channels: int, side: int) -> tuple[nn.Module, int]:
+    """ResNet-18 or -34 with 512 features, and a 3×3 stem for small images as the authors have it:
+    in ResNet-18 up to 64 pixels without pooling, in ResNet-34 up to 128 pixels with pooling by 2.
+    """
+    from torchvision.models import resnet18, resnet34
 
-    network = resnet18()
-    if side <= 64:
+    network = resnet18() if name == "resnet18" else resnet34()
+    if side <= (64 if name == "resnet18" else 128):
         network.conv1 = convolution(channels, 64)
-        network.maxpool = nn.Identity()
+        network.maxpool = nn.Identity() if name == "resnet18" else nn.MaxPool2d(2)
     elif channels != 3:
         network.conv1 = nn.Conv2d(channels, 64, 7, 2, padding=3, bias=False)
     network.fc = nn.Identity()
@@ -131,7 +133,7 @@ class Encoder(nn.Module):
         if settings.backbone == "small":
             self.backbone, self.features = small_backbone(channels, settings.width)
         else:
-            self.backbone, self.features = resnet18_backbone(channels, side)
+            self.backbone, self.features = resnet_backbone(settings.backbone, channels, side)
         if norm_groups > 1:
             _split_norms(self.backbone, norm_groups)
         self.channels, self.side = channels, side if fixed_side else None

@@ -22,6 +22,12 @@ PRESETS = {
     "quick": "Quick: a small network, minutes on a laptop",
     "fast": "Fast: ResNet-18 with BYOL, for one GPU",
     "paper": "Paper: the published settings, hours on a GPU",
+    "paper-stl10": "Paper on STL-10: the authors' own settings, days on a GPU",
+    "paper-cifar10": "Paper on CIFAR-10: the authors' own settings, days on a GPU",
+    "paper-cifar100-20": "Paper on CIFAR-100-20: the authors' own settings, days on a GPU",
+    "paper-imagenet10": "Paper on ImageNet-10: the authors' own settings, days on a GPU",
+    "paper-imagenet-dogs": "Paper on ImageNet-Dogs: the authors' own settings, days on a GPU",
+    "paper-tiny-imagenet": "Paper on Tiny-ImageNet: the authors' own settings, days on a GPU",
 }
 
 
@@ -77,7 +83,8 @@ def _basics(opened: Opened) -> tuple[RunConfig, str]:
         "Clusters K", value=min(usual, len(opened.images)), step=1, key=f"k-{opened.images.source}",
         help="How many groups to find. SPICE needs to be told; a few too many is better than too few.",
     )  # fmt: skip
-    name = preset.selectbox("Preset", PRESETS.keys(), format_func=PRESETS.__getitem__, key="preset")
+    offered = _offered(opened.images.source)
+    name = preset.selectbox("Preset", offered.keys(), format_func=offered.__getitem__, key="preset")
     number = seed.number_input(
         "Seed", value=0, step=1, key="seed", help="Same seed, same device: same result."
     )
@@ -88,6 +95,16 @@ def _basics(opened: Opened) -> tuple[RunConfig, str]:
         key="device",
     )
     return services.preset(name, int(k), opened.images.channels, int(number)), where
+
+
+def _offered(source: str) -> dict[str, str]:
+    """The presets for any images, and the authors' own for the set that is opened."""
+    own = f"paper-{source.partition(':')[0]}"
+    return {
+        name: words
+        for name, words in PRESETS.items()
+        if not name.startswith("paper-") or name == own
+    }
 
 
 def _advanced(config: RunConfig) -> tuple[Places, dict[str, Any]]:

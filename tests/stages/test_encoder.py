@@ -39,7 +39,13 @@ def test_split_norm_is_an_ordinary_norm_when_it_does_not_train() -> None:
 
 @pytest.mark.parametrize(
     ("backbone", "channels", "side", "size"),
-    [("small", 1, 8, 64), ("small", 3, 32, 64), ("resnet18", 1, 32, 512), ("resnet18", 3, 96, 512)],
+    [
+        ("small", 1, 8, 64),
+        ("small", 3, 32, 64),
+        ("resnet18", 1, 32, 512),
+        ("resnet18", 3, 96, 512),
+        ("resnet34", 1, 160, 512),
+    ],
 )
 def test_an_encoder_gives_vectors_of_its_size(
     backbone: str, channels: int, side: int, size: int
@@ -48,6 +54,26 @@ def test_an_encoder_gives_vectors_of_its_size(
     encoder = Encoder(settings, channels=channels, side=side).eval()
     assert encoder.features == size
     assert encoder(torch.rand(2, channels, side, side)).shape == (2, size)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "side", "blocks", "positions"),
+    [
+        ("resnet18", 64, 8, 8), ("resnet18", 96, 8, 3), ("resnet34", 32, 16, 2),
+        ("resnet34", 96, 16, 6), ("resnet34", 160, 16, 5),
+    ],
+)  # fmt: skip
+def test_a_resnet_sees_small_images_finely(
+    backbone: str, side: int, blocks: int, positions: int
+) -> None:
+    """A block halves the side three times; the stem before it by 1, 2 or, for large images, 4."""
+    settings = EncoderSettings(backbone=backbone)  # type: ignore[arg-type]
+    network = Encoder(settings, channels=3, side=side).eval().backbone
+    seen = []
+    network.layer4.register_forward_hook(lambda _layer, _x, out: seen.append(out.shape[2:]))  # type: ignore[operator, union-attr]
+    network(torch.rand(1, 3, side, side))
+    assert seen == [(positions, positions)]
+    assert sum(len(getattr(network, f"layer{part}")) for part in range(1, 5)) == blocks
 
 
 def test_an_encoder_centres_and_scales_its_pixels_itself() -> None:
