@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from engine.errors import SettingError
 
-# Where stage 1 begins unless a trained encoder is named.
+# Where stage 1 begins: with random weights, or with what a text that begins so names.
 SCRATCH = "scratch"
+ENCODER, TORCHVISION, WEIGHTS, IMPORT = "encoder:", "torchvision:", "weights:", "import:"
 
 
 def setting(
@@ -188,17 +189,20 @@ class FeatureSettings(Settings):
     """Stage 1: contrastive training of the feature model (paper, section III-A)."""
 
     source: str = setting(
-        SCRATCH, "'scratch' begins with random weights, 'encoder:NAME' with a trained encoder from "
-        "assets/encoders (or a file), whose network replaces the one chosen here",
-        paper="scratch",
+        SCRATCH, "'scratch' begins with random weights; 'encoder:NAME' or 'encoder:FILE.pt' with an "
+        "encoder of this app, 'torchvision:NAME' with a network or weights by torchvision's name, "
+        "'weights:MODEL:FILE' with a file of weights (.safetensors, .pt) for torchvision's MODEL: "
+        "each replaces the network chosen here; 'import:FILE' takes vectors (.npy, .parquet) as the "
+        "features: nothing is trained on pixels, and stage 3 is skipped", paper="scratch",
     )  # fmt: skip
     objective: Literal["moco", "simclr", "byol"] = setting(
         "moco", "'moco' compares with a queue of earlier images, 'simclr' with the batch, 'byol' "
         "with nothing: it predicts what a slower copy sees", paper="moco",
     )  # fmt: skip
     epochs: int = setting(
-        1000, "passes over the images; 0 leaves a trained encoder as it is", paper=1000, low=0
-    )
+        1000, "passes over the images; a trained network is trained on as long as this says, and 0 "
+        "leaves it as it is", paper=1000, low=0,
+    )  # fmt: skip
     batch: int = setting(128, "images a step", paper=128, low=2)
     learning_rate: float = setting(0.015, "highest learning rate", paper=0.015, low=1e-6, high=10)
     warmup: float = setting(
@@ -230,6 +234,15 @@ class FeatureSettings(Settings):
         8, "groups of a batch that MoCo normalises apart, so that batch statistics give nothing "
         "away on one device (the authors shuffle between 8 GPUs)", paper=8, low=1,
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        kinds = (ENCODER, TORCHVISION, WEIGHTS, IMPORT)
+        if self.source != SCRATCH and not self.source.startswith(kinds):
+            raise SettingError(
+                f"source is {self.source!r}: expected scratch, encoder:NAME, torchvision:NAME, "
+                "weights:MODEL:FILE or import:FILE"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,6 +365,11 @@ class RunConfig(Settings):
             raise SettingError(
                 "features.epochs is 0, but the encoder begins with random weights: allowed from 1, "
                 "or choose a trained one with features.source=encoder:NAME"
+            )
+        if self.joint.start == "random" and self.features.source.startswith((TORCHVISION, WEIGHTS)):
+            raise SettingError(
+                f"joint.start is random, but a trained network is begun with "
+                f"({self.features.source}): choose joint.start=stages, which keeps what it has learned"
             )
 
 
