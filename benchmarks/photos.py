@@ -35,7 +35,7 @@ def photos(options: Options, split: str, most: int | None = None) -> Opened:
         most: images to keep, the first of each class in the order of their names.
     """
     root = _unpacked(archive(options))
-    opened = open_source(f"folder:{root / split}", size=32, folder_labels=True)
+    opened = open_source(f"folder:{root / split}", size=32, labels=True)
     return opened if most is None else _subset(opened, most)
 
 

@@ -35,7 +35,7 @@ from engine.stages.encoder import Heads
 from engine.stages.features import Features, build_encoder
 from engine.stages.heads import HeadClustering, learn_heads
 from engine.stages.joint import learn_jointly
-from engine.stages.loop import Stopped
+from engine.errors import Stopped
 from engine.stages.reliable import ReliableSet
 
 CLUSTERS, SIDE = 10, 32

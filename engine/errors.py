@@ -27,3 +27,7 @@ class DecisionError(SpiceError):
 
 class LogBusyError(DecisionError):
     """A decision log that cannot be written at the moment: the same decision may be tried again."""
+
+
+class Stopped(Exception):
+    """Someone asked to stop: nothing is wrong, and whatever has to be kept is kept."""

@@ -268,14 +268,14 @@ def stop_everything() -> None:
 def open_source(
     source: str,
     size: int | None = None,
-    folder_labels: bool = False,
+    labels: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Opened:
     """The images at `source`; raises SourceError in a sentence for the page."""
     from engine.data import sources
 
     return sources.open_source(
-        source, size=size, folder_labels=folder_labels, progress=progress
+        source, size=size, labels=labels, progress=progress
     )  # fmt: skip
 
 

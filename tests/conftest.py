@@ -16,6 +16,12 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are decoded anew in every test, and nothing is left in the user's cache."""
+    monkeypatch.setenv("SPICE_EXPLORER_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def chance() -> torch.Generator:
     return torch.Generator().manual_seed(0)

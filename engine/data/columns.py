@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.data.skipped import Skipped
+from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError
 
 if TYPE_CHECKING:
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 MOST_CATEGORIES, FEW_NUMBERS = 1000, 24
 MOST_COLUMNS = 20
 MISSING = "(none)"
+# Tables that Hugging Face's image folders have beside the images.
+METADATA = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
+# What people call the column that holds the class.
+LABELS = ("label", "class", "category", "target", "y", "labels", "class_name")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +48,13 @@ def read_table(content: bytes, file: str) -> pd.DataFrame:
     try:
         if file.lower().endswith(".parquet"):
             return pd.read_parquet(io.BytesIO(content))
+        if file.lower().endswith(".jsonl"):
+            return pd.read_json(io.BytesIO(content), lines=True)
         return pd.read_csv(io.BytesIO(content))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SourceError(
-            f"{file} cannot be read as a table ({reason}): expected CSV or Parquet"
+            f"{file} cannot be read as a table ({reason}): expected CSV, JSON lines or Parquet"
         ) from None
 
 
@@ -112,3 +121,51 @@ def _column(title: str, values: pd.Series) -> ImageColumn | None:
     rank = np.empty(len(order), np.uint16)
     rank[order] = np.arange(len(order))
     return ImageColumn(title, rank[codes], tuple(str(names[place]) for place in order))
+
+
+def metadata_columns(
+    root: Path, tables: Sequence[str], names: Sequence[str]
+) -> tuple[tuple[ImageColumn, ...], list[Skipped]]:
+    """What the metadata files `tables` (paths below `root`) say of the images `names` there, and
+    what is wrong with those that say nothing."""
+    import pandas as pd
+
+    parts, odd = [], []
+    for path in tables:
+        try:
+            table = read_table((root / path).read_bytes(), path)
+            if "file_name" not in table:
+                raise SourceError("there is no column file_name in it")
+        except OSError as error:
+            odd.append(Skipped(path, error.strerror or str(error)))
+            continue
+        except SourceError as error:
+            odd.append(Skipped(path, str(error)))
+            continue
+        folder = path.rpartition("/")[0]
+        table["file_name"] = [
+            f"{folder}/{one}" if folder else str(one) for one in table["file_name"]
+        ]
+        parts.append(table)
+    if not parts:
+        return (), odd
+    try:
+        return tuple(columns_of(pd.concat(parts, ignore_index=True), names)), odd
+    except SourceError as error:
+        return (), [*odd, Skipped(tables[0], str(error))]
+
+
+def truth_of(columns: Sequence[ImageColumn]) -> Truth | None:
+    """The column that holds the classes, by its name, if every image has one there."""
+    for title in LABELS:
+        for column in columns:
+            if column.title.lower() == title and column.names is not None:
+                names = np.array(column.names, dtype=object)
+                if MISSING not in column.names:
+                    return class_truth(names[column.values].tolist())
+    return None
+
+
+def of(columns: Sequence[ImageColumn], images: np.ndarray) -> tuple[ImageColumn, ...]:
+    """The columns of some of the images: (m,) ids or (N,) bool."""
+    return tuple(ImageColumn(one.title, one.values[images], one.names) for one in columns)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
+import stat
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +21,17 @@ IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".t
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 _TOO_LARGE = "more pixels than is safe to decode"
+_ORIENTATION = 0x0112
+# What Pillow raises, depending on the bytes, of a file that is not what it should be.
+_UNREADABLE = (
+    OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, OverflowError,
+    AttributeError, struct.error, zlib.error,
+)  # fmt: skip
 
 
-def decode(path: Path, size: int) -> Image.Image:
-    """The image at `path`, upright, in mode "L" or "RGB"; transparency becomes white.
+def decode(data: Path | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
+    """The image in a file, or in its content, upright, in mode "L" or "RGB", with transparency on
+    white; and its width and height there.
 
     It is at least `size` pixels wide and high if the file is: a large JPEG is read at a fraction of
     its resolution, which is many times faster. Pillow's warnings are the caller's to silence: a
@@ -29,23 +41,37 @@ def decode(path: Path, size: int) -> Image.Image:
         SourceError: with the reason, when it cannot be read.
     """
     try:
-        if not path.is_file():  # a pipe would be waited for
-            raise SourceError("not a regular file")
-        if path.stat().st_size == 0:
-            raise SourceError("the file is empty")
-        with Image.open(path, formats=FORMATS) as file:
+        _check_content(data)
+        with Image.open(
+            io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS
+        ) as file:
             if math.prod(file.size) > (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise SourceError(_TOO_LARGE)
+            width, height = file.size
             file.draft(None, (2 * size, 2 * size))
             file.load()
-            return plain(ImageOps.exif_transpose(file))
+            turned = file.getexif().get(_ORIENTATION, 1) >= 5
+            image = plain(ImageOps.exif_transpose(file))
+            return image, (height, width) if turned else (width, height)
     except UnidentifiedImageError:
         raise SourceError("not an image") from None
     except Image.DecompressionBombError:
         raise SourceError(_TOO_LARGE) from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except _UNREADABLE as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise SourceError(reason) from None
+
+
+def _check_content(data: Path | bytes) -> None:
+    if isinstance(data, bytes):
+        length = len(data)
+    else:
+        about = os.stat(data)
+        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
+            raise SourceError("not a regular file")
+        length = about.st_size
+    if not length:
+        raise SourceError("the file is empty")
 
 
 def plain(image: Image.Image) -> Image.Image:

@@ -10,16 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.data.columns import ImageColumn
+from engine.data.skipped import Skipped as Skipped
 from engine.data.truth import Truth
 from engine.errors import SourceError
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An image that could not be used, and why."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +57,14 @@ class Source(Protocol):
         labels: whether the user wants the labels that are there, for scores.
     """
 
-    text: str
-    place: str
-    side: int | None
-    labels: bool
+    @property
+    def text(self) -> str: ...
+    @property
+    def place(self) -> str: ...
+    @property
+    def side(self) -> int | None: ...
+    @property
+    def labels(self) -> bool: ...
 
     def stamp(self) -> str:
         """Changes whenever anything in the source does and is quick to find, or is "": then only

@@ -1,30 +1,35 @@
-"""From what a user names ("digits", "folder:photos") to an `ImageSet` and, if any, a `Truth`."""
+"""From what a user names ("digits", "folder:photos", "photos.zip") to an `ImageSet` and, if any, a `Truth`."""
 
 from __future__ import annotations
 
 import os
-import pickle
-import warnings
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from engine.data.columns import ImageColumn
-from engine.data.decode import IMAGE_ENDINGS, decode, fit
+from engine.data import columns as tables_of_images
+from engine.data.archives import TarSource, ZipSource, tarfile_like
+from engine.data.arrays import ArraySource
+from engine.data.columns import METADATA, ImageColumn
+from engine.data.folders import FolderSource, readable
 from engine.data.images import ImageSet
-from engine.data.listing import Skipped
+from engine.data.importing import Progress, Stop, import_images
+from engine.data.listing import Skipped, Source
+from engine.data.sets import SETS, set_source
+from engine.data.store import Stored
+from engine.data.tables import TableSource
 from engine.data.truth import Truth
 from engine.errors import SourceError
 
-KINDS = ("digits", "folder:PATH", "cifar10:PATH")
-CIFAR10_CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
-DEFAULT_SIZE = 32
-Progress = Callable[[int, int], None]
+# What comes before the path, and what it stands for.
+KINDS: dict[str, Callable[..., Source]] = {
+    "folder": FolderSource, "imagefolder": FolderSource, "zip": ZipSource, "tar": TarSource,
+    "webdataset": TarSource, "table": TableSource, "arrays": ArraySource,
+}  # fmt: skip
+DIGITS = "digits"
+LEAST_SIDE, MOST_SIDE = 4, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,42 +64,97 @@ def open_source(
     source: str,
     *,
     size: int | None = None,
-    folder_labels: bool = False,
+    labels: bool = False,
+    root: str | None = None,
     progress: Progress = lambda _done, _total: None,
+    stop: Stop = lambda: False,
 ) -> Opened:
-    """Opens `source`.
+    """Opens `source`, and keeps what was decoded, so that it is there at once the next time.
 
     Args:
-        source: "digits", "folder:PATH" or "cifar10:PATH".
-        size: side in pixels to which a folder's images are scaled (their middle square is kept);
-            by default 32.
-        folder_labels: take the first subfolder of each image of a folder as its true class.
-        progress: called with the numbers of files read and to read.
+        source: "digits", KIND:PATH, the name of a set, NAME:PATH, or a path alone.
+        size: side in pixels to which images are scaled (their middle square is kept); by default 32,
+            the set's own, or as they are in an array.
+        labels: take the classes that come with the images (folders, a column, .cls files, an array)
+            as their truth. Sets that everybody knows bring theirs in any case.
+        root: the folder that the paths of a table are in, by default the table's own.
+        progress: called with the numbers of images decoded and to decode.
+        stop: asked now and then; it may wait, for a pause.
 
     Raises:
         SourceError: in one sentence, when there is nothing usable there.
+        Stopped: when `stop()` said so.
     """
-    kind, _, path = source.partition(":")
-    name = readable(source)
-    if source == "digits":
-        return _digits()
-    if kind == "folder" and path:
-        return _folder(name, _directory(path), size or DEFAULT_SIZE, folder_labels, progress)
-    if kind == "cifar10" and path:
-        return _cifar10(name, _directory(path), progress)
-    raise SourceError(f"source {source!r} is unknown: expected one of {', '.join(KINDS)}")
+    if size is not None and not LEAST_SIDE <= size <= MOST_SIDE:
+        raise SourceError(f"size is {size}: allowed from {LEAST_SIDE} to {MOST_SIDE} pixels")
+    if source == DIGITS:
+        return digits()
+    found = source_of(source, labels=labels, root=root)
+    stored = import_images(found, size or found.side, progress=progress, stop=stop)
+    opened = _opened(found.text, stored)
+    further = getattr(found, "extra", None)
+    if further is None:
+        return opened
+    extra = import_images(further, size or further.side, progress=progress, stop=stop)
+    return Opened(
+        opened.images, opened.truth, opened.skipped, opened.extents, opened.columns,
+        _opened(further.text, extra).images,
+    )  # fmt: skip
 
 
-def _directory(text: str) -> Path:
-    path = Path(os.path.expanduser(text))  # leaves ~nobody as it is, where Path's own raises
-    if not path.exists():
-        raise SourceError(f"there is no folder {text}: check the path")
-    if not path.is_dir():
-        raise SourceError(f"{text} is a file: expected a folder of images")
-    return path
+def source_of(text: str, *, labels: bool = False, root: str | None = None) -> Source:
+    """The source that `text` names, not yet opened; raises SourceError when there is none."""
+    kind, colon, path = text.partition(":")
+    if kind in SETS:
+        if colon and not path:
+            raise SourceError(
+                f"the path is missing after {text}: write {kind}:PATH, or {kind} alone"
+            )
+        return set_source(kind, path or None)
+    if not (kind in KINDS and path):
+        kind, path = _kind_of(text), text
+    further = {"root": root} if kind == "table" else {}
+    return KINDS[kind](f"{kind}:{path}", path, labels=labels, **further)
 
 
-def _digits() -> Opened:
+def _kind_of(text: str) -> str:
+    """The kind of source that the path alone shows; raises SourceError."""
+    path = Path(os.path.expanduser(text))
+    name = path.name.lower()
+    if path.is_dir():
+        return "folder"
+    if path.is_file():
+        if tarfile_like(path):
+            return "tar"
+        endings = {".zip": "zip", ".csv": "table", ".parquet": "table", ".jsonl": "table", ".npy": "arrays", ".npz": "arrays"}  # fmt: skip
+        if path.suffix.lower() in endings and name not in METADATA:
+            return endings[path.suffix.lower()]
+        if name in METADATA:
+            raise SourceError(f"{text} belongs to a folder of images: open the folder it is in")
+        raise SourceError(
+            f"{text} is no kind of file that images come in: expected a folder, .zip, .tar, .csv, "
+            ".parquet, .npy or .npz"
+        )
+    if text.startswith((".", "/", "~")) or "/" in text:
+        raise SourceError(f"there is nothing at {text}: check the path")
+    known = [DIGITS, *(f"{kind}:PATH" for kind in KINDS), *SETS]
+    raise SourceError(f"source {text!r} is unknown: expected one of {', '.join(known)}, or a path")
+
+
+def _opened(text: str, stored: Stored) -> Opened:
+    """What was stored, as those who use it want it: the images that could be decoded."""
+    images = ImageSet(stored.pixels, stored.names, text, stored.fingerprint)
+    truth, good = stored.listing.truth, stored.good
+    return Opened(
+        images,
+        None if truth is None else truth.of(good),
+        stored.skipped,
+        stored.extents,
+        tables_of_images.of(stored.listing.columns, good),
+    )
+
+
+def digits() -> Opened:
     """scikit-learn's 1,797 handwritten digits, 8×8 grey, 10 classes, with their truth."""
     from sklearn.datasets import load_digits
 
@@ -102,161 +162,7 @@ def _digits() -> Opened:
     pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
     ids = tuple(f"digit-{index:04d}" for index in range(len(pixels)))
     truth = Truth(bunch.target.astype(np.int64), tuple("0123456789"))
-    return Opened(ImageSet(pixels, ids, "digits"), truth)
+    return Opened(ImageSet(pixels, ids, DIGITS), truth)
 
 
-def _folder(
-    source: str,
-    root: Path,
-    size: int,
-    folder_labels: bool,
-    progress: Progress,
-) -> Opened:
-    pixels, kept, skipped = _read(root, image_files(root), size, progress)
-    truth = _subfolder_truth(root, kept) if folder_labels else None
-    return Opened(ImageSet(pixels, kept, source), truth, skipped)
-
-
-def image_files(root: Path) -> list[str]:
-    """Image files below `root`, sorted, as paths relative to it with forward slashes.
-
-    Hidden files and folders are passed over, and links to folders are not followed, so that a link
-    that points upwards cannot make the walk endless.
-    """
-    found = []
-    for folder, subfolders, files in os.walk(root):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        relative = Path(folder).relative_to(root)
-        found += [
-            (relative / name).as_posix()
-            for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_ENDINGS
-        ]
-    return sorted(found)
-
-
-def _read(
-    root: Path, names: list[str], size: int, progress: Progress
-) -> tuple[np.ndarray, tuple[str, ...], tuple[Skipped, ...]]:
-    """(N, C, size, size) uint8 of the readable files, their names, and the others with reasons.
-
-    Images are decoded straight into one array, as RGB; it keeps one channel if all are grey.
-    """
-    if not names:
-        raise SourceError(
-            f"{root} holds no image files ({', '.join(sorted(IMAGE_ENDINGS))}): choose another "
-            "folder"
-        )
-    pixels = _space(len(names), size)
-    reasons: dict[int, str] = {}
-    colourful = np.zeros(len(names), bool)
-
-    def read(index: int) -> None:
-        try:
-            image = fit(decode(root / names[index], size), size).convert("RGB")
-            pixels[index] = square = np.asarray(image)
-            colourful[index] = (square != square[..., :1]).any()
-        except SourceError as error:
-            reasons[index] = str(error)
-
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")  # a file is either good enough to decode or listed
-        for done, _ in enumerate(pool.map(read, range(len(names)), chunksize=64), start=1):
-            progress(done, len(names))
-    names = [readable(name) for name in names]
-    skipped = tuple(Skipped(names[index], reasons[index]) for index in sorted(reasons))
-    if len(skipped) == len(names):
-        raise SourceError(
-            f"none of the {len(names)} image files in {root} can be read; the first is "
-            f"{skipped[0].name}: {skipped[0].reason}"
-        )
-    good = np.array([index not in reasons for index in range(len(names))])
-    channels = 3 if colourful[good].any() else 1
-    kept = tuple(name for name, ok in zip(names, good, strict=True) if ok)
-    array = np.ascontiguousarray(pixels[good, :, :, :channels].transpose(0, 3, 1, 2))
-    return array, kept, skipped
-
-
-def readable(name: str) -> str:
-    """`name` as valid text, which JSON, CSV and pages can hold: bytes that are no UTF-8 as \\xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _space(images: int, size: int) -> np.ndarray:
-    try:
-        return np.empty((images, size, size, 3), np.uint8)
-    except MemoryError:
-        raise SourceError(
-            f"{images} images of {size} × {size} pixels need {images * size**2 * 3 / 1e9:.0f} GB of "
-            "memory, which is not there: choose a smaller size"
-        ) from None
-
-
-def _subfolder_truth(root: Path, names: Iterable[str]) -> Truth:
-    classes = [name.split("/")[0] if "/" in name else "" for name in names]
-    if "" in classes:
-        raise SourceError(
-            f"labels were asked from the subfolders of {root}, but {classes.count('')} images lie "
-            "directly in it: move them into class folders, or do not ask for labels"
-        )
-    class_names, labels = np.unique(classes, return_inverse=True)
-    return Truth(labels.astype(np.int64), tuple(map(str, class_names)))
-
-
-def _cifar10(source: str, root: Path, progress: Progress) -> Opened:
-    """The 50,000 training images, from class folders or from torchvision's own files."""
-    batches = next(
-        (place for place in (root, root / "cifar-10-batches-py") if (place / "data_batch_1").exists()),
-        None,
-    )  # fmt: skip
-    if batches is not None:
-        return _cifar10_batches(source, batches)
-    train = root / "train" if (root / "train").is_dir() else root
-    present = {entry.name for entry in train.iterdir() if entry.is_dir()}
-    if not set(CIFAR10_CLASSES) <= present:
-        raise SourceError(
-            f"{root} does not hold CIFAR-10: expected the folders train/airplane … train/truck, or "
-            "torchvision's cifar-10-batches-py"
-        )
-    names = [name for name in image_files(train) if name.split("/")[0] in CIFAR10_CLASSES]
-    pixels, kept, skipped = _read(train, names, 32, progress)
-    index = {name: label for label, name in enumerate(CIFAR10_CLASSES)}
-    labels = np.array([index[name.split("/")[0]] for name in kept], np.int64)
-    return Opened(ImageSet(pixels, kept, source), Truth(labels, CIFAR10_CLASSES), skipped)
-
-
-class _PlainPickle(pickle.Unpickler):
-    """Reads dicts, lists, numbers and numpy arrays, and refuses to build anything else."""
-
-    _ALLOWED = frozenset(
-        {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("_codecs", "encode"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
-
-
-def _cifar10_batches(source: str, folder: Path) -> Opened:
-    batches = [_cifar10_batch(folder / f"data_batch_{number}") for number in range(1, 6)]
-    pixels, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    ids = tuple(f"train-{index:05d}" for index in range(len(pixels)))
-    return Opened(ImageSet(pixels, ids, source), Truth(labels, CIFAR10_CLASSES))
-
-
-def _cifar10_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (M, 3, 32, 32) and labels (M,) of one of torchvision's files."""
-    try:
-        with path.open("rb") as file:
-            batch = _PlainPickle(file, encoding="bytes").load()
-        pixels = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32)
-        return pixels, np.asarray(batch[b"labels"], np.int64).reshape(len(pixels))
-    except Exception as error:  # a damaged pickle may raise anything
-        raise SourceError(f"{path} is not a CIFAR-10 batch: {error}") from None
+__all__ = ["DIGITS", "KINDS", "Opened", "Skipped", "digits", "open_source", "readable", "source_of"]

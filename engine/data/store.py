@@ -1,13 +1,176 @@
-"""The cache of decoded images: one memory-mapped uint8 store a source and size."""
+"""The cache of decoded images: one memory-mapped uint8 store a source and size.
+
+    images/PLACE/index.json, index.npz   what was listed, and what became of it
+    images/PLACE/pixels.npy              (N, C, H, W) uint8
+
+PLACE stands for where the source is and the side of its images. A store is replaced as a whole, and never
+changed: a run may hold on to its file by a hard link. All of it can be deleted at any time.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from engine.data.columns import ImageColumn
+from engine.data.listing import Listing, Skipped, Source
+from engine.data.truth import Truth
+from engine.errors import Stopped
 
 CACHE = "SPICE_EXPLORER_CACHE"
+# Raised when images come out of decoding differently, so that old stores are not used any more.
+FORMAT = 1
+WAIT_SECONDS = 0.2
 
 
 def cache() -> Path:
     """Where what can be made again is kept: $SPICE_EXPLORER_CACHE, or ~/.cache/spice-explorer."""
     return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "spice-explorer").absolute()
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """The decoded images of a source.
+
+    Attributes:
+        listing: what the source said, L images.
+        stamp: of the whole source then; "" for a source that has none.
+        labelled: whether it was asked for its labels.
+        good: (L,) bool, the N that could be decoded.
+        reasons: of the others, by their place in the listing.
+        extents: (N, 2) int32, width and height before they were cut and scaled.
+        fingerprint: of the images, as `ImageSet` has it.
+        pixels: (N, C, H, W) uint8, memory-mapped copy-on-write.
+    """
+
+    listing: Listing
+    stamp: str
+    labelled: bool
+    good: np.ndarray
+    reasons: dict[int, str]
+    extents: np.ndarray
+    fingerprint: str
+    pixels: np.ndarray = field(repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(np.array(self.listing.names, dtype=object)[self.good].tolist())
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        broken = [Skipped(self.listing.names[i], why) for i, why in sorted(self.reasons.items())]
+        return tuple(sorted([*self.listing.skipped, *broken], key=lambda one: one.name))
+
+
+class ImageStore:
+    """Where the images of one source and size are kept."""
+
+    def __init__(self, source: Source, size: int | None) -> None:
+        self.about = f"{source.place} at {size}"
+        place = hashlib.blake2b(self.about.encode(), digest_size=12).hexdigest()
+        self.folder = cache() / "images" / place
+
+    @contextmanager
+    def locked(self, stop: Any) -> Iterator[None]:
+        """Only one importer at a time; whoever waits may be stopped. Raises Stopped."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder.with_suffix(".lock"), thread_local=False)
+        while True:
+            try:
+                with lock.acquire(timeout=WAIT_SECONDS):
+                    yield
+                return
+            except Timeout:
+                if stop():
+                    raise Stopped from None
+
+    def load(self) -> Stored | None:
+        """What is kept; None when there is nothing, or it is of an older kind or damaged."""
+        try:
+            found = json.loads((self.folder / "index.json").read_text("utf-8"))
+            if found["format"] != FORMAT or found["about"] != self.about:
+                return None
+            with np.load(self.folder / "index.npz", allow_pickle=False) as arrays:
+                return _stored(found, dict(arrays), self._pixels())
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _pixels(self) -> np.ndarray:
+        return np.load(self.folder / "pixels.npy", mmap_mode="c", allow_pickle=False)
+
+    def draft(self) -> Path:
+        """An empty folder for a new store; what an interrupted importer left is removed."""
+        draft = self.folder.with_suffix(".draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        return draft
+
+    def discard(self, draft: Path) -> None:
+        shutil.rmtree(draft, ignore_errors=True)
+
+    def replace(self, draft: Path, made: Stored) -> Stored:
+        """Puts the draft, which has the pixels already, in the place of what is kept."""
+        self._write_index(draft, made)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        draft.rename(self.folder)
+        loaded = self.load()
+        assert loaded is not None, "a store that was just written can be read"
+        return loaded
+
+    def relist(self, kept: Stored) -> None:
+        """Keeps another listing of the same images, such as one with labels."""
+        draft = self.folder.with_suffix(".index")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        self._write_index(draft, kept)
+        for name in ("index.npz", "index.json"):
+            (draft / name).replace(self.folder / name)
+        draft.rmdir()
+
+    def _write_index(self, folder: Path, made: Stored) -> None:
+        listing, truth = made.listing, made.listing.truth
+        index = {
+            "format": FORMAT, "about": self.about, "stamp": made.stamp, "labelled": made.labelled,
+            "fingerprint": made.fingerprint, "names": listing.names,
+            "skipped": [[one.name, one.reason] for one in listing.skipped],
+            "reasons": {str(place): why for place, why in made.reasons.items()},
+            "classes": None if truth is None else truth.class_names,
+            "columns": [[one.title, one.names] for one in listing.columns],
+        }  # fmt: skip
+        arrays = {"stamps": listing.stamps, "good": made.good, "extents": made.extents}
+        if truth is not None:
+            arrays["labels"] = truth.labels
+        arrays |= {f"values-{i}": one.values for i, one in enumerate(listing.columns)}
+        np.savez(folder / "index.npz", **arrays)  # type: ignore[arg-type]
+        (folder / "index.json").write_text(json.dumps(index), "utf-8")
+
+
+def _stored(found: dict[str, Any], arrays: dict[str, np.ndarray], pixels: np.ndarray) -> Stored:
+    truth = None
+    if found["classes"] is not None:
+        truth = Truth(arrays["labels"], tuple(found["classes"]))
+    columns = tuple(
+        ImageColumn(title, arrays[f"values-{i}"], None if names is None else tuple(names))
+        for i, (title, names) in enumerate(found["columns"])
+    )
+    skipped = tuple(Skipped(*one) for one in found["skipped"])
+    names = tuple(found["names"])
+    listing = Listing(names, arrays["stamps"], (), skipped, truth, columns)
+    reasons = {int(place): why for place, why in found["reasons"].items()}
+    good = arrays["good"]
+    if good.shape != (len(names),) or len(pixels) != good.sum():
+        raise ValueError("index and pixels are of different images")
+    return Stored(
+        listing, found["stamp"], found["labelled"], good, reasons, arrays["extents"],
+        found["fingerprint"], pixels,
+    )  # fmt: skip

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from engine.errors import SourceError
+
+# More are names of images, or numbers of some other kind: nobody clusters into so many.
+MOST_CLASSES = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,3 +33,29 @@ class Truth:
             raise SourceError(
                 f"true labels of shape {self.labels.shape} do not fit {count} class names"
             )
+
+    def of(self, images: np.ndarray) -> Truth:
+        """The truth of some of the images ((m,) ids, or (N,) bool); classes without any are left out."""
+        labels = self.labels[images]
+        present = np.unique(labels)
+        names = tuple(self.class_names[one] for one in present)
+        return Truth(np.searchsorted(present, labels), names)
+
+
+def class_truth(classes: Sequence[object]) -> Truth:
+    """The truth of images whose classes are called `classes`, in the order of the alphabet, or of
+    the numbers that they are.
+
+    Raises:
+        SourceError: when there are more than 10,000 of them.
+    """
+    names, labels = np.unique(np.array([str(one) for one in classes]), return_inverse=True)
+    if len(names) > MOST_CLASSES:
+        raise SourceError(
+            f"found {len(names):,} classes for {len(labels):,} images: expected at most "
+            f"{MOST_CLASSES:,}; open the images without labels"
+        )
+    if all(name.isdecimal() for name in names.tolist()):
+        order = np.argsort([int(name) for name in names], kind="stable")
+        names, labels = names[order], np.argsort(order)[labels]
+    return Truth(labels.astype(np.int64).ravel(), tuple(names.tolist()))

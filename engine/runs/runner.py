@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import RunError, SpiceError
+from engine.errors import RunError, SpiceError, Stopped
 from engine.events import (
     Emit,
     RunContinued,
@@ -133,8 +133,6 @@ def execute(folder: RunFolder, chosen: Device, control: Control) -> str:
         event, and a traceback of the unexpected in its error.log.
     """
     import torch
-
-    from engine.stages.loop import Stopped
 
     def stop() -> bool:
         return control.asked_to_stop(folder.append)

@@ -10,15 +10,11 @@ from typing import Any, Protocol
 
 import torch
 
-from engine.errors import TrainingError
+from engine.errors import Stopped, TrainingError
 from engine.events import Emit, Progress, Stage, StageFinished, StageStarted
 
 REPORT_SECONDS = 0.5
 CHECKPOINT_SECONDS = 30.0
-
-
-class Stopped(Exception):
-    """Someone asked to stop; the checkpoint holds everything needed to go on."""
 
 
 class Stateful(Protocol):

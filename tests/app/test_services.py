@@ -92,7 +92,7 @@ def test_the_app_lists_the_encoders_that_the_engine_knows(
         (tmp_path / name).touch()
     known = trained.known_encoders()
     assert known == ["a", "b"]
-    assert services.trained_encoders() == [trained.PREFIX + name for name in known]
+    assert services.trained_encoders() == [ENCODER + name for name in known]
 
 
 @pytest.mark.usefixtures("finished")

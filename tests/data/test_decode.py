@@ -17,7 +17,7 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 def saved(path: Path, image: Image.Image, **options: Any) -> Image.Image:
     """`image` as it comes back from the file."""
     image.save(path, **options)
-    return decode(path, 32)
+    return decode(path, 32)[0]
 
 
 def row(image: Image.Image) -> list[object]:
@@ -114,7 +114,7 @@ def test_an_animation_gives_its_first_picture(tmp_path: Path) -> None:
 def test_a_phone_s_picture_in_two_views_gives_the_first(tmp_path: Path) -> None:
     views = [Image.new("L", (16, 16), value) for value in (90, 200)]
     views[0].save(tmp_path / "x.mpo", save_all=True, append_images=views[1:])
-    assert decode((tmp_path / "x.mpo").rename(tmp_path / "x.jpg"), 32).getpixel((8, 8)) == 90
+    assert decode((tmp_path / "x.mpo").rename(tmp_path / "x.jpg"), 32)[0].getpixel((8, 8)) == 90
 
 
 def test_a_large_jpeg_is_read_small_but_not_smaller_than_asked(tmp_path: Path) -> None:
@@ -129,13 +129,15 @@ def test_a_broken_file_gives_its_reason(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "cut.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:2000])
+    (tmp_path / "folder.png").mkdir()
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     reasons = {
         "empty.png": "the file is empty",
         "text.png": "not an image",
         "cut.jpg": "image file is truncated",
-        "loop.png": "not a regular file",
-        "missing.png": "not a regular file",
+        "loop.png": "Too many levels of symbolic links",
+        "missing.png": "No such file or directory",
+        "folder.png": "not a regular file",
     }
     for name, reason in reasons.items():
         with pytest.raises(SourceError, match=reason):

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from engine.errors import TrainingError
+from engine.errors import Stopped, TrainingError
 from engine.events import Event, Progress, StageFinished, StageStarted
 from engine.stages import loop
-from engine.stages.loop import Report, Stopped, run_steps, seeded
+from engine.stages.loop import Report, run_steps, seeded
 
 
 class Memory:
