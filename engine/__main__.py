@@ -1,4 +1,7 @@
-"""The command line: run, show, export, predict, map, encoder. Messages go to stderr, results to stdout."""
+"""The command line: import, run, forecast, show, export, predict, map, encoder.
+
+Messages go to stderr, results to stdout.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from engine.runs.store import RunFolder
 
 INTERRUPTED = 130
+# What is forecast unless others are named.
+USUAL_PRESETS = ("quick", "fast", "paper")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,6 +64,26 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     run.set_defaults(command=_run)
 
+    bring = commands.add_parser(
+        "import", help="decode the images of a source and keep them, so that they open at once"
+    )
+    _add_images(bring)
+    bring.set_defaults(command=_import)
+
+    ahead = commands.add_parser("forecast", help="how long a run would take here, and its memory")
+    _add_source(ahead)
+    ahead.add_argument("--clusters", type=int, required=True, help="number of clusters K")
+    ahead.add_argument(
+        "--preset", action="append", metavar="NAME",
+        help="may be given several times (default: quick, fast and paper)",
+    )  # fmt: skip
+    ahead.add_argument(
+        "--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments",
+        help="change one setting of each preset; may be given several times",
+    )  # fmt: skip
+    ahead.add_argument("--json", action="store_true", help="one JSON object on one line")
+    ahead.set_defaults(command=_forecast)
+
     show = commands.add_parser("show", help="a run's state and scores")
     show.add_argument("run", type=Path, metavar="DIR")
     show.add_argument("--json", action="store_true", help="one JSON object on one line")
@@ -93,15 +118,29 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", help="digits, folder:PATH or cifar10:PATH")
+    _add_images(parser)
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--size", type=int, help="side in pixels for a folder's images (default 32)"
+        "source",
+        help="digits; the path of a folder, zip, tar, table (CSV, Parquet) or array (npy, npz); "
+        "webdataset:PATH; or a set by name, such as cifar10, alone or with its folder: cifar10:PATH",
     )
     parser.add_argument(
-        "--folder-labels", action="store_true",
-        help="take a folder's class subfolders as ground truth, for scores only",
+        "--size",
+        type=int,
+        help="side in pixels that images are scaled to (default 32, or the set's)",
+    )
+    parser.add_argument(
+        "--labels", action="store_true",
+        help="take the classes that come with the images (class folders, a column label, .cls files, "
+        "an array y) as ground truth, for scores only",
     )  # fmt: skip
+    parser.add_argument(
+        "--root", metavar="DIR", help="the folder that a table's paths are in (default: its own)"
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -161,11 +200,20 @@ def _prepared(options: argparse.Namespace) -> RunFolder:
 
 
 def _opened(options: argparse.Namespace) -> Opened:
+    from tqdm import tqdm
+
     from engine.data.sources import open_source
 
-    if options.size is not None and not 4 <= options.size <= 1024:
-        raise RunError(f"size is {options.size}: allowed from 4 to 1024 pixels")
-    opened = open_source(options.source, size=options.size, folder_labels=options.folder_labels)
+    with tqdm(desc="reading images", unit="image", disable=None, leave=False, delay=1) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        opened = open_source(
+            options.source, size=options.size, labels=options.labels, root=options.root,
+            progress=progress,
+        )  # fmt: skip
     for one in opened.skipped:
         print(f"skipped {one.name}: {one.reason}", file=sys.stderr)
     return opened
@@ -244,6 +292,47 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
     from engine.runs.results import observe, summary
 
     return summary(folder, observe(folder))
+
+
+def _import(options: argparse.Namespace) -> int:
+    opened = _opened(options)
+    height, width = opened.images.size
+    found = {
+        "images": len(opened.images), "width": width, "height": height,
+        "channels": opened.images.channels, "skipped": len(opened.skipped),
+        "classes": len(opened.truth.class_names) if opened.truth else None,
+        "columns": [one.title for one in opened.columns],
+        "fingerprint": opened.images.fingerprint,
+    }  # fmt: skip
+    print(json.dumps(found))
+    return 0
+
+
+def _forecast(options: argparse.Namespace) -> int:
+    from engine.runs.forecast import forecast, table, to_json
+    from engine.runs.probe import free_bytes, probe
+    from engine.runs.runner import choose_device
+
+    device, opened = choose_device(options.device), _opened(options)
+    if not 2 <= options.clusters <= len(opened.images):
+        raise RunError(
+            f"clusters is {options.clusters}, but {opened.images.source} has "
+            f"{len(opened.images)} images: choose from 2 to {len(opened.images)}"
+        )
+    if device.note:
+        print(f"note: {device.note}", file=sys.stderr)
+    settings = {"clusters": options.clusters, "channels": opened.images.channels}
+    names = list(dict.fromkeys(options.preset or USUAL_PRESETS))
+    configs = [override(preset(name, **settings), *options.assignments) for name in names]
+    free = free_bytes(device.device)
+    costs = probe(opened.images, configs, device.device)
+    found = {name: forecast(*pair) for name, *pair in zip(names, configs, costs, strict=True)}
+    if options.json:
+        told = {name: to_json(one) for name, one in found.items()}
+        print(json.dumps({"images": len(opened.images), "presets": told}))
+    else:
+        print(table(found, free))
+    return 0
 
 
 def _show(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import signal
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -303,6 +304,7 @@ _worker: _Worker | None = None
 
 def _begin(*worker: Any) -> None:
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that asked
     warnings.simplefilter("ignore")
     _worker = _Worker(*worker)
 
