@@ -326,7 +326,8 @@ def _forecast(options: argparse.Namespace) -> int:
     configs = [override(preset(name, **settings), *options.assignments) for name in names]
     free = free_bytes(device.device)
     costs = probe(opened.images, configs, device.device)
-    found = {name: forecast(*pair) for name, *pair in zip(names, configs, costs, strict=True)}
+    forecasts = [forecast(*pair) for pair in zip(configs, costs, strict=True)]
+    found = dict(zip(names, forecasts, strict=True))
     if options.json:
         told = {name: to_json(one) for name, one in found.items()}
         print(json.dumps({"images": len(opened.images), "presets": told}))

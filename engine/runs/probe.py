@@ -1,0 +1,502 @@
+"""What a run's work costs on this device: a few real steps of every stage, timed in some seconds.
+
+The stages' own functions run on a sample of the real images, each stopped through its own `stop`.
+Where even one whole step would take too long (ResNet-18 on a CPU), steps with fewer images are timed
+and counted up, and the range is wider. Nothing of the images or of any run is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine import metrics
+from engine.config import RunConfig, with_settings
+from engine.data.batches import DeviceImages
+from engine.data.images import ImageSet
+from engine.events import Event, StageStarted
+from engine.runs.forecast import Cost, Costs, shape_of
+from engine.runs.pipeline import LEAST_KEPT, kmeans_labels
+from engine.runs.store import RunFolder
+from engine.space.neighbors import BLOCK_ENTRIES, EXACT_IMAGES, nearest
+from engine.stages.clustering import Clustering
+from engine.stages.encoder import Heads, initialise
+from engine.stages.features import (
+    ENCODE_PIXELS,
+    EpochOrder,
+    Features,
+    build_encoder,
+    encode,
+    learn_features,
+)
+from engine.stages.frames import condensed
+from engine.stages.heads import HeadClustering, learn_heads
+from engine.stages.joint import learn_jointly
+from engine.stages.loop import Stopped
+from engine.stages.reliable import ReliableSet, neighbor_count
+
+# Images in the sample, and the most bytes of them: an E-step of 5,000 small images is a whole one.
+SAMPLE, SAMPLE_BYTES = 5000, 2**28
+# Steps that are never reached: a clock stops each stage long before.
+ENDLESS = 10**6
+# Shares of the time that each of the parts may take; small things share what is left.
+SHARES = {"features": 0.22, "coarse": 0.08, "heads": 0.18, "joint": 0.22, "encode": 0.06}
+SMALL_SHARE = 0.015
+# Timed steps of one part: at least so many where time allows, and never more.
+LEAST_STEPS, MOST_STEPS = 3, 60
+# What steps in a row do not show: other hours, a warmer processor; and the error of counting up.
+SPREAD, COUNTED_UP = 1.1, 1.25
+# The least share of a small step that is held to grow with its images.
+LEAST_GROWING = 0.6
+# Pixels of the smallest step: 8 images of 32×32, and 128 of 8×8, which would else be all overhead.
+LEAST_PIXELS = 2**13
+MEMORY_SECONDS = 0.005
+Stop = Callable[[], bool]
+
+
+@dataclass
+class Nothing:
+    """A checkpoint that keeps nothing."""
+
+    def load(self) -> dict[str, Any] | None:
+        return None
+
+    def save(self, state: dict[str, Any]) -> None:
+        pass
+
+
+@dataclass
+class Clock:
+    """A stage's `stop`: asked before every step, it notes the time, and says when it has enough."""
+
+    seconds: float
+    stop: Stop
+    now: Callable[[], float] = time.perf_counter
+    marks: list[float] = field(default_factory=list)
+    began: float = 0.0
+
+    def emit(self, event: Event) -> None:
+        """A stage begins: what passes until its first step is its first frame."""
+        if isinstance(event, StageStarted):
+            self.began = self.now()
+
+    def asked(self) -> bool:
+        self.marks.append(self.now())
+        steps, spent = len(self.marks) - 1, self.marks[-1] - self.marks[0]
+        if self.stop() or steps >= MOST_STEPS:
+            return True
+        # What takes very long is left after one step: the first counts then, slow as it may be.
+        return spent >= self.seconds and (steps >= LEAST_STEPS or spent >= 2 * self.seconds)
+
+    @property
+    def steps(self) -> list[float]:
+        """Seconds of each step; the first, which warms up, only where there is no other."""
+        taken = np.diff(self.marks).tolist()
+        return taken[1:] or taken
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What was timed of a part.
+
+    Attributes:
+        cost: of a whole step.
+        first: seconds that the first took beyond the others.
+        before: seconds between the beginning of the stage and its first step (a frame).
+    """
+
+    cost: Cost
+    first: float
+    before: float
+
+
+def cost_of(steps: Sequence[float]) -> Cost:
+    """The mean of timed steps, and the range from the fastest and the slowest."""
+    return Cost(sum(steps) / len(steps), min(steps) / SPREAD, max(steps) * SPREAD)
+
+
+def counted_up(few: Sequence[float], more: Sequence[float], ratios: tuple[float, float]) -> Cost:
+    """The cost of a whole step, from timed ones that are smaller by `ratios` (few: the first).
+
+    A part of every step does not grow with its images (the optimiser's): the two sizes show how
+    much, as far as their noise allows. At most, all of it grows.
+    """
+    first, second = 1 / ratios[0], 1 / ratios[1]
+    one, other = cost_of(few), cost_of(more)
+    slope = (other.seconds - one.seconds) / (second - first)
+    most = other.seconds * ratios[1]
+    found = min(max(other.seconds + slope * (1 - second), LEAST_GROWING * most), most)
+    return Cost(found, other.low / other.seconds * found / COUNTED_UP, other.high * ratios[1] * COUNTED_UP)  # fmt: skip
+
+
+def probe(
+    images: ImageSet,
+    configs: Sequence[RunConfig],
+    device: torch.device,
+    *,
+    seconds: float = 10.0,
+    threads: int | None = None,
+    extra: int = 0,
+    stop: Stop = lambda: False,
+    progress: Callable[[float], None] = lambda _done: None,
+    place: Path | None = None,
+) -> list[Costs]:
+    """The costs of each of `configs` on these images, in about `seconds` for all of them together.
+
+    Args:
+        threads: CPU threads that the run will have, by default torch's own number here.
+        extra: further images that stage 1 alone will train on.
+        stop: asked between any two steps.
+        progress: told the share that is done.
+        place: the disk that runs are written to, by default that of temporary files.
+
+    Raises:
+        Stopped: when `stop()` said so.
+        SpiceError: when a configuration cannot be trained at all.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        pixels = DeviceImages(sample(images), device)
+        found: list[Costs] = []
+        small: dict[Any, dict[str, Cost]] = {}
+        for index, config in enumerate(configs):
+            progress(index / len(configs))
+            one = _Probe(config, images, pixels, seconds / len(configs), stop, place, extra)
+            found.append(one.costs(small))
+        progress(1.0)
+        return found
+    finally:
+        torch.set_num_threads(before)
+
+
+def sample(images: ImageSet) -> ImageSet:
+    """At most 5,000 of the images, evenly spread, in memory."""
+    most = max(256, SAMPLE_BYTES // images.pixels[0].nbytes)
+    step = math.ceil(len(images) / min(SAMPLE, most))
+    return ImageSet(np.array(images.pixels[::step]), images.ids[::step], images.source)
+
+
+class _Probe:
+    """One configuration: its stages on the sample, part after part."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        images: ImageSet,
+        pixels: DeviceImages,
+        seconds: float,
+        stop: Stop,
+        place: Path | None,
+        extra: int,
+    ) -> None:
+        # Compilation takes a minute by itself: what is not compiled is slower, which is told.
+        self.config = with_settings(
+            config,
+            {"features.epochs": ENDLESS, "heads.epochs": ENDLESS, "joint.steps": ENDLESS,
+             "features.coarse": 0.0, "joint.reselect": 0, "compute.compile": False},
+        )  # fmt: skip
+        self.asked, self.images, self.pixels, self.extra = config, images, pixels, extra
+        self.seconds, self.stop, self.place = seconds, stop, place
+        self.device, self.count, self.few = pixels.device, len(images), len(pixels)
+        self.encoder = build_encoder(
+            self.config, pixels, channels=images.channels, side=min(images.size)
+        )
+        self.weights = sum(one.nbytes for one in self.encoder.state_dict().values())
+        chance = np.random.default_rng(0)
+        self.vectors = chance.normal(size=(self.few, self.encoder.features)).astype(np.float32)
+        self.each: dict[str, Cost] = {}
+        self.grown: list[int] = []
+
+    def costs(self, small: dict[Any, dict[str, Cost]]) -> Costs:
+        """What was measured; small things are shared with those who have features of the same size."""
+        self._features()
+        self._heads()
+        self._joint()
+        self._encode()
+        if (self.encoder.features, self._kept) not in small:
+            small[self.encoder.features, self._kept] = self._small_things() | self._saving()
+        self.each |= small[self.encoder.features, self._kept]
+        tables, peak = self._tables(), max(self.grown)
+        gpu = self.device.type == "cuda"
+        resident = self.count * self.images.pixels[0].nbytes if self.pixels.resident else 0
+        return Costs(
+            str(self.device), torch.get_num_threads(), self.count, self.images.pixels[0].nbytes,
+            self.asked.clusters, shape_of(self.asked), self.each, self.encoder.features,
+            self.weights, tables if gpu else tables + peak, resident + peak if gpu else None,
+            self.extra,
+        )  # fmt: skip
+
+    @property
+    def _least(self) -> int:
+        """Images of the smallest step that says something."""
+        return max(2, LEAST_PIXELS // self.pixels.area)
+
+    # -- the stages --------------------------------------------------------------------------------
+
+    def _features(self) -> None:
+        if self.asked.features.epochs == 0:
+            return
+        settings = self.config.features
+        groups = settings.norm_groups if settings.objective == "moco" else 1
+
+        def batch(size: int, of: int) -> int:
+            """Images that a batch of `size` really has."""
+            return EpochOrder(of, size, 0, multiple=groups).size
+
+        whole = batch(settings.batch, self.count + self.extra)
+
+        def run(size: int, clock: Clock, coarse: float = 0.0) -> None:
+            changes = {"features.batch": size, "features.coarse": coarse}
+            config = with_settings(self.config, changes)
+            self.encoder.train()
+            learn_features(
+                config, self.pixels, self.encoder, emit=clock.emit, stop=clock.asked,
+                checkpoint=Nothing(),
+            )  # fmt: skip
+
+        # Batch statistics want two images in each group at the least.
+        least = min(whole, max(self._least, 2 * groups))
+        ratio = lambda size: whole / batch(size, self.few)  # noqa: E731
+        self.each["features"] = self._timed("features", run, whole, least, ratio).cost
+        if self.asked.features.coarse:
+            halved = lambda size, clock: run(size, clock, 1.0)  # noqa: E731
+            self.each["coarse"] = self._timed("coarse", halved, whole, least, ratio).cost
+
+    def _heads(self) -> None:
+        whole = min(self.config.heads.images, self.count)
+        least = min(whole, max(2 * self._least, self.config.clusters))
+        features = Features(self.encoder.eval(), self.vectors)
+
+        def run(size: int, clock: Clock) -> None:
+            learn_heads(
+                with_settings(self.config, {"heads.images": size}), self.pixels, features,
+                emit=clock.emit, stop=clock.asked, checkpoint=Nothing(), keep=lambda _frame: None,
+            )  # fmt: skip
+
+        found = self._timed("heads", run, whole, least)
+        self.each["heads"] = found.cost
+        first = found.first if self.config.heads.start == "kmeans" else 0.0
+        self.each["first"] = Cost(first, 0.0, 2 * first)
+        self.each["judge"] = cost_of([found.before]).times(self.count / self.few)
+
+    def _joint(self) -> None:
+        settings = self.config.joint
+        head = Heads(1, self.encoder.features, self.config.clusters).to(self.device)
+        initialise(head, torch.Generator().manual_seed(0))
+        nothing = np.zeros((1, 1), np.float32)
+        heads = HeadClustering(
+            Clustering(nothing), head, 0, nothing, nothing, nothing, nothing, nothing
+        )
+
+        def images(batch: int, of: int) -> float:
+            """Passes of a step, forward ones: three for what is learnt from, one for weak views."""
+            return 3 * batch + 4 * min(batch * settings.unlabelled, of)
+
+        def run(size: int, clock: Clock) -> None:
+            learn_jointly(
+                with_settings(self.config, {"joint.batch": size}), self.pixels,
+                Features(self.encoder, nothing), heads, self._all_reliable(),
+                emit=clock.emit, stop=clock.asked, checkpoint=Nothing(),
+            )  # fmt: skip
+
+        whole = settings.batch
+        ratio = lambda size: images(whole, self.count) / images(size, self.few)  # noqa: E731
+        least = min(whole, math.ceil(self._least / settings.unlabelled))
+        self.each["joint"] = self._timed("joint", run, whole, least, ratio).cost
+
+    def _all_reliable(self) -> ReliableSet:
+        sure = np.ones(self.few, np.float32)
+        labels = np.arange(self.few) % self.config.clusters
+        return ReliableSet(
+            labels, sure, sure, np.zeros(self.few, np.uint8), np.ones(self.config.clusters, np.float32)
+        )  # fmt: skip
+
+    # -- what lies between them ----------------------------------------------------------------------
+
+    def _encode(self) -> None:
+        self.encoder.eval()
+        # Memory is that of a batch, however many there are.
+        batch = min(self.count, max(1, ENCODE_PIXELS // self.pixels.area))
+
+        def run(size: int, clock: Clock) -> None:
+            ids = torch.arange(size)
+            self._repeat(clock, lambda: encode(self.encoder, self.pixels, ids))
+
+        found = self._timed("encode", run, batch, 2 * self._least)
+        self.each["encode"] = found.cost.times(self.count / batch)
+
+    def _small_things(self) -> dict[str, Cost]:
+        vectors = self.vectors
+        unit = torch.from_numpy(vectors).to(self.device)
+        near = min(self.few, 3000 if self.device.type == "cpu" else SAMPLE)
+        # All pairs, or for very many on a CPU 24 of √N cells: N to the power of 1.5.
+        cells = self.device.type == "cpu" and self.count > EXACT_IMAGES
+        exact, power = (0, 1.5) if cells else (EXACT_IMAGES, 2.0)
+        some, clusters = vectors[:1000], min(self.config.clusters, len(vectors[:1000]))
+        labels = np.arange(self.few) % clusters
+        acts: dict[str, tuple[Callable[[], object], float]] = {
+            "condense": (lambda: condensed(unit), self.count / self.few),
+            "neighbors": (
+                lambda: nearest(vectors[:near], self._kept, device=self.device, exact_images=exact),
+                (self.count / near) ** power,
+            ),
+            "kmeans": (lambda: kmeans_labels(some, clusters, 0), self.count / len(some)),
+            "score": (lambda: metrics.silhouette(vectors, labels), 1.0),
+        }
+        return {name: self._small(act, factor) for name, (act, factor) in acts.items()}
+
+    def _saving(self) -> dict[str, Cost]:
+        """Seconds of a file however small, and of a byte."""
+        few = {str(number): np.zeros(1) for number in range(4)}
+        block = {"block": np.zeros(2**22, np.uint8)}
+        with tempfile.TemporaryDirectory(dir=self.place, prefix=".probe-") as path:
+            folder = RunFolder(path)
+            return {
+                "save": self._small(lambda: folder.save("few", few), 1 / len(few)),
+                "write": self._small(lambda: folder.save("block", block), 1 / 2**22),
+            }
+
+    def _small(self, act: Callable[[], object], factor: float) -> Cost:
+        act()  # libraries are loaded by who needs them first
+        clock = Clock(self.seconds * SMALL_SHARE, self.stop, self._now)
+        self._repeat(clock, act)
+        self._check()
+        return cost_of(clock.steps).times(factor)
+
+    def _repeat(self, clock: Clock, act: Callable[[], object]) -> None:
+        while not clock.asked():
+            act()
+
+    # -- measuring -------------------------------------------------------------------------------------
+
+    def _timed(
+        self,
+        name: str,
+        run: Callable[[int, Clock], None],
+        whole: int,
+        least: int,
+        ratio: Callable[[int], float] | None = None,
+    ) -> Timed:
+        """Steps of `whole` images, or of as many as the time allows; `least` are tried first, but on
+        a GPU, which is as fast with many as with few."""
+        seconds, most = self.seconds * SHARES[name], min(whole, self.few)
+        ratio = ratio or (lambda size: whole / size)
+        size = min(least, most) if self.device.type == "cpu" else most
+        clock, grown = self._clocked(run, size, seconds / 4 if size < most else seconds)
+        cost = cost_of(clock.steps).times(ratio(size))
+        if size < most:
+            few, small = clock.steps, ratio(size)
+            possible = int(size * seconds / (LEAST_STEPS + 1) / min(few))
+            size = min(most, max(2 * size, possible))
+            clock, grown = self._clocked(run, size, seconds)
+            cost = cost_of(clock.steps)
+            if ratio(size) > 1:
+                cost = counted_up(few, clock.steps, (small, ratio(size)))
+        # Weights, their gradients and their averages do not grow with the batch.
+        still = min(grown, 4 * self.weights)
+        self.grown.append(int(still + (grown - still) * ratio(size)))
+        return Timed(cost, _extra(clock) * ratio(size), _before(clock))
+
+    def _clocked(
+        self, run: Callable[[int, Clock], None], size: int, seconds: float
+    ) -> tuple[Clock, int]:
+        clock = Clock(seconds, self.stop, self._now)
+        with _grown(self.device) as grown, contextlib.suppress(Stopped):
+            run(size, clock)
+        self._check()
+        return clock, grown()
+
+    def _check(self) -> None:
+        if self.stop():
+            raise Stopped
+
+    def _now(self) -> float:
+        """The time when the device has done what it was told."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+        return time.perf_counter()
+
+    @property
+    def _kept(self) -> int:
+        """Neighbours that are kept of each image."""
+        asked = neighbor_count(self.config.reliable, self.count, self.config.clusters)
+        return max(LEAST_KEPT, asked)
+
+    def _tables(self) -> int:
+        """Bytes of host memory of what is kept of all images at once, at most."""
+        block = 4 * min(BLOCK_ENTRIES, self.count**2) if self.device.type == "cpu" else 0
+        an_image = 12 * self.encoder.features + 16 * self._kept + 8 * self.config.clusters
+        return self.count * an_image + block
+
+
+def _extra(clock: Clock) -> float:
+    """Seconds that the first step took longer than the others."""
+    taken = np.diff(clock.marks)
+    return max(0.0, float(taken[0] - taken[1:].mean())) if len(taken) > 1 else 0.0
+
+
+def _before(clock: Clock) -> float:
+    return max(0.0, clock.marks[0] - clock.began) if clock.began else 0.0
+
+
+# -- memory ------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _grown(device: torch.device) -> Iterator[Callable[[], int]]:
+    """Within, memory is watched; what it gives tells afterwards by how many bytes it has grown."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield lambda: torch.cuda.max_memory_allocated(device) - before
+        return
+    before, peak, over = resident_bytes(), [0], threading.Event()
+
+    def look() -> None:
+        while not over.wait(MEMORY_SECONDS):
+            peak[0] = max(peak[0], resident_bytes())
+
+    thread = threading.Thread(target=look, daemon=True, name="spice-memory")
+    thread.start()
+    try:
+        yield lambda: max(0, peak[0] - before)
+    finally:
+        over.set()
+        thread.join()
+
+
+def resident_bytes() -> int:
+    """Host memory of this process, 0 where the system does not say."""
+    import os
+
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that is free on a GPU, or on the host for any other device; None where unknown."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        return next(
+            1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")
+        )
+    except (OSError, ValueError, StopIteration):
+        return None
