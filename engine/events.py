@@ -57,6 +57,14 @@ class StageFinished:
 
 
 @dataclass(frozen=True)
+class StageSkipped:
+    """The stage is left out for good: the run ends without it."""
+
+    stage: Stage
+    reason: str
+
+
+@dataclass(frozen=True)
 class Scored:
     """Label-free scores of a stage's clustering; a score that a stage does not have is absent."""
 
@@ -120,8 +128,8 @@ class RunFinished:
 
 
 Event = Union[
-    RunQueued, RunStarted, StageStarted, Progress, StageFinished, Scored, TruthScored,
-    ReliableSelected, Alarm, RunPaused, RunContinued, RunStopped, RunFailed, RunFinished,
+    RunQueued, RunStarted, StageStarted, Progress, StageFinished, StageSkipped, Scored,
+    TruthScored, ReliableSelected, Alarm, RunPaused, RunContinued, RunStopped, RunFailed, RunFinished,
 ]  # fmt: skip
 Emit = Callable[[Event], None]
 

@@ -40,8 +40,8 @@ NEVER = {
 }
 # Flow order inside engine/stages: a module may import only from those before it.
 UPSTREAM = [
-    "loop", "frames", "encoder", "clustering", "compute", "contrast", "trained", "features", "fixed",
-    "prototypes", "heads", "reliable", "thresholds", "joint",
+    "loop", "frames", "encoder", "clustering", "compute", "contrast", "pretrained", "trained", "features",
+    "fixed", "prototypes", "heads", "reliable", "thresholds", "joint",
 ]  # fmt: skip
 
 

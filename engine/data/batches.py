@@ -24,19 +24,40 @@ class DeviceImages:
 
     A set that fits is copied to the device once. A larger one stays in host memory; each batch is
     gathered there, by a thread of its own if it was announced, and sent.
+
+    Stage 1 may learn from `extra` images as well: ids from N on are theirs.
     """
 
-    def __init__(self, images: ImageSet, device: torch.device) -> None:
+    def __init__(
+        self, images: ImageSet, device: torch.device, extra: ImageSet | None = None
+    ) -> None:
         self.device = device
-        # torch wants writeable memory: a read-only array is copied, a copy-on-write map is not.
-        self._host = torch.from_numpy(np.require(images.pixels, requirements=["C", "W"]))
-        fits = self._host.nbytes <= _room(device)
-        self._resident = self._host.to(device) if fits else None
+        self._host, self._extra = _tensor(images), None if extra is None else _tensor(extra)
+        self._resident = self._on_device()
         self._gatherer = ThreadPoolExecutor(1, "spice-gather")
         self._ahead: dict[bytes, Future[torch.Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self._host)
+
+    @property
+    def total(self) -> int:
+        """N and the further images."""
+        return len(self) + (0 if self._extra is None else len(self._extra))
+
+    def _on_device(self) -> torch.Tensor | None:
+        """All images in one tensor; None where they do not fit, or would only be copied in memory."""
+        if self._host[0].nbytes * self.total > _room(self.device):
+            return None
+        if self._extra is None:
+            return self._host.to(self.device)
+        if self.device.type == "cpu":
+            return None
+        whole = torch.empty(
+            (self.total, *self._host.shape[1:]), dtype=torch.uint8, device=self.device
+        )
+        whole[: len(self)], whole[len(self) :] = self._host, self._extra
+        return whole
 
     @property
     def resident(self) -> bool:
@@ -51,6 +72,12 @@ class DeviceImages:
     def leave_device(self) -> None:
         """Frees what the images take on the device: batches are sent from host memory afterwards."""
         self._resident = None
+
+    def leave_extra(self) -> None:
+        """Forgets the further images, and frees what they take on the device."""
+        if self._extra is not None:
+            self._extra = self._resident = None
+            self._resident = self._on_device()
 
     def batch(self, ids: torch.Tensor) -> torch.Tensor:
         """Images `ids` ((M,) int64, on the CPU) as (M, C, H, W) float32 in 0–1 on the device."""
@@ -68,7 +95,12 @@ class DeviceImages:
             self._ahead[ids.numpy().tobytes()] = self._gatherer.submit(self._gathered, ids)
 
     def _gathered(self, ids: torch.Tensor) -> torch.Tensor:
-        batch = self._host[ids]
+        if self._extra is None:
+            batch = self._host[ids]
+        else:
+            own = ids < len(self)
+            batch = torch.empty((len(ids), *self._host.shape[1:]), dtype=torch.uint8)
+            batch[own], batch[~own] = self._host[ids[own]], self._extra[ids[~own] - len(self)]
         return batch.pin_memory() if self.device.type == "cuda" else batch
 
     def mean_and_deviation(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -80,6 +112,11 @@ class DeviceImages:
             moments += torch.stack((x.mean((2, 3)).sum(0), x.square().mean((2, 3)).sum(0)))
         mean, square = moments / len(ids)
         return mean, (square - mean.square()).clamp_min(0).sqrt().clamp_min(1e-3)
+
+
+def _tensor(images: ImageSet) -> torch.Tensor:
+    # torch wants writeable memory: a read-only array is copied, a copy-on-write map is not.
+    return torch.from_numpy(np.require(images.pixels, requirements=["C", "W"]))
 
 
 def _room(device: torch.device) -> float:

@@ -6,7 +6,6 @@ Files by hard link where the disk can, since none is ever changed in its place.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from dataclasses import replace
@@ -18,9 +17,10 @@ from engine.config import RunConfig, to_dict
 from engine.curate.guidance import Guidance
 from engine.data.images import ImageSet
 from engine.events import Record, Scored, Stage, TruthScored, to_json
-from engine.runs.store import INHERITED_FEATURES, RunFolder, write_text
+from engine.runs.store import IMPORTED, INHERITED_FEATURES, RunFolder, link_file, write_text
 
-STAGE_ONE = ("encoder.pt", "neighbors", "frames", "maps")
+BEGINNING = ("extra", "encoder.pt")
+STAGE_ONE = (*BEGINNING, IMPORTED, "neighbors", "frames", "maps")
 INPUTS = ("images", "truth", "columns")
 STAGES_ONE_AND_TWO = (*INPUTS, *STAGE_ONE, "features", "heads", "decided")
 
@@ -47,27 +47,16 @@ def inherit_decided(
         _link_all(draft, parent, (*INPUTS, *STAGE_ONE))
         _forget(draft, "heads", "joint")
     else:
-        _link_all(draft, parent, ("encoder.pt",))
+        _link_all(draft, parent, BEGINNING)
         kept = _take_inputs(draft, parent, guidance.keep)
         card = {"images": len(kept), "fingerprint": kept.fingerprint}
     if same:
         _link_all(draft, parent, ("features",))
     else:
-        vectors = parent.load("features")["vectors"][guidance.keep]
-        draft.save(INHERITED_FEATURES, {"vectors": vectors})
-        link_file(
-            parent.path / "features/weights.pt", draft.path / INHERITED_FEATURES / "weights.pt"
-        )
+        _take_features(draft, parent, guidance.keep)
     names = ("labels", "taught", "held", "refused", "model", "belief")
     draft.save("decided", {name: getattr(guidance, name) for name in names})
     _begin(draft, parent, config, _events(parent, "features", scores=same), card)
-
-
-def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one without hard links
-        shutil.copyfile(source, target)
 
 
 def _link_all(draft: RunFolder, parent: RunFolder, names: tuple[str, ...]) -> None:
@@ -100,6 +89,19 @@ def _take_inputs(draft: RunFolder, parent: RunFolder, keep: np.ndarray) -> Image
     if columns:
         draft.save_columns(columns)
     return kept
+
+
+def _take_features(draft: RunFolder, parent: RunFolder, keep: np.ndarray) -> None:
+    """Stage 1's vectors of the images that stay, and its encoder, of which there is none to imported
+    vectors: these are kept as they would be in a run of their own."""
+    if draft.has(IMPORTED):
+        return
+    vectors = parent.load("features")["vectors"][keep]
+    if parent.has(IMPORTED):
+        draft.save(IMPORTED, {"vectors": vectors})
+        return
+    draft.save(INHERITED_FEATURES, {"vectors": vectors})
+    link_file(parent.path / "features/weights.pt", draft.path / INHERITED_FEATURES / "weights.pt")
 
 
 def _events(parent: RunFolder, *stages: Stage, scores: bool = True) -> list[Record]:

@@ -17,13 +17,21 @@ from engine.config import RunConfig
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
-from engine.events import Alarm, Emit, ReliableSelected, Scored, Stage, TruthScored
+from engine.events import (
+    Alarm,
+    Emit,
+    ReliableSelected,
+    Scored,
+    Stage,
+    StageSkipped,
+    TruthScored,
+)
 from engine.runs.history import save_frame
-from engine.runs.store import INHERITED_FEATURES, RunFolder
+from engine.runs.store import IMPORTED, INHERITED_FEATURES, RunFolder
 from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Encoder, Heads
-from engine.stages.features import Features, build_encoder, learn_features
+from engine.stages.features import Features, build_encoder, learn_features, take_features
 from engine.stages.fixed import FixedLabels
 from engine.stages.frames import Frame
 from engine.stages.heads import HeadClustering, head_agreement, learn_heads
@@ -33,6 +41,7 @@ from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
 # Neighbours kept for pages, whatever the reliable set asks: the map and its what-ifs need some.
 LEAST_KEPT = 30
 KMEANS_STARTS = 10
+NO_NETWORK = "the features were imported, so that there is no network to train further"
 
 
 @dataclass(frozen=True)
@@ -67,16 +76,32 @@ def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable
         SpiceError: when training cannot go on.
     """
     images = folder.images()
-    pixels = DeviceImages(images, device)
+    pixels = DeviceImages(images, device, folder.extra())
     run = Run(
         folder, folder.config(), images, folder.truth(), folder.fixed(), pixels, emit, stop
     )  # fmt: skip
-    features = _features(run)
+    features = _imported(run) if folder.has(IMPORTED) else _features(run)
+    pixels.leave_extra()
     neighbors = _neighbors(run, features)
     heads = _heads(run, features)
     reliable = _reliable(run, "heads", heads.clustering, neighbors)
+    if features.encoder is None:
+        emit(StageSkipped("joint", NO_NETWORK))
+        return
     joint = _joint(run, features, heads, reliable)
     _reliable(run, "joint", joint, neighbors)
+
+
+def _imported(run: Run) -> Features:
+    """Vectors from elsewhere in the place of stage 1's, with a clustering and scores as usual."""
+    vectors = np.asarray(run.folder.load(IMPORTED)["vectors"])
+    if run.folder.has("features"):
+        return Features(None, vectors)
+    features = take_features(vectors, emit=run.emit, keep=run.keep)
+    labels = kmeans_labels(vectors, run.config.clusters, run.config.seed)
+    _score(run, "features", labels, vectors)
+    run.folder.save("features", {"labels": labels}, linked={"vectors": IMPORTED})
+    return features
 
 
 def _features(run: Run) -> Features:

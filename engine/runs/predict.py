@@ -7,24 +7,29 @@ from pathlib import Path
 import torch
 
 from engine import metrics
+from engine.config import SCRATCH, EncoderSettings
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
 from engine.errors import RunError
-from engine.runs.store import RunFolder
+from engine.runs.store import IMPORTED, RunFolder
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Encoder, Heads
 from engine.stages.features import build_encoder
 from engine.stages.joint import Classifier, predict
-from engine.stages.trained import pack_encoder, read_card
+from engine.stages.trained import load_encoder, network_of, pack_encoder
 
 
 def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) -> Clustering:
     """What the newest model of the run says of `images`: stage 3's, else stage 2's head.
 
     Raises:
-        RunError: when stage 2 is not done, or the images have another size or colour.
+        RunError: when stage 2 is not done, the images have another size or colour, or the features
+            were imported.
     """
+    _check_network(
+        folder, "label images that it has not seen: import vectors of these in a new run"
+    )
     config, own = folder.config(), folder.images()
     if (images.channels, images.size) != (own.channels, own.size):
         raise RunError(
@@ -52,24 +57,34 @@ def scores(clustering: Clustering, truth: Truth | None) -> dict[str, float]:
 
 def encoder_file(folder: RunFolder) -> bytes:
     """Stage 1's encoder as a file for `features.source=encoder:FILE.pt`; raises RunError."""
+    _check_network(folder, "give to others: name that file to them instead")
     if not folder.has("features"):
         raise RunError(f"{folder.path} has no encoder yet: train until stage 1 is done")
     card, images = folder.card(), folder.images()
-    settings, features = card.config.encoder, card.config.features
-    side, trained = min(images.size), features.source
-    if trained != "scratch":
-        before = read_card(folder.config().features.source)
-        settings, side = type(settings)(**before["encoder"]), before["side"]
-    state = folder.weights("features", "cpu")
-    encoder = Encoder(settings, channels=len(state["mean"]), side=side)
+    features, state = card.config.features, folder.weights("features", "cpu")
+    network: EncoderSettings | str = card.config.encoder
+    side = min(images.size)
+    if features.source == SCRATCH:
+        encoder = Encoder(card.config.encoder, channels=len(state["mean"]), side=side)
+    else:
+        encoder = load_encoder(folder.config().features.source)
+        network, side = network_of(folder.config().features.source)
     encoder.load_state_dict(state)
     kind, _, place = card.source.partition(":")
     made = {
         # Of a path only the last part: a file that is given away tells nothing of a machine.
         "source": f"{kind}:{Path(place).name}" if place else kind, "images": card.images, "objective": features.objective,
-        "epochs": features.epochs, "began": trained, "seed": card.config.seed,
+        "epochs": features.epochs, "began": features.source, "seed": card.config.seed,
     }  # fmt: skip
-    return pack_encoder(encoder, settings, side, made)
+    return pack_encoder(encoder, network, side, made)
+
+
+def _check_network(folder: RunFolder, purpose: str) -> None:
+    if folder.has(IMPORTED):
+        raise RunError(
+            f"{folder.path} took its features from {folder.card().config.features.source}, and has no "
+            f"network to {purpose}"
+        )
 
 
 def _shape(images: ImageSet) -> str:

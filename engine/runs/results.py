@@ -76,7 +76,8 @@ def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
     """The run as one JSON object: what was asked, how far it is, every score.
 
     Scores are label-free except those below "truth", a key that exists only where the source has
-    ground truth and a stage has been scored. A score that a stage does not have is null.
+    ground truth and a stage has been scored. A score that a stage does not have is null. "skipped"
+    exists only where a stage is left out, and says why.
     """
     card = folder.card()
     out: dict[str, Any] = {
@@ -88,21 +89,28 @@ def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
         "state": snapshot.state,
         "seconds": {
             "total": round(snapshot.seconds, 2),
-            **{key: snapshot.stages[stage].seconds for key, stage in _NUMBERED.items()},
+            **{key: view.seconds for key, view in _by_number(snapshot).items()},
         },
         "stages": {
-            key: {name: _rounded(snapshot.stages[stage].scores.get(name)) for name in _SCORES}
-            for key, stage in _NUMBERED.items()
-            if snapshot.stages[stage].scores
+            key: {name: _rounded(view.scores.get(name)) for name in _SCORES}
+            for key, view in _by_number(snapshot).items()
+            if view.scores
         },
         "reliable": _reliable(snapshot),
     }
     truth = _truth(snapshot)
     if truth:
         out["truth"] = truth
+    skipped = {k: v.skipped for k, v in _by_number(snapshot).items() if v.skipped}
+    if skipped:
+        out["skipped"] = skipped
     if snapshot.message:
         out["message"] = snapshot.message
     return out
+
+
+def _by_number(snapshot: Snapshot) -> dict[str, StageView]:
+    return {key: snapshot.stages[stage] for key, stage in _NUMBERED.items()}
 
 
 def _rounded(value: float | None) -> float | None:
@@ -123,11 +131,7 @@ def _reliable(snapshot: Snapshot) -> dict[str, Any] | None:
 
 
 def _truth(snapshot: Snapshot) -> dict[str, Any]:
-    views: dict[str, StageView] = {
-        key: snapshot.stages[stage]
-        for key, stage in _NUMBERED.items()
-        if snapshot.stages[stage].truth
-    }
+    views = {key: view for key, view in _by_number(snapshot).items() if view.truth}
     out: dict[str, Any] = {
         key: {name: _rounded(view.truth[name]) for name in ("acc", "nmi", "ari")}
         for key, view in views.items()

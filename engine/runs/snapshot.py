@@ -22,6 +22,7 @@ from engine.events import (
     Scored,
     Stage,
     StageFinished,
+    StageSkipped,
     StageStarted,
     TruthScored,
 )
@@ -36,7 +37,7 @@ MOST_POINTS = 512
 
 @dataclass(frozen=True)
 class StageView:
-    """One stage: how far it is, its curve of losses, its scores."""
+    """One stage: how far it is, its curve of losses, its scores; `skipped` says why it has none."""
 
     steps: int = 0
     step: int = 0
@@ -47,6 +48,7 @@ class StageView:
     scores: dict[str, float] = field(default_factory=dict)
     truth: dict[str, float] = field(default_factory=dict)
     reliable: ReliableSelected | None = None
+    skipped: str = ""
 
     @property
     def finished(self) -> bool:
@@ -129,6 +131,8 @@ def _after(now: Snapshot, record: Record) -> Snapshot:
         case StageFinished():
             done = now.stages[event.stage].steps
             return _with(now, event.stage, seconds=event.seconds, step=done)
+        case StageSkipped():
+            return _with(now, event.stage, skipped=event.reason)
         case Scored():
             return _with(now, event.stage, scores=event.scores)
         case TruthScored():

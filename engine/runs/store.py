@@ -2,8 +2,10 @@
 
     run.json          what was asked: source, settings, fingerprint of the images
     images/           pixels.npy (uint8, memory-mapped when read) and ids
+    extra/            further images, for stage 1 alone
     truth/            true labels and class names, only where they exist
     encoder.pt        the trained encoder that stage 1 begins with, if it does
+    imported/         vectors from elsewhere that are taken as the features
     events.jsonl      what happened, one line an event, only ever appended to
     features/ heads/ joint/ …   one folder an artefact: arrays and weights
     decided/          what a reviewer of the parent run decided, where this one is trained with it
@@ -36,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from engine.config import SCRATCH, RunConfig, from_dict, to_dict, with_setting
+from engine.config import IMPORT, SCRATCH, RunConfig, from_dict, to_dict, with_setting
 from engine.data.columns import ImageColumn
 from engine.data.images import ImageSet
 from engine.data.sources import Opened, Skipped
@@ -51,14 +53,17 @@ if TYPE_CHECKING:
 FORMAT = 1
 # Another run's stage 1, for which this run has yet to make a clustering of its own.
 INHERITED_FEATURES = "features-inherited"
+# Vectors from elsewhere in the place of stage 1's.
+IMPORTED = "imported"
 LOCK_SECONDS, PROBE_SECONDS = 2.0, 0.1
+BLANK_BYTES = 2**24
 
 
 @dataclass(frozen=True)
 class RunCard:
     """What a run was asked to do and on which images.
 
-    `parent` is the run that it goes on from, "" for none.
+    `parent` is the run that it goes on from, "" for none; `extra` counts the further images of stage 1.
     """
 
     source: str
@@ -68,6 +73,7 @@ class RunCard:
     created: float
     skipped: tuple[Skipped, ...] = ()
     parent: str = ""
+    extra: int = 0
 
 
 class RunFolder:
@@ -83,8 +89,9 @@ class RunFolder:
         """A new run folder, complete or not there at all.
 
         Raises:
-            RunError: when something is there already, K does not fit the images, or it cannot be
-                written.
+            RunError: when something is there already, K or the further images do not fit the images,
+                or it cannot be written.
+            SpiceError: when what `features.source` names is not there or does not fit.
         """
         target = Path(path).absolute()
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -92,6 +99,7 @@ class RunFolder:
                 f"{target} exists and is not empty: resume the run in it, or choose another folder"
             )
         _check_clusters(config, len(opened.images), opened.images.source)
+        _check_extra(opened)
         return cls._made(target, lambda draft: draft._write_inputs(opened, config))
 
     def branch(self, path: str | os.PathLike[str], config: RunConfig) -> RunFolder:
@@ -176,16 +184,31 @@ class RunFolder:
             "skipped": [[one.name, one.reason] for one in opened.skipped],
             "config": to_dict(config),
         }
+        imported = config.features.source.startswith(IMPORT)
+        if opened.extra is not None and not imported:
+            extra = {"pixels": opened.extra.pixels, "ids": np.array(opened.extra.ids)}
+            self.save("extra", extra)
+            card["extra"] = len(opened.extra)
         if config.features.source != SCRATCH:
-            self._keep_encoder(config.features.source)
+            self._keep_source(config.features.source, images)
         write_text(self.path / "run.json", json.dumps(card, indent=1))
 
-    def _keep_encoder(self, source: str) -> None:
-        """A copy of the trained encoder: a run needs nothing that may be moved or replaced."""
-        from engine.stages.trained import encoder_path, read_card
+    def _keep_source(self, source: str, images: ImageSet) -> None:
+        """A copy of what stage 1 begins with: a run needs nothing that may be moved or replaced."""
+        if source.startswith(IMPORT):
+            from engine.data.vectors import import_vectors
 
-        read_card(source)
-        shutil.copyfile(encoder_path(source), self.path / "encoder.pt")
+            file = self.path / IMPORTED / "vectors.npy"
+            file.parent.mkdir()
+            kept = import_vectors(source, images, lambda shape: _blank_array(file, shape))
+            if isinstance(kept, np.memmap):
+                kept.flush()
+            return
+        from engine.stages.trained import encoder_content
+
+        content = encoder_content(source)
+        with _synced(self.path / "encoder.pt") as encoder:
+            encoder.write(content)
 
     @property
     def exists(self) -> bool:
@@ -211,6 +234,13 @@ class RunFolder:
     def images(self) -> ImageSet:
         """The run's images, memory-mapped copy-on-write."""
         arrays = self.load("images")
+        return ImageSet(arrays["pixels"], tuple(arrays["ids"].tolist()), self.card().source)
+
+    def extra(self) -> ImageSet | None:
+        """Further images, from which stage 1 alone learns; memory-mapped copy-on-write."""
+        if not self.has("extra"):
+            return None
+        arrays = self.load("extra")
         return ImageSet(arrays["pixels"], tuple(arrays["ids"].tolist()), self.card().source)
 
     def truth(self) -> Truth | None:
@@ -255,9 +285,16 @@ class RunFolder:
         return (self.path / artefact).is_dir()
 
     def save(
-        self, artefact: str, arrays: dict[str, np.ndarray], weights: dict[str, Any] | None = None
+        self,
+        artefact: str,
+        arrays: dict[str, np.ndarray],
+        weights: dict[str, Any] | None = None,
+        linked: dict[str, str] | None = None,
     ) -> None:
-        """Writes an artefact's arrays and, if any, weights (a state dict), all at once."""
+        """Writes an artefact's arrays and, if any, weights (a state dict), all at once.
+
+        `linked`: for further arrays, by name, the artefact of this run that has the same one.
+        """
         target = self.path / artefact
         target.parent.mkdir(exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=self.path))
@@ -265,6 +302,8 @@ class RunFolder:
             for name, array in arrays.items():
                 with _synced(draft / f"{name}.npy") as file:
                     _save_array(file, array)
+            for name, other in (linked or {}).items():
+                link_file(self.path / other / f"{name}.npy", draft / f"{name}.npy")
             if weights is not None:
                 _save_weights(draft / "weights.pt", weights)
             draft.chmod(0o755)
@@ -369,7 +408,7 @@ def _read_card(file: Path, _modified: int) -> RunCard:
         skipped = tuple(Skipped(*pair) for pair in card["skipped"])
         return RunCard(
             card["source"], card["images"], card["fingerprint"], from_dict(card["config"]),
-            card["created"], skipped, card.get("parent", ""),
+            card["created"], skipped, card.get("parent", ""), card.get("extra", 0),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file} is damaged ({error})") from None
@@ -394,6 +433,16 @@ def _check_clusters(config: RunConfig, images: int, source: str) -> None:
         raise RunError(
             f"clusters is {config.clusters}, but an E-step labels only {config.heads.images} "
             "images: raise heads.images"
+        )
+
+
+def _check_extra(opened: Opened) -> None:
+    """Raises RunError when the further images are of another size or colour than the images."""
+    images, extra = opened.images, opened.extra
+    if extra is not None and extra.pixels.shape[1:] != images.pixels.shape[1:]:
+        raise RunError(
+            f"the further images are {extra.pixels.shape[1:]}, but those of {images.source} "
+            f"{images.pixels.shape[1:]} (channels, height, width): open both in one size and colour"
         )
 
 
@@ -461,6 +510,29 @@ def _save_array(file: Any, array: np.ndarray) -> None:
             file.write(b"\0")
             file.flush()
         raise
+
+
+def _blank_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """A new .npy file of zeros, (N, D) float32, to be written through memory.
+
+    Its zeros are written: a disk too full for them says so now, and not by ending the process.
+    """
+    rows, columns = shape
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with _synced(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        length = max(1, BLANK_BYTES // (4 * columns))
+        for start in range(0, rows, length):
+            file.write(bytes(4 * columns * min(length, rows - start)))
+    return np.load(path, mmap_mode="r+", allow_pickle=False)
+
+
+def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """A second name for a file that nobody changes in its place, or a copy where there can be none."""
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without hard links
+        shutil.copyfile(source, target)
 
 
 def _load_array(path: Path) -> np.ndarray:

@@ -124,13 +124,17 @@ class Encoder(nn.Module):
         side: int,
         norm_groups: int = 1,
         fixed_side: bool = False,
+        network: tuple[nn.Module, int] | None = None,
     ) -> None:
         """`side`: of its images; if `fixed_side`, others are scaled to it.
 
-        Images of other `channels` are taken too: grey becomes colour, and colour grey.
+        Images of other `channels` are taken too: grey becomes colour, and colour grey. `network`, a
+        backbone and its number of features, takes the place of the one in `settings`.
         """
         super().__init__()
-        if settings.backbone == "small":
+        if network is not None:
+            self.backbone, self.features = network
+        elif settings.backbone == "small":
             self.backbone, self.features = small_backbone(channels, settings.width)
         else:
             self.backbone, self.features = resnet_backbone(settings.backbone, channels, side)
@@ -166,7 +170,9 @@ class Encoder(nn.Module):
 def _split_norms(module: nn.Module, groups: int) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            setattr(module, name, SplitBatchNorm(child.num_features, groups))
+            split = SplitBatchNorm(child.num_features, groups)
+            split.eps, split.momentum = child.eps, child.momentum
+            setattr(module, name, split)
         else:
             _split_norms(child, groups)
 
@@ -227,7 +233,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
             drawn = [layer.weight]
         elif isinstance(layer, nn.Linear):
             fan_in = layer.in_features
-            drawn = [layer.weight, layer.bias]
+            drawn = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
         elif isinstance(layer, Heads):
             fan_in = layer.hidden_weight.shape[1]
             drawn = [layer.hidden_weight, layer.out_weight]

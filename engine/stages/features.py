@@ -12,7 +12,7 @@ from torch import nn
 
 from engine.config import SCRATCH, FeatureSettings, RunConfig
 from engine.data.batches import DeviceImages
-from engine.events import Emit
+from engine.events import Emit, StageFinished, StageStarted
 from engine.stages.compute import (
     Losses,
     Portions,
@@ -38,11 +38,11 @@ class Features:
     """Stage 1's result: the encoder, in eval mode, and what it makes of every clean image.
 
     Attributes:
-        encoder: on the training device.
+        encoder: on the training device; None where the vectors were imported.
         vectors: (N, D) float32.
     """
 
-    encoder: Encoder
+    encoder: Encoder | None
     vectors: np.ndarray
 
 
@@ -87,13 +87,16 @@ def learn_features(
     checkpoint: Checkpoint,
     keep: Keep | None = None,
 ) -> Features:
-    """Trains `encoder` so that two views of an image are near each other and far from others."""
+    """Trains `encoder` so that two views of an image are near each other and far from others.
+
+    It learns from the further images of `pixels` too; vectors and frames are of the N alone.
+    """
     settings = config.features
     order = EpochOrder(
-        len(pixels), settings.batch, config.seed, multiple=_norm_groups(settings)
+        pixels.total, settings.batch, config.seed, multiple=_norm_groups(settings)
     )  # fmt: skip
     objective = objective_of(
-        settings, encoder, batch=order.size, images=len(pixels),
+        settings, encoder, batch=order.size, images=pixels.total,
         generator=torch.Generator().manual_seed(config.seed * 4 + 2),
     )  # fmt: skip
     compiled(objective, config.compute)
@@ -136,6 +139,15 @@ def learn_features(
     )  # fmt: skip
     encoder.eval()
     return Features(encoder, encode(encoder, pixels).cpu().numpy())
+
+
+def take_features(vectors: np.ndarray, *, emit: Emit, keep: Keep | None = None) -> Features:
+    """Imported vectors (N, D) as they are, in the place of `learn_features`."""
+    emit(StageStarted("features", 0))
+    if keep is not None:
+        keep(Frame("features", 0, condensed(torch.from_numpy(vectors))))
+    emit(StageFinished("features", 0.0))
+    return Features(None, vectors)
 
 
 class EpochOrder:
@@ -194,5 +206,8 @@ def encode(
     The encoder is used as it is: put it in eval mode first, so that no image depends on another.
     """
     ids = torch.arange(len(pixels)) if ids is None else ids
-    parts = ids.split(max(1, ENCODE_PIXELS // pixels.area))
+    # An encoder of larger images scales them up: the batch must fit as what it becomes.
+    sides = [one.side or 0 for one in encoder.modules() if isinstance(one, Encoder)]
+    area = max([pixels.area, *(side**2 for side in sides)])
+    parts = ids.split(max(1, ENCODE_PIXELS // area))
     return torch.cat([encoder(view(pixels.batch(part))) for part in parts])

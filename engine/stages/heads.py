@@ -27,6 +27,9 @@ from engine.stages.loop import Checkpoint, Report, run_steps, seeded
 from engine.stages.prototypes import Known, PseudoLabels, pseudo_label
 from engine.views import strong_view, weak_view
 
+# Of imported vectors, whose images no network sees: the noise of a strong view, in deviations.
+NOISE = 0.5
+
 
 @dataclass(frozen=True, eq=False)
 class HeadClustering:
@@ -88,8 +91,11 @@ def learn_heads(
     def step(index: int) -> Report:
         chance = seeded(config.seed * 4 + 3, index, device)
         ids = _sample(torch.from_numpy(fixed.mask), settings.images, index, config.seed)
-        weak, strong = _views(config, pixels, features.encoder, ids, chance)
         places = ids.to(device)
+        if features.encoder is None:
+            weak, strong = _vector_views(vectors[places], chance)
+        else:
+            weak, strong = _views(config, pixels, features.encoder, ids, chance)
         unit = F.normalize(vectors[places], dim=1)
         with torch.no_grad():
             if index == 0 and first is not None:
@@ -144,6 +150,18 @@ def _views(
     weak = encode(encoder, pixels, ids, lambda x: weak_view(x, views.weak, generator))
     strong = encode(encoder, pixels, ids, lambda x: strong_view(x, views.strong, generator))
     return weak, strong
+
+
+def _vector_views(
+    vectors: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What stands for a weak and a strong view of imported vectors (M, D), two (M, D).
+
+    The weak view is the vector itself; the strong one has Gaussian noise, as much of it as a feature
+    differs between images.
+    """
+    noise = torch.randn(vectors.shape, generator=generator, device=vectors.device)
+    return vectors, vectors + NOISE * vectors.std(0) * noise
 
 
 def kmeans_belief(unit: torch.Tensor, clusters: int, heads: int, seed: int) -> torch.Tensor:

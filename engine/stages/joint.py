@@ -68,7 +68,7 @@ def learn_jointly(
     keep: Keep | None = None,
     fixed: FixedLabels | None = None,
 ) -> JointClustering:
-    """Trains from the reliable set; raises TrainingError if it is empty.
+    """Trains from the reliable set; raises TrainingError if it is empty, or there is no network.
 
     `fixed` labels are in the set already, and stay in it when it is chosen anew.
     """
@@ -77,8 +77,10 @@ def learn_jointly(
             f"no image is reliable (agreement ≥ {config.reliable.agreement:g}, confidence ≥ "
             f"{config.reliable.confidence:g}): lower one of them, or train stage 2 for longer"
         )
+    if features.encoder is None:
+        raise TrainingError("imported features have no network that stage 3 could train")
     settings, device = config.joint, pixels.device
-    model = _starting_model(config, features, heads)
+    model = _starting_model(config, features.encoder, heads.head)
     average = copy.deepcopy(model).requires_grad_(False).eval()
     compiled(model, config.compute)
     optimiser = torch.optim.SGD(
@@ -151,8 +153,8 @@ def predict(model: Classifier, pixels: DeviceImages) -> np.ndarray:
     return encode(model, pixels).softmax(1).cpu().numpy()
 
 
-def _starting_model(config: RunConfig, features: Features, heads: HeadClustering) -> Classifier:
-    model = Classifier(copy.deepcopy(features.encoder), copy.deepcopy(heads.head))
+def _starting_model(config: RunConfig, encoder: Encoder, head: Heads) -> Classifier:
+    model = Classifier(copy.deepcopy(encoder), copy.deepcopy(head))
     whole_norms(model)
     if config.joint.start == "random":
         initialise(model, torch.Generator().manual_seed(config.seed * 4 + 4))

@@ -1,30 +1,26 @@
 """Encoders that were trained before: stage 1 can begin with one instead of random weights.
 
-An encoder is one file: half-precision weights and a card that says how it was made. Those that come
-with the app lie in assets/encoders, each with a model card to read.
+An encoder is one file: its weights and a card that says how it was made. Those that come with the app
+lie in assets/encoders, each with a model card to read.
 """
 
 from __future__ import annotations
 
 import io
-import pickle
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from engine.config import EncoderSettings, from_dict
+from engine.config import ENCODER, EncoderSettings, from_dict
 from engine.errors import SettingError
 from engine.stages.encoder import Encoder
+from engine.stages.pretrained import UNREADABLE, backbone, pretrained, reason
 
 FOLDER = Path(__file__).parents[2] / "assets" / "encoders"
-PREFIX = "encoder:"
-# What torch raises, depending on the bytes, of a file that is not what it should be.
-_UNREADABLE = (
-    pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, TypeError, LookupError,
-    AttributeError,
-)  # fmt: skip
+# The field of a card that holds torchvision's name of a network that is not of our own making.
+TORCHVISION_NAME = "torchvision"
 
 
 def known_encoders() -> list[str]:
@@ -32,21 +28,63 @@ def known_encoders() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.pt"))
 
 
-def pack_encoder(encoder: Encoder, settings: EncoderSettings, side: int, made: dict[str, Any]) -> bytes:  # fmt: skip
-    """The file of `encoder`, trained on images of `side` pixels; `made` says how, in plain values."""
+def pack_encoder(
+    encoder: Encoder,
+    network: EncoderSettings | str,
+    side: int,
+    made: dict[str, Any],
+    *,
+    exact: bool = False,
+) -> bytes:
+    """The file of `encoder`, with weights in half precision unless `exact`.
+
+    Args:
+        network: the settings of its network, or torchvision's name of it.
+        side: of the images that it was trained on, in pixels.
+        made: how, in plain values.
+    """
     weights = {
-        name: value.half() if value.is_floating_point() else value
+        name: value.half() if value.is_floating_point() and not exact else value
         for name, value in encoder.state_dict().items()
     }
-    card = {"encoder": asdict(settings), "channels": encoder.channels, "side": side, **made}
+    known = (
+        {TORCHVISION_NAME: network} if isinstance(network, str) else {"encoder": asdict(network)}
+    )
+    card = {**known, "channels": encoder.channels, "side": side, **made}
     content = io.BytesIO()
     torch.save({"card": card, "weights": {k: v.cpu() for k, v in weights.items()}}, content)
     return content.getvalue()
 
 
+def encoder_content(source: str) -> bytes:
+    """The file of the encoder that `source` ("encoder:…", "torchvision:…" or "weights:…") names.
+
+    Whoever has it needs neither a network nor another file. Raises SettingError.
+    """
+    if source.startswith(ENCODER):
+        load_encoder(source)
+        return encoder_path(source).read_bytes()
+    found = pretrained(source)
+    encoder = Encoder(
+        EncoderSettings(), channels=3, side=found.side, fixed_side=True,
+        network=backbone(found.model, found.side),
+    )  # fmt: skip
+    encoder.backbone.load_state_dict(found.state)
+    encoder.mean.copy_(found.mean)
+    encoder.deviation.copy_(found.deviation)
+    return pack_encoder(encoder, found.model, found.side, found.made, exact=True)
+
+
 def read_card(source: str) -> dict[str, Any]:
     """How the encoder "encoder:NAME" was made; raises SettingError."""
     return dict(_read(source)["card"])
+
+
+def network_of(source: str) -> tuple[EncoderSettings | str, int]:
+    """What `pack_encoder` was told of the network of "encoder:…", and its side; raises SettingError."""
+    card = read_card(source)
+    name = card.get(TORCHVISION_NAME)
+    return name or from_dict(card["encoder"], EncoderSettings), card["side"]
 
 
 def load_encoder(source: str, *, norm_groups: int = 1) -> Encoder:
@@ -60,40 +98,39 @@ def load_encoder(source: str, *, norm_groups: int = 1) -> Encoder:
     found = _read(source)
     try:
         card = found["card"]
+        name, side = card.get(TORCHVISION_NAME), card["side"]
         encoder = Encoder(
-            from_dict(card["encoder"], EncoderSettings), channels=card["channels"],
-            side=card["side"], norm_groups=norm_groups, fixed_side=True,
+            EncoderSettings() if name else from_dict(card["encoder"], EncoderSettings),
+            channels=card["channels"], side=side, norm_groups=norm_groups, fixed_side=True,
+            network=backbone(name, side) if name else None,
         )  # fmt: skip
         encoder.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in found["weights"].items()})  # fmt: skip
-    except (*_UNREADABLE, SettingError) as error:
-        raise SettingError(f"{source} is damaged ({_reason(error)}): {_choose()}") from None
+    except (*UNREADABLE, SettingError) as error:
+        raise SettingError(f"{source} is damaged ({reason(error)}): {_choose()}") from None
     return encoder
 
 
 def encoder_path(source: str) -> Path:
     """The file of "encoder:NAME" or "encoder:FILE.pt"; raises SettingError for any other text."""
-    name = source.removeprefix(PREFIX)
-    if not source.startswith(PREFIX) or not name:
+    name = source.removeprefix(ENCODER)
+    if not source.startswith(ENCODER) or not name:
         raise SettingError(f"features.source is {source!r}: {_choose()}")
     return Path(name).expanduser() if name.endswith(".pt") else FOLDER / f"{name}.pt"
 
 
 def _read(source: str) -> dict[str, Any]:
-    path, name = encoder_path(source), source.removeprefix(PREFIX)
+    path, name = encoder_path(source), source.removeprefix(ENCODER)
     try:
         found = dict(torch.load(path, map_location="cpu", weights_only=True))
         return {"card": dict(found["card"]), "weights": dict(found["weights"])}
     except FileNotFoundError:
         raise SettingError(f"there is no encoder {name!r}: {_choose()}") from None
-    except _UNREADABLE as error:
-        raise SettingError(f"{path} is no encoder ({_reason(error)}): {_choose()}") from None
-
-
-def _reason(error: Exception) -> str:
-    """The first sentence: torch goes on with advice that is not for whoever trains."""
-    return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(":.")
+    except UNREADABLE as error:
+        raise SettingError(f"{path} is no encoder ({reason(error)}): {_choose()}") from None
 
 
 def _choose() -> str:
-    names = ", ".join(["scratch", *(PREFIX + name for name in known_encoders()), "encoder:FILE.pt"])
+    names = ", ".join(
+        ["scratch", *(ENCODER + name for name in known_encoders()), "encoder:FILE.pt"]
+    )
     return f"choose one of {names}"

@@ -1,0 +1,263 @@
+"""Vectors that someone else made of the images, from a file: they can stand for stage 1's features.
+
+A file is read block by block, checked on the way and copied as float32, so that it may be larger than
+memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.config import IMPORT
+from engine.data.columns import _key as key_column
+from engine.data.images import ImageSet
+from engine.errors import SourceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+BLOCK_BYTES = 2**26
+# Rows of the images, and what the file says of them: (m,) int64 and (m, D) of any number type.
+Blocks = Iterable[tuple[np.ndarray, np.ndarray]]
+Store = Callable[[tuple[int, int]], np.ndarray]
+
+
+def import_vectors(source: str, images: ImageSet, store: Store | None = None) -> np.ndarray | None:
+    """The vectors of "import:FILE.npy" or "import:FILE.parquet", a row an image, in their order.
+
+    A Parquet file with a column of the images' names (ids, or their last parts) is matched by name,
+    and may have more rows; any other file has N rows in the order of the images.
+
+    Args:
+        store: makes the (N, D) float32 array that is filled and returned; without it the file is only
+            judged.
+
+    Raises:
+        SourceError: when there is no such file, it is not N×D numbers for these images, a number is
+            not finite, or all rows are the same.
+    """
+    path = vectors_path(source)
+    columns, blocks = (_npy if path.suffix.lower() == ".npy" else _parquet)(path, images)
+    if columns < 2:
+        raise SourceError(
+            f"{path} has {columns} number{'' if columns == 1 else 's'} an image: expected vectors of "
+            "at least 2"
+        )
+    vectors = None if store is None else store((len(images), columns))
+    different = _fill(vectors, blocks, path, images)
+    if len(images) > 1 and not different:
+        raise SourceError(
+            f"all {len(images):,} vectors in {path} are the same: nothing can be told from them"
+        )
+    return vectors
+
+
+def vectors_path(source: str) -> Path:
+    """The file of "import:FILE"; raises SourceError when it is not there or of another kind."""
+    text = source.removeprefix(IMPORT)
+    path = Path(text).expanduser() if text else Path()
+    if path.suffix.lower() not in (".npy", ".parquet"):
+        raise SourceError(f"features.source is {source!r}: expected import:FILE.npy or .parquet")
+    if not path.is_file():
+        raise SourceError(f"there is no file {text}: check the path of the vectors")
+    return path
+
+
+def _fill(vectors: np.ndarray | None, blocks: Blocks, path: Path, images: ImageSet) -> bool:
+    """Copies the blocks and judges them; returns whether two rows differ."""
+    first, different, wrong, example = None, False, 0, len(images)
+    for rows, values in blocks:
+        with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite
+            block = values.astype(np.float32)
+        bad = ~np.isfinite(block).all(1)
+        if bad.any():
+            wrong, example = wrong + int(bad.sum()), min(example, int(rows[bad].min()))
+        if not len(block):
+            continue
+        first = block[0].copy() if first is None else first
+        different = different or bool((block != first).any())
+        if vectors is not None:
+            vectors[rows] = block
+    if wrong:
+        raise SourceError(
+            f"{wrong:,} of the {len(images):,} vectors in {path} hold values that are no finite "
+            f"numbers, the first that of {images.ids[example]}: leave these images out, or make their "
+            "vectors again"
+        )
+    return different
+
+
+# -- arrays ------------------------------------------------------------------------------------
+
+
+def _npy(path: Path, images: ImageSet) -> tuple[int, Blocks]:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        if "allow_pickle" in reason or "Python objects" in reason:
+            reason = "it holds Python objects, which are never loaded"
+        raise SourceError(
+            f"{path} cannot be read as an array ({reason}): save numbers with numpy.save"
+        ) from None
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu":
+        kind = f"{array.dtype} of shape {array.shape}" if hasattr(array, "dtype") else "an archive"
+        raise SourceError(
+            f"{path} is {kind}: expected real numbers of shape ({len(images):,}, D), a row an image"
+        )
+    if len(array) != len(images):
+        raise SourceError(
+            f"{path} has {len(array):,} rows, but {images.source} has {len(images):,} images: expected "
+            "one row an image, in their order"
+        )
+    return array.shape[1], _row_blocks(array)
+
+
+def _row_blocks(array: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    length = max(1, BLOCK_BYTES // max(1, 4 * array.shape[1]))
+    for start in range(0, len(array), length):
+        block = array[start : start + length]
+        yield np.arange(start, start + len(block)), block
+
+
+# -- tables ------------------------------------------------------------------------------------
+
+
+def _parquet(path: Path, images: ImageSet) -> tuple[int, Blocks]:
+    import pyarrow.parquet as pq
+
+    with _readable(path):
+        file = pq.ParquetFile(path)
+        columns = _number_columns(file.schema_arrow, path)
+        places = _places(file, path, images)
+        width = _width(file, columns)
+    return width, _table_blocks(file, columns, places, width, path, len(images))
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(
+            f"{path} cannot be read as a table ({str(error).splitlines()[0]}): expected Parquet"
+        ) from None
+
+
+def _number_columns(schema: pa.Schema, path: Path) -> list[str]:
+    """The columns that make up a vector: one of lists, or all plain numbers but pandas' own index."""
+    import pyarrow.types as kinds
+
+    def is_list(kind: Any) -> bool:
+        lists = (kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list)
+        return any(one(kind) for one in lists) and is_number(kind.value_type)
+
+    def is_number(kind: Any) -> bool:
+        return bool(kinds.is_floating(kind) or kinds.is_integer(kind))
+
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    lists = [field.name for field in schema if is_list(field.type)]
+    numbers = [field.name for field in schema if is_number(field.type) and field.name not in index]
+    if len(lists) > 1:
+        raise SourceError(
+            f"{path} has several columns of lists ({', '.join(lists[:4])}): leave the one that holds "
+            "the vectors"
+        )
+    if not lists and not numbers:
+        found = ", ".join(f"{field.name} ({field.type})" for field in list(schema)[:4])
+        raise SourceError(
+            f"{path} has no column of numbers, and none of lists of numbers: found {found}"
+        )
+    return lists or numbers
+
+
+def _places(file: pq.ParquetFile, path: Path, images: ImageSet) -> np.ndarray:
+    """(rows of the table,) int64: the image of each row, N where it is that of none."""
+    import pyarrow.types as kinds
+
+    texts = [
+        field.name
+        for field in file.schema_arrow
+        if kinds.is_string(field.type) or kinds.is_large_string(field.type)
+    ]
+    rows, count = file.metadata.num_rows, len(images)
+    if not texts:
+        if rows != count:
+            raise SourceError(
+                f"{path} has {rows:,} rows, but {images.source} has {count:,} images: expected one row "
+                "an image, in their order, or a column with the images' names"
+            )
+        return np.arange(rows)
+    table = file.read(columns=texts).to_pandas(ignore_metadata=True)
+    # Where no text is an image's name, the order could only be guessed: that is an error.
+    key, names = key_column(table, list(images.ids))
+    index = {name: place for place, name in enumerate(names)}
+    places = table[key].map(index).fillna(count).to_numpy(np.int64)
+    many = np.bincount(places, minlength=count + 1)[:count]
+    if (many == 0).any():
+        raise SourceError(
+            f"{path} has no row for {int((many == 0).sum()):,} of the {count:,} images, the first "
+            f"{images.ids[int((many == 0).argmax())]}: expected a vector for each"
+        )
+    if (many > 1).any():
+        name = names[int((many > 1).argmax())]
+        raise SourceError(f"{path} has several rows for {name!r}: leave one of them")
+    return places
+
+
+def _width(file: pq.ParquetFile, columns: list[str]) -> int:
+    """D: as many as there are columns of numbers, or as long as the first list is."""
+    import pyarrow.types as kinds
+
+    if kinds.is_nested(file.schema_arrow.field(columns[0]).type):
+        first = next(file.iter_batches(batch_size=1, columns=columns), None)
+        value = None if first is None or not len(first) else first.column(0)[0].as_py()
+        return len(value or ())
+    return len(columns)
+
+
+def _table_blocks(
+    file: pq.ParquetFile,
+    columns: list[str],
+    places: np.ndarray,
+    width: int,
+    path: Path,
+    images: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    start, length = 0, max(1, BLOCK_BYTES // max(1, 4 * width))
+    with _readable(path):
+        for batch in file.iter_batches(batch_size=length, columns=columns):
+            rows = places[start : start + len(batch)]
+            start += len(batch)
+            wanted = rows < images
+            yield rows[wanted], _matrix(batch, columns, width, path)[wanted]
+
+
+def _matrix(batch: pa.RecordBatch, columns: list[str], width: int, path: Path) -> np.ndarray:
+    """(m, D) float64 of a batch of rows; what is missing is NaN."""
+    import pyarrow.compute as pc
+    import pyarrow.types as kinds
+
+    first = batch.column(batch.schema.get_field_index(columns[0]))
+    if not kinds.is_nested(first.type):
+        each = [batch.column(batch.schema.get_field_index(name)) for name in columns]
+        return np.stack(
+            [one.cast("float64").to_numpy(zero_copy_only=False) for one in each], axis=1
+        )
+    lengths = pc.fill_null(pc.list_value_length(first), 0).to_numpy(zero_copy_only=False)
+    if (lengths != width).any():
+        other = int(lengths[lengths != width][0])
+        raise SourceError(
+            f"the lists of {columns[0]!r} in {path} have {width} and {other} numbers: expected "
+            "as many for every image"
+        )
+    flat = pc.list_flatten(first).cast("float64").to_numpy(zero_copy_only=False)
+    return flat.reshape(len(batch), width)
