@@ -268,7 +268,7 @@ class _Console:
     def _follow(self) -> None:
         from tqdm import tqdm
 
-        from engine.events import Alarm, Progress, StageFinished, StageStarted
+        from engine.events import Alarm, Progress, StageFinished, StageSkipped, StageStarted
 
         bar = None
         while True:
@@ -282,6 +282,8 @@ class _Console:
                     bar.set_postfix({name: f"{loss:.3f}" for name, loss in event.losses.items()})
                 elif isinstance(event, StageFinished) and bar is not None:
                     bar.close()
+                elif isinstance(event, StageSkipped):
+                    tqdm.write(f"skipped {event.stage}: {event.reason}", file=sys.stderr)
                 elif isinstance(event, Alarm):
                     tqdm.write(f"note: {event.cause}: {event.cure}", file=sys.stderr)
             if last:
