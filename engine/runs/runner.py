@@ -231,6 +231,16 @@ class Runner:
         with self._guard:
             return folder.path.resolve() in self._jobs
 
+    @property
+    def threads(self) -> int:
+        """CPU threads of a training thread."""
+        return self._threads
+
+    def trains_on(self, device: torch.device) -> bool:
+        """True while this runner trains a run on the device, or has one in the device's queue."""
+        with self._guard:
+            return any(job.device.device == device for job in self._jobs.values())
+
     def close(self, seconds: float = 10.0) -> None:
         """Stops every run and waits, at most `seconds`, until their checkpoints are written."""
         with self._guard:
