@@ -316,11 +316,6 @@ def _forecast(options: argparse.Namespace) -> int:
     from engine.runs.runner import choose_device
 
     device, opened = choose_device(options.device), _opened(options)
-    if not 2 <= options.clusters <= len(opened.images):
-        raise RunError(
-            f"clusters is {options.clusters}, but {opened.images.source} has "
-            f"{len(opened.images)} images: choose from 2 to {len(opened.images)}"
-        )
     if device.note:
         print(f"note: {device.note}", file=sys.stderr)
     settings = {"clusters": options.clusters, "channels": opened.images.channels}

@@ -24,6 +24,7 @@ from engine import metrics
 from engine.config import RunConfig, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
+from engine.errors import RunError
 from engine.events import Event, StageStarted
 from engine.runs.forecast import Cost, Costs, shape_of
 from engine.runs.pipeline import LEAST_KEPT, kmeans_labels
@@ -164,6 +165,12 @@ def probe(
         Stopped: when `stop()` said so.
         SpiceError: when a configuration cannot be trained at all.
     """
+    for config in configs:
+        if config.clusters > len(images):
+            raise RunError(
+                f"clusters is {config.clusters}, but {images.source} has {len(images)} images: "
+                f"choose from 2 to {len(images)}"
+            )
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:

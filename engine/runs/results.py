@@ -11,6 +11,7 @@ from engine.curate.export import label_table, with_decisions
 from engine.curate.log import DecisionLog
 from engine.errors import RunError
 from engine.events import Stage
+from engine.runs.forecast import load_forecast, to_json
 from engine.runs.snapshot import LIVE, Snapshot, StageView, fold
 from engine.runs.store import RunFolder
 from engine.stages.reliable import ReliableSet
@@ -98,6 +99,9 @@ def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
         },
         "reliable": _reliable(snapshot),
     }
+    ahead = load_forecast(folder)
+    if ahead is not None:
+        out["forecast"] = to_json(ahead)
     truth = _truth(snapshot)
     if truth:
         out["truth"] = truth

@@ -10,7 +10,7 @@ import streamlit as st
 from engine.errors import SpiceError
 from engine.runs.snapshot import Snapshot
 from spice_explorer import artefacts, charts, services, session
-from spice_explorer.components import chrome, scores
+from spice_explorer.components import chrome, forecast, scores
 from spice_explorer.present import progress
 from spice_explorer.present.settings import DEVICES
 from spice_explorer.services import Run
@@ -53,6 +53,7 @@ def _watched(name: str, was_live: bool) -> None:
         if was_live and not run.live:
             st.rerun()
         _head(run)
+        forecast.compared(run)
         _stepper(run)
         _alarms(run)
         _charts(run)
