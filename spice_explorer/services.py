@@ -175,10 +175,12 @@ def start(opened: Opened, config: RunConfig, device: str) -> str:
     """Makes a new run, queues it for training and returns its name; raises SpiceError."""
     from engine.runs.runner import choose_device, the_runner
     from engine.runs.store import RunFolder
+    from spice_explorer import forecasting
 
     choose_device(device)
     name = _free_name(opened.images.source, config)
     folder = RunFolder.create(workspace() / name, opened, config)
+    forecasting.keep(folder, opened, config, device)
     the_runner().submit(folder, device)
     return name
 

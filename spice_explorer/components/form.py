@@ -9,6 +9,7 @@ import streamlit as st
 from engine.config import SCRATCH, RunConfig
 from engine.errors import SpiceError
 from spice_explorer import services, session
+from spice_explorer.components import forecast
 from spice_explorer.present import settings
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def _begin(
         icon=":material/play_arrow:",
     ):  # fmt: skip
         _start(opened, final, device)
+    forecast.ahead(opened, final, device)
 
 
 def _images(opened: Opened) -> None:
