@@ -17,6 +17,7 @@ from spice_explorer import services
 
 if TYPE_CHECKING:
     from engine.data.sources import Opened
+    from engine.runs.imports import Asked
 
 log = logging.getLogger(__name__)
 
@@ -169,3 +170,12 @@ def opened() -> Opened:
 
 def keep_opened(source: Opened) -> None:
     st.session_state["opened"] = source
+
+
+def current_import() -> Asked | None:
+    """The import that this visitor waits for."""
+    return st.session_state.get("import")
+
+
+def keep_import(asked: Asked | None) -> None:
+    st.session_state["import"] = asked

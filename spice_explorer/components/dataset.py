@@ -6,21 +6,23 @@ from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
 
-from spice_explorer import charts, services, session
+from spice_explorer import charts, imports, services, session
 from spice_explorer.components import gallery, scores
 from spice_explorer.present import dataset as present
 from spice_explorer.present.gallery import Known, page_slice, pages, tiles
 
 if TYPE_CHECKING:
     from engine.data.sources import Opened
+    from engine.runs.imports import Asked, ImportJob
 
-Kind = Literal["digits", "folder", "cifar10"]
+Kind = Literal["digits", "own", "set"]
 KINDS: dict[Kind, str] = {
     "digits": "Digits (built in)",
-    "folder": "A folder of images",
-    "cifar10": "CIFAR-10 folder",
+    "own": "Your images",
+    "set": "Benchmark sets",
 }
 SAMPLE, PER_PAGE = 192, 96
+LIVE_SECONDS = 0.5
 
 
 def chooser() -> None:
@@ -31,57 +33,130 @@ def chooser() -> None:
             required=True, key="source kind",
         )  # fmt: skip
         if kind == "digits":
-            st.caption(
-                "1,797 handwritten digits, 8 × 8 grey. Nothing to download: a laptop trains them in "
-                "about a minute."
-            )
-            if st.button("Use the digits", key="use digits"):
-                session.keep_opened(services.digits())
-        elif kind == "folder":
-            _folder()
+            _digits()
+        elif kind == "own":
+            _own()
         else:
-            _cifar10()
+            _set()
+    watch_import()
 
 
-def _folder() -> None:
-    left, right = st.columns([4, 1], vertical_alignment="top")
-    path = left.text_input("Folder", key="folder path", placeholder="~/photos")
-    size = right.number_input(
-        "Size", 4, 1024, 32, key="folder size",
-        help="Side in pixels to which images are scaled; their middle square is kept.",
-    )  # fmt: skip
-    labels = st.checkbox(
-        "Class subfolders are labels: use them for scores only", key="folder labels"
-    )
+def _digits() -> None:
     st.caption(
-        "PNG, JPEG, WebP, BMP, GIF and TIFF in the folder and its subfolders, read on the machine "
-        "that runs this app."
+        "1,797 handwritten digits, 8 × 8 grey. Nothing to download: a laptop trains them in about a "
+        "minute."
     )
-    if st.button("Open the folder", type="primary", key="open folder"):
-        _open("folder", path, int(size), labels)
+    if st.button("Use the digits", key="use digits"):
+        session.keep_opened(services.digits())
 
 
-def _cifar10() -> None:
-    path = st.text_input("Folder", key="cifar path", placeholder="~/cifar-10-batches-py")
-    st.caption("torchvision's cifar-10-batches-py, or class folders train/airplane … train/truck.")
-    if st.button("Open CIFAR-10", type="primary", key="open cifar"):
-        _open("cifar10", path, None, False)
+def _own() -> None:
+    left, right = st.columns([4, 1], vertical_alignment="top")
+    path = left.text_input(
+        "Folder or file", key="source path", placeholder="~/photos, photos.zip, images.csv …"
+    ).strip()
+    size = right.number_input(
+        "Size", 4, 1024, None, key="source size", placeholder="32",
+        help="Side in pixels to which images are scaled; their middle square is kept. Arrays stay as "
+        "they are unless you choose one.",
+    )  # fmt: skip
+    root = ""
+    if present.is_table(path):
+        root = st.text_input(
+            "Folder that the paths in the table are in", key="source root",
+            placeholder="the table's own folder",
+        )  # fmt: skip
+    labels = st.checkbox(
+        "Use the classes that come with the images, for scores only", key="source labels",
+        help="Class folders, a column such as label, .cls files in WebDataset shards, an array y.",
+    )  # fmt: skip
+    st.caption(
+        "A folder with its subfolders · zip or tar (gz, xz, bz2) · CSV or Parquet with paths or with "
+        "the images in it · a Hugging Face image folder · NumPy npy or npz · webdataset:FOLDER for tar "
+        "shards. Read on the machine that runs this app; what cannot be read is listed with its reason."
+    )
+    if st.button("Open", type="primary", key="open source"):
+        _begin(path, None if size is None else int(size), labels, root)
+    with st.expander("Or drop a file here", key="drop"):
+        dropped = st.file_uploader(
+            "A zip, tar, table or array", type=list(imports.UPLOADS), key="dropped",
+            label_visibility="collapsed",
+        )  # fmt: skip
+        if dropped is not None and st.button("Open this file", key="open dropped"):
+            kept = imports.keep_upload(dropped.name, dropped.getbuffer())
+            _begin(kept, None if size is None else int(size), labels, root)
 
 
-def _open(kind: Kind, path: str, size: int | None, labels: bool) -> None:
-    if not path.strip():
-        st.warning("Type the path of the folder first.", icon=":material/edit:")
+def _set() -> None:
+    known = imports.known_sets()
+    left, right = st.columns([1, 3])
+    name = str(left.selectbox("Set", list(known), format_func=known.__getitem__, key="set name"))
+    fetched = imports.downloadable(name)
+    path = right.text_input(
+        "Folder", key=f"set path {name}",
+        placeholder="empty: download it, if there is a network" if fetched else "where it is",
+    ).strip()  # fmt: skip
+    st.caption(
+        "In the form in which the set is distributed. Its classes are used for scores only."
+        if fetched
+        else "This set may not be downloaded by a program: name the folder of your ImageNet. Its "
+        "classes are used for scores only."
+    )
+    if st.button("Open the set", type="primary", key="open set"):
+        _begin(f"{name}:{path}" if path else name, None, True, "")
+
+
+# -- an import -----------------------------------------------------------------------------------
+
+
+def _begin(source: str, size: int | None, labels: bool, root: str) -> None:
+    if not source:
+        st.warning("Type the path of a folder or a file first.", icon=":material/edit:")
         return
-    bar = st.progress(0.0, "Reading images…")
+    session.keep_import(imports.begin(source, size, labels, root))
 
-    def progress(done: int, total: int) -> None:
-        if done % max(1, total // 100) == 0 or done == total:
-            bar.progress(done / total, f"Reading images: {done:,} of {total:,}")
 
-    try:
-        session.keep_opened(services.open_source(f"{kind}:{path.strip()}", size, labels, progress))
-    finally:
-        bar.empty()
+def watch_import() -> None:
+    """The import that this visitor waits for, if any: drawn anew while it is under way."""
+    asked = session.current_import()
+    if asked is None:
+        return
+    job = imports.look(asked)
+    live = job is not None and job.underway
+    st.fragment(_import, run_every=LIVE_SECONDS if live else None)(asked)
+
+
+def _import(asked: Asked) -> None:
+    with session.plain_errors():
+        job = imports.look(asked)
+        if job is None or job.state == "cancelled":
+            session.keep_import(None)
+            st.info("The import was cancelled. Nothing was kept of it.", icon=":material/block:")
+        elif job.underway:
+            _underway(asked, job)
+        elif job.opened is not None:
+            session.keep_opened(job.opened)
+            session.keep_import(None)
+            imports.forget(asked)
+            st.rerun()
+        else:
+            st.error(session.sentence(job.message), icon=":material/error:")
+
+
+def _underway(asked: Asked, job: ImportJob) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", key="import"):
+        share, words = present.import_progress(job.state, job.done, job.total)
+        st.progress(share, words, width="stretch")
+        paused = job.state == "paused"
+        if st.button(
+            "Continue" if paused else "Pause", key="pause import",
+            icon=":material/play_arrow:" if paused else ":material/pause:",
+        ):  # fmt: skip
+            imports.steer(asked, "continue" if paused else "pause")
+            st.rerun(scope="fragment")
+        if st.button("Cancel", key="cancel import", icon=":material/close:"):
+            imports.steer(asked, "cancel")
+            st.rerun(scope="fragment")
 
 
 def report(opened: Opened) -> None:

@@ -19,6 +19,19 @@ class Facts:
     skipped: int
 
 
+def is_table(path: str) -> bool:
+    """Whether what someone typed is a table, whose paths may be below another folder."""
+    return path.lower().endswith((".csv", ".parquet", ".jsonl"))
+
+
+def import_progress(state: str, done: int, total: int) -> tuple[float, str]:
+    """The share of an import that is done, and words for it."""
+    if not total:
+        return 0.0, "Paused" if state == "paused" else "Looking at what is there…"
+    words = f"{done:,} of {total:,} new images"
+    return done / total, f"Paused at {words}" if state == "paused" else f"Reading {words}"
+
+
 def facts(pixels: np.ndarray, classes: int | None, skipped: int) -> Facts:
     """Facts of pixels (N, C, H, W); `classes` is None without truth."""
     count, channels, height, width = pixels.shape

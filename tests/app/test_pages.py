@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -18,7 +19,7 @@ from engine.config import Preset
 from engine.data.sources import Opened
 from engine.events import RunStarted, StageFinished, StageStarted
 from engine.runs.store import RunFolder
-from spice_explorer import services
+from spice_explorer import imports, services
 from spice_explorer.components import form
 from tests.app.conftest import IMAGES, ROOT, Visit, button, texts, tiny_config
 
@@ -85,12 +86,20 @@ def test_a_newcomer_sees_the_digits(visit: Visit) -> None:
 
 
 def open_folder(at: AppTest, path: Path, labels: bool = False) -> AppTest:
-    at.session_state["source kind"] = "folder"
+    at.session_state["source kind"] = "own"
     at.run()
-    at.text_input(key="folder path").set_value(str(path))
-    at.number_input(key="folder size").set_value(12)
-    at.checkbox(key="folder labels").set_value(labels)
-    return button(at, "Open the folder").click().run()
+    at.text_input(key="source path").set_value(str(path))
+    at.number_input(key="source size").set_value(12)
+    at.checkbox(key="source labels").set_value(labels)
+    return imported(button(at, "Open").click().run())
+
+
+def imported(at: AppTest) -> AppTest:
+    """The page after the import that was begun has come to an end."""
+    asked = at.session_state["import"]
+    while asked is not None and (job := imports.look(asked)) is not None and job.underway:
+        time.sleep(0.01)
+    return at.run()
 
 
 @pytest.mark.usefixtures("workspace")
@@ -122,7 +131,9 @@ def test_labels_of_subfolders_are_for_scores_only(drawn_photos: Path, visit: Vis
 @pytest.mark.usefixtures("workspace")
 def test_a_missing_folder_is_a_sentence_and_the_digits_stay(visit: Visit) -> None:
     at = open_folder(visit("dataset"), Path("nowhere_at_all"))
-    assert at.error[0].value == "There is no folder nowhere\\_at\\_all\\: check the path"
+    assert at.error[0].value.startswith(
+        "There is no folder or file nowhere\\_at\\_all\\: check the"
+    )
     assert metrics(at)["Images"] == "1,797"
 
 

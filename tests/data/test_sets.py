@@ -85,12 +85,17 @@ def where(source: SetFiles, listing: Listing) -> list[Path]:
 
 
 class _Python2(pickle._Pickler):
-    """Writes texts and bytes as Python 2 did, which made CIFAR's files."""
+    """Writes texts, bytes and the types of arrays as Python 2 did, which made CIFAR's files."""
 
     def _string(self, value: str | bytes) -> None:
         raw = value if isinstance(value, bytes) else value.encode()
         self.write(b"T" + struct.pack("<i", len(raw)) + raw)
         self.memoize(value)
+
+    def reducer_override(self, value: object) -> Any:
+        if isinstance(value, np.dtype):
+            return np.dtype, (value.str[1:], 0, 1), (3, value.str[0], None, None, None, -1, -1, 0)
+        return NotImplemented
 
     dispatch: ClassVar = {**pickle._Pickler.dispatch, str: _string, bytes: _string}
 
@@ -99,6 +104,10 @@ def python2(content: object) -> bytes:
     file = io.BytesIO()
     _Python2(file, 2).dump(content)
     return file.getvalue().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
 
 
 def cifar10(folder: Path, **changes: object) -> None:
@@ -273,7 +282,7 @@ def stl10(folder: Path, unlabelled: int = 3) -> np.ndarray:
     """Two training and three test images, (5, 3, 96, 96), written column by column."""
     folder.mkdir(parents=True, exist_ok=True)
     count = 5 + unlabelled
-    images = np.random.default_rng(0).integers(0, 255, (count, 3, 96, 96), dtype=np.uint8)
+    images = noise(count, 3, 96, 96)
     columns = images.transpose(0, 1, 3, 2)
     columns[:2].tofile(folder / "train_X.bin")
     columns[2:5].tofile(folder / "test_X.bin")
@@ -698,6 +707,60 @@ def test_the_place_of_a_set_does_not_depend_on_how_it_is_named(
     here = blocks("stl10", Path("."))
     assert here.place == blocks("stl10", tmp_path).place == f"stl10:{tmp_path}"
     assert here.text == "stl10:."
+
+
+# -- as torchvision reads them -----------------------------------------------------------------
+
+
+def test_cifar_is_what_torchvision_makes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "_check_integrity", lambda _: True)
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "_load_meta", lambda _: None)
+    cifar10(tmp_path / "cifar-10-batches-py", data=noise(2, 3072), labels=[3, 9])
+    cifar100(tmp_path / "cifar-100-python", data=noise(3, 3072), fine_labels=[1, 2, 3])
+    pairs = [
+        (torchvision.datasets.CIFAR10(str(tmp_path)), "cifar10"),
+        (torchvision.datasets.CIFAR100(str(tmp_path)), "cifar100-20"),
+    ]
+    for theirs, name in pairs:
+        assert (pixels(blocks(name, tmp_path)) == theirs.data.transpose(0, 3, 1, 2)).all()
+    assert truth(blocks("cifar10", tmp_path).listing()).labels.tolist() == pairs[0][0].targets
+
+
+@pytest.mark.parametrize("split", ["train", "test", "unlabeled"])
+def test_stl10_is_what_torchvision_makes_of_it(
+    split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torchvision.datasets.STL10, "_check_integrity", lambda _: True)
+    stl10(tmp_path / "stl10_binary")
+    theirs = torchvision.datasets.STL10(str(tmp_path), split=split)
+    whole = blocks("stl10", tmp_path)
+    ours = whole.extra if split == "unlabeled" else whole
+    assert ours is not None
+    listing = ours.listing()
+    places = [place for place, name in enumerate(listing.names) if name.startswith(split)]
+    assert (pixels(ours)[places] == theirs.data).all()
+    if split != "unlabeled":
+        assert truth(listing).labels[places].tolist() == theirs.labels.tolist()
+        assert truth(listing).class_names == tuple(theirs.classes)
+
+
+def test_mnist_and_pets_are_what_torchvision_makes_of_them(tmp_path: Path) -> None:
+    mnist(tmp_path / "MNIST" / "raw", 4)
+    mnist(tmp_path / "MNIST" / "raw", 4, ending=".gz")
+    for part in ("images-idx3", "labels-idx1"):  # torchvision asks for the test images too
+        name = f"{part}-ubyte"
+        raw = tmp_path / "MNIST" / "raw"
+        (raw / f"t10k-{name}").write_bytes((raw / f"train-{name}").read_bytes())
+    digits = torchvision.datasets.MNIST(str(tmp_path))
+    assert (pixels(blocks("mnist", tmp_path))[:, 0] == digits.data.numpy()).all()
+    assert truth(blocks("mnist", tmp_path).listing()).labels.tolist() == digits.targets.tolist()
+    pets(tmp_path / "oxford-iiit-pet")
+    theirs = torchvision.datasets.OxfordIIITPet(str(tmp_path), split="trainval")
+    ours = files("oxford-pets", tmp_path)
+    trained = where(ours, ours.listing())[: len(theirs)]
+    assert trained == theirs._images
 
 
 # -- downloads ---------------------------------------------------------------------------------

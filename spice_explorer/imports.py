@@ -1,0 +1,84 @@
+"""What the app asks of the engine about sources: imports in the background, uploads, sets by name."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Literal
+
+from engine.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from engine.runs.imports import Asked, ImportJob
+
+Steer = Literal["pause", "continue", "cancel"]
+# Kinds of files that can be dropped onto the page; what is larger is named by its path.
+UPLOADS = ("zip", "tar", "gz", "tgz", "xz", "csv", "parquet", "npy", "npz")
+
+
+def begin(source: str, size: int | None, labels: bool, root: str = "") -> Asked:
+    """Begins to open `source`, in the background; what it returns asks how that goes."""
+    from engine.runs.imports import Asked, the_importer
+
+    asked = Asked(source.strip(), size, labels, root.strip() or None)
+    the_importer().begin(asked)
+    return asked
+
+
+def look(asked: Asked) -> ImportJob | None:
+    """How the import is coming along."""
+    from engine.runs.imports import the_importer
+
+    return the_importer().look(asked)
+
+
+def steer(asked: Asked, action: Steer) -> None:
+    from engine.runs.imports import the_importer
+
+    importer = the_importer()
+    {"pause": importer.pause, "continue": importer.resume, "cancel": importer.cancel}[action](asked)
+
+
+def forget(asked: Asked) -> None:
+    """The import has been taken over, or given up."""
+    from engine.runs.imports import the_importer
+
+    the_importer().forget(asked)
+
+
+def keep_upload(name: str, content: memoryview) -> str:
+    """Keeps a file that was dropped onto the page, and returns its path; raises SourceError."""
+    from engine.data.store import cache
+
+    # The browser's name is shown, never used as a path: only its last part, of plain letters.
+    last = name.replace("\\", "/").rpartition("/")[2]
+    plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in last).lstrip(".")[-80:]
+    digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+    folder = cache() / "uploads" / digest
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path, draft = folder / (plain or "images"), folder / ".draft"
+        if not path.exists():
+            draft.write_bytes(content)
+            draft.replace(path)
+    except OSError as error:
+        raise SourceError(
+            f"{last} cannot be kept in {folder} ({error.strerror or error}): free some space, or name "
+            "another place with SPICE_EXPLORER_CACHE"
+        ) from None
+    return str(path)
+
+
+def known_sets() -> Mapping[str, str]:
+    """The sets that everybody knows: title by name."""
+    from engine.data.sets import SETS
+
+    return {name: one.title for name, one in SETS.items()}
+
+
+def downloadable(name: str) -> bool:
+    """Whether the set can be downloaded from here, if there is a network."""
+    from engine.data.sets import SETS
+
+    return SETS[name].fetch is not None
