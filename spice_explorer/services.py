@@ -22,11 +22,12 @@ import streamlit as st
 
 from engine import config as settings
 from engine.config import RunConfig
-from engine.errors import RunError
+from engine.errors import RunError, SpiceError
 from engine.events import Progress, Record, RunContinued, RunStarted, Stage
 from engine.runs.snapshot import LIVE, Snapshot, fold
 
 if TYPE_CHECKING:
+    from engine.data.images import ImageSet
     from engine.data.sources import Opened
     from engine.runs.store import RunCard, RunFolder
 
@@ -294,3 +295,41 @@ def preset(name: str, clusters: int, channels: int, seed: int) -> RunConfig:
 def trained_encoders() -> list[str]:
     """What `features.source` can name: "encoder:NAME" for each encoder that comes with the app."""
     return [f"encoder:{path.stem}" for path in sorted(ENCODERS.glob("*.pt"))]
+
+
+def source_fault(source: str, opened: Opened) -> str:
+    """Why stage 1 cannot begin with what `features.source` names, "" when it can as far as that is
+    known without a download."""
+    if source == settings.SCRATCH:
+        return ""
+    # Only vectors depend on the images.
+    own = opened.images.fingerprint if source.startswith(settings.IMPORT) else ""
+    return _source_fault(source, _written(source), own, opened.images)
+
+
+@st.cache_data(show_spinner="Looking at what stage 1 begins with…", max_entries=32)
+def _source_fault(
+    source: str, written: tuple[int, int], fingerprint: str, _images: ImageSet
+) -> str:  # fmt: skip
+    del written, fingerprint  # of the cache's key alone
+    from engine.runs.beginning import check_beginning
+
+    try:
+        check_beginning(source, _images)
+    except SpiceError as error:
+        return str(error)
+    return ""
+
+
+def _written(source: str) -> tuple[int, int]:
+    """When the file that `source` names was written, and its size; zeros for a name."""
+    kind, _, place = source.partition(":")
+    if f"{kind}:" == settings.WEIGHTS:
+        place = place.partition(":")[2]
+    if f"{kind}:" == settings.ENCODER and not place.endswith(".pt"):
+        place = str(ENCODERS / f"{place}.pt")
+    try:
+        found = Path(place).expanduser().stat()
+    except (OSError, ValueError, RuntimeError):
+        return 0, 0
+    return found.st_mtime_ns, found.st_size

@@ -56,7 +56,6 @@ INHERITED_FEATURES = "features-inherited"
 # Vectors from elsewhere in the place of stage 1's.
 IMPORTED = "imported"
 LOCK_SECONDS, PROBE_SECONDS = 2.0, 0.1
-BLANK_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -170,6 +169,8 @@ class RunFolder:
         return cls(target)
 
     def _write_inputs(self, opened: Opened, config: RunConfig) -> None:
+        from engine.runs.beginning import keep_beginning
+
         images = opened.images
         self.save("images", {"pixels": images.pixels, "ids": np.array(images.ids)})
         if opened.truth is not None:
@@ -190,25 +191,8 @@ class RunFolder:
             self.save("extra", extra)
             card["extra"] = len(opened.extra)
         if config.features.source != SCRATCH:
-            self._keep_source(config.features.source, images)
+            keep_beginning(self.path, config.features.source, images)
         write_text(self.path / "run.json", json.dumps(card, indent=1))
-
-    def _keep_source(self, source: str, images: ImageSet) -> None:
-        """A copy of what stage 1 begins with: a run needs nothing that may be moved or replaced."""
-        if source.startswith(IMPORT):
-            from engine.data.vectors import import_vectors
-
-            file = self.path / IMPORTED / "vectors.npy"
-            file.parent.mkdir()
-            kept = import_vectors(source, images, lambda shape: _blank_array(file, shape))
-            if isinstance(kept, np.memmap):
-                kept.flush()
-            return
-        from engine.stages.trained import encoder_content
-
-        content = encoder_content(source)
-        with _synced(self.path / "encoder.pt") as encoder:
-            encoder.write(content)
 
     @property
     def exists(self) -> bool:
@@ -300,7 +284,7 @@ class RunFolder:
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=self.path))
         try:
             for name, array in arrays.items():
-                with _synced(draft / f"{name}.npy") as file:
+                with synced(draft / f"{name}.npy") as file:
                     _save_array(file, array)
             for name, other in (linked or {}).items():
                 link_file(self.path / other / f"{name}.npy", draft / f"{name}.npy")
@@ -485,7 +469,7 @@ def write_text(path: Path, text: str) -> None:
     """Writes a whole text file, or leaves what was there."""
     draft = path.with_name(f".{path.name}.tmp")
     try:
-        with _synced(draft) as file:
+        with synced(draft) as file:
             file.write(text.encode("utf-8"))
         draft.replace(path)
     finally:
@@ -493,7 +477,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _synced(path: Path) -> Iterator[Any]:
+def synced(path: Path) -> Iterator[Any]:
+    """A new file to write, flushed to the disk at the end."""
     with path.open("wb") as file:
         yield file
         file.flush()
@@ -510,21 +495,6 @@ def _save_array(file: Any, array: np.ndarray) -> None:
             file.write(b"\0")
             file.flush()
         raise
-
-
-def _blank_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """A new .npy file of zeros, (N, D) float32, to be written through memory.
-
-    Its zeros are written: a disk too full for them says so now, and not by ending the process.
-    """
-    rows, columns = shape
-    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    with _synced(path) as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        length = max(1, BLANK_BYTES // (4 * columns))
-        for start in range(0, rows, length):
-            file.write(bytes(4 * columns * min(length, rows - start)))
-    return np.load(path, mmap_mode="r+", allow_pickle=False)
 
 
 def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
@@ -551,7 +521,7 @@ def _save_weights(path: Path, state: dict[str, Any]) -> None:
         io.BytesIO()
     )  # written to a file itself, torch would hide a full disk behind its own error
     torch.save(state, content)
-    with _synced(path) as file:
+    with synced(path) as file:
         file.write(content.getbuffer())
 
 

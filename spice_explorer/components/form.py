@@ -30,6 +30,8 @@ PRESETS = {
     "paper-imagenet-dogs": "Paper on ImageNet-Dogs: the authors' own settings, days on a GPU",
     "paper-tiny-imagenet": "Paper on Tiny-ImageNet: the authors' own settings, days on a GPU",
 }
+# Examples of what else stage 1 can begin with; any other is typed.
+BEGINNINGS = ("torchvision:resnet18", "torchvision:resnet50", "torchvision:vit_b_16")
 
 
 @st.fragment
@@ -42,7 +44,10 @@ def new_run() -> None:
         begin = st.container(key="begin")
         places, values = _advanced(config)
         final, errors = settings.apply(config, values)
-        _explain(places, errors)
+        fault = services.source_fault(final.features.source, opened)
+        if fault:
+            errors.setdefault("features.source", fault)
+        _explain(places, errors, settings.advice(final))
         with begin:
             _begin(opened, config, final, errors, device)
 
@@ -113,7 +118,7 @@ def _advanced(config: RunConfig) -> tuple[Places, dict[str, Any]]:
     """Every field with the place for words beside it, and the values by dotted name."""
     places: Places = []
     values: dict[str, Any] = {}
-    texts = {"features.source": (SCRATCH, *services.trained_encoders())}
+    texts = {"features.source": (SCRATCH, *services.trained_encoders(), *BEGINNINGS)}
     st.html(
         "<div class='spice-label'>Every other setting, with its meaning and the paper's value</div>"
     )
@@ -129,19 +134,27 @@ def _advanced(config: RunConfig) -> tuple[Places, dict[str, Any]]:
     return places, values
 
 
-def _explain(places: Places, errors: dict[str, str]) -> None:
-    """Beside each field its meaning, or why its value is not allowed beside the others."""
+def _explain(places: Places, errors: dict[str, str], advice: dict[str, str]) -> None:
+    """Beside each field its meaning, with advice, or why its value is not allowed beside the others."""
     for field, place in places:
         if field.name in errors:
             place.error(session.sentence(errors[field.name]), icon=":material/error:")
         else:
             place.caption(session.plain(field.help))
+            if field.name in advice:
+                place.caption(f":material/info: **{session.sentence(advice[field.name])}.**")
 
 
 def _input(field: settings.Field, key: str) -> Any:
     if field.kind == "choice":
-        place = field.options.index(field.value)
-        return st.selectbox(field.label, field.options, index=place, key=key)
+        options = field.options
+        if field.free:  # what was typed is an option from then on
+            options = tuple(dict.fromkeys([*options, st.session_state.get(key, field.value)]))
+        chosen = st.selectbox(
+            field.label, options, index=options.index(field.value), key=key,
+            accept_new_options=field.free,
+        )  # fmt: skip
+        return str(chosen).strip() if field.free else chosen
     if field.kind == "switch":
         return st.toggle(field.label, value=field.value, key=key)
     whole = field.kind == "whole"

@@ -8,7 +8,7 @@ from typing import Literal
 from engine.events import Stage
 from engine.runs.snapshot import Snapshot, StageView
 
-Status = Literal["waiting", "active", "done", "halted"]
+Status = Literal["waiting", "active", "done", "halted", "skipped"]
 
 TITLES: dict[Stage, str] = {
     "features": "Stage 1 · features",
@@ -44,7 +44,7 @@ FEATURES_NOW = {
     "byol": "Now: from one random view of an image, the encoder predicts what a slower copy of it "
     "sees in another. So it learns features without any label.",
 }
-KEPT_NOW = "Now: the trained encoder, kept as it came, looks at every image once."
+KEPT_NOW = "Now: the features, kept as they came, are clustered and scored."
 NOW: dict[Stage, str] = {
     "heads": "Now: the surest images of each cluster form its prototype, the prototype labels the "
     "images nearest to it, and several heads learn these pseudo-labels side by side.",
@@ -137,6 +137,8 @@ def _stage_step(
     number: str, title: str, stage: Stage, snapshot: Snapshot, pace: float | None
 ) -> Step:
     view = snapshot.stages[stage]
+    if view.skipped:
+        return Step(number, title, "skipped", 0.0, f"skipped: {view.skipped}")
     if kept(view):
         return Step(number, title, "done", 1.0, "kept as it came")
     if view.finished:

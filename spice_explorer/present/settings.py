@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from engine.config import RunConfig, Settings, flat, with_setting
+from engine.config import IMPORT, SCRATCH, RunConfig, Settings, flat, with_setting
 from engine.errors import SettingError
 
 Kind = Literal["choice", "switch", "whole", "number"]
@@ -40,6 +40,7 @@ class Field:
     Attributes:
         name: dotted, such as "heads.epochs".
         optional: true when it may be left empty.
+        free: true when a text may be typed that is none of the options.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Field:
     options: tuple[Any, ...] = ()
     step: float = 1
     optional: bool = False
+    free: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,26 @@ def _field(
     if kind is str:
         # What is set stays a choice, even if (say) the file that it names is gone.
         options = tuple(dict.fromkeys([*texts.get(name, ()), value]))
-        return Field(name, label, "choice", value, text, options)
+        return Field(name, label, "choice", value, text, options, free=True)
     if kind is bool:
         return Field(name, label, "switch", value, text)
     optional = isinstance(kind, types.UnionType)
     whole = kind is int or (optional and int in typing.get_args(kind))
     step = 1 if whole else fine_step(value)
     return Field(name, label, "whole" if whole else "number", value, text, (), step, optional)
+
+
+def advice(config: RunConfig) -> dict[str, str]:
+    """By dotted name, what should be known of a setting beside the others."""
+    source, epochs = config.features.source, config.features.epochs
+    if source.startswith(IMPORT):
+        return {"features.epochs": "Not used: imported vectors are taken as they are"}
+    if source == SCRATCH or not epochs:
+        return {}
+    return {
+        "features.epochs": f"{epochs:,} passes will change the trained network; "
+        "choose 0 to keep it as it is"
+    }
 
 
 def explanation(about: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from engine import metrics
+from engine.config import ENCODER
 from engine.data.sources import Opened
 from engine.errors import RunError
 from engine.events import Progress
