@@ -23,6 +23,7 @@ TAKES_OPTIONS = (
     "encoders",
     "estimates",
     "curation",
+    "sources",
 )
 SUITES = {
     "cpu": (
@@ -36,6 +37,7 @@ SUITES = {
         "encoders",
         "estimates",
         "curation",
+        "sources",
         "cifar10",
     ),
     "gpu": ("neighbors", "speed", "cifar10", "ablations"),

@@ -54,7 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="train the three stages")
     _add_source(run)
     run.add_argument("--clusters", type=int, help="number of clusters K")
-    run.add_argument("--preset", help="quick (default), fast or paper")
+    run.add_argument(
+        "--preset",
+        help="quick (default), fast, paper, or the authors' settings for one of the paper's six "
+        "sets by its name: paper-stl10",
+    )
     run.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run's folder")
     run.add_argument("--seed", type=int, help="seed of every random choice (default 0)")
     run.add_argument("--resume", action="store_true", help="go on with the run in DIR")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from engine.config import RunConfig
-from engine.errors import SpiceError
+from engine.errors import SpiceError, Stopped
 from engine.runs.forecast import Costs, Forecast, forecast, load_forecast, save_forecast
 from spice_explorer.services import folder_of, workspace
 
@@ -76,7 +76,6 @@ def ask(opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
 def _work(found: Probe, opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
     from engine.runs.probe import free_bytes, probe
     from engine.runs.runner import choose_device, the_runner
-    from engine.stages.loop import Stopped
 
     def tell(done: float) -> None:
         found.done = done

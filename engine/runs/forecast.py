@@ -184,7 +184,7 @@ def work(config: RunConfig, costs: Costs) -> dict[str, float]:
         "kmeans": config.clusters / costs.clusters,
         "score": 3,
         "save": _files(frames),
-        "write": disk_bytes(config, costs) - costs.images * costs.image_bytes,
+        "write": disk_bytes(config, costs) - (costs.images + costs.extra) * costs.image_bytes,
     }
 
 
@@ -234,7 +234,8 @@ def disk_bytes(config: RunConfig, costs: Costs) -> float:
     )  # fmt: skip
     prototypes = frames["heads"] * 2 * heads * clusters * features
     head_weights = 4 * features * (features + clusters)
-    return costs.images * an_image + prototypes + 2 * costs.weights + 2 * head_weights
+    stored = costs.images * an_image + costs.extra * costs.image_bytes
+    return stored + prototypes + 2 * costs.weights + 2 * head_weights
 
 
 # -- in words --------------------------------------------------------------------------------------

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from engine import metrics
-from engine.config import RunConfig, with_settings
+from engine.config import ENCODER, SCRATCH, RunConfig, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
-from engine.errors import RunError
+from engine.errors import RunError, Stopped
 from engine.events import Event, StageStarted
 from engine.runs.forecast import Cost, Costs, shape_of
 from engine.runs.pipeline import LEAST_KEPT, kmeans_labels
@@ -43,7 +43,7 @@ from engine.stages.features import (
 from engine.stages.frames import condensed
 from engine.stages.heads import HeadClustering, learn_heads
 from engine.stages.joint import learn_jointly
-from engine.stages.loop import Stopped
+
 from engine.stages.reliable import ReliableSet, neighbor_count
 
 # Images in the sample, and the most bytes of them: an E-step of 5,000 small images is a whole one.
@@ -166,6 +166,11 @@ def probe(
         SpiceError: when a configuration cannot be trained at all.
     """
     for config in configs:
+        if not config.features.source.startswith((SCRATCH, ENCODER)):
+            raise RunError(
+                f"features.source is {config.features.source!r}: forecasts are for {SCRATCH!r} and "
+                f"{ENCODER}NAME only"
+            )
         if config.clusters > len(images):
             raise RunError(
                 f"clusters is {config.clusters}, but {images.source} has {len(images)} images: "

@@ -1,0 +1,171 @@
+"""Whatever the source: does a run take as long as was forecast?
+
+Each forecast is made by a probe in a fresh process, as the command line makes it; then the very run
+that it is about is trained in another. Seconds are those in which the run was running; memory is by
+how much the process grew, libraries left out.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.photos import NAME, photos
+from benchmarks.pieces import Options, Pieces
+from benchmarks.report import device_slug, spread, table, write
+from engine.config import RunConfig, override, preset
+from engine.data.images import ImageSet
+from engine.data.sources import Opened, open_source
+from engine.errors import TrainingError
+
+DRAWN, SIDE, CLUSTERS = 5000, 32, 10
+# The goal: a forecast is at most so many times too long or too short.
+GOAL = 1.5
+# Colour images of 32 pixels: a minute or two instead of a quarter of an hour.
+SHORT = ("features.epochs=6", "heads.epochs=5", "joint.steps=60")
+SETTINGS: dict[str, tuple[str, ...]] = {"digits": (), "drawn": SHORT, NAME: SHORT}
+RUN_SECONDS = 300.0
+
+
+def opened(options: Options, name: str) -> Opened:
+    """The images called `name`."""
+    if name == "digits":
+        return open_source("digits")
+    if name == NAME:
+        return photos(options, "train", options.images)
+    pixels = np.random.default_rng(0).integers(0, 256, (DRAWN, 3, SIDE, SIDE), dtype=np.uint8)
+    return Opened(ImageSet(pixels, tuple(map(str, range(DRAWN))), "drawn"))
+
+
+def configured(options: Options, name: str, channels: int, seed: int) -> RunConfig:
+    config = preset(options.preset, clusters=CLUSTERS, channels=channels, seed=seed)
+    return override(config, *SETTINGS[name], *options.assignments)
+
+
+def foretold(options: Options, name: str, seed: int) -> dict[str, Any]:
+    """The forecast of a run, as JSON."""
+    from engine.runs.forecast import forecast, to_json
+    from engine.runs.probe import probe
+    from engine.runs.runner import choose_device
+
+    images = opened(options, name).images
+    config = configured(options, name, images.channels, seed)
+    costs = probe(images, [config], choose_device(options.device).device)
+    return to_json(forecast(config, costs[0]))
+
+
+def trained(options: Options, name: str, seed: int) -> dict[str, Any]:
+    """What the run took: seconds by stage, bytes of memory and of disk."""
+    from engine.runs.probe import resident_bytes
+    from engine.runs.results import observe, summary
+    from engine.runs.runner import Control, choose_device, execute
+    from engine.runs.store import RunFolder
+
+    images = opened(options, name)
+    with tempfile.TemporaryDirectory() as place:
+        config = configured(options, name, images.images.channels, seed)
+        folder = RunFolder.create(Path(place) / "run", images, config)
+        before = resident_bytes()
+        with folder.lock():
+            state = execute(folder, choose_device(options.device), Control())
+        if state != "finished":
+            raise TrainingError(observe(folder).message)
+        peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        disk = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
+        seconds = summary(folder, observe(folder))["seconds"]
+    return {"seconds": seconds, "memory": peak - before, "disk": disk}
+
+
+def _apart(act: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """What `act` returns in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(act, *arguments).result()
+
+
+def forecasts(options: Options, pieces: Pieces) -> dict[str, list[dict[str, Any]]]:
+    """Forecast and truth by source, one pair a seed; photographs only where --data names them."""
+    names = [name for name in SETTINGS if name != NAME or options.data is not None]
+
+    def both(name: str, seed: int) -> dict[str, Any]:
+        asked = options, name, seed
+        return {"forecast": _apart(foretold, *asked), "took": _apart(trained, *asked)}
+
+    return {
+        name: [
+            pieces.get(
+                f"forecast {name} seed {seed}", lambda n=name, s=seed: both(n, s),
+                seconds=RUN_SECONDS,
+            )
+            for seed in range(options.seeds)
+        ]
+        for name in names
+    }  # fmt: skip
+
+
+def error_of(pair: dict[str, Any]) -> float:
+    """How many times the forecast was too long or too short, at least 1."""
+    ratio = pair["forecast"]["total"] / pair["took"]["seconds"]["total"]
+    return max(ratio, 1 / ratio)
+
+
+def measure(options: Options) -> None:
+    """Writes results/sources-DEVICE."""
+    pieces = Pieces("sources", options)
+    found = forecasts(options, pieces)
+    body = forecast_body(options, found)
+    write("sources", "Sources", {"forecasts": found}, body, slug=device_slug(options.device))
+
+
+def forecast_body(options: Options, found: dict[str, list[dict[str, Any]]]) -> str:
+    """The table of forecasts, and what it says."""
+    worst = max(error_of(pair) for pairs in found.values() for pair in pairs)
+    short = ", ".join(SHORT)
+    return "\n\n".join(
+        [
+            "## Forecasts",
+            forecast_table(found),
+            f"Mean ± standard deviation (lowest) over {options.seeds} seeds. “off by” is the worst of "
+            f"them, how many times the forecast was too long or too short; the worst of all is "
+            f"{worst:.2f} (goal: {GOAL}). K = {CLUSTERS}, preset `{options.preset}`; for all but the "
+            f"digits shortened ({short}). Each forecast is made by a probe of about ten seconds in a "
+            "fresh process, the run in another.",
+        ]
+    )
+
+
+def forecast_table(found: dict[str, list[dict[str, Any]]]) -> str:
+    rows = []
+    for name, pairs in found.items():
+        ahead, took = [one["forecast"] for one in pairs], [one["took"] for one in pairs]
+        within = sum(a["low"] <= t["seconds"]["total"] <= a["high"] for a, t in zip(ahead, took, strict=True))  # fmt: skip
+        rows.append(
+            [
+                name,
+                spread([one["total"] for one in ahead], 0),
+                f"{statistics.mean(one['low'] for one in ahead):.0f} to "
+                f"{statistics.mean(one['high'] for one in ahead):.0f}",
+                spread([one["seconds"]["total"] for one in took], 0),
+                f"{max(map(error_of, pairs)):.2f} ×",
+                f"{within} of {len(pairs)}",
+                *(
+                    f"{_mean(ahead, what):.0f} / {_mean(took, what):.0f}"
+                    for what in ("memory", "disk")
+                ),
+            ]
+        )
+    return table(
+        ["source", "forecast, s", "range, s", "took, s", "off by", "within its range",
+         "memory, MB (forecast / took)", "disk, MB (forecast / took)"], rows,
+    )  # fmt: skip
+
+
+def _mean(of: list[dict[str, Any]], what: str) -> float:
+    return statistics.mean(one[what] for one in of) / 1e6
