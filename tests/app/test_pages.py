@@ -220,6 +220,14 @@ def test_every_preset_of_the_engine_can_be_chosen(visit: Visit) -> None:
     assert not at.error
 
 
+def test_the_authors_settings_for_a_set_are_offered_with_that_set_only() -> None:
+    usual = ["quick", "fast", "paper"]
+    for source in ("stl10", "stl10:/data/stl10"):
+        assert list(form._offered(source)) == [*usual, "paper-stl10"]
+    for source in ("digits", "mnist", "folder:/data/stl10", "/data/stl10"):
+        assert list(form._offered(source)) == usual
+
+
 def test_too_many_clusters_are_refused_when_the_run_starts(workspace: Path, visit: Visit) -> None:
     at = visit("train")
     at.number_input(key="k-digits").set_value(5000).run()
