@@ -14,6 +14,7 @@ import stat
 import tarfile
 import tempfile
 import threading
+import weakref
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -102,7 +103,7 @@ class _Found:
 
 
 class ZipReader:
-    """Reads members of a zip; each process opens it once."""
+    """Reads members of a zip by their number; each process opens it once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -115,12 +116,12 @@ class ZipReader:
     def __setstate__(self, path: Path) -> None:
         self.__init__(path)  # type: ignore[misc]
 
-    def __call__(self, key: str) -> bytes:
+    def __call__(self, key: int) -> bytes:
         try:
             with self._guard:
                 if self._file is None:
                     self._file = zipfile.ZipFile(self.path)
-            with self._file.open(key) as member:
+            with self._file.open(self._file.infolist()[key]) as member:
                 return member.read(MOST_BYTES)
         except (*_DAMAGED, NotImplementedError, RuntimeError, OSError) as error:
             raise SourceError(f"damaged in the archive ({error})") from None
@@ -148,12 +149,12 @@ class ZipSource:
                 members = archive.infolist()
         except (*_DAMAGED, OSError) as error:
             raise SourceError(f"{self.path} cannot be read as a zip archive: {error}") from None
-        for one in members:
+        for number, one in enumerate(members):
             try:
                 name = None if one.is_dir() else member_name(one.filename)
                 if name is not None:
                     _check_zipped(one)
-                    found.take(name, one.filename, (one.file_size, one.CRC))
+                    found.take(name, number, (one.file_size, one.CRC))
             except SourceError as error:
                 found.skip(one.filename, str(error))
         names, keys, stamps = found.sorted(self.path)
@@ -203,7 +204,7 @@ class TarSource:
         self.paths, self.labels = shards(path), labels
         self.text = readable(text)
         self.place = f"tar:{readable(os.path.abspath(os.path.expanduser(path)))}"
-        self._unpacked: tempfile.TemporaryDirectory[str] | None = None
+        self._unpacked: Path | None = None
         self._plain: tuple[Path, ...] = ()
 
     def stamp(self) -> str:
@@ -249,10 +250,11 @@ class TarSource:
         if opener is None:
             return path
         if self._unpacked is None:
-            self._unpacked = tempfile.TemporaryDirectory(prefix="spice-tar-")
-        target = Path(self._unpacked.name) / f"{len(os.listdir(self._unpacked.name))}.tar"
+            self._unpacked = Path(tempfile.mkdtemp(prefix="spice-tar-"))
+            weakref.finalize(self, shutil.rmtree, self._unpacked, ignore_errors=True)
+        target = self._unpacked / f"{len(os.listdir(self._unpacked))}.tar"
         most = max(TAR_BYTES, TAR_GROWTH * path.stat().st_size)
-        most = min(most, shutil.disk_usage(self._unpacked.name).free - TAR_BYTES)
+        most = min(most, shutil.disk_usage(self._unpacked).free - TAR_BYTES)
         with opener(path) as packed, target.open("wb") as out:
             _copy_at_most(packed, out, most, path)
         return target

@@ -84,7 +84,8 @@ class ArraySource:
         member = self._member(IMAGES, dimensions=3)
         with self._opened(member) as file:
             shape, fortran, dtype = _header(file, self.path)
-        if int(np.prod(shape, dtype=object)) * dtype.itemsize > self._bytes(member):
+            there = self._bytes(member) - file.tell()
+        if int(np.prod(shape, dtype=object)) * dtype.itemsize > there:
             raise SourceError(
                 f"{self.path} is cut off: it announces {dtype} of shape {shape} and holds less"
             )

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -100,9 +101,10 @@ class ImageStore:
             found = json.loads((self.folder / "index.json").read_text("utf-8"))
             if found["format"] != FORMAT or found["about"] != self.about:
                 return None
-            with np.load(self.folder / "index.npz", allow_pickle=False) as arrays:
-                return _stored(found, dict(arrays), self._pixels())
-        except (OSError, ValueError, KeyError, TypeError):
+            with (self.folder / "index.npz").open("rb") as file:
+                arrays = dict(np.load(file, allow_pickle=False))
+            return _stored(found, arrays, self._pixels())
+        except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile):
             return None
 
     def _pixels(self) -> np.ndarray:
