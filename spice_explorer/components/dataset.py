@@ -148,15 +148,15 @@ def _underway(asked: Asked, job: ImportJob) -> None:
         share, words = present.import_progress(job.state, job.done, job.total)
         st.progress(share, words, width="stretch")
         paused = job.state == "paused"
-        if st.button(
+        st.button(
             "Continue" if paused else "Pause", key="pause import",
             icon=":material/play_arrow:" if paused else ":material/pause:",
-        ):  # fmt: skip
-            imports.steer(asked, "continue" if paused else "pause")
-            st.rerun(scope="fragment")
-        if st.button("Cancel", key="cancel import", icon=":material/close:"):
-            imports.steer(asked, "cancel")
-            st.rerun(scope="fragment")
+            on_click=imports.steer, args=(asked, "continue" if paused else "pause"),
+        )  # fmt: skip
+        st.button(
+            "Cancel", key="cancel import", icon=":material/close:",
+            on_click=imports.steer, args=(asked, "cancel"),
+        )  # fmt: skip
 
 
 def report(opened: Opened) -> None:

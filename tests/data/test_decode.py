@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +179,45 @@ def test_the_middle_square_is_kept() -> None:
 
 def test_a_picture_one_pixel_high_fits_too() -> None:
     assert fit(Image.new("L", (500, 1), 9), 8).getcolors() == [(64, 9)]
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    """A PNG of 50,000 × 50,000 pixels in 70 bytes."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)), (b"IDAT", b"")]
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, body in parts:
+        content += struct.pack(">I", len(body)) + kind + body
+        content += struct.pack(">I", zlib.crc32(kind + body))
+    (tmp_path / "bomb.png").write_bytes(content)
+    with pytest.raises(SourceError, match="more pixels than is safe to decode"):
+        decode(tmp_path / "bomb.png", 32)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (10_000, 3), (3, 10_000)])
+def test_images_of_odd_shapes_give_a_square_and_their_extent(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    Image.new("RGB", size, (9, 8, 7)).save(tmp_path / "x.png")
+    image, extent = decode(tmp_path / "x.png", 32)
+    assert extent == size
+    square = np.asarray(fit(image, 32))
+    assert square.shape == (32, 32, 3)
+    assert (square == (9, 8, 7)).all()
+
+
+def test_the_extent_is_that_of_the_upright_file_and_not_of_a_draft(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (1600, 800)).save(tmp_path / "x.jpg", exif=exif)
+    image, extent = decode(tmp_path / "x.jpg", 32)
+    assert extent == (800, 1600)
+    assert image.width < 800
+
+
+def test_content_is_decoded_as_a_file_is(tmp_path: Path) -> None:
+    Image.new("L", (3, 2), 77).save(tmp_path / "x.png")
+    image, extent = decode((tmp_path / "x.png").read_bytes(), 32)
+    assert (extent, image.getpixel((2, 1))) == ((3, 2), 77)
+    for content, reason in ((b"", "the file is empty"), (b"<html>", "not an image")):
+        with pytest.raises(SourceError, match=reason):
+            decode(content, 32)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.data import folders
 from engine.data.importing import SPARE_BYTES
 from engine.data.listing import Skipped
 from engine.data.sources import Opened, open_source
@@ -249,3 +250,72 @@ def test_images_beyond_the_disk_are_refused_before_anything_is_decoded(
 def test_a_size_out_of_range_is_refused(size: int, photos: Path) -> None:
     with pytest.raises(SourceError, match=rf"size is {size}: allowed from 4 to 1024 pixels"):
         open_source(f"folder:{photos}", size=size)
+
+
+def test_what_is_no_image_file_though_it_is_called_one_is_listed(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = picture(tmp_path_factory.mktemp("elsewhere") / "secret.png", 99)
+    picture(tmp_path / "good.png", 50)
+    picture(tmp_path / "folder.jpg" / "inside.png", 60)
+    (tmp_path / "out.png").symlink_to(elsewhere)
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nothing")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    (tmp_path / "null.png").symlink_to("/dev/null")
+    (tmp_path / "linked").symlink_to(elsewhere.parent)
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "page.jpg").write_text("<html><body>not found</body></html>")
+    found = opened(tmp_path)
+    assert found.images.ids == ("folder.jpg/inside.png", "good.png")
+    assert {one.name: one.reason for one in found.skipped} == {
+        "out.png": "a link out of the folder: not followed", "gone.png": "No such file or directory",
+        "loop.png": "Too many levels of symbolic links", "null.png": "not a regular file",
+        "linked": "a link to a folder: not followed", "pipe.png": "not a regular file",
+        "page.jpg": "not an image",
+    }  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read it all")
+def test_a_folder_without_read_permission_is_listed(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "closed" / "b.png").parent.chmod(0)
+    try:
+        assert opened(tmp_path).skipped == (Skipped("closed/", "Permission denied"),)
+    finally:
+        (tmp_path / "closed").chmod(0o755)
+
+
+def test_names_that_read_the_same_are_one_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, grey in (("a.png", 10), ("b.png", 20)):
+        picture(tmp_path / name, grey)
+    monkeypatch.setattr(folders, "readable", lambda _: "same.png")
+    found = opened(tmp_path)
+    assert found.images.pixels[:, 0, 0, 0].tolist() == [10]
+    assert found.skipped == (Skipped("same.png", "another image has the same name"),)
+
+
+def test_names_with_line_breaks_are_kept(tmp_path: Path) -> None:
+    picture(tmp_path / "two\nlines.png")
+    assert opened(tmp_path).images.ids == ("two\nlines.png",)
+
+
+def test_a_split_is_no_class(tmp_path: Path) -> None:
+    for name in ("train/cat/1.png", "train/dog/2.png", "Test/cat/3.png"):
+        picture(tmp_path / name)
+    truth = opened(tmp_path, labels=True).truth
+    assert truth is not None
+    assert truth.class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("suffix", ["", ".zip", ".csv", ".npy"])
+def test_a_path_alone_is_opened_as_what_it_is(suffix: str, photos: Path) -> None:
+    place = photos.with_suffix(suffix) if suffix else photos
+    if suffix == ".zip":
+        shutil.make_archive(str(photos), "zip", photos)
+    elif suffix == ".csv":
+        place.write_text("file\n" + "\n".join(f"photos/{p.relative_to(photos)}" for p in photos.rglob("*.png")))  # fmt: skip
+    elif suffix == ".npy":
+        np.save(place, opened(photos).images.pixels)
+    assert len(open_source(str(place)).images) == 40

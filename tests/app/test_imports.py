@@ -1,0 +1,135 @@
+"""The Dataset page while images are brought in, and what is dropped onto it."""
+
+from __future__ import annotations
+
+import threading
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.data import importing
+from engine.data.store import cache
+from engine.errors import SourceError
+from spice_explorer import imports
+from spice_explorer.present import dataset as present
+from tests.app.conftest import Visit, button, texts
+from tests.app.test_pages import imported, metrics, open_folder
+
+pytestmark = pytest.mark.usefixtures("workspace")
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Decoding waits until the event is set."""
+    go, decode = threading.Event(), importing.decode
+    monkeypatch.setattr(importing, "BATCH", 1)
+
+    def wait(*arguments: Any) -> Any:
+        assert go.wait(20)
+        return decode(*arguments)
+
+    monkeypatch.setattr(importing, "decode", wait)
+    return go
+
+
+def test_an_import_is_shown_paused_and_continued(photos: Path, visit: Visit, held: threading.Event) -> None:  # fmt: skip
+    at = visit("dataset")
+    at.session_state["source kind"] = "own"
+    at.run()
+    at.text_input(key="source path").set_value(str(photos))
+    button(at, "Open").click().run()
+    assert metrics(at)["Images"] == "1,797"  # the digits stay until the images are there
+    button(at, "Pause").click().run()
+    assert any("Paused" in str(one.proto) for one in at.get("progress"))
+    button(at, "Continue").click().run()
+    held.set()
+    at = imported(at)
+    assert metrics(at)["Images"] == "40"
+    assert not [one for one in at.button if one.label in ("Pause", "Continue")]
+
+
+def test_a_cancelled_import_says_so_and_changes_nothing(photos: Path, visit: Visit, held: threading.Event) -> None:  # fmt: skip
+    at = visit("dataset")
+    at.session_state["source kind"] = "own"
+    at.run()
+    at.text_input(key="source path").set_value(str(photos))
+    button(at, "Open").click().run()
+    button(at, "Cancel").click().run()
+    held.set()
+    at = imported(at)
+    assert "The import was cancelled" in texts(at)
+    assert metrics(at)["Images"] == "1,797"
+    assert not list((cache() / "images").rglob("pixels.npy"))
+
+
+def test_without_a_path_it_asks_for_one(visit: Visit) -> None:
+    at = visit("dataset")
+    at.session_state["source kind"] = "own"
+    button(at.run(), "Open").click().run()
+    assert at.warning[0].value == "Type the path of a folder or a file first."
+
+
+def test_a_table_asks_for_the_folder_of_its_paths(photos: Path, tmp_path: Path, visit: Visit) -> None:  # fmt: skip
+    table = tmp_path / "elsewhere" / "t.csv"
+    table.parent.mkdir()
+    names = sorted(one.relative_to(photos).as_posix() for one in photos.rglob("*.png"))
+    table.write_text("file,age\n" + "".join(f"{name},{i}\n" for i, name in enumerate(names)))
+    at = visit("dataset")
+    at.session_state["source kind"] = "own"
+    at.run()
+    assert not [one for one in at.text_input if one.key == "source root"]
+    at.text_input(key="source path").set_value(str(table)).run()
+    at.text_input(key="source root").set_value(str(photos))
+    at = imported(button(at, "Open").click().run())
+    assert metrics(at)["Images"] == "40"
+    assert [one.title for one in at.session_state["opened"].columns] == ["age"]
+
+
+def test_a_set_by_name_says_what_is_missing(tmp_path: Path, visit: Visit) -> None:
+    at = visit("dataset")
+    at.session_state["source kind"] = "set"
+    at.run()
+    at.selectbox(key="set name").set_value("imagenet10").run()
+    assert "may not be downloaded by a program" in texts(at)
+    at.text_input(key="set path imagenet10").set_value(str(tmp_path))
+    at = imported(button(at, "Open the set").click().run())
+    assert "does not hold ImageNet" in at.error[0].value
+
+
+def test_a_dropped_file_is_kept_under_a_plain_name(photos: Path, tmp_path: Path, visit: Visit) -> None:  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for one in photos.rglob("*.png"):
+            archive.write(one, one.relative_to(photos))
+    content = memoryview((tmp_path / "a.zip").read_bytes())
+    path = Path(imports.keep_upload("../../<b>my photos</b>.zip", content))
+    assert path.parent.parent == cache() / "uploads"
+    assert path.name == "b-.zip"
+    assert path.read_bytes() == content
+    assert imports.keep_upload("../../<b>my photos</b>.zip", content) == str(path)
+    at = open_folder(visit("dataset"), path, labels=True)
+    assert metrics(at)["Classes in the truth"] == "2"
+
+
+def test_a_full_disk_keeps_no_half_of_a_dropped_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(SourceError, match=r"a\.zip cannot be kept in .*: free some space"):
+        imports.keep_upload("a.zip", memoryview(b"PK"))
+    assert not list(cache().rglob("a.zip"))
+
+
+@pytest.mark.parametrize(
+    ("state", "done", "total", "expected"),
+    [
+        ("listing", 0, 0, (0.0, "Looking at what is there…")),
+        ("decoding", 250, 1000, (0.25, "Reading 250 of 1,000 new images")),
+        ("paused", 250, 1000, (0.25, "Paused at 250 of 1,000 new images")),
+        ("paused", 0, 0, (0.0, "Paused")),
+    ],
+)
+def test_progress_in_words(state: str, done: int, total: int, expected: tuple[float, str]) -> None:
+    assert present.import_progress(state, done, total) == expected

@@ -1,0 +1,125 @@
+"""Imports in the background: their states, and who may steer them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.data import importing, sources
+from engine.runs.imports import Asked, Importer, ImportJob
+
+
+@pytest.fixture
+def importer() -> Importer:
+    return Importer()
+
+
+def ended(importer: Importer, asked: Asked) -> ImportJob:
+    """The import after it has come to its end."""
+    deadline = time.monotonic() + 20
+    while (job := importer.look(asked)) is not None and job.underway:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert job is not None
+    return job
+
+
+def test_an_import_ends_with_what_was_opened(importer: Importer, photos: Path) -> None:
+    asked = Asked(str(photos), 8, labels=True)
+    assert importer.look(asked) is None
+    importer.begin(asked)
+    job = ended(importer, asked)
+    assert (job.state, job.done, job.total) == ("done", 40, 40)
+    assert job.opened is not None
+    assert job.opened.images.size == (8, 8)
+    assert job.opened.truth is not None
+    importer.forget(asked)
+    assert importer.look(asked) is None
+
+
+def test_what_cannot_be_opened_fails_with_a_sentence(importer: Importer, tmp_path: Path) -> None:
+    asked = Asked(str(tmp_path / "nowhere"))
+    importer.begin(asked)
+    job = ended(importer, asked)
+    assert (job.state, job.opened) == ("failed", None)
+    assert job.message.startswith("there is no folder or file")
+
+
+def test_the_unexpected_is_said_too(importer: Importer, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(sources, "open_source", broken)
+    asked = Asked(str(photos))
+    importer.begin(asked)
+    message = "unexpected ZeroDivisionError: division by zero (this is a bug: please report it)"
+    assert ended(importer, asked).message == message
+
+
+def test_an_import_is_paused_continued_and_cancelled(
+    importer: Importer, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "BATCH", 1)
+    decode, held, go = importing.decode, threading.Event(), threading.Event()
+
+    def slowly(*arguments: object) -> object:
+        held.set()
+        assert go.wait(10)
+        return decode(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(importing, "decode", slowly)
+    asked = Asked(str(photos))
+    importer.begin(asked)
+    assert held.wait(10)
+    importer.pause(asked)
+    paused = importer.look(asked)
+    assert paused is not None
+    assert (paused.state, paused.underway) == ("paused", True)
+    go.set()
+    time.sleep(0.1)  # what was in hand is finished, and no more is begun
+    halted = importer.look(asked)
+    assert halted is not None
+    assert (halted.state, halted.done < 40) == ("paused", True)
+    importer.resume(asked)
+    assert ended(importer, asked).state == "done"
+
+    again = Asked(str(photos), 6)
+    go.clear()
+    importer.begin(again)
+    importer.cancel(again)
+    go.set()
+    assert ended(importer, again).state == "cancelled"
+
+
+def test_a_paused_import_can_be_cancelled(importer: Importer, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr(importing, "BATCH", 1)
+    asked = Asked(str(photos))
+    importer.begin(asked)
+    importer.pause(asked)
+    importer.cancel(asked)
+    assert ended(importer, asked).state in ("cancelled", "done")
+
+
+def test_the_same_source_asked_for_twice_is_opened_once(
+    importer: Importer, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    open_source = sources.open_source
+
+    def count(*arguments: object, **options: object) -> object:
+        opened.append(arguments)
+        return open_source(*arguments, **options)  # type: ignore[arg-type]
+
+    go = threading.Event()
+    decode = importing.decode
+    monkeypatch.setattr(sources, "open_source", count)
+    monkeypatch.setattr(importing, "decode", lambda *each: decode(*each) if go.wait(10) else None)
+    asked = Asked(str(photos))
+    importer.begin(asked)
+    importer.begin(asked)
+    go.set()
+    assert ended(importer, asked).state == "done"
+    assert len(opened) == 1
