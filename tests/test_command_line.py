@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from engine.__main__ import INTERRUPTED, main
+from engine.data.store import cache
 
 TINY = [
     "encoder.width=4", "features.epochs=1", "features.batch=16", "heads.heads=2", "heads.epochs=1",
@@ -82,7 +83,7 @@ def listed(folder: Path) -> list[str]:
 def trained(drawn_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     """The folder of a finished run with ground truth, and what the command said."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    return folder, do(*run_arguments(drawn_photos, folder, "--folder-labels", "--seed", "3"))
+    return folder, do(*run_arguments(drawn_photos, folder, "--labels", "--seed", "3"))
 
 
 def test_a_run_ends_with_its_numbers_as_one_json_object(trained: tuple[Path, Done]) -> None:
@@ -222,10 +223,10 @@ def test_an_interrupt_stops_the_run_and_resume_finishes_it(
         ("photos", "--size 2", "size is 2: allowed from 4 to 1024 pixels"),
         ("photos", "--device tpu", "device 'tpu' is not available here: choose one of auto, cpu"),
         ("photos", "--resume", "run holds no run to resume: start it without --resume"),
-        ("photos/bars", "--folder-labels", "20 images lie directly in it"),
+        ("photos/bars", "--labels", "20 images lie directly in it"),
         ("nowhere", "", "there is no folder .*nowhere: check the path"),
         ("empty", "", "empty holds no image files"),
-        ("broken", "", "none of the 1 image files in .*broken can be read"),
+        ("broken", "", "none of the 1 images in .*broken can be read"),
     ],
 )
 def test_what_cannot_be_run_is_refused_and_leaves_nothing(
@@ -242,9 +243,42 @@ def test_what_cannot_be_run_is_refused_and_leaves_nothing(
 
 
 def test_an_unknown_source_is_refused(tmp_path: Path) -> None:
-    sentence = refused(*run_arguments("mnist", tmp_path / "run"))
-    assert sentence.startswith("source 'mnist' is unknown: expected one of digits, folder:PATH")
+    sentence = refused(*run_arguments("cats:x", tmp_path / "run"))
+    assert sentence.startswith(
+        "there is no folder or file cats:x: check the path (other sources are "
+    )
     assert listed(tmp_path) == []
+
+
+def test_import_says_what_is_there_and_keeps_it(
+    drawn_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(drawn_photos, tmp_path / "photos")
+    (tmp_path / "photos" / "broken.png").write_bytes(b"nothing")
+    (tmp_path / "photos" / "metadata.csv").write_text("file_name,age\nbars/01.png,7\n")
+    assert main(["import", str(tmp_path / "photos"), "--size", "8"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert len(found.pop("fingerprint")) == 32
+    assert found == {
+        "images": 40, "width": 8, "height": 8, "channels": 3, "skipped": 1, "classes": None,
+        "columns": ["age"],
+    }  # fmt: skip
+    assert "skipped broken.png: not an image" in err
+    (kept,) = cache().rglob("pixels.npy")
+    before = kept.stat()
+    assert main(["import", str(tmp_path / "photos"), "--size", "8"]) == 0
+    assert kept.stat() == before
+
+
+def test_a_run_of_a_table_finds_its_paths_below_the_root(
+    drawn_photos: Path, tmp_path: Path
+) -> None:
+    names = sorted(one.relative_to(drawn_photos).as_posix() for one in drawn_photos.rglob("*.png"))
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\n" + "".join(f"{name},{name[:2]}\n" for name in names))
+    assert "outside" in refused("import", str(table))
+    assert main(["import", str(table), "--root", str(drawn_photos), "--labels"]) == 0
 
 
 def test_a_device_that_is_not_there_is_refused(

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -69,6 +70,16 @@ class ImageSet:
         if self.known_fingerprint:
             return self.known_fingerprint
         return fingerprint_of(self.pixels.shape, self.ids, self._blocks())
+
+    @property
+    def file(self) -> Path | None:
+        """The .npy file that holds these pixels and no others; None for those in memory."""
+        name = getattr(self.pixels, "filename", None)
+        if name is None or not Path(name).exists():
+            return None
+        there = np.load(name, mmap_mode="r", allow_pickle=False)
+        same = there.shape == self.pixels.shape and there.dtype == self.pixels.dtype
+        return Path(name) if same else None
 
     def _blocks(self) -> Iterator[memoryview]:
         step = max(1, BLOCK_BYTES // self.pixels[:1].nbytes)

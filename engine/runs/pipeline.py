@@ -100,7 +100,11 @@ def _imported(run: Run) -> Features:
     features = take_features(vectors, emit=run.emit, keep=run.keep)
     labels = kmeans_labels(vectors, run.config.clusters, run.config.seed)
     _score(run, "features", labels, vectors)
-    run.folder.save("features", {"labels": labels}, linked={"vectors": IMPORTED})
+    run.folder.save(
+        "features",
+        {"labels": labels},
+        linked={"vectors": run.folder.path / IMPORTED / "vectors.npy"},
+    )
     return features
 
 

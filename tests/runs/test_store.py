@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from engine.config import with_settings
-from engine.data.sources import Opened
+from engine.data.columns import ImageColumn
+from engine.data.images import ImageSet
+from engine.data.sources import Opened, open_source
+from engine.data.store import cache
 from engine.errors import RunError
 from engine.events import (
     STAGES,
@@ -269,3 +272,30 @@ def test_nothing_goes_on_from_a_run_without_stage_two(make_run: MakeRun) -> None
     with pytest.raises(RunError, match="no stage 2 yet"):
         folder.branch(folder.path.parent / "branch", folder.card().config)
     assert [one.name for one in folder.path.parent.iterdir()] == [folder.path.name]
+
+
+def test_pixels_that_are_kept_in_a_file_are_not_written_twice(photos: Path, tmp_path: Path) -> None:
+    opened = open_source(str(photos), size=8)
+    folder = RunFolder.create(tmp_path / "run", opened, tiny_config())
+    (kept,) = cache().rglob("pixels.npy")
+    own = folder.path / "images" / "pixels.npy"
+    assert own.samefile(kept)
+    (photos / "bars" / "new.png").write_bytes((photos / "bars" / "01.png").read_bytes())
+    assert len(open_source(str(photos), size=8).images) == 41
+    assert np.array_equal(folder.images().pixels, opened.images.pixels)
+
+
+def test_a_part_of_a_file_is_written(photos: Path, tmp_path: Path) -> None:
+    images = open_source(str(photos), size=8).images
+    part = ImageSet(images.pixels[5:25], images.ids[5:25], "part")
+    folder = RunFolder.create(tmp_path / "run", Opened(part), tiny_config())
+    assert np.array_equal(folder.images().pixels, images.pixels[5:25])
+    assert (images.file is not None, part.file) == (True, None)
+
+
+def test_what_a_source_says_of_its_images_goes_into_the_run(tmp_path: Path) -> None:
+    images, _ = drawn()
+    column = ImageColumn("age", np.arange(len(images), dtype=np.float32))
+    folder = RunFolder.create(tmp_path / "run", Opened(images, columns=(column,)), tiny_config())
+    (found,) = folder.columns()
+    assert (found.title, found.values.tolist()) == ("age", list(range(len(images))))
