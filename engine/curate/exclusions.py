@@ -1,0 +1,246 @@
+"""What a person leaves out of a source before anything is trained.
+
+The decisions are kept in the cache, in a log like that of a run (`decisions`): a row for each, an undo
+is one more. A log is about one state of a source,
+
+    exclusions/SOURCE/FINGERPRINT/decisions.sqlite
+    exclusions/SOURCE/FINGERPRINT/names.json
+
+and when the source has changed since, what was left out is left out again, image by image by its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from engine.curate.curation import State
+from engine.curate.decisions import Decision
+from engine.curate.judging import Model
+from engine.curate.log import FILE, DecisionLog
+from engine.data import columns as tables_of_images
+from engine.data.health import Problem
+from engine.data.images import ImageSet
+from engine.data.skipped import Skipped
+from engine.data.sources import Opened, source_of
+from engine.data.store import cache
+from engine.errors import DecisionError, SourceError, SpiceError
+
+# Why an image was left out, as the log says it.
+REASONS: dict[Problem, str] = {
+    "exact duplicates": "exact duplicate", "near duplicates": "near duplicate", "dark": "dark",
+    "bright": "bright", "blurred": "may be blurred", "blank": "blank", "odd aspect": "odd aspect",
+    "outliers": "outlier",
+}  # fmt: skip
+BY_HAND = "by hand"
+# Nobody signs on this page: whoever looks at a source decides for all who do, and can undo the last.
+REVIEWER = "before training"
+NAMES = "names.json"
+# Fewer pixels than these are kept in memory when some images are left out.
+IN_MEMORY_BYTES, BLOCK_BYTES = 2**28, 2**24
+
+
+class Exclusions:
+    """The images of a source that are left out, kept up to date with what others decide.
+
+    Raises:
+        DecisionError: from all methods, when the log cannot be read or written.
+    """
+
+    def __init__(self, images: ImageSet) -> None:
+        self._images = images
+        self.folder = _folder(images)
+        begun = (self.folder / FILE).exists()
+        self._log = _log_in(self.folder, len(images), images.fingerprint)
+        nothing = np.zeros(len(images), np.int64)  # there is no model yet that could say anything
+        self._model = Model(nothing, nothing.astype(np.float32), "")
+        if not begun:
+            self._carry()
+
+    # -- reading -------------------------------------------------------------------------------
+
+    @property
+    def kept(self) -> np.ndarray:
+        """(N,) bool: the images that are not left out."""
+        return self._log.curation.state != State.EXCLUDED
+
+    @property
+    def row(self) -> int:
+        """The last decision; another one whenever anything has changed."""
+        return self._log.curation.row
+
+    def refresh(self) -> None:
+        """Takes what other tabs and programs have decided since."""
+        self._log.refresh()
+
+    def reasons(self) -> dict[int, str]:
+        """Why each image that is left out is."""
+        return _reasons(self._log)
+
+    def left_out(self) -> tuple[Skipped, ...]:
+        """The images that are left out, by name, with the reason."""
+        ids = self._images.ids
+        return tuple(Skipped(ids[image], why) for image, why in self.reasons().items())
+
+    def undoable(self) -> Decision | None:
+        """The last decision that stands."""
+        row = self._log.curation.undoable(REVIEWER)
+        return None if row is None else self._log.decisions(after=row - 1, most=1)[0]
+
+    def close(self) -> None:
+        self._log.close()
+
+    # -- deciding ------------------------------------------------------------------------------
+
+    def exclude(self, images: np.ndarray, reason: str, visit: str = "") -> int:
+        """Leaves out those of `images` (m,) that are not yet, as one decision; returns how many."""
+        new = np.asarray(images, np.int64)
+        new = new[self.kept[new]]
+        if len(new):
+            self._commit(Decision("exclude", REVIEWER, visit=visit, images=new, text=reason))
+        return len(new)
+
+    def put_back(self, images: np.ndarray, visit: str = "") -> int:
+        """Takes those of `images` (m,) that are left out back in, as one decision."""
+        out = np.asarray(images, np.int64)
+        out = out[~self.kept[out]]
+        if len(out):  # someone has looked at them and finds them right
+            self._commit(Decision("accept", REVIEWER, visit=visit, images=out, text="put back"))
+        return len(out)
+
+    def undo(self, visit: str = "") -> None:
+        """Turns the last decision back; raises DecisionError when there is none."""
+        self._commit(Decision("undo", REVIEWER, visit=visit))
+
+    def _commit(self, *asked: Decision) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            names = self.folder / NAMES
+            if not names.exists():
+                draft = names.with_suffix(".tmp")
+                draft.write_text(json.dumps(self._images.ids), "utf-8")
+                draft.replace(names)
+        except OSError as error:
+            raise DecisionError(
+                f"{self.folder} cannot be written ({error.strerror or error}): nothing was decided; "
+                "free some space, or name another place with SPICE_EXPLORER_CACHE"
+            ) from None
+        self._log.commit(asked, self._model)
+
+    # -- a source that has changed ---------------------------------------------------------------
+
+    def _carry(self) -> None:
+        """Leaves out what was left out of the source as it was before, by name."""
+        before = _before(self.folder)
+        if before is None:
+            return
+        place = {name: index for index, name in enumerate(self._images.ids)}
+        gone: dict[str, list[int]] = {}
+        for name, reason in _named_reasons(before).items():
+            if name in place:
+                gone.setdefault(reason, []).append(place[name])
+        asked = [
+            Decision("exclude", REVIEWER, images=np.array(images), text=why, key=f"carried: {why}")
+            for why, images in gone.items()
+        ]
+        if asked:
+            self._commit(*asked)
+
+
+def _log_in(folder: Path, images: int, fingerprint: str) -> DecisionLog:
+    return DecisionLog(folder, images=images, clusters=1, fingerprint=fingerprint)
+
+
+def _reasons(log: DecisionLog) -> dict[int, str]:
+    """Why each image that is left out is."""
+    out = np.flatnonzero(log.curation.state == State.EXCLUDED)
+    said = {one.row: one.text for one in log.decisions()} if len(out) else {}
+    rows = log.curation.deciding[out]
+    return {image: said[row] for image, row in zip(out.tolist(), rows.tolist(), strict=True)}
+
+
+def _named_reasons(folder: Path) -> dict[str, str]:
+    """The same by name, from the log in `folder`; nothing when that cannot be read any more."""
+    try:
+        names = json.loads((folder / NAMES).read_text("utf-8"))
+        log = _log_in(folder, len(names), folder.name)
+        try:
+            return {names[image]: why for image, why in _reasons(log).items()}
+        finally:
+            log.close()
+    except (OSError, ValueError, DecisionError):
+        return {}
+
+
+def _folder(images: ImageSet) -> Path:
+    """Where the log of these images is: the source, however it was named, and its state."""
+    try:
+        place = source_of(images.source).place
+    except SpiceError:  # it is gone, or is none that a name can open again
+        place = images.source
+    height, width = images.size
+    about = f"{place} at {height} {width}"
+    source = hashlib.blake2b(about.encode(), digest_size=12).hexdigest()
+    return cache() / "exclusions" / source / images.fingerprint
+
+
+def _before(folder: Path) -> Path | None:
+    """The log of the same source that was written last, in another state of it."""
+    logs = [log for log in folder.parent.glob(f"*/{FILE}") if log.parent != folder]
+    return max(logs, key=lambda log: log.stat().st_mtime).parent if logs else None
+
+
+# -- leaving out -----------------------------------------------------------------------------------
+
+
+def cut(opened: Opened, kept: np.ndarray) -> Opened:
+    """`opened` without the images that are not `kept` (N,) bool; itself where all are.
+
+    The pixels of more than 256 MB are copied block by block into a nameless file, which goes with the
+    last that holds on to it.
+
+    Raises:
+        DecisionError: when fewer than two images are kept.
+        SourceError: when there is no room for the copy.
+    """
+    if kept.all():
+        return opened
+    if kept.sum() < 2:
+        raise DecisionError(
+            f"{int(kept.sum())} of the {len(kept):,} images is kept, the others are left out: put some "
+            "back before training"
+        )
+    images, truth, ids = opened.images, opened.truth, np.flatnonzero(kept)
+    names = tuple(images.ids[index] for index in ids.tolist())
+    return replace(
+        opened,
+        images=ImageSet(_rows(images.pixels, ids), names, images.source),
+        truth=None if truth is None else truth.of(ids),
+        extents=None if opened.extents is None else opened.extents[ids],
+        columns=tables_of_images.of(opened.columns, ids),
+    )
+
+
+def _rows(pixels: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    each = pixels[:1].nbytes
+    if each * len(ids) <= IN_MEMORY_BYTES:
+        return np.asarray(pixels[ids])
+    try:
+        cache().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache()) as file:
+            length = max(1, BLOCK_BYTES // each)
+            for start in range(0, len(ids), length):
+                file.write(np.ascontiguousarray(pixels[ids[start : start + length]]).data)
+            file.flush()
+            return np.memmap(file, np.uint8, "c", shape=(len(ids), *pixels.shape[1:]))
+    except OSError as error:
+        raise SourceError(
+            f"{each * len(ids) / 1e9:.1f} GB of kept images cannot be written to {cache()} "
+            f"({error.strerror or error}): free some space, or name another place with "
+            "SPICE_EXPLORER_CACHE"
+        ) from None
