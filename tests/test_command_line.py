@@ -277,7 +277,7 @@ def test_a_run_of_a_table_finds_its_paths_below_the_root(
     names = sorted(one.relative_to(drawn_photos).as_posix() for one in drawn_photos.rglob("*.png"))
     table = tmp_path / "t.csv"
     table.write_text("path,label\n" + "".join(f"{name},{name[:2]}\n" for name in names))
-    assert "outside" in refused("import", str(table))
+    assert "name the folder that its paths are in" in refused("import", str(table))
     assert main(["import", str(table), "--root", str(drawn_photos), "--labels"]) == 0
 
 

@@ -64,8 +64,15 @@ class TableSource:
     def listing(self) -> Listing:
         found = self._inside(self._bytes) if self._bytes else self._named()
         if not found.names:
-            first = f": {found.skipped[0].name}: {found.skipped[0].reason}" if found.skipped else ""
-            raise SourceError(f"{self.path} lists no image that can be used{first}")
+            first = (
+                f"; the first is {found.skipped[0].name}: {found.skipped[0].reason}"
+                if found.skipped
+                else ""
+            )
+            hint = (
+                "" if self._bytes else f" below {self.root}: name the folder that its paths are in"
+            )
+            raise SourceError(f"{self.path} lists no image that can be used{hint}{first}")
         return found
 
     # -- paths ---------------------------------------------------------------------------------

@@ -82,7 +82,10 @@ def test_rows_that_cannot_be_used_are_listed_with_their_reasons(place: Path) -> 
 def test_paths_may_lie_below_another_folder(place: Path, tmp_path_factory: pytest.TempPathFactory) -> None:  # fmt: skip
     path = tmp_path_factory.mktemp("tables") / "t.csv"
     table = pd.DataFrame({"path": [str(place / "a.png"), "b.png"]})
-    with pytest.raises(SourceError, match=r"lists no image that can be used: .*a\.png: outside"):
+    with pytest.raises(
+        SourceError,
+        match=r"lists no image that can be used below .*: name the folder .* the first is .*a\.png: outside",
+    ):
         opened(path, table)
     assert opened(path, root=str(place)).images.ids == ("a.png", "b.png")
 
@@ -118,7 +121,7 @@ def test_many_groups_of_rows_are_read(tmp_path: Path, encoded: Encoded) -> None:
     [
         ({"n": [1, 2], "name": ["x", "y"]}, "no column of .* holds paths of images or images: found 'n', 'name'"),
         ({"path": [1.5, 2.5]}, "no column of .* holds paths of images"),
-        ({"path": ["gone.png"]}, "lists no image that can be used: gone.png: No such file"),
+        ({"path": ["gone.png"]}, "lists no image that can be used below .*; the first is gone.png: No such file"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
