@@ -7,6 +7,7 @@ the network for every step and lets the features drift.)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -82,6 +83,8 @@ def learn_heads(
     known = Known.of(fixed, device)
     first = None if belief is None else torch.from_numpy(belief).to(device)
     vectors = torch.from_numpy(features.vectors).to(device)
+    if features.encoder is None:
+        vectors = _scaled(vectors)
     heads = Heads(settings.heads, vectors.shape[1], config.clusters)
     initialise(heads, torch.Generator().manual_seed(config.seed * 4 + 3))
     heads.to(device)
@@ -151,6 +154,15 @@ def _views(
     weak = encode(encoder, pixels, ids, lambda x: weak_view(x, views.weak, generator))
     strong = encode(encoder, pixels, ids, lambda x: strong_view(x, views.strong, generator))
     return weak, strong
+
+
+def _scaled(vectors: torch.Tensor) -> torch.Tensor:
+    """Imported vectors (N, D), all multiplied by one number so that their mean square is 1.
+
+    Heads are drawn, and their learning rate is meant, for features of about that size: the digits'
+    times 1,000 leave them with one cluster, times 1/1,000 with 60 % accuracy instead of 97 %.
+    """
+    return vectors * (math.sqrt(vectors.numel()) / torch.linalg.vector_norm(vectors))
 
 
 def _vector_views(

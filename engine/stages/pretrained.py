@@ -16,6 +16,7 @@ from engine.config import TORCHVISION, WEIGHTS
 from engine.errors import SettingError
 
 CLASSES = 1000
+SEVERAL_CLASSIFIERS = ("googlenet", "inception_v3")
 # What a training script may have wrapped the weights in.
 NESTS, WRAPPER = ("state_dict", "model"), "module."
 # What torch and safetensors raise, depending on the bytes, of a file that is not what it should be.
@@ -90,6 +91,12 @@ def _headless(model: str, side: int | None) -> tuple[nn.Module, int, str]:
     from torchvision import models
     from torchvision.ops import StochasticDepth
 
+    unfit = SettingError(
+        f"{model} has no classifier that can be taken off as one layer: choose another network, such "
+        "as resnet50"
+    )
+    if model in SEVERAL_CLASSIFIERS:
+        raise unfit
     # Only a vision transformer must be told: it has a weight for each place.
     sized = {"image_size": side} if side is not None and model.startswith("vit_") else {}
     network = models.get_model(model, weights=None, **sized)
@@ -98,11 +105,8 @@ def _headless(model: str, side: int | None) -> tuple[nn.Module, int, str]:
         for name, layer in network.named_modules()
         if isinstance(layer, nn.Linear) and layer.out_features == CLASSES
     ]
-    if not linear or hasattr(network, "aux_logits"):
-        raise SettingError(
-            f"{model} has no classifier that can be taken off as one layer: choose another network, "
-            "such as resnet50"
-        )
+    if not linear:
+        raise unfit
     name, classifier = linear[-1]
     place, _, last = name.rpartition(".")
     setattr(network.get_submodule(place), last, nn.Identity())

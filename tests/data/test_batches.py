@@ -134,3 +134,49 @@ def test_images_take_a_share_of_what_is_free_on_a_gpu(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1000, 4000))
     assert batches._room(torch.device("cuda")) == 250
     assert batches._room(torch.device("cpu")) == float("inf")
+
+
+# -- further images ----------------------------------------------------------------------------
+
+
+def with_extra(device: str = "cpu") -> DeviceImages:
+    """Levels 0, 10, 20 and, for stage 1 alone, 30 and 40."""
+    own, more = (
+        ImageSet(np.array(levels, np.uint8).reshape(-1, 1, 1, 1), tuple(map(str, levels)), "drawn")
+        for levels in ((0, 10, 20), (30, 40))
+    )
+    return DeviceImages(own, torch.device(device), more)
+
+
+def test_ids_beyond_the_images_are_those_of_the_further_ones() -> None:
+    pixels, ids = with_extra(), torch.tensor([4, 0, 3, 2])
+    assert (len(pixels), pixels.total) == (3, 5)
+    for announced in (False, True):
+        if announced:
+            pixels.announce(ids)
+        levels = (pixels.batch(ids).view(-1) * 255).round().int().tolist()
+        assert levels == [40, 0, 30, 20]
+    assert pixels.mean_and_deviation()[0].item() * 255 == pytest.approx(10)
+
+
+def test_further_images_that_are_forgotten_leave_the_others_as_they_were() -> None:
+    pixels = with_extra()
+    pixels.leave_extra()
+    assert (len(pixels), pixels.total) == (3, 3)
+    assert torch.equal(pixels.batch(torch.tensor([2])) * 255, torch.full((1, 1, 1, 1), 20.0))
+
+
+def test_neither_set_is_copied_where_it_lies_in_memory_already() -> None:
+    pixels = with_extra()
+    assert pixels._resident is None
+    pixels.leave_extra()
+    assert pixels._resident is not None
+    assert pixels._resident.data_ptr() == pixels._host.data_ptr()
+
+
+def test_both_sets_live_on_a_device_of_its_own_until_the_further_one_leaves() -> None:
+    pixels = with_extra("meta")
+    assert pixels._resident is not None
+    assert pixels._resident.shape == (5, 1, 1, 1)
+    pixels.leave_extra()
+    assert pixels._resident.shape == (3, 1, 1, 1)

@@ -15,6 +15,7 @@ from engine.events import (
     RunStarted,
     RunStopped,
     StageFinished,
+    StageSkipped,
     StageStarted,
     from_json,
 )
@@ -107,3 +108,10 @@ def test_a_start_of_an_older_version_has_no_note() -> None:
 
 def test_a_new_start_clears_the_old_failure() -> None:
     assert fold(at((0, START), (1, RunFailed("broken")), (2, START))).message == ""
+
+
+def test_a_stage_that_is_left_out_keeps_the_reason() -> None:
+    now = fold([Record(1.0, StageSkipped("joint", "no network")), Record(2.0, RunFinished())])
+    assert now.stages["joint"].skipped == "no network"
+    assert (now.state, now.stages["joint"].finished) == ("finished", False)
+    assert now.stages["heads"].skipped == ""

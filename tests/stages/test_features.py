@@ -10,10 +10,18 @@ import torch.nn.functional as F
 from engine.config import EncoderSettings, RunConfig
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
-from engine.events import Event, Progress
+from engine.events import Event, Progress, StageFinished, StageStarted
 from engine.stages import features, loop
 from engine.stages.encoder import Encoder, SplitBatchNorm, initialise
-from engine.stages.features import EpochOrder, Features, build_encoder, encode, learn_features
+from engine.stages.features import (
+    EpochOrder,
+    Features,
+    build_encoder,
+    encode,
+    learn_features,
+    take_features,
+)
+from engine.stages.frames import Frame
 from tests.runs.conftest import drawn, tiny_config
 
 CPU = torch.device("cpu")
@@ -143,3 +151,32 @@ def test_the_order_of_a_step_does_not_depend_on_where_one_begins() -> None:
 
 def test_a_batch_is_never_larger_than_the_set() -> None:
     assert len(EpochOrder(5, 256, seed=0).batch(0)) == 5
+
+
+def test_a_batch_to_encode_is_as_small_as_the_side_it_is_scaled_to_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(features, "ENCODE_PIXELS", 10 * 16 * 16)
+    settings, seen = EncoderSettings(backbone="small", width=4), []
+    for fixed in (False, True):
+        encoder = Encoder(settings, channels=1, side=16, fixed_side=fixed).eval()
+        encoder.backbone[0].register_forward_hook(  # type: ignore[operator, index, union-attr]
+            lambda _module, _given, out: seen.append(len(out))
+        )
+        encode(encoder, pixels())
+    # 60 images of 8×8 pixels are 40 and 20 to a batch; scaled to 16×16 they are ten.
+    assert seen == [40, 20, *[10] * 6]
+
+
+def test_imported_vectors_are_taken_as_they_are() -> None:
+    events: list[Event] = []
+    frames: list[Frame] = []
+    vectors = np.eye(4, 3, dtype=np.float32) * 2
+    found = take_features(vectors, emit=events.append, keep=frames.append)
+    assert found.encoder is None
+    assert found.vectors is vectors
+    assert events == [StageStarted("features", 0), StageFinished("features", 0.0)]
+    [frame] = frames
+    assert (frame.stage, frame.step) == ("features", 0)
+    assert frame.vectors is not None
+    np.testing.assert_allclose(frame.vectors @ frame.vectors.T, np.diag([1, 1, 1, 0]), atol=1e-3)

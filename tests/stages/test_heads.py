@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from engine.stages.heads import (
+    NOISE,
     _sample,
+    _scaled,
+    _vector_views,
     choose_head,
     head_agreement,
     head_losses,
@@ -98,3 +101,21 @@ def test_a_kmeans_start_believes_in_clear_groups_and_most_in_their_middle() -> N
         assert labels[0] == labels[1] == labels[2] != labels[3] == labels[4] == labels[5]
         middle = confident_images(head.unsqueeze(0), 1).flatten().sort().values
         assert middle.tolist() == [1, 4]
+
+
+def test_imported_vectors_are_scaled_by_one_number() -> None:
+    vectors = torch.tensor([[30.0, 0.0], [0.0, 40.0]])
+    # Their mean square is (900 + 1600) / 4 = 625.
+    torch.testing.assert_close(_scaled(vectors), vectors / 25)
+
+
+def test_a_strong_view_of_a_vector_has_noise_as_each_feature_differs(
+    chance: torch.Generator,
+) -> None:
+    vectors = torch.tensor([[0.0, 5.0], [20.0, 5.0]]).repeat(5_000, 1)
+    weak, strong = _vector_views(vectors, chance)
+    assert weak is vectors
+    noise = strong - vectors
+    assert noise[:, 0].std().item() == pytest.approx(NOISE * 10, rel=0.05)
+    assert noise[:, 0].mean().item() == pytest.approx(0, abs=0.2)
+    assert torch.equal(noise[:, 1], torch.zeros(10_000))
