@@ -26,11 +26,11 @@ from engine.data.images import ImageSet
 from engine.data.sources import Opened, open_source
 from engine.errors import TrainingError
 
-DRAWN, SIDE, CLUSTERS = 5000, 32, 10
+DRAWN, SIDE, CLUSTERS = 3000, 32, 10
 # The goal: a forecast is at most so many times too long or too short.
 GOAL = 1.5
 # Colour images of 32 pixels: a minute or two instead of a quarter of an hour.
-SHORT = ("features.epochs=6", "heads.epochs=5", "joint.steps=60")
+SHORT = ("features.epochs=3", "heads.epochs=3", "joint.steps=30", "reliable.confidence=0.1")
 SETTINGS: dict[str, tuple[str, ...]] = {"digits": (), "drawn": SHORT, NAME: SHORT}
 RUN_SECONDS = 300.0
 

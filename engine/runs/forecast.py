@@ -209,8 +209,8 @@ def _frames(steps: Mapping[Stage, int]) -> dict[Stage, int]:
 
 
 def _files(frames: Mapping[Stage, int]) -> int:
-    """Files that training writes: those of the frames (see `Frame`), and 29 of the artefacts."""
-    return 29 + frames["features"] + 4 * frames["heads"] + 3 * frames["joint"]
+    """Files that training writes: those of the frames (see `Frame`), and 25 of the artefacts."""
+    return 25 + frames["features"] + 4 * frames["heads"] + 3 * frames["joint"]
 
 
 def disk_bytes(config: RunConfig, costs: Costs) -> float:

@@ -43,7 +43,6 @@ from engine.stages.features import (
 from engine.stages.frames import condensed
 from engine.stages.heads import HeadClustering, learn_heads
 from engine.stages.joint import learn_jointly
-
 from engine.stages.reliable import ReliableSet, neighbor_count
 
 # Images in the sample, and the most bytes of them: an E-step of 5,000 small images is a whole one.

@@ -1,0 +1,244 @@
+"""The forecast on the Train page: asked for, measured beside the page, kept and compared."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from engine.config import RunConfig, preset, with_setting
+from engine.data.sources import Opened, open_source
+from engine.errors import RunError, Stopped
+from engine.runs import probe as measuring
+from engine.runs.forecast import Cost, Costs, Forecast, load_forecast, save_forecast, shape_of
+from engine.runs.runner import Runner, the_runner
+from engine.runs.snapshot import Snapshot
+from engine.runs.store import RunFolder
+from spice_explorer import forecasting
+from spice_explorer.components.forecast import ASK, BUSY
+from spice_explorer.present import forecast as present
+from tests.app.conftest import Visit, button, texts
+
+PIECES = ("features", "heads", "first", "joint", "encode", "condense", "judge", "neighbors", "kmeans", "score", "save", "write")  # fmt: skip
+FREE = 10**9
+FOUND = Forecast("cpu", 1, {"features": 35.0}, 28, 61, 66_000_000, None, 4_600_000)
+
+
+def costs(config: RunConfig, memory: int = 10**8) -> Costs:
+    """A thousandth of a second for whatever is counted."""
+    each = {name: Cost(1e-3, 1e-3, 1e-3) for name in PIECES} | {"write": Cost(0.0, 0.0, 0.0)}
+    return Costs("cpu", 1, 1797, 64, config.clusters, shape_of(config), each, 64, 10**6, memory)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known() -> Iterator[None]:
+    forecasting._probes.clear()
+    yield
+    forecasting._probes.clear()
+
+
+@pytest.fixture
+def measure(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Replaces the probe by `act`, which is given its settings."""
+
+    def replaced(act: Callable[..., list[Costs]]) -> None:
+        def probe(_images: Any, configs: Any, _device: Any, **named: Any) -> list[Costs]:
+            return act(list(configs), **named)
+
+        monkeypatch.setattr(measuring, "probe", probe)
+        monkeypatch.setattr(measuring, "free_bytes", lambda _device: FREE)
+
+    return replaced
+
+
+def settled(at: AppTest) -> AppTest:
+    """The page when the probe is over."""
+    for thread in threading.enumerate():
+        if thread.name == "spice-forecast":
+            thread.join(20)
+    return at.run()
+
+
+def labels(at: AppTest) -> list[str]:
+    return [one.label for one in at.button]
+
+
+def number(at: AppTest, setting: str) -> Any:
+    return next(one for one in at.number_input if str(one.key).endswith(f"-{setting}"))
+
+
+@pytest.mark.usefixtures("workspace")
+def test_nothing_is_measured_before_it_is_asked_for(
+    visit: Visit, measure: Callable[..., None]
+) -> None:
+    measure(lambda _configs, **_: pytest.fail("nobody asked"))
+    at = visit("train")
+    assert ASK in labels(at)
+    assert "| Quick |" not in texts(at)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_probe_runs_beside_the_page_and_ends_in_a_table(
+    visit: Visit, measure: Callable[..., None]
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def act(configs: list[RunConfig], progress: Callable[[float], None], **_: Any) -> list[Costs]:
+        progress(0.5)
+        begun.set()
+        assert go.wait(20)
+        return [costs(one) for one in configs]
+
+    measure(act)
+    at = button(visit("train"), ASK).click().run()
+    assert begun.wait(20)
+    assert ASK not in labels(at.run())  # measured already, and the page has not waited
+    assert not button(at, "Start training").disabled
+    go.set()
+    at = settled(at)
+    shown = texts(at)
+    for name in ("Quick", "Fast", "Paper"):
+        assert f"| {name} | **" in shown
+    assert "On cpu with 1 thread, if nothing else runs there" in shown
+    # 1,797 images of preset quick: 7 steps in each of 50 epochs, 15 rounds, 300 steps, and the rest.
+    assert "| Quick | **0.8 s** | 0.8 s to 0.8 s | 100 MB |" in shown
+    assert present.OWN not in shown
+    assert ASK not in labels(at)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_changed_settings_follow_by_arithmetic_or_ask_again(
+    visit: Visit, measure: Callable[..., None]
+) -> None:
+    asked: list[list[RunConfig]] = []
+    measure(lambda configs, **_: asked.append(configs) or [costs(one) for one in configs])
+    at = settled(button(visit("train"), ASK).click().run())
+    number(at, "joint.steps").set_value(100_000)
+    assert "| These settings | **101 s** |" in texts(at.run())
+    assert len(asked) == 1
+    number(at, "features.batch").set_value(128)
+    assert "| These settings | not measured |" in texts(at.run())
+    at = settled(button(at, "Measure these settings").click().run())
+    assert [one.features.batch for one in asked[1]] == [128]
+    assert "| These settings | **101 s** |" in texts(at)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_days_and_too_little_memory_are_warned_of(
+    visit: Visit, measure: Callable[..., None]
+) -> None:
+    def act(configs: list[RunConfig], **_: Any) -> list[Costs]:
+        slow = Cost(10.0, 10.0, 10.0)
+        return [
+            replace(one, each={**one.each, "joint": slow}, memory=2 * FREE)
+            for one in map(costs, configs)
+        ]
+
+    measure(act)
+    shown = texts(settled(button(visit("train"), ASK).click().run()))
+    assert "Paper\\: takes about 121 days on cpu\\: take a GPU or Quick" in shown
+    assert "Quick\\: needs about 2 GB of memory, but 1 GB are free on cpu" in shown
+    assert "Quick\\: takes" not in shown
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_probe_that_fails_says_why_and_can_be_asked_again(
+    visit: Visit, measure: Callable[..., None]
+) -> None:
+    def act(_configs: list[RunConfig], **_: Any) -> list[Costs]:
+        raise RunError("clusters is 99: choose fewer")
+
+    measure(act)
+    at = settled(button(visit("train"), ASK).click().run())
+    assert "Clusters is 99\\: choose fewer" in at.warning[0].value
+    assert ASK in labels(at)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_no_probe_runs_beside_a_training_run(
+    visit: Visit, measure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure(lambda _configs, **_: pytest.fail("a run is training"))
+    monkeypatch.setattr(Runner, "trains_on", lambda *_: True)
+    at = settled(button(visit("train"), ASK).click().run())
+    assert BUSY in texts(at)
+    assert ASK in labels(at)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_probe_gives_way_to_a_run_and_knows_its_threads(
+    measure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, Any] = {}
+
+    def act(_configs: list[RunConfig], **named: Any) -> list[Costs]:
+        told.update(named)
+        assert not named["stop"]()
+        monkeypatch.setattr(Runner, "trains_on", lambda *_: True)
+        if named["stop"]():
+            raise Stopped
+        return []
+
+    measure(act)
+    opened = open_source("digits")
+    forecasting.ask(opened, [preset("quick", clusters=10, channels=1)], "cpu")
+    for thread in threading.enumerate():
+        if thread.name == "spice-forecast":
+            thread.join(20)
+    assert forecasting.probe_of(opened, "cpu").state == "busy"
+    assert told["threads"] == the_runner().threads
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_run_of_another_process_is_not_disturbed_either(
+    workspace: Path, few_digits: Opened, measure: Callable[..., None]
+) -> None:
+    measure(lambda _configs, **_: pytest.fail("a run is training"))
+    folder = RunFolder.create(workspace / "other", few_digits, preset("quick", clusters=4, channels=1))  # fmt: skip
+    with folder.lock():
+        forecasting.ask(few_digits, [folder.config()], "cpu")
+        for thread in threading.enumerate():
+            if thread.name == "spice-forecast":
+                thread.join(20)
+    assert forecasting.probe_of(few_digits, "cpu").state == "busy"
+
+
+def test_a_new_run_keeps_the_forecast_that_was_shown(workspace: Path, few_digits: Opened) -> None:
+    config = preset("quick", clusters=4, channels=1)
+    folder = RunFolder.create(workspace / "new", few_digits, config)
+    forecasting.keep(folder, few_digits, config, "cpu")
+    assert load_forecast(folder) is None
+    forecasting.probe_of(few_digits, "cpu").costs.append(costs(config))
+    forecasting.keep(folder, few_digits, with_setting(config, "heads.batch", 5), "cpu")
+    forecasting.keep(folder, few_digits, config, "auto")  # another device was asked about
+    assert load_forecast(folder) is None
+    forecasting.keep(folder, few_digits, config, "cpu")
+    assert load_forecast(folder) == forecasting.probe_of(few_digits, "cpu").of(config)
+
+
+def test_what_a_run_took_stands_beside_its_forecast(finished: RunFolder, visit: Visit) -> None:
+    assert "forecast" not in texts(visit("train", run="demo"))
+    save_forecast(finished, FOUND)
+    assert "forecast 35 s (28 s to 61 s)" in texts(visit("train", run="demo"))
+
+
+def test_words_say_how_far_a_run_is() -> None:
+    said = "forecast 35 s (28 s to 61 s)."
+    assert present.compared(Snapshot(state="finished", seconds=41), FOUND) == f"Took 41 s, {said}"
+    assert present.compared(Snapshot(state="running", seconds=12), FOUND) == f"So far 12 s, {said}"
+    assert present.compared(Snapshot(state="queued"), FOUND) == "Forecast 35 s (28 s to 61 s)."
+
+
+def test_gpu_memory_has_a_column_only_where_there_is_a_gpu() -> None:
+    assert present.rows({"Quick": FOUND})[0] == ("", "Time", "Range", "Memory", "Disk")
+    both = present.rows({"Quick": replace(FOUND, gpu_memory=10**9), "Own": None})
+    assert both == [
+        ("", "Time", "Range", "Memory", "GPU memory", "Disk"),
+        ("Quick", "**35 s**", "28 s to 61 s", "66 MB", "1 GB", "4.6 MB"),
+        ("Own", "not measured", "", "", "", ""),
+    ]
