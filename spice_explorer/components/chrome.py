@@ -74,7 +74,7 @@ def _state(name: str, was_live: bool) -> None:
         words = html.escape(progress.short_state(run.snapshot))
         about = f"{run.card.images:,} images · K = {run.card.config.clusters}"
         bars = "".join(
-            f"<span title='{html.escape(progress.TITLES[stage])}: {view.fraction:.0%}'>"
+            f"<span title='{html.escape(progress.TITLES[stage])}: {progress.how_far(view)}'>"
             f"<i style='width:{100 * view.fraction:.1f}%'></i></span>"
             for stage, view in run.snapshot.stages.items()
         )

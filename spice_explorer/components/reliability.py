@@ -345,20 +345,25 @@ def _train(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSe
     taught = teachers.per_cluster
     nobody = not taught.any()
     reason = "No label of stage 2 is reliable under these thresholds: lower one of them first."
+    skipped = run.snapshot.stages["joint"].skipped
     with st.popover(
-        "Train stage 3 from these thresholds", icon=":material/model_training:", disabled=nobody,
+        "A new run from these thresholds" if skipped else "Train stage 3 from these thresholds",
+        icon=":material/model_training:", disabled=nobody,
         help=reason if nobody else None,
     ):  # fmt: skip
         asked = view.thresholds
         st.markdown(
             f"Starts a new run that goes on from stage 2 of **{session.plain(run.name)}** with "
             f"agreement ≥ {asked.agreement:g}, confidence ≥ {asked.confidence:g}, {asked.neighbors} "
-            f"neighbours, {_floor(asked.floor)}: **{int(taught.sum()):,} images** teach. "
-            "This run stays as it is."
+            f"neighbours, {_floor(asked.floor)}: **{int(taught.sum()):,} images** "
+            f"{'are reliable' if skipped else 'teach'}. This run stays as it is."
         )
+        if skipped:
+            st.caption(f"Stage 3 is skipped there too: {session.plain(skipped)}.")
         if settings == run.card.config.reliable:
             st.caption("These are the run's own thresholds: the new run would do the same again.")
-        _without_teacher(np.flatnonzero(taught == 0))
+        if not skipped:
+            _without_teacher(np.flatnonzero(taught == 0))
         started = st.button("Start the new run", type="primary", key="train from here")
     if nobody:
         st.caption(reason)

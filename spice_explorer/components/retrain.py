@@ -30,9 +30,10 @@ def show(run: Run) -> None:
         st.error(session.sentence(str(error)), icon=":material/error:")
         return
     left_out = int((~guidance.keep).sum())
+    learners = "Stage 2 learns" if run.snapshot.stages["joint"].skipped else "Stages 2 and 3 learn"
     st.markdown(
         f"A new run goes on from stage 1 of **{session.plain(run.name)}** in "
-        f"**{guidance.clusters} classes**. Stages 2 and 3 learn **{int(guidance.taught.sum()):,}** "
+        f"**{guidance.clusters} classes**. {learners} **{int(guidance.taught.sum()):,}** "
         f"decided labels, whatever the thresholds say; **{int(guidance.held.sum()):,}** more are held "
         f"back, never trained on, to say honestly how good it is. Left out: {left_out:,}."
     )

@@ -153,6 +153,11 @@ def _stage_step(
     return Step(number, title, "active", view.fraction, detail)
 
 
+def how_far(view: StageView) -> str:
+    """ "42%", or "skipped"."""
+    return "skipped" if view.skipped else f"{view.fraction:.0%}"
+
+
 def remaining(view: StageView, pace: float | None) -> str | None:
     """Time until the stage ends at `pace` steps a second, in words; None while unknown."""
     return None if not pace else duration((view.steps - view.step) / pace)
