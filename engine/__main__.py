@@ -1,4 +1,4 @@
-"""The command line: import, run, forecast, show, export, predict, map, encoder.
+"""The command line: import, health, run, forecast, show, export, predict, map, encoder.
 
 Messages go to stderr, results to stdout.
 """
@@ -21,6 +21,7 @@ from engine.errors import RunError, SpiceError
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
+    from engine.data.skipped import Skipped
     from engine.data.sources import Opened
     from engine.runs.runner import Control
     from engine.runs.store import RunFolder
@@ -51,7 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="train the three stages")
+    run = commands.add_parser(
+        "run", help="train the three stages",
+        description="Train the three stages. Images that were left out of this source, on the Dataset "
+        "page or by the command health, are not trained on.",
+    )  # fmt: skip
     _add_source(run)
     run.add_argument("--clusters", type=int, help="number of clusters K")
     run.add_argument(
@@ -63,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=int, help="seed of every random choice (default 0)")
     run.add_argument("--resume", action="store_true", help="go on with the run in DIR")
     run.add_argument(
+        "--all-images", action="store_true", help="train on images that were left out too"
+    )
+    run.add_argument(
         "--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments",
         help="change one setting; may be given several times",
     )  # fmt: skip
@@ -73,6 +81,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_images(bring)
     bring.set_defaults(command=_import)
+
+    health = commands.add_parser(
+        "health", help="what may be wrong with the images of a source",
+        description="Unreadable images, duplicates, dark, bright, blurred, blank and outlying ones, the "
+        "worst first. Of duplicates, --exclude keeps one of each group. What is left out is remembered "
+        "for this source, and the command run leaves it out.",
+    )  # fmt: skip
+    _add_images(health)
+    health.add_argument("--json", action="store_true", help="one JSON object on one line")
+    choice = health.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--exclude", metavar="FINDING,…",
+        help="leave images out before training: exact-duplicates, near-duplicates, dark, bright, "
+        "blurred, blank, odd-aspect, outliers",
+    )  # fmt: skip
+    choice.add_argument("--undo", action="store_true", help="turn back what was decided last")
+    health.set_defaults(command=_health)
 
     ahead = commands.add_parser("forecast", help="how long a run would take here, and its memory")
     _add_source(ahead)
@@ -198,9 +223,36 @@ def _prepared(options: argparse.Namespace) -> RunFolder:
         raise RunError("the number of clusters is missing: add --clusters K")
     opened = _opened(options)
     if folder.exists:
-        _check_same(folder, opened, options)
+        _check_same(folder, _as_begun(folder, opened), options)
         return folder
-    return RunFolder.create(options.run, opened, _config(options, opened.images.channels))
+    opened, excluded = _left_in(opened, options)
+    config = _config(options, opened.images.channels)
+    return RunFolder.create(options.run, opened, config, excluded)
+
+
+def _left_in(opened: Opened, options: argparse.Namespace) -> tuple[Opened, tuple[Skipped, ...]]:
+    """What to train on, and the images that were left out before."""
+    from engine.curate.exclusions import without_excluded
+
+    if options.all_images:
+        return opened, ()
+    opened, excluded = without_excluded(opened)
+    if excluded:
+        count = len(opened.images) + len(excluded)
+        print(
+            f"note: {len(excluded):,} of {count:,} images are left out by what was decided about this "
+            "source; --all-images trains on them too",
+            file=sys.stderr,
+        )
+    return opened, excluded
+
+
+def _as_begun(folder: RunFolder, opened: Opened) -> Opened:
+    """The source without the images that were left out when the run was begun, whatever is now."""
+    from engine.curate.exclusions import without
+
+    excluded = {one.name for one in folder.card().excluded}
+    return without(opened, excluded) if excluded else opened
 
 
 def _opened(options: argparse.Namespace) -> Opened:
@@ -221,6 +273,22 @@ def _opened(options: argparse.Namespace) -> Opened:
     for one in opened.skipped:
         print(f"skipped {one.name}: {one.reason}", file=sys.stderr)
     return opened
+
+
+def _health(options: argparse.Namespace) -> int:
+    from engine.curate.exclusions import Exclusions
+    from engine.runs.checkups import exclude_found, findings_named, health_of, lines, summary
+
+    asked = findings_named(options.exclude or "")
+    opened = _opened(options)
+    health = health_of(opened)
+    with contextlib.closing(Exclusions(opened.images)) as decided:
+        if options.undo:
+            decided.undo("command line")
+        exclude_found(health, decided, asked)
+        found = summary(opened, health, decided.kept)
+    print(json.dumps(found) if options.json else "\n".join(lines(found)))
+    return 0
 
 
 def _config(options: argparse.Namespace, channels: int) -> RunConfig:

@@ -244,3 +244,17 @@ def _rows(pixels: np.ndarray, ids: np.ndarray) -> np.ndarray:
             f"({error.strerror or error}): free some space, or name another place with "
             "SPICE_EXPLORER_CACHE"
         ) from None
+
+
+def without_excluded(opened: Opened) -> tuple[Opened, tuple[Skipped, ...]]:
+    """What is to be trained on, and what was left out; raises SpiceError as `Exclusions` and `cut`."""
+    decided = Exclusions(opened.images)
+    try:
+        return cut(opened, decided.kept), decided.left_out()
+    finally:
+        decided.close()
+
+
+def without(opened: Opened, names: set[str]) -> Opened:
+    """`opened` without the images of these names: as a run was begun; raises SpiceError as `cut`."""
+    return cut(opened, np.array([one not in names for one in opened.images.ids]))
