@@ -157,6 +157,38 @@ def test_digits_bring_their_truth(tmp_path: Path) -> None:
     assert set(done.summary["truth"]["stage1"]) == {"acc", "nmi", "ari"}
 
 
+def test_imported_vectors_end_a_run_without_stage_3(drawn_photos: Path, tmp_path: Path) -> None:
+    file, run = tmp_path / "vectors.npy", tmp_path / "run"
+    chance = np.random.default_rng(0)
+    np.save(file, np.eye(2)[np.arange(40) // 20] + chance.normal(0, 0.1, (40, 2)))
+    source = ["--set", f"features.source=import:{file}"]
+    done = do(*run_arguments(drawn_photos, run, *source))
+    assert (done.code, done.errors) == (0, [])
+    reason = "the features were imported, so that there is no network to train further"
+    assert done.summary["skipped"] == {"stage3": reason}
+    assert (done.summary["state"], done.summary["reliable"]["stage"]) == ("finished", "stage2")
+    assert f"skipped joint: {reason}" in done.err
+    assert do("show", str(run), "--json").summary == done.summary
+    file.unlink()
+    again = do(*run_arguments(drawn_photos, run, *source, "--resume"))
+    assert (again.code, again.summary["skipped"]) == (0, {"stage3": reason})
+    out = str(tmp_path / "out.csv")
+    assert "has no network to label images" in refused("predict", str(run), f"folder:{drawn_photos}", "--out", out)  # fmt: skip
+    assert "has no network to give to others" in refused("encoder", str(run), "--out", str(tmp_path / "e.pt"))  # fmt: skip
+    assert do("export", str(run), "--out", out).code == 0
+
+
+def test_vectors_that_do_not_fit_are_refused_before_a_run_is_made(
+    drawn_photos: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "vectors.npy", np.ones((7, 2)))
+    source = f"features.source=import:{tmp_path / 'vectors.npy'}"
+    said = refused(*run_arguments(drawn_photos, tmp_path / "run", "--set", source))
+    assert "has 7 rows, but" in said
+    assert "40 images: expected one row an image" in said
+    assert listed(tmp_path) == ["vectors.npy"]
+
+
 def test_a_finished_run_goes_on_to_the_same_end(
     trained: tuple[Path, Done], drawn_photos: Path, tmp_path: Path
 ) -> None:

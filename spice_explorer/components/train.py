@@ -137,7 +137,7 @@ def _button(label: str, icon: str, act: Callable[[], None], primary: bool = Fals
 
 def _stepper(run: Run) -> None:
     boxes = "".join(_box(step) for step in progress.steps(run.snapshot, run.pace))
-    now = progress.now(run.snapshot, run.card.config.features.objective)
+    now = progress.now(run.snapshot, run.card.config.features)
     st.html(f"<div class='spice-steps'>{boxes}</div>")
     if now:
         st.html(f"<div class='spice-now'>{html.escape(now)}</div>")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.config import IMPORT, FeatureSettings
 from engine.events import Stage
 from engine.runs.snapshot import Snapshot, StageView
 
@@ -44,7 +45,8 @@ FEATURES_NOW = {
     "byol": "Now: from one random view of an image, the encoder predicts what a slower copy of it "
     "sees in another. So it learns features without any label.",
 }
-KEPT_NOW = "Now: the features, kept as they came, are clustered and scored."
+KEPT_NOW = "Now: the trained encoder, kept as it came, looks at every image once."
+TAKEN_NOW = "Now: the imported vectors, taken as they are, are clustered and scored."
 NOW: dict[Stage, str] = {
     "heads": "Now: the surest images of each cluster form its prototype, the prototype labels the "
     "images nearest to it, and several heads learn these pseudo-labels side by side.",
@@ -114,13 +116,15 @@ def steps(snapshot: Snapshot, pace: float | None) -> tuple[Step, ...]:
     return tuple(out)
 
 
-def now(snapshot: Snapshot, objective: str) -> str:
-    """What training does at this moment (`objective` is that of stage 1); "" when it does nothing."""
+def now(snapshot: Snapshot, features: FeatureSettings) -> str:
+    """What training does at this moment (`features` are stage 1's); "" when it does nothing."""
     if snapshot.stage is None or snapshot.state not in TRAINING:
         return ""
     if snapshot.stage != "features":
         return NOW[snapshot.stage]
-    return KEPT_NOW if kept(snapshot.stages["features"]) else FEATURES_NOW[objective]
+    if features.source.startswith(IMPORT):
+        return TAKEN_NOW
+    return KEPT_NOW if kept(snapshot.stages["features"]) else FEATURES_NOW[features.objective]
 
 
 def kept(view: StageView) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shutil
 import subprocess
 import sys
 import time
@@ -15,10 +16,14 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import NumberInput, Selectbox
 
-from engine.config import Preset
-from engine.data.sources import Opened
+from engine.config import EncoderSettings, Preset, with_settings
+from engine.data.sources import Opened, open_source
 from engine.events import RunStarted, StageFinished, StageStarted
+from engine.runs.runner import Control, choose_device, execute
 from engine.runs.store import RunFolder
+from engine.stages import trained
+from engine.stages.encoder import Encoder
+from engine.stages.trained import pack_encoder
 from spice_explorer import imports, services
 from spice_explorer.components import form
 from tests.app.conftest import IMAGES, ROOT, Visit, button, texts, tiny_config
@@ -71,6 +76,29 @@ def test_no_page_fails_in_any_state(page: str, visit: Visit) -> None:
     at = visit(page)
     assert "met something unexpected" not in texts(at)
     assert "failed" in texts(at)  # the sidebar says so on every page
+
+
+@pytest.fixture(scope="module")
+def without_stage_3(tmp_path_factory: pytest.TempPathFactory, few_digits: Opened) -> Path:
+    """A finished run on vectors from elsewhere: the pixels themselves."""
+    place = tmp_path_factory.mktemp("imported")
+    np.save(place / "v.npy", few_digits.images.pixels.reshape(IMAGES, -1))
+    config = with_settings(tiny_config(), {"features.source": f"import:{place / 'v.npy'}"})
+    folder = RunFolder.create(place / "imported", few_digits, config)
+    with folder.lock():
+        assert execute(folder, choose_device("cpu"), Control()) == "finished"
+    return folder.path
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_every_page_shows_a_run_that_has_no_stage_3(
+    page: str, workspace: Path, without_stage_3: Path, visit: Visit
+) -> None:
+    shutil.copytree(without_stage_3, workspace / "imported")
+    at = visit(page)
+    assert not at.error
+    assert "met something unexpected" not in texts(at)
+    assert "Stage 3 · joint: skipped" in texts(at)
 
 
 # -- dataset -----------------------------------------------------------------------------------
@@ -179,9 +207,13 @@ def test_a_setting_out_of_range_is_refused_beside_it(visit: Visit) -> None:
 @pytest.fixture
 def encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of trained encoders, with one called photos."""
-    monkeypatch.setattr(services, "ENCODERS", tmp_path)
-    (tmp_path / "photos.pt").touch()
-    return tmp_path
+    place, network = tmp_path / "encoders", EncoderSettings(backbone="small", width=4)
+    place.mkdir()
+    encoder = Encoder(network, channels=3, side=8)
+    (place / "photos.pt").write_bytes(pack_encoder(encoder, network, 8, {}))
+    monkeypatch.setattr(services, "ENCODERS", place)
+    monkeypatch.setattr(trained, "FOLDER", place)
+    return place
 
 
 @pytest.mark.usefixtures("workspace", "encoders")
@@ -199,15 +231,74 @@ def test_a_trained_encoder_can_be_kept_as_it_is(visit: Visit) -> None:
 
 
 @pytest.mark.usefixtures("workspace")
-def test_an_encoder_whose_file_went_away_is_not_chosen_any_more(
+def test_an_encoder_whose_file_went_away_is_refused_beside_its_field(
     encoders: Path, visit: Visit
 ) -> None:
     at = visit("train")
     choice(at, "features.source").set_value("encoder:photos").run()
     (encoders / "photos.pt").unlink()
     at.run()
-    assert choice(at, "features.source").value == "scratch"
+    assert "There is no encoder 'photos'\\: choose one of scratch" in at.error[0].value
+    assert button(at, "Start training").disabled
+    choice(at, "features.source").set_value("scratch").run()
     assert not at.error
+
+
+def type_source(at: AppTest, text: str) -> AppTest:
+    """Types what stage 1 begins with; Streamlit's harness chooses only from what is listed."""
+    box = choice(at, "features.source")
+    box.options.append(text)
+    return box.set_value(text).run()
+
+
+def test_vectors_can_be_typed_are_judged_at_once_and_train_without_stage_3(
+    workspace: Path, tmp_path: Path, visit: Visit
+) -> None:
+    file, at = tmp_path / "vectors.npy", visit("train")
+    np.save(file, np.zeros((7, 3)))
+    type_source(at, f"import:{file}")
+    assert "has 7 rows, but digits has 1,797 images" in at.error[0].value
+    assert at.error[1].value == at.error[0].value  # below the button and beside the field
+    assert button(at, "Start training").disabled
+    np.save(file, open_source("digits").images.pixels.reshape(1797, -1))
+    at.run()
+    assert not at.error
+    assert "Not used\\: imported vectors are taken as they are" in texts(at)
+    assert choice(at, "features.source").value == f"import:{file}"
+    number(at, "heads.epochs").set_value(1).run()
+    button(at, "Start training").click().run()
+    name = services.run_names()[0]
+    while services.look(name).live:
+        time.sleep(0.05)
+    at = visit("train", run=name)
+    assert services.look(name).snapshot.state == "finished"
+    assert "skipped: the features were imported" in texts(at)
+    assert (workspace / name / "imported").is_dir()
+
+
+@pytest.mark.usefixtures("workspace")
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("resnet50", "expected scratch, encoder\\:NAME, torchvision\\:NAME"),
+        ("torchvision:resnet5", "no image classifier 'resnet5'"),
+        ("weights:resnet18:gone.pt", "There is no file gone.pt"),
+        ("import:gone.npy", "There is no file gone.npy"),
+    ],
+)
+def test_what_stage_1_cannot_begin_with_is_refused_beside_its_field(
+    visit: Visit, source: str, words: str
+) -> None:
+    at = type_source(visit("train"), source)
+    assert words in at.error[0].value
+    assert button(at, "Start training").disabled
+
+
+@pytest.mark.usefixtures("workspace")
+def test_the_name_of_a_network_is_right_without_a_download(visit: Visit) -> None:
+    at = type_source(visit("train"), "torchvision:ResNet18_Weights.IMAGENET1K_V1")
+    assert not at.error
+    assert "50 passes will change the trained network; choose 0 to keep it" in texts(at)
 
 
 @pytest.mark.usefixtures("workspace")

@@ -21,6 +21,7 @@ from engine.events import (
     RunStarted,
     RunStopped,
     StageFinished,
+    StageSkipped,
     StageStarted,
 )
 from engine.runs.runner import choose_device
@@ -52,6 +53,14 @@ def test_steps_say_how_far_each_stage_is() -> None:
     assert (heads.status, heads.fraction) == ("active", 0.25)
     assert heads.detail == "5 of 20 steps · 30 s left"
     assert (reliable.status, joint.status) == ("waiting", "waiting")
+
+
+def test_a_skipped_stage_says_why_and_not_that_it_waits() -> None:
+    without = fold([Record(9.0, StageSkipped("joint", "there is no network"))], halfway())
+    joint = progress.steps(without, None)[3]
+    assert (joint.status, joint.detail) == ("skipped", "skipped: there is no network")
+    far = [progress.how_far(view) for view in without.stages.values()]
+    assert far == ["100%", "25%", "skipped"]
 
 
 def test_a_reliable_set_is_a_step_of_its_own() -> None:
@@ -89,7 +98,7 @@ def test_a_stage_without_steps_is_kept_as_it_came() -> None:
     assert (features.status, features.fraction) == ("done", 1.0)
     assert features.detail == "kept as it came"
     assert progress.short_state(done) == "running · stage 1, 100%"
-    assert "looks at every image once" in progress.now(done, "simclr")
+    assert "looks at every image once" in progress.now(done, FeatureSettings(objective="simclr"))
 
 
 def test_a_stage_without_steps_that_was_cut_off_has_not_got_anywhere() -> None:
@@ -107,9 +116,12 @@ def test_a_stage_without_steps_has_an_empty_curve() -> None:
 
 def test_what_happens_now_is_told_as_the_objective_has_it() -> None:
     training = unmoved(StageStarted("features", 9))
-    assert "views of different images apart" in progress.now(training, "moco")
-    assert "predicts what a slower copy" in progress.now(training, "byol")
-    assert progress.now(unmoved(RunStopped()), "moco") == ""
+    moco, byol = (FeatureSettings(objective=each) for each in ("moco", "byol"))
+    assert "views of different images apart" in progress.now(training, moco)
+    assert "predicts what a slower copy" in progress.now(training, byol)
+    imported = FeatureSettings(source="import:v.npy")
+    assert "the imported vectors, taken as they are" in progress.now(training, imported)
+    assert progress.now(unmoved(RunStopped()), moco) == ""
 
 
 @pytest.mark.parametrize("objective", get_args(get_type_hints(FeatureSettings)["objective"]))
@@ -172,6 +184,30 @@ def test_an_encoder_whose_file_is_gone_stays_a_choice() -> None:
     field = form_fields(gone, ("encoder:stl",))["features.source"]
     assert field.options == ("scratch", "encoder:stl", "encoder:gone")
     assert field.value == "encoder:gone"
+
+
+def test_only_texts_may_be_typed() -> None:
+    free = {name for name, field in form_fields(preset("quick", clusters=3, channels=3)).items() if field.free}  # fmt: skip
+    assert free == {"features.source"}
+
+
+@pytest.mark.parametrize(
+    ("source", "epochs", "words"),
+    [
+        ("scratch", 50, None),
+        ("torchvision:resnet50", 0, None),
+        ("torchvision:resnet50", 50, "50 passes will change the trained network"),
+        ("encoder:stl", 1000, "1,000 passes will change"),
+        ("import:v.npy", 50, "Not used: imported vectors are taken as they are"),
+    ],
+)
+def test_what_the_epochs_mean_depends_on_what_stage_1_begins_with(
+    source: str, epochs: int, words: str | None
+) -> None:
+    config = with_setting(preset("quick", clusters=3, channels=3), "features.source", source)
+    advice = settings.advice(with_setting(config, "features.epochs", epochs))
+    assert set(advice) == ({"features.epochs"} if words else set())
+    assert (words or "") in advice.get("features.epochs", "")
 
 
 def test_only_changed_settings_are_applied_and_wrong_ones_are_named() -> None:
