@@ -34,12 +34,14 @@ def photos(options: Options, split: str, most: int | None = None) -> Opened:
     Args:
         most: images to keep, the first of each class in the order of their names.
     """
-    root = _unpacked(archive(options))
+    root = unpacked(options)
     opened = open_source(f"folder:{root / split}", size=32, labels=True)
     return opened if most is None else _subset(opened, most)
 
 
-def _unpacked(place: Path) -> Path:
+def unpacked(options: Options) -> Path:
+    """The folder of the images, unpacked once; raises SourceError when they are not there."""
+    place = archive(options)
     if place.is_dir():
         return place
     root = WORK / "cifar10-q92"

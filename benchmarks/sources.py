@@ -1,4 +1,4 @@
-"""Whatever the source: does a run take as long as was forecast?
+"""Whatever the source: how fast do its images come in, and does a run take as long as was forecast?
 
 Each forecast is made by a probe in a fresh process, as the command line makes it; then the very run
 that it is about is trained in another. Seconds are those in which the run was running; memory is by
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.imports import imports, imports_body
 from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
@@ -119,9 +120,11 @@ def error_of(pair: dict[str, Any]) -> float:
 def measure(options: Options) -> None:
     """Writes results/sources-DEVICE."""
     pieces = Pieces("sources", options)
-    found = forecasts(options, pieces)
-    body = forecast_body(options, found)
-    write("sources", "Sources", {"forecasts": found}, body, slug=device_slug(options.device))
+    found: dict[str, Any] = {} if options.data is None else {"imports": imports(options, pieces)}
+    found["forecasts"] = forecasts(options, pieces)
+    parts = [imports_body(found["imports"])] if "imports" in found else []
+    body = "\n\n".join([*parts, forecast_body(options, found["forecasts"])])
+    write("sources", "Sources", found, body, slug=device_slug(options.device))
 
 
 def forecast_body(options: Options, found: dict[str, list[dict[str, Any]]]) -> str:

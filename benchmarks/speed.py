@@ -26,6 +26,7 @@ from benchmarks.views import PerImage, contrastive_per_image
 from engine.config import RunConfig, preset, with_setting, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
+from engine.errors import Stopped
 from engine.events import Event, Progress
 from engine.runs.runner import choose_device
 from engine.stages import features as stage1
@@ -35,7 +36,6 @@ from engine.stages.encoder import Heads
 from engine.stages.features import Features, build_encoder
 from engine.stages.heads import HeadClustering, learn_heads
 from engine.stages.joint import learn_jointly
-from engine.errors import Stopped
 from engine.stages.reliable import ReliableSet
 
 CLUSTERS, SIDE = 10, 32

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.data import importing
+from engine.data import decoding, importing
 from engine.data.store import cache
 from engine.errors import SourceError
 from spice_explorer import imports
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.usefixtures("workspace")
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Decoding waits until the event is set."""
-    go, decode = threading.Event(), importing.decode
+    go, decode = threading.Event(), decoding.decode
     monkeypatch.setattr(importing, "BATCH", 1)
 
     def wait(*arguments: Any) -> Any:
         assert go.wait(20)
         return decode(*arguments)
 
-    monkeypatch.setattr(importing, "decode", wait)
+    monkeypatch.setattr(decoding, "decode", wait)
     return go
 
 

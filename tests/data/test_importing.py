@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -11,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.data import importing
+from engine.data import decoding, importing
 from engine.data.images import ImageSet
+from engine.data.pixel_file import PixelFile
 from engine.data.sources import Opened, open_source
 from engine.data.store import cache
 from engine.errors import SourceError, Stopped
@@ -33,13 +37,13 @@ def folder(tmp_path: Path, encoded: Encoded) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are decoded."""
     seen: list[str] = []
-    decode = importing.decode
+    decode = decoding.decode
 
     def note(data: Any, size: int) -> Any:
         seen.append(data.name)
         return decode(data, size)
 
-    monkeypatch.setattr(importing, "decode", note)
+    monkeypatch.setattr(decoding, "decode", note)
     return seen
 
 
@@ -128,7 +132,7 @@ def test_labels_can_be_asked_for_afterwards(folder: Path, decoded: list[str], en
 def test_a_file_that_changes_while_it_is_read_is_read_again_the_next_time(
     folder: Path, monkeypatch: pytest.MonkeyPatch, encoded: Encoded
 ) -> None:
-    decode = importing.decode
+    decode = decoding.decode
 
     def meddle(data: Any, size: int) -> Any:
         found = decode(data, size)
@@ -136,23 +140,23 @@ def test_a_file_that_changes_while_it_is_read_is_read_again_the_next_time(
             data.write_bytes(encoded(99))
         return found
 
-    monkeypatch.setattr(importing, "decode", meddle)
+    monkeypatch.setattr(decoding, "decode", meddle)
     assert tones(opened(folder)) == [10, 20, 30, 40, 50]
-    monkeypatch.setattr(importing, "decode", decode)
+    monkeypatch.setattr(decoding, "decode", decode)
     assert tones(opened(folder)) == [10, 20, 99, 40, 50]
 
 
 def test_a_file_that_vanishes_during_the_import_is_listed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = importing.decode
+    decode = decoding.decode
 
     def vanish(data: Any, size: int) -> Any:
         if data.name == "20.png":
             data.unlink()
         return decode(data, size)
 
-    monkeypatch.setattr(importing, "decode", vanish)
+    monkeypatch.setattr(decoding, "decode", vanish)
     found = opened(folder)
     assert tones(found) == [10, 30, 40, 50]
     assert [(one.name, one.reason) for one in found.skipped] == [
@@ -213,7 +217,7 @@ def test_who_waits_for_another_importer_can_give_up(folder: Path, monkeypatch: p
         go.wait(10)
         raise SourceError("too slow")
 
-    monkeypatch.setattr(importing, "decode", slow)
+    monkeypatch.setattr(decoding, "decode", slow)
 
     def first() -> None:
         with pytest.raises(
@@ -236,7 +240,7 @@ def test_large_imports_are_decoded_by_processes_with_the_same_result(
     (folder / "35.png").write_bytes(b"broken")
     by_threads = opened(folder)
     monkeypatch.setenv("SPICE_EXPLORER_CACHE", str(folder.parent / "other"))
-    monkeypatch.setattr(importing, "MANY", 1)
+    monkeypatch.setattr(decoding, "MANY", 1)
     monkeypatch.setattr(importing, "BATCH", 2)
     by_processes = opened(folder)
     assert by_processes.images.fingerprint == by_threads.images.fingerprint
@@ -244,22 +248,29 @@ def test_large_imports_are_decoded_by_processes_with_the_same_result(
 
 
 def test_a_decoder_that_dies_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "MANY", 1)
-    monkeypatch.setattr(importing, "_work", _die)
+    monkeypatch.setattr(decoding, "MANY", 1)
+    monkeypatch.setattr(decoding.sys, "executable", shutil.which("false"))
     with pytest.raises(SourceError, match="a process that decoded images was ended from outside"):
         opened(folder)
     assert not list(cache().rglob("*.draft"))
 
 
-def _die(*_: object) -> None:
-    os._exit(9)
+def test_a_full_disk_is_told_by_the_process_that_meets_it() -> None:
+    answers = io.BytesIO()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    decoding._answer(full, (), answers)  # type: ignore[arg-type]
+    answer = pickle.loads(answers.getvalue())
+    assert (type(answer), answer.errno) == (OSError, 28)
 
 
 def test_a_cache_that_cannot_be_written_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(importing._Rows, "write", full)
+    monkeypatch.setattr(PixelFile, "write", full)
     with pytest.raises(
         SourceError, match=r"cannot be kept in .* \(No space left on device\): free"
     ):

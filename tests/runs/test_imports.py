@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.data import importing, sources
+from engine.data import decoding, importing, sources
 from engine.runs.imports import Asked, Importer, ImportJob
 
 
@@ -63,14 +63,14 @@ def test_an_import_is_paused_continued_and_cancelled(
     importer: Importer, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importing, "BATCH", 1)
-    decode, held, go = importing.decode, threading.Event(), threading.Event()
+    decode, held, go = decoding.decode, threading.Event(), threading.Event()
 
     def slowly(*arguments: object) -> object:
         held.set()
         assert go.wait(10)
         return decode(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(importing, "decode", slowly)
+    monkeypatch.setattr(decoding, "decode", slowly)
     asked = Asked(str(photos))
     importer.begin(asked)
     assert held.wait(10)
@@ -114,9 +114,9 @@ def test_the_same_source_asked_for_twice_is_opened_once(
         return open_source(*arguments, **options)  # type: ignore[arg-type]
 
     go = threading.Event()
-    decode = importing.decode
+    decode = decoding.decode
     monkeypatch.setattr(sources, "open_source", count)
-    monkeypatch.setattr(importing, "decode", lambda *each: decode(*each) if go.wait(10) else None)
+    monkeypatch.setattr(decoding, "decode", lambda *each: decode(*each) if go.wait(10) else None)
     asked = Asked(str(photos))
     importer.begin(asked)
     importer.begin(asked)

@@ -1,0 +1,164 @@
+"""How fast images come in: 60,000 JPEG files against a bare loop that only decodes them, opened a second
+time, extended, and decoded to more bytes than memory should hold. Half of the benchmark `sources`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.photos import NAME, unpacked
+from benchmarks.pieces import Options, Pieces
+from benchmarks.report import table
+from engine.data.folders import walk
+from engine.data.sources import open_source
+
+ROUNDS, BATCH = 3, 64
+# The side at which 60,000 colour images take 5 GB.
+LARGE_SIDE = 167
+NEW = 1_000
+SHARE_GOAL, AGAIN_GOAL, MEMORY_GOAL = 0.8, 2.0, 1e9
+
+
+@contextmanager
+def empty_cache() -> Iterator[Path]:
+    """Nothing is kept from before, and nothing afterwards."""
+    with tempfile.TemporaryDirectory() as place:
+        before = os.environ.get("SPICE_EXPLORER_CACHE")
+        os.environ["SPICE_EXPLORER_CACHE"] = place
+        try:
+            yield Path(place)
+        finally:
+            del os.environ["SPICE_EXPLORER_CACHE"]
+            if before is not None:
+                os.environ["SPICE_EXPLORER_CACHE"] = before
+
+
+def _decode(paths: list[str]) -> int:
+    """Decodes and forgets: nothing is checked, cut, kept or counted."""
+    total = 0
+    for path in paths:
+        with Image.open(path) as image:
+            total += np.asarray(image.convert("RGB")).shape[0]
+    return total
+
+
+def bare_loop(root: Path) -> float:
+    """Seconds for decoding all images below `root`, in as many processes as there are cores."""
+    paths = [str(root / name) for name in walk(root).files]
+    began = time.perf_counter()
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
+        sum(pool.map(_decode, batches))
+    return time.perf_counter() - began
+
+
+def opening(root: Path, size: int) -> dict[str, float]:
+    """Seconds for opening the folder, and the memory of this process and its largest child, bytes."""
+    began = time.perf_counter()
+    opened = open_source(f"folder:{root}", size=size)
+    seconds = time.perf_counter() - began
+    peak = {
+        who: 1024 * resource.getrusage(kind).ru_maxrss
+        for who, kind in (("own", resource.RUSAGE_SELF), ("child", resource.RUSAGE_CHILDREN))
+    }
+    return {
+        "seconds": seconds, "images": len(opened.images), "bytes": opened.images.pixels.nbytes,
+        "memory": peak["own"] + (os.cpu_count() or 1) * peak["child"],
+    }  # fmt: skip
+
+
+def _apart(act: Any, *arguments: Any) -> Any:
+    """What `act` returns in a process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(act, *arguments).result()
+
+
+def _rounds(root: Path) -> list[dict[str, float]]:
+    """Bare loop and import, one after the other, so that both meet the same machine."""
+    found = []
+    for _ in range(ROUNDS):
+        with empty_cache():
+            bare = _apart(bare_loop, root)
+            first = _apart(opening, root, 32)
+            again = _apart(opening, root, 32)
+        found.append({"bare": bare, "first": first["seconds"], "again": again["seconds"],
+                      "images": first["images"]})  # fmt: skip
+    return found
+
+
+def _extended(root: Path) -> dict[str, float]:
+    """Seconds for opening a folder again to which 1,000 images have come."""
+    with empty_cache() as place:
+        copy = place / "images"
+        shutil.copytree(root, copy, copy_function=os.link)
+        first = _apart(opening, copy, 32)
+        names = walk(copy).files[:NEW]
+        for number, name in enumerate(names):
+            shutil.copyfile(copy / name, copy / f"new-{number:04d}.jpg")
+        return {"first": first["seconds"], "extended": _apart(opening, copy, 32)["seconds"]}
+
+
+def _large(root: Path) -> dict[str, float]:
+    with empty_cache():
+        return _apart(opening, root, LARGE_SIDE)
+
+
+def imports(options: Options, pieces: Pieces) -> dict[str, Any]:
+    """Everything that is measured of imports; raises SourceError without the photographs."""
+    root = unpacked(options)
+    return {
+        "rounds": pieces.get("import", lambda: _rounds(root), seconds=240),
+        "extended": pieces.get("import extended", lambda: _extended(root), seconds=120),
+        "large": pieces.get("import large", lambda: _large(root), seconds=300),
+    }
+
+
+def imports_body(found: dict[str, Any]) -> str:
+    """The table of imports, and what it says."""
+    rounds, large = found["rounds"], found["large"]
+    shares = [one["bare"] / one["first"] for one in rounds]
+    again, memory = max(one["again"] for one in rounds), large["memory"]
+
+    def median(what: str) -> str:
+        return f"{statistics.median(one[what] for one in rounds):.1f} s"
+
+    def goal(met: bool, text: str) -> str:
+        return f"{text}: {'met' if met else '**missed**'}"
+
+    rows = [
+        ["bare loop: decoded in as many processes, and forgotten", median("bare"), ""],
+        ["import: listed, decoded, cut, checked, kept, fingerprinted", median("first"), ""],
+        ["… its share of the bare loop's speed", f"{statistics.median(shares):.0%} "
+         f"({min(shares):.0%} to {max(shares):.0%})",
+         goal(statistics.median(shares) >= SHARE_GOAL, f"≥ {SHARE_GOAL:.0%}")],
+        ["opened a second time, slowest", f"{again:.2f} s", goal(again < AGAIN_GOAL, f"< {AGAIN_GOAL:.0f} s")],
+        [f"opened again with {NEW:,} images more", f"{found['extended']['extended']:.1f} s", ""],
+        [f"decoded to {large['bytes'] / 1e9:.1f} GB ({LARGE_SIDE} × {LARGE_SIDE} pixels)",
+         f"{large['seconds']:.0f} s", ""],
+        ["… memory at its peak, all processes", f"{memory / 1e6:.0f} MB",
+         goal(memory < MEMORY_GOAL, "< 1,000 MB")],
+    ]  # fmt: skip
+    return "\n\n".join(
+        [
+            "## Imports",
+            table(["", "", "goal"], rows),
+            f"{rounds[0]['images']:,.0f} files of {NAME}, {os.cpu_count()} cores; median of {ROUNDS} "
+            "rounds, each in fresh processes with an empty cache and files that the system has in "
+            "memory. The memory is that of the process that imports and, for each core, of the largest "
+            "one that decodes.",
+        ]
+    )

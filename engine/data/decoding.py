@@ -1,0 +1,187 @@
+"""Batches of encoded images decoded into a `PixelFile`, by threads or, where many are, by processes.
+
+Decoding a small image is mostly Python, which only one thread of a process can run. The processes are
+started by a command of their own: multiprocessing would run the program that asks, be it a web server,
+once more in each.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+from engine.data.decode import decode, fit
+from engine.data.listing import Reader
+from engine.data.pixel_file import PixelFile
+from engine.errors import SourceError
+
+# From so many images on, starting processes pays.
+MANY = 2_000
+# How much a decoding process stands back behind whoever trains or looks.
+NICE = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What became of m images.
+
+    Attributes:
+        places: (m,) of the listing.
+        good, coloured: (m,) bool.
+        extents: (m, 2) int32.
+        reasons: of those that are not good, by place.
+        changed: places of files that were written to since they were listed.
+    """
+
+    places: np.ndarray
+    good: np.ndarray
+    coloured: np.ndarray
+    extents: np.ndarray
+    reasons: dict[int, str]
+    changed: list[int]
+
+
+class Decode(Protocol):
+    def __call__(self, places: np.ndarray, keys: list[Any], stamps: np.ndarray) -> Batch: ...
+
+
+class Decoder:
+    """Decodes batches into the file at `pixels`, as squares of `size` pixels."""
+
+    def __init__(self, reader: Reader, pixels: Path, size: int) -> None:
+        self.reader, self.size = reader, size
+        self.file = PixelFile(pixels, (3, size, size))
+
+    def __call__(self, places: np.ndarray, keys: list[Any], stamps: np.ndarray) -> Batch:
+        block = np.zeros((len(places), self.size, self.size, 3), np.uint8)
+        good, extents = np.zeros(len(places), bool), np.zeros((len(places), 2), np.int32)
+        reasons: dict[int, str] = {}
+        changed = []
+        for row, place in enumerate(places.tolist()):
+            try:
+                data = self.reader(keys[row])
+                image, extents[row] = decode(data, self.size)
+                block[row] = np.asarray(fit(image, self.size).convert("RGB"))
+                good[row] = True
+                if isinstance(data, Path) and stamp_of(data) != tuple(stamps[row]):
+                    changed.append(place)
+            except (SourceError, MemoryError) as error:
+                reasons[place] = str(error) or "more pixels than there is memory for"
+        pixels = np.ascontiguousarray(block.transpose(0, 3, 1, 2))
+        self.file.write(places[good], pixels[good])
+        return Batch(places, good, coloured(pixels), extents, reasons, changed)
+
+
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """Bytes and time (ns) of a file; None when it is gone."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns
+
+
+def coloured(block: np.ndarray) -> np.ndarray:
+    """(m,) bool: which of the images (m, C, H, W) are not grey."""
+    return (block != block[:, :1]).any(axis=(1, 2, 3))
+
+
+@contextmanager
+def decoders(
+    reader: Reader, pixels: Path, size: int, *, images: int, workers: int
+) -> Iterator[tuple[ThreadPoolExecutor, Decode]]:
+    """A pool of `workers` threads, and what they are to do with a batch."""
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers, "spice-decode") as pool:
+        warnings.simplefilter("ignore")  # a file is either good enough to decode or listed
+        if images < MANY:
+            yield pool, Decoder(reader, pixels, size)
+            return
+        processes = _Processes((reader, pixels, size))
+        try:
+            yield pool, processes
+        finally:
+            pool.shutdown(cancel_futures=True)
+            processes.close()
+
+
+class _Processes:
+    """A process for each thread that asks."""
+
+    def __init__(self, decoder: tuple[Any, ...]) -> None:
+        self._decoder = decoder
+        self._own = threading.local()
+        self._all: list[subprocess.Popen[bytes]] = []
+
+    def __call__(self, places: np.ndarray, keys: list[Any], stamps: np.ndarray) -> Batch:
+        try:
+            if not hasattr(self._own, "process"):
+                self._own.process = self._started()
+                self._say(self._decoder)
+            self._say((places, keys, stamps))
+            answer = pickle.load(self._own.process.stdout)
+        except (BrokenPipeError, EOFError, pickle.UnpicklingError):
+            raise SourceError(
+                "a process that decoded images was ended from outside, perhaps for want of memory: "
+                "close other programs, or choose a smaller size"
+            ) from None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        root = str(Path(__file__).parents[2])
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from engine.data.decoding import serve; serve()"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )  # fmt: skip
+        self._all.append(process)
+        return process
+
+    def _say(self, what: Any) -> None:
+        pipe = self._own.process.stdin
+        pickle.dump(what, pipe, pickle.HIGHEST_PROTOCOL)
+        pipe.flush()
+
+    def close(self) -> None:
+        """Ends the processes: each stops when nobody speaks to it any more."""
+        for process in self._all:
+            with suppress(BrokenPipeError):
+                process.communicate()
+
+
+def serve() -> None:
+    """What a decoding process does: takes batches from stdin until it is closed, answers on stdout."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that asked
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    warnings.simplefilter("ignore")
+    asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not end up among the answers
+    with suppress(EOFError, BrokenPipeError):
+        decoder = Decoder(*pickle.load(asked))
+        while True:
+            _answer(decoder, pickle.load(asked), answers)
+
+
+def _answer(decoder: Decoder, batch: Any, answers: IO[bytes]) -> None:
+    try:
+        answer: Batch | OSError = decoder(*batch)
+    except OSError as error:  # a full disk
+        answer = error
+    pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
+    answers.flush()
