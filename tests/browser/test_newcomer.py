@@ -7,9 +7,12 @@ import urllib.request
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import Page
+
+from engine.data.sources import open_source
 
 pytestmark = pytest.mark.browser
 
@@ -59,6 +62,32 @@ def test_a_newcomer_gets_labels_from_the_digits(page: Page) -> None:
     assert table["label"].between(0, 9).all()
     assert (table["stage"] == "joint").all()
     assert table["reliable"].sum() > 100
+
+
+def test_vectors_of_ones_own_are_typed_and_train_without_stage_3(
+    page: Page, tmp_path: Path
+) -> None:
+    file = tmp_path / "vectors.npy"
+    np.save(file, open_source("digits").images.pixels.reshape(1797, -1))
+    page.get_by_role("link", name="Train", exact=True).click()
+    page.get_by_role("button", name="Start training").wait_for()
+    group = page.locator("[data-testid=stExpander]").filter(has_text="Stage 1 · features")
+    group.get_by_text("Stage 1 · features").click()
+
+    def type_source(text: str) -> None:
+        field = group.get_by_role("combobox", name="source")
+        field.fill(text)
+        field.press("Enter")
+
+    type_source("import:gone.npy")
+    group.get_by_text("There is no file gone.npy").wait_for()
+    assert page.get_by_role("button", name="Start training").is_disabled()
+    type_source(f"import:{file}")
+    group.get_by_text("Not used: imported vectors are taken as they are").wait_for()
+    page.get_by_role("button", name="Start training").click()
+    page.locator(".spice-step.skipped").wait_for(timeout=TRAINING_MS)
+    assert "skipped: the features were imported" in page.locator(".spice-step.skipped").inner_text()
+    page.locator(".spice-state", has_text="· finished").first.wait_for(timeout=TRAINING_MS)
 
 
 def test_a_strange_host_name_is_refused_on_every_route(address: str) -> None:
