@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -74,50 +74,110 @@ def gallery(
         The action that was asked for since the last drawing, once; else None.
     """
     shown = np.asarray(ids, np.int64)
-    asked = _take_asked(key, run)
-    if not len(shown):
-        st.caption(session.plain(nothing))
-        return asked
-    source = thumbs.source(run)
-    version = present.version(run, source, shown)
-    number = _page(key, version, len(shown), per_page)
-    part = present.page_slice(number, per_page)
-    tiles = present.described(known, shown[part].tolist(), captions=captions)
-    lines = list(notes)[part] or [""] * len(tiles)
-    data = {
-        "version": version,
-        "page": number,
-        "pages": present.pages(len(shown), per_page),
-        "perPage": per_page,
-        "total": len(shown),
-        "ids": shown[part].tolist(),
-        "titles": [
-            "\n".join(filter(None, (tile.title, line)))
-            for tile, line in zip(tiles, lines, strict=True)
-        ],
-        "captions": [tile.caption for tile in tiles],
-        "colours": [tile.colour for tile in tiles],
-        "odd": [] if odd is None else np.asarray(odd, bool)[part].tolist(),
-        "oddColour": VERDICTS[1],
-        "sheet": thumbs.sheet_of(run, shown[part].tolist(), known.pixels.shape[2:]),
-        "actions": [{"name": one.name, "label": one.label} for one in actions],
-        "open": _open_image(),
-        "side": side,
-        "sharp": sharp(known),
-    }
-    _draw(run, len(known.pixels), key, data, {one.name for one in actions})
-    if st.session_state.pop(f"opened {_place(key)}", False) and _only_a_fragment():
+
+    def page(part: slice) -> Page:
+        here = shown[part].tolist()
+        tiles = present.described(known, here, captions=captions)
+        lines = list(notes)[part] or [""] * len(tiles)
+        return Page(
+            [
+                replace(tile, title="\n".join(filter(None, (tile.title, line))))
+                for tile, line in zip(tiles, lines, strict=True)
+            ],
+            thumbs.sheet_of(run, here, known.pixels.shape[2:]),
+            [] if odd is None else np.asarray(odd, bool)[part].tolist(),
+        )
+
+    asked = pictures(
+        run, thumbs.source(run) if len(shown) else "", len(known.pixels), shown, page, key=key,
+        actions=actions, nothing=nothing, side=side, per_page=per_page, sharp=sharp(known),
+        current=_open_image(), on_open=session.show_image,
+    )  # fmt: skip
+    if st.session_state.pop(f"opened {_place(key)}", False) and only_a_fragment():
         st.rerun()  # the panel is drawn by the page
     return asked
 
 
-def _draw(run: str, images: int, key: str, data: dict[str, Any], actions: set[str]) -> None:
+@dataclass(frozen=True)
+class Page:
+    """What is on one page: `tiles` without their pictures, which are on the `sheet` (as
+    `thumbs.sheet_of` has it, its address may be a data URI), and which are outlined."""
+
+    tiles: list[Tile]
+    sheet: dict[str, Any]
+    odd: list[bool] = field(default_factory=list)
+
+
+def pictures(
+    of: str,
+    source: str,
+    images: int,
+    ids: np.ndarray,
+    page: Callable[[slice], Page],
+    *,
+    key: str,
+    actions: Sequence[Action] = (),
+    nothing: str = "No image here.",
+    side: int = 76,
+    per_page: int = PER_PAGE,
+    sharp: bool = False,
+    current: int = -1,
+    on_open: Callable[[int], None],
+) -> Asked | None:
+    """The gallery itself, of images from anywhere.
+
+    Args:
+        of: what the images belong to; what was asked elsewhere is not answered here.
+        source: changes with the images.
+        images: how many there are in all, N.
+        ids: (M,) those to show, in their order.
+        page: makes a page of `ids`; it is asked for the shown one only.
+        current: the image that is open, -1 for none; on_open: told when one is to be opened.
+    """
+    asked = _take_asked(key, of)
+    if not len(ids):
+        st.caption(session.plain(nothing))
+        return asked
+    version = present.version(of, source, ids)
+    number = _page(key, version, len(ids), per_page)
+    part = present.page_slice(number, per_page)
+    shown = page(part)
+    data = {
+        "version": version,
+        "page": number,
+        "pages": present.pages(len(ids), per_page),
+        "perPage": per_page,
+        "total": len(ids),
+        "ids": ids[part].tolist(),
+        "titles": [tile.title for tile in shown.tiles],
+        "captions": [tile.caption for tile in shown.tiles],
+        "colours": [tile.colour for tile in shown.tiles],
+        "odd": shown.odd,
+        "oddColour": VERDICTS[1],
+        "sheet": shown.sheet,
+        "actions": [{"name": one.name, "label": one.label} for one in actions],
+        "open": current,
+        "side": side,
+        "sharp": sharp,
+    }
+    _draw(of, images, key, data, {one.name for one in actions}, on_open)
+    return asked
+
+
+def _draw(
+    run: str,
+    images: int,
+    key: str,
+    data: dict[str, Any],
+    actions: set[str],
+    on_open: Callable[[int], None],
+) -> None:
     place = _place(key)
 
     def opened() -> None:
         index = st.session_state[place].get("open")
         if isinstance(index, int) and 0 <= index < images:
-            session.show_image(index)
+            on_open(index)
             st.session_state[f"opened {place}"] = True
 
     def asked() -> None:
@@ -167,7 +227,7 @@ def _open_image() -> int:
     return int(wanted) if wanted.isdecimal() and len(wanted) <= 12 else -1
 
 
-def _only_a_fragment() -> bool:
+def only_a_fragment() -> bool:
     """True while a fragment is drawn alone, without the rest of the page."""
     context = get_script_run_ctx()
     return context is not None and bool(context.fragment_ids_this_run)
