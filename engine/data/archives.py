@@ -25,15 +25,15 @@ from typing import IO, Any
 import numpy as np
 
 from engine.data.columns import ImageColumn, columns_of, truth_of
-from engine.data.decode import IMAGE_ENDINGS
+from engine.data.decode import IMAGE_ENDINGS, MOST_BYTES
 from engine.data.folders import existing_file, folder_truth, readable
 from engine.data.listing import Listing, Reader, Skipped
 from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError
 
 ARCHIVE_ENDINGS = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
-# An image file of more bytes, or one that grows so much, is meant to fill the memory.
-MOST_BYTES, MOST_GROWTH, SMALL_BYTES = 2**28, 200, 2**24
+# An image file that grows so much is meant to fill the memory.
+MOST_GROWTH, SMALL_BYTES = 200, 2**24
 # How much a compressed tar may grow, and what it may take on the disk in any case.
 TAR_GROWTH, TAR_BYTES = 200, 2**30
 SIDECAR_BYTES = 2**16

@@ -8,7 +8,6 @@ import os
 import stat
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -21,7 +20,11 @@ IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".t
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 _TOO_LARGE = "more pixels than is safe to decode"
+# An image file of more bytes is meant to fill the memory.
+MOST_BYTES = 2**28
 _ORIENTATION = 0x0112
+# Where Pillow finds the orientation of a file that is no TIFF.
+_EXIF = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
 # What Pillow raises, depending on the bytes, of a file that is not what it should be.
 _UNREADABLE = (
     OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, OverflowError,
@@ -29,9 +32,9 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
-def decode(data: Path | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
-    """The image in a file, or in its content, upright, in mode "L" or "RGB", with transparency on
-    white; and its width and height there.
+def decode(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
+    """The image in a file (its path), or in its content, upright, in mode "L" or "RGB", with
+    transparency on white; and its width and height there.
 
     It is at least `size` pixels wide and high if the file is: a large JPEG is read at a fraction of
     its resolution, which is many times faster. Pillow's warnings are the caller's to silence: a
@@ -40,38 +43,52 @@ def decode(data: Path | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]
     Raises:
         SourceError: with the reason, when it cannot be read.
     """
+    content = content_of(data)[0] if isinstance(data, str) else data
+    if not content:
+        raise SourceError("the file is empty")
     try:
-        _check_content(data)
-        with Image.open(
-            io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS
-        ) as file:
-            if math.prod(file.size) > (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise SourceError(_TOO_LARGE)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as file:
             width, height = file.size
-            file.draft(None, (2 * size, 2 * size))
+            if width * height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise SourceError(_TOO_LARGE)
+            if min(width, height) > 2 * size:
+                file.draft(None, (2 * size, 2 * size))
             file.load()
+            if file.format != "TIFF" and _EXIF.isdisjoint(file.info):
+                return plain(file), (width, height)
             turned = file.getexif().get(_ORIENTATION, 1) >= 5
-            image = plain(ImageOps.exif_transpose(file))
-            return image, (height, width) if turned else (width, height)
+            ImageOps.exif_transpose(file, in_place=True)
+            return plain(file), (height, width) if turned else (width, height)
     except UnidentifiedImageError:
         raise SourceError("not an image") from None
     except Image.DecompressionBombError:
         raise SourceError(_TOO_LARGE) from None
     except _UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise SourceError(reason) from None
+        raise SourceError(_reason(error)) from None
 
 
-def _check_content(data: Path | bytes) -> None:
-    if isinstance(data, bytes):
-        length = len(data)
-    else:
-        about = os.stat(data)
-        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
-            raise SourceError("not a regular file")
-        length = about.st_size
-    if not length:
-        raise SourceError("the file is empty")
+def content_of(path: str) -> tuple[bytes, tuple[int, int]]:
+    """The content of a file, and its length and time (ns) when it was opened.
+
+    Raises:
+        SourceError: with the reason, for a pipe or a device too.
+    """
+    try:
+        # Opening a pipe would wait for whoever writes to it.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))  # fmt: skip
+        with open(handle, "rb", buffering=0) as file:
+            about = os.fstat(handle)
+            if not stat.S_ISREG(about.st_mode):
+                raise SourceError("not a regular file")
+            if about.st_size > MOST_BYTES:
+                raise SourceError(f"holds {about.st_size / 1e6:,.0f} MB, too much for an image")
+            return file.readall(), (about.st_size, about.st_mtime_ns)
+    except OSError as error:
+        raise SourceError(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def plain(image: Image.Image) -> Image.Image:
@@ -102,4 +119,6 @@ def _from_deep(values: np.ndarray) -> Image.Image:
 
 def fit(image: Image.Image, size: int) -> Image.Image:
     """The middle square of `image`, scaled to `size` × `size` pixels."""
+    if image.size == (size, size):
+        return image
     return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)

@@ -23,7 +23,7 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from engine.data.decode import decode, fit
+from engine.data.decode import content_of, decode, fit
 from engine.data.listing import Reader
 from engine.data.pixel_file import PixelFile
 from engine.errors import SourceError
@@ -73,25 +73,19 @@ class Decoder:
         for row, place in enumerate(places.tolist()):
             try:
                 data = self.reader(keys[row])
+                if isinstance(data, str):
+                    data, stamp = content_of(data)
+                    if stamp != tuple(stamps[row]):
+                        changed.append(place)
                 image, extents[row] = decode(data, self.size)
-                block[row] = np.asarray(fit(image, self.size).convert("RGB"))
+                square = np.asarray(fit(image, self.size))
+                block[row] = square if square.ndim == 3 else square[..., None]
                 good[row] = True
-                if isinstance(data, Path) and stamp_of(data) != tuple(stamps[row]):
-                    changed.append(place)
             except (SourceError, MemoryError) as error:
                 reasons[place] = str(error) or "more pixels than there is memory for"
         pixels = np.ascontiguousarray(block.transpose(0, 3, 1, 2))
         self.file.write(places[good], pixels[good])
         return Batch(places, good, coloured(pixels), extents, reasons, changed)
-
-
-def stamp_of(path: Path) -> tuple[int, int] | None:
-    """Bytes and time (ns) of a file; None when it is gone."""
-    try:
-        about = path.stat()
-    except OSError:
-        return None
-    return about.st_size, about.st_mtime_ns
 
 
 def coloured(block: np.ndarray) -> np.ndarray:

@@ -51,8 +51,8 @@ class FolderReader:
 
     root: Path
 
-    def __call__(self, key: str) -> Path:
-        return self.root / key
+    def __call__(self, key: str) -> str:
+        return f"{self.root}{os.sep}{key}"
 
 
 class FolderSource:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,8 +78,8 @@ class Source(Protocol):
 class Reader(Protocol):
     """Reads encoded images. It is sent to other processes, and called by several threads."""
 
-    def __call__(self, key: Any) -> Path | bytes:
-        """The file, or the content, of one image; raises SourceError with the reason."""
+    def __call__(self, key: Any) -> str | bytes:
+        """The path, or the content, of one image; raises SourceError with the reason."""
         ...
 
 

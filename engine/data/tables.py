@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.data.archives import MOST_BYTES, file_stamp
+from engine.data.archives import file_stamp
 from engine.data.columns import ImageColumn, columns_of, read_table, truth_of
-from engine.data.decode import IMAGE_ENDINGS
+from engine.data.decode import IMAGE_ENDINGS, MOST_BYTES
 from engine.data.folders import FolderReader, existing_file, existing_folder, readable
 from engine.data.listing import Listing, Reader, Skipped
 from engine.errors import SourceError

@@ -37,13 +37,13 @@ def folder(tmp_path: Path, encoded: Encoded) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are decoded."""
     seen: list[str] = []
-    decode = decoding.decode
+    content_of = decoding.content_of
 
-    def note(data: Any, size: int) -> Any:
-        seen.append(data.name)
-        return decode(data, size)
+    def note(path: str) -> Any:
+        seen.append(Path(path).name)
+        return content_of(path)
 
-    monkeypatch.setattr(decoding, "decode", note)
+    monkeypatch.setattr(decoding, "content_of", note)
     return seen
 
 
@@ -132,31 +132,33 @@ def test_labels_can_be_asked_for_afterwards(folder: Path, decoded: list[str], en
 def test_a_file_that_changes_while_it_is_read_is_read_again_the_next_time(
     folder: Path, monkeypatch: pytest.MonkeyPatch, encoded: Encoded
 ) -> None:
-    decode = decoding.decode
+    content_of = decoding.content_of
 
-    def meddle(data: Any, size: int) -> Any:
-        found = decode(data, size)
-        if data.name == "30.png":
-            data.write_bytes(encoded(99))
+    def meddle(path: str) -> Any:
+        if path.endswith("30.png"):
+            Path(path).write_bytes(encoded(99))
+        found = content_of(path)
+        if path.endswith("30.png"):
+            Path(path).write_bytes(encoded(33, side=9))
         return found
 
-    monkeypatch.setattr(decoding, "decode", meddle)
-    assert tones(opened(folder)) == [10, 20, 30, 40, 50]
-    monkeypatch.setattr(decoding, "decode", decode)
+    monkeypatch.setattr(decoding, "content_of", meddle)
     assert tones(opened(folder)) == [10, 20, 99, 40, 50]
+    monkeypatch.setattr(decoding, "content_of", content_of)
+    assert tones(opened(folder)) == [10, 20, 33, 40, 50]
 
 
 def test_a_file_that_vanishes_during_the_import_is_listed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = decoding.decode
+    content_of = decoding.content_of
 
-    def vanish(data: Any, size: int) -> Any:
-        if data.name == "20.png":
-            data.unlink()
-        return decode(data, size)
+    def vanish(path: str) -> Any:
+        if path.endswith("20.png"):
+            Path(path).unlink()
+        return content_of(path)
 
-    monkeypatch.setattr(decoding, "decode", vanish)
+    monkeypatch.setattr(decoding, "content_of", vanish)
     found = opened(folder)
     assert tones(found) == [10, 30, 40, 50]
     assert [(one.name, one.reason) for one in found.skipped] == [

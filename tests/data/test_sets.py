@@ -78,7 +78,7 @@ def classes(listing: Listing) -> dict[str, str]:
 
 
 def where(source: SetFiles, listing: Listing) -> list[Path]:
-    return [source.reader()(key) for key in listing.keys]  # type: ignore[misc]
+    return [Path(source.reader()(key)) for key in listing.keys]  # type: ignore[misc]
 
 
 # -- CIFAR -------------------------------------------------------------------------------------
