@@ -28,6 +28,7 @@ from engine.runs.snapshot import LIVE, Snapshot, fold
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
+    from engine.data.skipped import Skipped
     from engine.data.sources import Opened
     from engine.runs.store import RunCard, RunFolder
 
@@ -172,15 +173,20 @@ def _card(path: str, made: float) -> RunCard:  # noqa: ARG001 (Streamlit's key l
 # -- starting and steering ---------------------------------------------------------------------
 
 
-def start(opened: Opened, config: RunConfig, device: str) -> str:
-    """Makes a new run, queues it for training and returns its name; raises SpiceError."""
+def start(
+    opened: Opened, config: RunConfig, device: str, excluded: tuple[Skipped, ...] = ()
+) -> str:
+    """Makes a new run, queues it for training and returns its name; raises SpiceError.
+
+    `excluded` are images that were left out of the source, and that are not in `opened`.
+    """
     from engine.runs.runner import choose_device, the_runner
     from engine.runs.store import RunFolder
     from spice_explorer import forecasting
 
     choose_device(device)
     name = _free_name(opened.images.source, config)
-    folder = RunFolder.create(workspace() / name, opened, config)
+    folder = RunFolder.create(workspace() / name, opened, config, excluded)
     forecasting.keep(folder, opened, config, device)
     the_runner().submit(folder, device)
     return name
@@ -263,6 +269,8 @@ def stop_everything() -> None:
         sys.modules["engine.runs.runner"].the_runner().close()
     if "engine.runs.maps" in sys.modules:
         sys.modules["engine.runs.maps"].close()
+    if "engine.runs.checkups" in sys.modules:
+        sys.modules["engine.runs.checkups"].the_examiner().close()
 
 
 # -- sources -----------------------------------------------------------------------------------

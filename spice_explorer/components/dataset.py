@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from spice_explorer import charts, imports, services, session
-from spice_explorer.components import gallery, scores
+from spice_explorer.components import gallery, health, scores
 from spice_explorer.present import dataset as present
 from spice_explorer.present.gallery import Known, page_slice, pages, tiles
 
@@ -160,7 +160,7 @@ def _underway(asked: Asked, job: ImportJob) -> None:
 
 
 def report(opened: Opened) -> None:
-    """What was opened: numbers, a sample, class balance with truth, skipped files."""
+    """What was opened: numbers, a sample, class balance with truth, health."""
     images, truth = opened.images, opened.truth
     classes = None if truth is None else len(truth.class_names)
     found = present.facts(images.pixels, classes, len(opened.skipped))
@@ -178,7 +178,7 @@ def report(opened: Opened) -> None:
             st.markdown("**Images of each class**")
             table = present.class_balance(truth.labels, truth.class_names)
             charts.draw(charts.class_balance(table), "balance", "Images of each class")
-    _skipped(opened)
+    health.show(opened)
 
 
 def _sample(opened: Opened) -> None:
@@ -191,11 +191,3 @@ def _sample(opened: Opened) -> None:
     with place.container():
         shown = tiles(known, ids[page_slice(page, PER_PAGE)])
         gallery.strip(shown, side=58, sharp=gallery.sharp(known))
-
-
-def _skipped(opened: Opened) -> None:
-    if not opened.skipped:
-        return
-    st.markdown(f"**{len(opened.skipped):,} files were skipped**")
-    table = present.skipped_table([(one.name, one.reason) for one in opened.skipped])
-    st.dataframe(table, hide_index=True, height=min(320, 38 + 35 * len(table)), key="skipped")

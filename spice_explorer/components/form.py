@@ -8,7 +8,7 @@ import streamlit as st
 
 from engine.config import SCRATCH, RunConfig
 from engine.errors import SpiceError
-from spice_explorer import services, session
+from spice_explorer import health, services, session
 from spice_explorer.components import forecast
 from spice_explorer.present import settings
 
@@ -38,8 +38,8 @@ BEGINNINGS = ("torchvision:resnet18", "torchvision:resnet50", "torchvision:vit_b
 def new_run() -> None:
     """The whole form; it reruns alone, so that typing in it is quick."""
     with session.plain_errors():
-        opened = session.opened()
-        _images(opened)
+        opened, excluded = health.to_train(session.opened())
+        _images(opened, len(excluded))
         config, device = _basics(opened)
         begin = st.container(key="begin")
         places, values = _advanced(config)
@@ -63,17 +63,20 @@ def _begin(
         "Start training", type="primary", key="start", disabled=bool(errors),
         icon=":material/play_arrow:",
     ):  # fmt: skip
-        _start(opened, final, device)
+        _start(final, device)
     forecast.ahead(opened, final, device)
 
 
-def _images(opened: Opened) -> None:
+def _images(opened: Opened, excluded: int) -> None:
     images = opened.images
     source = images.source.partition(":")[2] or images.source
     height, width = images.size
+    whole, out = f"{len(images) + excluded:,} images", f", {excluded:,} left out"
+    counted = f"**{len(images):,} of {whole}**" if excluded else f"**{whole}**"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(
-            f"**{len(images):,} images** of {session.plain(source)}, {width} × {height} pixels",
+            f"{counted} of {session.plain(source)}, {width} × {height} pixels"
+            f"{out if excluded else ''}",
             width="content",
         )
         st.page_link(
@@ -171,10 +174,11 @@ def _changes(config: RunConfig, final: RunConfig) -> None:
         st.caption(f"Changed from the preset: {session.plain(listed)}")
 
 
-def _start(opened: Opened, config: RunConfig, device: str) -> None:
+def _start(config: RunConfig, device: str) -> None:
     try:
         with st.spinner("Preparing the run…"):
-            name = services.start(opened, config, device)
+            opened, excluded = health.to_train(session.opened())
+            name = services.start(opened, config, device, excluded)
     except SpiceError as error:
         st.error(session.sentence(str(error)), icon=":material/error:")
         return

@@ -1,0 +1,83 @@
+"""What the app asks about the health of a source: the report, and what a visitor leaves out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from engine.errors import SpiceError
+from spice_explorer import services
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.curate.exclusions import Exclusions
+    from engine.data.skipped import Skipped
+    from engine.data.sources import Opened
+    from engine.runs.checkups import Checkup
+
+# A small set is examined within this time: its report comes with the page, and not a moment later.
+PATIENCE_SECONDS = 0.4
+
+
+def checkup(opened: Opened, *, again: bool = False, patient: bool = False) -> Checkup:
+    """How the report on these images is coming along; asks for it the first time."""
+    from engine.runs.checkups import the_examiner
+
+    run = trained(opened)
+    return the_examiner().request(
+        opened, None if run is None else _vectors(run), again=again,
+        patience=PATIENCE_SECONDS if patient else 0.0,
+    )  # fmt: skip
+
+
+def trained(opened: Opened) -> str | None:
+    """The newest run of exactly these images that has features, by which they can be compared."""
+    for name in services.run_names():
+        try:
+            same = services.card(name).fingerprint == opened.images.fingerprint
+        except (SpiceError, OSError):
+            continue
+        if same and _vectors(name).is_file():
+            return name
+    return None
+
+
+def _vectors(run: str) -> Path:
+    return services.workspace() / run / "features" / "vectors.npy"
+
+
+def decided(opened: Opened) -> Exclusions:
+    """What is left out of these images, with what others have decided since."""
+    found = _exclusions(opened.images.source, opened.images.fingerprint, opened)
+    found.refresh()
+    return found
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _exclusions(source: str, fingerprint: str, _opened: Opened) -> Exclusions:  # noqa: ARG001
+    from engine.curate.exclusions import Exclusions
+
+    return Exclusions(_opened.images)
+
+
+def to_train(opened: Opened) -> tuple[Opened, tuple[Skipped, ...]]:
+    """The images that are not left out, and those that are; raises SpiceError when too few are left."""
+    found = decided(opened)
+    if found.kept.all():
+        return opened, ()
+    # Only a few states are remembered: each may hold on to a copy of the pixels.
+    return _cut(opened.images.source, opened.images.fingerprint, found.row, opened)
+
+
+@st.cache_resource(show_spinner="Leaving images out…", max_entries=2)
+def _cut(
+    source: str,  # noqa: ARG001
+    fingerprint: str,  # noqa: ARG001
+    row: int,  # noqa: ARG001
+    _opened: Opened,
+) -> tuple[Opened, tuple[Skipped, ...]]:
+    from engine.curate.exclusions import without_excluded
+
+    return without_excluded(_opened)

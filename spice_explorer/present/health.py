@@ -1,0 +1,164 @@
+"""A health report in words, and the tiles of its galleries."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from engine.data.health import DUPLICATES, Finding, Health, Problem
+from spice_explorer.palette import cluster_colour
+from spice_explorer.present import sprites
+from spice_explorer.present.gallery import (
+    PIXELATED,
+    THUMBNAIL,
+    Tile,
+    encoded,
+    picture,
+    thumbnail_size,
+)  # fmt: skip
+
+TITLES: dict[Problem, str] = {
+    "exact duplicates": "Exact duplicates", "near duplicates": "Near duplicates", "dark": "Dark",
+    "bright": "Bright", "blurred": "May be blurred", "blank": "Blank", "odd aspect": "Odd sides",
+    "outliers": "Outliers",
+}  # fmt: skip
+MEANING: dict[Problem, str] = {
+    "exact duplicates": "Every pixel is the same. Copies weigh more in training than they should, and "
+    "are each other's neighbours wherever neighbours are asked.",
+    "near duplicates": "Nearly the same picture: encoded anew, paler, shifted or cut a little.",
+    "dark": "All but specks of the picture is darker than a quarter of full light, and than is usual "
+    "here.",
+    "bright": "All but specks of the picture is brighter than three quarters of full light, and than "
+    "is usual here.",
+    "blurred": "Hardly any fine detail for how much contrast there is, at the size stored here: it may "
+    "be out of focus, smeared by motion or scaled up, or show something smooth.",
+    "blank": "One colour, and nothing else but a little noise.",
+    "odd aspect": "Much longer than high, or the other way round, than is usual here: most of such an "
+    "original lies outside the middle square that is used.",
+    "outliers": "Unlike all others in layout, colour or texture: it may not belong here, or be rare and "
+    "precious.",
+}  # fmt: skip
+BY_FEATURES = {"near duplicates", "outliers"}
+BEST = "best"
+SHEET_COLUMNS = 12
+
+
+@dataclass(frozen=True)
+class Count:
+    """What of a finding there is: `images` in all, of which a click would still leave out `open`."""
+
+    problem: Problem
+    images: int
+    open: int
+
+    @property
+    def label(self) -> str:
+        tick = "" if self.open else " ✓"
+        return f"{TITLES[self.problem]} {self.images:,}{tick}"
+
+
+def counts(health: Health, kept: np.ndarray) -> list[Count]:
+    """The findings that have any image; `kept` (N,) bool are those that are not left out."""
+    return [
+        Count(problem, len(found.images), len(leaving(problem, found, kept)))
+        for problem, found in health.findings.items() if len(found.images)
+    ]  # fmt: skip
+
+
+def leaving(problem: Problem, found: Finding, kept: np.ndarray) -> np.ndarray:
+    """(m,) the images that the first button would leave out: of duplicates all but one of each group."""
+    return found.extras(kept) if problem in DUPLICATES else found.images[kept[found.images]]
+
+
+def nothing_found(health: Health) -> str:
+    """The findings that have no image, in a sentence; "" where all have some."""
+    none = [
+        TITLES[one].lower() for one, found in health.findings.items()
+        if not len(found.images) and (one != "odd aspect" or health.aspects)
+    ]  # fmt: skip
+    return f"Nothing found: {', '.join(none)}." if none else ""
+
+
+def measured(problem: Problem, value: float) -> str:
+    """What was measured of an image, with its unit."""
+    if problem == "dark":
+        return f"brightest: {value:.0f} of 255"
+    if problem == "bright":
+        return f"darkest: {value:.0f} of 255"
+    if problem == "blank":
+        return f"contrast: {value:.1f} of 255"
+    if problem == "odd aspect":
+        return f"{value:.1f} times as long as wide"
+    if problem == "blurred":
+        return f"sharpness: {value:.3f}"
+    if problem == "outliers":
+        return f"{value:.1f} deviations further from its neighbours than usual"
+    return (
+        f"{value:.3f} from the nearest" if problem == "near duplicates" else "every pixel the same"
+    )
+
+
+def tiles(
+    problem: Problem, found: Finding, part: slice, names: Sequence[str], reasons: Mapping[int, str]
+) -> list[Tile]:
+    """A part of a finding's gallery without the pictures; `reasons` of the images that are left out."""
+    return [
+        _tile(problem, found, place, names, reasons) for place in range(len(found.images))[part]
+    ]
+
+
+def _tile(
+    problem: Problem, found: Finding, place: int, names: Sequence[str], reasons: Mapping[int, str]
+) -> Tile:
+    image, lines, caption, colour = int(found.images[place]), list[str](), "", ""
+    if problem in DUPLICATES:
+        group = int(found.groups[place])
+        first = place == 0 or found.groups[place - 1] != group
+        lines.append(f"group {group + 1}{', the best of it' if first else ''}")
+        caption, colour = f"{group + 1}{f' · {BEST}' if first else ''}", cluster_colour(group)
+    lines.append(measured(problem, float(found.values[place])))
+    if image in reasons:
+        lines.append(f"left out: {reasons[image]}")
+        caption = "left out"
+    return Tile("", names[image], "\n".join([names[image], *lines]), caption, colour)
+
+
+def left_out_tiles(
+    images: np.ndarray, part: slice, names: Sequence[str], reasons: Mapping[int, str]
+) -> list[Tile]:
+    """The same of what is left out, (m,) images."""
+    shown = images[part].tolist()
+    return [
+        Tile("", names[one], f"{names[one]}\nleft out: {reasons[one]}", reasons[one])
+        for one in shown
+    ]  # fmt: skip
+
+
+def sheet(pixels: np.ndarray, source: str) -> dict[str, Any]:
+    """The pictures of a page, (m, C, H, W) uint8, as the gallery takes them: there is no run from
+    which the browser could fetch them."""
+    height, width = thumbnail_size(pixels.shape[2:])
+    if max(pixels.shape[2:]) <= THUMBNAIL:
+        board = sprites.draw(pixels, SHEET_COLUMNS)
+    else:
+        board = Image.new("RGB", (SHEET_COLUMNS * width, -(-len(pixels) // SHEET_COLUMNS) * height))
+        for place, one in enumerate(pixels):
+            corner = place % SHEET_COLUMNS * width, place // SHEET_COLUMNS * height
+            board.paste(picture(one), corner)
+    body = base64.b64encode(encoded(board, exact=max(height, width) <= PIXELATED)).decode()
+    return {
+        "url": f"data:image/webp;base64,{body}", "source": source, "columns": SHEET_COLUMNS,
+        "width": width, "height": height,
+    }  # fmt: skip
+
+
+def progress(done: int, total: int) -> tuple[float, str]:
+    """The share that is done, and the words beside it."""
+    share = min(1.0, done / max(1, total))
+    step = ("measuring", "comparing shapes", "looking for outliers")[min(2, int(3 * share))]
+    return share, f"Looking at the images: {step} ({share:.0%})"
