@@ -68,7 +68,7 @@ def columns_of(table: pd.DataFrame, images: Sequence[str]) -> list[ImageColumn]:
             nothing is left to show.
     """
     table = table.loc[:, ~table.columns.duplicated()].rename(columns=str)
-    key, images = _key(table, [str(one) for one in images])
+    key, images = key_column(table, [str(one) for one in images])
     rows = table.dropna(subset=[key])
     names = rows[key].astype(str)
     twice = names[names.duplicated()]
@@ -85,7 +85,7 @@ def columns_of(table: pd.DataFrame, images: Sequence[str]) -> list[ImageColumn]:
     return kept
 
 
-def _key(table: pd.DataFrame, ids: list[str]) -> tuple[str, list[str]]:
+def key_column(table: pd.DataFrame, ids: list[str]) -> tuple[str, list[str]]:
     """The column that holds the most names of images, and the names as they are spelt there."""
     last = [one.rsplit("/", 1)[-1] for one in ids]
     for names in (ids, last) if len(set(last)) == len(last) else (ids,):

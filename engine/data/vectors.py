@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.config import IMPORT
-from engine.data.columns import _key as key_column
+from engine.data.columns import key_column
 from engine.data.images import ImageSet
 from engine.errors import SourceError
 

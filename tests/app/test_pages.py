@@ -99,6 +99,14 @@ def test_every_page_shows_a_run_that_has_no_stage_3(
     assert not at.error
     assert "met something unexpected" not in texts(at)
     assert "Stage 3 · joint: skipped" in texts(at)
+    words = {
+        "train": "skipped: the features were imported",
+        "reliability": "Stage 3 is skipped there too",
+    }
+    assert words.get(page, "") in texts(at)
+    if page == "curate":
+        at.segmented_control(key="curate view").set_value("Train with my decisions").run()
+        assert "**4 classes**. Stage 2 learns" in texts(at)
 
 
 # -- dataset -----------------------------------------------------------------------------------
