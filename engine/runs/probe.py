@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import statistics
 import tempfile
 import threading
 import time
@@ -26,7 +27,7 @@ from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.errors import RunError, Stopped
 from engine.events import Event, StageStarted
-from engine.runs.forecast import Cost, Costs, shape_of
+from engine.runs.forecast import NOTHING, Cost, Costs, shape_of
 from engine.runs.pipeline import LEAST_KEPT, kmeans_labels
 from engine.runs.store import RunFolder
 from engine.space.neighbors import BLOCK_ENTRIES, EXACT_IMAGES, nearest
@@ -41,7 +42,7 @@ from engine.stages.features import (
     learn_features,
 )
 from engine.stages.frames import condensed
-from engine.stages.heads import HeadClustering, learn_heads
+from engine.stages.heads import HeadClustering, kmeans_belief, learn_heads
 from engine.stages.joint import learn_jointly
 from engine.stages.reliable import ReliableSet, neighbor_count
 
@@ -50,7 +51,7 @@ SAMPLE, SAMPLE_BYTES = 5000, 2**28
 # Steps that are never reached: a clock stops each stage long before.
 ENDLESS = 10**6
 # Shares of the time that each of the parts may take; small things share what is left.
-SHARES = {"features": 0.22, "coarse": 0.08, "heads": 0.18, "joint": 0.22, "encode": 0.06}
+SHARES = {"features": 0.2, "coarse": 0.06, "heads": 0.16, "joint": 0.2, "encode": 0.08}
 SMALL_SHARE = 0.015
 # Timed steps of one part: at least so many where time allows, and never more.
 LEAST_STEPS, MOST_STEPS = 3, 60
@@ -61,6 +62,8 @@ LEAST_GROWING = 0.6
 # Pixels of the smallest step: 8 images of 32×32, and 128 of 8×8, which would else be all overhead.
 LEAST_PIXELS = 2**13
 MEMORY_SECONDS = 0.005
+# Images on which k-means is timed.
+KMEANS_IMAGES = 1000
 Stop = Callable[[], bool]
 
 
@@ -77,11 +80,15 @@ class Nothing:
 
 @dataclass
 class Clock:
-    """A stage's `stop`: asked before every step, it notes the time, and says when it has enough."""
+    """A stage's `stop`: asked before every step, it notes the time, and says when it has enough.
+
+    That is after `seconds` and three steps, or after twice the time and `least` steps.
+    """
 
     seconds: float
     stop: Stop
     now: Callable[[], float] = time.perf_counter
+    least: int = 1
     marks: list[float] = field(default_factory=list)
     began: float = 0.0
 
@@ -95,8 +102,9 @@ class Clock:
         steps, spent = len(self.marks) - 1, self.marks[-1] - self.marks[0]
         if self.stop() or steps >= MOST_STEPS:
             return True
-        # What takes very long is left after one step: the first counts then, slow as it may be.
-        return spent >= self.seconds and (steps >= LEAST_STEPS or spent >= 2 * self.seconds)
+        # What takes long is left early; but a first step says nothing where nothing has warmed up.
+        enough = steps >= LEAST_STEPS or (spent >= 2 * self.seconds and steps >= self.least)
+        return spent >= self.seconds and enough
 
     @property
     def steps(self) -> list[float]:
@@ -111,18 +119,16 @@ class Timed:
 
     Attributes:
         cost: of a whole step.
-        first: seconds that the first took beyond the others.
         before: seconds between the beginning of the stage and its first step (a frame).
     """
 
     cost: Cost
-    first: float
     before: float
 
 
 def cost_of(steps: Sequence[float]) -> Cost:
-    """The mean of timed steps, and the range from the fastest and the slowest."""
-    return Cost(sum(steps) / len(steps), min(steps) / SPREAD, max(steps) * SPREAD)
+    """The median of timed steps, and the range from the fastest and the slowest."""
+    return Cost(statistics.median(steps), min(steps) / SPREAD, max(steps) * SPREAD)
 
 
 def counted_up(few: Sequence[float], more: Sequence[float], ratios: tuple[float, float]) -> Cost:
@@ -295,11 +301,20 @@ class _Probe:
                 emit=clock.emit, stop=clock.asked, checkpoint=Nothing(), keep=lambda _frame: None,
             )  # fmt: skip
 
+        self.each["first"] = self._first(whole)
         found = self._timed("heads", run, whole, least)
         self.each["heads"] = found.cost
-        first = found.first if self.config.heads.start == "kmeans" else 0.0
-        self.each["first"] = Cost(first, 0.0, 2 * first)
         self.each["judge"] = cost_of([found.before]).times(self.count / self.few)
+
+    def _first(self, images: int) -> Cost:
+        """What the first round takes besides."""
+        if self.config.heads.start != "kmeans":
+            return NOTHING
+        unit = torch.nn.functional.normalize(torch.from_numpy(self.vectors[:KMEANS_IMAGES]), dim=1)
+        clusters, heads = min(self.config.clusters, len(unit)), self.config.heads.heads
+        return self._small(
+            lambda: kmeans_belief(unit.to(self.device), clusters, heads, 0), images / len(unit)
+        )
 
     def _joint(self) -> None:
         settings = self.config.joint
@@ -354,7 +369,7 @@ class _Probe:
         # All pairs, or for very many on a CPU 24 of √N cells: N to the power of 1.5.
         cells = self.device.type == "cpu" and self.count > EXACT_IMAGES
         exact, power = (0, 1.5) if cells else (EXACT_IMAGES, 2.0)
-        some, clusters = vectors[:1000], min(self.config.clusters, len(vectors[:1000]))
+        some, clusters = vectors[:KMEANS_IMAGES], min(self.config.clusters, len(vectors))
         labels = np.arange(self.few) % clusters
         acts: dict[str, tuple[Callable[[], object], float]] = {
             "condense": (lambda: condensed(unit), self.count / self.few),
@@ -404,25 +419,28 @@ class _Probe:
         seconds, most = self.seconds * SHARES[name], min(whole, self.few)
         ratio = ratio or (lambda size: whole / size)
         size = min(least, most) if self.device.type == "cpu" else most
-        clock, grown = self._clocked(run, size, seconds / 4 if size < most else seconds)
-        cost = cost_of(clock.steps).times(ratio(size))
-        if size < most:
-            few, small = clock.steps, ratio(size)
-            possible = int(size * seconds / (LEAST_STEPS + 1) / min(few))
-            size = min(most, max(2 * size, possible))
-            clock, grown = self._clocked(run, size, seconds)
-            cost = cost_of(clock.steps)
-            if ratio(size) > 1:
-                cost = counted_up(few, clock.steps, (small, ratio(size)))
+        taken: list[tuple[list[float], float]] = []
+        slow = False
+        while True:
+            last = size == most or slow or len(taken) == 2
+            least_steps = 1 if taken else 2
+            clock, grown = self._clocked(run, size, seconds if last else seconds / 4, least_steps)
+            taken.append((clock.steps, ratio(size)))
+            if last:
+                break
+            possible = int(size * seconds / LEAST_STEPS / min(clock.steps))
+            slow = possible < 2 * size
+            # Whole steps are worth some patience: memory and caches make others cost something else.
+            size = most if 2 * possible >= most else max(2 * size, possible)
         # Weights, their gradients and their averages do not grow with the batch.
         still = min(grown, 4 * self.weights)
         self.grown.append(int(still + (grown - still) * ratio(size)))
-        return Timed(cost, _extra(clock) * ratio(size), _before(clock))
+        return Timed(_whole(taken), _before(clock))
 
     def _clocked(
-        self, run: Callable[[int, Clock], None], size: int, seconds: float
+        self, run: Callable[[int, Clock], None], size: int, seconds: float, least: int
     ) -> tuple[Clock, int]:
-        clock = Clock(seconds, self.stop, self._now)
+        clock = Clock(seconds, self.stop, self._now, least)
         with _grown(self.device) as grown, contextlib.suppress(Stopped):
             run(size, clock)
         self._check()
@@ -453,10 +471,13 @@ class _Probe:
         return self.count * an_image + block
 
 
-def _extra(clock: Clock) -> float:
-    """Seconds that the first step took longer than the others."""
-    taken = np.diff(clock.marks)
-    return max(0.0, float(taken[0] - taken[1:].mean())) if len(taken) > 1 else 0.0
+def _whole(taken: Sequence[tuple[list[float], float]]) -> Cost:
+    """The cost of a whole step from the steps of growing sizes, each with its ratio to a whole one."""
+    steps, ratio = taken[-1]
+    if ratio == 1 or len(taken) == 1:
+        return cost_of(steps).times(ratio)
+    few, more = taken[-2][1], ratio
+    return counted_up(taken[-2][0], steps, (few, more))
 
 
 def _before(clock: Clock) -> float:

@@ -159,10 +159,13 @@ def test_a_clock_leaves_the_first_step_out() -> None:
     assert clock.steps == [1, 2]
 
 
-def test_a_clock_leaves_a_stage_that_is_far_too_slow_after_its_first_step() -> None:
+def test_a_clock_leaves_a_slow_stage_early_but_not_before_it_is_warm() -> None:
     clock = clock_at(0, 9)
     assert [clock.asked(), clock.asked()] == [False, True]
     assert clock.steps == [9]
+    cold = replace(clock_at(0, 9, 16), least=2)
+    assert [cold.asked() for _ in range(3)] == [False, False, True]
+    assert cold.steps == [7]
 
 
 def test_a_clock_sees_the_frame_before_the_first_step() -> None:
