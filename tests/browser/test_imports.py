@@ -1,0 +1,58 @@
+"""Own images into the real app: a folder that processes decode, and a file dropped onto the page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from engine.data.decoding import MANY
+
+pytestmark = pytest.mark.browser
+
+
+def fact(page: Page, label: str, value: str) -> None:
+    """Waits until the page says `value` under `label`."""
+    box = page.get_by_test_id("stMetric").filter(has_text=label)
+    expect(box.get_by_test_id("stMetricValue")).to_have_text(value, timeout=60_000)
+
+
+def test_a_large_folder_with_broken_files_is_opened(page: Page, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(np.full((20, 30, 3), (200, 60, 40), np.uint8)).save(folder / "0.png")
+    for number in range(1, MANY + 5):
+        os.link(folder / "0.png", folder / f"{number}.png")
+    (folder / "page.png").write_text("<html>")
+    page.get_by_text("Your images").click()
+    page.get_by_label("Folder or file").fill(str(folder))
+    page.get_by_label("Folder or file").press("Enter")
+    page.get_by_role("button", name="Open", exact=True).click()
+    fact(page, "Images", f"{MANY + 5:,}")
+    fact(page, "Size", "32 × 32")
+    page.get_by_role("link", name="Train", exact=True).click()
+    page.get_by_text(f"{MANY + 5:,} images").first.wait_for(timeout=60_000)
+
+
+def test_a_file_is_dropped_onto_the_page(page: Page, photos: Path, tmp_path: Path) -> None:
+    shutil.make_archive(str(tmp_path / "mine"), "zip", photos)
+    page.get_by_text("Your images").click()
+    page.get_by_text("Use the classes that come with the images").click()
+    page.get_by_text("Or drop a file here").click()
+    page.locator("input[type=file]").set_input_files(tmp_path / "mine.zip")
+    page.get_by_role("button", name="Open this file").click()
+    fact(page, "Images", "40")
+    fact(page, "Classes in the truth", "2")
+
+
+def test_what_is_not_there_is_a_sentence(page: Page) -> None:
+    page.get_by_text("Your images").click()
+    page.get_by_label("Folder or file").fill("~/no such folder")
+    page.get_by_label("Folder or file").press("Enter")
+    page.get_by_role("button", name="Open", exact=True).click()
+    page.get_by_text("There is no folder or file ~/no such folder: check the path").wait_for()
