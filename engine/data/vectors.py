@@ -114,7 +114,7 @@ def _npy(path: Path, images: ImageSet) -> tuple[int, Blocks]:
     if len(array) != len(images):
         raise SourceError(
             f"{path} has {len(array):,} rows, but {images.source} has {len(images):,} images: expected "
-            "one row an image, in their order"
+            "one row an image, in their order (a .parquet with a column of their names may hold more)"
         )
     return array.shape[1], _row_blocks(array)
 

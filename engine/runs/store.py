@@ -184,6 +184,8 @@ class RunFolder:
         from engine.runs.beginning import keep_beginning
 
         images = opened.images
+        if config.features.source != SCRATCH:  # first, since it may not be there, or not fit
+            keep_beginning(self.path, config.features.source, images)
         self._save_images("images", images)
         if opened.columns:
             self.save_columns(list(opened.columns))
@@ -204,8 +206,6 @@ class RunFolder:
         if opened.extra is not None and not imported:
             self._save_images("extra", opened.extra)
             card["extra"] = len(opened.extra)
-        if config.features.source != SCRATCH:
-            keep_beginning(self.path, config.features.source, images)
         write_text(self.path / "run.json", json.dumps(card, indent=1))
 
     def _save_images(self, artefact: str, images: ImageSet) -> None:
