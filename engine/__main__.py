@@ -219,7 +219,8 @@ def _prepared(options: argparse.Namespace) -> RunFolder:
         raise RunError(f"{folder.path} holds no run to resume: start it without --resume")
     if folder.exists and not options.resume:
         raise RunError(f"{folder.path} holds a run already: add --resume or choose another folder")
-    if not folder.exists and options.clusters is None:
+    own = (options.preset or "").startswith("paper-")  # a set of the paper has its own number
+    if not folder.exists and options.clusters is None and not own:
         raise RunError("the number of clusters is missing: add --clusters K")
     opened = _opened(options)
     if folder.exists:

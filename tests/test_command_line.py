@@ -325,6 +325,9 @@ def test_a_device_that_is_not_there_is_refused(
 def test_clusters_must_be_given(drawn_photos: Path, tmp_path: Path) -> None:
     arguments = ["run", f"folder:{drawn_photos}", "--run", str(tmp_path / "run")]
     assert refused(*arguments) == "the number of clusters is missing: add --clusters K"
+    # A preset of one of the paper's sets has its own: more than there are images here.
+    few = refused(*arguments, "--preset", "paper-tiny-imagenet")
+    assert "clusters is 200, but" in few
 
 
 def test_a_run_that_is_there_is_not_overwritten(
