@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from engine.data import columns as tables_of_images
-from engine.data.archives import TarSource, ZipSource, tarfile_like
 from engine.data.arrays import ArraySource
 from engine.data.columns import METADATA, ImageColumn
 from engine.data.folders import FolderSource, readable
@@ -20,7 +19,9 @@ from engine.data.listing import Skipped, Source
 from engine.data.sets import SETS, set_source
 from engine.data.store import Stored
 from engine.data.tables import TableSource
+from engine.data.tars import TarSource, tarfile_like
 from engine.data.truth import Truth
+from engine.data.zips import ZipSource
 from engine.errors import SourceError
 
 # What comes before the path, and what it stands for.

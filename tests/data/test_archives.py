@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine.data import archives
+from engine.data import tars, zips
 from engine.data.sources import Opened, open_source
 from engine.errors import SourceError
 from tests.data.conftest import Encoded
@@ -108,7 +108,7 @@ def test_encrypted_members_are_listed_and_the_others_used(tmp_path: Path, encode
 def test_a_member_that_grows_beyond_measure_is_not_unpacked(
     tmp_path: Path, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "SMALL_BYTES", 10_000)
+    monkeypatch.setattr(zips, "SMALL_BYTES", 10_000)
     path = zipped(tmp_path / "a.zip", **{"bomb.png": bytes(3_000_000), "ok.png": encoded(9)})
     found = opened(path)
     assert found.images.ids == ("ok.png",)
@@ -190,8 +190,8 @@ def test_what_is_before_the_cut_of_a_tar_is_used(tmp_path: Path, encoded: Encode
 def test_a_compressed_tar_that_grows_without_end_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "TAR_BYTES", 10_000)
-    monkeypatch.setattr(archives, "TAR_GROWTH", 2)
+    monkeypatch.setattr(tars, "TAR_BYTES", 10_000)
+    monkeypatch.setattr(tars, "TAR_GROWTH", 2)
     (tmp_path / "a.tar.xz").write_bytes(lzma.compress(bytes(10**7)))
     with pytest.raises(
         SourceError, match=r"a\.tar\.xz unpacks to more than .*: unpack it to a folder"
