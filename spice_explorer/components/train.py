@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
+from engine.data.skipped import Skipped
 from engine.errors import SpiceError
 from engine.runs.snapshot import Snapshot
 from spice_explorer import artefacts, charts, services, session
 from spice_explorer.components import chrome, forecast, scores
+from spice_explorer.present import dataset as tables
 from spice_explorer.present import progress
 from spice_explorer.present.settings import DEVICES
 from spice_explorer.services import Run
@@ -45,6 +47,17 @@ def watch() -> None:
         return
     live = services.look(name).live
     st.fragment(_watched, run_every=LIVE_SECONDS if live else None)(name, live)
+    _left_out(services.card(name).excluded)
+
+
+def _left_out(excluded: Sequence[Skipped]) -> None:
+    """The images that somebody left out before the run was made, with the reason of each."""
+    if not excluded:
+        return
+    noun = "image was" if len(excluded) == 1 else "images were"
+    with st.expander(f"{len(excluded):,} {noun} left out before training", key="excluded"):
+        table = tables.skipped_table([(one.name, one.reason) for one in excluded])
+        st.dataframe(table, hide_index=True, height=min(320, 38 + 35 * len(table)), key="left out")
 
 
 def _watched(name: str, was_live: bool) -> None:

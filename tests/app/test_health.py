@@ -1,0 +1,309 @@
+"""The health report on the Dataset page, what is left out there, and that Train keeps to it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from engine.curate.exclusions import Exclusions
+from engine.curate.log import FILE
+from engine.data.health import Finding, Health, Problem
+from engine.data.images import ImageSet
+from engine.data.sources import Opened, open_source
+from engine.runs import checkups
+from engine.runs.store import RunFolder
+from spice_explorer import health, services
+from spice_explorer.present import health as present
+from tests.app.conftest import Visit, button, texts
+
+pytestmark = pytest.mark.usefixtures("workspace")
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take longer than a visitor waits."""
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 60)
+
+
+@pytest.fixture
+def spoilt(photos: Path) -> Opened:
+    """The drawn photographs, one of them three times, a dark, a blank, a wide and a broken one."""
+    for name in ("copy", "second"):
+        shutil.copy(photos / "bars" / "01.png", photos / f"{name}.png")
+    night = np.random.default_rng(0).integers(0, 40, (12, 12, 3), dtype=np.uint8)
+    Image.fromarray(night).save(photos / "<night>.png")
+    Image.new("RGB", (12, 12), "white").save(photos / "white.png")
+    with Image.open(photos / "spots" / "00.png") as one:
+        one.resize((60, 12)).save(photos / "wide.png")
+    (photos / "broken.png").write_bytes(b"nothing")
+    return open_source(str(photos), size=12)
+
+
+def with_source(at: AppTest, opened: Opened) -> AppTest:
+    at.session_state["opened"] = opened
+    at.run()
+    assert not at.exception
+    return at
+
+
+def finding(at: AppTest) -> Any:
+    return next(one for one in at.button_group if one.label == "Finding")
+
+
+def choose(at: AppTest, problem: str) -> AppTest:
+    finding(at).set_value(problem)
+    return at.run()
+
+
+def begins(at: AppTest, words: str) -> Any:
+    return next(one for one in at.button if one.label.startswith(words))
+
+
+def out(opened: Opened) -> list[tuple[str, str]]:
+    decided = Exclusions(opened.images)
+    found = [(one.name, one.reason) for one in decided.left_out()]
+    decided.close()
+    return found
+
+
+# -- the report --------------------------------------------------------------------------------
+
+
+def test_every_finding_is_counted_and_the_unreadable_come_first(
+    spoilt: Opened, visit: Visit
+) -> None:
+    at = with_source(visit("dataset"), spoilt)
+    titles = finding(at).options
+    for title in ("Unreadable 1", "Exact duplicates 3", "Dark 1", "Blank 1", "Odd sides 1"):
+        assert title in titles
+    assert titles[0] == "Unreadable 1"
+    assert at.dataframe[0].value.values.tolist() == [["broken.png", "not an image"]]
+    assert "Nothing found:" in texts(at)
+
+
+def test_a_set_without_findings_says_so(visit: Visit) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
+    images = ImageSet(pixels, tuple(f"{index}" for index in range(20)), "made:up")
+    at = with_source(visit("dataset"), Opened(images))
+    assert [one.value for one in at.success] == ["Nothing was found that might be wrong."]
+    assert "odd sides" not in texts(at)  # nothing is known of them
+
+
+def test_progress_is_shown_while_the_images_are_looked_at(
+    spoilt: Opened, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, whole = threading.Event(), checkups.examine
+
+    def slow(*arguments: Any, **more: Any) -> Health | None:
+        go.wait(60)
+        return whole(*arguments, **more)
+
+    monkeypatch.setattr(checkups, "examine", slow)
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0)
+    at = with_source(visit("dataset"), spoilt)
+    assert not [one for one in at.button_group if one.label == "Finding"]
+    assert "Looking at the images" in str(at.get("progress")[0].proto)
+    go.set()
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 60)
+    assert "Dark 1" in finding(at.run()).options
+
+
+def test_a_failed_report_can_be_made_again(
+    spoilt: Opened, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkups, "examine", broken)
+        at = with_source(visit("dataset"), spoilt)
+    assert at.warning[0].value == "Not examined: the disk is gone."
+    at = button(at, "Try again").click().run()
+    assert "Dark 1" in finding(at).options
+
+
+def test_a_run_of_the_same_images_lends_its_features(
+    finished: RunFolder, few_digits: Opened, visit: Visit
+) -> None:
+    assert health.trained(few_digits) == finished.path.name
+    assert health.trained(services.digits()) is None
+    at = with_source(visit("dataset"), few_digits)
+    assert "also by the features of demo" in texts(at)
+
+
+# -- leaving out -------------------------------------------------------------------------------
+
+
+def test_one_click_keeps_one_of_each_and_one_turns_it_back(spoilt: Opened, visit: Visit) -> None:
+    at = choose(with_source(visit("dataset"), spoilt), "exact duplicates")
+    at = button(at, "Keep one of each, leave 2 out").click().run()
+    assert out(spoilt) == [("copy.png", "exact duplicate"), ("second.png", "exact duplicate")]
+    assert "Exact duplicates 3 ✓" in finding(at).options
+    assert "Left out 2" in finding(at).options
+    assert finding(at).value == "exact duplicates"  # the view stays where it was
+    at = button(at, "Undo: exact duplicate, 2 images").click().run()
+    assert out(spoilt) == []
+    assert "Left out 2" not in finding(at).options
+
+
+def test_all_of_a_finding_are_left_out_seen_and_put_back(spoilt: Opened, visit: Visit) -> None:
+    at = choose(with_source(visit("dataset"), spoilt), "dark")
+    at = button(at, "Leave these 1 out").click().run()
+    assert out(spoilt) == [("<night>.png", "dark")]
+    at = choose(at, "left out")
+    at = button(at, "Put all 1 back").click().run()
+    assert out(spoilt) == []
+
+
+def test_an_image_that_is_opened_can_be_left_out_alone(spoilt: Opened, visit: Visit) -> None:
+    at = choose(with_source(visit("dataset"), spoilt), "dark")
+    image = spoilt.images.ids.index("<night>.png")
+    at.session_state["health image"] = (spoilt.images.fingerprint[:12], image)
+    at.run()
+    shown = texts(at)
+    assert "&lt;night&gt;.png" in shown
+    assert "<night>" not in shown.replace("\\<night\\>", "")
+    plain = shown.replace("\\", "")
+    assert "original: 12 × 12 pixels" in plain
+    assert "brightest: 3" in plain
+    at = button(at, "Leave this one out").click().run()
+    assert out(spoilt) == [("<night>.png", "by hand")]
+    assert "left out: by hand" in texts(at).replace("\\", "")
+    button(at, "Put back").click().run()
+    assert out(spoilt) == []
+
+
+def test_an_opened_image_of_another_source_is_not_shown(spoilt: Opened, visit: Visit) -> None:
+    at = visit("dataset")
+    at.session_state["health image"] = ("another", 0)
+    at = choose(with_source(at, spoilt), "dark")
+    assert not [one for one in at.button if one.label == "Leave this one out"]
+
+
+def test_a_log_that_cannot_be_written_is_a_sentence(
+    spoilt: Opened, visit: Visit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    at = choose(with_source(visit("dataset"), spoilt), "dark")
+    decided = health.decided(spoilt)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(decided, "folder", tmp_path / "file" / "log")
+    at = begins(at, "Leave these").click().run()
+    assert "cannot be written" in at.error[0].value
+    assert "nothing was decided" in at.error[0].value
+
+
+def test_a_damaged_log_is_a_sentence_and_then_a_new_one(spoilt: Opened, visit: Visit) -> None:
+    decided = Exclusions(spoilt.images)
+    decided.exclude(np.array([0]), "dark")
+    decided.close()
+    (decided.folder / FILE).write_bytes(b"nothing that SQLite knows" * 100)
+    at = choose(with_source(visit("dataset"), spoilt), "dark")
+    begins(at, "Leave these").click().run()
+    assert out(spoilt) == [("<night>.png", "dark")]
+
+
+# -- training ----------------------------------------------------------------------------------
+
+
+def test_train_uses_what_is_kept_and_says_so(
+    spoilt: Opened, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided = Exclusions(spoilt.images)
+    decided.exclude(np.array([0, 1]), "dark")
+    decided.close()
+    started: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(services, "start", lambda *asked: started.append(asked) or "none")
+    at = with_source(visit("dataset"), spoilt)
+    at.switch_page("../pages/train.py").run()
+    count = len(spoilt.images)
+    assert f"**{count - 2:,} of {count:,} images**" in texts(at)
+    assert "2 left out" in texts(at)
+    button(at, "Start training").click().run()
+    opened, excluded = started[0][0], started[0][3]
+    assert opened.images.ids == spoilt.images.ids[2:]
+    assert [one.name for one in excluded] == list(spoilt.images.ids[:2])
+
+
+def test_nothing_is_said_where_nothing_is_left_out(spoilt: Opened, visit: Visit) -> None:
+    at = with_source(visit("dataset"), spoilt)
+    at.switch_page("../pages/train.py").run()
+    assert f"**{len(spoilt.images):,} images** of" in texts(at)
+    assert "left out" not in texts(at)
+
+
+def test_one_image_that_is_left_cannot_be_trained_on(spoilt: Opened, visit: Visit) -> None:
+    decided = Exclusions(spoilt.images)
+    decided.exclude(np.arange(1, len(spoilt.images)), "dark")
+    decided.close()
+    at = with_source(visit("dataset"), spoilt)
+    at.switch_page("../pages/train.py").run()
+    assert f"1 of the {len(spoilt.images)} images is kept" in at.error[0].value
+    assert not [one for one in at.button if one.label == "Start training"]
+
+
+def test_the_run_shows_what_was_left_out(
+    finished: RunFolder, visit: Visit, few_digits: Opened
+) -> None:
+    assert finished.card().excluded == ()
+    assert not [one for one in visit("train", run="demo").expander if "left out" in one.label]
+    decided = Exclusions(few_digits.images)
+    decided.exclude(np.array([3]), "blank")
+    opened, excluded = health.to_train(few_digits)
+    RunFolder.create(services.workspace() / "less", opened, finished.card().config, excluded)
+    decided.close()
+    at = visit("train", run="less")
+    assert "1 image was left out before training" in [one.label for one in at.expander]
+    assert at.dataframe[-1].value.values.tolist() == [[few_digits.images.ids[3], "blank"]]
+
+
+# -- in words ----------------------------------------------------------------------------------
+
+
+def found(*images: int, groups: tuple[int, ...] = ()) -> Finding:
+    values = np.arange(len(images), dtype=np.float32)
+    return Finding(np.array(images, np.int32), values, np.array(groups, np.int32))
+
+
+def test_counts_say_what_a_click_would_still_leave_out() -> None:
+    findings: dict[Problem, Finding] = {
+        "exact duplicates": found(4, 1, 2, groups=(0, 0, 0)), "dark": found(0, 3), "blank": found(),
+    }  # fmt: skip
+    kept = np.array([True, False, True, False, True])
+    counts = present.counts(Health(5, True, findings), kept)
+    assert [(one.problem, one.images, one.open) for one in counts] == [
+        ("exact duplicates", 3, 1), ("dark", 2, 1),
+    ]  # fmt: skip
+    kept[2] = False
+    assert present.counts(Health(5, True, findings), kept)[0].label == "Exact duplicates 3 ✓"
+
+
+def test_groups_are_told_apart_and_their_best_is_named() -> None:
+    finding = found(7, 1, 5, 6, groups=(0, 0, 1, 1))
+    names = [f"{index}.png" for index in range(8)]
+    shown = present.tiles("near duplicates", finding, slice(0, 4), names, {1: "by hand"})
+    assert [one.caption for one in shown] == ["1 · best", "left out", "2 · best", "2"]
+    assert shown[0].colour == shown[1].colour != shown[2].colour
+    assert shown[1].title.splitlines()[-1] == "left out: by hand"
+    assert present.tiles("near duplicates", finding, slice(1, 2), names, {})[0].caption == "1"
+
+
+@pytest.mark.parametrize("side", [8, 200])
+def test_a_sheet_holds_the_pictures_in_twelve_columns(side: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (13, 3, side, side), dtype=np.uint8)
+    sheet = present.sheet(pixels, "x")
+    assert sheet["url"].startswith("data:image/webp;base64,")
+    assert (sheet["width"], sheet["height"]) == ((8, 8) if side == 8 else (96, 96))
+    with Image.open(io.BytesIO(base64.b64decode(sheet["url"].partition(",")[2]))) as board:
+        assert board.size == (12 * sheet["width"], 2 * sheet["height"])
+        if side == 8:
+            last = np.asarray(board)[8:, :8].transpose(2, 0, 1)
+            assert np.array_equal(last, pixels[12])
