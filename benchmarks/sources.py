@@ -7,6 +7,7 @@ how much the process grew, libraries left out.
 
 from __future__ import annotations
 
+import importlib
 import resource
 import statistics
 import tempfile
@@ -74,6 +75,8 @@ def trained(options: Options, name: str, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         config = configured(options, name, images.images.channels, seed)
         folder = RunFolder.create(Path(place) / "run", images, config)
+        for library in ("sklearn.cluster", "sklearn.metrics", "scipy.optimize"):
+            importlib.import_module(library)
         before = resident_bytes()
         with folder.lock():
             state = execute(folder, choose_device(options.device), Control())

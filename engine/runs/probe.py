@@ -181,7 +181,7 @@ def probe(
                 f"clusters is {config.clusters}, but {images.source} has {len(images)} images: "
                 f"choose from 2 to {len(images)}"
             )
-    before = torch.get_num_threads()
+    before, held = torch.get_num_threads(), resident_bytes()
     torch.set_num_threads(threads or before)
     try:
         pixels = DeviceImages(sample(images), device)
@@ -189,7 +189,7 @@ def probe(
         small: dict[Any, dict[str, Cost]] = {}
         for index, config in enumerate(configs):
             progress(index / len(configs))
-            one = _Probe(config, images, pixels, seconds / len(configs), stop, place, extra)
+            one = _Probe(config, images, pixels, seconds / len(configs), stop, place, extra, held)
             found.append(one.costs(small))
         progress(1.0)
         return found
@@ -216,6 +216,7 @@ class _Probe:
         stop: Stop,
         place: Path | None,
         extra: int,
+        before: int,
     ) -> None:
         # Compilation takes a minute by itself: what is not compiled is slower, which is told.
         self.config = with_settings(
@@ -233,7 +234,7 @@ class _Probe:
         chance = np.random.default_rng(0)
         self.vectors = chance.normal(size=(self.few, self.encoder.features)).astype(np.float32)
         self.each: dict[str, Cost] = {}
-        self.grown: list[int] = []
+        self.before, self.grown = before, list[int]()
 
     def costs(self, small: dict[Any, dict[str, Cost]]) -> Costs:
         """What was measured; small things are shared with those who have features of the same size."""
@@ -422,6 +423,7 @@ class _Probe:
         taken: list[tuple[list[float], float]] = []
         slow = False
         while True:
+            held = self._held()
             last = size == most or slow or len(taken) == 2
             least_steps = 1 if taken else 2
             clock, grown = self._clocked(run, size, seconds if last else seconds / 4, least_steps)
@@ -434,7 +436,7 @@ class _Probe:
             size = most if 2 * possible >= most else max(2 * size, possible)
         # Weights, their gradients and their averages do not grow with the batch.
         still = min(grown, 4 * self.weights)
-        self.grown.append(int(still + (grown - still) * ratio(size)))
+        self.grown.append(held + int(still + (grown - still) * ratio(size)))
         return Timed(_whole(taken), _before(clock))
 
     def _clocked(
@@ -445,6 +447,10 @@ class _Probe:
             run(size, clock)
         self._check()
         return clock, grown()
+
+    def _held(self) -> int:
+        """Bytes of host memory that the probe has come to hold: a run holds on to them as well."""
+        return 0 if self.device.type == "cuda" else max(0, resident_bytes() - self.before)
 
     def _check(self) -> None:
         if self.stop():
