@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.config import RunConfig, flat
+from engine.config import ENCODER, SCRATCH, RunConfig, flat
 from engine.errors import RunError
 from engine.events import Stage
 from engine.runs.store import RunFolder, write_text
@@ -121,6 +121,11 @@ def shape_of(config: RunConfig) -> tuple[tuple[str, Any], ...]:
     shape["features.epochs"] = config.features.epochs > 0
     shape["features.coarse"] = config.features.coarse > 0
     return tuple(shape.items())
+
+
+def can_forecast(config: RunConfig) -> bool:
+    """Whether stage 1 begins with a network that a probe can make without a download."""
+    return config.features.source.startswith((SCRATCH, ENCODER))
 
 
 def forecast(config: RunConfig, costs: Costs) -> Forecast:

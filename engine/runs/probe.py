@@ -27,7 +27,7 @@ from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.errors import RunError, Stopped
 from engine.events import Event, StageStarted
-from engine.runs.forecast import NOTHING, Cost, Costs, shape_of
+from engine.runs.forecast import NOTHING, Cost, Costs, can_forecast, shape_of
 from engine.runs.pipeline import LEAST_KEPT, kmeans_labels
 from engine.runs.store import RunFolder
 from engine.space.neighbors import BLOCK_ENTRIES, EXACT_IMAGES, nearest
@@ -171,7 +171,7 @@ def probe(
         SpiceError: when a configuration cannot be trained at all.
     """
     for config in configs:
-        if not config.features.source.startswith((SCRATCH, ENCODER)):
+        if not can_forecast(config):
             raise RunError(
                 f"features.source is {config.features.source!r}: forecasts are for {SCRATCH!r} and "
                 f"{ENCODER}NAME only"

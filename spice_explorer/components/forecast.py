@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from engine.config import RunConfig
+from engine.runs.forecast import can_forecast
 from spice_explorer import forecasting, services, session
 from spice_explorer.present import forecast as present
 
@@ -19,6 +20,10 @@ POLL_SECONDS = 0.5
 PRESETS = ("quick", "fast", "paper")
 ASK = "How long will it take?"
 BUSY = "A run is training on this device, and a forecast is for a free one: ask when it is done."
+
+UNKNOWN = (
+    "These settings begin with a network from elsewhere, or with vectors: no forecast for them."
+)
 
 
 def ahead(opened: Opened, config: RunConfig, device: str) -> None:
@@ -50,6 +55,8 @@ def _ahead(opened: Opened, config: RunConfig, device: str, was_probing: bool) ->
     elif probe.state == "failed":
         st.warning(session.sentence(probe.message), icon=":material/warning:")
     if probe.costs:
+        if not can_forecast(config):
+            st.caption(UNKNOWN)
         _table(found, probe.free)
 
 
@@ -61,7 +68,9 @@ def _asked(opened: Opened, config: RunConfig) -> dict[str, RunConfig]:
         )
         for name in PRESETS
     }
-    return presets if config in presets.values() else {**presets, present.OWN: config}
+    if config in presets.values() or not can_forecast(config):
+        return presets
+    return {**presets, present.OWN: config}
 
 
 def _table(found: dict[str, Forecast | None], free: int | None) -> None:

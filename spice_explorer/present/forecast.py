@@ -34,7 +34,7 @@ def footing(one: Forecast) -> str:
 def warnings(found: Mapping[str, Forecast | None], free: int | None) -> list[str]:
     """What speaks against starting each, in sentences that begin with its name."""
     return [
-        f"{name}: {told}"
+        f"{'A run with these settings' if name == OWN else name} {told}"
         for name, one in found.items()
         if one is not None
         for told in warnings_of(one, free)

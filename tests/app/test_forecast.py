@@ -20,7 +20,7 @@ from engine.runs.runner import Runner, the_runner
 from engine.runs.snapshot import Snapshot
 from engine.runs.store import RunFolder
 from spice_explorer import forecasting
-from spice_explorer.components.forecast import ASK, BUSY
+from spice_explorer.components.forecast import ASK, BUSY, _asked
 from spice_explorer.present import forecast as present
 from tests.app.conftest import Visit, button, texts
 
@@ -141,9 +141,9 @@ def test_days_and_too_little_memory_are_warned_of(
 
     measure(act)
     shown = texts(settled(button(visit("train"), ASK).click().run()))
-    assert "Paper\\: takes about 121 days on cpu\\: take a GPU or Quick" in shown
-    assert "Quick\\: needs about 2 GB of memory, but 1 GB are free on cpu" in shown
-    assert "Quick\\: takes" not in shown
+    assert "Paper takes about 121 days on cpu\\: take a GPU or Quick" in shown
+    assert "Quick needs about 2 GB of memory, but 1 GB are free on cpu" in shown
+    assert "Quick takes" not in shown
 
 
 @pytest.mark.usefixtures("workspace")
@@ -232,6 +232,23 @@ def test_words_say_how_far_a_run_is() -> None:
     assert present.compared(Snapshot(state="finished", seconds=41), FOUND) == f"Took 41 s, {said}"
     assert present.compared(Snapshot(state="running", seconds=12), FOUND) == f"So far 12 s, {said}"
     assert present.compared(Snapshot(state="queued"), FOUND) == "Forecast 35 s (28 s to 61 s)."
+
+
+def test_warnings_name_what_they_are_about() -> None:
+    long = replace(FOUND, seconds={"joint": 40 * 86_400.0})
+    assert present.warnings({"Paper": long, present.OWN: long, "Fast": None}, None) == [
+        "Paper takes about 40 days on cpu: take a GPU or Quick",
+        "A run with these settings takes about 40 days on cpu: take a GPU or Quick",
+    ]
+
+
+def test_only_presets_are_forecast_beside_a_network_from_elsewhere(few_digits: Opened) -> None:
+    config = preset("quick", clusters=4, channels=1)
+    own = with_setting(config, "joint.steps", 5)
+    assert list(_asked(few_digits, config)) == ["Quick", "Fast", "Paper"]
+    assert _asked(few_digits, own)[present.OWN] == own
+    elsewhere = with_setting(config, "features.source", "torchvision:resnet18")
+    assert list(_asked(few_digits, elsewhere)) == ["Quick", "Fast", "Paper"]
 
 
 def test_gpu_memory_has_a_column_only_where_there_is_a_gpu() -> None:
