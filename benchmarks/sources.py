@@ -66,16 +66,21 @@ def foretold(options: Options, name: str, seed: int) -> dict[str, Any]:
 
 def trained(options: Options, name: str, seed: int) -> dict[str, Any]:
     """What the run took: seconds by stage, bytes of memory and of disk."""
-    from engine.runs.probe import resident_bytes
     from engine.runs.results import observe, summary
     from engine.runs.runner import Control, choose_device, execute
     from engine.runs.store import RunFolder
+    from engine.runs.timing import resident_bytes
 
     images = opened(options, name)
     with tempfile.TemporaryDirectory() as place:
         config = configured(options, name, images.images.channels, seed)
         folder = RunFolder.create(Path(place) / "run", images, config)
-        for library in ("sklearn.cluster", "sklearn.metrics", "scipy.optimize"):
+        for library in (
+            "engine.runs.pipeline",
+            "sklearn.cluster",
+            "sklearn.metrics",
+            "scipy.optimize",
+        ):
             importlib.import_module(library)
         before = resident_bytes()
         with folder.lock():

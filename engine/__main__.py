@@ -385,8 +385,9 @@ def _import(options: argparse.Namespace) -> int:
 
 def _forecast(options: argparse.Namespace) -> int:
     from engine.runs.forecast import forecast, table, to_json
-    from engine.runs.probe import free_bytes, probe
+    from engine.runs.probe import probe
     from engine.runs.runner import choose_device
+    from engine.runs.timing import free_bytes
 
     device, opened = choose_device(options.device), _opened(options)
     if device.note:

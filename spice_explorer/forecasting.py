@@ -74,8 +74,9 @@ def ask(opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
 
 
 def _work(found: Probe, opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
-    from engine.runs.probe import free_bytes, probe
+    from engine.runs.probe import probe
     from engine.runs.runner import choose_device, the_runner
+    from engine.runs.timing import free_bytes
 
     def tell(done: float) -> None:
         found.done = done

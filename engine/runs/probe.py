@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +23,19 @@ from engine.config import ENCODER, SCRATCH, RunConfig, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.errors import RunError, Stopped
-from engine.events import Event, StageStarted
 from engine.runs.forecast import NOTHING, Cost, Costs, can_forecast, shape_of
 from engine.runs.pipeline import LEAST_KEPT, kmeans_labels
 from engine.runs.store import RunFolder
+from engine.runs.timing import (
+    LEAST_STEPS,
+    Clock,
+    Nothing,
+    Stop,
+    cost_of,
+    resident_bytes,
+    watched_memory,
+    whole_step,
+)
 from engine.space.neighbors import BLOCK_ENTRIES, EXACT_IMAGES, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Heads, initialise
@@ -53,96 +59,10 @@ ENDLESS = 10**6
 # Shares of the time that each of the parts may take; small things share what is left.
 SHARES = {"features": 0.2, "coarse": 0.06, "heads": 0.16, "joint": 0.2, "encode": 0.08}
 SMALL_SHARE = 0.015
-# Timed steps of one part: at least so many where time allows, and never more.
-LEAST_STEPS, MOST_STEPS = 3, 60
-# What steps in a row do not show: other hours, a warmer processor; and the error of counting up.
-SPREAD, COUNTED_UP = 1.1, 1.25
-# The least share of a small step that is held to grow with its images.
-LEAST_GROWING = 0.6
 # Pixels of the smallest step: 8 images of 32×32, and 128 of 8×8, which would else be all overhead.
 LEAST_PIXELS = 2**13
-MEMORY_SECONDS = 0.005
 # Images on which k-means is timed.
 KMEANS_IMAGES = 1000
-Stop = Callable[[], bool]
-
-
-@dataclass
-class Nothing:
-    """A checkpoint that keeps nothing."""
-
-    def load(self) -> dict[str, Any] | None:
-        return None
-
-    def save(self, state: dict[str, Any]) -> None:
-        pass
-
-
-@dataclass
-class Clock:
-    """A stage's `stop`: asked before every step, it notes the time, and says when it has enough.
-
-    That is after `seconds` and three steps, or after twice the time and `least` steps.
-    """
-
-    seconds: float
-    stop: Stop
-    now: Callable[[], float] = time.perf_counter
-    least: int = 1
-    marks: list[float] = field(default_factory=list)
-    began: float = 0.0
-
-    def emit(self, event: Event) -> None:
-        """A stage begins: what passes until its first step is its first frame."""
-        if isinstance(event, StageStarted):
-            self.began = self.now()
-
-    def asked(self) -> bool:
-        self.marks.append(self.now())
-        steps, spent = len(self.marks) - 1, self.marks[-1] - self.marks[0]
-        if self.stop() or steps >= MOST_STEPS:
-            return True
-        # What takes long is left early; but a first step says nothing where nothing has warmed up.
-        enough = steps >= LEAST_STEPS or (spent >= 2 * self.seconds and steps >= self.least)
-        return spent >= self.seconds and enough
-
-    @property
-    def steps(self) -> list[float]:
-        """Seconds of each step; the first, which warms up, only where there is no other."""
-        taken = np.diff(self.marks).tolist()
-        return taken[1:] or taken
-
-
-@dataclass(frozen=True)
-class Timed:
-    """What was timed of a part.
-
-    Attributes:
-        cost: of a whole step.
-        before: seconds between the beginning of the stage and its first step (a frame).
-    """
-
-    cost: Cost
-    before: float
-
-
-def cost_of(steps: Sequence[float]) -> Cost:
-    """The median of timed steps, and the range from the fastest and the slowest."""
-    return Cost(statistics.median(steps), min(steps) / SPREAD, max(steps) * SPREAD)
-
-
-def counted_up(few: Sequence[float], more: Sequence[float], ratios: tuple[float, float]) -> Cost:
-    """The cost of a whole step, from timed ones that are smaller by `ratios` (few: the first).
-
-    A part of every step does not grow with its images (the optimiser's): the two sizes show how
-    much, as far as their noise allows. At most, all of it grows.
-    """
-    first, second = 1 / ratios[0], 1 / ratios[1]
-    one, other = cost_of(few), cost_of(more)
-    slope = (other.seconds - one.seconds) / (second - first)
-    most = other.seconds * ratios[1]
-    found = min(max(other.seconds + slope * (1 - second), LEAST_GROWING * most), most)
-    return Cost(found, other.low / other.seconds * found / COUNTED_UP, other.high * ratios[1] * COUNTED_UP)  # fmt: skip
 
 
 def probe(
@@ -286,10 +206,10 @@ class _Probe:
         # Batch statistics want two images in each group at the least.
         least = min(whole, max(self._least, 2 * groups))
         ratio = lambda size: whole / batch(size, self.few)  # noqa: E731
-        self.each["features"] = self._timed("features", run, whole, least, ratio).cost
+        self.each["features"] = self._timed("features", run, whole, least, ratio)[0]
         if self.asked.features.coarse:
             halved = lambda size, clock: run(size, clock, 1.0)  # noqa: E731
-            self.each["coarse"] = self._timed("coarse", halved, whole, least, ratio).cost
+            self.each["coarse"] = self._timed("coarse", halved, whole, least, ratio)[0]
 
     def _heads(self) -> None:
         whole = min(self.config.heads.images, self.count)
@@ -303,9 +223,8 @@ class _Probe:
             )  # fmt: skip
 
         self.each["first"] = self._first(whole)
-        found = self._timed("heads", run, whole, least)
-        self.each["heads"] = found.cost
-        self.each["judge"] = cost_of([found.before]).times(self.count / self.few)
+        self.each["heads"], frame = self._timed("heads", run, whole, least)
+        self.each["judge"] = cost_of([frame]).times(self.count / self.few)
 
     def _first(self, images: int) -> Cost:
         """What the first round takes besides."""
@@ -340,7 +259,7 @@ class _Probe:
         whole = settings.batch
         ratio = lambda size: images(whole, self.count) / images(size, self.few)  # noqa: E731
         least = min(whole, math.ceil(self._least / settings.unlabelled))
-        self.each["joint"] = self._timed("joint", run, whole, least, ratio).cost
+        self.each["joint"] = self._timed("joint", run, whole, least, ratio)[0]
 
     def _all_reliable(self) -> ReliableSet:
         sure = np.ones(self.few, np.float32)
@@ -360,8 +279,8 @@ class _Probe:
             ids = torch.arange(size)
             self._repeat(clock, lambda: encode(self.encoder, self.pixels, ids))
 
-        found = self._timed("encode", run, batch, 2 * self._least)
-        self.each["encode"] = found.cost.times(self.count / batch)
+        found, _ = self._timed("encode", run, batch, 2 * self._least)
+        self.each["encode"] = found.times(self.count / batch)
 
     def _small_things(self) -> dict[str, Cost]:
         vectors = self.vectors
@@ -414,9 +333,13 @@ class _Probe:
         whole: int,
         least: int,
         ratio: Callable[[int], float] | None = None,
-    ) -> Timed:
+    ) -> tuple[Cost, float]:
         """Steps of `whole` images, or of as many as the time allows; `least` are tried first, but on
-        a GPU, which is as fast with many as with few."""
+        a GPU, which is as fast with many as with few.
+
+        Returns:
+            What a whole step costs, and the seconds of the stage's first frame, if it has one.
+        """
         seconds, most = self.seconds * SHARES[name], min(whole, self.few)
         ratio = ratio or (lambda size: whole / size)
         size = min(least, most) if self.device.type == "cpu" else most
@@ -437,13 +360,13 @@ class _Probe:
         # Weights, their gradients and their averages do not grow with the batch.
         still = min(grown, 4 * self.weights)
         self.grown.append(held + int(still + (grown - still) * ratio(size)))
-        return Timed(_whole(taken), _before(clock))
+        return whole_step(taken), clock.before
 
     def _clocked(
         self, run: Callable[[int, Clock], None], size: int, seconds: float, least: int
     ) -> tuple[Clock, int]:
         clock = Clock(seconds, self.stop, self._now, least)
-        with _grown(self.device) as grown, contextlib.suppress(Stopped):
+        with watched_memory(self.device) as grown, contextlib.suppress(Stopped):
             run(size, clock)
         self._check()
         return clock, grown()
@@ -475,66 +398,3 @@ class _Probe:
         block = 4 * min(BLOCK_ENTRIES, self.count**2) if self.device.type == "cpu" else 0
         an_image = 12 * self.encoder.features + 16 * self._kept + 8 * self.config.clusters
         return self.count * an_image + block
-
-
-def _whole(taken: Sequence[tuple[list[float], float]]) -> Cost:
-    """The cost of a whole step from the steps of growing sizes, each with its ratio to a whole one."""
-    steps, ratio = taken[-1]
-    if ratio == 1 or len(taken) == 1:
-        return cost_of(steps).times(ratio)
-    few, more = taken[-2][1], ratio
-    return counted_up(taken[-2][0], steps, (few, more))
-
-
-def _before(clock: Clock) -> float:
-    return max(0.0, clock.marks[0] - clock.began) if clock.began else 0.0
-
-
-# -- memory ------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _grown(device: torch.device) -> Iterator[Callable[[], int]]:
-    """Within, memory is watched; what it gives tells afterwards by how many bytes it has grown."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        yield lambda: torch.cuda.max_memory_allocated(device) - before
-        return
-    before, peak, over = resident_bytes(), [0], threading.Event()
-
-    def look() -> None:
-        while not over.wait(MEMORY_SECONDS):
-            peak[0] = max(peak[0], resident_bytes())
-
-    thread = threading.Thread(target=look, daemon=True, name="spice-memory")
-    thread.start()
-    try:
-        yield lambda: max(0, peak[0] - before)
-    finally:
-        over.set()
-        thread.join()
-
-
-def resident_bytes() -> int:
-    """Host memory of this process, 0 where the system does not say."""
-    import os
-
-    try:
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that is free on a GPU, or on the host for any other device; None where unknown."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        return next(
-            1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")
-        )
-    except (OSError, ValueError, StopIteration):
-        return None

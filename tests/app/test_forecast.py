@@ -15,6 +15,7 @@ from engine.config import RunConfig, preset, with_setting
 from engine.data.sources import Opened, open_source
 from engine.errors import RunError, Stopped
 from engine.runs import probe as measuring
+from engine.runs import timing
 from engine.runs.forecast import Cost, Costs, Forecast, load_forecast, save_forecast, shape_of
 from engine.runs.runner import Runner, the_runner
 from engine.runs.snapshot import Snapshot
@@ -51,7 +52,7 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             return act(list(configs), **named)
 
         monkeypatch.setattr(measuring, "probe", probe)
-        monkeypatch.setattr(measuring, "free_bytes", lambda _device: FREE)
+        monkeypatch.setattr(timing, "free_bytes", lambda _device: FREE)
 
     return replaced
 

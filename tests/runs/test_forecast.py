@@ -33,9 +33,10 @@ from engine.runs.forecast import (
     warnings_of,
     work,
 )
-from engine.runs.probe import Clock, cost_of, counted_up, probe, resident_bytes, sample
+from engine.runs.probe import probe, sample
 from engine.runs.results import observe, summary
 from engine.runs.runner import Control, choose_device, execute
+from engine.runs.timing import Clock, cost_of, counted_up, resident_bytes, watched_memory
 from engine.stages import features, joint
 from tests.runs.conftest import MakeRun, drawn, tiny_config
 
@@ -172,7 +173,7 @@ def test_a_clock_sees_the_frame_before_the_first_step() -> None:
     clock = clock_at(5, 7)
     clock.emit(StageStarted("heads", 3))
     clock.asked()
-    assert measuring._before(clock) == 2
+    assert clock.before == 2
 
 
 def test_a_range_reaches_from_the_fastest_to_the_slowest_step() -> None:
@@ -255,7 +256,7 @@ def test_a_sample_is_spread_over_all_images(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.skipif(resident_bytes() == 0, reason="this system does not tell a process's memory")
 def test_growing_memory_is_seen() -> None:
-    with measuring._grown(CPU) as grown:
+    with watched_memory(CPU) as grown:
         block, seen = np.ones(2**25, np.uint8), threading.Event()
         for _ in range(1000):  # until the watching thread has looked
             if grown() > 2**24:
