@@ -34,7 +34,7 @@ GOAL = 1.5
 # Colour images of 32 pixels: a minute or two instead of a quarter of an hour.
 SHORT = ("features.epochs=3", "heads.epochs=3", "joint.steps=30", "reliable.confidence=0.1")
 SETTINGS: dict[str, tuple[str, ...]] = {"digits": (), "drawn": SHORT, NAME: SHORT}
-RUN_SECONDS = 300.0
+PROBE_SECONDS, RUN_SECONDS = 10.0, 300.0
 
 
 def opened(options: Options, name: str) -> Opened:
@@ -60,7 +60,7 @@ def foretold(options: Options, name: str, seed: int) -> dict[str, Any]:
 
     images = opened(options, name).images
     config = configured(options, name, images.channels, seed)
-    costs = probe(images, [config], choose_device(options.device).device)
+    costs = probe(images, [config], choose_device(options.device).device, seconds=PROBE_SECONDS)
     return to_json(forecast(config, costs[0]))
 
 
