@@ -34,14 +34,21 @@ def checkup(opened: Opened, *, again: bool = False, patient: bool = False) -> Ch
 
 def trained(opened: Opened) -> str | None:
     """The newest run of exactly these images that has features, by which they can be compared."""
-    for name in services.run_names():
+    same = _of_these(opened.images.fingerprint, tuple(services.run_names()))
+    return next((name for name in same if _vectors(name).is_file()), None)
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def _of_these(fingerprint: str, runs: tuple[str, ...]) -> list[str]:
+    """The `runs` of exactly these images; to look at all cards again and again would take its time."""
+    found = []
+    for name in runs:
         try:
-            same = services.card(name).fingerprint == opened.images.fingerprint
+            if services.card(name).fingerprint == fingerprint:
+                found.append(name)
         except (SpiceError, OSError):
             continue
-        if same and _vectors(name).is_file():
-            return name
-    return None
+    return found
 
 
 def _vectors(run: str) -> Path:
