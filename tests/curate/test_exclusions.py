@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from engine.curate import exclusions as module
+from engine.curate import log as log_module
 from engine.curate.exclusions import BY_HAND, NAMES, Exclusions, cut
 from engine.curate.log import FILE
 from engine.data.columns import ImageColumn
@@ -16,7 +18,7 @@ from engine.data.images import ImageSet
 from engine.data.skipped import Skipped
 from engine.data.sources import Opened
 from engine.data.truth import Truth
-from engine.errors import DecisionError, SourceError
+from engine.errors import DecisionError, LogBusyError, SourceError
 
 NAMES_OF_SIX = tuple("abcdef")
 Open = Callable[..., Exclusions]
@@ -157,6 +159,22 @@ def test_a_damaged_log_is_moved_aside_and_a_new_one_begun(open_it: Open) -> None
     again.exclude(np.array([2]), "dark")
     assert out(open_it()) == [("c", "dark")]
     assert len(list(one.folder.glob("decisions.damaged-*"))) == 1
+
+
+def test_a_locked_log_is_said_and_nothing_is_decided(
+    open_it: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "BUSY_SECONDS", 0.01)
+    one = open_it()
+    one.exclude(np.array([1]), "dark")
+    other = sqlite3.connect(one.folder / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LogBusyError, match="is locked by another program"):
+        one.exclude(np.array([2]), "dark")
+    assert out(open_it()) == [("b", "dark")]  # reading goes on
+    other.close()
+    one.exclude(np.array([2]), "dark")
+    assert out(one) == [("b", "dark"), ("c", "dark")]
 
 
 def test_a_damaged_log_of_an_earlier_state_is_lost_without_a_word(open_it: Open) -> None:
