@@ -138,11 +138,14 @@ class _Probe:
         extra: int,
         before: int,
     ) -> None:
-        # Compilation takes a minute by itself: what is not compiled is slower, which is told.
+        # Rates so low that no loss can explode. Compilation takes a minute by itself, so the steps
+        # that are timed are not compiled: where a run's are, it will be faster than its forecast.
         self.config = with_settings(
             config,
             {"features.epochs": ENDLESS, "heads.epochs": ENDLESS, "joint.steps": ENDLESS,
-             "features.coarse": 0.0, "joint.reselect": 0, "compute.compile": False},
+             "features.learning_rate": 1e-6, "heads.learning_rate": 1e-6,
+             "joint.learning_rate": 1e-6, "features.coarse": 0.0, "joint.reselect": 0,
+             "compute.compile": False},
         )  # fmt: skip
         self.asked, self.images, self.pixels, self.extra = config, images, pixels, extra
         self.seconds, self.stop, self.place = seconds, stop, place

@@ -210,6 +210,7 @@ def test_a_probe_measures_whatever_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [
     {"features.objective": "moco", "features.norm_groups": 4}, {"features.objective": "byol"},
+    {"features.learning_rate": 10, "joint.learning_rate": 10, "heads.learning_rate": 1},
     {"heads.start": "random", "joint.unlabelled": 1, "joint.batch": 1}, {"heads.images": 7},
 ])  # fmt: skip
 def test_every_kind_of_step_can_be_measured(changes: dict[str, Any]) -> None:
