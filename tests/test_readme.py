@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -32,11 +33,16 @@ def test_the_engine_commands_work_one_after_the_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     commands = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m engine")]
-    kinds = ["run", "show", "export", "predict", "encoder", "run"]
+    kinds = ["health", "run", "run", "show", "export", "predict", "encoder", "run"]
     assert [words[0] for words in commands] == kinds
     assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
     shorter = [word for assignment in FEW_STEPS for word in ("--set", assignment)]
+    shutil.copyfile(photos / "bars" / "01.png", photos / "bars" / "again.png")
+    health, mine, *commands = commands
+    assert main(health) == 0
+    assert main([*mine, *shorter]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == 40
     assert main([*commands[0], *shorter]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert main(commands[1]) == 0
