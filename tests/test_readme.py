@@ -33,7 +33,7 @@ def test_the_engine_commands_work_one_after_the_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     commands = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m engine")]
-    kinds = ["health", "run", "run", "show", "export", "predict", "encoder", "run"]
+    kinds = ["health", "run", "run", "show", "export", "forecast", "predict", "encoder", "run"]
     assert [words[0] for words in commands] == kinds
     assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
@@ -47,6 +47,8 @@ def test_the_engine_commands_work_one_after_the_other(
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert main(commands[1]) == 0
     assert json.loads(capsys.readouterr().out) == told
+    assert main([*commands.pop(3), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["presets"]["quick"]["total"] > 0
     for command, out in ((commands[2], "labels.csv"), (commands[3], "predicted.csv")):
         assert main(command) == 0
         assert len((tmp_path / out).read_text().splitlines()) == 1 + told["images"]

@@ -62,8 +62,7 @@ def curator(page: Page, run: RunFolder, name: str = "Ann") -> Locator:
     found.wait_for()
     page.get_by_role("textbox", name="Your name").fill(name)
     page.keyboard.press("Enter")
-    page.get_by_text("Type your name above to decide.").wait_for(state="hidden")
-    wait(found, "one.dataset.current !== ''", "no image is shown")
+    wait(found, "one.dataset.ready === 'true' && one.dataset.current !== ''", "nothing to decide")
     found.focus()
     return found
 

@@ -258,13 +258,14 @@ def test_a_sample_is_spread_over_all_images(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.skipif(resident_bytes() == 0, reason="this system does not tell a process's memory")
 def test_growing_memory_is_seen() -> None:
     with watched_memory(CPU) as grown:
-        block, seen = np.ones(2**25, np.uint8), threading.Event()
+        # So large that it is taken from the system, not from what was freed before.
+        block, seen = np.ones(2**28, np.uint8), threading.Event()
         for _ in range(1000):  # until the watching thread has looked
             if grown() > 2**24:
                 seen.set()
                 break
             time.sleep(0.01)
-    assert len(block) == 2**25
+    assert len(block) == 2**28
     assert seen.is_set()
 
 

@@ -65,10 +65,10 @@ class Face {
 
   // What tests, benchmarks and style sheets read.
   drawFacts() {
-    const { queue, decisions, view } = this.curator, { dataset } = this.root;
+    const { queue, decisions, view, blocked } = this.curator, { dataset } = this.root;
     Object.assign(dataset, {
       saved: decisions?.row ?? 0, waiting: decisions?.waiting ?? 0, view, current: queue?.current ?? "",
-      decided: decisions?.labels.tally[DECIDED] ?? 0,
+      decided: decisions?.labels.tally[DECIDED] ?? 0, ready: !blocked,
     });
     if (view === "grid" && dataset.current) this.root.setAttribute("aria-activedescendant", `page-${dataset.current}`);
     else this.root.removeAttribute("aria-activedescendant");
