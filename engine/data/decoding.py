@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import queue
 import signal
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -30,6 +30,8 @@ from engine.errors import SourceError
 
 # From so many images on, starting processes pays.
 MANY = 2_000
+# Fewer are listed by then.
+SOON_SECONDS = 0.1
 # How much a decoding process stands back behind whoever trains or looks.
 NICE = 5
 
@@ -93,37 +95,58 @@ def coloured(block: np.ndarray) -> np.ndarray:
     return (block != block[:, :1]).any(axis=(1, 2, 3))
 
 
-@contextmanager
-def decoders(
-    reader: Reader, pixels: Path, size: int, *, images: int, workers: int
-) -> Iterator[tuple[ThreadPoolExecutor, Decode]]:
-    """A pool of `workers` threads, and what they are to do with a batch."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers, "spice-decode") as pool:
+class Decoders:
+    """Threads that decode, each with a process of its own where many images are to be decoded.
+
+    Used in a `with` block, which ends them.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.pool = ThreadPoolExecutor(workers, "spice-decode")
+        self._processes = _Processes()
+        self._expecting = threading.Timer(SOON_SECONDS, self._processes.start, (workers,))
+        self._ends = ExitStack()
+
+    def __enter__(self) -> Decoders:
+        self._ends.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # a file is either good enough to decode or listed
+        self._ends.callback(self._processes.close)
+        self._ends.callback(self.pool.shutdown, cancel_futures=True)
+        self._ends.callback(self._expecting.cancel)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.close()
+
+    def expect(self) -> None:
+        """Images are being listed: where that takes long, they are many, and processes are started
+        meanwhile."""
+        self._expecting.start()
+
+    def of(self, reader: Reader, pixels: Path, size: int, *, images: int) -> Decode:
+        """What the threads of `pool` are to do with a batch."""
+        self._expecting.cancel()
         if images < MANY:
-            yield pool, Decoder(reader, pixels, size)
-            return
-        processes = _Processes((reader, pixels, size))
-        try:
-            yield pool, processes
-        finally:
-            pool.shutdown(cancel_futures=True)
-            processes.close()
+            return Decoder(reader, pixels, size)
+        self._processes.decoder = reader, pixels, size
+        return self._processes
 
 
 class _Processes:
     """A process for each thread that asks."""
 
-    def __init__(self, decoder: tuple[Any, ...]) -> None:
-        self._decoder = decoder
+    def __init__(self) -> None:
+        self.decoder: tuple[Any, ...] = ()
         self._own = threading.local()
         self._all: list[subprocess.Popen[bytes]] = []
+        self._spare: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
 
     def __call__(self, places: np.ndarray, keys: list[Any], stamps: np.ndarray) -> Batch:
         try:
             if not hasattr(self._own, "process"):
-                self._own.process = self._started()
-                self._say(self._decoder)
+                self._own.process = self._taken()
+                self._say(self.decoder)
             self._say((places, keys, stamps))
             answer = pickle.load(self._own.process.stdout)
         except (BrokenPipeError, EOFError, pickle.UnpicklingError):
@@ -134,6 +157,17 @@ class _Processes:
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    def start(self, count: int) -> None:
+        """Starts processes for threads that will ask."""
+        for _ in range(count):
+            self._spare.put(self._started())
+
+    def _taken(self) -> subprocess.Popen[bytes]:
+        try:
+            return self._spare.get_nowait()
+        except queue.Empty:
+            return self._started()
 
     def _started(self) -> subprocess.Popen[bytes]:
         root = str(Path(__file__).parents[2])

@@ -16,7 +16,7 @@ from typing import cast
 
 import numpy as np
 
-from engine.data.decoding import Batch, coloured, decoders
+from engine.data.decoding import Batch, Decoders, coloured
 from engine.data.images import fingerprint_of
 from engine.data.listing import BlockSource, FileSource, Listing, Reader, Source
 from engine.data.pixel_file import BLOCK_BYTES, PixelFile, blocks_of, close_gaps, reserve
@@ -45,20 +45,21 @@ def import_images(source: Source, size: int | None, *, progress: Progress, stop:
         Stopped: when `stop()` said so; what was kept before is kept still.
     """
     store = ImageStore(source, size)
-    with store.locked(stop):
+    with store.locked(stop), Decoders(os.cpu_count() or 1) as decoders:
         kept, stamp = store.load(), source.stamp()
-        asked = source.labels
-        if kept is not None and stamp and (kept.stamp, kept.labelled) == (stamp, asked):
+        if kept is not None and stamp and (kept.stamp, kept.labelled) == (stamp, source.labels):
             return kept
+        if kept is None:
+            decoders.expect()
         listing = source.listing()
         if kept is not None and _same(kept.listing, listing):
-            again = replace(kept, listing=listing, stamp=stamp, labelled=asked)
+            again = replace(kept, listing=listing, stamp=stamp, labelled=source.labels)
             store.relist(again)
             return again
         draft = store.draft()
         try:
-            made = _Import(source, listing, size, draft, progress, stop).run(kept)
-            return store.replace(draft, replace(made, stamp=stamp, labelled=asked))
+            made = _Import(source, listing, size, draft, decoders, progress, stop).run(kept)
+            return store.replace(draft, replace(made, stamp=stamp, labelled=source.labels))
         except OSError as error:
             raise SourceError(
                 f"the images cannot be kept in {store.folder.parent} ({error.strerror or error}): "
@@ -76,10 +77,10 @@ class _Import:
     """One import. Rows of the file are those of the listing until the end, when gaps are closed."""
 
     def __init__(
-        self, source: Source, listing: Listing, size: int | None, draft: Path, progress: Progress,
-        stop: Stop,
+        self, source: Source, listing: Listing, size: int | None, draft: Path, decoders: Decoders,
+        progress: Progress, stop: Stop,
     ) -> None:  # fmt: skip
-        self.source, self.listing, self.size = source, listing, size
+        self.source, self.listing, self.size, self.decoders = source, listing, size, decoders
         self.pixels, self.progress, self.stop = draft / "pixels.npy", progress, stop
         count = len(listing.names)
         self.good, self.coloured = np.zeros(count, bool), np.zeros(count, bool)
@@ -159,25 +160,19 @@ class _Import:
         """Decoded batches as they come; raises Stopped, or SourceError when a process dies."""
         assert self.size is not None
         size = max(1, min(BATCH, BATCH_BYTES // (3 * self.size**2)))
-        keys, stamps, workers = self.listing.keys, self.listing.stamps, os.cpu_count() or 1
+        keys, stamps, decoders = self.listing.keys, self.listing.stamps, self.decoders
+        decode = decoders.of(reader, self.pixels, self.size, images=len(places))
         pending: deque[Future[Batch]] = deque()
-        with decoders(
-            reader, self.pixels, self.size, images=len(places), workers=workers
-        ) as (pool, decode):  # fmt: skip
-            try:
-                for start in range(0, len(places), size):
-                    self._go_on()
-                    part = places[start : start + size]
-                    batch = part, [keys[place] for place in part], stamps[part]
-                    pending.append(pool.submit(decode, *batch))
-                    if len(pending) >= AHEAD * workers:
-                        yield pending.popleft().result()
-                while pending:
-                    self._go_on()
-                    yield pending.popleft().result()
-            finally:
-                for one in pending:
-                    one.cancel()
+        for start in range(0, len(places), size):
+            self._go_on()
+            part = places[start : start + size]
+            batch = part, [keys[place] for place in part], stamps[part]
+            pending.append(decoders.pool.submit(decode, *batch))
+            if len(pending) >= AHEAD * decoders.workers:
+                yield pending.popleft().result()
+        while pending:
+            self._go_on()
+            yield pending.popleft().result()
 
     def _go_on(self) -> None:
         if self.stop():
