@@ -41,7 +41,7 @@ NEVER = {
 # Flow order inside engine/stages: a module may import only from those before it.
 UPSTREAM = [
     "loop", "frames", "encoder", "clustering", "compute", "contrast", "pretrained", "trained", "features",
-    "fixed", "prototypes", "heads", "reliable", "thresholds", "joint",
+    "fixed", "prototypes", "heads", "reliable", "thresholds", "xray", "joint",
 ]  # fmt: skip
 
 

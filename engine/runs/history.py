@@ -9,9 +9,9 @@ import numpy as np
 
 from engine.events import STAGES, Stage
 from engine.runs.store import RunFolder
-from engine.stages.frames import Frame
+from engine.stages.frames import Frame, Xray
 
-FOLDER = "frames"
+FOLDER, XRAYS = "frames", "xray"
 
 
 def save_frame(folder: RunFolder, frame: Frame) -> None:
@@ -115,3 +115,17 @@ def load_prototype_history(folder: RunFolder) -> PrototypeHistory | None:
 def chosen_head(folder: RunFolder) -> int:
     """The head that stage 2 chose; the first while it has not."""
     return int(folder.load("heads")["chosen"]) if folder.has("heads") else 0
+
+
+def save_xray(folder: RunFolder, xray: Xray) -> None:
+    """Stores a look of stage 3 through a few images, in the place of an older one of the step."""
+    arrays = {one.name: getattr(xray, one.name) for one in fields(xray)[1:]}
+    folder.save(f"{XRAYS}/{xray.step:07d}", arrays)
+
+
+def load_xrays(folder: RunFolder) -> list[Xray]:
+    """Every look of stage 3, oldest first; none before it begins."""
+    if not folder.has(XRAYS):
+        return []
+    steps = sorted(one.name for one in (folder.path / XRAYS).iterdir() if one.name.isdigit())
+    return [Xray(int(step), **folder.load(f"{XRAYS}/{step}")) for step in steps]

@@ -26,14 +26,14 @@ from engine.events import (
     StageSkipped,
     TruthScored,
 )
-from engine.runs.history import save_frame
+from engine.runs.history import save_frame, save_xray
 from engine.runs.store import IMPORTED, INHERITED_FEATURES, RunFolder
 from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Encoder, Heads
 from engine.stages.features import Features, build_encoder, learn_features, take_features
 from engine.stages.fixed import FixedLabels
-from engine.stages.frames import Frame
+from engine.stages.frames import Frame, Xray
 from engine.stages.heads import HeadClustering, head_agreement, learn_heads
 from engine.stages.joint import learn_jointly
 from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
@@ -64,6 +64,10 @@ class Run:
     def keep(self, frame: Frame) -> None:
         """Stores a frame with the run, for who wants to see how it went."""
         save_frame(self.folder, frame)
+
+    def keep_xray(self, xray: Xray) -> None:
+        """Stores with the run what stage 3 sees of a few images."""
+        save_xray(self.folder, xray)
 
 
 def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable[[], bool]) -> None:
@@ -248,7 +252,8 @@ def _joint(
         return Clustering(np.asarray(run.folder.load("joint")["probabilities"]))
     found = learn_jointly(
         run.config, run.pixels, features, heads, reliable,
-        emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep, fixed=run.fixed,
+        emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep,
+        keep_xray=run.keep_xray, fixed=run.fixed,
     )  # fmt: skip
     _score(run, "joint", found.clustering.labels, features.vectors)
     _raise_alarms(run, "joint", found.clustering)

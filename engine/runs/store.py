@@ -10,6 +10,8 @@
     features/ heads/ joint/ …   one folder an artefact: arrays and weights
     decided/          what a reviewer of the parent run decided, where this one is trained with it
     frames/STAGE-STEP/          what a stage believed on the way, for replays
+    xray/STEP/                  what stage 3 saw of a few images on the way
+    trials/                     what went wrong in short trainings beside the run, for the lesson
     columns/                    what a table of the user's says of the images
     maps/…                      two-dimensional maps of the features and of frames
     checkpoint-STAGE.pt         where an unfinished stage goes on

@@ -1,10 +1,10 @@
-"""`Frame`: what a stage believed at a step, kept so that training can be replayed."""
+"""`Frame` and `Xray`: what a stage believed at a step, kept so that training can be replayed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -43,7 +43,31 @@ class Frame:
     confident: np.ndarray | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Xray:
+    """m images after `step` steps of stage 3, in views drawn for this look.
+
+    Attributes:
+        ids: (m,) int64, rising.
+        weak, strong: (m, C, H, W) uint8.
+        probabilities: (m, K) float32, of the weak views, by the model as it is trained, with running
+            statistics in the place of a batch's.
+        loss: (m,) float32, cross-entropy of the strong view to the weak view's label, before weighing.
+        weights: (m,) float32 in 0–1, how much that loss counts.
+    """
+
+    step: int
+    ids: np.ndarray
+    weak: np.ndarray
+    strong: np.ndarray
+    probabilities: np.ndarray
+    loss: np.ndarray
+    weights: np.ndarray
+
+
 Keep = Callable[[Frame], None]
+KeepXray = Callable[[Xray], None]
+Seen = TypeVar("Seen")
 
 
 def frame_steps(stage: Stage, steps: int) -> frozenset[int]:
@@ -56,10 +80,10 @@ def frame_steps(stage: Stage, steps: int) -> frozenset[int]:
 
 
 def watch(
-    stage: Stage, steps: int, take: Callable[[int], Frame], keep: Keep | None
+    stage: Stage, steps: int, take: Callable[[int], Seen], keep: Callable[[Seen], None] | None
 ) -> Callable[[int], None]:
-    """What the training loop calls with the number of steps done: `keep` gets the frames that are
-    due; without it none is taken."""
+    """What the training loop calls with the number of steps done: `keep` gets what is taken at the
+    steps of frames; without it nothing is taken."""
     due = frame_steps(stage, steps) if keep else frozenset()
 
     def look(done: int) -> None:

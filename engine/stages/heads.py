@@ -3,6 +3,9 @@
 The encoder stays as stage 1 left it, in eval mode, so features of a view are computed once an E-step
 and the heads train on vectors. (The authors keep its batch statistics moving, which costs a pass of
 the network for every step and lets the features drift.)
+
+`learn_heads` is `Rounds.draw`, `e_step` and `m_step` in turn; whoever wants to look in between calls
+the same three.
 """
 
 from __future__ import annotations
@@ -78,54 +81,168 @@ def learn_heads(
             the heads are said to believe in the result is their own all the same.
         belief: (N, K) float32, what all heads are made to believe in round 0.
     """
-    settings, device = config.heads, pixels.device
-    fixed = FixedLabels.none(len(pixels)) if fixed is None else fixed
-    known = Known.of(fixed, device)
-    first = None if belief is None else torch.from_numpy(belief).to(device)
-    vectors = torch.from_numpy(features.vectors).to(device)
-    if features.encoder is None:
-        vectors = _scaled(vectors)
-    heads = Heads(settings.heads, vectors.shape[1], config.clusters)
-    initialise(heads, torch.Generator().manual_seed(config.seed * 4 + 3))
-    heads.to(device)
-    optimiser = torch.optim.Adam(
-        heads.parameters(), settings.learning_rate, fused=fused(device)
-    )  # fmt: skip
+    settings = config.heads
+    rounds = Rounds(config, pixels, features, fixed=fixed, belief=belief)
+    heads, vectors, known = rounds.heads, rounds.vectors, rounds.known
 
     def step(index: int) -> Report:
-        chance = seeded(config.seed * 4 + 3, index, device)
-        ids = _sample(torch.from_numpy(fixed.mask), settings.images, index, config.seed)
-        places = ids.to(device)
-        if features.encoder is None:
-            weak, strong = _vector_views(vectors[places], chance)
-        else:
-            weak, strong = _views(config, pixels, features.encoder, ids, chance)
-        unit = F.normalize(vectors[places], dim=1)
-        with torch.no_grad():
-            if index == 0 and first is not None:
-                believed = first[places].expand(len(heads), -1, -1)
-            elif index == 0 and settings.start == "kmeans":
-                believed = kmeans_belief(unit, config.clusters, settings.heads, config.seed)
-            else:
-                believed = heads(weak).softmax(2)
-            labels = pseudo_label(
-                believed, unit, settings.center_ratio,
-                exclusive=settings.exclusive, known=known.at(places),
-            )[2]  # fmt: skip
-        losses = _m_step(settings, heads, optimiser, strong, labels, chance)
-        sizes = believed[losses.argmin()].argmax(1).bincount(minlength=config.clusters)
+        drawn = rounds.draw(index)
+        found = e_step(settings, heads, drawn)
+        losses = m_step(settings, heads, rounds.optimiser, drawn, found.labels)
+        own = found.belief[losses.argmin()].argmax(1)
+        sizes = own.bincount(minlength=config.clusters)
         shown = {"pseudo-label loss": losses.mean()}
-        return Report(shown, len(ids) * settings.passes, tuple(sizes.tolist()))
+        return Report(shown, len(drawn.ids) * settings.passes, tuple(sizes.tolist()))
 
     run_steps(
         "heads", settings.epochs, step,
-        {"heads": heads, "optimiser": optimiser},
+        {"heads": heads, "optimiser": rounds.optimiser},
         emit=emit, stop=stop, checkpoint=checkpoint,
         watch=watch(
             "heads", settings.epochs, lambda done: _frame(done, settings, heads, vectors, known), keep
         ),
     )  # fmt: skip
     return _choose(settings, heads, vectors, known)
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """The images of a round and what the heads are shown of them.
+
+    Attributes:
+        ids: (M,) int64, on the CPU.
+        unit: (M, D) features of length 1, of the clean images.
+        weak, strong: (M, D), features of a weak and of a strong view.
+        known: what a person has said of the images.
+        belief: (H, M, K), what the heads are made to believe; None where they are asked.
+        chance: the round's generator; the views have drawn from it already, the M-step will.
+    """
+
+    ids: torch.Tensor
+    unit: torch.Tensor
+    weak: torch.Tensor
+    strong: torch.Tensor
+    known: Known
+    belief: torch.Tensor | None
+    chance: torch.Generator
+
+
+class Rounds:
+    """What the rounds of stage 2 share: the features, the heads and their optimiser.
+
+    A round depends on the seed, its number and the state of the heads alone.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        pixels: DeviceImages,
+        features: Features,
+        *,
+        fixed: FixedLabels | None = None,
+        belief: np.ndarray | None = None,
+    ) -> None:
+        """Heads as they are before the first round; `fixed` and `belief` as in `learn_heads`."""
+        self.config, self.pixels, self.encoder = config, pixels, features.encoder
+        device = pixels.device
+        self.fixed = FixedLabels.none(len(pixels)) if fixed is None else fixed
+        self.known = Known.of(self.fixed, device)
+        self._first = None if belief is None else torch.from_numpy(belief).to(device)
+        self.vectors = torch.from_numpy(features.vectors).to(device)
+        if self.encoder is None:
+            self.vectors = _scaled(self.vectors)
+        self.heads = Heads(config.heads.heads, self.vectors.shape[1], config.clusters)
+        initialise(self.heads, torch.Generator().manual_seed(config.seed * 4 + 3))
+        self.heads.to(device)
+        self.optimiser = torch.optim.Adam(
+            self.heads.parameters(), config.heads.learning_rate, fused=fused(device)
+        )  # fmt: skip
+
+    def draw(self, index: int) -> Round:
+        """Images and views of round `index`, counted from 0."""
+        seed, device = self.config.seed, self.pixels.device
+        chance = seeded(seed * 4 + 3, index, device)
+        ids = _sample(torch.from_numpy(self.fixed.mask), self.config.heads.images, index, seed)
+        places = ids.to(device)
+        if self.encoder is None:
+            weak, strong = _vector_views(self.vectors[places], chance)
+        else:
+            weak, strong = _views(self.config, self.pixels, self.encoder, ids, chance)
+        unit = F.normalize(self.vectors[places], dim=1)
+        belief = self._told(places, unit) if index == 0 else None
+        return Round(ids, unit, weak, strong, self.known.at(places), belief, chance)
+
+    def _told(self, places: torch.Tensor, unit: torch.Tensor) -> torch.Tensor | None:
+        """(H, M, K): what the heads are made to believe in the first round, if anything."""
+        settings = self.config.heads
+        if self._first is not None:
+            return self._first[places].expand(settings.heads, -1, -1)
+        if settings.start == "kmeans":
+            return kmeans_belief(unit, self.config.clusters, settings.heads, self.config.seed)
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class EStep:
+    """What an E-step finds with H heads on M images.
+
+    Attributes:
+        belief: (H, M, K) probabilities of the weak views (equation 2's input).
+        confident: (H, K, c) int64, places among the M images, surest first.
+        prototypes: (H, K, D) of length 1.
+        labels: the pseudo-labels that the M-step trains on.
+    """
+
+    belief: torch.Tensor
+    confident: torch.Tensor
+    prototypes: torch.Tensor
+    labels: PseudoLabels
+
+
+@torch.no_grad()
+def e_step(settings: HeadSettings, heads: Heads, drawn: Round) -> EStep:
+    """The E-step of a round (paper, section III-B): heads → pseudo-labels; changes nothing.
+
+    Each head's surest images of each cluster (equation 2) form a prototype by the mean of their
+    clean features (equation 3), and the M/K images nearest to it get its label (equation 4).
+    """
+    belief = heads(drawn.weak).softmax(2) if drawn.belief is None else drawn.belief
+    found = pseudo_label(
+        belief, drawn.unit, settings.center_ratio, exclusive=settings.exclusive, known=drawn.known
+    )
+    return EStep(belief, *found)
+
+
+def m_step(
+    settings: HeadSettings,
+    heads: Heads,
+    optimiser: torch.optim.Optimizer,
+    drawn: Round,
+    pseudo: PseudoLabels,
+) -> torch.Tensor:
+    """The M-step of a round (paper, section III-B): pseudo-labels → heads.
+
+    `settings.passes` times over the labels, each head learns those of its own from the strong views.
+
+    Returns:
+        (H,): each head's mean loss in the last pass.
+    """
+    strong, length = drawn.strong, pseudo.ids.shape[1]
+    batch = min(settings.batch, length)
+    total = torch.zeros(len(heads), device=strong.device)
+    for _ in range(settings.passes):
+        order = torch.rand(
+            pseudo.ids.shape, generator=drawn.chance, device=strong.device
+        ).argsort(1)  # fmt: skip
+        total.zero_()
+        for part in order[:, : length // batch * batch].split(batch, dim=1):
+            ids, labels, kept = (x.gather(1, part) for x in (pseudo.ids, pseudo.labels, pseudo.kept))  # fmt: skip
+            loss = head_losses(heads(strong[ids]), labels, kept, settings.double_softmax)
+            optimiser.zero_grad(set_to_none=True)
+            loss.sum().backward()  # heads share no weights, so the sum trains each on its own loss
+            optimiser.step()
+            total += loss.detach()
+    return total / (length // batch)
 
 
 def _sample(fixed: torch.Tensor, most: int, step: int, seed: int) -> torch.Tensor:
@@ -193,31 +310,6 @@ def kmeans_belief(unit: torch.Tensor, clusters: int, heads: int, seed: int) -> t
     member = F.one_hot(torch.from_numpy(np.stack(labels)).long(), clusters).to(unit)
     means = F.normalize(member.transpose(1, 2) @ unit, dim=2)
     return member * (1 + unit @ means.transpose(1, 2)) / 2
-
-
-def _m_step(
-    settings: HeadSettings,
-    heads: Heads,
-    optimiser: torch.optim.Optimizer,
-    strong: torch.Tensor,
-    pseudo: PseudoLabels,
-    generator: torch.Generator,
-) -> torch.Tensor:
-    """Trains every head on its own pseudo-labels; returns each one's loss in the last pass, (H,)."""
-    length = pseudo.ids.shape[1]
-    batch = min(settings.batch, length)
-    total = torch.zeros(len(heads), device=strong.device)
-    for _ in range(settings.passes):
-        order = torch.rand(pseudo.ids.shape, generator=generator, device=strong.device).argsort(1)
-        total.zero_()
-        for part in order[:, : length // batch * batch].split(batch, dim=1):
-            ids, labels, kept = (x.gather(1, part) for x in (pseudo.ids, pseudo.labels, pseudo.kept))  # fmt: skip
-            loss = head_losses(heads(strong[ids]), labels, kept, settings.double_softmax)
-            optimiser.zero_grad(set_to_none=True)
-            loss.sum().backward()  # heads share no weights, so the sum trains each on its own loss
-            optimiser.step()
-            total += loss.detach()
-    return total / (length // batch)
 
 
 def head_losses(

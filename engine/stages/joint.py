@@ -28,11 +28,12 @@ from engine.stages.compute import Losses, Portions, compiled, fused, portion
 from engine.stages.encoder import Encoder, Heads, initialise, whole_norms
 from engine.stages.features import EpochOrder, Features, encode
 from engine.stages.fixed import FixedLabels
-from engine.stages.frames import Frame, Keep, condensed, watch
+from engine.stages.frames import Frame, Keep, KeepXray, Xray, condensed, watch
 from engine.stages.heads import HeadClustering
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
 from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
 from engine.stages.thresholds import thresholds
+from engine.stages.xray import images_to_watch, look_through
 from engine.views import strong_view, weak_view
 
 
@@ -66,11 +67,15 @@ def learn_jointly(
     stop: Callable[[], bool],
     checkpoint: Checkpoint,
     keep: Keep | None = None,
+    keep_xray: KeepXray | None = None,
     fixed: FixedLabels | None = None,
 ) -> JointClustering:
     """Trains from the reliable set; raises TrainingError if it is empty, or there is no network.
 
-    `fixed` labels are in the set already, and stay in it when it is chosen anew.
+    Args:
+        keep_xray: gets a look through a few images at the steps of frames; training is the same to
+            the bit with it and without.
+        fixed: labels that are in the set already, and stay in it when it is chosen anew.
     """
     if not reliable.mask.any():
         raise TrainingError(
@@ -104,13 +109,30 @@ def learn_jointly(
         follow(average, model, settings.average)
         return Report(report, images=lesson.images)
 
+    watched = images_to_watch(reliable, config.seed)
+
+    def look(done: int) -> Xray:
+        now = copy.deepcopy(average)  # it is in eval mode, and never compiled
+        now.load_state_dict(model.state_dict())
+        chance = seeded(config.seed * 4 + 4, -1 - done, device)
+        return look_through(
+            done, now, copy.deepcopy(weigh), pixels, watched, config.views, chance
+        )  # fmt: skip
+
+    frames = watch("joint", settings.steps, lambda done: _frame(done, average, pixels), keep)
+    xrays = watch("joint", settings.steps, look, keep_xray)
+
+    def both(done: int) -> None:
+        frames(done)
+        xrays(done)
+
     model.train()
     run_steps(
         "joint", settings.steps, step,
         {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule,
          "thresholds": weigh, "teachers": teachers},
         emit=emit, stop=stop, checkpoint=checkpoint,
-        watch=watch("joint", settings.steps, lambda done: _frame(done, average, pixels), keep),
+        watch=both,
     )  # fmt: skip
     return JointClustering(average, Clustering(predict(average, pixels)))
 

@@ -13,6 +13,7 @@ import torch
 
 from engine.data.truth import Truth
 from engine.events import Alarm, ReliableSelected, Scored, StageStarted, TruthScored
+from engine.runs.history import load_xrays
 from engine.runs.results import observe
 from engine.runs.runner import Control, choose_device, execute
 from engine.runs.store import RunFolder
@@ -298,3 +299,26 @@ def test_as_many_clusters_as_images_still_ends(make_run: MakeRun) -> None:
     folder = make_run(clusters=60, **{"reliable.agreement": 0.0, "reliable.confidence": 0.0})
     assert execute(folder, CPU, Control()) == "finished"
     assert folder.load("heads")["confident"].shape == (60, 1)
+
+
+def test_looking_through_images_changes_nothing_and_goes_on_with_the_run(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choices = {"joint.adapt": "flex", "joint.threshold": 0.5}
+    seen, broken, blind = (make_run(name, **choices) for name in ("seen", "broken", "blind"))
+    execute(seen, CPU, Control())
+    assert execute(broken, CPU, StopAfter(17)) == "stopped"
+    assert execute(broken, CPU, Control()) == "finished"
+    assert_same_results(seen, broken)
+    found, again = load_xrays(seen), load_xrays(broken)
+    assert [one.step for one in found] == [0, 1, 2, 3, 4, 5, 6]
+    assert found[0].weak.shape == (48, 1, 8, 8)
+    for one, other in zip(found, again, strict=True):
+        np.testing.assert_array_equal(one.ids, other.ids)
+        np.testing.assert_array_equal(one.weak, other.weak)
+        np.testing.assert_array_equal(one.probabilities, other.probabilities)
+        np.testing.assert_array_equal(one.weights, other.weights)
+    assert not np.array_equal(found[0].weak, found[1].weak)
+    monkeypatch.setattr("engine.stages.joint.look_through", lambda *_arguments: found[0])
+    execute(blind, CPU, Control())
+    assert_same_results(seen, blind)

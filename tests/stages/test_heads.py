@@ -1,22 +1,30 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from engine.config import HeadSettings
+from engine.stages.encoder import Heads
+from engine.stages.fixed import FixedLabels
 from engine.stages.heads import (
     NOISE,
+    Round,
     _sample,
     _scaled,
     _vector_views,
     choose_head,
+    e_step,
     head_agreement,
     head_losses,
     kmeans_belief,
+    m_step,
 )
-from engine.stages.prototypes import confident_images
+from engine.stages.prototypes import Known, PseudoLabels, confident_images
 
 KEPT = torch.ones(1, 1, dtype=torch.bool)
 
@@ -119,3 +127,55 @@ def test_a_strong_view_of_a_vector_has_noise_as_each_feature_differs(
     assert noise[:, 0].std().item() == pytest.approx(NOISE * 10, rel=0.05)
     assert noise[:, 0].mean().item() == pytest.approx(0, abs=0.2)
     assert torch.equal(noise[:, 1], torch.zeros(10_000))
+
+
+def drawn_round(weak: torch.Tensor, strong: torch.Tensor) -> Round:
+    images = len(weak)
+    return Round(
+        torch.arange(images), F.normalize(weak, dim=1), weak, strong,
+        Known.of(FixedLabels.none(images), torch.device("cpu")), None,
+        torch.Generator().manual_seed(0),
+    )  # fmt: skip
+
+
+def own_heads(clusters: int, scale: float = 10) -> Heads:
+    """One head whose logits are the features times `scale`."""
+    heads = Heads(1, clusters, clusters)
+    with torch.no_grad():
+        heads.hidden_weight.copy_(torch.eye(clusters)[None])
+        heads.out_weight.copy_(scale * torch.eye(clusters)[None])
+    return heads
+
+
+def test_an_e_step_by_hand() -> None:
+    weak = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [0.8, 0.6]])
+    found = e_step(HeadSettings(center_ratio=0.5), own_heads(2), drawn_round(weak, weak))
+    # M/K = 2 images a cluster, half of them form the prototype: images 0 and 2.
+    assert found.confident.tolist() == [[[0], [2]]]
+    torch.testing.assert_close(found.prototypes, torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]))
+    assert found.labels.ids.tolist() == [[0, 3, 2, 1]]
+    assert found.labels.labels.tolist() == [[0, 0, 1, 1]]
+    torch.testing.assert_close(found.belief, (10 * weak).softmax(1)[None])
+
+
+def test_an_e_step_changes_nothing_and_a_belief_takes_the_place_of_the_heads() -> None:
+    weak = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [0.8, 0.6]])
+    heads, drawn = own_heads(2), drawn_round(weak, weak)
+    before = {name: value.clone() for name, value in heads.state_dict().items()}
+    told = replace(drawn, belief=torch.tensor([[[0.0, 1.0], [0.2, 0.8], [1.0, 0.0], [0.5, 0.5]]]))
+    assert e_step(HeadSettings(), heads, told).confident.tolist() == [[[2], [0]]]
+    assert all(torch.equal(value, before[name]) for name, value in heads.state_dict().items())
+
+
+def test_an_m_step_learns_the_pseudo_labels_whatever_the_heads_believed() -> None:
+    strong = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
+    settings = HeadSettings(passes=200, batch=4, double_softmax=False)
+    heads, drawn = own_heads(2, scale=1), drawn_round(strong, strong)
+    optimiser = torch.optim.Adam(heads.parameters(), 0.05)
+    pseudo = PseudoLabels(
+        torch.tensor([[0, 1, 2, 3]]), torch.tensor([[1, 1, 0, 0]]), torch.ones(1, 4).bool()
+    )
+    losses = m_step(settings, heads, optimiser, drawn, pseudo)
+    assert losses.shape == (1,)
+    assert losses.item() < 0.1
+    assert heads(strong)[0].argmax(1).tolist() == [1, 1, 0, 0]
