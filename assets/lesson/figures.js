@@ -1,0 +1,185 @@
+// Figures: what a step shows, drawn by the fields that are there. Each returns an element or nothing.
+
+const LEAST_CELL = 16, NAME_WIDTH = 62;
+// Fields that a figure or the step itself draws; any other number becomes a tile.
+const DRAWN = new Set([
+  "says", "truth", "places", "originals", "sprite", "frames", "points", "labels", "spread", "confident", "confidence",
+  "prototypes", "similarity", "claimed", "sizes", "examples", "example", "neighbours", "agreement", "verdict", "histogram",
+  "per_cluster", "accepted", "refused", "xray", "passing", "threshold", "losses",
+]);
+
+// `count` cells in as many columns as fit; `dress(cell, i)` adds what a cell says.
+function gridOf(sprite, places, { title = () => "", dress = () => {}, most } = {}) {
+  const cells = places.map((place, i) => {
+    const cell = sprite.cell(place, title(place, i));
+    return dress(cell, i) ?? cell;
+  });
+  return fitted(make("div", { className: "grid" }, ...cells), function fit(width, height) {
+    const side = cellFor(places.length, width, height, most);
+    for (const cell of cells) cell.style.setProperty("--cell", `${side}px`);
+  });
+}
+
+// A row for each cluster: its number, then its pictures; `split` leaves a gap before that column.
+function rowsOf(bundle, rows, { title = () => "", split, tail } = {}) {
+  const widest = Math.max(1, ...rows.map((row) => row.length));
+  const made = rows.map((row, k) => make(
+    "div", { className: "row" }, make("span", { className: "name" }, swatch(k), String(k)),
+    ...row.map((place, i) => {
+      const cell = bundle.sheet.cell(place, title(place, k, i));
+      if (split && i === split) cell.classList.add("apart");
+      return cell;
+    }), row.length ? undefined : text("em", "", "no image"), tail?.(k)));
+  const box = make("div", { className: "rows" }, ...made);
+  return fitted(box, (width, height) => {
+    const spare = NAME_WIDTH + (split ? 24 : 0) + (tail ? 70 : 0);
+    const side = Math.min(height / rows.length - GAP, (width - spare) / widest - GAP);
+    box.style.setProperty("--cell", `${Math.floor(clamp(side, LEAST_CELL, 72))}px`);
+  });
+}
+
+const captioned = (words, figure, weight = 1) => {
+  const made = make("figure", { className: "figure" }, words ? text("figcaption", "", words) : undefined, figure);
+  made.style.flexGrow = weight;
+  made.figure = figure;
+  return made;
+};
+
+const FIGURES = {
+  places: ({ places }, { bundle }) => places && captioned("", gridOf(bundle.sheet, places, { title: (one) => bundle.nameOf(one) })),
+
+  views({ originals, sprite }, { bundle }) {
+    if (!sprite || !originals) return undefined;
+    const own = bundle.own(sprite), each = Math.round(own.count / originals.length);
+    const rows = originals.map((place, row) => make("div", { className: "row" },
+      bundle.sheet.cell(place, `${bundle.nameOf(place)}, as it is`),
+      ...Array.from({ length: each }, (_, i) => {
+        const cell = own.cell(row * each + i, `view ${i + 1} of ${bundle.nameOf(place)}`);
+        if (!i) cell.classList.add("apart");
+        return cell;
+      })));
+    const box = make("div", { className: "rows" }, ...rows);
+    fitted(box, (width, height) => {
+      const side = Math.min(height / rows.length - GAP, (width - 30) / (each + 1) - GAP);
+      box.style.setProperty("--cell", `${Math.floor(clamp(side, LEAST_CELL, MOST_CELL))}px`);
+    });
+    return captioned("the image, and random views of it", box);
+  },
+
+  points({ points, labels }, { bundle }) {
+    if (!points) return undefined;
+    const cloud = new Cloud(bundle), places = arrayOf(points), own = labels && shapeOf(labels)[0] === places.length / 2;
+    cloud.show(places, places, 0, own ? arrayOf(labels) : bundle.labels);
+    return captioned("", cloud.root, 2);
+  },
+
+  spread: ({ spread }) => spread && captioned("spread of the features, before and after", barsOf(spread.map(Number), {
+    colour: () => CLUSTERS[0], name: (i) => ["before", "after"][i], words: short,
+  }), 0),
+
+  frames({ frames }, { bundle }) {
+    if (!frames?.length) return undefined;
+    const film = new Film(bundle, frames);
+    return captioned("", film.root, 2);
+  },
+
+  confident({ confident, confidence }, { bundle }) {
+    if (!confident) return undefined;
+    const sure = (k, i) => (Array.isArray(confidence) ? confidence[k]?.[i] : undefined);
+    return captioned("the images each cluster is surest of", rowsOf(bundle, confident, {
+      title: (place, k, i) => `${bundle.nameOf(place)}${sure(k, i) === undefined ? "" : `: ${percent(sure(k, i))} sure`}`,
+    }), 2);
+  },
+
+  prototypes: ({ prototypes }, { bundle }) => prototypes && captioned(
+    "their mean features are the prototype", rowsOf(bundle, prototypes, { title: (place) => bundle.nameOf(place) }), 2),
+
+  similarity({ similarity }) {
+    if (!similarity) return undefined;
+    return captioned("prototypes: darker is more alike", heatOf(arrayOf(similarity), shapeOf(similarity)[0]), 1);
+  },
+
+  claimed({ claimed }, { bundle }) {
+    if (!claimed) return undefined;
+    const half = Math.ceil(Math.max(...claimed.map((row) => row.length)) / 2);
+    return captioned("nearest to the prototype, and the farthest that still get its label", rowsOf(bundle, claimed, {
+      title: (place) => bundle.nameOf(place), split: half,
+    }), 2);
+  },
+
+  examples(show, { bundle }) {
+    const examples = show.examples ?? (Array.isArray(show.neighbours) ? [show] : undefined);
+    return examples && captioned("an image, then its nearest neighbours with their labels", exampleRows(bundle, examples), 1.4);
+  },
+
+  histogram: ({ histogram, threshold }) => histogram && captioned(
+    "images by agreement with their neighbours", histogramOf([...arrayOf(histogram)], { line: threshold, title: "images by agreement" }), 1),
+
+  kept(show) {
+    if (!show.per_cluster) return undefined;
+    return captioned("kept in each cluster", barsOf([...show.per_cluster], {
+      most: show.sizes ? Math.max(...show.sizes) : undefined,
+      words: (kept, k) => (show.sizes ? `${number(kept)} of ${number(show.sizes[k])}` : number(kept)),
+    }), 1);
+  },
+
+  sizes: ({ sizes, per_cluster: kept }) => sizes && !kept && captioned("images in each cluster", barsOf([...sizes]), 0.6),
+
+  accepted: ({ accepted }, { bundle }) => accepted?.length && captioned(
+    "accepted", gridOf(bundle.sheet, accepted, { title: (one) => bundle.nameOf(one), most: 56 }), 0.6),
+
+  refused: ({ refused }, { bundle }) => refused?.length && captioned(
+    "rejected", gridOf(bundle.sheet, refused, { title: (one) => bundle.nameOf(one), most: 56 }), 0.6),
+
+  passing: ({ passing, threshold }) => passing && captioned(
+    "share of images whose weak view passes τ, over training",
+    linesOf([{ name: "passing", values: [...arrayOf(passing)], colour: CLUSTERS[0] }], { level: undefined, threshold }), 0.7),
+
+  xray: ({ xray }, { bundle }) => xray && bundle.xray && captioned("", new XRay(bundle).root, 2),
+};
+
+function exampleRows(bundle, examples) {
+  const least = Math.min(...examples.map((one) => one.neighbours.length)), shown = Math.min(least, 24);
+  const rows = examples.map((one) => {
+    const same = Number(one.label ?? bundle.labels?.[one.example]);
+    const cells = one.neighbours.slice(0, shown).map((place, i) => {
+      const cell = bundle.sheet.cell(place, `${bundle.nameOf(place)}: cluster ${one.labels[i]}`);
+      cell.style.borderBottomColor = colourOf(one.labels[i]);
+      cell.classList.add("labelled", ...(one.labels[i] === same ? [] : ["other"]), ...(i ? [] : ["apart"]));
+      return cell;
+    });
+    const first = bundle.sheet.cell(one.example, `${bundle.nameOf(one.example)}: cluster ${same}`);
+    first.classList.add("labelled");
+    first.style.borderBottomColor = colourOf(same);
+    const words = make("span", { className: "verdict" }, text("b", "", percent(one.agreement)), one.verdict ? ` ${one.verdict}` : " agree");
+    return make("div", { className: "example" }, make("div", { className: "row" }, first, ...cells), words);
+  });
+  const box = make("div", { className: "rows" }, ...rows);
+  return fitted(box, (width, height) => {
+    const columns = Math.min(shown, 12), lines = Math.ceil(shown / columns);
+    const side = Math.min((height / examples.length - 24) / lines - 8, (width - 20) / (columns + 1) - GAP);
+    box.style.setProperty("--cell", `${Math.floor(clamp(side, LEAST_CELL, 60))}px`);
+  });
+}
+
+// Numbers that no figure draws, each with its name.
+function tilesOf(show) {
+  const found = Object.entries(show).filter(([name, value]) => typeof value === "number" && !DRAWN.has(name));
+  if (!found.length) return undefined;
+  const words = (value) => (!Number.isInteger(value) && value > 0 && value < 1 ? percent(value) : short(value));
+  return make("div", { className: "tiles" }, ...found.map(([name, value]) => make(
+    "span", {}, text("b", "", words(value)), text("em", "", readable(name)))));
+}
+
+// `truth`: a sentence, a share, or numbers by name.
+function truthOf(truth) {
+  if (truth === undefined || truth === null) return undefined;
+  const words = (value) => (typeof value === "number" && value >= 0 && value <= 1 ? percent(value) : typeof value === "number" ? short(value) : String(value));
+  if (typeof truth !== "object") return truthful(words(truth));
+  const parts = Object.entries(truth).filter(([, value]) => value !== null).map(([name, value]) => `${readable(name)} ${words(value)}`);
+  return parts.length ? truthful(parts.join(" · ")) : undefined;
+}
+
+function figuresOf(show, context) {
+  return Object.values(FIGURES).map((figure) => figure(show, context)).filter(Boolean);
+}

@@ -1,0 +1,188 @@
+// The player: nine steps, a quiz after the eighth, and the whole run; on a page or in presenter mode.
+
+const QUIZ_AFTER = 8;
+
+class Player {
+  constructor(root) {
+    Object.assign(this, { root, at: 0, steps: new Map() });
+    root.className = "lesson";
+    root.tabIndex = 0;
+    this.dots = make("nav", { className: "dots", ariaLabel: "Steps" });
+    this.screen = make("div", { className: "screen" });
+    this.below = make("div", { className: "below" });
+    this.back = button("← Back", () => this.go(this.at - 1));
+    this.next = button("Next →", () => this.go(this.at + 1), { className: "primary" });
+    this.tools = make("span", { className: "tools" },
+      button("Present", () => this.present(true), { title: "Presenter mode (P)" }), button("Keys", () => this.ask(true), { title: "All keys (?)" }));
+    this.help = helpOf(() => this.ask(false));
+    root.replaceChildren(make("header", {}, this.dots, this.tools), this.screen, make("footer", {}, this.back, this.next), this.below, this.help);
+    this.listen();
+  }
+
+  listen() {
+    this.pressed = (e) => this.key(e);
+    document.addEventListener("keydown", this.pressed);
+    // A slider that was moved by hand gives the arrow keys back.
+    this.root.addEventListener("pointerup", (e) => { if (e.target.type === "range") e.target.blur(); });
+    this.left = () => { if (!document.fullscreenElement && this.filled) this.present(false); };
+    document.addEventListener("fullscreenchange", this.left);
+    this.recolour = matchMedia("(prefers-color-scheme: dark)");
+    this.recoloured = () => this.draw();
+    this.recolour.addEventListener("change", this.recoloured);
+  }
+
+  // The lesson's data; `waits`: sentences for the steps that wait, by the stage's name, while it trains.
+  take(data, waits = {}) {
+    const before = this.bundle;
+    this.bundle = new Bundle(data);
+    this.waits = waits;
+    this.forget();
+    this.screens = data.steps.map((step, i) => ({ kind: "step", step, place: i + 1, mark: String(i + 1), title: step.title }));
+    if (data.quiz) this.screens.splice(QUIZ_AFTER, 0, { kind: "quiz", mark: "?", title: "Quiz: which will be rejected?" });
+    if (data.frames.length) this.screens.push({ kind: "run", mark: "▸", title: "The whole run" });
+    this.dots.replaceChildren(...this.screens.map((one, i) => this.dot(one, i)));
+    if (before?.run !== data.run) this.at = 0;
+    else this.at = Math.max(0, this.screens.findIndex((one) => one.title === this.title));
+    this.draw();
+  }
+
+  dot({ mark, title, step }, i) {
+    const made = button(mark, () => this.go(i), { title, ariaLabel: title });
+    if (step?.needs) made.classList.add("locked");
+    return made;
+  }
+
+  go(at) {
+    if (at < 0 || at >= this.screens.length) return;
+    if (at === this.at && this.shown) return;
+    this.at = at;
+    this.draw();
+  }
+
+  goTo(kind, place) {
+    const at = this.screens.findIndex((one) => one.kind === kind && (place === undefined || one.place === place));
+    if (at >= 0) this.go(at);
+  }
+
+  get presenting() { return this.root.classList.contains("presenting"); }
+
+  draw() {
+    if (!this.screens) return;
+    const screen = this.screens[this.at];
+    this.shown?.root.close?.();
+    this.scrubber?.root.close();
+    this.scrubber = undefined;
+    this.title = screen.title;
+    this.root.dataset.screen = screen.kind === "step" ? screen.place : screen.kind;
+    [...this.dots.children].forEach((dot, i) => {
+      if (i === this.at) dot.setAttribute("aria-current", "step");
+      else dot.removeAttribute("aria-current");
+    });
+    [this.back.disabled, this.next.disabled] = [this.at === 0, this.at === this.screens.length - 1];
+    this.shown = this[screen.kind](screen);
+    this.screen.replaceChildren(this.shown.root);
+    this.under(screen.kind);
+    this.root.dataset.ready = "true";
+  }
+
+  step({ step, place }) { return new Step(this.bundle, step, place, this.waits[step.key]); }
+
+  quiz() {
+    this.made ??= new Quiz(this.bundle); // what was marked stays while one looks at another step
+    const head = make("div", { className: "words" }, text("h2", "", "Which will be rejected?"), text("p", "sentence",
+      "Mark the pictures whose label you think the reliable set leaves out, then check."));
+    return { root: make("article", { className: "step quizzing" }, head, this.made.root), key: (key) => this.made.key(key) };
+  }
+
+  run() {
+    this.scrubber = new Scrubber(this.bundle);
+    const head = make("div", { className: "words" }, text("h2", "", "The whole run"));
+    return { root: make("article", { className: "step running" }, head, this.scrubber.root) };
+  }
+
+  // On the page the whole run lies below each step as well.
+  under(kind) {
+    const wanted = kind !== "run" && !this.presenting && this.bundle.frames.length;
+    if (!wanted) return this.below.replaceChildren();
+    this.scrubber = new Scrubber(this.bundle);
+    this.below.replaceChildren(text("h3", "", "The whole run"), this.scrubber.root);
+  }
+
+  forget() {
+    this.shown?.root.close?.();
+    this.scrubber?.root.close();
+    [this.shown, this.scrubber, this.made] = [];
+  }
+
+  // -- presenter mode ------------------------------------------------------------------------------
+
+  // In the top layer, above whatever the page has; `fill` asks for the whole screen as well.
+  present(on, fill = false) {
+    if (on === this.presenting) return;
+    this.root.classList.toggle("presenting", on);
+    if (on) {
+      this.root.popover = "manual";
+      this.root.showPopover();
+      this.root.focus({ preventScroll: true });
+      if (fill) this.root.requestFullscreen?.().then(() => { this.filled = true; }).catch(() => {});
+    } else {
+      if (this.filled && document.fullscreenElement) document.exitFullscreen().catch(() => {});
+      this.filled = false;
+      this.root.popover = null;
+    }
+    this.draw();
+  }
+
+  ask(open) { this.help.hidden = !open; if (open) this.help.querySelector("button").focus(); }
+
+  // -- keys ----------------------------------------------------------------------------------------
+
+  key(e) {
+    const target = e.composedPath()[0] ?? e.target, inside = e.composedPath().includes(this.root);
+    if (!this.screens || e.altKey || e.ctrlKey || e.metaKey || e.defaultPrevented) return;
+    if (typing(target) || !this.root.isConnected) return;
+    // Elsewhere on the page other things have keys of their own.
+    if (!inside && !this.presenting && target !== document.body && target !== document.documentElement) return;
+    const range = target.type === "range" && !this.presenting;
+    if (range && e.key.startsWith("Arrow")) return;
+    if (!this.presenting && e.key === " " && target.matches?.("button, input")) return;
+    if (!this.presenting && e.key === "Enter" && target.matches?.("button")) return;
+    if (this.act(e.key)) { e.preventDefault(); e.stopPropagation(); }
+  }
+
+  act(key) {
+    if (!this.help.hidden) {
+      if (key === "Escape" || key === "?") this.ask(false);
+      return true;
+    }
+    if (this.shown.key?.(key)) return true;
+    const step = this.shown instanceof Step ? this.shown : undefined;
+    const film = step?.figures.querySelector(".film-strip")?.film ?? this.scrubber?.film;
+    const acts = {
+      ArrowRight: () => this.go(this.at + 1), ArrowLeft: () => this.go(this.at - 1),
+      PageDown: () => this.go(this.at + 1), PageUp: () => this.go(this.at - 1),
+      Home: () => this.go(0), End: () => this.go(this.screens.length - 1),
+      q: () => this.goTo("quiz"), 0: () => this.goTo("run"), "?": () => this.ask(true),
+      p: () => this.present(!this.presenting), f: () => this.present(!this.presenting, true),
+      ...(this.presenting && { Escape: () => this.present(false) }),
+      ...(step?.slider && { ArrowUp: () => step.choose(step.result + 1), ArrowDown: () => step.choose(step.result - 1) }),
+      ...(step?.box && { w: () => step.setWrong(!step.wrong) }),
+      ...(film && {
+        " ": () => film.toggle(), ",": () => film.step(-1), ".": () => film.step(1),
+        s: () => film.setSpeed(SPEEDS[(SPEEDS.indexOf(film.speed) + 1) % SPEEDS.length]),
+      }),
+    };
+    const found = acts[key.length === 1 ? key.toLowerCase() : key];
+    if (/^[1-9]$/.test(key)) this.goTo("step", Number(key));
+    else if (found) found();
+    else return false;
+    return true;
+  }
+
+  close() {
+    document.removeEventListener("keydown", this.pressed);
+    document.removeEventListener("fullscreenchange", this.left);
+    this.recolour.removeEventListener("change", this.recoloured);
+    this.forget();
+  }
+}

@@ -1,0 +1,76 @@
+// Quiz: twelve pictures; which will be rejected? Then the score, and why of each.
+
+class Quiz {
+  constructor(bundle) {
+    Object.assign(this, { bundle, marked: new Set(), at: 0, checked: false });
+    const { places } = bundle.quiz;
+    this.answers = places.map((place, i) => this.answer(place, i));
+    this.check = button("Check", () => this.judge(), { className: "primary" });
+    this.again = button("Again", () => this.reset(), { hidden: true });
+    this.score = text("p", "score", "");
+    this.score.setAttribute("role", "status");
+    this.root = make("div", { className: "quiz" },
+      make("div", { className: "answers" }, ...this.answers),
+      make("div", { className: "foot" }, this.check, this.again, this.score));
+    this.move(0);
+  }
+
+  answer(place, i) {
+    const why = text("span", "why", "");
+    const made = make("button", { type: "button", className: "answer", onclick: () => this.mark(i) }, this.bundle.sheet.cell(place), why);
+    made.setAttribute("aria-label", `Picture ${i + 1}: ${this.bundle.nameOf(place)}`);
+    made.setAttribute("aria-pressed", "false");
+    return made;
+  }
+
+  mark(i) {
+    if (this.checked) return;
+    this.move(i - this.at);
+    this.marked[this.marked.has(i) ? "delete" : "add"](i);
+    this.answers[i].setAttribute("aria-pressed", String(this.marked.has(i)));
+    this.score.textContent = `${this.marked.size} marked as rejected`;
+  }
+
+  move(by) {
+    this.at = clamp(this.at + by, 0, this.answers.length - 1);
+    this.answers.forEach((one, i) => one.classList.toggle("at", i === this.at));
+  }
+
+  judge() {
+    if (this.checked) return;
+    this.checked = true;
+    const { rejected, why } = this.bundle.quiz;
+    const right = rejected.map((was, i) => Boolean(was) === this.marked.has(i));
+    this.answers.forEach((one, i) => {
+      one.classList.add(right[i] ? "right" : "missed");
+      one.lastChild.textContent = `${rejected[i] ? "✗ rejected" : "✓ kept"}: ${why[i]}`;
+      one.title = why[i];
+    });
+    this.score.textContent = `${right.filter(Boolean).length} of ${right.length} right. Of these, ${rejected.filter(Boolean).length} were rejected.`;
+    [this.check.hidden, this.again.hidden] = [true, false];
+  }
+
+  reset() {
+    Object.assign(this, { checked: false });
+    this.marked.clear();
+    for (const one of this.answers) {
+      one.classList.remove("right", "missed");
+      one.setAttribute("aria-pressed", "false");
+      one.lastChild.textContent = "";
+      one.title = "";
+    }
+    this.score.textContent = "";
+    [this.check.hidden, this.again.hidden] = [false, true];
+  }
+
+  // Keys of a screen: true when the key was taken.
+  key(key) {
+    const columns = getComputedStyle(this.answers[0].parentElement).gridTemplateColumns.split(" ").length;
+    const moves = { ArrowDown: columns, ArrowUp: -columns, "]": 1, "[": -1 };
+    if (key in moves) this.move(moves[key]);
+    else if (key === " ") this.mark(this.at);
+    else if (key === "Enter") this.checked ? this.reset() : this.judge();
+    else return false;
+    return true;
+  }
+}

@@ -1,0 +1,88 @@
+// Step: one sentence, the formula, the pictures and numbers, one thing to play with, what goes wrong.
+
+class Step {
+  // `place`: 1 to 9. `waits`: what is said of a step whose stage still trains.
+  constructor(bundle, data, place, waits) {
+    Object.assign(this, { bundle, data, result: data.play?.start ?? 0, wrong: false });
+    this.figures = make("div", { className: "figures" });
+    this.numbers = make("div", { className: "numbers" });
+    this.says = text("p", "says", "");
+    this.says.setAttribute("role", "status");
+    this.words = make("div", { className: "words" },
+      text("p", "place", `${place} of ${bundle.steps.length}`), text("h2", "", data.title), text("p", "sentence", data.sentence),
+      data.formula ? make("div", { className: "formula" }, text("span", "", data.formula), data.source ? text("cite", "", data.source) : undefined) : undefined,
+      ...(data.needs ? [text("p", "needs", waits || data.needs)] : [this.numbers, this.playing(), this.says, this.trouble()]));
+    this.root = make("article", { className: "step" }, this.words, this.figures);
+    this.root.dataset.step = data.key;
+    this.root.close = () => this.close();
+    if (data.needs) this.figures.append(this.blank(waits || data.needs));
+    else this.draw();
+  }
+
+  // Until its stage is done, a step shows where its pictures will be.
+  blank(words) {
+    const places = Array.from({ length: 40 }, () => text("i", "", ""));
+    return make("div", { className: "blank", ariaHidden: true, title: words }, ...places);
+  }
+
+  playing() {
+    const { play } = this.data;
+    if (!play) return undefined;
+    this.slider = make("input", { type: "range", min: 0, max: play.values.length - 1, step: 1, value: this.result });
+    this.slider.setAttribute("aria-label", play.label);
+    this.value = text("output", "", "");
+    this.slider.oninput = () => this.choose(Number(this.slider.value));
+    const own = text("i", "own", "");
+    own.title = "the run's own setting";
+    own.style.setProperty("--at", play.start / Math.max(1, play.values.length - 1));
+    return make("label", { className: "play-with" }, text("span", "label", play.label), this.value,
+      make("span", { className: "slide" }, this.slider, Number.isInteger(play.start) ? own : undefined));
+  }
+
+  trouble() {
+    const { wrong } = this.data;
+    if (!wrong) return undefined;
+    this.box = make("input", { type: "checkbox", className: "switch" });
+    this.box.setAttribute("role", "switch");
+    this.box.onchange = () => this.setWrong(this.box.checked);
+    return make("label", { className: "wrong" }, this.box, make("span", {}, text("b", "", "What goes wrong "), wrong.label));
+  }
+
+  choose(result) {
+    if (!this.data.play) return;
+    this.result = clamp(result, 0, this.data.play.values.length - 1);
+    this.slider.value = this.result;
+    this.setWrong(false);
+  }
+
+  setWrong(wrong) {
+    if (this.box) this.box.checked = wrong;
+    this.wrong = wrong && Boolean(this.data.wrong);
+    this.draw();
+  }
+
+  get shown() {
+    const { show, play, wrong } = this.data;
+    if (this.wrong) return { ...wrong.show, says: wrong.says };
+    return { ...show, ...(play?.results?.[this.result] ?? {}) };
+  }
+
+  draw() {
+    const { shown } = this, { play } = this.data;
+    if (this.value) {
+      const value = play.values[this.result];
+      this.value.textContent = typeof value === "number" ? short(value) : String(value);
+      this.value.classList.toggle("is-own", this.result === play.start);
+      this.slider.setAttribute("aria-valuetext", this.value.textContent);
+    }
+    this.close();
+    this.root.classList.toggle("is-wrong", this.wrong);
+    this.says.textContent = shown.says ?? "";
+    this.figures.replaceChildren(...figuresOf(shown, { bundle: this.bundle }));
+    this.figures.dataset.count = this.figures.childElementCount;
+    this.numbers.replaceChildren(...[tilesOf(shown), truthOf(shown.truth)].filter(Boolean));
+  }
+
+  // Figures watch their own size: they let go before others take their place.
+  close() { for (const one of this.figures.querySelectorAll("*")) one.close?.(); }
+}

@@ -1,0 +1,79 @@
+// X-ray: one image in joint training: what its weak view says, whether that is sure enough, and what its
+// strong view learns, over the frames of stage 3.
+
+class XRay {
+  constructor(bundle) {
+    const { xray } = bundle;
+    Object.assign(this, { bundle, xray, image: 0, frame: xray.steps.length - 1 });
+    const count = xray.places.length * xray.steps.length;
+    [this.weak, this.strong] = [bundle.own(xray.weak, count), bundle.own(xray.strong, count)];
+    [this.probabilities, this.loss, this.passes, this.labels] = ["probabilities", "loss", "passes", "labels"].map((name) => arrayOf(xray[name]));
+    this.clusters = shapeOf(xray.probabilities)[2];
+    this.build();
+    this.choose(0);
+  }
+
+  build() {
+    const { bundle, xray } = this;
+    this.choices = xray.places.map((place, i) => {
+      const cell = bundle.sheet.cell(place), choice = make("button", { type: "button", onclick: () => this.choose(i) }, cell);
+      choice.setAttribute("aria-label", `X-ray of ${bundle.nameOf(place)}`);
+      return choice;
+    });
+    this.bars = make("div", { className: "bars probabilities" });
+    this.slider = make("input", { type: "range", min: 0, max: xray.steps.length - 1, value: this.frame });
+    this.slider.setAttribute("aria-label", "Moment of stage 3");
+    this.slider.oninput = () => this.go(Number(this.slider.value));
+    this.pictures = ["weak view", "strong view"].map((name) => make("div", { className: "view" }, make("i", { className: "cell" }), text("span", "", name)));
+    this.history = make("div", { className: "history" });
+    this.verdict = text("p", "verdict", "");
+    this.moment = text("span", "moment", "");
+    this.root = make("div", { className: "xray" },
+      make("div", { className: "choices" }, ...this.choices),
+      make("div", { className: "film" }, this.pictures[0], this.bars, this.pictures[1]),
+      this.verdict, this.history, make("div", { className: "scrub" }, this.slider, this.moment));
+    this.root.close = () => this.lines?.close();
+  }
+
+  choose(image) {
+    this.image = image;
+    this.choices.forEach((choice, i) => choice.setAttribute("aria-pressed", String(i === image)));
+    const { xray, clusters } = this, frames = xray.steps.length, at = (f) => image * frames + f;
+    const surest = xray.steps.map((_, f) => Math.max(...this.probabilities.subarray(at(f) * clusters, (at(f) + 1) * clusters)));
+    const losses = xray.steps.map((_, f) => this.loss[at(f)]), most = Math.max(1e-9, ...losses);
+    this.lines?.close();
+    this.lines = linesOf([
+      { name: "surest probability of the weak view", values: surest, colour: CLUSTERS[0] },
+      { name: `loss of the strong view, up to ${short(most)}`, values: losses.map((one) => one / most), colour: CLUSTERS[1] },
+    ], { level: xray.threshold, words: `τ = ${xray.threshold}` });
+    this.history.replaceChildren(this.lines);
+    this.go(this.frame);
+  }
+
+  go(frame) {
+    const { xray, clusters, image } = this, at = image * xray.steps.length + frame;
+    this.frame = frame;
+    this.slider.value = frame;
+    this.weak.fill(this.pictures[0].firstChild, at);
+    this.strong.fill(this.pictures[1].firstChild, at);
+    const chances = [...this.probabilities.subarray(at * clusters, (at + 1) * clusters)];
+    const passes = Boolean(this.passes[at]);
+    this.root.dataset.passes = String(passes);
+    this.draw(chances);
+    this.verdict.textContent = passes
+      ? `The weak view passes: ${percent(Math.max(...chances))} ≥ τ. The strong view learns cluster ${this.labels[at]}, loss ${short(this.loss[at])}.`
+      : `The weak view does not pass: ${percent(Math.max(...chances))} < τ. The strong view teaches nothing this time.`;
+    this.moment.textContent = `step ${number(xray.steps[frame])} of ${number(xray.steps.at(-1))}`;
+    this.lines.move(frame / Math.max(1, xray.steps.length - 1));
+  }
+
+  // The likeliest clusters first where there are many; the line is τ.
+  draw(chances) {
+    const order = chances.map((_, k) => k);
+    const shown = chances.length > 12 ? order.sort((a, b) => chances[b] - chances[a]).slice(0, 12) : order;
+    const drawn = barsOf(shown.map((k) => chances[k]), { most: 1, words: percent, colour: (i) => colourOf(shown[i]), name: (i) => shown[i] });
+    drawn.style.setProperty("--level", this.xray.threshold);
+    this.bars.replaceChildren(...drawn.children);
+    this.bars.style.setProperty("--level", this.xray.threshold);
+  }
+}
