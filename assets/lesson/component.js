@@ -14,17 +14,19 @@ class Lesson {
         const answer = await fetch(address);
         if (!answer.ok) throw new Error(await answer.text());
         const found = await answer.json();
-        if (address === this.address) this.player.take(found, waits);
+        if (address === this.address) this.found = found;
       } catch (error) {
         if (address === this.address) this.fail(error);
         return;
       }
-    }
+    } else if (JSON.stringify(waits) === JSON.stringify(this.waits)) return;
+    this.waits = waits;
+    if (this.found) this.player.take(this.found, waits);
   }
 
   fail(error) {
-    this.address = undefined;
-    this.player.screen?.replaceChildren(text("p", "needs", `The lesson could not be fetched (${error.message}). It is asked for again when the page changes.`));
+    [this.address, this.found] = [];
+    this.player.screen.replaceChildren(text("p", "needs", `The lesson could not be fetched (${error.message}). It is asked for again when the page changes.`));
   }
 }
 

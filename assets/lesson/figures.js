@@ -40,8 +40,9 @@ function rowsOf(bundle, rows, { title = () => "", split, tail } = {}) {
 
 const captioned = (words, figure, weight = 1) => {
   const made = make("figure", { className: "figure" }, words ? text("figcaption", "", words) : undefined, figure);
-  made.style.flexGrow = weight;
-  made.figure = figure;
+  // Bars are as high as they are many; all else shares what is left.
+  if (figure.classList.contains("bars")) made.style.flex = "none";
+  else made.style.flexGrow = weight;
   return made;
 };
 
@@ -138,6 +139,7 @@ const FIGURES = {
   xray: ({ xray }, { bundle }) => xray && bundle.xray && captioned("", new XRay(bundle).root, 2),
 };
 
+// An image and its neighbours: those with another label are framed.
 function exampleRows(bundle, examples) {
   const least = Math.min(...examples.map((one) => one.neighbours.length)), shown = Math.min(least, 24);
   const rows = examples.map((one) => {
@@ -156,9 +158,8 @@ function exampleRows(bundle, examples) {
   });
   const box = make("div", { className: "rows" }, ...rows);
   return fitted(box, (width, height) => {
-    const columns = Math.min(shown, 12), lines = Math.ceil(shown / columns);
-    const side = Math.min((height / examples.length - 24) / lines - 8, (width - 20) / (columns + 1) - GAP);
-    box.style.setProperty("--cell", `${Math.floor(clamp(side, LEAST_CELL, 60))}px`);
+    const side = cellFor(shown + 1, width - 20, height / examples.length - 36, 60) - 4;
+    box.style.setProperty("--cell", `${Math.max(side, LEAST_CELL)}px`);
   });
 }
 

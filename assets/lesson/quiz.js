@@ -16,8 +16,10 @@ class Quiz {
   }
 
   answer(place, i) {
-    const why = text("span", "why", "");
-    const made = make("button", { type: "button", className: "answer", onclick: () => this.mark(i) }, this.bundle.sheet.cell(place), why);
+    const why = text("span", "why", ""), label = this.bundle.quiz.labels?.[i];
+    const given = label === undefined ? undefined : make("span", { className: "given" }, swatch(label), `cluster ${label}`);
+    const made = make("button", { type: "button", className: "answer", onclick: () => this.mark(i) },
+      make("span", {}, this.bundle.sheet.cell(place), given), why);
     made.setAttribute("aria-label", `Picture ${i + 1}: ${this.bundle.nameOf(place)}`);
     made.setAttribute("aria-pressed", "false");
     return made;

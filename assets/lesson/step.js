@@ -79,7 +79,7 @@ class Step {
     this.root.classList.toggle("is-wrong", this.wrong);
     this.says.textContent = shown.says ?? "";
     this.figures.replaceChildren(...figuresOf(shown, { bundle: this.bundle }));
-    this.figures.dataset.count = this.figures.childElementCount;
+    this.figures.classList.toggle("beside", Boolean(shown.similarity));
     this.numbers.replaceChildren(...[tilesOf(shown), truthOf(shown.truth)].filter(Boolean));
   }
 

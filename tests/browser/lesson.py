@@ -71,6 +71,7 @@ def bundle(pixels: np.ndarray, labels: np.ndarray, *, clusters: int) -> dict[str
         ],
         "frames": frames, "steps": steps,
         "quiz": {
+            "labels": labels[:12].tolist(),
             "places": list(range(12)), "rejected": [i % 3 == 0 for i in range(12)],
             "why": [f"agreement 0.{i % 10}, 0.95 needed" for i in range(12)],
         },
