@@ -22,6 +22,7 @@ PAGES = (
     ("reliability", "Reliability", ":material/verified:"),
     ("curate", "Curate", ":material/rule:"),
     ("export", "Export", ":material/download:"),
+    ("learn", "Learn", ":material/school:"),
 )
 
 

@@ -2,6 +2,7 @@
 
 /spice/sprites/RUN/SHEET.webp   1,024 thumbnails in 32 columns
 /spice/sprites/RUN/SHEET.json   their names
+/spice/lesson/RUN.json?v=…      the lesson of a run; "opening" before there is one
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from engine.errors import SpiceError
-from spice_explorer import artefacts, columns, curating, services, thumbs
+from spice_explorer import artefacts, columns, curating, lessons, services, thumbs
 from spice_explorer.present import sprites
 from spice_explorer.thumbs import HEADERS, MOST_DIGITS
 
@@ -59,6 +60,17 @@ def _picture(path: str, _made: float, number: int) -> bytes:
     return file.getvalue()
 
 
+def lesson(request: Request) -> Response:
+    """A run's lesson as the player reads it; 404 for runs that are not there."""
+    run, version = request.path_params["run"], request.query_params.get("v", "")
+    try:
+        body = lessons.body(run, version)
+    except (SpiceError, OSError):
+        return PlainTextResponse("there is no such run any more", 404, HEADERS)
+    fresh = {**HEADERS, "Cache-Control": "no-store"}
+    return Response(body, media_type="application/json", headers=fresh)
+
+
 def options() -> dict[str, Any]:
     """Routes and middleware for `st.App`: strangers' host names are refused on every route."""
     hosts = list(st.get_option("server.allowedHosts") or []) or ["*"]
@@ -68,6 +80,7 @@ def options() -> dict[str, Any]:
     return {
         "routes": [
             Route(path, sheet, methods=["GET"]),
+            Route("/spice/lesson/{run}.json", lesson, methods=["GET"]),
             *thumbs.routes(),
             columns.route(),
             *curating.routes(),

@@ -40,7 +40,7 @@ WARM_UP = (
     "plotly.graph_objects", "scipy.optimize", "engine.metrics", "engine.runs.maps",
     "engine.runs.results", "engine.runs.runner", "spice_explorer.components.map_view",
     "spice_explorer.components.prototypes", "spice_explorer.components.reliability",
-    "spice_explorer.components.curate",
+    "spice_explorer.components.curate", "engine.runs.lesson", "spice_explorer.components.lesson",
 )  # fmt: skip
 # Progress records from which the speed of a stage is taken (two a second).
 PACE_RECORDS = 20

@@ -1,0 +1,297 @@
+"""What the app asks of the engine about lessons: the prepared run, the bundle of a run, and its file.
+
+Everything is made in the background, one thing at a time, and kept for as long as the server runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
+
+import streamlit as st
+
+from engine.errors import SpiceError, Stopped
+from spice_explorer import artefacts, services
+from spice_explorer.present import lesson as present
+from spice_explorer.services import Run, folder_of, workspace
+
+if TYPE_CHECKING:
+    from engine.config import RunConfig
+    from engine.data.sources import Opened
+    from engine.runs.store import RunFolder
+
+log = logging.getLogger(__name__)
+
+PREPARED = "lesson-digits"
+# What a lesson shows of a run comes from these and its trials; when one of them is new, so is the lesson.
+PARTS = ("features", "reliable-heads", "reliable-joint")
+MOST_KEPT = 4
+
+FileState = Literal["new", "making", "ready", "failed"]
+Key = tuple[object, ...]
+
+
+@dataclass
+class Made:
+    """A lesson in the making or made.
+
+    Attributes:
+        key: the state of the run that it shows.
+        body: the bundle as JSON.
+        file: the lesson as one HTML file; None until it is asked for and made.
+    """
+
+    key: Key
+    state: FileState = "making"
+    message: str = ""
+    body: bytes = b""
+    file_state: FileState = "new"
+    file_message: str = ""
+    file: bytes | None = None
+
+    @property
+    def version(self) -> str:
+        return hashlib.blake2b(self.body, digest_size=6).hexdigest()
+
+
+# By the run's folder: what is being made, and the last one that is there to be shown.
+_newest: dict[Path, Made] = {}
+_shown: dict[Path, Made] = {}
+# The runs for which what goes wrong is being tried: the trial, and the share of them that are done.
+_trying: dict[Path, tuple[str, float]] = {}
+_tried: set[tuple[Path, float]] = set()
+_preparing: dict[Path, str | None] = {}
+_guard = threading.Lock()
+# One thing at a time: a lesson shall not slow down the run that it waits for more than it must.
+_turn = threading.Lock()
+
+
+# -- the prepared run --------------------------------------------------------------------------
+
+
+def prepared() -> tuple[Opened, RunConfig]:
+    """The images and settings of the run that a first visit makes."""
+    from engine.runs.lesson import prepared_config
+
+    return services.digits(), prepared_config()
+
+
+def prepare(again: bool = False) -> None:
+    """Makes the prepared run and queues it, in the background, unless it is there or under way.
+
+    `again`: also after a failure.
+    """
+    place = workspace()
+    with _guard:
+        found = _preparing.get(place, "")
+        if PREPARED in services.run_names() or found is None or (found and not again):
+            return
+        _preparing[place] = None
+    threading.Thread(target=_prepare, args=(place,), daemon=True, name="spice-lesson").start()
+
+
+def _prepare(place: Path) -> None:
+    from engine.runs.runner import the_runner
+    from engine.runs.store import RunFolder
+
+    trouble = ""
+    try:
+        the_runner().submit(RunFolder.create(place / PREPARED, *prepared()))
+    except (SpiceError, OSError) as error:
+        trouble = str(error)
+    except Exception as error:
+        log.exception("the prepared run could not be made")
+        trouble = f"{type(error).__name__}: {error}"
+    with _guard:
+        _preparing[place] = trouble
+
+
+def preparing() -> bool:
+    """True while the prepared run is being made."""
+    return _preparing.get(workspace(), "") is None
+
+
+def trouble() -> str:
+    """Why the prepared run could not be made, "" if nothing is known against it."""
+    return _preparing.get(workspace()) or ""
+
+
+def ahead_of(run: Run) -> Run | None:
+    """The run that trains while `run` is queued; None when it does not wait for another."""
+    if run.snapshot.state != "queued":
+        return None
+    others = (services.look(name) for name in services.run_names() if name != run.name)
+    return next((one for one in others if one.snapshot.state in ("running", "paused")), None)
+
+
+# -- bundles -----------------------------------------------------------------------------------
+
+
+def follow(run: Run) -> Made | None:
+    """The newest lesson of a run that is there to be shown; a newer one is begun when the run has
+    come further. None before stage 1 is done."""
+    folder = folder_of(run.name)
+    key = _key(folder, run.live)
+    if key is not None:
+        with _guard:
+            known = _newest.get(folder.path)
+            if known is None or known.key != key:
+                _newest[folder.path] = fresh = Made(key)
+                _begin(_make, folder, fresh)
+        if run.snapshot.state == "finished":
+            _try_what_goes_wrong(folder)
+    return _shown.get(folder.path)
+
+
+def making(name: str) -> bool:
+    """True while a lesson of the run, its trials or its file are being made."""
+    path = folder_of(name).path
+    found = _newest.get(path)
+    busy = found is not None and "making" in (found.state, found.file_state)
+    return busy or path in _trying
+
+
+def trying(name: str) -> tuple[str, float] | None:
+    """What goes wrong is being tried: the trial, and the share of them that are done; None if not."""
+    return _trying.get(folder_of(name).path)
+
+
+def fault(name: str) -> str:
+    """Why the newest lesson of the run could not be made, "" if it could."""
+    found = _newest.get(folder_of(name).path)
+    return found.message if found else ""
+
+
+def _key(folder: RunFolder, live: bool) -> Key | None:
+    times = tuple(folder.modified(part) for part in PARTS)
+    if times[0] is None and (live or not artefacts.moments(folder.path.name)):
+        return None
+    # Trials come one by one; the lesson takes them all at once.
+    tried = None if folder.path in _trying else folder.modified("trials")
+    return (services.made(folder), *times, tried)
+
+
+def _make(folder: RunFolder, made: Made) -> None:
+    from engine.runs.lesson import lesson
+
+    try:
+        with _turn:
+            made.body = json.dumps(lesson(folder)).encode()
+        made.state = "ready"
+    except (SpiceError, OSError) as error:
+        made.state, made.message = "failed", str(error)
+    except Exception as error:
+        log.exception("the lesson of %s could not be made", folder.path)
+        made.state, made.message = "failed", f"{type(error).__name__}: {error}"
+    if made.state == "ready":
+        with _guard:
+            _shown.pop(folder.path, None)
+            _shown[folder.path] = made
+            for old in list(_shown)[:-MOST_KEPT]:
+                del _shown[old], _newest[old]
+
+
+def _try_what_goes_wrong(folder: RunFolder) -> None:
+    """Begins the short trainings of what goes wrong, once for each run and never beside a training."""
+    from engine.runs.trials import missing
+
+    with _guard:
+        mark = folder.path, services.made(folder)
+        if mark in _tried or _trying or _busy():
+            return
+        _tried.add(mark)
+        if not missing(folder):
+            return
+        _trying[folder.path] = "", 0.0
+    _begin(_try, folder, mark)
+
+
+def _try(folder: RunFolder, mark: tuple[Path, float]) -> None:
+    from engine.runs.trials import make_trials
+
+    def tell(trial: str, done: float) -> None:
+        _trying[folder.path] = trial, done
+
+    try:
+        make_trials(folder, progress=tell, stop=_busy)
+    except Stopped:  # they go on when nothing trains any more and somebody looks
+        _tried.discard(mark)
+    except Exception:  # a lesson without them is a lesson still
+        log.exception("what goes wrong could not be tried for %s", folder.path)
+    finally:
+        with _guard:
+            _trying.pop(folder.path, None)
+
+
+def _busy() -> bool:
+    """True while this process trains, or is about to."""
+    import torch
+
+    from engine.runs.runner import the_runner
+
+    return the_runner().trains_on(torch.device("cpu"))
+
+
+def _begin(work: Callable[..., None], *arguments: object) -> None:
+    threading.Thread(target=work, args=arguments, daemon=True, name="spice-lesson").start()
+
+
+# -- what the browser fetches --------------------------------------------------------------------
+
+
+def address(name: str, made: Made | None) -> str:
+    """Where the browser finds the lesson of a run; another one when that is another lesson."""
+    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    version = made.version if made else "opening"
+    return f"{'/' + base if base else ''}/spice/lesson/{quote(name, safe='')}.json?v={version}"
+
+
+def body(name: str, version: str) -> bytes:
+    """The bundle of a run as JSON: the newest, or the opening where that is asked for, which needs
+    nothing but images; raises SpiceError."""
+    place = workspace() / name
+    made = _shown.get(place) if name in services.run_names() else None
+    if made is not None and version != "opening":
+        return made.body
+    if name == PREPARED and name not in services.run_names():
+        opened = services.digits()
+        return json.dumps(present.opening(name, opened.images, "digits", 10)).encode()
+    card = services.card(name)
+    return json.dumps(
+        present.opening(name, artefacts.images(name), card.source, card.config.clusters)
+    ).encode()
+
+
+# -- the lesson as one file --------------------------------------------------------------------
+
+
+def make_file(name: str) -> None:
+    """Begins to make the run's lesson one HTML file."""
+    folder = folder_of(name)
+    with _guard:
+        made = _shown.get(folder.path)
+        if made is None or made.file_state in ("making", "ready"):
+            return
+        made.file_state = "making"
+    _begin(_make_file, made)
+
+
+def _make_file(made: Made) -> None:
+    from engine.runs.replay import page
+
+    try:
+        with _turn:
+            made.file = page(json.loads(made.body)).encode()
+        made.file_state = "ready"
+    except (SpiceError, OSError) as error:
+        made.file_state, made.file_message = "failed", str(error)
+    except Exception as error:
+        log.exception("the lesson's file could not be made")
+        made.file_state, made.file_message = "failed", f"{type(error).__name__}: {error}"

@@ -1,0 +1,109 @@
+"""A lesson's opening, its words and what its steps wait for."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.events import Stage
+from engine.runs.snapshot import Snapshot
+from spice_explorer.present import progress, sprites
+
+if TYPE_CHECKING:
+    from engine.data.images import ImageSet
+
+# The steps with the stage that each is about; the first needs nothing but images.
+STEPS: tuple[tuple[str, str, Stage | None], ...] = (
+    ("problem", "The problem", None),
+    ("views", "Views", "features"),
+    ("features", "Features", "features"),
+    ("confident", "Confident images", "heads"),
+    ("prototypes", "Prototypes", "heads"),
+    ("nearest", "Nearest images", "heads"),
+    ("agreement", "Agreement with neighbours", "heads"),
+    ("reliable", "The reliable set", "heads"),
+    ("joint", "Weak and strong views", "joint"),
+)
+SHOWN = 48
+NUMBERS: dict[Stage, int] = {"features": 1, "heads": 2, "joint": 3}
+TRIALS = {
+    "collapse": "stage 1 without negatives and stop-gradient",
+    "temperatures": "stage 1 at three temperatures",
+    "head": "a head that begins badly",
+    "unbalanced": "a class with few images",
+}
+
+
+def opening(run: str, images: ImageSet, source: str, clusters: int) -> dict[str, Any]:
+    """The bundle that is shown before stage 1 has left anything: the pictures, and what is to come."""
+    count = len(images)
+    ids = np.random.default_rng(0).permutation(count)[:SHOWN]
+    steps: list[dict[str, Any]] = [
+        {
+            "key": key, "title": title, "sentence": "", "formula": "", "source": "",
+            "needs": "" if stage is None else f"Train stage {NUMBERS[stage]} of {run} to see this step.",
+            "show": {}, "play": None, "wrong": None,
+        }
+        for key, title, stage in STEPS
+    ]  # fmt: skip
+    steps[0] |= {
+        "sentence": f"{count:,} images and not one label: which of them show the same thing?",
+        "show": {"places": list(range(len(ids))), "images": count, "clusters": clusters},
+    }
+    return {
+        "format": 1, "run": run, "title": PurePosixPath(source).name, "images": len(ids), "of": count,
+        "clusters": clusters, "truth": False,
+        "stages": {"features": False, "heads": False, "joint": False}, "map": "pca",
+        "ids": ids.tolist(), "names": [PurePosixPath(images.ids[one]).name for one in ids], "note": "",
+        "sprite": _sprite(images.pixels[ids]), "curves": [], "frames": [], "steps": steps,
+        "quiz": None, "xray": None,
+    }  # fmt: skip
+
+
+def _sprite(pixels: np.ndarray) -> dict[str, Any]:
+    content = io.BytesIO()
+    drawn = sprites.sheet(np.asarray(pixels))
+    drawn.save(content, "webp", lossless=max(pixels.shape[2:]) <= sprites.SHARP, quality=80)
+    data = base64.b64encode(content.getvalue()).decode("ascii")
+    return {"data": data, "columns": sprites.COLUMNS, "count": len(pixels)}
+
+
+def waits(snapshot: Snapshot | None, live: bool) -> dict[str, str]:
+    """What is said of each step whose stage is not there yet, by the step's key; nothing of a run that
+    does not train, whose lesson says what to train."""
+    if not live:
+        return {}
+    return {
+        key: f"This step opens by itself when stage {NUMBERS[stage]} is done."
+        for key, _, stage in STEPS
+        if stage is not None and (snapshot is None or snapshot.stages[stage].seconds is None)
+    }
+
+
+def line(name: str, snapshot: Snapshot, ahead: tuple[str, Snapshot] | None) -> str:
+    """One line on how training goes; "" when it is over."""
+    if snapshot.state == "queued" and ahead is not None:
+        return f"{name} waits in the queue: {ahead[0]} trains first ({progress.short_state(ahead[1])})."
+    if snapshot.state == "queued":
+        return f"{name} waits until the device is free."
+    if snapshot.state == "finished":
+        return ""
+    if snapshot.state in progress.TRAINING and snapshot.stage is not None:
+        number, view = NUMBERS[snapshot.stage], snapshot.stages[snapshot.stage]
+        return f"{name} is {snapshot.state}: stage {number} of 3, step {view.step:,} of {view.steps:,}."
+    return f"{name}: {progress.short_state(snapshot)}. {progress.NEXT.get(snapshot.state, '')}"
+
+
+def trial_line(trial: str, done: float) -> str:
+    """What is being tried once the run is finished."""
+    what = f": {TRIALS[trial]}" if trial in TRIALS else ""
+    return f"The run is finished. What goes wrong is being tried{what} ({done:.0%})."
+
+
+def size(count: int) -> str:
+    """A file's size in megabytes."""
+    return f"{count / 1e6:.1f} MB"
