@@ -111,8 +111,16 @@ def _curate_grid(page: Page, address: str) -> None:
         page.keyboard.press(key)
 
 
+def _health(page: Page, address: str) -> None:
+    page.goto(address)
+    page.get_by_role("heading", name="Health").wait_for(timeout=60_000)
+    page.locator("[role=option]").first.wait_for(timeout=60_000)
+    page.get_by_role("heading", name="Health").scroll_into_view_if_needed()
+    page.mouse.wheel(0, 2000)
+
+
 SHOTS = {
-    "map": _map, "replay": _replay, "reliability": _reliability, "prototypes": _prototypes,
+    "health": _health, "map": _map, "replay": _replay, "reliability": _reliability, "prototypes": _prototypes,
     "curate": _curate, "curate-grid": _curate_grid,
 }  # fmt: skip
 
