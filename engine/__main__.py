@@ -1,4 +1,4 @@
-"""The command line: import, health, run, forecast, show, export, predict, map, encoder.
+"""The command line: import, health, run, forecast, show, export, predict, map, replay, trials, encoder.
 
 Messages go to stderr, results to stdout.
 """
@@ -138,6 +138,20 @@ def _parser() -> argparse.ArgumentParser:
         "--replay", action="store_true", help="map what every stage saw on the way too"
     )
     draw.set_defaults(command=_map)
+
+    again = commands.add_parser(
+        "replay",
+        help="the lesson of a run, and how it went, as one HTML file that needs no network",
+    )
+    again.add_argument("run", type=Path, metavar="DIR")
+    again.add_argument("--out", required=True, type=Path, metavar="FILE.html")
+    again.set_defaults(command=_replay)
+
+    tried = commands.add_parser(
+        "trials", help="try beside a run what goes wrong, for its lesson: some short trainings"
+    )
+    tried.add_argument("run", type=Path, metavar="DIR")
+    tried.set_defaults(command=_trials)
 
     encoder = commands.add_parser("encoder", help="a run's stage-1 encoder, for other runs to use")
     encoder.add_argument("run", type=Path, metavar="DIR")
@@ -460,6 +474,31 @@ def _map(options: argparse.Namespace) -> int:
 
     asked = MapSettings(options.neighbors, options.min_dist)
     compute(folder, asked, frames=options.replay, progress=tell)
+    return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from engine.curate.export import write_file
+    from engine.runs.replay import replay
+    from engine.runs.store import RunFolder
+
+    content = replay(RunFolder(options.run)).encode()
+    write_file(content, options.out)
+    print(f"{len(content) / 1e6:.1f} MB in {options.out}", file=sys.stderr)
+    return 0
+
+
+def _trials(options: argparse.Namespace) -> int:
+    from engine.runs.store import RunFolder
+    from engine.runs.trials import make_trials
+
+    folder = RunFolder(options.run)
+    folder.card()
+
+    def tell(trial: str, done: float) -> None:
+        print(json.dumps({"trial": trial, "done": round(done, 3)}), flush=True)
+
+    make_trials(folder, progress=tell)
     return 0
 
 

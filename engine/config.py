@@ -195,9 +195,10 @@ class FeatureSettings(Settings):
         "each replaces the network chosen here; 'import:FILE' takes vectors (.npy, .parquet) as the "
         "features: nothing is trained on pixels, and stage 3 is skipped", paper="scratch",
     )  # fmt: skip
-    objective: Literal["moco", "simclr", "byol"] = setting(
+    objective: Literal["moco", "simclr", "byol", "attract"] = setting(
         "moco", "'moco' compares with a queue of earlier images, 'simclr' with the batch, 'byol' "
-        "with nothing: it predicts what a slower copy sees", paper="moco",
+        "with nothing: it predicts what a slower copy sees; 'attract' only pulls two views together "
+        "and so makes all images the same: it is there to show why the others do more", paper="moco",
     )  # fmt: skip
     epochs: int = setting(
         1000, "passes over the images; a trained network is trained on as long as this says, and 0 "

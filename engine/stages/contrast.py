@@ -1,4 +1,5 @@
-"""What stage 1 learns from two views of an image: SimCLR, MoCo and BYOL (paper, section III-A).
+"""What stage 1 learns from two views of an image: SimCLR, MoCo and BYOL (paper, section III-A), and
+Attract, which shows what becomes of it without their precautions.
 
 Each is a module that holds everything stage 1 trains and turns two views, (M, C, H, W) each, into a
 loss, 0-d.
@@ -136,6 +137,21 @@ def byol_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return 2 - 2 * (predicted * target).sum(1).mean()
 
 
+class Attract(nn.Module):
+    """Only pulls the two views of an image together: neither negatives nor a stopped gradient.
+
+    The least loss, 0, is reached where all images have the same feature, and there it goes: the
+    collapse that every other objective here is built to prevent.
+    """
+
+    def __init__(self, encoder: Encoder, projector: Projector) -> None:
+        super().__init__()
+        self.encoder, self.projector = encoder, projector
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return byol_loss(*(self.projector(self.encoder(x)) for x in (first, second)))
+
+
 def slow_copy(module: nn.Module) -> nn.Module:
     """A copy that gets no gradient: it only follows."""
     return copy.deepcopy(module).requires_grad_(False)
@@ -164,6 +180,8 @@ def objective_of(
     device = encoder.mean.device
     if settings.objective == "simclr":
         return SimCLR(encoder, projector, settings.temperature).to(device)
+    if settings.objective == "attract":
+        return Attract(encoder, projector).to(device)
     if byol:
         predictor = Projector(settings.projection, hidden, settings.projection, norm=True)
         initialise(predictor, generator)

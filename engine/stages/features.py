@@ -31,6 +31,11 @@ from engine.views import contrastive_view
 
 # Pixels of a batch that is only encoded: 4,096 images of 32×32, 83 of 224×224.
 ENCODE_PIXELS = 2**22
+# What the loss of an objective is called.
+LOSSES = {
+    "simclr": "contrastive loss", "moco": "contrastive loss", "byol": "prediction loss",
+    "attract": "distance of two views",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +108,7 @@ def learn_features(
     steps = settings.epochs * order.steps
     optimiser, schedule = _optimiser(settings, objective, steps)
     portions = Portions("features", pixels, emit)
-    told = "prediction loss" if settings.objective == "byol" else "contrastive loss"
+    told = LOSSES[settings.objective]
 
     def step(index: int) -> Report:
         images = pixels.batch(order.batch(index))

@@ -44,6 +44,8 @@ FEATURES_NOW = {
     "simclr": APART,
     "byol": "Now: from one random view of an image, the encoder predicts what a slower copy of it "
     "sees in another. So it learns features without any label.",
+    "attract": "Now: two random views of an image are pulled together and nothing holds images apart. "
+    "The features will become the same for all: this shows why the other objectives do more.",
 }
 KEPT_NOW = "Now: the trained encoder, kept as it came, looks at every image once."
 TAKEN_NOW = "Now: the imported vectors, taken as they are, are clustered and scored."
