@@ -7,8 +7,9 @@ BIN := .venv/bin
 app: .venv/.app
 	$(BIN)/streamlit run spice_explorer/app.py
 
+# A process for each core, up to four; each brings torch, which takes a gigabyte.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .
