@@ -58,6 +58,10 @@ class Cost:
 NOTHING = Cost(0.0, 0.0, 0.0)
 
 
+# Images of which each frame of stage 3 keeps what it saw (`engine.stages.xray`), in so many files.
+XRAYED, XRAY_FILES = 48, 6
+
+
 @dataclass(frozen=True)
 class Costs:
     """What a run's work costs on a device, for N images and one shape of step (`shape_of`).
@@ -214,8 +218,9 @@ def _frames(steps: Mapping[Stage, int]) -> dict[Stage, int]:
 
 
 def _files(frames: Mapping[Stage, int]) -> int:
-    """Files that training writes: those of the frames (see `Frame`), and 25 of the artefacts."""
-    return 25 + frames["features"] + 4 * frames["heads"] + 3 * frames["joint"]
+    """Files that training writes: those of the frames (see `Frame` and `Xray`), and 25 of the
+    artefacts."""
+    return 25 + frames["features"] + 4 * frames["heads"] + (3 + XRAY_FILES) * frames["joint"]
 
 
 def disk_bytes(config: RunConfig, costs: Costs) -> float:
@@ -239,8 +244,9 @@ def disk_bytes(config: RunConfig, costs: Costs) -> float:
     )  # fmt: skip
     prototypes = frames["heads"] * 2 * heads * clusters * features
     head_weights = 4 * features * (features + clusters)
+    seen = min(XRAYED, costs.images) * (2 * costs.image_bytes + 4 * clusters + 16)
     stored = costs.images * an_image + costs.extra * costs.image_bytes
-    return stored + prototypes + 2 * costs.weights + 2 * head_weights
+    return stored + prototypes + frames["joint"] * seen + 2 * (costs.weights + head_weights)
 
 
 # -- in words --------------------------------------------------------------------------------------
