@@ -179,9 +179,9 @@ def _key(folder: RunFolder, live: bool) -> Key | None:
 
 
 def _make(folder: RunFolder, made: Made) -> None:
-    from engine.runs.lesson import lesson
-
     try:
+        from engine.runs.lesson import lesson
+
         with _turn:
             made.body = json.dumps(lesson(folder)).encode()
         made.state = "ready"
@@ -284,9 +284,9 @@ def make_file(name: str) -> None:
 
 
 def _make_file(made: Made) -> None:
-    from engine.runs.replay import page
-
     try:
+        from engine.runs.replay import page
+
         with _turn:
             made.file = page(json.loads(made.body)).encode()
         made.file_state = "ready"

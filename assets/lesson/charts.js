@@ -84,8 +84,10 @@ function linesOf(lines, { level, words = "", at } = {}) {
       pen.beginPath();
       values.forEach((value, i) => pen.lineTo((i / Math.max(1, values.length - 1)) * width, y(value)));
       pen.stroke();
-      pen.textAlign = n ? "right" : "left";
-      pen.fillText(name, n ? width : 0, 11);
+      const x = n ? width - pen.measureText(name).width - 20 : 0;
+      pen.fillRect(x, 6, 14, 3);
+      pen.fillStyle = ink;
+      pen.fillText(name, x + 19, 11);
     });
     pen.strokeStyle = pen.fillStyle = ink;
     pen.lineWidth = 1;

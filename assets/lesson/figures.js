@@ -20,22 +20,29 @@ function gridOf(sprite, places, { title = () => "", dress = () => {}, most } = {
   });
 }
 
-// A row for each cluster: its number, then its pictures; `split` leaves a gap before that column.
-function rowsOf(bundle, rows, { title = () => "", split, tail } = {}) {
-  const widest = Math.max(1, ...rows.map((row) => row.length));
+// A row for each cluster: its number, its pictures, and its size if that is known; `split` leaves a gap
+// before that column.
+function rowsOf(bundle, rows, { title = () => "", split, sizes } = {}) {
+  const widest = Math.max(1, ...rows.map((row) => row.length)), largest = Math.max(1, ...(sizes ?? []));
   const made = rows.map((row, k) => make(
     "div", { className: "row" }, make("span", { className: "name" }, swatch(k), String(k)),
     ...row.map((place, i) => {
       const cell = bundle.sheet.cell(place, title(place, k, i));
       if (split && i === split) cell.classList.add("apart");
       return cell;
-    }), row.length ? undefined : text("em", "", "no image"), tail?.(k)));
+    }), ...Array.from({ length: widest - row.length }, () => text("i", "cell none", "")), ...(sizes ? sizeOf(k, sizes[k], largest) : [])));
   const box = make("div", { className: "rows" }, ...made);
   return fitted(box, (width, height) => {
-    const spare = NAME_WIDTH + (split ? 24 : 0) + (tail ? 70 : 0);
+    const spare = NAME_WIDTH + (split ? 24 : 0) + (sizes ? 150 : 0);
     const side = Math.min(height / rows.length - GAP, (width - spare) / widest - GAP);
     box.style.setProperty("--cell", `${Math.floor(clamp(side, LEAST_CELL, 72))}px`);
   });
+}
+
+function sizeOf(k, size, largest) {
+  const bar = text("i", "bar", "");
+  Object.assign(bar.style, { width: `${(100 * size) / largest}%`, background: colourOf(k) });
+  return [make("span", { className: "track" }, bar), text("em", "count", number(size))];
 }
 
 const captioned = (words, figure, weight = 1) => {
@@ -84,10 +91,11 @@ const FIGURES = {
     return captioned("", film.root, 2);
   },
 
-  confident({ confident, confidence }, { bundle }) {
+  confident({ confident, confidence, sizes }, { bundle }) {
     if (!confident) return undefined;
     const sure = (k, i) => (Array.isArray(confidence) ? confidence[k]?.[i] : undefined);
-    return captioned("the images each cluster is surest of", rowsOf(bundle, confident, {
+    return captioned(sizes ? "the images each cluster is surest of, and how many it has" : "the images each cluster is surest of", rowsOf(bundle, confident, {
+      sizes,
       title: (place, k, i) => `${bundle.nameOf(place)}${sure(k, i) === undefined ? "" : `: ${percent(sure(k, i))} sure`}`,
     }), 2);
   },
@@ -100,11 +108,11 @@ const FIGURES = {
     return captioned("prototypes: darker is more alike", heatOf(arrayOf(similarity), shapeOf(similarity)[0]), 1);
   },
 
-  claimed({ claimed }, { bundle }) {
+  claimed({ claimed, sizes }, { bundle }) {
     if (!claimed) return undefined;
     const half = Math.ceil(Math.max(...claimed.map((row) => row.length)) / 2);
     return captioned("nearest to the prototype, and the farthest that still get its label", rowsOf(bundle, claimed, {
-      title: (place) => bundle.nameOf(place), split: half,
+      title: (place) => bundle.nameOf(place), split: half, sizes,
     }), 2);
   },
 
@@ -124,7 +132,8 @@ const FIGURES = {
     }), 1);
   },
 
-  sizes: ({ sizes, per_cluster: kept }) => sizes && !kept && captioned("images in each cluster", barsOf([...sizes]), 0.6),
+  // Where rows of pictures are drawn, each has its size at its end.
+  sizes: ({ sizes, per_cluster: kept, confident, claimed }) => sizes && !kept && !confident && !claimed && captioned("images in each cluster", barsOf([...sizes]), 0.6),
 
   accepted: ({ accepted }, { bundle }) => accepted?.length && captioned(
     "accepted", gridOf(bundle.sheet, accepted, { title: (one) => bundle.nameOf(one), most: 56 }), 0.6),
@@ -132,9 +141,9 @@ const FIGURES = {
   refused: ({ refused }, { bundle }) => refused?.length && captioned(
     "rejected", gridOf(bundle.sheet, refused, { title: (one) => bundle.nameOf(one), most: 56 }), 0.6),
 
-  passing: ({ passing, threshold }) => passing && captioned(
-    "share of images whose weak view passes τ, over training",
-    linesOf([{ name: "passing", values: [...arrayOf(passing)], colour: CLUSTERS[0] }], { level: undefined, threshold }), 0.7),
+  passing: ({ passing, xray }) => passing && captioned(
+    "share of images that pass τ, over stage 3 (0 to 100%)",
+    linesOf([{ name: `${percent(arrayOf(passing).at(-1))} at the end`, values: [...arrayOf(passing)], colour: CLUSTERS[0] }]), xray ? 0.3 : 1),
 
   xray: ({ xray }, { bundle }) => xray && bundle.xray && captioned("", new XRay(bundle).root, 2),
 };
@@ -158,7 +167,7 @@ function exampleRows(bundle, examples) {
   });
   const box = make("div", { className: "rows" }, ...rows);
   return fitted(box, (width, height) => {
-    const side = cellFor(shown + 1, width - 20, height / examples.length - 36, 60) - 4;
+    const side = cellFor(shown + 1, width - 20, height / examples.length - 46, 60) - 4;
     box.style.setProperty("--cell", `${Math.max(side, LEAST_CELL)}px`);
   });
 }

@@ -3,7 +3,7 @@
 class Step {
   // `place`: 1 to 9. `waits`: what is said of a step whose stage still trains.
   constructor(bundle, data, place, waits) {
-    Object.assign(this, { bundle, data, result: data.play?.start ?? 0, wrong: false });
+    Object.assign(this, { bundle, data, result: data.play?.start ?? 0, wrong: false, touched: false });
     this.figures = make("div", { className: "figures" });
     this.numbers = make("div", { className: "numbers" });
     this.says = text("p", "says", "");
@@ -14,7 +14,9 @@ class Step {
       ...(data.needs ? [text("p", "needs", waits || data.needs)] : [this.numbers, this.playing(), this.says, this.trouble()]));
     this.root = make("article", { className: "step" }, this.words, this.figures);
     this.root.dataset.step = data.key;
-    this.root.close = () => this.close();
+    this.root.close = () => { this.close(); this.watcher.disconnect(); };
+    this.watcher = new ResizeObserver(() => this.fit());
+    this.watcher.observe(this.words);
     if (data.needs) this.figures.append(this.blank(waits || data.needs));
     else this.draw();
   }
@@ -35,8 +37,10 @@ class Step {
     const own = text("i", "own", "");
     own.title = "the run's own setting";
     own.style.setProperty("--at", play.start / Math.max(1, play.values.length - 1));
-    return make("label", { className: "play-with" }, text("span", "label", play.label), this.value,
+    this.film = this.data.show.frames ? button("Back to the film of this run", () => this.unplay(), { hidden: true }) : undefined;
+    const label = make("label", { className: "play-with" }, text("span", "label", play.label), this.value,
       make("span", { className: "slide" }, this.slider, Number.isInteger(play.start) ? own : undefined));
+    return make("div", {}, label, this.film);
   }
 
   trouble() {
@@ -51,8 +55,16 @@ class Step {
   choose(result) {
     if (!this.data.play) return;
     this.result = clamp(result, 0, this.data.play.values.length - 1);
+    this.touched = true;
     this.slider.value = this.result;
     this.setWrong(false);
+  }
+
+  // Results of short trainings give way to the run's own film again.
+  unplay() {
+    this.choose(this.data.play.start);
+    this.touched = false;
+    this.draw();
   }
 
   setWrong(wrong) {
@@ -63,7 +75,8 @@ class Step {
 
   get shown() {
     const { show, play, wrong } = this.data;
-    if (this.wrong) return { ...wrong.show, says: wrong.says };
+    if (this.wrong) return { originals: show.originals, ...wrong.show, says: wrong.says };
+    if (show.frames && !this.touched) return show;
     return { ...show, ...(play?.results?.[this.result] ?? {}) };
   }
 
@@ -75,12 +88,23 @@ class Step {
       this.value.classList.toggle("is-own", this.result === play.start);
       this.slider.setAttribute("aria-valuetext", this.value.textContent);
     }
+    if (this.film) this.film.hidden = !this.touched;
     this.close();
     this.root.classList.toggle("is-wrong", this.wrong);
     this.says.textContent = shown.says ?? "";
     this.figures.replaceChildren(...figuresOf(shown, { bundle: this.bundle }));
     this.figures.classList.toggle("beside", Boolean(shown.similarity));
     this.numbers.replaceChildren(...[tilesOf(shown), truthOf(shown.truth)].filter(Boolean));
+    this.fit();
+  }
+
+  // Where words cannot be scrolled they are set smaller until they fit.
+  fit() {
+    const { words } = this, presenting = words.closest(".presenting");
+    for (const zoom of presenting ? [1, 0.94, 0.88, 0.82, 0.76, 0.7, 0.64, 0.58] : [1]) {
+      words.style.zoom = zoom;
+      if (words.scrollHeight <= words.clientHeight + 1) return;
+    }
   }
 
   // Figures watch their own size: they let go before others take their place.

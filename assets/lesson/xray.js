@@ -1,6 +1,8 @@
 // X-ray: one image in joint training: what its weak view says, whether that is sure enough, and what its
 // strong view learns, over the frames of stage 3.
 
+const CHOICE_ROWS = 3, MOST_CHOICE = 24;
+
 class XRay {
   constructor(bundle) {
     const { xray } = bundle;
@@ -29,10 +31,13 @@ class XRay {
     this.verdict = text("p", "verdict", "");
     this.moment = text("span", "moment", "");
     this.root = make("div", { className: "xray" },
-      make("div", { className: "choices" }, ...this.choices),
+      this.chosen = fitted(make("div", { className: "choices" }, ...this.choices), (width) => {
+        const each = Math.ceil(this.choices.length / CHOICE_ROWS);
+        this.chosen.style.setProperty("--cell", `${Math.floor(clamp(width / each - 7, 12, MOST_CHOICE))}px`);
+      }),
       make("div", { className: "film" }, this.pictures[0], this.bars, this.pictures[1]),
       this.verdict, this.history, make("div", { className: "scrub" }, this.slider, this.moment));
-    this.root.close = () => this.lines?.close();
+    this.root.close = () => { this.lines?.close(); this.chosen.close(); };
   }
 
   choose(image) {
@@ -72,7 +77,6 @@ class XRay {
     const order = chances.map((_, k) => k);
     const shown = chances.length > 12 ? order.sort((a, b) => chances[b] - chances[a]).slice(0, 12) : order;
     const drawn = barsOf(shown.map((k) => chances[k]), { most: 1, words: percent, colour: (i) => colourOf(shown[i]), name: (i) => shown[i] });
-    drawn.style.setProperty("--level", this.xray.threshold);
     this.bars.replaceChildren(...drawn.children);
     this.bars.style.setProperty("--level", this.xray.threshold);
   }

@@ -16,9 +16,11 @@ from engine.data.images import ImageSet
 from engine.data.sources import Opened, Skipped, open_source
 from engine.data.truth import Truth
 from engine.events import Progress, RunFailed, RunStarted, StageStarted
+from engine.runs import trials
 from engine.runs.maps import DEFAULT, artefact_of
 from engine.runs.runner import Control, choose_device, execute
 from engine.runs.store import RunFolder
+from spice_explorer import lessons
 
 ROOT = Path(__file__).parents[2]
 IMAGES, CLUSTERS = 240, 4
@@ -67,11 +69,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, few_digits: Opened) -> Pat
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty workspace that the app looks into."""
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_digits: Opened) -> Path:
+    """An empty workspace that the app looks into. A lesson's own run takes a second there, and what
+    goes wrong is not tried."""
     place = tmp_path / "runs"
     place.mkdir()
     monkeypatch.setenv("SPICE_EXPLORER_RUNS", str(place))
+    monkeypatch.setattr(lessons, "prepared", lambda: (few_digits, tiny_config()))
+    monkeypatch.setattr(trials, "missing", lambda _folder: [])
     return place
 
 

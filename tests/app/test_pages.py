@@ -28,7 +28,7 @@ from spice_explorer import imports, services
 from spice_explorer.components import form
 from tests.app.conftest import IMAGES, ROOT, Visit, button, texts, tiny_config
 
-ALL = ("dataset", "train", "map", "prototypes", "reliability", "curate", "export")
+ALL = ("dataset", "train", "map", "prototypes", "reliability", "curate", "export", "learn")
 NEED_LABELS = ("prototypes", "reliability", "curate", "export")
 
 

@@ -1,0 +1,206 @@
+"""The Learn page in each state of the run that it teaches with, and what the browser fetches for it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from starlette.requests import Request
+from streamlit.testing.v1 import AppTest
+
+from engine.data.sources import Opened
+from engine.events import Progress, RunFailed, RunFinished, RunQueued, RunStarted, StageStarted
+from engine.runs.snapshot import fold
+from engine.runs.store import RunFolder
+from spice_explorer import lessons, routes
+from spice_explorer.lessons import PREPARED
+from spice_explorer.present import lesson as present
+from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts, tiny_config
+
+
+def told(at: AppTest) -> dict[str, Any]:
+    """What the player is told."""
+    (component,) = at.get("bidi_component")
+    found: dict[str, Any] = json.loads(component.proto.json)
+    return found
+
+
+def fetched(address: str) -> dict[str, Any]:
+    """The lesson at an address, as the browser gets it."""
+    parts = urlsplit(address)
+    path = {"run": parts.path.rsplit("/", 1)[1].removesuffix(".json")}
+    scope = {
+        "type": "http",
+        "path_params": path,
+        "query_string": parts.query.encode(),
+        "headers": [],
+    }
+    answer = routes.lesson(Request(scope))
+    assert answer.status_code == 200
+    found: dict[str, Any] = json.loads(bytes(answer.body))
+    return found
+
+
+def until(at: AppTest, done: Callable[[AppTest], bool], seconds: float = 90) -> AppTest:
+    end = time.monotonic() + seconds
+    while not done(at):
+        assert time.monotonic() < end, texts(at)
+        time.sleep(0.05)
+        at.run()
+    return at
+
+
+def made(at: AppTest) -> bool:
+    """Whether the newest lesson of the run is the one that is shown."""
+    name = urlsplit(told(at)["address"]).path.rsplit("/", 1)[1].removesuffix(".json")
+    return "opening" not in told(at)["address"] and not lessons.making(name)
+
+
+def locked(bundle: dict[str, Any]) -> list[str]:
+    return [step["key"] for step in bundle["steps"] if step["needs"]]
+
+
+# -- a run of its own --------------------------------------------------------------------------
+
+
+def test_a_first_visit_shows_the_pictures_and_trains_until_every_step_is_open(
+    workspace: Path, visit: Visit
+) -> None:
+    at = visit("learn")
+    opening = fetched(told(at)["address"])
+    assert parse_qs(urlsplit(told(at)["address"]).query) == {"v": ["opening"]}
+    assert len(opening["steps"]) == 9
+    assert opening["steps"][0]["show"]["images"] in (
+        IMAGES,
+        1797,
+    )  # before the run is there: all digits
+    assert locked(opening) == [key for key, _, stage in present.STEPS if stage]
+    assert told(at)["waits"]["joint"] == "This step opens by itself when stage 3 is done."
+    until(at, lambda at: f"{PREPARED} · {IMAGES} images · K = {CLUSTERS}" in texts(at) and made(at))
+    lesson = fetched(told(at)["address"])
+    assert locked(lesson) == []
+    assert told(at)["waits"] == {}
+    assert lesson["images"] == IMAGES
+    assert [path.name for path in workspace.iterdir() if path.is_dir() and path.name[0] != "."] == [PREPARED]  # fmt: skip
+
+
+def test_a_second_visit_trains_nothing(workspace: Path, trained: Path, visit: Visit) -> None:
+    shutil.copytree(trained, workspace / PREPARED)
+    before = (workspace / PREPARED / "events.jsonl").read_bytes()
+    until(visit("learn"), made)
+    assert (workspace / PREPARED / "events.jsonl").read_bytes() == before
+
+
+def test_it_says_which_run_trains_first(workspace: Path, few_digits: Opened, visit: Visit) -> None:
+    first = RunFolder.create(workspace / "first", few_digits, tiny_config())
+    second = RunFolder.create(workspace / PREPARED, few_digits, tiny_config())
+    with first.lock(), second.lock():
+        for event in (RunStarted("cpu", 1), StageStarted("features", 10), Progress("features", 4, 1.0, {})):  # fmt: skip
+            first.append(event)
+        second.append(RunQueued())
+        shown = texts(visit("learn"))
+    assert f"{PREPARED} waits in the queue: first trains first (running · stage 1, 40%)." in shown
+
+
+def test_a_run_that_failed_says_why_and_can_be_resumed(
+    workspace: Path, few_digits: Opened, visit: Visit
+) -> None:
+    folder = RunFolder.create(workspace / PREPARED, few_digits, tiny_config())
+    folder.append(RunStarted("cpu", 1))
+    folder.append(RunFailed("the loss of stage 1 is nan: lower features.learning_rate"))
+    at = visit("learn")
+    assert at.error[0].value == "The loss of stage 1 is nan\\: lower features.learning\\_rate"
+    assert told(at)["waits"] == {}
+    assert "Train stage 1 of lesson-digits" in fetched(told(at)["address"])["steps"][1]["needs"]
+    button(at, "Resume").click().run()
+    until(at, lambda at: not at.error and "K = 4" in texts(at) and made(at))
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_run_that_cannot_be_made_is_a_sentence_and_the_pictures_stay(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch, few_digits: Opened
+) -> None:
+    def refuse() -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(lessons, "prepared", refuse)
+    at = until(visit("learn"), lambda at: bool(at.error))
+    assert "no space left on device" in at.error[0].value.lower()
+    assert fetched(told(at)["address"])["steps"][0]["show"]["images"] == 1797
+    monkeypatch.setattr(lessons, "prepared", lambda: (few_digits, tiny_config()))
+    button(at, "Try again").click().run()
+    until(at, lambda at: not at.error and "K = 4" in texts(at))
+
+
+# -- another run -------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("finished")
+def test_the_chosen_run_can_be_taught_instead_and_taken_home(workspace: Path, visit: Visit) -> None:
+    at = visit("learn", run="demo")
+    button(at, "Teach with demo").click().run()
+    until(at, made)
+    assert "This lesson is taught with **demo**" in texts(at)
+    lesson = fetched(told(at)["address"])
+    assert (lesson["run"], lesson["clusters"], locked(lesson)) == ("demo", CLUSTERS, [])
+    button(at, "Take it home as one HTML file").click().run()
+    until(at, lambda at: bool(at.get("download_button")))
+    assert at.get("download_button")[0].proto.label.startswith("Save demo.html (")
+    assert "own" in at.query_params["teach"]
+    button(at, "Teach with the prepared digits").click().run()
+    until(at, lambda _at: (workspace / PREPARED).exists())
+
+
+def test_a_run_without_stage_3_says_what_to_train(finished: RunFolder, visit: Visit) -> None:
+    for left in (
+        "joint",
+        "reliable-joint",
+        *(f"frames/{one.name}" for one in (finished.path / "frames").glob("joint*")),
+    ):
+        shutil.rmtree(finished.path / left)
+    at = until(visit("learn", run="demo", teach="own"), made)
+    lesson = fetched(told(at)["address"])
+    assert locked(lesson) == ["joint"]
+    assert "stage 3" in lesson["steps"][8]["needs"]
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_a_run_that_stopped_in_stage_1_shows_its_images_and_what_to_train(visit: Visit) -> None:
+    at = visit("learn", run="halfway", teach="own")
+    lesson = fetched(told(at)["address"])
+    assert len(lesson["names"]) == present.SHOWN
+    assert lesson["clusters"] == CLUSTERS
+    assert locked(lesson) == [key for key, _, stage in present.STEPS if stage]
+    assert "interrupted" in texts(at)
+
+
+# -- what is fetched ---------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("run", ["other", "../runs/demo", ""])
+def test_no_other_lesson_is_served(run: str) -> None:
+    scope = {"type": "http", "path_params": {"run": run}, "query_string": b"v=1", "headers": []}
+    assert routes.lesson(Request(scope)).status_code == 404
+
+
+def test_an_opening_needs_images_alone(few_digits: Opened) -> None:
+    opening = present.opening("mine", few_digits.images, "/photos/mine", 7)
+    assert len(opening["names"]) == len(opening["ids"]) == opening["images"] == present.SHOWN
+    assert opening["names"][0] == few_digits.images.ids[opening["ids"][0]]
+    assert (opening["of"], opening["clusters"], opening["title"]) == (IMAGES, 7, "mine")
+    assert opening["steps"][8]["needs"] == "Train stage 3 of mine to see this step."
+
+
+def test_one_line_tells_how_training_goes(interrupted: RunFolder) -> None:
+    records, _ = interrupted.records()
+    running = fold(records)
+    assert present.line("mine", running, None) == "mine is running: stage 1 of 3, step 4 of 10."
+    interrupted.append(RunFinished())
+    assert present.line("mine", fold(interrupted.records()[0]), None) == ""

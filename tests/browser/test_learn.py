@@ -1,0 +1,302 @@
+"""The lesson in a browser: as one file without any network, and in the app on a run that just trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from engine.data.sources import open_source
+from tests.browser.conftest import FLAGS, chromium, serving
+from tests.browser.lesson import KEYS, TITLES, bundle
+from tests.browser.lesson import page as file_of
+
+pytestmark = pytest.mark.browser
+
+Show = Callable[[dict[str, Any]], Page]
+PROJECTOR = {"width": 1280, "height": 720}
+SCREENS = ["1", "2", "3", "4", "5", "6", "7", "8", "quiz", "9", "run"]
+# What is cut off or would have to be scrolled, but for what is meant to be.
+CUT = """() => [document.scrollingElement, ...document.querySelectorAll('.lesson, .lesson *')]
+  .filter(one => one.clientHeight && getComputedStyle(one).overflowY !== 'visible'
+    && (one.scrollHeight > one.clientHeight + 1 || one.scrollWidth > one.clientWidth + 1))
+  .map(one => `${one.tagName}.${one.className} ${one.scrollHeight}>${one.clientHeight}`)"""
+
+
+@pytest.fixture(scope="module")
+def lesson() -> dict[str, Any]:
+    """By hand, of all digits."""
+    opened = open_source("digits")
+    assert opened.truth is not None
+    return bundle(opened.images.pixels, opened.truth.labels, clusters=10)
+
+
+@pytest.fixture
+def show(tmp_path: Path) -> Iterator[Show]:
+    """Opens a lesson as a file, in a browser that has no network at all."""
+    wrong: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        context = browser.new_context(viewport=PROJECTOR, offline=True)
+
+        def open_file(data: dict[str, Any]) -> Page:
+            file = tmp_path / "lesson.html"
+            file.write_text(file_of(data), "utf-8")
+            page = context.new_page()
+            page.on("request", lambda one: wrong.append(one.url))
+            page.on("pageerror", lambda one: wrong.append(str(one)))
+            page.on("console", lambda one: one.type == "error" and wrong.append(one.text))
+            page.goto(file.as_uri())
+            page.locator(".lesson[data-ready]").wait_for()
+            return page
+
+        yield open_file
+        browser.close()
+    assert not [one for one in wrong if not one.startswith(("file:", "data:", "blob:"))]
+
+
+def screen(page: Page) -> str:
+    return str(page.locator(".lesson").get_attribute("data-screen"))
+
+
+def test_the_arrow_walks_through_every_step_with_its_words_and_formula(
+    show: Show, lesson: dict[str, Any]
+) -> None:
+    page, seen = show(lesson), []
+    for _ in SCREENS:
+        seen.append(screen(page))
+        if seen[-1].isdecimal():
+            step = lesson["steps"][int(seen[-1]) - 1]
+            assert page.locator(".step").get_attribute("data-step") == step["key"]
+            assert page.locator("h2").inner_text() == step["title"]
+            assert page.locator(".sentence").inner_text() == step["sentence"]
+            assert page.locator(".formula span").text_content() == step["formula"]
+            assert page.locator(".figures").evaluate("one => one.childElementCount") > 0
+        page.keyboard.press("ArrowRight")
+    assert seen == SCREENS
+    page.keyboard.press("ArrowRight")
+    assert screen(page) == "run"
+    for key, wanted in (("Home", "1"), ("5", "5"), ("ArrowLeft", "4"), ("q", "quiz"), ("0", "run")):
+        page.keyboard.press(key)
+        assert screen(page) == wanted
+
+
+def test_what_is_played_with_shows_the_engines_result_at_once(
+    show: Show, lesson: dict[str, Any]
+) -> None:
+    page = show(lesson)
+    page.keyboard.press("5")
+    slider = page.get_by_role("slider", name="center_ratio")
+    play = lesson["steps"][4]["play"]
+    for at, value in enumerate(play["values"]):
+        slider.fill(str(at))
+        result = play["results"][at]
+        assert page.locator("output").inner_text().startswith(str(value).removesuffix(".0"))
+        assert page.locator(".says").inner_text() == result["says"]
+        assert page.locator(".figures .row").first.locator(".cell").count() == len(
+            result["prototypes"][0]
+        )
+        purity = f"{100 * result['truth']['purity']:.1f}%"
+        assert page.locator(".truth").inner_text() == f"TRUTH Purity {purity}"
+    assert "this run" not in page.locator("output").evaluate("one => getComputedStyle(one, '::after').content")  # fmt: skip
+    page.keyboard.press("Escape")
+    slider.blur()
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    assert slider.input_value() == str(play["start"])
+    assert "this run" in page.locator("output").evaluate("one => getComputedStyle(one, '::after').content")  # fmt: skip
+
+
+def test_what_goes_wrong_is_a_switch(show: Show, lesson: dict[str, Any]) -> None:
+    page = show(lesson)
+    page.keyboard.press("4")
+    wrong = lesson["steps"][3]["wrong"]
+    page.get_by_role("switch").check()
+    assert page.locator(".says").inner_text() == wrong["says"]
+    counts = page.locator(".figures .bars em").all_inner_texts()
+    assert [int(one.replace(",", "")) for one in counts] == wrong["show"]["sizes"]
+    page.keyboard.press("w")
+    assert not page.get_by_role("switch").is_checked()
+    assert page.locator(".figures .row").count() == 10
+
+
+def test_the_quiz_counts_what_was_right_and_says_why(show: Show, lesson: dict[str, Any]) -> None:
+    page, quiz = show(lesson), lesson["quiz"]
+    page.keyboard.press("q")
+    answers = page.locator(".answer")
+    for i in (0, 3, 4):  # two that were rejected, and one that was not
+        answers.nth(i).click()
+    page.get_by_role("button", name="Check").click()
+    right = sum(rejected == (i in (0, 3, 4)) for i, rejected in enumerate(quiz["rejected"]))
+    assert f"{right} of 12 right" in page.get_by_role("status").inner_text()
+    for i, (why, rejected) in enumerate(zip(quiz["why"], quiz["rejected"], strict=True)):
+        assert answers.nth(i).locator(".why").inner_text() == f"{'✗ rejected' if rejected else '✓ kept'}: {why}"  # fmt: skip
+    assert page.locator(".answer.missed").count() == 12 - right
+    page.get_by_role("button", name="Again").click()
+    assert page.locator(".answer[aria-pressed=true]").count() == 0
+    for key in ("Space", "ArrowDown", "Space", "Enter"):
+        page.keyboard.press(key)
+    assert page.locator(".answer[aria-pressed=true]").count() == 2
+
+
+def test_the_film_steps_plays_and_stops_with_everything_on_it(
+    show: Show, lesson: dict[str, Any]
+) -> None:
+    page, frames = show(lesson), lesson["frames"]
+    page.keyboard.press("0")
+    slider, moment = page.get_by_role("slider", name="Moment of training"), page.locator(".moment")
+    assert moment.inner_text() == "Stage 3 · step 10 of 10"
+    slider.fill("7")
+    page.get_by_text("Stage 2 · step 2 of 10").wait_for()
+    counts = page.locator(".growing em").all_inner_texts()
+    assert [int(one.replace(",", "")) for one in counts] == frames[7]["sizes"]
+    assert page.locator(".growing .row").nth(3).locator(".cell").first.get_attribute("data-place") == str(frames[7]["prototypes"][3][0])  # fmt: skip
+    page.keyboard.press("Escape")
+    slider.blur()
+    page.keyboard.press(".")
+    page.get_by_text("Stage 2 · step 4 of 10").wait_for()
+    before = page.locator(".cloud").screenshot()
+    page.keyboard.press("s")
+    page.keyboard.press("s")
+    page.keyboard.press("Space")
+    assert page.get_by_role("button", name="Pause").count() == 1
+    page.get_by_text("Stage 3 · step 10 of 10").wait_for()
+    assert page.get_by_role("button", name="Play").count() == 1
+    assert page.locator(".cloud").screenshot() != before
+
+
+def test_the_film_of_stage_1_has_no_clusters(show: Show, lesson: dict[str, Any]) -> None:
+    page = show(lesson)
+    page.keyboard.press("0")
+    page.get_by_role("slider", name="Moment of training").fill("0")
+    page.get_by_text("Stage 1 knows no clusters yet").wait_for()
+    assert set(page.locator(".growing em").all_inner_texts()) == {""}
+
+
+def test_the_x_ray_follows_one_image_through_stage_3(show: Show, lesson: dict[str, Any]) -> None:
+    page, xray = show(lesson), lesson["xray"]
+    page.keyboard.press("9")
+    page.get_by_role("button", name="X-ray of digit-3").click()
+    slider = page.get_by_role("slider", name="Moment of stage 3")
+    for frame, (chance, passes) in enumerate([(0.51, False), (0.81, False), (0.91, True)]):
+        slider.fill(str(frame))
+        words = page.locator(".xray .verdict").inner_text()
+        assert f"{100 * chance:.1f}%" in words
+        assert ("learns cluster 3" in words) == passes
+        assert page.locator(".xray .moment").inner_text() == f"step {xray['steps'][frame]} of 10"
+        assert page.locator(".xray .view .cell").first.get_attribute("data-place") == str(3 * 3 + frame)  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_presenter_mode_fills_a_projector_and_needs_no_scrolling(
+    show: Show, lesson: dict[str, Any], wrong: bool
+) -> None:
+    page = show(lesson)
+    page.keyboard.press("p")
+    for wanted in SCREENS:
+        assert screen(page) == wanted
+        if wrong:
+            page.keyboard.press("w")
+        page.wait_for_timeout(60)
+        box = page.locator(".lesson").bounding_box()
+        assert box == {"x": 0, "y": 0, **PROJECTOR}
+        assert page.evaluate(CUT) == []
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    assert page.locator(".lesson.presenting").count() == 0
+    assert screen(page) == "run"
+
+
+def test_a_question_mark_shows_the_keys(show: Show, lesson: dict[str, Any]) -> None:
+    page = show(lesson)
+    page.keyboard.press("?")
+    page.get_by_role("dialog", name="Keys").wait_for()
+    page.keyboard.press("ArrowRight")
+    assert screen(page) == "1"
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog", name="Keys").wait_for(state="hidden")
+    page.keyboard.press("ArrowRight")
+    assert screen(page) == "2"
+
+
+@pytest.mark.parametrize("clusters", [2, 40])
+def test_other_numbers_of_clusters_are_shown(show: Show, clusters: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (400, 1, 24, 24), np.uint8)
+    page = show(bundle(pixels, np.arange(400) % clusters, clusters=clusters))
+    for _ in SCREENS:
+        page.keyboard.press("ArrowRight")
+    assert page.locator(".growing .row").count() == clusters
+
+
+def test_a_step_without_its_stage_says_what_to_train(show: Show, lesson: dict[str, Any]) -> None:
+    step = {**lesson["steps"][8], "needs": "Train stage 3 first.", "show": {}, "play": None}
+    page = show({**lesson, "steps": [*lesson["steps"][:8], step], "xray": None, "quiz": None})
+    page.keyboard.press("9")
+    assert page.locator(".needs").inner_text() == "Train stage 3 first."
+    assert page.locator(".dots .locked").all_inner_texts() == ["9"]
+    assert "?" not in page.locator(".dots button").all_inner_texts()
+
+
+def test_words_from_a_run_are_text_and_never_markup(show: Show, lesson: dict[str, Any]) -> None:
+    evil = "</script><img src=x onerror=\"document.title='gone'\">"
+    first = {**lesson["steps"][0], "sentence": evil}
+    page = show({**lesson, "title": evil, "names": [evil] * lesson["images"], "steps": [first, *lesson["steps"][1:]]})  # fmt: skip
+    assert page.locator(".sentence").inner_text() == evil
+    assert page.title() == "SPICE, step by step"
+
+
+# -- in the app --------------------------------------------------------------------------------
+
+
+def test_a_fresh_start_ends_in_a_lesson_that_is_taken_home(tmp_path: Path) -> None:
+    with serving(tmp_path) as where, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        page = browser.new_page(viewport=PROJECTOR)
+        page.goto(f"{where}/learn")
+        page.locator(".lesson[data-screen='1']").wait_for()
+        assert page.locator(".dots .locked").count() == 8
+        page.keyboard.press("ArrowRight")
+        assert page.locator("h2").inner_text() == TITLES[1]
+        page.locator(".dots .locked").first.wait_for(state="detached", timeout=180_000)
+        # The step that was looked at is looked at still, and has its pictures now.
+        assert page.locator(".step").get_attribute("data-step") == KEYS[1]
+        page.locator(".figures .cell").first.wait_for()
+        page.keyboard.press("p")
+        for _ in SCREENS:
+            page.wait_for_timeout(60)
+            assert page.evaluate(CUT) == []
+            page.keyboard.press("ArrowRight")
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Take it home").click()
+        save = page.get_by_role("button", name="Save lesson-digits.html")
+        save.wait_for()
+        with page.expect_download() as download:
+            save.click()
+        download.value.save_as(tmp_path / "home.html")
+        browser.close()
+        taken = sync_playwright_file(playwright, tmp_path / "home.html")
+    assert taken == SCREENS
+
+
+def sync_playwright_file(playwright: Any, file: Path) -> list[str]:
+    """The screens of a lesson's file, opened without a network; its numbers are those of its run."""
+    browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+    page = browser.new_context(offline=True).new_page()
+    page.goto(file.as_uri())
+    page.locator(".lesson[data-ready]").wait_for()
+    told = json.loads(page.locator("#bundle").text_content() or "")
+    seen = []
+    for _ in SCREENS:
+        seen.append(screen(page))
+        if seen[-1].isdecimal():
+            assert page.locator("h2").inner_text() == told["steps"][int(seen[-1]) - 1]["title"]
+        page.keyboard.press("ArrowRight")
+    counts = page.locator(".growing em").all_inner_texts()
+    assert [int(one.replace(",", "")) for one in counts] == told["frames"][-1]["sizes"]
+    browser.close()
+    return seen
