@@ -18,18 +18,20 @@ from engine.runs.material import Material
 from engine.runs.pipeline import NO_NETWORK
 from engine.runs.playing import (
     agreement_at,
+    by_hand,
     claimed_at,
     confident_at,
     examples,
     judged,
     passing_at,
     prototypes_at,
+    quick_to_step,
     rounds,
     seen_views,
     views_at,
     wild,
 )
-from engine.runs.trials import spread_of
+from engine.runs.trials import spread_of_unit
 
 Step = dict[str, Any]
 RATIOS = (0.02, 0.1, 0.25, 0.5, 0.8, 0.9, 1.0)
@@ -120,18 +122,18 @@ def features(material: Material) -> Step:
     frames = [place for place, (stage, _) in enumerate(material.moments) if stage == "features"]
     if not frames:
         return _step(*texts, needs=NEEDS_FEATURES)
-    spreads = [
-        spread_of(
+    first, last = (
+        spread_of_unit(
             np.asarray(load_frame(material.folder, *material.moments[one]).vectors, np.float32)
         )
-        for one in frames
-    ]
+        for one in (frames[0], frames[-1])
+    )
     says = (
-        f"Two images are {spreads[0]:.2f} apart on average (cosine distance) before training and "
-        f"{spreads[-1]:.2f} after {material.moments[frames[-1]][1]:,} steps."
+        f"Two images are {first:.2f} apart on average (cosine distance) before training and "
+        f"{last:.2f} after {material.moments[frames[-1]][1]:,} steps."
     )  # fmt: skip
     if material.imported:
-        says = f"The features were imported: two images are {spreads[-1]:.2f} apart on average."
+        says = f"The features were imported: two images are {last:.2f} apart on average."
     return _step(
         *texts, show={"frames": frames, "says": says}, play=_temperatures(material),
         wrong=_collapse(material),
@@ -204,14 +206,9 @@ def confident(material: Material) -> Step:
     if material.heads is None:
         return _step(*texts, needs=NEEDS_HEADS)
 
-    play = rounds(material)
-    start = play["results"][play["start"]] if play else confident_at(material)
-    return _step(
-        *texts,
-        show={"round": material.config.heads.epochs, **start},
-        play=play,
-        wrong=_poor(material),
-    )
+    play = by_hand(material) if quick_to_step(material) else rounds(material)
+    show = {"round": material.config.heads.epochs, **confident_at(material)}
+    return _step(*texts, show=show, play=play, wrong=_poor(material))
 
 
 def _poor(material: Material) -> dict[str, Any] | None:
@@ -362,4 +359,5 @@ def joint(material: Material) -> Step:
         "label": "τ = 0", "show": everything,
         "says": "Whatever the weak view says is taken for true. " + everything["says"],
     }  # fmt: skip
-    return _step(*texts, show={"xray": True, **results[start]}, play=play, wrong=wrong)
+    xray = {"xray": True, "adapt": material.config.joint.adapt, **results[start]}
+    return _step(*texts, show=xray, play=play, wrong=wrong)

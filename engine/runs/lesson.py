@@ -105,8 +105,11 @@ def curves(snapshot: Snapshot) -> list[dict[str, Any]]:
 
 def _frames_with_prototypes(material: Material) -> list[dict[str, Any]]:
     """Every frame's own numbers; its points and labels follow once the cast is complete."""
+    # A run that goes on from another has not said how long its stage 1 took: its last frame tells.
     planned = {stage: view.steps for stage, view in material.snapshot.stages.items()}
-    frames = []
+    for stage, step in material.moments:
+        planned[stage] = max(planned[stage], step)
+    frames: list[dict[str, Any]] = []
     for stage, step in material.moments:
         frame = load_frame(material.folder, stage, step)
         head = material.head if stage == "heads" else 0
@@ -116,7 +119,7 @@ def _frames_with_prototypes(material: Material) -> list[dict[str, Any]]:
             surest = material.cast.rows(_surest(frame, head, material.config.clusters))
         frames.append(
             {
-                "stage": stage, "step": step, "of": max(step, planned[stage]),
+                "stage": stage, "step": step, "of": planned[stage],
                 "sizes": sizes, "prototypes": surest,
             }
         )  # fmt: skip

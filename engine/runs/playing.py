@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.config import ContrastiveViews, ReliableSettings
+from engine.config import SCRATCH, ContrastiveViews, ReliableSettings
 from engine.runs.bundle import finite, packed, sprite
 from engine.runs.history import load_frame
 from engine.runs.material import Material
 from engine.stages.frames import Frame
 from engine.stages.prototypes import claims_of, pseudo_label
 from engine.stages.reliable import Verdict, judge, local_agreement
+
+if TYPE_CHECKING:
+    from engine.runs.steps import Half
 
 Result = dict[str, Any]
 # Views of an image that are shown.
@@ -26,6 +29,8 @@ CROPS = (1.0, 0.8, 0.6, 0.4, 0.2, 0.08, 0.02)
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 STRONGER = ("rotation", "zoom", "shift", "shear", "gamma", "noise")
 BINS = 20
+# Rounds that are gone through by hand, where all views of all images have no more pixels than this.
+ROUNDS, PIXELS = 4, 2**21
 # Images shown of those that are kept, and of those that are not.
 SHOWN = 24
 
@@ -97,6 +102,61 @@ def confident_at(material: Material) -> Result:
     sure = np.take_along_axis(belief.T, ids, 1)
     sizes = np.bincount(belief.argmax(1), minlength=len(ids))
     return _sure(material, ids, sure, sizes, f"After {material.config.heads.epochs} rounds")
+
+
+def quick_to_step(material: Material) -> bool:
+    """Whether a few rounds of stage 2 can be gone through again while a lesson is made."""
+    height, width = material.images.size
+    small = material.imported or material.config.encoder.backbone == "small"
+    scratch = material.imported or material.config.features.source == SCRATCH
+    return small and scratch and len(material.images) * height * width <= PIXELS
+
+
+def by_hand(material: Material) -> dict[str, Any]:
+    """The first rounds of stage 2 again, one E-step or M-step at a time, and then its end."""
+    from engine.runs.steps import Steps
+
+    steps, values, results = Steps(material.folder), [], []
+    while not steps.done and steps.round < ROUNDS:
+        half = steps.advance()
+        values.append(f"{'E' if half.losses is None else 'M'}-step {half.round + 1}")
+        results.append(_halfway(material, half))
+    return {
+        "name": "step", "label": "One E-step or M-step at a time", "values": [*values, "the end"],
+        "start": len(values), "results": [*results, confident_at(material)],
+    }  # fmt: skip
+
+
+def _halfway(material: Material, half: Half) -> Result:
+    """What the head that will be chosen does in half a round."""
+    head, found = material.head, half.found
+    ids, belief = found.confident[head].cpu().numpy(), found.belief[head].cpu().numpy()
+    sure = np.take_along_axis(belief.T, ids, 1)[:, : material.shown]
+    sizes = np.bincount(belief.argmax(1), minlength=len(ids))
+    places = half.ids[ids[:, : material.shown]]
+    given = int(found.labels.kept[head].sum())
+    guess = " The first guesses are k-means's." if _guessed(material, half) else ""
+    if half.losses is None:
+        says = (
+            f"E-step of round {half.round + 1}: the {ids.shape[1]:,} surest images of each cluster form its "
+            f"prototype, and the prototypes give {given:,} labels. No weight changes.{guess}"
+        )
+    else:
+        says = (
+            f"M-step of round {half.round + 1}: the head learned those {given:,} labels from strong views, "
+            f"{material.config.heads.passes} times over; its loss in the last pass is {half.losses[head]:.3f}."
+        )
+    return {
+        "confident": material.cast.rows(places),
+        "confidence": [[finite(one) for one in row] for row in sure],
+        "sizes": sizes.tolist(),
+        "says": says,
+    }  # fmt: skip
+
+
+def _guessed(material: Material, half: Half) -> bool:
+    """Whether k-means, and not the heads, said what to believe in this round."""
+    return half.round == 0 and material.config.heads.start == "kmeans"
 
 
 def rounds(material: Material) -> dict[str, Any] | None:

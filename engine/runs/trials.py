@@ -197,6 +197,12 @@ def spread_of(vectors: np.ndarray) -> float:
     """Mean cosine distance of all pairs of vectors (m, D): 0 where all point the same way, about 1 for
     directions without order."""
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return spread_of_unit(unit)
+
+
+def spread_of_unit(unit: np.ndarray) -> float:
+    """`spread_of` vectors of length 1, or of their leading directions, as frames keep them: what the
+    others would add to the mean is next to nothing."""
     return float(1 - np.square(unit.mean(0, dtype=np.float64)).sum())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +24,11 @@ from engine.errors import RunError
 from engine.runs.bundle import Cast, packed, sprite, unpacked
 from engine.runs.history import frame_steps_of, load_frame, load_xrays
 from engine.runs.lesson import lesson, prepared_config
+from engine.runs.maps import DEFAULT, artefact_of
 from engine.runs.pipeline import NO_NETWORK
 from engine.runs.results import load_reliable
 from engine.runs.runner import Control, choose_device, execute
+from engine.runs.steps import Steps
 from engine.runs.store import RunFolder
 from engine.space.neighbors import Neighbors
 from engine.stages.prototypes import pseudo_label
@@ -161,6 +164,52 @@ def test_views_are_made_by_the_engine(run: RunFolder, made: dict[str, Any]) -> N
     assert play["results"][play["start"]]["sprite"] == shown["sprite"]
     # Without any strength nothing moves, but tone, noise and blur may change: 8 views of one place.
     assert len({one["sprite"]["data"] for one in play["results"]}) == len(play["values"])
+
+
+def test_the_first_rounds_are_the_real_e_and_m_steps(run: RunFolder, made: dict[str, Any]) -> None:
+    play, steps = step(made, "confident")["play"], Steps(run)
+    assert play["values"][:3] == ["E-step 1", "M-step 1", "E-step 2"]
+    assert (play["values"][-1], play["start"]) == ("the end", 8)
+    head = int(run.load("heads")["chosen"])
+    for result in play["results"][:-1]:
+        half = steps.advance()
+        ids = half.found.confident[head][:, :8].numpy()
+        assert result["confident"] == ids.tolist()
+        sure = half.found.belief[head].numpy()[ids, np.arange(3)[:, None]]
+        np.testing.assert_allclose(result["confidence"], sure, atol=1e-6)
+        if half.losses is not None:
+            assert f"{half.losses[head]:.3f}" in result["says"]
+    last = play["results"][-1]
+    assert last["confident"] == run.load("heads")["confident"][:, :8].tolist()
+
+
+def test_where_rounds_take_long_the_runs_frames_are_shown(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.runs.playing.PIXELS", 60 * 8 * 8 - 1)
+    play = step(lesson(run), "confident")["play"]
+    assert play["values"] == [at for stage, at in frame_steps_of(run) if stage == "heads"]
+    head = int(run.load("heads")["chosen"])
+    confident = load_frame(run, "heads", play["values"][-1]).confident
+    assert confident is not None
+    assert play["results"][-1]["confident"] == np.asarray(confident[head])[:, :8].tolist()
+
+
+def test_maps_are_drawn_where_every_frame_has_one(run: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(shutil.copytree(run.path, tmp_path / "mapped"))
+    assert lesson(folder)["map"] == "pca"
+    rng = np.random.default_rng(0)
+    last = rng.normal(0, 5, (60, 2)).astype(np.float32)
+    folder.save(artefact_of(folder, DEFAULT), {"points": last})
+    for moment in frame_steps_of(folder):
+        if moment[0] != "heads":
+            folder.save(artefact_of(folder, DEFAULT, moment), {"points": last / (1 + moment[1])})
+    found = lesson(folder)
+    assert found["map"] == "umap"
+    points = [unpacked(one["points"]) for one in found["frames"] if one["stage"] == "heads"]
+    # One scale for all: the largest map fills 0 to 1 along its longer side.
+    expected = (last - (last.min(0) + last.max(0)) / 2) / np.ptp(last, 0).max() + 0.5
+    np.testing.assert_allclose(points[0], expected, atol=1e-5)
 
 
 def test_prototypes_at_every_share_are_the_stages_own(run: RunFolder, made: dict[str, Any]) -> None:

@@ -9,7 +9,15 @@ import torch.nn.functional as F
 
 from engine.config import EncoderSettings, FeatureSettings
 from engine.stages import contrast
-from engine.stages.contrast import BYOL, MoCo, byol_loss, moco_loss, objective_of, simclr_loss
+from engine.stages.contrast import (
+    BYOL,
+    Attract,
+    MoCo,
+    byol_loss,
+    moco_loss,
+    objective_of,
+    simclr_loss,
+)
 from engine.stages.encoder import Encoder, Projector, initialise
 
 
@@ -225,3 +233,26 @@ def test_losses_are_not_rounded_by_mixed_precision(monkeypatch: pytest.MonkeyPat
     x = torch.rand(4, 1, 8, 8)
     assert model(x, x).dtype == torch.float32
     assert seen == [torch.float32]
+
+
+def test_pulling_together_alone_is_least_where_all_features_are_the_same() -> None:
+    settings = FeatureSettings(objective="attract", projection=3, hidden=5)
+    encoder = tiny_encoder()
+    objective = objective_of(
+        settings, encoder, batch=4, images=8, generator=torch.Generator().manual_seed(0)
+    )
+    assert isinstance(objective, Attract)
+    first, second = torch.rand(2, 4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert objective(first, first).item() == pytest.approx(0, abs=1e-5)
+    loss = objective(first, second)
+    assert loss.item() > 1e-4
+    loss.backward()
+    # Nothing is stopped: both views move every weight, and no slower copy is held.
+    assert all(one.requires_grad for one in objective.parameters())
+    assert any(
+        bool(one.grad.abs().sum() > 0) for one in encoder.parameters() if one.grad is not None
+    )
+    with torch.no_grad():
+        for one in (objective.projector.out, objective.projector.hidden):
+            one.weight.zero_()
+    assert objective(first, second).item() == pytest.approx(0, abs=1e-5)
