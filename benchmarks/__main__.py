@@ -24,12 +24,14 @@ TAKES_OPTIONS = (
     "estimates",
     "curation",
     "sources",
+    "shapes",
 )
 SUITES = {
     "cpu": (
         "operations",
         "views",
         "digits",
+        "shapes",
         "speed",
         "neighbors",
         "objectives",

@@ -61,8 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--clusters", type=int, help="number of clusters K")
     run.add_argument(
         "--preset",
-        help="quick (default), fast, paper, or the authors' settings for one of the paper's six "
-        "sets by its name: paper-stl10",
+        help="quick (default), fast, paper, shapes (for the built-in ones), or the authors' settings "
+        "for one of the paper's six sets by its name: paper-stl10",
     )
     run.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run's folder")
     run.add_argument("--seed", type=int, help="seed of every random choice (default 0)")
@@ -168,7 +168,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 def _add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
-        help="digits; the path of a folder, zip, tar, table (CSV, Parquet) or array (npy, npz); "
+        help="digits or shapes (built in); the path of a folder, zip, tar, table (CSV, Parquet) or array (npy, npz); "
         "webdataset:PATH; or a set by name, such as cifar10, alone or with its folder: cifar10:PATH",
     )
     parser.add_argument(

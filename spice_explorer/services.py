@@ -296,6 +296,12 @@ def digits() -> Opened:
     return open_source("digits")
 
 
+@st.cache_resource(show_spinner=False)
+def shapes() -> Opened:
+    """The built-in drawn shapes, opened once a process."""
+    return open_source("shapes")
+
+
 def preset(name: str, clusters: int, channels: int, seed: int) -> RunConfig:
     return settings.preset(name, clusters=clusters, channels=channels, seed=seed)
 

@@ -21,6 +21,7 @@ import torch
 
 from engine.__main__ import INTERRUPTED, main
 from engine.data.store import cache
+from engine.runs.store import RunFolder
 
 TINY = [
     "encoder.width=4", "features.epochs=1", "features.batch=16", "heads.heads=2", "heads.epochs=1",
@@ -155,6 +156,15 @@ def test_digits_bring_their_truth(tmp_path: Path) -> None:
     assert done.summary["reliable"]["fraction"] == 1
     assert (done.summary["source"], done.summary["images"]) == ("digits", 1797)
     assert set(done.summary["truth"]["stage1"]) == {"acc", "nmi", "ari"}
+
+
+def test_shapes_bring_their_truth_and_a_column_of_colours(tmp_path: Path) -> None:
+    floors = ["--set", "reliable.agreement=0", "--set", "reliable.confidence=0"]
+    done = do(*run_arguments("shapes", tmp_path / "run", "--clusters", "5", *floors))
+    assert (done.code, done.errors) == (0, [])
+    assert (done.summary["source"], done.summary["images"]) == ("shapes", 1000)
+    assert set(done.summary["truth"]["stage1"]) == {"acc", "nmi", "ari"}
+    assert [one.title for one in RunFolder(tmp_path / "run").columns()] == ["colour"]
 
 
 def test_imported_vectors_end_a_run_without_stage_3(drawn_photos: Path, tmp_path: Path) -> None:

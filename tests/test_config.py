@@ -249,6 +249,16 @@ def test_every_set_of_the_paper_has_a_preset_and_a_round_has_images_for_each_clu
         assert config.heads.center_ratio * config.heads.images / config.clusters >= 50
 
 
+def test_the_shapes_preset_turns_every_hue_and_is_stored_like_any_other() -> None:
+    config = preset("shapes", channels=3, seed=4)
+    assert (config.preset, config.clusters, config.seed) == ("shapes", 5, 4)
+    assert config.views.contrastive.hue == 0.5
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    seeing = with_setting(config, "views.contrastive.hue", 0)
+    changed = {name for name, value in flat(config).items() if flat(seeing)[name] != value}
+    assert changed == {"views.contrastive.hue"}
+
+
 def test_a_number_of_clusters_goes_before_the_preset_s_own() -> None:
     assert preset("paper-imagenet-dogs", clusters=7, channels=3).clusters == 7
     with pytest.raises(SettingError, match="clusters is 0: allowed from 2"):

@@ -17,6 +17,8 @@ from engine.data.images import ImageSet
 from engine.data.importing import Progress, Stop, import_images
 from engine.data.listing import Skipped, Source
 from engine.data.sets import SETS, set_source
+from engine.data.shapes import CLASSES, COLOURS
+from engine.data.shapes import shapes as drawn_shapes
 from engine.data.store import Stored
 from engine.data.tables import TableSource
 from engine.data.tars import TarSource, tarfile_like
@@ -29,7 +31,7 @@ KINDS: dict[str, Callable[..., Source]] = {
     "folder": FolderSource, "imagefolder": FolderSource, "zip": ZipSource, "tar": TarSource,
     "webdataset": TarSource, "table": TableSource, "arrays": ArraySource,
 }  # fmt: skip
-DIGITS = "digits"
+DIGITS, SHAPES = "digits", "shapes"
 LEAST_SIDE, MOST_SIDE = 4, 1024
 
 
@@ -73,7 +75,7 @@ def open_source(
     """Opens `source`, and keeps what was decoded, so that it is there at once the next time.
 
     Args:
-        source: "digits", KIND:PATH, the name of a set, NAME:PATH, or a path alone.
+        source: "digits", "shapes", KIND:PATH, the name of a set, NAME:PATH, or a path alone.
         size: side in pixels to which images are scaled (their middle square is kept); by default 32,
             the set's own, or as they are in an array.
         labels: take the classes that come with the images (folders, a column, .cls files, an array)
@@ -88,8 +90,8 @@ def open_source(
     """
     if size is not None and not LEAST_SIDE <= size <= MOST_SIDE:
         raise SourceError(f"size is {size}: allowed from {LEAST_SIDE} to {MOST_SIDE} pixels")
-    if source == DIGITS:
-        return digits()
+    if source in BUILT_IN:
+        return BUILT_IN[source]()
     found = source_of(source, labels=labels, root=root)
     stored = import_images(found, size or found.side, progress=progress, stop=stop)
     opened = _opened(found.text, stored)
@@ -136,7 +138,7 @@ def _kind_of(text: str) -> str:
             f"{text} is no kind of file that images come in: expected a folder, .zip, .tar, .csv, "
             ".parquet, .npy or .npz"
         )
-    known = [*(f"{kind}:PATH" for kind in KINDS), DIGITS, *SETS]
+    known = [*(f"{kind}:PATH" for kind in KINDS), *BUILT_IN, *SETS]
     raise SourceError(
         f"there is no folder or file {text}: check the path (other sources are {', '.join(known)})"
     )
@@ -166,4 +168,20 @@ def digits() -> Opened:
     return Opened(ImageSet(pixels, ids, DIGITS), truth)
 
 
-__all__ = ["DIGITS", "KINDS", "Opened", "Skipped", "digits", "open_source", "readable", "source_of"]
+def shapes() -> Opened:
+    """1,000 drawn shapes, 32×32 in colour, 5 classes, with their truth; the colours, which say nothing
+    of the class, are a column to look at."""
+    drawn = drawn_shapes()
+    colours = ImageColumn("colour", drawn.colours, COLOURS)
+    images = ImageSet(drawn.pixels, drawn.ids, SHAPES)
+    return Opened(images, Truth(drawn.classes, CLASSES), columns=(colours,))
+
+
+# What needs neither a file nor a network.
+BUILT_IN: dict[str, Callable[[], Opened]] = {DIGITS: digits, SHAPES: shapes}
+
+
+__all__ = [
+    "BUILT_IN", "DIGITS", "KINDS", "SHAPES", "Opened", "Skipped", "digits", "open_source", "readable",
+    "shapes", "source_of",
+]  # fmt: skip

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from engine.data.sources import Opened
     from engine.runs.imports import Asked, ImportJob
 
-Kind = Literal["digits", "own", "set"]
+Kind = Literal["digits", "shapes", "own", "set"]
 KINDS: dict[Kind, str] = {
     "digits": "Digits (built in)",
+    "shapes": "Shapes (built in)",
     "own": "Your images",
     "set": "Benchmark sets",
 }
@@ -34,6 +35,8 @@ def chooser() -> None:
         )  # fmt: skip
         if kind == "digits":
             _digits()
+        elif kind == "shapes":
+            _shapes()
         elif kind == "own":
             _own()
         else:
@@ -48,6 +51,15 @@ def _digits() -> None:
     )
     if st.button("Use the digits", key="use digits"):
         session.keep_opened(services.digits())
+
+
+def _shapes() -> None:
+    st.caption(
+        "1,000 drawn shapes on cluttered backgrounds, 32 × 32 in colour. The shape is the class and the "
+        "colour misleads: preset “Shapes” clusters by shape, and without its change of hue by colour."
+    )
+    if st.button("Use the shapes", key="use shapes"):
+        session.keep_opened(services.shapes())
 
 
 def _own() -> None:

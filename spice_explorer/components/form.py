@@ -23,6 +23,7 @@ PRESETS = {
     "quick": "Quick: a small network, minutes on a laptop",
     "fast": "Fast: ResNet-18 with BYOL, for one GPU",
     "paper": "Paper: the published settings, hours on a GPU",
+    "shapes": "Shapes: the built-in ones, by shape and not by colour, about a minute on a laptop",
     "paper-stl10": "Paper on STL-10: the authors' own settings, days on a GPU",
     "paper-cifar10": "Paper on CIFAR-10: the authors' own settings, days on a GPU",
     "paper-cifar100-20": "Paper on CIFAR-100-20: the authors' own settings, days on a GPU",
@@ -108,13 +109,13 @@ def _basics(opened: Opened) -> tuple[RunConfig, str]:
 
 
 def _offered(source: str) -> dict[str, str]:
-    """The presets for any images, and the authors' own for the set that is opened."""
+    """The presets for any images, and one made for the set that is opened: the shapes' own first,
+    the authors' last."""
+    usual = {name: PRESETS[name] for name in ("quick", "fast", "paper")}
+    if source in PRESETS:
+        return {source: PRESETS[source], **usual}
     own = f"paper-{source.partition(':')[0]}"
-    return {
-        name: words
-        for name, words in PRESETS.items()
-        if not name.startswith("paper-") or name == own
-    }
+    return {**usual, own: PRESETS[own]} if own in PRESETS else usual
 
 
 def _advanced(config: RunConfig) -> tuple[Places, dict[str, Any]]:

@@ -1,0 +1,161 @@
+"""Drawn shapes on cluttered backgrounds: a built-in set of pictures whose colour misleads.
+
+The class of an image is the shape in it. Its colour is drawn apart from the class, from as many
+colours as there are classes, and is what one sees first: features that keep colour cluster by colour,
+features that have learned to pass over it cluster by shape.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+IMAGES, SIDE = 1000, 32
+CLASSES = ("ring", "triangle", "bar", "star", "cross")
+COLOURS = ("orange", "pink", "blue", "green", "lime")
+BLOCK = 1000  # images drawn at a time: it bounds the memory
+FINE = 2  # a pixel is the mean of FINE × FINE points
+DIRECTIONS = 720  # in which an outline's distance from its centre is known
+HOLE = 0.62  # of a ring, as a share of its radius
+DOTS = 4  # ellipses strewn over the background of an image
+GRAIN = 0.05  # standard deviation of the noise (white is 1)
+# Hues lie on a circle round grey of the same luma, so that no colour is known by its brightness.
+_TO_YIQ = np.array(((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)))
+_FROM_YIQ = np.linalg.inv(_TO_YIQ)
+
+
+@dataclass(frozen=True, eq=False)
+class Shapes:
+    """N drawn images and what was drawn.
+
+    Attributes:
+        pixels: (N, 3, 32, 32) uint8, RGB.
+        ids: N distinct names.
+        classes: (N,) int64, places in `CLASSES`.
+        colours: (N,) uint16, places in `COLOURS`; which colour says nothing of the class.
+    """
+
+    pixels: np.ndarray
+    ids: tuple[str, ...]
+    classes: np.ndarray
+    colours: np.ndarray
+
+
+def shapes(seed: int = 0, images: int = IMAGES) -> Shapes:
+    """`images` pictures, the same for the same `seed`: every pair of class and colour as often as
+    any other, or once more."""
+    chance = np.random.default_rng(seed)
+    number = chance.permutation(images)
+    classes, colours = number % len(CLASSES), number // len(CLASSES) % len(COLOURS)
+    pixels = np.empty((images, 3, SIDE, SIDE), np.uint8)
+    for start in range(0, images, BLOCK):
+        part = slice(start, start + BLOCK)
+        pixels[part] = _picture(classes[part], colours[part], chance)
+    ids = tuple(f"shape-{index:04d}" for index in range(images))
+    return Shapes(pixels, ids, classes, colours.astype(np.uint16))
+
+
+def _picture(classes: np.ndarray, colours: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+    """(M, 3, 32, 32) uint8: shapes of the `classes` ((M,)) in the `colours` ((M,))."""
+    draw = _Draw(chance, len(classes))
+    fine = draw.background()
+    for _ in range(DOTS):
+        paint = _paint(draw.number(0, 1), draw.number(0.2, 0.8), 0.25)
+        fine = np.where(draw.dot()[:, None], paint, fine)
+    hue = colours[:, None, None] / len(COLOURS) + draw.number(-0.03, 0.03)
+    paint = _paint(hue, draw.number(0.57, 0.63), 0.28)
+    fine = np.where(draw.shape(classes)[:, None], paint, fine)
+    pixels = fine.reshape(len(classes), 3, SIDE, FINE, SIDE, FINE).mean((3, 5))
+    pixels += GRAIN * chance.standard_normal(pixels.shape, np.float32)
+    return (pixels * 255).round().clip(0, 255).astype(np.uint8)
+
+
+class _Draw:
+    """Random things for M images on a fine grid whose axes, right and down, go from −½ to ½."""
+
+    def __init__(self, chance: np.random.Generator, images: int) -> None:
+        self.chance, self.images = chance, images
+        axis = ((np.arange(SIDE * FINE) + 0.5) / (SIDE * FINE) - 0.5).astype(np.float32)
+        self.x, self.y = axis[None, None, :], axis[None, :, None]
+
+    def number(self, low: float, high: float) -> np.ndarray:
+        """(M, 1, 1) float32, uniform."""
+        return self.chance.uniform(low, high, (self.images, 1, 1)).astype(np.float32)
+
+    def background(self) -> np.ndarray:
+        """(M, 3, h, w) float32: dark, slightly tinted, rising to a side, with waves."""
+        angle, waves = self.number(0, math.pi), self.number(1, 6)
+        along = np.cos(angle) * self.x + np.sin(angle) * self.y
+        wave = np.sin(2 * math.pi * (waves * along + self.number(0, 1)))
+        slope = self.number(-0.05, 0.05) * self.x + self.number(-0.05, 0.05) * self.y
+        light = self.number(0.25, 0.35) + slope + self.number(0, 0.05) * wave
+        return light[:, None] + _paint(self.number(0, 1), 0, self.number(0, 0.03))
+
+    def dot(self) -> np.ndarray:
+        """(M, h, w) bool: an ellipse anywhere, turned anyhow, up to three times as long as wide."""
+        x, y = self.x - self.number(-0.5, 0.5), self.y - self.number(-0.5, 0.5)
+        radius, longer, angle = self.number(0.04, 0.1), self.number(1, 3), self.number(0, math.pi)
+        along = (np.cos(angle) * x + np.sin(angle) * y) / longer
+        across = np.cos(angle) * y - np.sin(angle) * x
+        return along**2 + across**2 < radius**2
+
+    def shape(self, classes: np.ndarray) -> np.ndarray:
+        """(M, h, w) bool: where the shape is; its place, size and turn vary."""
+        x, y = self.x - self.number(-0.12, 0.12), self.y - self.number(-0.12, 0.12)
+        turn, size = self.number(-25, 25) / 360, self.number(0.23, 0.32)
+        direction = (np.arctan2(y, x) / (2 * math.pi) + turn) * DIRECTIONS
+        place = direction.astype(np.int32) % DIRECTIONS
+        inner, outer = (radii[classes[:, None, None], place] for radii in _radii())
+        distance = np.sqrt(x**2 + y**2) / size
+        return (distance >= inner) & (distance < outer)
+
+
+def _paint(hue: np.ndarray, luma: np.ndarray | float, chroma: np.ndarray | float) -> np.ndarray:
+    """(M, 3, 1, 1) float32: RGB of hues (in turns), luma and chroma, each (M, 1, 1) or a number."""
+    turn = 2 * math.pi * hue
+    yiq = np.broadcast_arrays(luma, chroma * np.cos(turn), chroma * np.sin(turn))
+    return (np.stack(yiq, -1) @ _FROM_YIQ.T).reshape(-1, 3, 1, 1).astype(np.float32)
+
+
+def _radii() -> tuple[np.ndarray, np.ndarray]:
+    """Where each shape begins and ends in every direction from its centre, two (classes, DIRECTIONS)
+    float32. All have the area of a circle of radius 1, so that none is known by its size."""
+    width, arm = 0.22, 0.28
+    bar = ((-width, -1), (width, -1), (width, 1), (-width, 1))
+    corner = ((arm, -1), (arm, -arm), (1, -arm))
+    quarters = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
+    cross = [(a * x + b * y, c * x + d * y) for a, b, c, d in quarters for x, y in corner]
+    outlines = {
+        "ring": np.ones(DIRECTIONS), "triangle": _outline(_round((1, 1, 1))), "bar": _outline(bar),
+        "star": _outline(_round((1, 0.35) * 4)), "cross": _outline(cross),
+    }  # fmt: skip
+    outer = np.stack([outlines[name] for name in CLASSES])
+    inner = outer * [[HOLE if name == "ring" else 0] for name in CLASSES]
+    size = np.sqrt((outer**2 - inner**2).mean(1, keepdims=True))
+    return (inner / size).astype(np.float32), (outer / size).astype(np.float32)
+
+
+def _round(radii: tuple[float, ...]) -> list[tuple[float, float]]:
+    """Corners at these distances from the centre, at equal angles, the first one at the top."""
+    turns = [2 * math.pi * index / len(radii) for index in range(len(radii))]
+    return [(r * math.sin(t), -r * math.cos(t)) for r, t in zip(radii, turns, strict=True)]
+
+
+def _outline(corners: object) -> np.ndarray:
+    """(DIRECTIONS,) distance from the centre to the edge of the polygon with these corners.
+
+    Every point of it must be seen from the centre: then each ray crosses one side of it.
+    """
+    start = np.asarray(corners, float)[:, :, None]
+    side = np.roll(start, -1, 0) - start
+    turn = 2 * math.pi * np.arange(DIRECTIONS) / DIRECTIONS
+    x, y = np.cos(turn), np.sin(turn)
+    # distance · (x, y) = start + share · side
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slant = x * side[:, 1] - y * side[:, 0]
+        distance = (start[:, 0] * side[:, 1] - start[:, 1] * side[:, 0]) / slant
+        share = (start[:, 0] * y - start[:, 1] * x) / slant
+    hit = (distance > 0) & (share >= -1e-9) & (share <= 1 + 1e-9)
+    return np.where(hit, distance, np.inf).min(0)
