@@ -21,6 +21,7 @@ from engine.runs.maps import DEFAULT, has_maps, load_map, preview, preview_at
 from engine.runs.material import Material
 from engine.runs.snapshot import Snapshot, fold
 from engine.runs.store import RunFolder
+from engine.space.projection import principal_map
 from engine.stages.frames import Frame
 
 FORMAT = 1
@@ -157,7 +158,7 @@ def _place_frames(
 def _points(material: Material, mapped: bool, ids: np.ndarray) -> np.ndarray:
     """(F, n, 2) float32 in 0–1: where images stand in each frame, all on one scale."""
     folder = material.folder
-    last = load_map(folder) if mapped else preview(folder)
+    last = load_map(folder) if mapped else _principal(material)
     assert last is not None
     found = []
     for moment in material.moments:
@@ -167,6 +168,11 @@ def _points(material: Material, mapped: bool, ids: np.ndarray) -> np.ndarray:
     points = np.stack(found).astype(np.float32)
     low, high = points.min((0, 1)), points.max((0, 1))
     return (points - (low + high) / 2) / max(float((high - low).max()), 1e-9) + np.float32(0.5)
+
+
+def _principal(material: Material) -> np.ndarray:
+    """(N, 2) float32: principal components of the newest features at length 1, as frames have them."""
+    return preview(material.folder) if material.unit is None else principal_map(material.unit)
 
 
 # -- X-ray and quiz ----------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def _stronger(own: ContrastiveViews, factor: float) -> ContrastiveViews:
 def wild(material: Material, ids: np.ndarray) -> dict[str, Any]:
     """Views that no longer show what the image shows."""
     own = material.config.views.contrastive
-    if own.crop < 1:
+    if material.images.channels == 3:
         label, settings = "crops too small", replace(own, crop=0.01)
         says = "A view may keep 1 % of the area: what it shows could be a piece of anything."
     else:

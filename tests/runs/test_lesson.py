@@ -31,6 +31,7 @@ from engine.runs.runner import Control, choose_device, execute
 from engine.runs.steps import Steps
 from engine.runs.store import RunFolder
 from engine.space.neighbors import Neighbors
+from engine.space.projection import principal_map
 from engine.stages.prototypes import pseudo_label
 from engine.stages.reliable import judge, local_agreement
 from engine.views import contrastive_view
@@ -136,6 +137,19 @@ def test_frames_are_the_runs_own(run: RunFolder, made: dict[str, Any]) -> None:
         for cluster, places in enumerate(shown["prototypes"]):
             if moment[0] == "joint":
                 assert {int(labels[place]) for place in places} <= {cluster}
+
+
+def test_without_maps_all_frames_are_principal_components_on_one_scale(
+    run: RunFolder, made: dict[str, Any]
+) -> None:
+    vectors = np.array(run.load("features")["vectors"])
+    own = principal_map(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    points = {(one["stage"], one["step"]): unpacked(one["points"]) for one in made["frames"]}
+    now = points["heads", 0]
+    scale = np.ptp(now[:, 0]) / np.ptp(own[:, 0])
+    np.testing.assert_allclose(now - now.mean(0), scale * (own - own.mean(0)), atol=1e-5)
+    # Stage 3 begins with the same network: its first frame lies where stage 2's lie.
+    np.testing.assert_allclose(points["joint", 0], now, atol=0.02)
 
 
 def test_losses_are_those_that_training_told(run: RunFolder, made: dict[str, Any]) -> None:
