@@ -1,5 +1,7 @@
 // Charts: bars, a histogram, a heat map and lines, as small as they can be read.
 
+const MOST_BARS = 14; // below one another; more stand in columns
+
 // One bar for each value; `colour(i)`, `name(i)` and `words(value, i)` say the rest.
 function barsOf(values, { colour = colourOf, name = (i) => i, words = number, most } = {}) {
   const full = most ?? Math.max(1e-9, ...values);
@@ -8,7 +10,9 @@ function barsOf(values, { colour = colourOf, name = (i) => i, words = number, mo
     Object.assign(bar.style, { width: `${(100 * value) / full}%`, background: colour(i) });
     return [text("span", "name", name(i)), make("span", { className: "track" }, bar), text("em", "", words(value, i))];
   });
-  return make("div", { className: "bars" }, ...rows.flat());
+  const made = make("div", { className: "bars" }, ...rows.flat());
+  if (values.length > MOST_BARS) made.style.gridTemplateColumns = `repeat(${Math.ceil(values.length / MOST_BARS)}, auto minmax(0, 1fr) auto)`;
+  return made;
 }
 
 // Counts over 0 to 1; bins from `line` on are drawn full, those below it faint.

@@ -31,11 +31,10 @@ function rowsOf(bundle, rows, { title = () => "", split, sizes } = {}) {
       if (split && i === split) cell.classList.add("apart");
       return cell;
     }), ...Array.from({ length: widest - row.length }, () => text("i", "cell none", "")), ...(sizes ? sizeOf(k, sizes[k], largest) : [])));
-  const box = make("div", { className: "rows" }, ...made);
+  const box = make("div", { className: "rows columned" }, ...made);
   return fitted(box, (width, height) => {
     const spare = NAME_WIDTH + (split ? 24 : 0) + (sizes ? 150 : 0);
-    const side = Math.min(height / rows.length - GAP, (width - spare) / widest - GAP);
-    box.style.setProperty("--cell", `${Math.floor(clamp(side, LEAST_CELL, 72))}px`);
+    layRows(box, rows.length, widest, spare, width, height, 72);
   });
 }
 

@@ -1,6 +1,7 @@
 // Fitting: figures fill the room they are given, so that a step never needs to be scrolled.
 
 const GAP = 4, MOST_CELL = 96;
+const LEAST_ROW = 13, DENSE_ROW = 26; // heights at which a row's words can still be read, and must be small
 
 // The largest side of a square cell with which `count` of them fit into width × height.
 function cellFor(count, width, height, most = MOST_CELL) {
@@ -10,6 +11,20 @@ function cellFor(count, width, height, most = MOST_CELL) {
     best = Math.max(best, Math.min((width + GAP) / columns, (height + GAP) / rows) - GAP);
   }
   return Math.floor(clamp(best, 8, most));
+}
+
+// Lays `count` rows of `cells` pictures and `spare` pixels of words each in as many columns as make the
+// pictures largest, and sets their size.
+function layRows(box, count, cells, spare, width, height, most) {
+  let best;
+  for (let columns = 1; columns <= Math.min(4, count); columns++) {
+    const high = height / Math.ceil(count / columns) - GAP;
+    const side = Math.min(high, (width / columns - spare - 16 * (columns > 1)) / cells - GAP);
+    if (!best || best.high < LEAST_ROW || (high >= LEAST_ROW && side > best.side)) best = { side, high, columns };
+  }
+  box.classList.toggle("dense", best.high < DENSE_ROW);
+  box.style.setProperty("--cell", `${Math.floor(clamp(best.side, 7, most))}px`);
+  box.style.gridTemplate = `repeat(${Math.ceil(count / best.columns)}, min-content) / repeat(${best.columns}, minmax(0, 1fr))`;
 }
 
 // Calls `draw(width, height)` now and whenever the element gets another size.

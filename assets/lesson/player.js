@@ -39,7 +39,7 @@ class Player {
     this.forget();
     this.screens = data.steps.map((step, i) => ({ kind: "step", step, place: i + 1, mark: String(i + 1), title: step.title }));
     if (data.quiz) this.screens.splice(QUIZ_AFTER, 0, { kind: "quiz", mark: "?", title: "Quiz: which will be rejected?" });
-    if (data.frames.length) this.screens.push({ kind: "run", mark: "▸", title: "The whole run" });
+    if (data.frames.length) this.screens.push({ kind: "run", mark: "▶\uFE0E", title: "The whole run" });
     this.dots.replaceChildren(...this.screens.map((one, i) => this.dot(one, i)));
     if (before?.run !== data.run) this.at = 0;
     else this.at = Math.max(0, this.screens.findIndex((one) => one.title === this.title));

@@ -100,13 +100,11 @@ class Scrubber {
     this.losses = new Losses(bundle);
     this.note = text("p", "note", "");
     this.film = new Film(bundle, bundle.frames.map((_, i) => i), (t, frame) => this.tell(t, frame));
-    const side = make("div", { className: "side" }, this.clusters, this.note, this.losses.canvas);
+    this.legend = make("p", { className: "legend" });
+    const side = make("div", { className: "side" }, this.clusters, this.note, this.losses.canvas, this.legend);
     this.root = make("section", { className: "scrubber" }, make("div", { className: "scene" }, this.film.cloud.root, side), this.film.controls);
     this.root.setAttribute("aria-label", "The whole run");
-    fitted(this.clusters, (width, height) => {
-      const side = Math.min(height / bundle.clusters - 3, (width - 150) / MOST_SUREST - GAP);
-      this.clusters.style.setProperty("--cell", `${Math.floor(clamp(side, LEAST_CELL, 44))}px`);
-    });
+    fitted(this.clusters, (width, height) => layRows(this.clusters, bundle.clusters, MOST_SUREST, 150, width, height, 44));
     this.root.close = () => { this.film.root.close(); this.clusters.close(); this.losses.canvas.close(); };
     this.tell(this.film.t, bundle.frames.at(-1));
   }
@@ -135,6 +133,11 @@ class Scrubber {
       count.textContent = frame.sizes ? number(frame.sizes[k]) : "";
     });
     this.clusters.classList.toggle("idle", !frame.sizes && !frame.prototypes);
+    this.legend.replaceChildren(...this.losses.at(frame).map(({ name, value, colour }) => {
+      const dash = text("i", "dash", "");
+      dash.style.background = colour;
+      return make("span", {}, dash, `${name} ${short(value)}`);
+    }));
     this.note.textContent = frame.labels ? "" : "Stage 1 knows no clusters yet: it learns only which views belong together.";
   }
 }
@@ -154,6 +157,14 @@ class Losses {
   move(t) {
     this.t = t;
     if (this.canvas.clientWidth) this.draw();
+  }
+
+  // The losses of a frame's stage as they were then.
+  at({ stage, step }) {
+    const { losses } = this.stages.find((one) => one.stage === stage);
+    return Object.entries(losses).map(([name, points], n) => ({
+      name, value: (points.findLast(([at]) => at <= step) ?? points[0])[1], colour: CLUSTERS[n % CLUSTERS.length],
+    })).filter(({ value }) => Number.isFinite(value));
   }
 
   // Where a step of a stage lies on the film.
