@@ -51,6 +51,21 @@ def test_the_file_holds_the_lesson_and_the_whole_player(photos: Path, tmp_path: 
     assert [one.name for one in tmp_path.iterdir() if "lesson" in one.name] == ["lesson.html"]
 
 
+def test_trials_are_told_one_by_one_and_enter_the_lesson(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.runs.trials.EPOCHS", 2)
+    run = tmp_path / "run"
+    do(*run_arguments(photos, run))
+    done = do("trials", str(run))
+    assert done.code == 0
+    told = [json.loads(line) for line in done.out]
+    assert [one["trial"] for one in told] == ["collapse", "temperatures", "head", "unbalanced", ""]
+    assert told[-1]["done"] == 1
+    play = lesson(RunFolder(run))["steps"][2]["play"]
+    assert [unpacked(one["points"]).shape for one in play["results"]] == [(40, 2)] * 3
+
+
 def test_a_run_without_stage_1_is_refused_and_no_file_is_left(tmp_path: Path) -> None:
     images = ImageSet(np.zeros((20, 1, 8, 8), np.uint8), tuple(map(str, range(20))), "drawn")
     RunFolder.create(tmp_path / "new", Opened(images), tiny_config())

@@ -40,6 +40,13 @@ AGREEMENTS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 TAUS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 NEEDS_FEATURES = "Train stage 1 (features) first."
 NEEDS_HEADS = "Train stage 2 (heads) first."
+# How a run may depart from the formula of joint training.
+ADAPTED = {
+    "fixed": "",
+    "flex": " In this run less than τ is asked of clusters that learn slowly.",
+    "free": " In this run τ is what the model is sure of on average, less where it believes in few images.",
+    "soft": " In this run an image that is less sure than most counts less, instead of not at all.",
+}
 NEEDS_JOINT = "Train stage 3 (joint training) first."
 
 
@@ -337,7 +344,7 @@ def joint(material: Material) -> Step:
     texts = (
         "joint", "Joint training",
         "Reliable images teach network and head together; of the others, a weak view that is sure "
-        "enough tells what the strong view should say.",
+        "enough tells what the strong view should say." + ADAPTED[material.config.joint.adapt],
         "ℓ = [max p(weak) ≥ τ] · H( argmax p(weak), p(strong) )",
         "paper, section III-C; FixMatch (arXiv 2001.07685), equation 4",
     )  # fmt: skip

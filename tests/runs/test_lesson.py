@@ -428,6 +428,15 @@ def test_a_large_set_is_sampled_in_proportion_and_says_so(make_run: MakeRun, mon
 def test_the_prepared_run_is_a_run_on_digits() -> None:
     config = prepared_config()
     assert (config.clusters, config.views) == (10, preset("quick", clusters=10, channels=1).views)
+    assert config.joint.adapt == "fixed"  # or else the formula of step 9 would not be what is seen
+
+
+@pytest.mark.parametrize(("adapt", "said"), [("fixed", False), ("flex", True), ("soft", True)])
+def test_a_run_that_departs_from_the_formula_says_so(
+    make_run: MakeRun, adapt: str, said: bool
+) -> None:
+    found = step(lesson(finish(make_run(**{"joint.adapt": adapt}))), "joint")
+    assert ("In this run" in found["sentence"]) is said
 
 
 # -- how it travels ------------------------------------------------------------------------------
