@@ -421,14 +421,14 @@ FAST = RunConfig(
 SHAPES = replace(
     QUICK,
     preset="shapes",
-    clusters=5,
+    clusters=4,
     views=ViewSettings(
         contrastive=ContrastiveViews(
             crop=1, rotation=45, zoom=0.4, shift=0.12, jitter=1, brightness=0.6, contrast=0.6,
             saturation=0.8, hue=0.5,
         )
     ),
-    features=replace(QUICK.features, epochs=60, batch=128, learning_rate=0.07, coarse=1),
+    features=replace(QUICK.features, epochs=50, batch=128, learning_rate=0.1, coarse=1),
     joint=replace(
         QUICK.joint, steps=150, unlabelled=1, learning_rate=0.005, average=0.95, adapt="fixed"
     ),

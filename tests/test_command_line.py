@@ -160,9 +160,9 @@ def test_digits_bring_their_truth(tmp_path: Path) -> None:
 
 def test_shapes_bring_their_truth_and_a_column_of_colours(tmp_path: Path) -> None:
     floors = ["--set", "reliable.agreement=0", "--set", "reliable.confidence=0"]
-    done = do(*run_arguments("shapes", tmp_path / "run", "--clusters", "5", *floors))
+    done = do(*run_arguments("shapes", tmp_path / "run", "--clusters", "4", *floors))
     assert (done.code, done.errors) == (0, [])
-    assert (done.summary["source"], done.summary["images"]) == ("shapes", 1000)
+    assert (done.summary["source"], done.summary["images"]) == ("shapes", 960)
     assert set(done.summary["truth"]["stage1"]) == {"acc", "nmi", "ari"}
     assert [one.title for one in RunFolder(tmp_path / "run").columns()] == ["colour"]
 

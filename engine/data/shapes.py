@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-IMAGES, SIDE = 1000, 32
-CLASSES = ("ring", "triangle", "bar", "star", "cross")
-COLOURS = ("orange", "pink", "blue", "green", "lime")
+IMAGES, SIDE = 960, 32
+CLASSES = ("ring", "triangle", "bar", "cross")
+COLOURS = ("orange", "violet", "blue", "green")
 BLOCK = 1000  # images drawn at a time: it bounds the memory
 FINE = 2  # a pixel is the mean of FINE × FINE points
 DIRECTIONS = 720  # in which an outline's distance from its centre is known
@@ -122,25 +122,20 @@ def _paint(hue: np.ndarray, luma: np.ndarray | float, chroma: np.ndarray | float
 def _radii() -> tuple[np.ndarray, np.ndarray]:
     """Where each shape begins and ends in every direction from its centre, two (classes, DIRECTIONS)
     float32. All have the area of a circle of radius 1, so that none is known by its size."""
-    width, arm = 0.22, 0.28
+    width, arm = 0.22, 0.36
+    triangle = ((0, -1), (math.sqrt(3) / 2, 0.5), (-math.sqrt(3) / 2, 0.5))
     bar = ((-width, -1), (width, -1), (width, 1), (-width, 1))
     corner = ((arm, -1), (arm, -arm), (1, -arm))
     quarters = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
     cross = [(a * x + b * y, c * x + d * y) for a, b, c, d in quarters for x, y in corner]
     outlines = {
-        "ring": np.ones(DIRECTIONS), "triangle": _outline(_round((1, 1, 1))), "bar": _outline(bar),
-        "star": _outline(_round((1, 0.35) * 4)), "cross": _outline(cross),
+        "ring": np.ones(DIRECTIONS), "triangle": _outline(triangle), "bar": _outline(bar),
+        "cross": _outline(cross),
     }  # fmt: skip
     outer = np.stack([outlines[name] for name in CLASSES])
     inner = outer * [[HOLE if name == "ring" else 0] for name in CLASSES]
     size = np.sqrt((outer**2 - inner**2).mean(1, keepdims=True))
     return (inner / size).astype(np.float32), (outer / size).astype(np.float32)
-
-
-def _round(radii: tuple[float, ...]) -> list[tuple[float, float]]:
-    """Corners at these distances from the centre, at equal angles, the first one at the top."""
-    turns = [2 * math.pi * index / len(radii) for index in range(len(radii))]
-    return [(r * math.sin(t), -r * math.cos(t)) for r, t in zip(radii, turns, strict=True)]
 
 
 def _outline(corners: object) -> np.ndarray:

@@ -169,7 +169,7 @@ def digits() -> Opened:
 
 
 def shapes() -> Opened:
-    """1,000 drawn shapes, 32×32 in colour, 5 classes, with their truth; the colours, which say nothing
+    """960 drawn shapes, 32×32 in colour, 4 classes, with their truth; the colours, which say nothing
     of the class, are a column to look at."""
     drawn = drawn_shapes()
     colours = ImageColumn("colour", drawn.colours, COLOURS)

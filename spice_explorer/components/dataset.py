@@ -55,7 +55,7 @@ def _digits() -> None:
 
 def _shapes() -> None:
     st.caption(
-        "1,000 drawn shapes on cluttered backgrounds, 32 × 32 in colour. The shape is the class and the "
+        "960 drawn shapes on cluttered backgrounds, 32 × 32 in colour. The shape is the class and the "
         "colour misleads: preset “Shapes” clusters by shape, and without its change of hue by colour."
     )
     if st.button("Use the shapes", key="use shapes"):

@@ -19,19 +19,19 @@ def with_shapes(visit: Visit) -> AppTest:
 @pytest.mark.usefixtures("workspace")
 def test_the_shapes_are_a_second_built_in_set(visit: Visit) -> None:
     shown = {one.label: one.value for one in with_shapes(visit).metric}
-    assert shown["Images"] == "1,000"
+    assert shown["Images"] == "960"
     assert (shown["Size"], shown["Colours"]) == ("32 × 32", "colour")
-    assert shown["Classes in the truth"] == "5"
+    assert shown["Classes in the truth"] == "4"
 
 
 @pytest.mark.usefixtures("workspace")
 def test_their_preset_is_chosen_with_them(visit: Visit) -> None:
     at = with_shapes(visit)
     at.switch_page("../pages/train.py").run()
-    assert at.number_input(key="k-shapes").value == 5
+    assert at.number_input(key="k-shapes").value == 4
     assert at.selectbox(key="preset").value == "shapes"
     assert not at.error
-    config = services.preset("shapes", 5, 3, 0)
+    config = services.preset("shapes", 4, 3, 0)
     assert config.views.contrastive.hue == 0.5
 
 
