@@ -73,7 +73,7 @@ def _unsettled(name: str) -> bool:
 def _lesson(name: str, was_unsettled: bool) -> None:
     with session.plain_errors():
         there = name in services.run_names()
-        if was_unsettled and not _unsettled(name):
+        if was_unsettled != _unsettled(name):  # the page is drawn anew by itself, or no longer
             st.rerun()
         if not there:
             _beginning()
