@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.events import Stage
 from engine.runs.bundle import packed
 from engine.runs.history import load_frame
 from engine.runs.material import Material
@@ -76,6 +77,13 @@ def _step(
     }  # fmt: skip
 
 
+def _lacking(material: Material, stage: Stage, needs: str) -> str:
+    """What is said of a stage without frames: they are gone, or it has not begun."""
+    if material.folder.has(stage):
+        return "The frames of this stage are gone from the run's folder: train a new run to see it."
+    return needs
+
+
 def with_own(values: Sequence[float], own: float) -> tuple[list[float], int]:
     """Values in their order with the run's own in the place of the nearest, and where it is."""
     place = int(np.abs(np.array(values) - own).argmin())
@@ -128,7 +136,7 @@ def features(material: Material) -> Step:
     )  # fmt: skip
     frames = [place for place, (stage, _) in enumerate(material.moments) if stage == "features"]
     if not frames:
-        return _step(*texts, needs=NEEDS_FEATURES)
+        return _step(*texts, needs=_lacking(material, "features", NEEDS_FEATURES))
     first, last = (
         spread_of_unit(
             np.asarray(load_frame(material.folder, *material.moments[one]).vectors, np.float32)
@@ -352,7 +360,7 @@ def joint(material: Material) -> Step:
     if material.imported:
         return _step(*texts, needs=f"There is no stage 3 in this run: {NO_NETWORK}.")
     if not places:
-        return _step(*texts, needs=NEEDS_JOINT)
+        return _step(*texts, needs=_lacking(material, "joint", NEEDS_JOINT))
 
     values, start = with_own(TAUS, material.config.joint.threshold)
     frames = [load_frame(material.folder, *material.moments[one]) for one in places]

@@ -142,6 +142,8 @@ def _place_frames(
     material: Material, frames: list[dict[str, Any]], ids: np.ndarray, mapped: bool
 ) -> None:
     """Adds to each frame the points, labels and confidence of images `ids`."""
+    if not frames:
+        return
     places = _points(material, mapped, ids)
     for values, (stage, step), points in zip(frames, material.moments, places, strict=True):
         frame = load_frame(material.folder, stage, step)

@@ -119,13 +119,12 @@ class Material:
         return out
 
     def _shared(self, ids: np.ndarray) -> tuple[list[int], np.ndarray]:
-        """Places of a trial's images, and which of them have one: of a large set half of the places at
-        most are theirs."""
-        there = np.ones(len(ids), bool)
-        if not self.cast.whole:
-            there[self.cast.most // 2 :] = False
-        places = self.cast.places(np.asarray(ids)[there])
-        return places, np.flatnonzero(there)[: len(places)]
+        """Places of a trial's images, and which of them have one: where the lesson shows a part of the
+        images, half of the places at most are given to a trial's."""
+        ids = np.asarray(ids)
+        self.cast.places(ids[: self.cast.most // 2])
+        there = np.flatnonzero(np.isin(ids, self.cast.ids))
+        return self.cast.places(ids[there]), there
 
     def reason(self, image: int) -> str:
         """Why an image's label is trusted or not, in one sentence."""

@@ -155,11 +155,14 @@ def load_trials(folder: RunFolder) -> Trials:
 
 def missing(folder: RunFolder) -> list[str]:
     """The trials that can be made now and are not there, in the order in which they are made."""
+    card = folder.card()
+    # A cluster shall have a tenth part, and there shall be as many images as clusters after the cut.
+    enough = card.images >= CUT * card.config.clusters
     able = {
         "collapse": folder.has("features") and not folder.has(IMPORTED),
         "temperatures": folder.has("features") and not folder.has(IMPORTED),
         "head": folder.has("heads"),
-        "unbalanced": folder.has("heads"),
+        "unbalanced": folder.has("heads") and enough,
     }
     return [name for name, can in able.items() if can and not folder.has(f"{FOLDER}/{name}")]
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from engine import metrics
 from engine.config import preset, with_settings
+from engine.curate.guidance import Guidance
 from engine.data.images import ImageSet
 from engine.data.sources import Opened
 from engine.errors import RunError
@@ -25,11 +26,13 @@ from engine.runs.bundle import Cast, packed, sprite, unpacked
 from engine.runs.history import frame_steps_of, load_frame, load_xrays
 from engine.runs.lesson import lesson, prepared_config
 from engine.runs.maps import DEFAULT, artefact_of
+from engine.runs.material import Material
 from engine.runs.pipeline import NO_NETWORK
 from engine.runs.results import load_reliable
 from engine.runs.runner import Control, choose_device, execute
 from engine.runs.steps import Steps
 from engine.runs.store import RunFolder
+from engine.runs.trials import load_trials, make_trials
 from engine.space.neighbors import Neighbors
 from engine.space.projection import principal_map
 from engine.stages.prototypes import pseudo_label
@@ -371,6 +374,34 @@ def test_imported_features_have_no_views_and_no_stage_3(make_run: MakeRun, tmp_p
     assert found["xray"] is None
 
 
+def test_a_run_whose_frames_are_gone_shows_the_rest(make_run: MakeRun) -> None:
+    folder = finish(make_run())
+    folder.remove("frames")
+    found = lesson(folder)
+    lacking = {one["key"]: one["needs"] for one in found["steps"] if one["needs"]}
+    assert list(lacking) == ["features", "joint"]
+    assert "frames of this stage are gone" in lacking["joint"]
+    assert found["frames"] == []
+    assert found["images"] == 60
+
+
+def test_what_a_reviewer_decided_is_heeded(make_run: MakeRun, tmp_path: Path) -> None:
+    parent = finish(make_run())
+    labels = np.zeros(60, np.int64)
+    taught = np.arange(60) < 4
+    config = parent.card().config
+    none = np.zeros(60, bool)
+    guidance = Guidance(
+        keep=~none, labels=labels, taught=taught, held=none, refused=none, model=labels,
+        belief=np.full((60, 3), 1 / 3, np.float32),
+    )  # fmt: skip
+    child = finish(parent.branch_decided(tmp_path / "child", config, guidance))
+    found = lesson(child)
+    assert not [one["key"] for one in found["steps"] if one["needs"]]
+    result = step(found, "prototypes")["show"]["prototypes"]
+    assert set(result[0][:4]) == {0, 1, 2, 3}  # a person's word comes before any belief
+
+
 def test_without_truth_nothing_is_said_of_it(make_run: MakeRun) -> None:
     found = lesson(finish(make_run(truth=None)))
     assert found["truth"] is False
@@ -410,6 +441,8 @@ def test_a_few_colour_images_in_more_clusters_than_they_fill(tmp_path: Path) -> 
 
 def test_a_large_set_is_sampled_in_proportion_and_says_so(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     folder = finish(make_run())
+    monkeypatch.setattr("engine.runs.trials.EPOCHS", 1)
+    make_trials(folder)
     monkeypatch.setattr("engine.runs.material.Cast", lambda images: Cast(images, most=30))
     found = lesson(folder)
     ids = unpacked(found["ids"])
@@ -421,8 +454,28 @@ def test_a_large_set_is_sampled_in_proportion_and_says_so(make_run: MakeRun, mon
     np.testing.assert_array_equal(unpacked(frame["labels"]), own[ids])
     np.testing.assert_array_equal(pictures(found["sprite"]), folder.images().pixels[ids, 0])
     assert frame["sizes"] == np.bincount(own, minlength=3).tolist()  # numbers are of all images
+    trial = load_trials(folder).temperatures
+    assert trial is not None
+    result = step(found, "features")["play"]["results"][1]
+    np.testing.assert_allclose(
+        unpacked(result["points"]), trial.points[1][ids] / 2 + 0.5, rtol=1e-6
+    )
+    np.testing.assert_array_equal(unpacked(result["labels"]), trial.labels[1][ids])
     shown = step(found, "reliable")["show"]["accepted"]
     assert load_reliable(folder, "heads").mask[ids[shown]].all()
+
+
+def test_images_of_a_trial_get_half_of_the_places_at_most(run: RunFolder) -> None:
+    material = Material(run)
+    material.cast = Cast(60, most=8)
+    material.cast.places(np.array([7, 41]))
+    ids, points = np.arange(40, 50), np.linspace(-1, 1, 20).reshape(10, 2)
+    found = material.scattered(ids, points)
+    assert material.cast.ids.tolist() == [7, 41, 40, 42, 43]
+    np.testing.assert_allclose(found[1:5], points[[1, 0, 2, 3]] / 2 + 0.5, rtol=1e-6)
+    assert np.isnan(found[[0, 5, 6, 7]]).all()
+    labels = material.placed(ids, np.arange(10))
+    assert labels.tolist() == [0, 1, 0, 2, 3, 0, 0, 0]
 
 
 def test_the_prepared_run_is_a_run_on_digits() -> None:

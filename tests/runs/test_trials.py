@@ -124,6 +124,12 @@ def test_imported_features_are_tried_in_stage_2_only(make_run: MakeRun, tmp_path
     assert missing(folder) == []
 
 
+def test_no_cluster_is_cut_where_there_are_few_images_for_each(make_run: MakeRun) -> None:
+    folder = make_run(**{"clusters": 7, "reliable.agreement": 0, "reliable.confidence": 0})
+    execute(folder, CPU, Control())
+    assert missing(folder) == ["collapse", "temperatures", "head"]
+
+
 def test_a_trial_that_is_stopped_leaves_nothing_and_is_made_later(run: RunFolder) -> None:
     with pytest.raises(Stopped):
         make_trials(run, stop=after(9))
