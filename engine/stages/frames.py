@@ -49,7 +49,7 @@ class Xray:
 
     Attributes:
         ids: (m,) int64, rising.
-        weak, strong: (m, C, H, W) uint8.
+        weak, strong: (m, C, h, w) uint8, sides scaled down to 64 where they are longer.
         probabilities: (m, K) float32, of the weak views, by the model as it is trained, with running
             statistics in the place of a batch's.
         loss: (m,) float32, cross-entropy of the strong view to the weak view's label, before weighing.

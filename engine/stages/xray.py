@@ -15,6 +15,8 @@ from engine.views import strong_view, weak_view
 
 # Images that are looked through, at most.
 IMAGES = 48
+# Views are kept for the eye: larger ones are scaled down to this side.
+MOST_SIDE = 64
 
 
 def images_to_watch(reliable: ReliableSet, seed: int, most: int = IMAGES) -> np.ndarray:
@@ -57,4 +59,8 @@ def look_through(
 
 
 def _bytes(views: torch.Tensor) -> np.ndarray:
+    scale = MOST_SIDE / max(views.shape[2:])
+    if scale < 1:
+        size = [max(1, round(side * scale)) for side in views.shape[2:]]
+        views = F.interpolate(views, size, mode="bilinear", antialias=True)
     return (views * 255).round().clamp(0, 255).byte().cpu().numpy()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -58,3 +59,16 @@ def test_a_look_by_hand() -> None:
     assert (seen.step, seen.ids.tolist()) == (7, [0, 2])
     np.testing.assert_array_equal(seen.weak, pixels[[0, 2]])
     np.testing.assert_array_equal(seen.strong, pixels[[0, 2]])
+
+
+def test_large_views_are_kept_small() -> None:
+    pixels = np.zeros((1, 3, 96, 192), np.uint8)
+    pixels[..., 96:] = 200
+    images = DeviceImages(ImageSet(pixels, ("a",), "drawn"), torch.device("cpu"))
+    chance = torch.Generator().manual_seed(0)
+    seen = look_through(0, Brightness().eval(), FixMatch(0.5), images, np.array([0]), STILL, chance)
+    assert seen.weak.shape == (1, 3, 32, 64)
+    assert seen.weak[0, 0, 5, [5, 60]].tolist() == [0, 200]
+    # What the model saw was the whole: half of it bright.
+    logit = 4 * (100 / 255) - 2
+    assert seen.probabilities[0, 1] == pytest.approx(1 / (1 + math.exp(-logit)), rel=1e-4)
