@@ -147,7 +147,9 @@ def follow(run: Run) -> Made | None:
                 _begin(_make, folder, fresh)
         if run.snapshot.state == "finished":
             _try_what_goes_wrong(folder)
-    return _shown.get(folder.path)
+    shown = _shown.get(folder.path)
+    # A run that was made anew under the name of another has no lesson yet.
+    return shown if shown is not None and shown.key[0] == services.made(folder) else None
 
 
 def making(name: str) -> bool:

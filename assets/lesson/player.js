@@ -141,12 +141,11 @@ class Player {
     const target = e.composedPath()[0] ?? e.target, inside = e.composedPath().includes(this.root);
     if (!this.screens || e.altKey || e.ctrlKey || e.metaKey || e.defaultPrevented) return;
     if (typing(target) || !this.root.isConnected) return;
-    // Elsewhere on the page other things have keys of their own.
-    if (!inside && !this.presenting && target !== document.body && target !== document.documentElement) return;
+    // Elsewhere on the page other things have keys of their own; a link or button leaves all but two free.
+    if (!inside && !this.presenting && target.closest?.("[role]:not(a, button), input, select, summary")) return;
     const range = target.type === "range" && !this.presenting;
     if (range && e.key.startsWith("Arrow")) return;
-    if (!this.presenting && e.key === " " && target.matches?.("button, input")) return;
-    if (!this.presenting && e.key === "Enter" && target.matches?.("button")) return;
+    if (!this.presenting && [" ", "Enter"].includes(e.key) && target.matches?.("a, button, input[type=checkbox]")) return;
     if (this.act(e.key)) { e.preventDefault(); e.stopPropagation(); }
   }
 

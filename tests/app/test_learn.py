@@ -157,6 +157,17 @@ def test_the_chosen_run_can_be_taught_instead_and_taken_home(workspace: Path, vi
     until(at, lambda _at: (workspace / PREPARED).exists())
 
 
+def test_a_run_made_anew_under_the_same_name_shows_nothing_of_the_old_one(
+    finished: RunFolder, few_digits: Opened, visit: Visit
+) -> None:
+    at = until(visit("learn", run="demo", teach="own"), made)
+    shutil.rmtree(finished.path)
+    RunFolder.create(finished.path, few_digits, tiny_config())
+    at.run()
+    assert told(at)["address"].endswith("?v=opening")
+    assert len(locked(fetched(told(at)["address"]))) == 8
+
+
 def test_a_run_without_stage_3_says_what_to_train(finished: RunFolder, visit: Visit) -> None:
     for left in (
         "joint",

@@ -260,7 +260,8 @@ def test_a_fresh_start_ends_in_a_lesson_that_is_taken_home(tmp_path: Path) -> No
     with serving(tmp_path) as where, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(viewport=PROJECTOR)
-        page.goto(f"{where}/learn")
+        page.goto(where)
+        page.get_by_role("link", name="Learn").click()
         page.locator(".lesson[data-screen='1']").wait_for()
         assert page.locator(".dots .locked").count() == 8
         page.keyboard.press("ArrowRight")
