@@ -43,7 +43,7 @@ SUITES = {
         "cifar10",
     ),
     "gpu": ("neighbors", "speed", "cifar10", "ablations"),
-    "app": ("start", "ui", "decisions"),
+    "app": ("start", "ui", "decisions", "lesson"),
 }
 NAMES = tuple(dict.fromkeys(name for suite in SUITES.values() for name in suite))
 

@@ -1,0 +1,98 @@
+"""How long a class waits: from a fresh start to the first step of a lesson and to the run it is about,
+and from one moment of the run's film to the next; and how large the lesson is as a file.
+
+Needs Chromium. Every round has a new server and an empty workspace, as a newcomer's is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.made import made_run
+from benchmarks.report import table, write
+from benchmarks.start import server, wait_for_port
+from benchmarks.ui import Figure
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+ROUNDS, IMAGES = 3, 2_000
+FLAGS = ["--no-sandbox", "--disable-dev-shm-usage"]
+# Moves the film to each of its moments and waits for the frame after it is drawn; milliseconds.
+STEPS = """async () => {
+  const find = (root) => [...root.querySelectorAll('input[aria-label="Moment of training"]'),
+    ...[...root.querySelectorAll('*')].flatMap((one) => one.shadowRoot ? find(one.shadowRoot) : [])];
+  const slider = find(document)[0], taken = [];
+  const drawn = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  for (let turn = 0; turn < 2; turn++) {
+    for (let at = 0; at <= Number(slider.max); at++) {
+      const began = performance.now();
+      slider.value = at;
+      slider.dispatchEvent(new Event("input", { bubbles: true }));
+      await drawn();
+      taken.push(performance.now() - began);
+    }
+  }
+  return taken;
+}"""
+
+
+def measure() -> None:
+    """Writes results/lesson."""
+    from playwright.sync_api import sync_playwright
+
+    first = Figure("fresh start to the first step of the lesson", "s", 5, [])
+    whole = Figure("fresh start to all nine steps on the finished run", "s", 40, [])
+    film = Figure("a moment of the film, 1,797 digits in the app", "ms", 100, [])
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        for _ in range(ROUNDS):
+            with tempfile.TemporaryDirectory() as place, browser.new_page() as page:
+                os.environ["SPICE_EXPLORER_CACHE"] = f"{place}/cache"
+                began = time.perf_counter()
+                with server(f"{place}/runs") as served:
+                    wait_for_port(served.address)
+                    page.goto(f"{served.address}/learn")
+                    page.locator(".lesson[data-screen='1']").wait_for(timeout=120_000)
+                    first.values.append(time.perf_counter() - began)
+                    page.locator(".dots .locked").first.wait_for(state="detached", timeout=600_000)
+                    whole.values.append(time.perf_counter() - began)
+                    film.values += page.evaluate(STEPS)
+        offline = Figure(f"a moment of the film, {IMAGES:,} images in a file without a network", "ms", 100, [])  # fmt: skip
+        with tempfile.TemporaryDirectory() as place:
+            file = _file(Path(place))
+            size = file.stat().st_size
+            page = browser.new_context(offline=True).new_page()
+            offline.values += _of_the_file(page, file)
+        browser.close()
+    figures = [first, whole, film, offline]
+    body = (
+        f"{table(['', 'median', 'worst', 'times', 'goal', ''], [one.row() for one in figures])}\n\n"
+        f"The lesson of {IMAGES:,} made-up colour images of 32 × 32 pixels as one file: "
+        f"{size / 1e6:.1f} MB (goal: < 15 MB). Seconds from the start of the server's process, "
+        f"{ROUNDS} new servers, empty workspace and cache, browser already open; the digits train with "
+        "one core less than there are."
+    )
+    data = {"figures": [{**vars(one), "met": one.met} for one in figures], "bytes": size}
+    write("lesson", "A lesson", data, body)
+
+
+def _file(place: Path) -> Path:
+    from engine.runs.replay import replay
+
+    run = made_run(place / "made", images=IMAGES)
+    file = place / "lesson.html"
+    file.write_text(replay(run), "utf-8")
+    return file
+
+
+def _of_the_file(page: Page, file: Path) -> list[float]:
+    page.goto(file.as_uri())
+    page.locator(".lesson[data-ready]").wait_for()
+    page.keyboard.press("0")
+    return list(page.evaluate(STEPS))
