@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ PREPARED = "lesson-digits"
 # What a lesson shows of a run comes from these and its trials; when one of them is new, so is the lesson.
 PARTS = ("features", "reliable-heads", "reliable-joint")
 MOST_KEPT = 4
+# The page that shows the first step wants the processor for itself before torch is read.
+HEAD_START_SECONDS = 1.0
 
 FileState = Literal["new", "making", "ready", "failed"]
 Key = tuple[object, ...]
@@ -98,11 +101,12 @@ def prepare(again: bool = False) -> None:
 
 
 def _prepare(place: Path) -> None:
-    from engine.runs.runner import the_runner
-    from engine.runs.store import RunFolder
-
     trouble = ""
+    time.sleep(HEAD_START_SECONDS)
     try:
+        from engine.runs.runner import the_runner
+        from engine.runs.store import RunFolder
+
         the_runner().submit(RunFolder.create(place / PREPARED, *prepared()))
     except (SpiceError, OSError) as error:
         trouble = str(error)

@@ -33,5 +33,7 @@ class Bundle {
     return last ? arrayOf(last.labels) : undefined;
   }
 
+  close() { for (const sheet of [this.sheet, ...this.sheets.values()]) sheet?.close(); }
+
   nameOf(place) { return this.names?.[place] ?? `image ${arrayOf(this.ids)[place]}`; }
 }

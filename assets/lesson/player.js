@@ -44,6 +44,7 @@ class Player {
     if (before?.run !== data.run) this.at = 0;
     else this.at = Math.max(0, this.screens.findIndex((one) => one.title === this.title));
     this.draw();
+    before?.close();
   }
 
   dot({ mark, title, step }, i) {
@@ -183,5 +184,6 @@ class Player {
     document.removeEventListener("fullscreenchange", this.left);
     this.recolour.removeEventListener("change", this.recoloured);
     this.forget();
+    this.bundle?.close();
   }
 }

@@ -34,6 +34,9 @@ class Sprite {
       backgroundPosition: `${part(column, this.columns)} ${part(row, this.rows)}`,
       imageRendering: this.sharp ? "pixelated" : "auto",
     });
+    // A picture that is not square lies within the square of its cell.
+    if (this.ratio < 1) cell.style.height = `calc(var(--cell) * ${this.ratio})`;
+    if (this.ratio > 1) cell.style.width = `calc(var(--cell) / ${this.ratio})`;
     return cell;
   }
 
@@ -42,14 +45,6 @@ class Sprite {
     made.setAttribute("role", "img");
     if (title) made.setAttribute("aria-label", title);
     return this.fill(made, place);
-  }
-
-  // Onto a canvas.
-  draw(pen, place, x, y, size) {
-    if (!this.width) return;
-    pen.imageSmoothingEnabled = !this.sharp;
-    const [sx, sy] = [(place % this.columns) * this.width, Math.floor(place / this.columns) * this.height];
-    pen.drawImage(this.image, sx, sy, this.width, this.height, x, y, size, size * this.ratio);
   }
 
   close() { if (this.url.startsWith("blob:")) URL.revokeObjectURL(this.url); }

@@ -236,6 +236,15 @@ def test_other_numbers_of_clusters_are_shown(show: Show, clusters: int) -> None:
     assert page.locator(".growing .row").count() == clusters
 
 
+def test_pictures_that_are_not_square_keep_their_shape(show: Show) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 1, 8, 16), np.uint8)
+    page = show(bundle(pixels, np.arange(60) % 4, clusters=4))
+    page.wait_for_timeout(100)
+    box = page.locator(".figures .cell").first.bounding_box()
+    assert box is not None
+    assert box["width"] == pytest.approx(2 * box["height"], abs=0.5)
+
+
 def test_a_step_without_its_stage_says_what_to_train(show: Show, lesson: dict[str, Any]) -> None:
     step = {**lesson["steps"][8], "needs": "Train stage 3 first.", "show": {}, "play": None}
     page = show({**lesson, "steps": [*lesson["steps"][:8], step], "xray": None, "quiz": None})
