@@ -81,9 +81,11 @@ _turn = threading.Lock()
 
 def prepared() -> tuple[Opened, RunConfig]:
     """The images and settings of the run that a first visit makes."""
+    # Not the other way round: what reads the digits (SciPy) cannot be imported while torch is.
+    opened = services.digits()
     from engine.runs.lesson import prepared_config
 
-    return services.digits(), prepared_config()
+    return opened, prepared_config()
 
 
 def prepare(again: bool = False) -> None:
@@ -104,10 +106,11 @@ def _prepare(place: Path) -> None:
     trouble = ""
     time.sleep(HEAD_START_SECONDS)
     try:
+        opened, config = prepared()
         from engine.runs.runner import the_runner
         from engine.runs.store import RunFolder
 
-        the_runner().submit(RunFolder.create(place / PREPARED, *prepared()))
+        the_runner().submit(RunFolder.create(place / PREPARED, opened, config))
     except (SpiceError, OSError) as error:
         trouble = str(error)
     except Exception as error:

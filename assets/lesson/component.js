@@ -1,5 +1,7 @@
 // The player inside the app: the page tells where the bundle is, and how training goes.
 
+const AGAIN_MS = 2000;
+
 class Lesson {
   constructor(parent) {
     this.root = parent.querySelector(".lesson-room");
@@ -8,6 +10,7 @@ class Lesson {
 
   // data: {address, waits}; the bundle is fetched when its address is another one.
   async take({ address, waits }) {
+    clearTimeout(this.again);
     if (address !== this.address) {
       this.address = address;
       try {
@@ -16,7 +19,7 @@ class Lesson {
         const found = await answer.json();
         if (address === this.address) this.found = found;
       } catch (error) {
-        if (address === this.address) this.fail(error);
+        if (address === this.address) this.fail(error, { address, waits });
         return;
       }
     } else if (JSON.stringify(waits) === JSON.stringify(this.waits)) return;
@@ -24,9 +27,16 @@ class Lesson {
     if (this.found) this.player.take(this.found, waits);
   }
 
-  fail(error) {
-    [this.address, this.found] = [];
-    this.player.screen.replaceChildren(text("p", "needs", `The lesson could not be fetched (${error.message}). It is asked for again when the page changes.`));
+  // A server that is busy or gone for a moment is asked again; what is shown stays.
+  fail(error, asked) {
+    this.address = undefined;
+    if (!this.found) this.player.screen.replaceChildren(text("p", "needs", `The lesson cannot be fetched (${error.message}). It is asked for again.`));
+    this.again = setTimeout(() => this.take(asked), AGAIN_MS);
+  }
+
+  close() {
+    clearTimeout(this.again);
+    this.player.close();
   }
 }
 
@@ -36,5 +46,5 @@ export default function ({ data, parentElement }) {
   if (!lessons.has(parentElement)) lessons.set(parentElement, new Lesson(parentElement));
   const lesson = lessons.get(parentElement);
   lesson.take(data);
-  return () => { lesson.player.close(); lessons.delete(parentElement); };
+  return () => { lesson.close(); lessons.delete(parentElement); };
 }

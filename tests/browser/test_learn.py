@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Route, sync_playwright
 
 from engine.data.sources import open_source
 from tests.browser.conftest import FLAGS, chromium, serving
@@ -263,6 +263,23 @@ def test_words_from_a_run_are_text_and_never_markup(show: Show, lesson: dict[str
 
 
 # -- in the app --------------------------------------------------------------------------------
+
+
+def test_a_lesson_that_cannot_be_fetched_is_asked_for_again(page: Page) -> None:
+    refused: list[str] = []
+
+    def refuse_once(route: Route) -> None:
+        if refused:
+            route.continue_()
+        else:
+            refused.append(route.request.url)
+            route.fulfill(status=500, body="busy")
+
+    page.route("**/spice/lesson/**", refuse_once)
+    page.get_by_role("link", name="Learn").click()
+    page.get_by_text("The lesson cannot be fetched (busy)").wait_for()
+    page.locator(".lesson[data-screen='1'] .cell").first.wait_for()
+    assert len(refused) == 1
 
 
 def test_a_fresh_start_ends_in_a_lesson_that_is_taken_home(tmp_path: Path) -> None:
