@@ -8,10 +8,12 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.__main__ import main
+from engine.runs import trials
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -33,30 +35,46 @@ def test_the_engine_commands_work_one_after_the_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     commands = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m engine")]
-    kinds = ["health", "run", "run", "show", "export", "forecast", "predict", "encoder", "run"]
+    kinds = [
+        "health", "run", "run", "show", "export", "forecast", "predict", "encoder", "run", "run",
+        "trials", "replay",
+    ]  # fmt: skip
     assert [words[0] for words in commands] == kinds
+    health, mine, digits, show, export, forecast, predict, encoder, tuned, shapes, *lesson = (
+        commands
+    )
     assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
     shorter = [word for assignment in FEW_STEPS for word in ("--set", assignment)]
+
+    def told(*command: str) -> dict[str, Any]:
+        """The last line that a command prints."""
+        capsys.readouterr()
+        assert main(list(command)) == 0
+        return dict(json.loads(capsys.readouterr().out.splitlines()[-1]))
+
     shutil.copyfile(photos / "bars" / "01.png", photos / "bars" / "again.png")
-    health, mine, *commands = commands
     assert main(health) == 0
-    assert main([*mine, *shorter]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == 40
-    assert main([*commands[0], *shorter]) == 0
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert main(commands[1]) == 0
-    assert json.loads(capsys.readouterr().out) == told
-    assert main([*commands.pop(3), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["presets"]["quick"]["total"] > 0
-    for command, out in ((commands[2], "labels.csv"), (commands[3], "predicted.csv")):
-        assert main(command) == 0
-        assert len((tmp_path / out).read_text().splitlines()) == 1 + told["images"]
-    assert json.loads(capsys.readouterr().out)["truth"]["acc"] == told["truth"]["stage3"]["acc"]
-    assert main(commands[4]) == 0
+    assert told(*mine, *shorter)["images"] == 40
+    of_digits = told(*digits, *shorter)
+    assert told(*show) == of_digits
+    assert main(export) == 0
+    assert told(*forecast, "--json")["presets"]["quick"]["total"] > 0
+    predicted = told(*predict)
+    for out in ("labels.csv", "predicted.csv"):
+        assert len((tmp_path / out).read_text().splitlines()) == 1 + of_digits["images"]
+    assert predicted["truth"]["acc"] == of_digits["truth"]["stage3"]["acc"]
+    assert main(encoder) == 0
     assert (tmp_path / "digits-encoder.pt").is_file()
-    assert main([*commands[5], *shorter[2:]]) == 0  # all but the epochs of stage 1, which it sets
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["seconds"]["stage1"] < 60
+    # All but the epochs of stage 1, which the command sets.
+    assert told(*tuned, *shorter[2:])["seconds"]["stage1"] < 60
+    assert told(*shapes, *shorter)["clusters"] == 4
+    monkeypatch.setattr(trials, "make_trials", lambda *_, **__: made.append(True))
+    made: list[bool] = []
+    for command in lesson:
+        assert main(command) == 0
+    assert made == [True]
+    assert (tmp_path / "lesson.html").stat().st_size < 15e6
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("make")])
