@@ -107,7 +107,7 @@ def test_a_probe_runs_beside_the_page_and_ends_in_a_table(
         assert f"| {name} | **" in shown
     assert "On cpu with 1 thread, if nothing else runs there" in shown
     # 1,797 images of preset quick: 7 steps in each of 50 epochs, 15 rounds, 300 steps, and the rest.
-    assert "| Quick | **0.8 s** | 0.8 s to 0.8 s | 100 MB |" in shown
+    assert "| Quick | **0.9 s** | 0.9 s to 0.9 s | 100 MB |" in shown
     assert present.OWN not in shown
     assert ASK not in labels(at)
 
