@@ -16,6 +16,7 @@ from engine.data.listing import Listing, Reader, Skipped
 from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError
 
+_ENDINGS = tuple(IMAGE_ENDINGS)
 # First folders that name a part of a set, not a class.
 SPLITS = frozenset({"train", "test", "val", "valid", "validation"})
 
@@ -42,7 +43,7 @@ def existing_file(text: str, what: str) -> Path:
 
 def readable(name: str) -> str:
     """`name` as valid text, which JSON, CSV and pages can hold: bytes that are no UTF-8 as \\xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def walk(root: Path) -> Walk:
                     skipped.append(Skipped(readable(path), "a link to a folder: not followed"))
                 elif entry.name in METADATA:
                     tables.append(path)
-                elif os.path.splitext(entry.name)[1].lower() in IMAGE_ENDINGS:
+                elif entry.name.lower().endswith(_ENDINGS):
                     found[path] = _stamp(entry, real)
             except OSError as error:
                 skipped.append(Skipped(readable(path), error.strerror or str(error)))

@@ -24,7 +24,7 @@ from engine.data.store import ImageStore, Stored
 from engine.errors import SourceError, Stopped
 
 # Images that are decoded at a time, and the bytes that these may have then.
-BATCH, BATCH_BYTES = 64, 2**23
+BATCH, BATCH_BYTES = 256, 2**23
 # Batches in hand per worker: few, so that a pause or a stop is soon felt.
 AHEAD = 3
 
