@@ -128,6 +128,8 @@ def metadata_columns(
 ) -> tuple[tuple[ImageColumn, ...], list[Skipped]]:
     """What the metadata files `tables` (paths below `root`) say of the images `names` there, and
     what is wrong with those that say nothing."""
+    if not tables:
+        return (), []
     import pandas as pd
 
     parts, odd = [], []

@@ -124,6 +124,10 @@ class Decoders:
         meanwhile."""
         self._expecting.start()
 
+    def release(self) -> None:
+        """Nothing more is to be decoded: processes may end while something else is done."""
+        self._processes.release()
+
     def of(self, reader: Reader, pixels: Path, size: int, *, images: int) -> Decode:
         """What the threads of `pool` are to do with a batch."""
         self._expecting.cancel()
@@ -185,11 +189,20 @@ class _Processes:
         pickle.dump(what, pipe, pickle.HIGHEST_PROTOCOL)
         pipe.flush()
 
-    def close(self) -> None:
-        """Ends the processes: each stops when nobody speaks to it any more."""
+    def release(self) -> None:
+        """Each process ends when nobody can speak to it any more."""
         for process in self._all:
+            assert process.stdin is not None
             with suppress(BrokenPipeError):
-                process.communicate()
+                process.stdin.close()
+
+    def close(self) -> None:
+        """Ends the processes and waits for it."""
+        self.release()
+        for process in self._all:
+            assert process.stdout is not None
+            process.stdout.close()
+            process.wait()
 
 
 def serve() -> None:

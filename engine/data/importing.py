@@ -173,6 +173,7 @@ class _Import:
         while pending:
             self._go_on()
             yield pending.popleft().result()
+        decoders.release()
 
     def _go_on(self) -> None:
         if self.stop():
