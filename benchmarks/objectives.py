@@ -12,11 +12,11 @@ from benchmarks.cifar10 import features_judged
 from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
-from benchmarks.speed import Nothing
 from engine.config import RunConfig, preset, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.sources import Opened
 from engine.runs.runner import choose_device
+from engine.runs.timing import Nothing
 from engine.stages.features import build_encoder, learn_features
 
 # Epochs are such that all need the same arithmetic: a view of half the side costs a quarter, MoCo four

@@ -29,6 +29,7 @@ from engine.data.images import ImageSet
 from engine.errors import Stopped
 from engine.events import Event, Progress
 from engine.runs.runner import choose_device
+from engine.runs.timing import Nothing
 from engine.stages import features as stage1
 from engine.stages.clustering import Clustering
 from engine.stages.contrast import objective_of
@@ -41,17 +42,6 @@ from engine.stages.reliable import ReliableSet
 CLUSTERS, SIDE = 10, 32
 # Batches that the authors' pipeline is timed on, after one to warm up.
 BATCHES = 4
-
-
-@dataclass
-class Nothing:
-    """A checkpoint that keeps nothing."""
-
-    def load(self) -> dict[str, Any] | None:
-        return None
-
-    def save(self, state: dict[str, Any]) -> None:
-        pass
 
 
 @dataclass
