@@ -7,9 +7,11 @@ BIN := .venv/bin
 app: .venv/.app
 	$(BIN)/streamlit run spice_explorer/app.py
 
-# A process for each core, up to four; each brings torch, which takes a gigabyte.
+# A process for each core, up to four; each brings torch, which takes a gigabyte. A browser wants the machine
+# for itself.
 test: check
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not browser"
+	$(BIN)/python -m pytest -m browser
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .
