@@ -81,7 +81,7 @@ def opening(root: Path, size: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _apart(act: Any, *arguments: Any) -> Any:
+def apart(act: Any, *arguments: Any) -> Any:
     """What `act` returns in a process of its own."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(act, *arguments).result()
@@ -92,9 +92,9 @@ def _rounds(root: Path) -> list[dict[str, float]]:
     found = []
     for _ in range(ROUNDS):
         with empty_cache():
-            bare = _apart(bare_loop, root)
-            first = _apart(opening, root, 32)
-            again = _apart(opening, root, 32)
+            bare = apart(bare_loop, root)
+            first = apart(opening, root, 32)
+            again = apart(opening, root, 32)
         found.append({"bare": bare, "first": first["seconds"], "again": again["seconds"],
                       "images": first["images"]})  # fmt: skip
     return found
@@ -105,16 +105,16 @@ def _extended(root: Path) -> dict[str, float]:
     with empty_cache() as place:
         copy = place / "images"
         shutil.copytree(root, copy, copy_function=os.link)
-        first = _apart(opening, copy, 32)
+        first = apart(opening, copy, 32)
         names = walk(copy).files[:NEW]
         for number, name in enumerate(names):
             shutil.copyfile(copy / name, copy / f"new-{number:04d}.jpg")
-        return {"first": first["seconds"], "extended": _apart(opening, copy, 32)["seconds"]}
+        return {"first": first["seconds"], "extended": apart(opening, copy, 32)["seconds"]}
 
 
 def _large(root: Path) -> dict[str, float]:
     with empty_cache():
-        return _apart(opening, root, LARGE_SIDE)
+        return apart(opening, root, LARGE_SIDE)
 
 
 def imports(options: Options, pieces: Pieces) -> dict[str, Any]:

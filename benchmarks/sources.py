@@ -11,15 +11,12 @@ import importlib
 import resource
 import statistics
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.imports import imports, imports_body
+from benchmarks.imports import apart, imports, imports_body
 from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
@@ -93,19 +90,13 @@ def trained(options: Options, name: str, seed: int) -> dict[str, Any]:
     return {"seconds": seconds, "memory": peak - before, "disk": disk}
 
 
-def _apart(act: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """What `act` returns in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(act, *arguments).result()
-
-
 def forecasts(options: Options, pieces: Pieces) -> dict[str, list[dict[str, Any]]]:
     """Forecast and truth by source, one pair a seed; photographs only where --data names them."""
     names = [name for name in SETTINGS if name != NAME or options.data is not None]
 
     def both(name: str, seed: int) -> dict[str, Any]:
         asked = options, name, seed
-        return {"forecast": _apart(foretold, *asked), "took": _apart(trained, *asked)}
+        return {"forecast": apart(foretold, *asked), "took": apart(trained, *asked)}
 
     return {
         name: [

@@ -39,7 +39,7 @@ def test_a_forecast_and_its_run_come_to_a_table(
     monkeypatch.setattr(sources, "DRAWN", 40)
     monkeypatch.setattr(sources, "PROBE_SECONDS", 0.2)
     monkeypatch.setattr(sources, "SETTINGS", {"drawn": ("reliable.confidence=0.1",)})
-    monkeypatch.setattr(sources, "_apart", lambda act, *asked: act(*asked))
+    monkeypatch.setattr(sources, "apart", lambda act, *asked: act(*asked))
     tiny = ("encoder.width=4", "features.epochs=1", "heads.heads=2", "heads.epochs=1", "joint.steps=2")  # fmt: skip
     sources.measure(Options(device="cpu", seeds=1, assignments=tiny))
     found = json.loads((tmp_path / "sources-cpu.json").read_text())["forecasts"]["drawn"][0]

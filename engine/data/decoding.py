@@ -113,7 +113,7 @@ class Decoders:
         warnings.simplefilter("ignore")  # a file is either good enough to decode or listed
         self._ends.callback(self._processes.close)
         self._ends.callback(self.pool.shutdown, cancel_futures=True)
-        self._ends.callback(self._expecting.cancel)
+        self._ends.callback(self._expect_no_more)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,6 +123,11 @@ class Decoders:
         """Images are being listed: where that takes long, they are many, and processes are started
         meanwhile."""
         self._expecting.start()
+
+    def _expect_no_more(self) -> None:
+        self._expecting.cancel()
+        if self._expecting.is_alive():  # it is just starting processes: all of them are to be ended
+            self._expecting.join()
 
     def release(self) -> None:
         """Nothing more is to be decoded: processes may end while something else is done."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,10 +99,7 @@ def open_source(
     if further is None:
         return opened
     extra = import_images(further, size or further.side, progress=progress, stop=stop)
-    return Opened(
-        opened.images, opened.truth, opened.skipped, opened.extents, opened.columns,
-        _opened(further.text, extra).images,
-    )  # fmt: skip
+    return replace(opened, extra=_opened(further.text, extra).images)
 
 
 def source_of(text: str, *, labels: bool = False, root: str | None = None) -> Source:
