@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from engine.errors import SpiceError, Stopped
+from engine.errors import RunError, SpiceError, Stopped
 from spice_explorer import artefacts, services
 from spice_explorer.present import lesson as present
 from spice_explorer.services import Run, folder_of, workspace
@@ -37,7 +37,6 @@ MOST_KEPT = 4
 # The page that shows the first step wants the processor for itself before torch is read.
 HEAD_START_SECONDS = 1.0
 
-FileState = Literal["new", "making", "ready", "failed"]
 Key = tuple[object, ...]
 
 
@@ -48,16 +47,12 @@ class Made:
     Attributes:
         key: the state of the run that it shows.
         body: the bundle as JSON.
-        file: the lesson as one HTML file; None until it is asked for and made.
     """
 
     key: Key
-    state: FileState = "making"
+    state: Literal["making", "ready", "failed"] = "making"
     message: str = ""
     body: bytes = b""
-    file_state: FileState = "new"
-    file_message: str = ""
-    file: bytes | None = None
 
     @property
     def version(self) -> str:
@@ -154,17 +149,20 @@ def follow(run: Run) -> Made | None:
                 _begin(_make, folder, fresh)
         if run.snapshot.state == "finished":
             _try_what_goes_wrong(folder)
+    return _shown_of(folder)
+
+
+def _shown_of(folder: RunFolder) -> Made | None:
     shown = _shown.get(folder.path)
     # A run that was made anew under the name of another has no lesson yet.
     return shown if shown is not None and shown.key[0] == services.made(folder) else None
 
 
 def making(name: str) -> bool:
-    """True while a lesson of the run, its trials or its file are being made."""
+    """True while a lesson of the run or its trials are being made."""
     path = folder_of(name).path
     found = _newest.get(path)
-    busy = found is not None and "making" in (found.state, found.file_state)
-    return busy or path in _trying
+    return (found is not None and found.state == "making") or path in _trying
 
 
 def trying(name: str) -> tuple[str, float] | None:
@@ -257,19 +255,27 @@ def _begin(work: Callable[..., None], *arguments: object) -> None:
 
 def address(name: str, made: Made | None) -> str:
     """Where the browser finds the lesson of a run; another one when that is another lesson."""
+    return f"{_place(name)}.json?v={made.version if made else 'opening'}"
+
+
+def file_address(name: str) -> str:
+    """Where the browser finds the lesson of a run as one HTML file."""
+    return f"{_place(name)}.html"
+
+
+def _place(name: str) -> str:
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    version = made.version if made else "opening"
-    return f"{'/' + base if base else ''}/spice/lesson/{quote(name, safe='')}.json?v={version}"
+    return f"{'/' + base if base else ''}/spice/lesson/{quote(name, safe='')}"
 
 
 def body(name: str, version: str) -> bytes:
     """The bundle of a run as JSON: the newest, or the opening where that is asked for, which needs
     nothing but images; raises SpiceError."""
-    place = workspace() / name
-    made = _shown.get(place) if name in services.run_names() else None
+    there = name in services.run_names()
+    made = _shown_of(folder_of(name)) if there else None
     if made is not None and version != "opening":
         return made.body
-    if name == PREPARED and name not in services.run_names():
+    if name == PREPARED and not there:
         opened = services.digits()
         return json.dumps(present.opening(name, opened.images, "digits", 10)).encode()
     card = services.card(name)
@@ -278,29 +284,13 @@ def body(name: str, version: str) -> bytes:
     ).encode()
 
 
-# -- the lesson as one file --------------------------------------------------------------------
+def file(name: str) -> bytes:
+    """The lesson of a run that is shown, as one HTML file; raises RunError if there is none."""
+    from engine.runs.replay import page
 
-
-def make_file(name: str) -> None:
-    """Begins to make the run's lesson one HTML file."""
-    folder = folder_of(name)
-    with _guard:
-        made = _shown.get(folder.path)
-        if made is None or made.file_state in ("making", "ready"):
-            return
-        made.file_state = "making"
-    _begin(_make_file, made)
-
-
-def _make_file(made: Made) -> None:
-    try:
-        from engine.runs.replay import page
-
-        with _turn:
-            made.file = page(json.loads(made.body)).encode()
-        made.file_state = "ready"
-    except (SpiceError, OSError) as error:
-        made.file_state, made.file_message = "failed", str(error)
-    except Exception as error:
-        log.exception("the lesson's file could not be made")
-        made.file_state, made.file_message = "failed", f"{type(error).__name__}: {error}"
+    made = _shown_of(folder_of(name)) if name in services.run_names() else None
+    if made is None:
+        raise RunError(
+            f"{name} has no lesson yet: open it on the page Learn and wait for its first pictures"
+        )
+    return page(json.loads(made.body)).encode()

@@ -3,6 +3,7 @@
 /spice/sprites/RUN/SHEET.webp   1,024 thumbnails in 32 columns
 /spice/sprites/RUN/SHEET.json   their names
 /spice/lesson/RUN.json?v=…      the lesson of a run; "opening" before there is one
+/spice/lesson/RUN.html          the same as one file, to be saved
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import io
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 import streamlit as st
 from starlette.middleware import Middleware
@@ -22,6 +24,9 @@ from engine.errors import SpiceError
 from spice_explorer import artefacts, columns, curating, lessons, services, thumbs
 from spice_explorer.present import sprites
 from spice_explorer.thumbs import HEADERS, MOST_DIGITS
+
+# A lesson grows while its run trains.
+FRESH = {**HEADERS, "Cache-Control": "no-store"}
 
 
 def address(run: str) -> str:
@@ -66,9 +71,19 @@ def lesson(request: Request) -> Response:
     try:
         body = lessons.body(run, version)
     except (SpiceError, OSError):
-        return PlainTextResponse("there is no such run any more", 404, HEADERS)
-    fresh = {**HEADERS, "Cache-Control": "no-store"}
-    return Response(body, media_type="application/json", headers=fresh)
+        return PlainTextResponse("there is no such run any more", 404, FRESH)
+    return Response(body, media_type="application/json", headers=FRESH)
+
+
+def lesson_file(request: Request) -> Response:
+    """A run's lesson as one HTML file; it is saved, never opened as a page of this server."""
+    run = request.path_params["run"]
+    try:
+        body = lessons.file(run)
+    except (SpiceError, OSError) as error:
+        return PlainTextResponse(str(error), 404, FRESH)
+    saved = f"attachment; filename*=UTF-8''{quote(run, safe='')}.html"
+    return Response(body, media_type="text/html", headers={**FRESH, "Content-Disposition": saved})
 
 
 def options() -> dict[str, Any]:
@@ -81,6 +96,7 @@ def options() -> dict[str, Any]:
         "routes": [
             Route(path, sheet, methods=["GET"]),
             Route("/spice/lesson/{run}.json", lesson, methods=["GET"]),
+            Route("/spice/lesson/{run}.html", lesson_file, methods=["GET"]),
             *thumbs.routes(),
             columns.route(),
             *curating.routes(),

@@ -131,22 +131,13 @@ def _resume(name: str) -> None:
 
 
 def _file(name: str, made: Made | None) -> None:
-    if made is None:
-        return
-    if made.file_state == "ready" and made.file is not None:
-        st.download_button(
-            f"Save {name}.html ({present.size(len(made.file))})", made.file, f"{name}.html", "text/html",
-            key="save lesson", on_click="ignore", icon=":material/download:", type="primary",
+    if made is not None:
+        # A link: the file is made when it is asked for, of the lesson that is shown then.
+        st.link_button(
+            "Take it home as one HTML file", lessons.file_address(name), key="take lesson",
+            icon=":material/download:",
+            help="The whole lesson and the run's film in one file: no network, no Python, any browser.",
         )  # fmt: skip
-        return
-    if made.file_state == "failed":
-        st.caption(session.sentence(made.file_message))
-    waiting = made.file_state == "making"
-    st.button(
-        "Making the file…" if waiting else "Take it home as one HTML file", key="take lesson",
-        disabled=waiting, icon=":material/school:", on_click=lessons.make_file, args=(name,),
-        help="The whole lesson and the run's film in one file: no network, no Python, any browser.",
-    )  # fmt: skip
 
 
 # -- the player ----------------------------------------------------------------------------------

@@ -102,8 +102,3 @@ def trial_line(trial: str, done: float) -> str:
     """What is being tried once the run is finished."""
     what = f": {TRIALS[trial]}" if trial in TRIALS else ""
     return f"The run is finished. What goes wrong is being tried{what} ({done:.0%})."
-
-
-def size(count: int) -> str:
-    """A file's size in megabytes."""
-    return f"{count / 1e6:.1f} MB"

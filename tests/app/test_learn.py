@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from starlette.requests import Request
+from starlette.responses import Response
 from streamlit.testing.v1 import AppTest
 
 from engine.data.sources import Opened
@@ -44,6 +46,24 @@ def fetched(address: str) -> dict[str, Any]:
     answer = routes.lesson(Request(scope))
     assert answer.status_code == 200
     found: dict[str, Any] = json.loads(bytes(answer.body))
+    return found
+
+
+def file_of(run: str) -> Response:
+    """What the browser gets for the address of a lesson's file."""
+    return routes.lesson_file(Request({"type": "http", "path_params": {"run": run}, "headers": []}))
+
+
+def taken_home(at: AppTest) -> dict[str, Any]:
+    """The lesson in the file that the page offers."""
+    (link,) = at.get("link_button")
+    name = urlsplit(link.proto.url).path.rsplit("/", 1)[1].removesuffix(".html")
+    answer = file_of(name)
+    # A page of this server must never run what a file brings.
+    assert answer.headers["content-disposition"] == f"attachment; filename*=UTF-8''{name}.html"
+    held = re.search(rb'<script[^>]*id="bundle"[^>]*>(.*?)</script>', bytes(answer.body), re.DOTALL)
+    assert held is not None
+    found: dict[str, Any] = json.loads(held[1])
     return found
 
 
@@ -149,12 +169,22 @@ def test_the_chosen_run_can_be_taught_instead_and_taken_home(workspace: Path, vi
     assert "This lesson is taught with **demo**" in texts(at)
     lesson = fetched(told(at)["address"])
     assert (lesson["run"], lesson["clusters"], locked(lesson)) == ("demo", CLUSTERS, [])
-    button(at, "Take it home as one HTML file").click().run()
-    until(at, lambda at: bool(at.get("download_button")))
-    assert at.get("download_button")[0].proto.label.startswith("Save demo.html (")
+    assert taken_home(at) == lesson
     assert "own" in at.query_params["teach"]
     button(at, "Teach with the prepared digits").click().run()
     until(at, lambda _at: (workspace / PREPARED).exists())
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize(
+    ("run", "why"), [("demo", "wait for its first pictures"), ("other", "other")]
+)
+def test_there_is_no_file_of_a_lesson_that_was_not_made(run: str, why: str) -> None:
+    answer = file_of(run)
+    assert answer.status_code == 404
+    assert why in bytes(answer.body).decode()
+    # What is not there now may be there in a second.
+    assert answer.headers["cache-control"] == "no-store"
 
 
 def test_a_run_made_anew_under_the_same_name_shows_nothing_of_the_old_one(
