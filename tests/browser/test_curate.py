@@ -73,7 +73,7 @@ def data(found: Locator, name: str) -> str:
 
 def wait(found: Locator, what: str, message: str) -> None:
     """Until `what`, JavaScript about the component `one`, is true."""
-    for _ in range(100):
+    for _ in range(600):
         if found.evaluate(f"one => {what}"):
             return
         found.page.wait_for_timeout(50)
