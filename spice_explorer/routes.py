@@ -4,6 +4,7 @@
 /spice/sprites/RUN/SHEET.json   their names
 /spice/lesson/RUN.json?v=…      the lesson of a run; "opening" before there is one
 /spice/lesson/RUN.html          the same as one file, to be saved
+/dataset                        the first page, which is at /
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from engine.errors import SpiceError
@@ -86,6 +87,12 @@ def lesson_file(request: Request) -> Response:
     return Response(body, media_type="text/html", headers={**FRESH, "Content-Disposition": saved})
 
 
+def first_page(request: Request) -> Response:
+    """From /dataset to /: the first page of an app has no address of its own."""
+    query = request.url.query
+    return RedirectResponse(f"./?{query}" if query else "./")
+
+
 def options() -> dict[str, Any]:
     """Routes and middleware for `st.App`: strangers' host names are refused on every route."""
     hosts = list(st.get_option("server.allowedHosts") or []) or ["*"]
@@ -94,6 +101,7 @@ def options() -> dict[str, Any]:
     path = "/spice/sprites/{run}/{sheet}.{kind}"
     return {
         "routes": [
+            Route("/dataset", first_page, methods=["GET"]),
             Route(path, sheet, methods=["GET"]),
             Route("/spice/lesson/{run}.json", lesson, methods=["GET"]),
             Route("/spice/lesson/{run}.html", lesson_file, methods=["GET"]),

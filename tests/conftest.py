@@ -22,13 +22,15 @@ def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """What is set up for several tests does not use the user's cache either."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPICE_EXPLORER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("SPICE_EXPLORER_HOME", str(tmp_path_factory.mktemp("home")))
         yield
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images are decoded anew in every test, and nothing is left in the user's cache."""
+    """Images are decoded anew in every test, and nothing is left in the user's cache or home."""
     monkeypatch.setenv("SPICE_EXPLORER_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("SPICE_EXPLORER_HOME", str(tmp_path_factory.mktemp("home")))
 
 
 @pytest.fixture

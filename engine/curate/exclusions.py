@@ -1,7 +1,7 @@
 """What a person leaves out of a source before anything is trained.
 
-The decisions are kept in the cache, in a log like that of a run (`decisions`): a row for each, an undo
-is one more. A log is about one state of a source,
+The decisions are kept outside the cache, which may be deleted at any time, in a log like that of a run
+(`decisions`): a row for each, an undo is one more. A log is about one state of a source,
 
     exclusions/SOURCE/FINGERPRINT/decisions.sqlite
     exclusions/SOURCE/FINGERPRINT/names.json
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,7 @@ BY_HAND = "by hand"
 # Nobody signs on this page: whoever looks at a source decides for all who do, and can undo the last.
 REVIEWER = "before training"
 NAMES = "names.json"
+HOME = "SPICE_EXPLORER_HOME"
 # Fewer pixels than these are kept in memory when some images are left out.
 IN_MEMORY_BYTES, BLOCK_BYTES = 2**28, 2**24
 
@@ -128,7 +130,7 @@ class Exclusions:
         except OSError as error:
             raise DecisionError(
                 f"{self.folder} cannot be written ({error.strerror or error}): nothing was decided; "
-                "free some space, or name another place with SPICE_EXPLORER_CACHE"
+                f"free some space, or name another place with {HOME}"
             ) from None
         self._log.commit(asked, self._model)
 
@@ -150,6 +152,13 @@ class Exclusions:
         ]
         if asked:
             self._commit(*asked)
+
+
+def home() -> Path:
+    """Where decisions about sources are kept: $SPICE_EXPLORER_HOME, or ~/.local/share/spice-explorer."""
+    return Path(
+        os.environ.get(HOME) or Path.home() / ".local" / "share" / "spice-explorer"
+    ).absolute()
 
 
 def _log_in(folder: Path, images: int, fingerprint: str) -> DecisionLog:
@@ -186,7 +195,7 @@ def _folder(images: ImageSet) -> Path:
     height, width = images.size
     about = f"{place} at {height} {width}"
     source = hashlib.blake2b(about.encode(), digest_size=12).hexdigest()
-    return cache() / "exclusions" / source / images.fingerprint
+    return home() / "exclusions" / source / images.fingerprint
 
 
 def _before(folder: Path) -> Path | None:

@@ -27,6 +27,14 @@ def test_a_sheet_holds_all_thumbnails() -> None:
     assert Image.open(io.BytesIO(bytes(answer.body))).size == (32 * 8, -(-IMAGES // 32) * 8)
 
 
+@pytest.mark.parametrize("query", ["", "run=a%20b"])
+def test_the_first_page_is_found_by_its_name(query: str) -> None:
+    scope = {"type": "http", "path": "/dataset", "query_string": query.encode(), "headers": [], "server": ("a", 80)}  # fmt: skip
+    answer = routes.first_page(Request(scope))
+    assert answer.status_code == 307
+    assert answer.headers["location"] == (f"./?{query}" if query else "./")
+
+
 @pytest.mark.usefixtures("finished")
 def test_names_come_with_it() -> None:
     names = json.loads(bytes(get("demo", 0, "json").body))

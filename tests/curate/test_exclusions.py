@@ -17,6 +17,7 @@ from engine.data.columns import ImageColumn
 from engine.data.images import ImageSet
 from engine.data.skipped import Skipped
 from engine.data.sources import Opened
+from engine.data.store import cache
 from engine.data.truth import Truth
 from engine.errors import DecisionError, LogBusyError, SourceError
 
@@ -32,7 +33,8 @@ def six(names: tuple[str, ...] = NAMES_OF_SIX, source: str = "made:up") -> Image
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SPICE_EXPLORER_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    monkeypatch.setenv("SPICE_EXPLORER_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
 
 
 @pytest.fixture
@@ -188,7 +190,7 @@ def test_a_place_that_cannot_be_written_is_said(
     open_it: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("SPICE_EXPLORER_CACHE", str(tmp_path / "file"))
+    monkeypatch.setenv("SPICE_EXPLORER_HOME", str(tmp_path / "file"))
     with pytest.raises(DecisionError, match=r"cannot be written .* nothing was decided"):
         open_it().exclude(np.array([1]), "dark")
 
@@ -226,7 +228,7 @@ def test_everything_about_an_image_goes_with_it(whole: Opened) -> None:
 
 
 def test_many_pixels_go_through_a_nameless_file_and_are_the_same(
-    whole: Opened, place: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = cut(whole, KEPT).images.fingerprint
     monkeypatch.setattr(module, "IN_MEMORY_BYTES", 0)
@@ -234,7 +236,7 @@ def test_many_pixels_go_through_a_nameless_file_and_are_the_same(
     left = cut(whole, KEPT).images
     assert isinstance(left.pixels, np.memmap)
     assert left.fingerprint == expected
-    assert list(place.iterdir()) == []
+    assert list(cache().iterdir()) == []
 
 
 def test_no_room_for_the_pixels_is_said(
