@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.config import RunConfig, override, preset
-from engine.errors import RunError, SpiceError
+from engine.errors import RunError, SpiceError, sentence_of
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
@@ -36,11 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
-    except SpiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+    except (SpiceError, OSError) as error:
+        print(f"error: {sentence_of(error, options.command.__name__)}", file=sys.stderr)
     except KeyboardInterrupt:
         return INTERRUPTED
     return 1

@@ -1,4 +1,10 @@
-"""What can go wrong for a reason the user can act on."""
+"""What can go wrong for a reason the user can act on, and what is said of anything else."""
+
+from __future__ import annotations
+
+import logging
+
+log = logging.getLogger(__name__)
 
 
 class SpiceError(Exception):
@@ -31,3 +37,17 @@ class LogBusyError(DecisionError):
 
 class Stopped(Exception):
     """Someone asked to stop: nothing is wrong, and whatever has to be kept is kept."""
+
+
+def sentence_of(error: Exception, what: str) -> str:
+    """One sentence for the user about an error: its own, the system's, or that it is a bug.
+
+    A bug is logged with its trace, as the failure of `what`.
+    """
+    if isinstance(error, SpiceError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    log.error("%s failed", what, exc_info=error)
+    return f"unexpected {type(error).__name__}: {error} (this is a bug: please report it)"

@@ -6,13 +6,12 @@ that device: each would slow the other down, and the forecast would be wrong.
 
 from __future__ import annotations
 
-import logging
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from engine.config import RunConfig
-from engine.errors import SpiceError, Stopped
+from engine.errors import Stopped, sentence_of
 from engine.runs.forecast import Costs, Forecast, forecast, load_forecast, save_forecast
 from spice_explorer.services import folder_of, workspace
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
     from engine.data.sources import Opened
     from engine.runs.store import RunFolder
-
-log = logging.getLogger(__name__)
 
 State = Literal["new", "probing", "done", "busy", "failed"]
 
@@ -97,11 +94,8 @@ def _work(found: Probe, opened: Opened, configs: Sequence[RunConfig], device: st
         found.state = "done"
     except Stopped:
         found.state = "busy"
-    except (SpiceError, OSError) as error:
-        found.state, found.message = "failed", str(error)
     except Exception as error:
-        log.exception("the forecast failed")
-        found.state, found.message = "failed", f"{type(error).__name__}: {error}"
+        found.state, found.message = "failed", sentence_of(error, "the forecast")
 
 
 def _taken(device: torch.device) -> bool:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from engine.errors import RunError, SpiceError, Stopped
+from engine.errors import RunError, Stopped, sentence_of
 from spice_explorer import artefacts, services
 from spice_explorer.present import lesson as present
 from spice_explorer.services import Run, folder_of, workspace
@@ -106,11 +106,8 @@ def _prepare(place: Path) -> None:
         from engine.runs.store import RunFolder
 
         the_runner().submit(RunFolder.create(place / PREPARED, opened, config))
-    except (SpiceError, OSError) as error:
-        trouble = str(error)
     except Exception as error:
-        log.exception("the prepared run could not be made")
-        trouble = f"{type(error).__name__}: {error}"
+        trouble = sentence_of(error, "making the prepared run")
     with _guard:
         _preparing[place] = trouble
 
@@ -192,11 +189,8 @@ def _make(folder: RunFolder, made: Made) -> None:
         with _turn:
             made.body = json.dumps(lesson(folder)).encode()
         made.state = "ready"
-    except (SpiceError, OSError) as error:
-        made.state, made.message = "failed", str(error)
     except Exception as error:
-        log.exception("the lesson of %s could not be made", folder.path)
-        made.state, made.message = "failed", f"{type(error).__name__}: {error}"
+        made.state, made.message = "failed", sentence_of(error, f"the lesson of {folder.path}")
     if made.state == "ready":
         with _guard:
             _shown.pop(folder.path, None)

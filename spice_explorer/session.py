@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from engine.errors import SpiceError
+from engine.errors import SpiceError, sentence_of
 from spice_explorer import services
 
 if TYPE_CHECKING:
@@ -27,11 +27,8 @@ def plain_errors() -> Iterator[None]:
     """Whatever goes wrong inside becomes a sentence on the page."""
     try:
         yield
-    except SpiceError as error:
-        st.error(sentence(str(error)), icon=":material/error:")
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        st.error(f"{where}{error.strerror or error}", icon=":material/error:")
+    except (SpiceError, OSError) as error:
+        st.error(sentence(sentence_of(error, "a page")), icon=":material/error:")
     except Exception as error:
         log.exception("a page failed")
         st.error(

@@ -27,9 +27,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from engine.data.contact_sheet import contact_sheet
 from engine.errors import SpiceError
 from spice_explorer import artefacts, services
-from spice_explorer.present import sprites
 from spice_explorer.present.gallery import PIXELATED, THUMBNAIL, encoded, thumbnail_size, webp
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
@@ -106,7 +106,7 @@ def _sheet(run: str, pixels: np.ndarray, ids: list[int]) -> bytes:
     """Row after row of thumbnails; small images all at once, large ones from their cache."""
     height, width = thumbnail_size(pixels.shape[2:])
     if max(pixels.shape[2:]) <= THUMBNAIL:
-        return encoded(sprites.draw(pixels[ids], COLUMNS), exact=max(height, width) <= PIXELATED)
+        return encoded(contact_sheet(pixels[ids], COLUMNS), exact=max(height, width) <= PIXELATED)
     board = Image.new("RGB", (COLUMNS * width, -(-len(ids) // COLUMNS) * height))
     for place, index in enumerate(ids):
         with Image.open(io.BytesIO(_picture(run, pixels, index, full=False))) as one:

@@ -24,7 +24,7 @@ from engine.curate.curation import State
 from engine.curate.decisions import Decision
 from engine.curate.judging import Model
 from engine.curate.log import FILE, DecisionLog
-from engine.data import columns as tables_of_images
+from engine.data.columns import of_images
 from engine.data.health import Problem
 from engine.data.images import ImageSet
 from engine.data.skipped import Skipped
@@ -231,7 +231,7 @@ def cut(opened: Opened, kept: np.ndarray) -> Opened:
         images=ImageSet(_rows(images.pixels, ids), names, images.source),
         truth=None if truth is None else truth.of(ids),
         extents=None if opened.extents is None else opened.extents[ids],
-        columns=tables_of_images.of(opened.columns, ids),
+        columns=of_images(opened.columns, ids),
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from engine.data.decode import IMAGE_ENDINGS
 from engine.data.folders import readable
-from engine.data.listing import Skipped
+from engine.data.skipped import Skipped
 from engine.errors import SourceError
 
 ARCHIVE_ENDINGS = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"})

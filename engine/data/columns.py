@@ -168,6 +168,6 @@ def truth_of(columns: Sequence[ImageColumn]) -> Truth | None:
     return None
 
 
-def of(columns: Sequence[ImageColumn], images: np.ndarray) -> tuple[ImageColumn, ...]:
+def of_images(columns: Sequence[ImageColumn], images: np.ndarray) -> tuple[ImageColumn, ...]:
     """The columns of some of the images: (m,) ids or (N,) bool."""
     return tuple(ImageColumn(one.title, one.values[images], one.names) for one in columns)

@@ -12,7 +12,8 @@ import numpy as np
 
 from engine.data.columns import METADATA, metadata_columns, truth_of
 from engine.data.decode import IMAGE_ENDINGS
-from engine.data.listing import Listing, Reader, Skipped
+from engine.data.listing import Listing, Reader
+from engine.data.skipped import Skipped
 from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.data.binaries import CifarPart, IdxPart, Part, StlPart, about
 from engine.data.folders import walk
-from engine.data.listing import Skipped
+from engine.data.skipped import Skipped
 from engine.errors import SourceError
 
 CIFAR10_CLASSES = (

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.data.columns import ImageColumn
-from engine.data.skipped import Skipped as Skipped
+from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import SourceError
 

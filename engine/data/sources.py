@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.data import columns as tables_of_images
 from engine.data.arrays import ArraySource
-from engine.data.columns import METADATA, ImageColumn
+from engine.data.columns import METADATA, ImageColumn, of_images
 from engine.data.folders import FolderSource, readable
 from engine.data.images import ImageSet
 from engine.data.importing import Progress, Stop, import_images
-from engine.data.listing import Skipped, Source
+from engine.data.listing import Source
 from engine.data.sets import SETS, set_source
 from engine.data.shapes import CLASSES, COLOURS
 from engine.data.shapes import shapes as drawn_shapes
+from engine.data.skipped import Skipped
 from engine.data.store import Stored
 from engine.data.tables import TableSource
 from engine.data.tars import TarSource, tarfile_like
@@ -150,7 +150,7 @@ def _opened(text: str, stored: Stored) -> Opened:
         None if truth is None else truth.of(good),
         stored.skipped,
         stored.extents,
-        tables_of_images.of(stored.listing.columns, good),
+        of_images(stored.listing.columns, good),
     )
 
 

@@ -24,7 +24,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from engine.data.columns import ImageColumn
-from engine.data.listing import Listing, Skipped, Source
+from engine.data.listing import Listing, Source
+from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import Stopped
 

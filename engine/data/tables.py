@@ -15,7 +15,8 @@ from engine.data.archives import file_stamp
 from engine.data.columns import ImageColumn, columns_of, read_table, truth_of
 from engine.data.decode import IMAGE_ENDINGS, MOST_BYTES
 from engine.data.folders import FolderReader, existing_file, existing_folder, readable
-from engine.data.listing import Listing, Reader, Skipped
+from engine.data.listing import Listing, Reader
+from engine.data.skipped import Skipped
 from engine.errors import SourceError
 
 if TYPE_CHECKING:

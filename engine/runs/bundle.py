@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from PIL import Image
+
+from engine.data.contact_sheet import contact_sheet
 
 # The kinds of number that the player reads.
 KINDS = {"u8": "<u1", "u16": "<u2", "u32": "<u4", "i32": "<i4", "f32": "<f4"}
@@ -45,16 +46,10 @@ def sprite(pixels: np.ndarray, columns: int = COLUMNS) -> dict[str, Any]:
         pixels: (n, C, H, W) uint8, n ≥ 1; `width` and `height` are those of one picture in the sheet.
     """
     small = _thumbnails(pixels)
-    count, channels, height, width = small.shape
-    rows = -(-count // columns)
-    board = np.zeros((rows * columns, channels, height, width), np.uint8)
-    board[:count] = small
-    board = board.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
-    flat = board.reshape(rows * height, columns * width, channels)
+    count, _, height, width = small.shape
     exact, content = max(height, width) <= EXACT_SIDE, io.BytesIO()
-    Image.fromarray(flat[..., 0] if channels == 1 else flat).convert("RGB").save(
-        content, "webp", lossless=exact, quality=QUALITY
-    )
+    sheet = contact_sheet(small, columns).convert("RGB")
+    sheet.save(content, "webp", lossless=exact, quality=QUALITY)
     data = base64.b64encode(content.getvalue()).decode("ascii")
     return {"data": data, "columns": columns, "width": width, "height": height, "count": count}
 

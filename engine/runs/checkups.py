@@ -23,7 +23,7 @@ from engine.curate.exclusions import REASONS, Exclusions
 from engine.data.health import DUPLICATES, PROBLEMS, Health, Problem, examine
 from engine.data.sources import Opened
 from engine.data.store import cache
-from engine.errors import RunError, SpiceError, Stopped
+from engine.errors import RunError, Stopped, sentence_of
 
 log = logging.getLogger(__name__)
 
@@ -206,11 +206,9 @@ class Examiner:
             job = Checkup("done", health=found)
         except Stopped:
             job = Checkup("failed", message="the examination was stopped")
-        except (SpiceError, OSError) as error:
-            job = Checkup("failed", message=str(error))
         except Exception as error:
-            log.exception("the health report of %s failed", opened.images.source)
-            job = Checkup("failed", message=f"{type(error).__name__}: {error}")
+            what = f"the health report of {opened.images.source}"
+            job = Checkup("failed", message=sentence_of(error, what))
         with self._guard:
             self._jobs[key] = job
             self._threads.pop(key, None)

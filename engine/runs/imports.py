@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from engine.errors import SpiceError, Stopped
+from engine.errors import Stopped, sentence_of
 from engine.runs.runner import Control
 
 if TYPE_CHECKING:
     from engine.data.sources import Opened
-
-log = logging.getLogger(__name__)
 
 ImportState = Literal["listing", "decoding", "paused", "done", "failed", "cancelled"]
 UNDERWAY: tuple[ImportState, ...] = ("listing", "decoding", "paused")
@@ -113,15 +110,9 @@ class Importer:
             )
         except Stopped:
             self._set(asked, ImportJob("cancelled"))
-        except SpiceError as error:
-            self._set(asked, ImportJob("failed", message=str(error)))
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            self._set(asked, ImportJob("failed", message=f"{where}{error.strerror or error}"))
         except Exception as error:
-            log.exception("the import of %s failed", asked.source)
-            what = f"unexpected {type(error).__name__}: {error} (this is a bug: please report it)"
-            self._set(asked, ImportJob("failed", message=what))
+            what = f"the import of {asked.source}"
+            self._set(asked, ImportJob("failed", message=sentence_of(error, what)))
 
     def _set(self, asked: Asked, job: ImportJob) -> None:
         with self._guard:

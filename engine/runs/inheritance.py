@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from engine.config import RunConfig, to_dict
 from engine.curate.guidance import Guidance
+from engine.data.columns import of_images
 from engine.data.images import ImageSet
 from engine.events import Record, Scored, Stage, TruthScored, to_json
 from engine.runs.store import IMPORTED, INHERITED_FEATURES, RunFolder, link_file, write_text
@@ -85,7 +85,7 @@ def _take_inputs(draft: RunFolder, parent: RunFolder, keep: np.ndarray) -> Image
     if truth is not None:
         names = np.array(truth.class_names)
         draft.save("truth", {"labels": truth.labels[keep], "class_names": names})
-    columns = [replace(one, values=one.values[keep]) for one in parent.columns()]
+    columns = of_images(parent.columns(), keep)
     if columns:
         draft.save_columns(columns)
     return kept

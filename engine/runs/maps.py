@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 
 import engine
-from engine.errors import RunError
+from engine.errors import RunError, sentence_of
 from engine.events import Stage
 from engine.runs.history import frame_steps_of, load_frame
 from engine.runs.store import RunFolder
@@ -257,8 +257,8 @@ class MapMaker:
             try:
                 job = self._made(asked)
             except Exception as error:
-                log.exception("the map of %s failed", asked.folder.path)
-                job = MapJob("failed", message=f"{type(error).__name__}: {error}")
+                what = f"the map of {asked.folder.path}"
+                job = MapJob("failed", message=sentence_of(error, what))
             with self._guard:
                 self._jobs[asked.key] = job
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import RunError, SpiceError, Stopped
+from engine.errors import RunError, SpiceError, Stopped, sentence_of
 from engine.events import (
     Emit,
     RunContinued,
@@ -161,12 +161,9 @@ def execute(folder: RunFolder, chosen: Device, control: Control) -> str:
             folder, f"{chosen.device} is out of memory: choose smaller batches, or train on the CPU"
         )
     except Exception as error:
-        log.exception("run %s failed", folder.path)
         with contextlib.suppress(OSError):
             (folder.path / "error.log").write_text(traceback.format_exc(), "utf-8")
-        return _failed(
-            folder, f"unexpected {type(error).__name__}: {error} (this is a bug: please report it)"
-        )
+        return _failed(folder, sentence_of(error, f"run {folder.path}"))
 
 
 def _failed(folder: RunFolder, message: str) -> str:

@@ -31,7 +31,7 @@ import pickle
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -43,7 +43,8 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from engine.config import IMPORT, SCRATCH, RunConfig, from_dict, to_dict, with_setting
 from engine.data.columns import ImageColumn
 from engine.data.images import ImageSet
-from engine.data.sources import Opened, Skipped
+from engine.data.skipped import Skipped
+from engine.data.sources import Opened
 from engine.data.truth import Truth
 from engine.errors import RunError
 from engine.events import Event, Record, Stage, from_json, to_json
@@ -266,7 +267,7 @@ class RunFolder:
         # The labels that are held back do not even leave the folder.
         return FixedLabels(np.where(taught | refused, said["labels"], 0), taught, refused)
 
-    def save_columns(self, columns: list[ImageColumn]) -> None:
+    def save_columns(self, columns: Sequence[ImageColumn]) -> None:
         """Keeps what a table says of the images, in the place of earlier columns."""
         arrays: dict[str, np.ndarray] = {"titles": np.array([one.title for one in columns])}
         for number, one in enumerate(columns):

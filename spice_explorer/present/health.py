@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from engine.data.contact_sheet import contact_sheet
 from engine.data.health import DUPLICATES, Finding, Health, Problem
 from spice_explorer.palette import cluster_colour
-from spice_explorer.present import sprites
 from spice_explorer.present.gallery import (
     PIXELATED,
     THUMBNAIL,
@@ -144,7 +144,7 @@ def sheet(pixels: np.ndarray, source: str) -> dict[str, Any]:
     which the browser could fetch them."""
     height, width = thumbnail_size(pixels.shape[2:])
     if max(pixels.shape[2:]) <= THUMBNAIL:
-        board = sprites.draw(pixels, SHEET_COLUMNS)
+        board = contact_sheet(pixels, SHEET_COLUMNS)
     else:
         board = Image.new("RGB", (SHEET_COLUMNS * width, -(-len(pixels) // SHEET_COLUMNS) * height))
         for place, one in enumerate(pixels):

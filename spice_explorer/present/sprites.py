@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from engine.data.contact_sheet import contact_sheet
+
 COLUMNS = 32
 EACH = COLUMNS * COLUMNS
 # Larger images are scaled down to this side.
@@ -22,20 +24,9 @@ def ids_of(sheet: int, images: int) -> slice:
     return slice(sheet * EACH, min(images, (sheet + 1) * EACH))
 
 
-def draw(pixels: np.ndarray, columns: int = COLUMNS) -> Image.Image:
-    """Images (n, C, H, W) uint8 as they are, row after row."""
-    count, channels, height, width = pixels.shape
-    rows = -(-count // columns)
-    board = np.zeros((rows * columns, channels, height, width), np.uint8)
-    board[:count] = pixels
-    board = board.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
-    flat = board.reshape(rows * height, columns * width, channels)
-    return Image.fromarray(flat[..., 0] if channels == 1 else flat)
-
-
 def sheet(pixels: np.ndarray) -> Image.Image:
     """Images (n, C, H, W) uint8, n ≤ 1,024, in 32 columns and no larger than the hover card needs."""
-    image, (height, width) = draw(pixels), pixels.shape[2:]
+    image, (height, width) = contact_sheet(pixels, COLUMNS), pixels.shape[2:]
     if max(height, width) <= MOST_SIDE:
         return image
     rows = -(-len(pixels) // COLUMNS)

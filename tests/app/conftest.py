@@ -13,7 +13,8 @@ from streamlit.testing.v1.element_tree import Button
 
 from engine.config import RunConfig, preset, with_setting
 from engine.data.images import ImageSet
-from engine.data.sources import Opened, Skipped, open_source
+from engine.data.skipped import Skipped
+from engine.data.sources import Opened, open_source
 from engine.data.truth import Truth
 from engine.events import Progress, RunFailed, RunStarted, StageStarted
 from engine.runs import trials

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from engine.config import FeatureSettings, RunConfig, preset, with_setting
+from engine.data.contact_sheet import contact_sheet
 from engine.events import (
     Event,
     Progress,
@@ -284,7 +285,7 @@ def test_pages_of_a_gallery(count: int, pages: int) -> None:
 def test_a_sheet_holds_images_row_after_row() -> None:
     pixels = np.zeros((40, 1, 2, 2), np.uint8)
     pixels[33] = 200  # second row, second column
-    sheet = np.asarray(sprites.draw(pixels))
+    sheet = np.asarray(contact_sheet(pixels, 32))
     assert sheet.shape == (4, 64)
     assert sheet[2:4, 2:4].min() == 200
     assert sheet.sum() == 4 * 200

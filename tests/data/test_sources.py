@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from engine.data import folders
-from engine.data.listing import Skipped
 from engine.data.pixel_file import SPARE_BYTES
+from engine.data.skipped import Skipped
 from engine.data.sources import Opened, open_source
 from engine.data.store import cache
 from engine.errors import SourceError
