@@ -42,6 +42,11 @@ WARM_UP = (
     "spice_explorer.components.prototypes", "spice_explorer.components.reliability",
     "spice_explorer.components.curate", "engine.runs.lesson", "spice_explorer.components.lesson",
 )  # fmt: skip
+# What works in the background.
+WORKERS = {
+    "engine.runs.imports": "the_importer", "engine.runs.checkups": "the_examiner",
+    "engine.runs.maps": "the_map_maker", "engine.runs.runner": "the_runner",
+}  # fmt: skip
 # Progress records from which the speed of a stage is taken (two a second).
 PACE_RECORDS = 20
 
@@ -265,12 +270,9 @@ def warm_up() -> None:
 
 def stop_everything() -> None:
     """At the end of the server: training stops at its next step and leaves a checkpoint."""
-    if "engine.runs.runner" in sys.modules:
-        sys.modules["engine.runs.runner"].the_runner().close()
-    if "engine.runs.maps" in sys.modules:
-        sys.modules["engine.runs.maps"].close()
-    if "engine.runs.checkups" in sys.modules:
-        sys.modules["engine.runs.checkups"].the_examiner().close()
+    for module, worker in WORKERS.items():
+        if module in sys.modules:  # what was never asked for anything has nothing to end
+            getattr(sys.modules[module], worker)().close()
 
 
 # -- sources -----------------------------------------------------------------------------------

@@ -302,6 +302,6 @@ def request_map(
     return _maker.request(folder, settings, frames=frames, again=again)
 
 
-def close() -> None:
-    """Ends what this process's map maker is at, at the end of the server."""
-    _maker.close()
+def the_map_maker() -> MapMaker:
+    """The one of this process."""
+    return _maker

@@ -144,3 +144,12 @@ def test_the_server_warms_up_what_pages_want(monkeypatch: pytest.MonkeyPatch) ->
     assert asked == list(services.WARM_UP)
     monkeypatch.undo()
     assert all(importlib.util.find_spec(module) for module in services.WARM_UP)
+
+
+def test_all_background_work_ends_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    for module, worker in services.WORKERS.items():
+        one = getattr(importlib.import_module(module), worker)()
+        monkeypatch.setattr(one, "close", lambda name=worker: closed.append(name))
+    services.stop_everything()
+    assert closed == ["the_importer", "the_examiner", "the_map_maker", "the_runner"]
