@@ -73,18 +73,22 @@ class ImageSet:
 
     @property
     def file(self) -> Path | None:
-        """The .npy file that holds these pixels and no others; None for those in memory."""
+        """The .npy file that holds these pixels and no others, and is named after their fingerprint;
+        None where there is none: a file of another name may have come to hold other pixels."""
         name = getattr(self.pixels, "filename", None)
-        if name is None or not Path(name).exists():
+        if name is None or Path(name).name != pixels_named(self.fingerprint):
             return None
-        there = np.load(name, mmap_mode="r", allow_pickle=False)
-        same = there.shape == self.pixels.shape and there.dtype == self.pixels.dtype
-        return Path(name) if same else None
+        return Path(name) if Path(name).exists() else None
 
     def _blocks(self) -> Iterator[memoryview]:
         step = max(1, BLOCK_BYTES // self.pixels[:1].nbytes)
         for start in range(0, len(self), step):
             yield np.ascontiguousarray(self.pixels[start : start + step]).data
+
+
+def pixels_named(fingerprint: str) -> str:
+    """The name of a file that holds the pixels of this fingerprint, and no others ever."""
+    return f"pixels-{fingerprint}.npy"
 
 
 def fingerprint_of(

@@ -20,7 +20,7 @@ from engine.data.decoding import Batch, Decoders, coloured
 from engine.data.images import fingerprint_of
 from engine.data.listing import BlockSource, FileSource, Listing, Reader, Source
 from engine.data.pixel_file import BLOCK_BYTES, PixelFile, blocks_of, close_gaps, reserve
-from engine.data.store import ImageStore, Stored
+from engine.data.store import PIXELS, ImageStore, Stored
 from engine.errors import SourceError, Stopped
 
 # Images that are decoded at a time, and the bytes that these may have then.
@@ -81,7 +81,7 @@ class _Import:
         progress: Progress, stop: Stop,
     ) -> None:  # fmt: skip
         self.source, self.listing, self.size, self.decoders = source, listing, size, decoders
-        self.pixels, self.progress, self.stop = draft / "pixels.npy", progress, stop
+        self.pixels, self.progress, self.stop = draft / PIXELS, progress, stop
         count = len(listing.names)
         self.good, self.coloured = np.zeros(count, bool), np.zeros(count, bool)
         self.extents = np.zeros((count, 2), np.int32)
@@ -183,7 +183,7 @@ class _Import:
 
     def _from_blocks(self) -> tuple[int, ...]:
         done, shape, file = 0, (), None
-        for block in cast(BlockSource, self.source).blocks():
+        for block in self._blocks():
             self._go_on()
             part = slice(done, done + len(block))
             self.extents[part] = block.shape[3], block.shape[2]
@@ -203,6 +203,13 @@ class _Import:
                 f"{self.source.text} announced {len(self.good):,} images and holds {done:,}"
             )
         return shape
+
+    def _blocks(self) -> Iterator[np.ndarray]:
+        """Blocks of images (m, C, H, W) that are small before and after they are scaled."""
+        for block in cast(BlockSource, self.source).blocks():
+            side = max(*block.shape[2:], self.size or 0)
+            step = max(1, BLOCK_BYTES // (3 * side**2))
+            yield from (block[start : start + step] for start in range(0, len(block), step))
 
 
 def resized(block: np.ndarray, size: int) -> np.ndarray:

@@ -32,7 +32,7 @@ class PixelFile:
         if not len(places):
             return
         breaks = np.flatnonzero(np.diff(places) != 1) + 1
-        with self.path.open("r+b", buffering=0) as file:
+        with self.path.open("r+b") as file:  # an unbuffered one may write less than it is given
             for first, last in zip([0, *breaks], [*breaks, len(places)], strict=True):
                 file.seek(self.offset + int(places[first]) * self.length)
                 file.write(np.ascontiguousarray(pixels[first:last]).data)

@@ -1,7 +1,7 @@
 """The cache of decoded images: one memory-mapped uint8 store a source and size.
 
     images/PLACE/index.json, index.npz   what was listed, and what became of it
-    images/PLACE/pixels.npy              (N, C, H, W) uint8
+    images/PLACE/pixels-FINGERPRINT.npy  (N, C, H, W) uint8
 
 PLACE stands for where the source is and the side of its images. A store is replaced as a whole, and never
 changed: a run may hold on to its file by a hard link. All of it can be deleted at any time.
@@ -24,6 +24,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from engine.data.columns import ImageColumn
+from engine.data.images import pixels_named
 from engine.data.listing import Listing, Source
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
@@ -31,7 +32,9 @@ from engine.errors import Stopped
 
 CACHE = "SPICE_EXPLORER_CACHE"
 # Raised when images come out of decoding differently, so that old stores are not used any more.
-FORMAT = 1
+FORMAT = 2
+# The pixels of a draft, before their fingerprint is known.
+PIXELS = "pixels.npy"
 WAIT_SECONDS = 0.2
 
 
@@ -104,12 +107,12 @@ class ImageStore:
                 return None
             with (self.folder / "index.npz").open("rb") as file:
                 arrays = dict(np.load(file, allow_pickle=False))
-            return _stored(found, arrays, self._pixels())
+            pixels = np.load(
+                self.folder / pixels_named(found["fingerprint"]), mmap_mode="c", allow_pickle=False
+            )
+            return _stored(found, arrays, pixels)
         except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile):
             return None
-
-    def _pixels(self) -> np.ndarray:
-        return np.load(self.folder / "pixels.npy", mmap_mode="c", allow_pickle=False)
 
     def draft(self) -> Path:
         """An empty folder for a new store; what an interrupted importer left is removed."""
@@ -124,6 +127,7 @@ class ImageStore:
     def replace(self, draft: Path, made: Stored) -> Stored:
         """Puts the draft, which has the pixels already, in the place of what is kept."""
         self._write_index(draft, made)
+        (draft / PIXELS).rename(draft / pixels_named(made.fingerprint))
         shutil.rmtree(self.folder, ignore_errors=True)
         draft.rename(self.folder)
         loaded = self.load()

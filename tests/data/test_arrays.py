@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.data import arrays
+from engine.data import arrays, importing
 from engine.data.sources import Opened, open_source
 from engine.errors import SourceError
 
@@ -81,6 +81,21 @@ def test_a_size_makes_squares_of_the_middle(tmp_path: Path) -> None:
     pixels = opened(saved(tmp_path / "a.npy", array), size=4).images.pixels
     assert pixels.shape == (1, 1, 4, 4)
     assert (pixels == 200).all()
+
+
+def test_what_grows_when_it_is_scaled_is_scaled_in_small_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    resized = importing.resized
+    monkeypatch.setattr(importing, "BLOCK_BYTES", 4 * 3 * 32**2)
+    monkeypatch.setattr(
+        importing, "resized", lambda block, size: sizes.append(len(block)) or resized(block, size)
+    )
+    array = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((10, 2, 2), np.uint8)
+    pixels = opened(saved(tmp_path / "a.npy", array), size=32).images.pixels
+    assert sizes == [4, 4, 2]
+    assert pixels[:, 0, 5, 5].tolist() == list(range(10))
 
 
 @pytest.mark.parametrize(

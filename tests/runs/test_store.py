@@ -277,12 +277,27 @@ def test_nothing_goes_on_from_a_run_without_stage_two(make_run: MakeRun) -> None
 def test_pixels_that_are_kept_in_a_file_are_not_written_twice(photos: Path, tmp_path: Path) -> None:
     opened = open_source(str(photos), size=8)
     folder = RunFolder.create(tmp_path / "run", opened, tiny_config())
-    (kept,) = cache().rglob("pixels.npy")
+    (kept,) = cache().rglob("pixels-*.npy")
     own = folder.path / "images" / "pixels.npy"
     assert own.samefile(kept)
     (photos / "bars" / "new.png").write_bytes((photos / "bars" / "01.png").read_bytes())
     assert len(open_source(str(photos), size=8).images) == 41
     assert np.array_equal(folder.images().pixels, opened.images.pixels)
+
+
+def test_a_run_keeps_the_images_that_were_opened_when_others_are_in_their_place_since(
+    photos: Path, tmp_path: Path
+) -> None:
+    opened = open_source(str(photos), size=8)
+    before = opened.images.pixels.copy()
+    (photos / "bars" / "01.png").rename(photos / "bars" / "99.png")
+    other = open_source(str(photos), size=8)
+    assert len(other.images) == len(opened.images)
+    assert not np.array_equal(other.images.pixels, before)
+    folder = RunFolder.create(tmp_path / "run", opened, tiny_config())
+    assert folder.images().ids == opened.images.ids
+    assert np.array_equal(folder.images().pixels, before)
+    assert folder.images().fingerprint == folder.card().fingerprint
 
 
 def test_a_part_of_a_file_is_written(photos: Path, tmp_path: Path) -> None:
