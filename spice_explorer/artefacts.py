@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from engine.data.truth import Truth
     from engine.runs.history import History, PrototypeHistory
     from engine.runs.maps import MapJob, Moment
+    from engine.runs.store import RunFolder
     from engine.space.projection import MapSettings
     from engine.stages.prototypes import Claims
     from engine.stages.reliable import ReliableSet
@@ -166,7 +167,7 @@ def neighbor_count(name: str) -> int:
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _history(path: str, frames: int, chosen: bool) -> History:
+def _history(path: str, made: float, frames: int, chosen: bool) -> History:
     from engine.runs.history import load_history
     from engine.runs.store import RunFolder
 
@@ -175,14 +176,13 @@ def _history(path: str, frames: int, chosen: bool) -> History:
 
 def history(name: str) -> History:
     """Labels of every image at the frames of stages 2 and 3 so far."""
-    from engine.runs.history import frame_steps_of
-
-    folder = folder_of(name)
-    return _history(str(folder.path), len(frame_steps_of(folder)), folder.has("heads"))
+    return _history(*_so_far(folder_of(name)))
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _prototype_history(path: str, frames: int, chosen: bool) -> PrototypeHistory | None:
+def _prototype_history(
+    path: str, made: float, frames: int, chosen: bool
+) -> PrototypeHistory | None:
     from engine.runs.history import load_prototype_history
     from engine.runs.store import RunFolder
 
@@ -191,10 +191,14 @@ def _prototype_history(path: str, frames: int, chosen: bool) -> PrototypeHistory
 
 def prototype_history(name: str) -> PrototypeHistory | None:
     """The chosen head's prototypes over the rounds of stage 2; None before there are any."""
+    return _prototype_history(*_so_far(folder_of(name)))
+
+
+def _so_far(folder: RunFolder) -> tuple[str, float, int, bool]:
+    """What tells a run's frames from those before them, and from another run's of the same name."""
     from engine.runs.history import frame_steps_of
 
-    folder = folder_of(name)
-    return _prototype_history(str(folder.path), len(frame_steps_of(folder)), folder.has("heads"))
+    return str(folder.path), made(folder), len(frame_steps_of(folder)), folder.has("heads")
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
@@ -324,17 +328,18 @@ def _points(name: str, layout: str, moment: Moment | None) -> np.ndarray:
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _preview(path: str, modified: float | None, frames: int) -> np.ndarray:
+def _preview(path: str, modified: float, frames: int) -> np.ndarray:
     from engine.runs.maps import preview
     from engine.runs.store import RunFolder
 
     return preview(RunFolder(path))
 
 
-def _features_so_far(name: str) -> tuple[float | None, int]:
-    """What tells the newest features from older ones: their time, or the number of frames."""
-    modified = folder_of(name).modified("features")
-    return modified, 0 if modified else len(moments(name))
+def _features_so_far(name: str) -> tuple[float, int]:
+    """What tells the newest features from older ones: their time, or the run's and its frames so far."""
+    folder = folder_of(name)
+    modified = folder.modified("features")
+    return (modified, 0) if modified else (made(folder), len(moments(name)))
 
 
 def map_settings(layout: str) -> MapSettings:
@@ -350,7 +355,7 @@ def _box(name: str, layout: str) -> Box:
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)
-def _kept_box(name: str, path: str, layout: str, modified: float | None, frames: int) -> Box:
+def _kept_box(name: str, path: str, layout: str, modified: float, frames: int) -> Box:
     from spice_explorer.present.maps import Box
 
     return Box.of(_points(name, layout, None))

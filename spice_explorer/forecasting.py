@@ -31,11 +31,13 @@ class Probe:
     """What is known of the costs of one kind of images on one device.
 
     Attributes:
+        asked: the settings whose steps are, or were last, to be measured.
         done: the share of a probe at work.
         free: bytes of memory that were free before it, None where the system does not say.
     """
 
     state: State = "new"
+    asked: tuple[RunConfig, ...] = ()
     done: float = 0.0
     message: str = ""
     free: int | None = None
@@ -65,6 +67,7 @@ def ask(opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
     if found.state == "probing":
         return
     found.state, found.done, found.message = "probing", 0.0, ""
+    found.asked = tuple(configs)
     threading.Thread(
         target=_work, args=(found, opened, configs, device), daemon=True, name="spice-forecast"
     ).start()

@@ -33,7 +33,7 @@ FRESH = {**HEADERS, "Cache-Control": "no-store"}
 def address(run: str) -> str:
     """Where the sheets of a run are served; changes with the run's images."""
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    return f"{'/' + base if base else ''}/spice/sprites/{run}"
+    return f"{'/' + base if base else ''}/spice/sprites/{quote(run, safe='')}"
 
 
 def sheet(request: Request) -> Response:

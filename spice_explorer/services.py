@@ -313,14 +313,26 @@ def trained_encoders() -> list[str]:
     return [f"encoder:{path.stem}" for path in sorted(ENCODERS.glob("*.pt"))]
 
 
-def source_fault(source: str, opened: Opened) -> str:
-    """Why stage 1 cannot begin with what `features.source` names, "" when it can as far as that is
-    known without a download."""
-    if source == settings.SCRATCH:
-        return ""
-    # Only vectors depend on the images.
-    own = opened.images.fingerprint if source.startswith(settings.IMPORT) else ""
-    return _source_fault(source, _written(source), own, opened.images)
+def faults(config: RunConfig, opened: Opened) -> dict[str, str]:
+    """Why these images cannot be trained on so, by the setting's dotted name; what stage 1 begins with
+    only as far as that is known without a download."""
+    found = {"clusters": _clusters_fault(config, opened)}
+    source = config.features.source
+    if source != settings.SCRATCH:
+        # Only vectors depend on the images.
+        own = opened.images.fingerprint if source.startswith(settings.IMPORT) else ""
+        found["features.source"] = _source_fault(source, _written(source), own, opened.images)
+    return {name: fault for name, fault in found.items() if fault}
+
+
+def _clusters_fault(config: RunConfig, opened: Opened) -> str:
+    from engine.runs.store import check_clusters
+
+    try:
+        check_clusters(config, len(opened.images), opened.images.source)
+    except SpiceError as error:
+        return str(error)
+    return ""
 
 
 @st.cache_data(show_spinner="Looking at what stage 1 begins with…", max_entries=32)

@@ -91,7 +91,7 @@ def fold(records: Iterable[Record], start: Snapshot | None = None) -> Snapshot:
     snapshot = start or Snapshot()
     for record in records:
         elapsed = record.time - snapshot.seen if snapshot.state == "running" else 0.0
-        if isinstance(record.event, RunStarted):
+        if isinstance(record.event, (RunQueued, RunStarted)):
             elapsed = 0.0  # the time since the last sign of an interrupted run is not its own
         snapshot = replace(
             _after(snapshot, record),

@@ -110,7 +110,7 @@ class RunFolder:
             raise RunError(
                 f"{target} exists and is not empty: resume the run in it, or choose another folder"
             )
-        _check_clusters(config, len(opened.images), opened.images.source)
+        check_clusters(config, len(opened.images), opened.images.source)
         _check_extra(opened)
         return cls._made(target, lambda draft: draft._write_inputs(opened, config, excluded))
 
@@ -156,7 +156,7 @@ class RunFolder:
         later = {name: getattr(config, name) for name in ("clusters", "heads", "reliable", "joint")}
         if replace(own.config, **later) != config:
             raise RunError("only K and the settings of what follows stage 1 can differ here")
-        _check_clusters(config, int(guidance.keep.sum()), own.source)
+        check_clusters(config, int(guidance.keep.sum()), own.source)
         return self._made(target, lambda draft: inherit_decided(draft, self, config, guidance))
 
     @classmethod
@@ -349,8 +349,15 @@ class RunFolder:
     def append(self, event: Event) -> None:
         """Adds one event, stamped with the time."""
         line = json.dumps(to_json(Record(time.time(), event))) + "\n"
-        with (self.path / "events.jsonl").open("ab") as file:
-            file.write(line.encode())
+        path = self.path / "events.jsonl"
+        size = path.stat().st_size if path.exists() else 0
+        try:
+            with path.open("ab") as file:
+                file.write(line.encode())
+        except OSError:  # of a full disk: half a line would spoil the next one
+            with contextlib.suppress(OSError):
+                os.truncate(path, size)
+            raise
 
     def records(self, offset: int = 0) -> tuple[list[Record], int]:
         """Events from byte `offset` on, and the offset to go on from; half a line is left for later."""
@@ -432,7 +439,7 @@ def _free(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _check_clusters(config: RunConfig, images: int, source: str) -> None:
+def check_clusters(config: RunConfig, images: int, source: str) -> None:
     """Raises RunError when there are too many clusters, or too few, for so many images."""
     if not 2 <= config.clusters <= images:
         raise RunError(

@@ -101,7 +101,7 @@ def condensed(vectors: torch.Tensor) -> np.ndarray:
 
     # Features that have become NaN are the loop's to report, not a reason to fail here.
     unit = F.normalize(vectors.float(), dim=1).nan_to_num()
-    moments = (unit.t() @ unit).double().cpu()
+    moments = (unit.t() @ unit).cpu().double()  # not every device has doubles
     directions = torch.linalg.eigh(moments).eigenvectors.flip(1)[:, :DIRECTIONS]
     # An eigenvector's sign is chance: its largest entry is made positive.
     largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))

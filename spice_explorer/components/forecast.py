@@ -52,7 +52,7 @@ def _ahead(opened: Opened, config: RunConfig, device: str, was_probing: bool) ->
         st.rerun()
     if probe.state == "busy":
         st.caption(BUSY)
-    elif probe.state == "failed":
+    elif probe.state == "failed" and set(asked.values()) & set(probe.asked):
         st.warning(session.sentence(probe.message), icon=":material/warning:")
     if probe.costs:
         if not can_forecast(config):

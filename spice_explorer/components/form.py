@@ -41,13 +41,13 @@ def new_run() -> None:
     with session.plain_errors():
         opened, excluded = health.to_train(session.opened())
         _images(opened, len(excluded))
-        config, device = _basics(opened)
+        config, device, wrong = _basics(opened)
         begin = st.container(key="begin")
         places, values = _advanced(config)
         final, errors = settings.apply(config, values)
-        fault = services.source_fault(final.features.source, opened)
-        if fault:
-            errors.setdefault("features.source", fault)
+        errors |= wrong
+        for setting, fault in services.faults(final, opened).items():
+            errors.setdefault(setting, fault)
         _explain(places, errors, settings.advice(final))
         with begin:
             _begin(opened, config, final, errors, device)
@@ -86,12 +86,15 @@ def _images(opened: Opened, excluded: int) -> None:
         )  # fmt: skip
 
 
-def _basics(opened: Opened) -> tuple[RunConfig, str]:
+def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
+    """The preset with K and seed, the device, and what of K and seed is not allowed: the form stays
+    whole, and keeps what was typed into it."""
     truth = opened.truth
-    usual = len(truth.class_names) if truth is not None else 10
+    classes = len(truth.class_names) if truth is not None else 10
+    usual = max(2, min(classes, len(opened.images)))
     clusters, preset, seed, device = st.columns([1, 2.4, 1, 1.6])
     k = clusters.number_input(
-        "Clusters K", value=min(usual, len(opened.images)), step=1, key=f"k-{opened.images.source}",
+        "Clusters K", value=usual, step=1, key=f"k-{opened.images.source}",
         help="How many groups to find. SPICE needs to be told; a few too many is better than too few.",
     )  # fmt: skip
     offered = _offered(opened.images.source)
@@ -105,7 +108,9 @@ def _basics(opened: Opened) -> tuple[RunConfig, str]:
         format_func=settings.DEVICES.__getitem__,
         key="device",
     )
-    return services.preset(name, int(k), opened.images.channels, int(number)), where
+    chosen = services.preset(name, usual, opened.images.channels, 0)
+    config, wrong = settings.apply(chosen, {"clusters": int(k), "seed": int(number)})
+    return config, where, wrong
 
 
 def _offered(source: str) -> dict[str, str]:

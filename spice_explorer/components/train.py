@@ -120,6 +120,8 @@ def _buttons(run: Run) -> None:
     elif state == "paused":
         _button("Continue", "play_arrow", lambda: services.steer(run.name, "continue"))
         _button("Stop", "stop", lambda: services.steer(run.name, "stop"))
+    elif state == "queued":  # paused now, it would hold the device when its turn comes
+        _button("Stop", "stop", lambda: services.steer(run.name, "stop"))
     elif run.live:
         _button("Pause", "pause", lambda: services.steer(run.name, "pause"))
         _button("Stop", "stop", lambda: services.steer(run.name, "stop"))

@@ -31,9 +31,9 @@ NEXT = {
     "new": "It has not begun yet.",
     "queued": "It waits until the device is free.",
     "paused": "Continue whenever you like: nothing is lost.",
-    "stopped": "Resume it: it goes on from its last checkpoint.",
+    "stopped": "Resume it: it goes on from its last checkpoint, if it left one.",
     "failed": "Do what the message says. If you resume the run, its finished stages are kept.",
-    "interrupted": "Whoever trained it is gone. Resume it: it goes on from its last checkpoint.",
+    "interrupted": "Whoever trained it is gone. Resume it: it goes on from its last checkpoint, if it left one.",
 }
 APART = (
     "Now: two random views of an image are pulled together, views of different images apart. So the "

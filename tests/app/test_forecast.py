@@ -158,6 +158,10 @@ def test_a_probe_that_fails_says_why_and_can_be_asked_again(
     at = settled(button(visit("train"), ASK).click().run())
     assert "Clusters is 99\\: choose fewer" in at.warning[0].value
     assert ASK in labels(at)
+    at.number_input(key="k-digits").set_value(12).run()  # it was about other settings
+    assert not at.warning
+    at.number_input(key="k-digits").set_value(10).run()
+    assert at.warning
 
 
 @pytest.mark.usefixtures("workspace")

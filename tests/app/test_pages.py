@@ -18,8 +18,8 @@ from streamlit.testing.v1.element_tree import NumberInput, Selectbox
 
 from engine.config import EncoderSettings, Preset, with_settings
 from engine.data.sources import Opened, open_source
-from engine.events import RunStarted, StageFinished, StageStarted
-from engine.runs.runner import Control, choose_device, execute
+from engine.events import RunQueued, RunStarted, StageFinished, StageStarted
+from engine.runs.runner import Control, choose_device, execute, the_runner
 from engine.runs.store import RunFolder
 from engine.stages import trained
 from engine.stages.encoder import Encoder
@@ -327,12 +327,33 @@ def test_the_authors_settings_for_a_set_are_offered_with_that_set_only() -> None
         assert list(form._offered(source)) == usual
 
 
-def test_too_many_clusters_are_refused_when_the_run_starts(workspace: Path, visit: Visit) -> None:
+@pytest.mark.usefixtures("workspace")
+@pytest.mark.parametrize(
+    ("key", "value", "right", "why"),
+    [
+        (
+            "k-digits",
+            5000,
+            12,
+            "clusters is 5000, but digits has 1797 images: choose from 2 to 1797",
+        ),
+        ("k-digits", 1, 12, "clusters is 1: allowed from 2"),
+        ("seed", -1, 3, "seed is -1: allowed from 0"),
+        ("seed", 2**32, 3, f"seed is {2**32}: allowed from 0"),
+    ],
+)
+def test_an_impossible_k_or_seed_is_refused_and_nothing_that_was_typed_is_lost(
+    key: str, value: int, right: int, why: str, visit: Visit
+) -> None:
     at = visit("train")
-    at.number_input(key="k-digits").set_value(5000).run()
-    button(at, "Start training").click().run()
-    assert "clusters is 5000, but digits has 1797 images" in at.error[0].value.lower()
-    assert not list(workspace.iterdir())
+    number(at, "joint.steps").set_value(77).run()
+    at.number_input(key=key).set_value(value).run()
+    assert why in at.error[0].value.replace("\\", "").lower()
+    assert button(at, "Start training").disabled
+    at.number_input(key=key).set_value(right).run()
+    assert not at.error
+    assert "Changed from the preset: joint.steps = 77" in texts(at)
+    assert not button(at, "Start training").disabled
 
 
 @pytest.mark.usefixtures("finished")
@@ -396,6 +417,17 @@ def test_a_failed_run_says_why_and_can_be_resumed(visit: Visit) -> None:
     at = visit("train")
     assert "The loss of stage 1 is nan" in at.error[0].value
     assert button(at, "Resume")
+
+
+def test_a_queued_run_can_be_stopped_but_not_paused(
+    workspace: Path, few_digits: Opened, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder.create(workspace / "waits", few_digits, tiny_config())
+    folder.append(RunQueued())
+    monkeypatch.setattr(the_runner(), "owns", lambda _folder: True)
+    with folder.lock():
+        shown = [one.label for one in visit("train", run="waits").button]
+    assert ("Stop" in shown, "Pause" in shown) == (True, False)
 
 
 @pytest.mark.usefixtures("interrupted")

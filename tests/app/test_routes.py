@@ -35,6 +35,10 @@ def test_the_first_page_is_found_by_its_name(query: str) -> None:
     assert answer.headers["location"] == (f"./?{query}" if query else "./")
 
 
+def test_a_run_of_any_name_has_an_address() -> None:
+    assert routes.address("50% off #2") == "/spice/sprites/50%25%20off%20%232"
+
+
 @pytest.mark.usefixtures("finished")
 def test_names_come_with_it() -> None:
     names = json.loads(bytes(get("demo", 0, "json").body))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import threading
 import time
@@ -64,6 +65,22 @@ def test_a_run_made_anew_under_an_old_name_is_read_from_its_start(
 
 
 @pytest.mark.usefixtures("workspace")
+def test_the_history_of_a_run_made_anew_is_its_own(finished: RunFolder) -> None:
+    before = artefacts.history("demo").labels.copy()
+    prototypes = artefacts.prototype_history("demo")
+    assert prototypes is not None
+    for file in (finished.path / "frames").rglob("labels.npy"):
+        np.save(file, (np.load(file) + 1) % 4)
+    for file in (finished.path / "frames").rglob("prototypes.npy"):
+        np.save(file, -np.load(file))
+    card = finished.path / "run.json"
+    os.utime(card, (card.stat().st_atime, card.stat().st_mtime + 10))
+    assert (artefacts.history("demo").labels == (before + 1) % 4).all()
+    again = artefacts.prototype_history("demo")
+    assert again is not None
+    assert np.allclose(again.prototypes, -prototypes.prototypes)
+
+
 def test_a_run_is_started_stopped_and_taken_up_again(few_digits: Opened) -> None:
     name = services.start(few_digits, tiny_config(), "cpu")
     assert name == "digits-k4-seed0-1"

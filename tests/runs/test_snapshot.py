@@ -54,6 +54,8 @@ def test_time_counts_only_while_running() -> None:
 def test_the_gap_after_an_interruption_does_not_count() -> None:
     killed = at((0, START), (5, Progress("features", 1, 1.0, {})))
     assert fold([*killed, *at((900, START), (902, RunFinished()))]).seconds == 5 + 2
+    resumed = at((900, RunQueued()), (901, START), (903, RunFinished()))
+    assert fold([*killed, *resumed]).seconds == 5 + 2
 
 
 def test_folding_in_pieces_equals_folding_at_once() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from engine.events import (
     Record,
     RunFailed,
     RunFinished,
+    RunQueued,
     RunStarted,
     from_json,
     to_json,
@@ -175,6 +177,26 @@ def test_a_card_of_a_later_format_says_so(make_run: MakeRun) -> None:
     (folder.path / "run.json").write_text(json.dumps({**card, "format": 99}))
     with pytest.raises(RunError, match="run format 99, but this version reads 1"):
         folder.card()
+
+
+def test_an_event_that_the_disk_has_no_room_for_does_not_spoil_the_next(make_run: MakeRun) -> None:
+    folder = make_run()
+    folder.append(RunQueued())
+    kept = folder.records()[0]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    room = (folder.path / "events.jsonl").stat().st_size + 100
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            folder.append(RunFailed("a" * 200_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert folder.records()[0] == kept
+    folder.append(RunFailed("the disk is full"))
+    assert [one.event for one in folder.records()[0]] == [
+        RunQueued(),
+        RunFailed("the disk is full"),
+    ]
 
 
 @pytest.mark.parametrize("line", [b"{}", b"nonsense", b'{"event": "Unheard", "time": 1}', b"\xff"])
