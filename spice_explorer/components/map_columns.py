@@ -97,7 +97,8 @@ def _imported(name: str, at: At, number: int) -> maps.Column:
     column, key = artefacts.imported(name)[number], f"imported.{number}"
     if column.names is not None:
         return maps.category(key, column.title, at(key, "u2"), column.names)
-    low, high = float(np.nanmin(column.values)), float(np.nanmax(column.values))
+    known = column.values[np.isfinite(column.values)]  # earlier runs may have kept infinite ones
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     return maps.number(key, column.title, at(key, "f4"), low, high)
 
 

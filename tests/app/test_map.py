@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from starlette.requests import Request
 
 from engine.curate.decisions import Decision
+from engine.data.columns import ImageColumn
 from engine.runs.history import load_history, save_frame
 from engine.runs.maps import MapJob
 from engine.runs.store import RunFolder
@@ -244,6 +246,21 @@ def test_a_table_colours_the_map_and_stays_with_the_run(
         np.testing.assert_allclose(fetch(weight["column"]), np.arange(IMAGES) / 7, rtol=1e-6)
         assert side["names"] == ("even", "odd")
         assert np.array_equal(fetch(side["column"]), np.arange(IMAGES) % 2)
+
+
+def test_columns_without_an_end_are_told_in_numbers_that_a_browser_reads(
+    finished: RunFolder, visit: Visit, told: Told
+) -> None:
+    odd = np.arange(IMAGES, dtype=np.float32)
+    odd[:3] = np.inf, -np.inf, np.nan
+    finished.save_columns(
+        [ImageColumn("odd", odd), ImageColumn("none", np.full(IMAGES, np.inf, np.float32))]
+    )
+    visit("map")
+    json.dumps(told(), allow_nan=False)
+    found, none = (column(told(), "joint", f"imported.{number}") for number in range(2))
+    assert (found["low"], found["high"]) == (3, IMAGES - 1)
+    assert (none["low"], none["high"]) == (0, 1)
 
 
 @pytest.mark.usefixtures("finished")
