@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 # Texts, and whole numbers that are few, are categories; other numbers lie on a scale.
 MOST_CATEGORIES, FEW_NUMBERS = 1000, 24
 MOST_COLUMNS = 20
+# From here on every float64 is a whole number: that one is says nothing.
+WHOLE = 2.0**53
 MISSING = "(none)"
+NOTHING = (
+    "besides the images' names the table has no column of numbers, or of at most "
+    f"{MOST_CATEGORIES:,} different texts"
+)
+# What a value may be that is more than one: a box, an embedding, an encoded image.
+NESTED = (dict, list, np.ndarray, bytes)
 # Tables that Hugging Face's image folders have beside the images.
 METADATA = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
 # What people call the column that holds the class.
@@ -32,7 +40,8 @@ class ImageColumn:
     """One value an image.
 
     Attributes:
-        values: (N,) float32, NaN where the table has none; or (N,) uint16, places in `names`.
+        values: (N,) float32, NaN where the table has none that is finite; or (N,) uint16, places in
+            `names`.
         names: of the categories; None for numbers.
     """
 
@@ -50,12 +59,25 @@ def read_table(content: bytes, file: str) -> pd.DataFrame:
             return pd.read_parquet(io.BytesIO(content))
         if file.lower().endswith(".jsonl"):
             return pd.read_json(io.BytesIO(content), lines=True)
-        return pd.read_csv(io.BytesIO(content))
+        return _read_csv(content)
     except (ValueError, OSError, ImportError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SourceError(
             f"{file} cannot be read as a table ({reason}): expected CSV, JSON lines or Parquet"
         ) from None
+
+
+def _read_csv(content: bytes) -> pd.DataFrame:
+    """Words such as NA and None are missing numbers among numbers, and names among texts."""
+    import pandas as pd
+
+    table = pd.read_csv(
+        io.BytesIO(content), keep_default_na=False, na_values=[""], low_memory=False
+    )
+    numbers = pd.read_csv(io.BytesIO(content), low_memory=False).select_dtypes("number")
+    for title in numbers.dropna(axis=1, how="all"):
+        table[title] = numbers[title].to_numpy()
+    return table
 
 
 def columns_of(table: pd.DataFrame, images: Sequence[str]) -> list[ImageColumn]:
@@ -67,22 +89,64 @@ def columns_of(table: pd.DataFrame, images: Sequence[str]) -> list[ImageColumn]:
         SourceError: when no column of the table holds names of images, an image has two rows, or
             nothing is left to show.
     """
-    table = table.loc[:, ~table.columns.duplicated()].rename(columns=str)
+    found = shown(rows_of(table, images))
+    if not found:
+        raise SourceError(NOTHING)
+    return found
+
+
+def rows_of(table: pd.DataFrame, images: Sequence[str]) -> pd.DataFrame:
+    """What the table says of each of the N `images`, in their order; raises SourceError as
+    `columns_of` does, but for a table with nothing to show."""
+    table = plain(table)
     key, images = key_column(table, [str(one) for one in images])
     rows = table.dropna(subset=[key])
     names = rows[key].astype(str)
     twice = names[names.duplicated()]
     if len(twice):
         raise SourceError(f"the table has several rows for {twice.iloc[0]!r}: leave one of them")
-    ordered = rows.set_index(names).drop(columns=key).reindex(images)
-    found = [_column(str(title), ordered[title]) for title in ordered.columns[:MOST_COLUMNS]]
-    kept = [one for one in found if one is not None]
-    if not kept:
-        raise SourceError(
-            f"besides {key!r} the table has no column of numbers, or of at most "
-            f"{MOST_CATEGORIES:,} different texts"
-        )
-    return kept
+    return rows.set_index(names).drop(columns=key).reindex(images)
+
+
+def shown(rows: pd.DataFrame) -> list[ImageColumn]:
+    """The first columns of `plain` rows, one an image, without those that cannot be shown."""
+    found = (_column(title, rows[title]) for title in rows.columns[:MOST_COLUMNS])
+    return [one for one in found if one is not None]
+
+
+def truth_of(rows: pd.DataFrame) -> Truth | None:
+    """What the column says that holds the classes, by its name, if each of the `plain` rows has one.
+
+    Raises:
+        SourceError: when there are more classes than a truth may have.
+    """
+    from pandas.api.types import is_float_dtype
+
+    for wanted in LABELS:
+        for title in rows.columns:
+            values = rows[title]
+            if title.lower() != wanted or values.isna().any():
+                continue
+            if is_float_dtype(values):
+                if not _all_whole(values.to_numpy(np.float64)):
+                    continue
+                values = values.astype("int64")
+            return class_truth(values.tolist())
+    return None
+
+
+def plain(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns with one value a row, each title once; those of boxes, vectors or bytes are left
+    out: there is nothing to show of them, and to look for names in them takes minutes."""
+    from pandas.api.types import is_numeric_dtype
+
+    table = table.loc[:, ~table.columns.duplicated()].rename(columns=str)
+    kept = [
+        title
+        for title, values in table.items()
+        if is_numeric_dtype(values) or not any(isinstance(one, NESTED) for one in values)
+    ]
+    return table[kept]
 
 
 def key_column(table: pd.DataFrame, ids: list[str]) -> tuple[str, list[str]]:
@@ -102,17 +166,24 @@ def key_column(table: pd.DataFrame, ids: list[str]) -> tuple[str, list[str]]:
 
 def _column(title: str, values: pd.Series) -> ImageColumn | None:
     """None for a column with too many texts, or nothing in it."""
+    import pandas as pd
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+    if is_numeric_dtype(values) and not is_bool_dtype(values):
+        numbers = values.to_numpy(np.float64, na_value=np.nan)
+        with np.errstate(over="ignore"):
+            stored = numbers.astype(np.float32)
+        finite = np.isfinite(stored)  # a browser's JSON knows no other number
+        stored[~finite] = np.nan
+        known = numbers[finite]
+        if not len(known):
+            return None
+        if len(np.unique(known)) > FEW_NUMBERS or not _all_whole(known):
+            return ImageColumn(title, stored)
+        values = pd.Series(np.where(finite, numbers, np.nan)).astype("Int64")
     distinct = values.nunique()
     if not distinct:
         return None
-    if is_numeric_dtype(values) and not is_bool_dtype(values):
-        numbers = values.to_numpy(np.float32, na_value=np.nan)
-        whole = np.isfinite(numbers) & (numbers == np.round(numbers))
-        if distinct > FEW_NUMBERS or not whole[~np.isnan(numbers)].all():
-            return ImageColumn(title, numbers)
-        values = values.astype("Int64")
     if distinct > MOST_CATEGORIES:
         return None
     texts = values.astype("string").fillna(MISSING)
@@ -123,13 +194,18 @@ def _column(title: str, values: pd.Series) -> ImageColumn | None:
     return ImageColumn(title, rank[codes], tuple(str(names[place]) for place in order))
 
 
+def _all_whole(numbers: np.ndarray) -> bool:
+    """Whether none of the numbers has a fraction, as far as that can be known."""
+    return bool(((numbers == np.round(numbers)) & (np.abs(numbers) < WHOLE)).all())
+
+
 def metadata_columns(
-    root: Path, tables: Sequence[str], names: Sequence[str]
-) -> tuple[tuple[ImageColumn, ...], list[Skipped]]:
-    """What the metadata files `tables` (paths below `root`) say of the images `names` there, and
-    what is wrong with those that say nothing."""
+    root: Path, tables: Sequence[str], names: Sequence[str], *, labels: bool
+) -> tuple[tuple[ImageColumn, ...], Truth | None, list[Skipped]]:
+    """What the metadata files `tables` (paths below `root`) say of the images `names` there; their
+    classes, with `labels`; and what is wrong with the files that say nothing."""
     if not tables:
-        return (), []
+        return (), None, []
     import pandas as pd
 
     parts, odd = [], []
@@ -150,22 +226,15 @@ def metadata_columns(
         ]
         parts.append(table)
     if not parts:
-        return (), odd
+        return (), None, odd
     try:
-        return tuple(columns_of(pd.concat(parts, ignore_index=True), names)), odd
+        rows = rows_of(pd.concat(parts, ignore_index=True), names)
     except SourceError as error:
-        return (), [*odd, Skipped(tables[0], str(error))]
-
-
-def truth_of(columns: Sequence[ImageColumn]) -> Truth | None:
-    """The column that holds the classes, by its name, if every image has one there."""
-    for title in LABELS:
-        for column in columns:
-            if column.title.lower() == title and column.names is not None:
-                names = np.array(column.names, dtype=object)
-                if MISSING not in column.names:
-                    return class_truth(names[column.values].tolist())
-    return None
+        return (), None, [*odd, Skipped(tables[0], str(error))]
+    columns = tuple(shown(rows))
+    if not columns:
+        odd.append(Skipped(tables[0], NOTHING))
+    return columns, truth_of(rows) if labels else None, odd
 
 
 def of_images(columns: Sequence[ImageColumn], images: np.ndarray) -> tuple[ImageColumn, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.data.columns import METADATA, metadata_columns, truth_of
+from engine.data.columns import METADATA, metadata_columns
 from engine.data.decode import IMAGE_ENDINGS
 from engine.data.listing import Listing, Reader
 from engine.data.skipped import Skipped
@@ -84,10 +84,9 @@ class FolderSource:
                 "another folder"
             )
         names, keys, stamps, skipped = unique(found.files, found.stamps)
-        columns, odd = metadata_columns(self.root, found.tables, names)
-        truth = None
-        if self.labels:
-            truth = truth_of(columns) or folder_truth(self.root, names)
+        columns, truth, odd = metadata_columns(self.root, found.tables, names, labels=self.labels)
+        if self.labels and truth is None:
+            truth = folder_truth(self.root, names)
         return Listing(names, stamps, keys, (*found.skipped, *skipped, *odd), truth, columns)
 
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.data.archives import file_stamp
-from engine.data.columns import ImageColumn, columns_of, read_table, truth_of
+from engine.data.columns import plain, read_table, shown, truth_of
 from engine.data.decode import IMAGE_ENDINGS, MOST_BYTES
 from engine.data.folders import FolderReader, existing_file, existing_folder, readable
 from engine.data.listing import Listing, Reader
 from engine.data.skipped import Skipped
+from engine.data.truth import Truth
 from engine.errors import SourceError
 
 if TYPE_CHECKING:
@@ -98,10 +99,9 @@ class TableSource:
         keys = list(rows)
         names = tuple(readable(key) for key in keys)
         stamps = np.array([stamp for _, stamp in rows.values()], np.int64).reshape(-1, 2)
-        kept = table.iloc[[row for row, _ in rows.values()]].drop(columns=column)
-        columns = _columns(kept, names)
-        truth = self._truth(columns, len(names))
-        return Listing(names, stamps, keys, tuple(skipped), truth, columns)
+        kept = plain(table.iloc[[row for row, _ in rows.values()]].drop(columns=column))
+        truth = self._truth(kept, len(names))
+        return Listing(names, stamps, keys, tuple(skipped), truth, tuple(shown(kept)))
 
     def _file(self, text: str) -> tuple[str, tuple[int, int]]:
         """The path below the root and the stamp of the file at `text`; raises SourceError."""
@@ -124,10 +124,10 @@ class TableSource:
             about.st_mtime_ns,
         )
 
-    def _truth(self, columns: tuple[ImageColumn, ...], count: int) -> Any:
+    def _truth(self, rows: pd.DataFrame, count: int) -> Truth | None:
         if not self.labels or not count:
             return None
-        found = truth_of(columns)
+        found = truth_of(rows)
         if found is None:
             raise SourceError(
                 f"labels were asked, but {self.path} has no column label, class, category or target "
@@ -138,13 +138,18 @@ class TableSource:
     # -- the images themselves -----------------------------------------------------------------
 
     def _inside(self, column: _Column) -> Listing:
-        from pyarrow import parquet
+        import pandas as pd
+        from pyarrow import parquet, types
 
         names: list[str] = []
         keys, stamps, skipped, tables = [], [], [], []
         known: set[str] = set()
         with parquet.ParquetFile(self.path) as file:
-            others = [name for name in file.schema_arrow.names if name != column.name]
+            # Other images and vectors would all have to be in memory, and nothing of them is shown.
+            others = [
+                one.name for one in file.schema_arrow
+                if not (types.is_nested(one.type) or _is_binary(one.type))
+            ]  # fmt: skip
             row = 0
             for group in range(file.num_row_groups):
                 values = _encoded(file, group, column)
@@ -164,12 +169,10 @@ class TableSource:
                         keys.append((group, place))
                         stamps.append((len(content), zlib.crc32(content)))
                 tables.append(other.iloc[kept])
-        import pandas as pd
-
-        columns = _columns(pd.concat(tables, ignore_index=True), tuple(names)) if tables else ()
-        truth = self._truth(columns, len(names))
+        rows = plain(pd.concat(tables, ignore_index=True)) if tables else pd.DataFrame()
         array = np.array(stamps, np.int64).reshape(-1, 2)
-        return Listing(tuple(names), array, keys, tuple(skipped), truth, columns)
+        truth = self._truth(rows, len(names))
+        return Listing(tuple(names), array, keys, tuple(skipped), truth, tuple(shown(rows)))
 
 
 class ParquetReader:
@@ -213,11 +216,17 @@ def _bytes_column(path: Path) -> _Column | None:
         reason = (str(error).splitlines() or ["no Parquet"])[0]
         raise SourceError(f"{path} cannot be read as a Parquet table: {reason}") from None
     for entry in schema:
-        if types.is_binary(entry.type) or types.is_large_binary(entry.type):
+        if _is_binary(entry.type):
             return _Column(entry.name, nested=False)
         if types.is_struct(entry.type) and {"bytes"} <= {one.name for one in entry.type}:
             return _Column(entry.name, nested=True)
     return None
+
+
+def _is_binary(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
 
 def _encoded(file: Any, group: int, column: _Column) -> list[tuple[bytes, str | None]]:
@@ -242,16 +251,3 @@ def path_column(table: pd.DataFrame, where: Path) -> Any:
         f"no column of {where} holds paths of images or images: found {listed}; expected a column "
         "such as path, with names that end in .jpg or .png"
     )
-
-
-def _columns(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[ImageColumn, ...]:
-    """The other columns; those with nothing to show are left out."""
-    if not len(table.columns) or not names:
-        return ()
-    title = "image"
-    while title in table.columns:
-        title += "_"
-    try:
-        return tuple(columns_of(table.assign(**{title: list(names)}), names))
-    except SourceError:
-        return ()

@@ -16,15 +16,18 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from engine.data.archives import DAMAGED, Members, file_stamp, member_name
-from engine.data.columns import ImageColumn, columns_of, truth_of
+from engine.data.columns import shown, truth_of
 from engine.data.decode import MOST_BYTES
 from engine.data.folders import existing_file, folder_truth, readable
 from engine.data.listing import Listing, Reader
 from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # How much a compressed tar may grow, and what it may take on the disk in any case.
 TAR_GROWTH, TAR_BYTES = 200, 2**30
@@ -90,11 +93,11 @@ class TarSource:
                     raise SourceError(reason) from None
                 found.skip(path.name, f"the archive is cut off or damaged ({error})")
         names, keys, stamps = found.sorted(self.paths[0])
-        columns = beside.columns(names)
+        rows = beside.rows(names)
         truth = None
         if self.labels:
-            truth = beside.truth(names) or truth_of(columns) or folder_truth(self.text, names)
-        return Listing(names, stamps, keys, tuple(found.skipped), truth, columns)
+            truth = beside.truth(names) or truth_of(rows) or folder_truth(self.text, names)
+        return Listing(names, stamps, keys, tuple(found.skipped), truth, tuple(shown(rows)))
 
     def _uncompressed(self) -> tuple[Path, ...]:
         """The archives as plain tar files; compressed ones are unpacked for as long as this lives."""
@@ -186,16 +189,11 @@ class _Sidecars:
             plain = {k: v for k, v in found.items() if isinstance(v, (str, int, float, bool))}
             self.tables[stem] = plain
 
-    def columns(self, names: tuple[str, ...]) -> tuple[ImageColumn, ...]:
+    def rows(self, names: tuple[str, ...]) -> pd.DataFrame:
+        """What the .json files say of each of the images."""
         import pandas as pd
 
-        rows = [{"": name, **self.tables.get(os.path.splitext(name)[0], {})} for name in names]
-        if not any(len(row) > 1 for row in rows):
-            return ()
-        try:
-            return tuple(columns_of(pd.DataFrame(rows), names))
-        except SourceError:  # nothing in it that could be shown
-            return ()
+        return pd.DataFrame([self.tables.get(os.path.splitext(name)[0], {}) for name in names])
 
     def truth(self, names: tuple[str, ...]) -> Truth | None:
         found = [self.classes.get(os.path.splitext(name)[0]) for name in names]

@@ -44,6 +44,58 @@ def test_many_whole_numbers_lie_on_a_scale() -> None:
     assert found.values.tolist() == list(range(40))
 
 
+def test_numbers_without_an_end_are_missing() -> None:
+    names = [f"{one}.png" for one in range(40)]
+    table = pd.DataFrame(
+        {
+            "name": names,
+            "some": [np.inf, -np.inf, *np.arange(38) / 4],
+            "large": [-1e39 * one for one in range(1, 41)],
+            "few": [np.inf, *[2.0] * 39],
+        }
+    )
+    some, few = columns_of(table, names)
+    assert some.title == "some"
+    assert np.isnan(some.values[:2]).all()
+    assert some.values[2:].tolist() == (np.arange(38) / 4).tolist()
+    assert few.names == ("(none)", "2")
+
+
+def test_large_numbers_are_no_categories() -> None:
+    table = pd.DataFrame(
+        {
+            "name": IMAGES,
+            "a": [1e30, 2e30, 1e30],
+            "b": [123456789.5, 1.0, 2.0],
+            "c": [3e9, 1.0, 2.0],
+        }
+    )
+    a, b, c = columns_of(table, IMAGES)
+    assert a.values.tolist() == np.float32([1e30, 2e30, 1e30]).tolist()
+    assert b.names is None
+    assert c.names == ("1", "2", "3000000000")
+
+
+@pytest.mark.parametrize(
+    "value", [{"bbox": [1, 2]}, [1, 2], np.zeros(3), b"\xff\xd8"], ids=["dict", "list", "vector", "bytes"]
+)  # fmt: skip
+def test_columns_of_more_than_one_value_are_left_out(value: object) -> None:
+    table = pd.DataFrame({"odd": [None, value, value], "name": IMAGES, "n": [0.5, 1.5, 2.5]})
+    assert [one.title for one in columns_of(table, IMAGES)] == ["n"]
+    with pytest.raises(SourceError, match="besides the images' names the table has no column"):
+        columns_of(table[["odd", "name"]], IMAGES)
+
+
+def test_words_for_nothing_are_names_among_texts_and_missing_among_numbers() -> None:
+    content = b"name,class,score,n,empty\na.png,NA,0.5,NA,\nb.png,None,nan,1,None\nc.png,,,2,NaN\n"
+    class_, score, n, empty = columns_of(read_table(content, "t.csv"), IMAGES)
+    assert class_.names is not None
+    assert [class_.names[one] for one in class_.values] == ["NA", "None", MISSING]
+    np.testing.assert_array_equal(score.values, np.float32([0.5, np.nan, np.nan]))
+    assert n.names == (MISSING, "1", "2")
+    assert empty.names == (MISSING, "NaN", "None")
+
+
 def test_what_cannot_be_shown_is_left_out() -> None:
     names = [f"{one}.png" for one in range(1200)]
     table = pd.DataFrame(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,82 @@ def test_labels_that_are_missing_are_asked_for(place: Path) -> None:
     ):
         opened(place / "t.csv", table, labels=True)
     assert len(opened(place / "t.csv").images) == 2
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_classes_are_found_beyond_what_is_shown(
+    ending: str, tmp_path: Path, encoded: Encoded
+) -> None:
+    names = [f"{one:02d}.png" for one in range(30)]
+    for name in names:
+        (tmp_path / name).write_bytes(encoded(9))
+    more = {f"c{one:02d}": np.arange(30) / 7 for one in range(25)}
+    table = pd.DataFrame({"path": names, **more, "label": np.arange(30) % 26 + 100})
+    truth = opened(tmp_path / f"t.{ending}", table, labels=True).truth
+    assert truth is not None
+    assert truth.class_names == tuple(str(one) for one in range(100, 126))
+    assert truth.labels.tolist() == [one % 26 for one in range(30)]
+
+
+def test_classes_with_the_names_of_nothing_are_classes(place: Path) -> None:
+    table = pd.DataFrame(
+        {"path": ["a.png", "b.png", "sub/c.png"], "label": ["None", "NA", "(none)"]}
+    )
+    truth = opened(place / "t.csv", table, labels=True).truth
+    assert truth is not None
+    assert truth.class_names == ("(none)", "NA", "None")
+
+
+@pytest.mark.parametrize("values", [[0.5, 1.0, 2.0], [1.0, np.nan, 2.0], [1e300, 1.0, 2.0]])
+def test_measures_and_gaps_are_no_classes(values: list[float], place: Path) -> None:
+    table = pd.DataFrame({"path": ["a.png", "b.png", "sub/c.png"], "target": values})
+    with pytest.raises(SourceError, match="that says the class of every image"):
+        opened(place / "t.csv", table, labels=True)
+
+
+def test_other_images_and_vectors_in_a_parquet_file_are_passed_over(
+    tmp_path: Path, encoded: Encoded
+) -> None:
+    table = pd.DataFrame(
+        {
+            "image": [encoded(10), encoded(20)],
+            "mask": [encoded(1), b"\xff\xd8"],
+            "objects": [{"bbox": [1, 2]}, {"bbox": []}],
+            "vector": [np.zeros(3), np.ones(3)],
+            "label": [5, 7],
+        }
+    )
+    found = opened(tmp_path / "t.parquet", table, labels=True)
+    assert tones(found) == [10, 20]
+    assert [one.title for one in found.columns] == ["label"]
+    assert found.truth is not None
+    assert found.truth.class_names == ("5", "7")
+
+
+def test_paths_beside_vectors_in_a_parquet_file_are_read(place: Path) -> None:
+    table = pd.DataFrame(
+        {"path": ["a.png", "b.png"], "vector": [np.zeros(3), np.ones(3)], "age": [1.5, 2.5]}
+    )
+    assert [one.title for one in opened(place / "t.parquet", table).columns] == ["age"]
+
+
+def test_boxes_in_the_metadata_of_an_image_folder_are_passed_over(place: Path) -> None:
+    lines = [
+        {"file_name": name, "objects": {"bbox": [[1, 2, 3, 4]]}, "label": number}
+        for number, name in enumerate(["a.png", "b.png", "sub/c.png"])
+    ]
+    path = place / "metadata.jsonl"
+    path.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
+    found = open_source(str(place), size=4, labels=True)
+    assert [one.title for one in found.columns] == ["label"]
+    assert found.truth is not None
+    assert found.truth.labels.tolist() == [0, 1, 2]
+    for one in lines:
+        del one["label"]
+    path.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
+    (odd,) = open_source(str(place), size=4).skipped
+    assert odd.name == "metadata.jsonl"
+    assert "has no column of numbers" in odd.reason
 
 
 def test_a_hugging_face_image_folder_brings_its_metadata(place: Path) -> None:
