@@ -13,11 +13,11 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.errors import SpiceError, sentence_of
-from spice_explorer import services
+from spice_explorer import imports, services
 
 if TYPE_CHECKING:
     from engine.data.sources import Opened
-    from engine.runs.imports import Asked
+    from engine.runs.imports import Asked, ImportJob
 
 log = logging.getLogger(__name__)
 
@@ -75,18 +75,24 @@ def also_present(run: str, reviewer: str) -> bool:
 
 
 def current_run() -> str | None:
-    """The run that the pages show: from the address, else the last one chosen, else the newest."""
-    names = services.run_names()
-    for wanted in (st.query_params.get("run"), st.session_state.get("run")):
-        if wanted in names:
-            return _keep(wanted)
+    """The run that the pages show: from the address, else the last one chosen, else the newest.
+
+    None also where a run was asked for that is gone: what is done next shall not happen to another.
+    """
+    wanted, names = _wanted_run(), services.run_names()
+    if wanted:
+        return _keep(wanted) if wanted in names else None
     return _keep(names[0]) if names else None
 
 
 def missing_run() -> str | None:
-    """The run that the address names although there is none."""
-    wanted = st.query_params.get("run")
+    """The run that was asked for although there is none, or no more."""
+    wanted = _wanted_run()
     return wanted if wanted and wanted not in services.run_names() else None
+
+
+def _wanted_run() -> str | None:
+    return st.query_params.get("run") or st.session_state.get("run")
 
 
 def choose_run(name: str) -> None:
@@ -166,7 +172,13 @@ def opened() -> Opened:
 
 
 def keep_opened(source: Opened) -> None:
+    """Chooses `source`, in the place of whatever was asked for before."""
     st.session_state["opened"] = source
+    keep_import(None)
+
+
+# Which import each visitor waits for.
+_awaited: dict[str, Asked] = {}
 
 
 def current_import() -> Asked | None:
@@ -175,4 +187,28 @@ def current_import() -> Asked | None:
 
 
 def keep_import(asked: Asked | None) -> None:
+    """Waits for `asked` and nothing else; an import that nobody waits for any more is dropped."""
+    before = current_import()
     st.session_state["import"] = asked
+    st.session_state.pop("import ended", None)
+    if asked is None:
+        _awaited.pop(visitor(), None)
+    else:
+        _awaited[visitor()] = asked
+    others = [one for who, one in list(_awaited.items()) if is_here(who)]
+    if before is not None and before not in others:
+        imports.drop(before)
+
+
+def import_ended() -> ImportJob | None:
+    """The import that brought nothing, until another source is asked for; a cancelled one once."""
+    job = st.session_state.get("import ended")
+    if job is not None and job.state == "cancelled":
+        del st.session_state["import ended"]
+    return job
+
+
+def end_import(job: ImportJob) -> None:
+    """The import that this visitor waited for brought nothing."""
+    keep_import(None)
+    st.session_state["import ended"] = job

@@ -55,12 +55,14 @@ def sidebar() -> None:
         st.caption("No run yet. Start one on the **Train** page.")
         return
     chosen = session.current_run()
-    assert chosen is not None
     st.session_state["run picker"] = chosen
     st.selectbox(
-        "Run", names, key="run picker", label_visibility="collapsed",
+        "Run", names, key="run picker", label_visibility="collapsed", index=None,
+        placeholder="Choose a run",
         on_change=lambda: session.choose_run(st.session_state["run picker"]),
     )  # fmt: skip
+    if chosen is None:
+        return
     live = services.look(chosen).live
     st.fragment(_state, run_every=SIDEBAR_SECONDS if live else None)(chosen, live)
     _selection(chosen)

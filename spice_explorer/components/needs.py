@@ -17,6 +17,10 @@ def run_of_page() -> Run | None:
     name = session.current_run()
     if name is not None:
         return services.look(name)
+    lost = session.missing_run()
+    if lost and services.run_names():
+        chrome.empty(f"There is no run “{lost}” any more", "Choose another one in the sidebar.")
+        return None
     chrome.empty(
         "No run yet", "Start one: the built-in digits need nothing but a click.",
         "train", "Go to Train",

@@ -501,6 +501,26 @@ def test_a_link_opens_its_run(visit: Visit) -> None:
 
 @pytest.mark.usefixtures("finished")
 def test_a_link_to_a_lost_run_says_so(visit: Visit) -> None:
-    at = visit("dataset", run="gone")
+    at = visit("map", run="gone")
     assert "There is no run “gone” here any more." in at.warning[0].value
-    assert at.selectbox(key="run picker").value == "demo"
+    assert "Choose another one in the sidebar" in texts(at)
+    at.selectbox(key="run picker").set_value("demo").run()
+    assert not at.warning
+    assert "demo" in at.query_params["run"]
+
+
+@pytest.mark.parametrize("page", ["map", "curate", "export", "train"])
+def test_when_the_open_run_goes_away_no_other_takes_its_place(
+    page: str, finished: RunFolder, visit: Visit
+) -> None:
+    shutil.copytree(finished.path, finished.path.with_name("other"))
+    at = visit(page, run="demo")
+    shutil.rmtree(finished.path)
+    for _ in range(2):
+        at.run()
+        assert "There is no run “demo” here any more." in at.warning[0].value
+        assert "demo" in at.query_params["run"]
+        assert not at.exception
+    at.selectbox(key="run picker").set_value("other").run()
+    assert not any("There is no run" in one.value for one in at.warning)
+    assert "other" in at.query_params["run"]
