@@ -67,12 +67,13 @@ def images(request: Request) -> Response:
     """Classes and states of all images; the header says which row is the last that counts."""
     run = request.path_params["run"]
     try:
-        now, said = decisions.curation(run), decisions.needed_model(run)
-        own, state = now.classes_of(said.labels), _states(now)
+        said = decisions.needed_model(run)
+        with decisions.reading(run) as now:
+            own, state, row = now.classes_of(said.labels), _states(now), now.row
     except (SpiceError, OSError) as error:
         return PlainTextResponse(str(error), 404, FRESH)
     body = own.astype("<u2").tobytes() + state.tobytes()
-    headers = {**FRESH, "X-Spice-Row": str(now.row)}
+    headers = {**FRESH, "X-Spice-Row": str(row)}
     return Response(body, media_type="application/octet-stream", headers=headers)
 
 
@@ -96,10 +97,19 @@ def since(request: Request) -> Response:
 
 
 def told(run: str, row: int, reviewer: str) -> dict[str, Any]:
-    """What a page that has seen everything up to `row` has to know."""
-    now, said = decisions.curation(run), decisions.needed_model(run)
+    """What a page that has seen everything up to `row` has to know.
+
+    The row of the answer is what the page has seen from then on: whatever was decided up to there must
+    be in it, or a contrary decision would count as one that knew.
+    """
+    said = decisions.needed_model(run)
+    with decisions.reading(run) as now:
+        return _told(now, said.labels, row, reviewer)
+
+
+def _told(now: Curation, labels: np.ndarray, row: int, reviewer: str) -> dict[str, Any]:
     changed = now.changed_since(row)
-    own = now.home[np.where(now.moved[changed], now.given[changed], said.labels[changed])]
+    own = now.home[np.where(now.moved[changed], now.given[changed], labels[changed])]
     counts = np.bincount(now.state, minlength=len(State))
     return {
         "row": now.row,
@@ -107,7 +117,7 @@ def told(run: str, row: int, reviewer: str) -> dict[str, Any]:
             "ids": changed.tolist(), "classes": own.tolist(),
             "states": _states(now)[changed].tolist(),
         },
-        "classes": [vars(one) for one in decisions.classes(run)],
+        "classes": [vars(one) for one in decisions.shown(now)],
         "undo": _what(now, now.undoable(reviewer)),
         "redo": _what(now, now.redoable(reviewer)),
         "disputes": _disputes(now),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,11 @@ def curation(name: str) -> Curation:
     return log.curation
 
 
+def reading(name: str) -> AbstractContextManager[Curation]:
+    """The same, kept from changing for a moment: for all that has to be right up to one row."""
+    return log_of(name).reading()
+
+
 def model(name: str) -> Model | None:
     """What the run's newest judged model says of every image; None before stage 2 is done."""
     stages = artefacts.judged_stages(name)
@@ -86,15 +92,20 @@ def commit(name: str, asked: list[Decision]) -> list[Decision]:
 
 def classes(name: str) -> list[Shown]:
     """The classes that exist, by number."""
+    return shown(curation(name))
+
+
+def shown(now: Curation) -> list[Shown]:
     return [
-        Shown(one.number, one.name, one.colour or cluster_colour(one.number))
-        for one in curation(name).classes
+        Shown(one.number, one.name, one.colour or cluster_colour(one.number)) for one in now.classes
     ]
 
 
 def classes_of(name: str) -> np.ndarray:
     """(N,) uint16: the class of each image as people left it."""
-    return curation(name).classes_of(needed_model(name).labels)
+    said = needed_model(name)
+    with reading(name) as now:
+        return now.classes_of(said.labels)
 
 
 def halves(name: str, members: np.ndarray) -> np.ndarray:
@@ -153,8 +164,10 @@ def votes(name: str) -> Votes | None:
 
 @st.cache_resource(show_spinner="The decided images vote…", max_entries=4)
 def _votes(name: str, modified: float | None, row: int) -> Votes | None:  # noqa: ARG001
-    now, said, own = curation(name), needed_model(name), classes_of(name)
-    decided, left = np.flatnonzero(now.state == 1), np.flatnonzero(now.state == 0)
+    said = needed_model(name)
+    with reading(name) as now:
+        own, home = now.classes_of(said.labels), now.home
+        decided, left = np.flatnonzero(now.state == 1), np.flatnonzero(now.state == 0)
     if len(np.unique(own[decided])) < 2:
         return None
     unit = artefacts.unit_vectors(name)
@@ -162,7 +175,7 @@ def _votes(name: str, modified: float | None, row: int) -> Votes | None:  # noqa
     known = propagation.voted(unit, decided, own[decided], decided)[0]
     return Votes(
         left, found, agreement, len(decided), int((known == own[decided]).sum()),
-        int((now.home[said.labels[decided]] == own[decided]).sum()),
+        int((home[said.labels[decided]] == own[decided]).sum()),
     )  # fmt: skip
 
 
@@ -179,11 +192,13 @@ def guidance(name: str) -> Guidance:
     from engine.curate.curation import State
     from engine.curate.guidance import guide
 
-    now, said = curation(name), needed_model(name)
-    state = np.where(now.disputed & (now.state != State.EXCLUDED), State.UNDECIDED, now.state)
+    said = needed_model(name)
+    with reading(name) as now:
+        state = np.where(now.disputed & (now.state != State.EXCLUDED), State.UNDECIDED, now.state)
+        own, numbers = now.classes_of(said.labels), [one.number for one in now.classes]
+        home, moved = now.home, now.moved & ~now.disputed
     return guide(
-        state.astype(np.uint8), now.classes_of(said.labels), [one.number for one in now.classes],
-        now.home, now.moved & ~now.disputed, _probabilities(name, said.stage),
+        state.astype(np.uint8), own, numbers, home, moved, _probabilities(name, said.stage),
         artefacts.images(name).ids,
     )  # fmt: skip
 
@@ -192,8 +207,9 @@ def carry(parent: str, child: str, keep: np.ndarray) -> None:
     """Tells what was decided about a run to the run that was trained with it."""
     from engine.curate.carry import carried
 
-    now = curation(parent)
-    asked = carried(now, classes_of(parent), keep, f"from {parent}")
+    said = needed_model(parent)
+    with reading(parent) as now:
+        asked = carried(now, now.classes_of(said.labels), keep, f"from {parent}")
     if asked:
         card = services.card(child)
         nothing = np.zeros(card.images, np.int64)  # the new model has said nothing yet
@@ -230,9 +246,8 @@ def queue(name: str, what: str) -> np.ndarray:
 
 
 def _ordered(name: str, kind: str, numbers: list[int]) -> np.ndarray:
-    said, now = needed_model(name), curation(name)
+    said, own = needed_model(name), classes_of(name)
     verdict = artefacts.reliable(name, said.stage)  # type: ignore[arg-type]
-    own = now.classes_of(said.labels)
     if kind == "rejected":
         return queues.rejected_first(verdict.verdicts, verdict.agreement, verdict.confidence)
     if kind == "undecided":
@@ -245,7 +260,7 @@ def _ordered(name: str, kind: str, numbers: list[int]) -> np.ndarray:
     if kind == "typical":
         return queues.typical_first(_near(name))
     if kind == "disputed":
-        return np.flatnonzero(now.disputed)
+        return np.flatnonzero(curation(name).disputed)
     if kind == "border" and len(numbers) == 2:
         return _border(name, said, own, *numbers)
     if kind == "audit" and numbers:

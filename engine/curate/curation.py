@@ -78,7 +78,6 @@ class Curation:
         for row in rows:
             batch.add(row, codes)
         self._rows.write(batch)
-        self.row = max([self.row, *batch.numbers[-1:]])
         self._structure.update((row[0], row) for row in batch.structure)
         self._turned += batch.turned
         targets = np.array([target for _, target, _ in batch.turned], np.int64)
@@ -88,6 +87,7 @@ class Curation:
         self._settle(states, labels)
         if batch.structure or not self._structure.keys().isdisjoint(targets.tolist()):
             self._fold_structure()
+        self.row = max([self.row, *batch.numbers[-1:]])  # not before all of it can be seen
         return _united(states, labels)
 
     def _settle(self, states: np.ndarray, labels: np.ndarray) -> None:

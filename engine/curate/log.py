@@ -63,9 +63,24 @@ class DecisionLog:
                 return np.zeros(0, np.int64)
             return self._refresh()
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Curation]:
+        """The fold of everything that is committed by now. No thread adds to it until the block ends, so
+        that all that is read there is right up to the same row."""
+        with self._guard:
+            self.refresh()
+            yield self.curation
+
     def _refresh(self) -> np.ndarray:
         asked = f"SELECT {FOLDED} FROM decisions WHERE row > ? ORDER BY row"
-        return self.curation.take(self._open().execute(asked, (self.curation.row,)))
+        try:
+            return self.curation.take(self._open().execute(asked, (self.curation.row,)))
+        except BaseException:
+            self.curation = self._nothing()  # it may have taken half of a row
+            raise
+
+    def _nothing(self) -> Curation:
+        return Curation(len(self.curation), self.curation.clusters)
 
     def decisions(self, after: int = 0, most: int = -1) -> list[Decision]:
         """The committed decisions with rows above `after`, oldest first, `most` at the most."""
@@ -155,7 +170,7 @@ class DecisionLog:
 
     def _fold_anew(self) -> None:
         """After a failed transaction: the fold had taken rows that were never committed."""
-        self.curation = Curation(len(self.curation), self.curation.clusters)
+        self.curation = self._nothing()
         with contextlib.suppress(sqlite3.Error):
             self._refresh()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
+from engine.curate.curation import Curation
+from engine.curate.decisions import Decision
 from engine.curate.log import FILE
 from engine.runs.store import RunFolder
 from spice_explorer import curating, decisions
@@ -100,6 +103,56 @@ def test_what_others_did_is_told_with_both_answers(client: Client) -> None:
     later = client.get("/spice/curate/demo/since", row=1, reviewer="Ann").json()
     assert later["changed"]["ids"] == [5]
     assert later["undo"] == "relabel, 2 images"
+
+
+def other() -> int:
+    """A class that image 5 does not have by the model."""
+    return (int(decisions.needed_model("demo").labels[5]) + 1) % CLUSTERS
+
+
+def in_between(monkeypatch: pytest.MonkeyPatch, read: str) -> None:
+    """Once `read` has been read of the fold, Bob relabels image 5, if he can at that moment."""
+    whole, log, model = getattr(Curation, read), decisions.log_of("demo"), decisions.model("demo")
+    asked = [Decision("relabel", "Bob", visit="tab of Bob", images=np.array([5]), class_=other())]
+
+    def decide() -> None:
+        if log._guard.acquire(blocking=False):
+            log.commit(asked, model)
+            log._guard.release()
+
+    def reading(now: Curation, *about: Any) -> Any:
+        found = whole(now, *about)
+        bob = threading.Thread(target=decide)
+        bob.start()
+        bob.join()
+        return found
+
+    monkeypatch.setattr(Curation, read, reading)
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_contrary_answer_given_unseen_is_a_dispute_however_close(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        in_between(patch, "changed_since")
+        seen = client.get("/spice/curate/demo/since", row=0, reviewer="Ann").json()
+    if not seen["row"]:  # Bob had to wait
+        act(client, {"action": "relabel", "ids": [5], "class": other()}, by="Bob")
+    assert seen["changed"]["ids"] == []
+    told = act(client, {"action": "reject", "ids": [5]}, by="Ann", seen=seen["row"])
+    assert [one["id"] for one in told["disputes"]] == [5]
+    assert {one["reviewer"] for one in told["disputes"][0]["answers"]} == {"Ann", "Bob"}
+
+
+@pytest.mark.usefixtures("finished")
+def test_the_row_of_all_images_is_that_of_their_classes(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        in_between(patch, "classes_of")
+        classes, _, row = read(client)
+    assert (classes[5] == other()) == (row > 0)
 
 
 @pytest.mark.usefixtures("finished")

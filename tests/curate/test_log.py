@@ -308,6 +308,39 @@ def test_a_failed_transaction_leaves_the_fold_as_it_was(
     assert [one.row for one in log.decisions()] == [1]
 
 
+def test_a_row_that_was_taken_in_half_is_taken_anew(
+    log: DecisionLog, open_log: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act(log, "reject", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Curation, "_settle", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            act(log, "reject", 1)
+        assert [one.row for one in log.decisions()] == [1]
+    assert act(log, "relabel", 1, class_=2).row == 2
+    assert [one.row for one in log.curation.answers(1)] == [2]
+    assert log.curation.state.tolist() == open_log().curation.state.tolist() == [2, 1] + [0] * 10
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_row_counts_once_all_of_it_can_be_seen(
+    log: DecisionLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, rows = Curation._settle, list[int]()
+
+    def settle(now: Curation, *images: np.ndarray) -> None:
+        rows.append(now.row)
+        whole(now, *images)
+
+    monkeypatch.setattr(Curation, "_settle", settle)
+    act(log, "reject", 0)
+    assert set(rows) == {0}
+    assert log.curation.row == 1
+
+
 def test_a_model_is_told_by_stage(log: DecisionLog) -> None:
     early = Model(np.zeros(IMAGES, int), np.full(IMAGES, 0.5), "heads")
     done, changed = log.commit([Decision("accept", "Ann", images=np.array([5]))], early)
