@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from engine.data.archives import file_stamp
+from engine.data.archives import DAMAGED, file_stamp
 from engine.data.folders import existing_file, readable
 from engine.data.listing import Listing
 from engine.data.truth import Truth, class_truth
@@ -95,7 +95,7 @@ class ArraySource:
             )
         if dtype.kind not in "buif":
             raise SourceError(f"{self.path} holds {dtype}: expected whole numbers or floats")
-        if len(shape) not in (3, 4) or not all(shape):
+        if len(shape) not in (3, 4) or min(shape) < 1:
             hint = (
                 "; features are named with features.source=import:FILE" if len(shape) == 2 else ""
             )
@@ -170,7 +170,7 @@ class ArraySource:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 inside = [name for name in archive.namelist() if name.endswith(".npy")]
-        except (zipfile.BadZipFile, OSError) as error:
+        except (*DAMAGED, OSError) as error:
             raise SourceError(f"{self.path} cannot be read as an .npz file: {error}") from None
         for name in wanted:
             if f"{name}.npy" in inside:
@@ -205,7 +205,7 @@ class ArraySource:
             else:
                 with zipfile.ZipFile(self.path) as archive, archive.open(member) as inside:
                     yield inside
-        except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        except (*DAMAGED, RuntimeError, NotImplementedError) as error:
             raise SourceError(f"{self.path} is damaged: {error}") from None
 
 

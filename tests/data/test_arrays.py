@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,27 @@ def test_an_array_that_announces_more_than_it_holds_is_refused(tmp_path: Path) -
         archive.writestr("images.npy", huge.getvalue())
     with pytest.raises(SourceError, match="is cut off: it announces"):
         opened(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("place", [100, 1000, 5000, 9000])
+def test_a_damaged_npz_is_refused(place: int, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 16, 16), dtype=np.uint8)
+    np.savez_compressed(tmp_path / "a.npz", images=noise)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[place : place + 40] = b"\xff" * 40
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(SourceError, match=r"a\.npz is damaged: "):
+        opened(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("shape", [(-1, 4, 5, 3), (2, -4, -5, 3)])
+def test_an_array_of_less_than_nothing_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    with (tmp_path / "a.npy").open("wb") as file:
+        about = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, about)  # type: ignore[arg-type]
+        file.write(RGB.tobytes())
+    with pytest.raises(SourceError, match=rf"has shape {re.escape(str(shape))}: expected"):
+        opened(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
