@@ -34,13 +34,23 @@ def file_stamp(paths: list[Path]) -> str:
     return " ".join(f"{one.st_size}-{one.st_mtime_ns}" for one in abouts)
 
 
+def _parts(name: str) -> tuple[str, ...]:
+    return PurePosixPath(name.replace("\\", "/")).parts
+
+
+def stem(name: str) -> str:
+    """What a member's id is without its ending, and what the ids of all begin with that belong to it:
+    "./a/one.cls" belongs to a/one.jpg."""
+    return readable(os.path.splitext("/".join(_parts(name)))[0])
+
+
 def member_name(name: str) -> str | None:
     """The name of a member as an id; None for what is hidden, or no image.
 
     Raises:
         SourceError: with the reason, for what looks like an image or an archive and is refused.
     """
-    parts = PurePosixPath(name.replace("\\", "/")).parts
+    parts = _parts(name)
     if any(part.startswith(".") and part != ".." for part in parts) or "__MACOSX" in parts:
         return None
     ending = os.path.splitext(name)[1].lower()
@@ -73,10 +83,14 @@ class Members:
 
     def sorted(self, where: Path) -> tuple[tuple[str, ...], list[Any], np.ndarray]:
         if not self.names:
-            first = f"; the first it holds is {self.skipped[0].name}: {self.skipped[0].reason}"
+            first = (
+                f"; the first it holds is {self.skipped[0].name}: {self.skipped[0].reason}"
+                if self.skipped
+                else ""
+            )
             raise SourceError(
                 f"{where} holds no image files that can be used ({', '.join(sorted(IMAGE_ENDINGS))})"
-                f"{first if self.skipped else ''}"
+                f"{first}"
             )
         names = list(self.names)
         order = sorted(range(len(names)), key=names.__getitem__)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from engine.data.archives import DAMAGED, Members, file_stamp, member_name
+from engine.data.archives import DAMAGED, Members, file_stamp, member_name, stem
 from engine.data.columns import shown, truth_of
 from engine.data.decode import MOST_BYTES
 from engine.data.folders import existing_file, folder_truth, readable
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # How much a compressed tar may grow, and what it may take on the disk in any case.
 TAR_GROWTH, TAR_BYTES = 200, 2**30
+# What it leaves free there, for others.
+SPARE_BYTES = 2**26
 SIDECAR_BYTES = 2**16
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open,
@@ -116,7 +118,6 @@ class TarSource:
             weakref.finalize(self, shutil.rmtree, self._unpacked, ignore_errors=True)
         target = self._unpacked / f"{len(os.listdir(self._unpacked))}.tar"
         most = max(TAR_BYTES, TAR_GROWTH * path.stat().st_size)
-        most = min(most, shutil.disk_usage(self._unpacked).free - TAR_BYTES)
         with opener(path) as packed, target.open("wb") as out:
             _copy_at_most(packed, out, most, path)
         return target
@@ -124,7 +125,7 @@ class TarSource:
 
 def _copy_at_most(packed: IO[bytes], out: IO[bytes], most: int, path: Path) -> None:
     """What can be unpacked of a damaged archive is used, and the listing says where it ends."""
-    written = 0
+    written, free = 0, shutil.disk_usage(out.name).free
     while True:
         try:
             block = packed.read(2**22)
@@ -136,6 +137,11 @@ def _copy_at_most(packed: IO[bytes], out: IO[bytes], most: int, path: Path) -> N
         if written > most:
             raise SourceError(
                 f"{path} unpacks to more than {most / 1e9:.0f} GB: unpack it to a folder and open that"
+            )
+        if written > free - SPARE_BYTES:
+            raise SourceError(
+                f"{path} cannot be unpacked: only {free / 1e6:,.0f} MB are free in "
+                f"{tempfile.gettempdir()}; free some, or set TMPDIR to a folder with more"
             )
         out.write(block)
 
@@ -152,10 +158,10 @@ def _take_member(
     if one.isdir():
         return
     try:
-        stem, _, ending = one.name.rpartition(".")
+        ending = one.name.rpartition(".")[2]
         if one.isreg() and ending in ("cls", "json") and one.size <= SIDECAR_BYTES:
             content = archive.extractfile(one)
-            beside.take(below + stem, ending, content.read() if content else b"")
+            beside.take(below + stem(one.name), ending, content.read() if content else b"")
             return
         name = member_name(one.name)
         if name is None:

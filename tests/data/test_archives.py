@@ -3,10 +3,14 @@ from __future__ import annotations
 import io
 import json
 import lzma
+import re
+import shutil
 import stat
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -136,6 +140,8 @@ def test_a_zip_without_images_says_so(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", **{"a.txt": b"", "in.zip": b""})
     with pytest.raises(SourceError, match=r"no image files that can be used .* the first it holds is in\.zip"):  # fmt: skip
         opened(path)
+    with pytest.raises(SourceError, match=r"no image files that can be used \([^)]*\)$"):
+        opened(zipped(tmp_path / "b.zip", **{"a.txt": b""}))
 
 
 # -- tar ---------------------------------------------------------------------------------------
@@ -199,6 +205,22 @@ def test_a_compressed_tar_that_grows_without_end_is_refused(
         opened(tmp_path / "a.tar.xz")
 
 
+def test_a_compressed_tar_needs_no_more_room_than_it_takes(
+    tmp_path: Path, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = tars.SPARE_BYTES + 10_240  # a tar has at least so many bytes
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
+    path = tarred(tmp_path / "a.tar.gz", {"a.png": encoded(1)}, "w:gz")
+    assert tars.TarSource("tar", str(path)).listing().names == ("a.png",)
+    free -= 1
+    place = re.escape(tempfile.gettempdir())
+    with pytest.raises(
+        SourceError,
+        match=rf"a\.tar\.gz cannot be unpacked: only 67 MB are free in {place}; free some",
+    ):
+        tars.TarSource("tar", str(path)).listing()
+
+
 def test_webdataset_shards_bring_classes_and_columns(tmp_path: Path, encoded: Encoded) -> None:
     for shard in range(2):
         members = {}
@@ -219,6 +241,21 @@ def test_webdataset_shards_bring_classes_and_columns(tmp_path: Path, encoded: En
         (column,) = found.columns
         assert column.names is not None
         assert [column.names[value] for value in column.values] == ["p0", "p0", "p1", "p1"]
+
+
+def test_a_dot_before_the_names_of_a_tar_parts_nothing(tmp_path: Path, encoded: Encoded) -> None:
+    members = {}
+    for i in range(2):
+        members |= {
+            f"./{i}/k\udcff.json": json.dumps({"mood": f"m{i}"}).encode(),
+            f"./{i}/k\udcff.png": encoded(10 + i), f"./{i}/k\udcff.cls": str(1 - i).encode(),
+        }  # fmt: skip
+    found = opened(tarred(tmp_path / "a.tar", members), labels=True)
+    assert found.images.ids == ("0/k\\xff.png", "1/k\\xff.png")
+    assert found.truth is not None
+    assert found.truth.labels.tolist() == [1, 0]
+    (column,) = found.columns
+    assert column.names == ("m0", "m1")
 
 
 def test_an_image_without_a_class_among_others_is_named(tmp_path: Path, encoded: Encoded) -> None:
