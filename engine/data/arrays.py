@@ -24,6 +24,11 @@ NAMES = ("names", "ids", "files", "filenames", "paths")
 BLOCK_BYTES = 2**24
 # Names and labels are read whole.
 MOST_SMALL = 2**30
+# How many bits the whole numbers of images have.
+BITS = (1, 8, 10, 12, 14, 16)
+# How far resizing leads beyond 0 and 1: bicubic to -0.45 and 1.45 at the most (its weights at a place in
+# the middle of four pixels, in both directions).
+OVERSHOOT = 0.5
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,12 @@ class _Layout:
 
 
 class ArraySource:
-    """The images of an array: (N, H, W), (N, H, W, C) or (N, C, H, W), of numbers from 0 to 1, to 255
-    or to 65,535. Nothing in it is ever unpickled."""
+    """The images of an array: (N, H, W), (N, H, W, C) or (N, C, H, W). Nothing in it is ever unpickled.
+
+    Floats go from 0 to 1, or to 255. Those that images had after they were resized may go a little
+    beyond 0 and 1 and are clipped. Whole numbers have 1, 8, 10, 12, 14 or 16 bits, the fewest that hold
+    the highest number in the array: cameras and scanners put 12 bits into numbers of 16.
+    """
 
     side: int | None = None
 
@@ -140,9 +149,8 @@ class ArraySource:
                     f"image {first:,}: expected 0 to 1, or 0 to 255"
                 )
             low, high, seen = min(low, part.min()), max(high, part.max()), seen + len(part)
-        whole = layout.dtype.kind in "ui"
-        scale = _scales(whole).get(next((top for top in _scales(whole) if high <= top), 0))
-        if low < 0 or scale is None:
+        scale = _whole_scale(low, high) if layout.dtype.kind in "ui" else _float_scale(low, high)
+        if scale is None:
             raise SourceError(
                 f"{self.path} holds values from {low:g} to {high:g}: expected 0 to 1, 0 to 255, or "
                 "whole numbers from 0 to 65,535"
@@ -209,9 +217,19 @@ class ArraySource:
             raise SourceError(f"{self.path} is damaged: {error}") from None
 
 
-def _scales(whole: bool) -> dict[float, float]:
-    """Highest value → factor to 255. Whole numbers up to 1 are masks; floats never reach 65,535."""
-    return {1: 255.0, 255: 1.0, 65_535: 255 / 65_535} if whole else {1: 255.0, 255: 1.0}
+def _whole_scale(low: float, high: float) -> float | None:
+    """What brings whole numbers to 0–255; None where nothing does. Those up to 1 are masks."""
+    tops = (2**bits - 1 for bits in BITS)
+    top = next((top for top in tops if high <= top), None)
+    return None if low < 0 or top is None else 255 / top
+
+
+def _float_scale(low: float, high: float) -> float | None:
+    """What brings floats to 0–255, the overshoot of 0–1 beyond it; None where nothing does."""
+    if low >= 0:
+        return 255.0 if high <= 1 + OVERSHOOT else 1.0 if high <= 255 else None
+    # Images round 0, of which half would be lost, do not reach 1.
+    return 255.0 if low >= -OVERSHOOT and 1 <= high <= 1 + OVERSHOOT else None
 
 
 def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -235,7 +253,9 @@ def _as_pixels(part: np.ndarray, layout: _Layout, scale: float) -> np.ndarray:
         part = part[:, None]
     elif layout.channels_last:
         part = part.transpose(0, 3, 1, 2)
-    pixels = part if part.dtype == np.uint8 else np.round(part.astype(np.float32) * scale)
+    pixels = part
+    if part.dtype != np.uint8:
+        pixels = np.clip(np.round(part.astype(np.float32) * scale), 0, 255)
     if pixels.shape[1] == 4:
         opacity = pixels[:, 3:].astype(np.float32) / 255
         pixels = np.round(pixels[:, :3] * opacity + 255 * (1 - opacity))

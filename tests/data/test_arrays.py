@@ -59,6 +59,30 @@ def test_arrays_of_every_layout_and_range_come_out_as_bytes(
     assert found.extents.tolist() == [[5, 4], [5, 4]]
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_whole_numbers_are_as_bright_as_their_bits_allow(bits: int, tmp_path: Path) -> None:
+    top = 2**bits - 1
+    array = np.array([0, top // 2, top], np.uint16).reshape(3, 1, 1)
+    pixels = opened(saved(tmp_path / "a.npy", array)).images.pixels
+    assert pixels.ravel().tolist() == [0, 127, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "pixels"),
+    [
+        ([0.0, 0.5, 1.0002], [0, 128, 255]),
+        ([-0.3, 0.2, 1.25], [0, 51, 255]),
+        ([-0.5, 1.0, 1.5], [0, 255, 255]),
+        ([0.0, 1.0, 2.0], [0, 1, 2]),
+    ],
+)
+def test_what_resizing_leads_beyond_0_and_1_is_clipped(
+    values: list[float], pixels: list[int], tmp_path: Path
+) -> None:
+    array = np.float32(values).reshape(3, 1, 1)
+    assert opened(saved(tmp_path / "a.npy", array)).images.pixels.ravel().tolist() == pixels
+
+
 def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
     array = np.zeros((1, 1, 2, 4), np.uint8)
     array[0, 0, 1] = (255, 0, 0, 255)
@@ -108,6 +132,10 @@ def test_what_grows_when_it_is_scaled_is_scaled_in_small_parts(
         (np.zeros((0, 8, 8)), r"has shape \(0, 8, 8\): expected"),
         (np.full((3, 2, 2), "x"), "holds <U1: expected whole numbers or floats"),
         (np.full((3, 2, 2), -0.5), "holds values from -0.5 to -0.5: expected 0 to 1, 0 to 255"),
+        (np.array([-0.5, 0, 0.5]).reshape(3, 1, 1), "holds values from -0.5 to 0.5: expected"),
+        (np.array([-0.6, 0, 1.2]).reshape(3, 1, 1), "holds values from -0.6 to 1.2: expected"),
+        (np.array([-0.1, 0, 200]).reshape(3, 1, 1), "holds values from -0.1 to 200: expected"),
+        (np.array([-1, 0, 200]).reshape(3, 1, 1), "holds values from -1 to 200: expected"),
         (np.full((3, 2, 2), 300.0), "holds values from 300 to 300: expected"),
         (np.full((3, 2, 2), 70_000), "holds values from 70000 to 70000: expected"),
         (np.array([0, np.nan, np.inf]).reshape(3, 1, 1), "no numbers .* the first in image 1"),
