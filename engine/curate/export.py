@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.curate.curation import Curation
+from engine.curate.curation import Curation, State
 from engine.data.images import ImageSet
 from engine.errors import RunError
 from engine.stages.clustering import Clustering
@@ -49,7 +49,8 @@ def with_decisions(table: pd.DataFrame, curation: Curation) -> pd.DataFrame:
     """The label table of a run with the columns class, class_name, decision and reviewer.
 
     `class` is the image's class as people left it: what was decided, else the model's label with
-    merges and splits followed. `decision` is decided, rejected, excluded, disputed or "".
+    merges and splits followed. `decision` is decided, rejected, excluded, disputed or ""; what is
+    left out stays so while that is disputed, as in training.
     """
     names = {one.number: one.name for one in curation.classes}
     classes = curation.classes_of(table["label"].to_numpy())
@@ -58,9 +59,25 @@ def with_decisions(table: pd.DataFrame, curation: Curation) -> pd.DataFrame:
     out = table.copy()
     out["class"] = classes
     out["class_name"] = [names[one] for one in classes.tolist()]
-    out["decision"] = np.where(curation.disputed, "disputed", decision)
+    open_question = curation.disputed & (curation.state != State.EXCLUDED)
+    out["decision"] = np.where(open_question, "disputed", decision)
     out["reviewer"] = [deciders.get(row, "") for row in curation.deciding.tolist()]
     return out
+
+
+def exported(table: pd.DataFrame, *, reliable: bool = False) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The rows of a label table that go into a file, and how many are dropped for which decision.
+
+    An image that a person left out goes into none; into one of `reliable` labels only, neither does a
+    label that a person rejected as wrong.
+    """
+    asked = table[table["reliable"]] if reliable else table
+    if "decision" not in table:
+        return asked, {}
+    reasons = ("excluded", "rejected") if reliable else ("excluded",)
+    counts = asked["decision"].value_counts()
+    dropped = {reason: int(counts[reason]) for reason in reasons if reason in counts}
+    return asked[~asked["decision"].isin(reasons)], dropped
 
 
 def predicted_table(images: ImageSet, clustering: Clustering) -> pd.DataFrame:

@@ -48,12 +48,14 @@ def _rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
             "Rows", choices, default="all", required=True, key=f"rows-{len(choices)}",
             format_func=str.capitalize,
         )  # fmt: skip
-        found = present.chosen(table, rows, selected)
+        found, dropped = present.chosen(table, rows, selected)
         st.download_button(
             f"Download {len(found):,} rows as CSV", lambda: artefacts.csv(found),
             file_name=present.file_name(name, rows), mime="text/csv", type="primary",
             key="download", on_click="ignore", icon=":material/download:",
         )  # fmt: skip
+    if dropped:
+        st.caption(present.dropped_words(dropped))
     return found
 
 

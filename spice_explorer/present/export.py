@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from engine.curate.export import exported
+
 Rows = Literal["all", "reliable only", "decided only", "selected images"]
 
 COLUMNS = {
@@ -20,20 +22,32 @@ COLUMNS = {
     "epoch": "rounds (stage 2) or steps (stage 3) that model was trained",
     "class": "the class as people left it; the model's label where nobody decided",
     "class_name": "the name of that class",
-    "decision": "decided, rejected (the class is wrong), excluded, disputed, or nothing",
+    "decision": "decided, rejected (the class is wrong), disputed, or nothing",
     "reviewer": "who decided",
 }
 
 
-def chosen(table: pd.DataFrame, rows: Rows, selected: np.ndarray | None = None) -> pd.DataFrame:
-    """The asked rows of the table; `selected` (M,) are row numbers."""
+DROPPED = {"excluded": "that were left out", "rejected": "whose class was rejected as wrong"}
+
+
+def chosen(
+    table: pd.DataFrame, rows: Rows, selected: np.ndarray | None = None
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The asked rows of the table, and how many of them are dropped for which decision; `selected`
+    (M,) are row numbers."""
     if rows == "reliable only":
-        return table[table["reliable"]]
+        return exported(table, reliable=True)
     if rows == "decided only":
-        return table[table["decision"] == "decided"]
-    if rows == "selected images":
-        return table.iloc[[] if selected is None else selected]
-    return table
+        table = table[table["decision"] == "decided"]
+    elif rows == "selected images":
+        table = table.iloc[[] if selected is None else selected]
+    return exported(table)
+
+
+def dropped_words(dropped: dict[str, int]) -> str:
+    """ "Not in the file: images that were left out (172)."; "" where nothing is dropped."""
+    parts = [f"images {DROPPED[reason]} ({count:,})" for reason, count in dropped.items()]
+    return f"Not in the file: {' and '.join(parts)}." if parts else ""
 
 
 def columns_table(columns: list[str]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from engine.curate.decisions import Decision
 from engine.curate.log import FILE
 from engine.data.sources import Opened
 from engine.runs.store import RunFolder
-from spice_explorer import decisions, session
+from spice_explorer import artefacts, decisions, session
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts
 
 
@@ -261,3 +261,26 @@ def test_decided_images_vote_on_all_others_in_one_decision(
     assert right.mean() > 0.5
     decide("undo")
     assert (decisions.curation("demo").state == 1).sum() == found.total
+
+
+# -- export ------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("finished")
+def test_images_that_were_left_out_are_not_exported_and_that_is_said(visit: Visit) -> None:
+    reliable = artefacts.reliable("demo", "joint").mask
+    sure = np.flatnonzero(reliable)
+    decide("exclude", [*sure[:-3], *np.flatnonzero(~reliable)[:2]])
+    decide("reject", sure[-2:])
+    at = visit("export", run="demo")
+    out = len(sure) - 3
+    assert len(at.dataframe[0].value) == IMAGES - out - 2
+    assert "excluded" not in at.dataframe[0].value["decision"].tolist()
+    assert at.caption[-1].value == f"Not in the file: images that were left out ({out + 2})."
+    at.session_state["rows-3"] = "reliable only"
+    at.run()
+    assert at.dataframe[0].value["decision"].tolist() == [""]
+    assert at.caption[-1].value == (
+        f"Not in the file: images that were left out ({out}) and images whose class was rejected as "
+        "wrong (2)."
+    )

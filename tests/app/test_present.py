@@ -309,9 +309,32 @@ def test_rows_to_export() -> None:
     import pandas as pd
 
     table = pd.DataFrame({"id": list("abc"), "reliable": [True, False, True]})
-    assert export.chosen(table, "reliable only")["id"].tolist() == ["a", "c"]
-    assert export.chosen(table, "selected images", np.array([1]))["id"].tolist() == ["b"]
+    assert export.chosen(table, "reliable only")[0]["id"].tolist() == ["a", "c"]
+    assert export.chosen(table, "selected images", np.array([1]))[0]["id"].tolist() == ["b"]
     assert export.file_name("demo", "all") == "demo-labels.csv"
+
+
+def test_no_rows_to_export_are_of_images_that_were_left_out() -> None:
+    import pandas as pd
+
+    decisions = ["", "decided", "rejected", "excluded", "excluded", "disputed"]
+    table = pd.DataFrame(
+        {"id": list("abcdef"), "reliable": [True] * 4 + [False, True], "decision": decisions}
+    )
+
+    def rows(kind: export.Rows, *selected: int) -> tuple[str, str]:
+        found, dropped = export.chosen(table, kind, np.array(selected, int))
+        return "".join(found["id"]), export.dropped_words(dropped)
+
+    assert rows("all") == ("abcf", "Not in the file: images that were left out (2).")
+    assert rows("reliable only") == (
+        "abf",
+        "Not in the file: images that were left out (1) and images whose class was rejected as wrong "
+        "(1).",
+    )
+    assert rows("decided only") == ("b", "")
+    assert rows("selected images", 2, 3) == ("c", "Not in the file: images that were left out (1).")
+    assert rows("selected images", 0) == ("a", "")
 
 
 def test_every_column_of_the_label_table_is_explained() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.curate.decisions import Decision
-from engine.curate.export import label_table, to_csv, with_decisions, write_file
+from engine.curate.decisions import Action, Decision
+from engine.curate.export import exported, label_table, to_csv, with_decisions, write_file
 from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
 from engine.data.images import ImageSet
@@ -59,6 +59,25 @@ def test_what_was_decided_stands_beside_the_label(tmp_path: Path) -> None:
         ["2", "'=cats", "decided", "Ann"], ["1", "Cluster 1", "", ""], ["2", "'=cats", "excluded", "Ann"],
     ]  # fmt: skip
     assert [row[2] for row in rows[1:]] == ["2", "0", "2"], "the model's label stays"
+
+
+@pytest.mark.parametrize(
+    ("action", "word", "rows", "dropped"),
+    [("exclude", "excluded", "b", 2), ("reject", "rejected", "a b c", 0)],
+)
+def test_what_is_left_out_goes_into_no_file_disputed_or_not(
+    tmp_path: Path, action: Action, word: str, rows: str, dropped: int
+) -> None:
+    log = DecisionLog(tmp_path, images=3, clusters=3, fingerprint="drawn")
+    model = Model(VERDICT.labels, VERDICT.confidence, "joint")
+    for who, what, ids in (("Bob", "accept", [2]), ("Ann", action, [0, 2])):
+        log.commit([Decision(what, who, visit=who, images=np.array(ids), seen=0)], model)  # type: ignore[arg-type]
+    assert log.curation.disputed.tolist() == [False, False, True]
+    table = with_decisions(table_of("a", "b", "c"), log.curation)
+    found, counts = exported(table)
+    assert (" ".join(found["id"]), counts.get("excluded", 0)) == (rows, dropped)
+    sure, counts = exported(table, reliable=True)  # of the three, the first label is reliable
+    assert (len(sure), counts) == (0, {word: 1})
 
 
 def test_pandas_reads_the_kinds_back() -> None:
