@@ -10,7 +10,7 @@ import streamlit as st
 
 from engine.errors import SpiceError
 from spice_explorer import artefacts, columns, curating, decisions, services, session, thumbs
-from spice_explorer.components import audit, classes, curator, gallery, panel, retrain, spreading
+from spice_explorer.components import audit, classes, curator, gallery, needs, panel, retrain, spreading
 from spice_explorer.components.classes import act, named
 from spice_explorer.services import Run
 
@@ -26,19 +26,16 @@ AUDIT_SEED = 0
 
 def show(run: Run) -> None:
     """Who decides and what comes next; the component; below it what is done with whole classes."""
-    log = decisions.log_of(run.name)
-    if log.moved_aside:
-        st.warning(
-            f"The decision log was damaged. It was moved to {log.moved_aside} in the run's folder, "
-            "and a new one was begun: nothing of the old one was overwritten."
-        )
+    seen = decisions.curation(run.name).row
+    needs.whole_log(run)
     with st.container(horizontal=True, vertical_alignment="bottom", key="curate controls"):
         typed = _typed()
         queue = _queue(run)
     reviewer = _reviewer(run.name, typed)
     key = f"curator-{run.name.replace('__', '-')}"
     curator.curator(
-        _told(run, reviewer, queue), key=key, on_changed=lambda: _changed(run.name, key),
+        _told(run, reviewer, queue), key=key,
+        on_changed=lambda: None,  # what stands below it is drawn anew
         on_open=lambda: _opened(key),
     )  # fmt: skip
     _agreeing(run, reviewer, key)
@@ -56,14 +53,8 @@ def show(run: Run) -> None:
         else:
             retrain.show(run)
         classes.tell()
+    classes.drawn(run.name, seen)
     panel.show(run)
-
-
-def _changed(run: str, key: str) -> None:
-    """Decisions were taken in the component: what stands below it is seen with them."""
-    row = st.session_state[key].get("changed")
-    if isinstance(row, int):
-        st.session_state[f"curation seen-{run}"] = row
 
 
 def _opened(key: str) -> None:
@@ -104,13 +95,18 @@ def _reviewer(run: str, typed: str) -> str:
 
 
 def _queue(run: Run) -> dict[str, Any]:
-    asked = st.session_state.get("queue") or st.query_params.get("queue", "")
+    asked, *about = str(st.session_state.get("queue") or st.query_params.get("queue", "")).split(
+        "-"
+    )
     first = list(QUEUES).index(asked) if asked in QUEUES else 0
     kind = st.selectbox(
         "Next come", QUEUES, first, format_func=QUEUES.__getitem__, key="queue kind", width=230
     )
-    st.session_state["queue"] = kind
-    name = _named_queue(run, kind)
+    name = _named_queue(run, kind, [int(one) for one in about if one.isdecimal()])
+    # For the next time on this page, and for the address; a selection is this visit's alone.
+    st.session_state["queue"] = kind if kind == "selection" else name
+    if st.query_params.get("queue") != st.session_state["queue"]:
+        st.query_params["queue"] = st.session_state["queue"]
     try:
         ids = decisions.queue(run.name, name) if name else np.zeros(0, np.int64)
     except (SpiceError, LookupError) as error:
@@ -128,13 +124,16 @@ def _again() -> None:
     st.session_state["queue version"] += 1
 
 
-def _named_queue(run: Run, kind: str) -> str:
-    """The queue's name for the server, with what it is asked about."""
+def _named_queue(run: Run, kind: str, asked: list[int]) -> str:
+    """The queue's name for the server, with what it is about: at first the classes `asked` for."""
     by_number = {one.number: one for one in decisions.classes(run.name)}
+    numbers = list(by_number)
 
-    def choose(label: str, start: int) -> int | None:
+    def choose(label: str, place: int) -> int | None:
+        wanted = asked[place] if place < len(asked) else None
+        first = numbers.index(wanted) if wanted in by_number else min(place, len(numbers) - 1)
         return st.selectbox(
-            label, by_number, min(start, len(by_number) - 1), width=180, key=f"queue {label}",
+            label, by_number, first, width=180, key=f"queue {label}",
             format_func=lambda one: named(by_number[one]),
         )  # fmt: skip
 

@@ -45,7 +45,12 @@ def _controls(found: Overview, only: str) -> list[int]:
     count = len(found.sizes)
     with st.container(horizontal=True, vertical_alignment="bottom", key="prototype controls"):
         how = st.segmented_control(
-            "Order", present.SORTS, default=present.SORTS[0], required=True, key="prototype order"
+            "Order",
+            present.SORTS,
+            default=present.SORTS[0],
+            required=True,
+            key="order",
+            bind="query-params",
         )
         chosen = st.multiselect(
             "Only clusters", range(count), key=only, placeholder="all", width=220

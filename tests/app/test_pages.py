@@ -524,3 +524,25 @@ def test_when_the_open_run_goes_away_no_other_takes_its_place(
     at.selectbox(key="run picker").set_value("other").run()
     assert not any("There is no run" in one.value for one in at.warning)
     assert "other" in at.query_params["run"]
+
+
+@pytest.mark.usefixtures("finished")
+def test_the_address_opens_the_same_queue_again(visit: Visit) -> None:
+    at = visit("curate", run="demo", queue="border-1-3")
+    assert at.selectbox(key="queue kind").value == "border"
+    assert [at.selectbox(key=f"queue {one}").value for one in ("Between", "and")] == [1, 3]
+    at.selectbox(key="queue and").set_value(2).run()
+    assert "border-1-2" in at.query_params["queue"]
+    at.selectbox(key="queue kind").set_value("class").run()
+    at.selectbox(key="queue Of class").set_value(3).run()
+    assert "class-3" in at.query_params["queue"]
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("queue", ["", "nonsense", "border-99-x", "class-", "class-1-2-3"])
+def test_an_address_that_means_no_queue_opens_one_that_there_is(queue: str, visit: Visit) -> None:
+    at = visit("curate", run="demo", queue=queue)
+    assert not at.error
+    assert at.selectbox(key="queue kind").value == (
+        queue.split("-")[0] if "-" in queue else "rejected"
+    )

@@ -267,7 +267,7 @@ def test_there_is_a_row_for_each_cluster_in_the_order_asked(
     assert row_order(at) == list(range(CLUSTERS))
     assert "truth:" in texts(at)
     sizes = np.bincount(finished.load("reliable-heads")["labels"], minlength=CLUSTERS)
-    at.session_state["prototype order"] = "largest first"
+    at.session_state["order"] = "largest first"
     at.run()
     assert row_order(at) == np.argsort(-sizes, kind="stable").tolist()
 
