@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import streamlit as st
 
 from engine.errors import SpiceError
@@ -71,20 +72,18 @@ def _exclusions(source: str, fingerprint: str, _opened: Opened) -> Exclusions:  
 
 def to_train(opened: Opened) -> tuple[Opened, tuple[Skipped, ...]]:
     """The images that are not left out, and those that are; raises SpiceError when too few are left."""
-    found = decided(opened)
-    if found.kept.all():
+    kept, excluded = decided(opened).parted()
+    if not excluded:
         return opened, ()
-    # Only a few states are remembered: each may hold on to a copy of the pixels.
-    return _cut(opened.images.source, opened.images.fingerprint, found.row, opened)
+    bits = np.packbits(kept).tobytes()
+    return _cut(opened.images.source, opened.images.fingerprint, bits, opened), excluded
 
 
+# Only a few states are remembered: each may hold on to a copy of the pixels. A state is known by the
+# images themselves, not by a row: a log that was removed counts its rows anew.
 @st.cache_resource(show_spinner="Leaving images out…", max_entries=2)
-def _cut(
-    source: str,  # noqa: ARG001
-    fingerprint: str,  # noqa: ARG001
-    row: int,  # noqa: ARG001
-    _opened: Opened,
-) -> tuple[Opened, tuple[Skipped, ...]]:
-    from engine.curate.exclusions import without_excluded
+def _cut(source: str, fingerprint: str, bits: bytes, _opened: Opened) -> Opened:  # noqa: ARG001
+    from engine.curate.exclusions import cut
 
-    return without_excluded(_opened)
+    kept = np.unpackbits(np.frombuffer(bits, np.uint8), count=len(_opened.images))
+    return cut(_opened, kept.astype(bool))

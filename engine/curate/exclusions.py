@@ -71,11 +71,6 @@ class Exclusions:
         """(N,) bool: the images that are not left out."""
         return self._log.curation.state != State.EXCLUDED
 
-    @property
-    def row(self) -> int:
-        """The last decision; another one whenever anything has changed."""
-        return self._log.curation.row
-
     def refresh(self) -> None:
         """Takes what other tabs and programs have decided since."""
         self._log.refresh()
@@ -84,10 +79,16 @@ class Exclusions:
         """Why each image that is left out is."""
         return _reasons(self._log)
 
+    def parted(self) -> tuple[np.ndarray, tuple[Skipped, ...]]:
+        """The images that are kept, (N,) bool, and all others by name with the reason: both as they are
+        at the same moment."""
+        reasons, kept = self.reasons(), np.ones(len(self._images), bool)
+        kept[list(reasons)] = False
+        return kept, tuple(Skipped(self._images.ids[one], why) for one, why in reasons.items())
+
     def left_out(self) -> tuple[Skipped, ...]:
         """The images that are left out, by name, with the reason."""
-        ids = self._images.ids
-        return tuple(Skipped(ids[image], why) for image, why in self.reasons().items())
+        return self.parted()[1]
 
     def undoable(self) -> Decision | None:
         """The last decision that stands."""
@@ -101,6 +102,7 @@ class Exclusions:
 
     def exclude(self, images: np.ndarray, reason: str, visit: str = "") -> int:
         """Leaves out those of `images` (m,) that are not yet, as one decision; returns how many."""
+        self.refresh()
         new = np.asarray(images, np.int64)
         new = new[self.kept[new]]
         if len(new):
@@ -109,6 +111,7 @@ class Exclusions:
 
     def put_back(self, images: np.ndarray, visit: str = "") -> int:
         """Takes those of `images` (m,) that are left out back in, as one decision."""
+        self.refresh()
         out = np.asarray(images, np.int64)
         out = out[~self.kept[out]]
         if len(out):  # someone has looked at them and finds them right
@@ -167,9 +170,10 @@ def _log_in(folder: Path, images: int, fingerprint: str) -> DecisionLog:
 
 def _reasons(log: DecisionLog) -> dict[int, str]:
     """Why each image that is left out is."""
-    out = np.flatnonzero(log.curation.state == State.EXCLUDED)
-    said = {one.row: one.text for one in log.decisions()} if len(out) else {}
-    rows = log.curation.deciding[out]
+    with log.reading() as now:
+        out = np.flatnonzero(now.state == State.EXCLUDED)
+        said = {one.row: one.text for one in log.decisions()} if len(out) else {}
+        rows = now.deciding[out]
     return {image: said[row] for image, row in zip(out.tolist(), rows.tolist(), strict=True)}
 
 
@@ -259,7 +263,8 @@ def without_excluded(opened: Opened) -> tuple[Opened, tuple[Skipped, ...]]:
     """What is to be trained on, and what was left out; raises SpiceError as `Exclusions` and `cut`."""
     decided = Exclusions(opened.images)
     try:
-        return cut(opened, decided.kept), decided.left_out()
+        kept, excluded = decided.parted()
+        return cut(opened, kept), excluded
     finally:
         decided.close()
 

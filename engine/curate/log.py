@@ -34,6 +34,8 @@ _DAMAGE = ("malformed", "not a database", "file is encrypted")
 class DecisionLog:
     """The log of a run folder and the fold of it, kept up to date row by row.
 
+    Where the file is removed, or another takes its place, the fold begins anew with what is there.
+
     Attributes:
         curation: the fold.
         moved_aside: where a damaged log was moved to when this one was begun, "" for nowhere.
@@ -49,6 +51,7 @@ class DecisionLog:
         self._about = {"images": str(images), "clusters": str(clusters), "fingerprint": fingerprint}
         self._guard = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  # the one that is open
         self.curation = Curation(images, clusters)
         self.moved_aside = ""
         if self.path.exists():
@@ -59,9 +62,12 @@ class DecisionLog:
     def refresh(self) -> np.ndarray:
         """Folds what others have committed since; returns the images (m,) that it is about."""
         with self._guard, self._plainly():
-            if self._connection is None and not self.path.exists():
-                return np.zeros(0, np.int64)
-            return self._refresh()
+            if self.path.exists():
+                return self._refresh()
+            if self.curation.row:
+                self.close()
+                self.curation = self._nothing()
+            return np.zeros(0, np.int64)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Curation]:
@@ -72,9 +78,10 @@ class DecisionLog:
             yield self.curation
 
     def _refresh(self) -> np.ndarray:
+        connection = self._open()
         asked = f"SELECT {FOLDED} FROM decisions WHERE row > ? ORDER BY row"
         try:
-            return self.curation.take(self._open().execute(asked, (self.curation.row,)))
+            return self.curation.take(connection.execute(asked, (self.curation.row,)))
         except BaseException:
             self.curation = self._nothing()  # it may have taken half of a row
             raise
@@ -177,6 +184,9 @@ class DecisionLog:
     # -- the file ------------------------------------------------------------------------------
 
     def _open(self) -> sqlite3.Connection:
+        """The file at the path; where that is another than before, the fold of it begins anew."""
+        if self._connection is not None and self._file != _identity(self.path):
+            self.close()  # a removed file takes rows all the same, and nobody finds them again
         if self._connection is None:
             try:
                 self._connection = self._connected()
@@ -185,6 +195,7 @@ class DecisionLog:
                     raise
                 self.moved_aside = self._move_aside()
                 self._connection = self._connected()
+            self._file, self.curation = _identity(self.path), self._nothing()
         return self._connection
 
     def _connected(self) -> sqlite3.Connection:
@@ -250,6 +261,15 @@ class DecisionLog:
                 f"{self.path} was damaged ({error}): nothing was decided; load the page again to go "
                 "on with a new log, the damaged one is kept beside it"
             ) from None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is, whatever its name; None where none can be found."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
 
 
 def _unwritable(text: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from engine.curate import exclusions
 from engine.curate.exclusions import Exclusions
 from engine.curate.log import FILE
 from engine.data.health import Finding, Health, Problem
@@ -231,6 +232,20 @@ def test_train_uses_what_is_kept_and_says_so(
     opened, excluded = started[0][0], started[0][3]
     assert opened.images.ids == spoilt.images.ids[2:]
     assert [one.name for one in excluded] == list(spoilt.images.ids[:2])
+
+
+def test_train_uses_what_the_page_shows_after_the_decisions_were_removed(spoilt: Opened) -> None:
+    count = len(spoilt.images)
+    health.decided(spoilt).exclude(np.array([0]), "dark")
+    assert len(health.to_train(spoilt)[0].images) == count - 1
+    shutil.rmtree(exclusions.home())
+    assert health.decided(spoilt).kept.all()
+    assert health.to_train(spoilt) == (spoilt, ())
+    health.decided(spoilt).exclude(np.array([1, 2]), "blank")  # the first row once more
+    opened, excluded = health.to_train(spoilt)
+    assert opened.images.ids == (spoilt.images.ids[0], *spoilt.images.ids[3:])
+    assert [one.name for one in excluded] == list(spoilt.images.ids[1:3])
+    assert health.to_train(spoilt)[0] is opened
 
 
 def test_nothing_is_said_where_nothing_is_left_out(spoilt: Opened, visit: Visit) -> None:

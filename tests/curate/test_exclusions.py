@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,11 +91,14 @@ def test_each_click_is_one_row_and_one_undo(open_it: Open) -> None:
 def test_a_click_that_changes_nothing_writes_nothing(open_it: Open) -> None:
     one = open_it()
     one.exclude(np.array([2]), "dark")
-    row = one.row
+    last = one.undoable()
+    assert last is not None
     assert one.exclude(np.array([2]), "blank") == 0
     assert one.exclude(np.zeros(0, np.int64), "blank") == 0
     assert one.put_back(np.array([3])) == 0
-    assert one.row == row
+    again = one.undoable()
+    assert again is not None
+    assert again.row == last.row
 
 
 def test_images_are_put_back_and_that_is_undone(open_it: Open) -> None:
@@ -184,6 +188,28 @@ def test_a_damaged_log_of_an_earlier_state_is_lost_without_a_word(open_it: Open)
     one.exclude(np.array([1]), "dark")
     (one.folder / NAMES).write_text("{", "utf-8")
     assert open_it(six(tuple("abcdefg"))).kept.all()
+
+
+def test_a_place_that_is_removed_leaves_nothing_out_and_is_made_anew(
+    open_it: Open, place: Path
+) -> None:
+    one = open_it()
+    one.exclude(np.array([1, 2]), "dark")
+    shutil.rmtree(place)
+    one.refresh()
+    assert one.kept.all()
+    one.exclude(np.array([2]), "blank")
+    assert out(one) == out(open_it()) == [("c", "blank")]
+
+
+def test_a_place_that_is_removed_unseen_keeps_what_is_decided_next(
+    open_it: Open, place: Path
+) -> None:
+    one = open_it()
+    one.exclude(np.array([1]), "dark")
+    shutil.rmtree(place)
+    assert one.exclude(np.array([1, 5]), "blank") == 2
+    assert out(one) == out(open_it()) == [("b", "blank"), ("f", "blank")]
 
 
 def test_a_place_that_cannot_be_written_is_said(

@@ -277,6 +277,38 @@ def test_a_damaged_log_is_moved_aside_and_never_overwritten(
     assert act(again, "reject", 0).row == 1
 
 
+def test_a_log_that_is_replaced_is_read_and_written_in_its_place(
+    log: DecisionLog, open_log: Open, tmp_path: Path
+) -> None:
+    act(log, "reject", 0, 1)
+    for file in tmp_path.glob(f"{FILE}*"):
+        file.rename(tmp_path / f"old-{file.name}")
+    act(open_log(), "relabel", 2, class_=1)
+    log.refresh()
+    assert log.curation.state.tolist() == [0, 0, 1] + [0] * 9
+    assert act(log, "exclude", 3).row == 2
+    assert open_log().curation.state.tolist() == [0, 0, 1, 3] + [0] * 8
+    for file in tmp_path.glob("*.sqlite*"):
+        file.unlink()
+    assert act(log, "exclude", 4).row == 1
+    assert (
+        log.curation.state.tolist() == open_log().curation.state.tolist() == [0] * 4 + [3] + [0] * 7
+    )
+
+
+def test_what_a_damaged_log_said_is_not_shown_with_the_new_one(
+    log: DecisionLog, tmp_path: Path
+) -> None:
+    act(log, "reject", 0)
+    log.close()  # as it is when SQLite finds the damage
+    (tmp_path / FILE).write_bytes(b"rubbish!" * 1024)
+    log.refresh()
+    assert log.moved_aside
+    assert not log.curation.state.any()
+    act(log, "reject", 1)
+    assert log.curation.state.tolist() == [0, 2] + [0] * 10
+
+
 def test_a_log_about_other_images_is_refused_and_left_alone(
     log: DecisionLog, tmp_path: Path
 ) -> None:
