@@ -394,10 +394,21 @@ def labels_at(name: str, moment: Moment) -> np.ndarray:
 
 
 def label_table(name: str) -> pd.DataFrame:
-    """The newest labels of the run, one row an image; raises RunError before stage 2 is done."""
+    """The newest labels of the run, one row an image; raises RunError before stage 2 is done,
+    DecisionError when the decisions cannot be read."""
     from engine.runs.results import export_table
+    from spice_explorer import decisions
 
-    return export_table(folder_of(name), look(name).snapshot)
+    # By the log that is open already: a second connection would move a damaged one from under it.
+    with decisions.log_of(name).reading() as curation:
+        return export_table(folder_of(name), look(name).snapshot, curation)
+
+
+def damaged_logs(name: str) -> list[str]:
+    """Names of the run's decision logs that were found damaged and moved aside."""
+    from engine.runs.results import damaged_logs
+
+    return damaged_logs(folder_of(name))
 
 
 def csv(table: pd.DataFrame) -> bytes:

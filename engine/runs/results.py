@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.curate.curation import Curation
 from engine.curate.export import label_table, with_decisions
 from engine.curate.log import DecisionLog
 from engine.errors import RunError
@@ -48,9 +50,16 @@ def load_reliable(folder: RunFolder, stage: Stage) -> ReliableSet:
     return ReliableSet(**folder.load(f"reliable-{stage}"))
 
 
-def export_table(folder: RunFolder, snapshot: Snapshot) -> pd.DataFrame:
+def export_table(
+    folder: RunFolder, snapshot: Snapshot, curation: Curation | None = None
+) -> pd.DataFrame:
     """The newest labels of the run, one row an image, with what was decided about them, if anything
-    was; raises RunError before stage 2 is done, DecisionError when the decisions cannot be read."""
+    was: `curation`, or else what the run's log says.
+
+    Raises:
+        RunError: before stage 2 is done.
+        DecisionError: when the decisions cannot be read.
+    """
     stage = newest_stage(folder)
     if stage is None:
         raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")
@@ -58,11 +67,10 @@ def export_table(folder: RunFolder, snapshot: Snapshot) -> pd.DataFrame:
     table = label_table(
         folder.images(), verdict, stage=stage, epoch=snapshot.stages[stage].step
     )  # fmt: skip
-    log = decision_log(folder)
-    try:
-        return with_decisions(table, log.curation) if log.curation.row else table
-    finally:
-        log.close()
+    if curation is None:
+        with contextlib.closing(decision_log(folder)) as log:
+            curation = log.curation
+    return with_decisions(table, curation) if curation.row else table
 
 
 def decision_log(folder: RunFolder) -> DecisionLog:
@@ -71,6 +79,11 @@ def decision_log(folder: RunFolder) -> DecisionLog:
     return DecisionLog(
         folder.path, images=card.images, clusters=card.config.clusters, fingerprint=card.fingerprint
     )
+
+
+def damaged_logs(folder: RunFolder) -> list[str]:
+    """Names of the decision logs that were found damaged and moved aside, the oldest first."""
+    return sorted(one.name for one in folder.path.glob("decisions.damaged-*.sqlite"))
 
 
 def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:

@@ -60,8 +60,13 @@ def visit() -> str:
     return f"page-{session.visitor()}"
 
 
+def drawn(run: str, row: int) -> None:
+    """The page shows all decisions up to `row`; whoever acts on it has seen these."""
+    st.session_state[f"curation seen-{run}"] = row
+
+
 def _seen(run: str) -> int:
-    return int(st.session_state.get(f"curation seen-{run}", decisions.log_of(run).curation.row))
+    return int(st.session_state.get(f"curation seen-{run}", 0))
 
 
 def tell() -> None:

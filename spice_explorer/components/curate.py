@@ -10,7 +10,16 @@ import streamlit as st
 
 from engine.errors import SpiceError
 from spice_explorer import artefacts, columns, curating, decisions, services, session, thumbs
-from spice_explorer.components import audit, classes, curator, gallery, needs, panel, retrain, spreading
+from spice_explorer.components import (
+    audit,
+    classes,
+    curator,
+    gallery,
+    needs,
+    panel,
+    retrain,
+    spreading,
+)
 from spice_explorer.components.classes import act, named
 from spice_explorer.services import Run
 
@@ -34,9 +43,7 @@ def show(run: Run) -> None:
     reviewer = _reviewer(run.name, typed)
     key = f"curator-{run.name.replace('__', '-')}"
     curator.curator(
-        _told(run, reviewer, queue), key=key,
-        on_changed=lambda: None,  # what stands below it is drawn anew
-        on_open=lambda: _opened(key),
+        _told(run, reviewer, queue), key=key, on_open=lambda: _opened(key)
     )  # fmt: skip
     _agreeing(run, reviewer, key)
     view = st.segmented_control(

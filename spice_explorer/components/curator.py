@@ -2,8 +2,8 @@
 
 Decisions go from the browser straight to the routes of `curating` and show before they are written.
 Python hears of three things, in the session state under the component's key: `changed`, the last row
-that was written; and for one run of the page `open`, an image, and `propagate`, the decided images
-(`ids`) that what agrees with them shall follow.
+that was written, a moment later, so that what stands below is drawn anew; and for one run of the page
+`open`, an image, and `propagate`, the decided images (`ids`) that what agrees with them shall follow.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ def curator(
     data: dict[str, Any],
     *,
     key: str,
-    on_changed: Callable[[], None],
     on_open: Callable[[], None],
 ) -> None:
     """Draws it.
@@ -37,14 +36,13 @@ def curator(
         data: what it is told; a queue with a `mark` asks about all its images, decided or not, and the mark
             goes as text with each decision.
         key: distinct for each run.
-        on_changed: called a moment after the last of some decisions has been written.
         on_open: called when the panel of an image is asked for.
     """
     # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
     html, css, js = _sources()
     draw = st.components.v2.component("spice_curator", html=html, css=css, js=js)
     draw(
-        key=key, data=data, on_changed_change=on_changed, on_open_change=on_open,
+        key=key, data=data, on_changed_change=lambda: None, on_open_change=on_open,
         on_propagate_change=lambda: None,
     )  # fmt: skip
 

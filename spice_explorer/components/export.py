@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from spice_explorer import artefacts, session
+from spice_explorer.components import needs
 from spice_explorer.present import export as present
 from spice_explorer.present.export import Rows
 from spice_explorer.services import Run
@@ -20,6 +21,7 @@ PREVIEW = 500
 def show(run: Run) -> None:
     """Everything on the page; the CSV is made when it is asked for."""
     table = artefacts.label_table(run.name)
+    needs.whole_log(run)
     if run.live:
         st.info(
             "The run goes on: these are its newest labels so far.", icon=":material/hourglass_top:"

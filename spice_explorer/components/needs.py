@@ -44,6 +44,17 @@ def labels(run: Run) -> bool:
     return False
 
 
+def whole_log(run: Run) -> None:
+    """A warning where a decision log of the run was damaged, as long as it lies beside the new one."""
+    damaged = artefacts.damaged_logs(run.name)
+    if damaged:
+        st.warning(
+            f"The decision log was damaged. It was moved to {' and '.join(damaged)} in the run's "
+            "folder, and a new one was begun: nothing of the old one was overwritten. This is said "
+            "until that file is moved away."
+        )
+
+
 def _not_yet(run: Run, artefact: str, why: str) -> None:
     state = run.snapshot.state
     title = f"{run.name} is not that far"

@@ -183,6 +183,29 @@ def test_a_damaged_log_is_moved_aside_and_that_is_said(finished: RunFolder, visi
     assert next(finished.path.glob("decisions.damaged-*")).read_bytes().startswith(b"no database")
 
 
+def test_a_damaged_log_that_export_moved_aside_is_told_on_both_pages_after_a_restart_too(
+    finished: RunFolder, visit: Visit
+) -> None:
+    (finished.path / FILE).write_bytes(b"no database at all, sorry" * 200)
+    assert "was moved to decisions.damaged-" in visit("export", run="demo").warning[0].value
+    (aside,) = finished.path.glob("decisions.damaged-*")
+    decisions._logs.clear()
+    for page in ("curate", "export"):
+        assert f"was moved to {aside.name} in" in visit(page, run="demo").warning[0].value
+    aside.unlink()
+    assert not visit("curate", run="demo").warning
+
+
+def test_a_log_that_is_damaged_while_it_is_open_is_not_moved_from_under_the_app(
+    finished: RunFolder, visit: Visit
+) -> None:
+    decide("accept", [0])
+    log = decisions.log_of("demo")
+    visit("export", run="demo")
+    assert decisions.log_of("demo") is log
+    assert not list(finished.path.glob("decisions.damaged-*"))
+
+
 def test_a_log_of_other_images_is_refused_in_words(finished: RunFolder, visit: Visit) -> None:
     decide("accept", [0])
     decisions._logs.clear()
@@ -261,6 +284,26 @@ def test_decided_images_vote_on_all_others_in_one_decision(
     assert right.mean() > 0.5
     decide("undo")
     assert (decisions.curation("demo").state == 1).sum() == found.total
+
+
+# -- two at once -------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("looked", [True, False])
+def test_a_name_counts_as_seen_when_the_page_has_shown_it(visit: Visit, looked: bool) -> None:
+    at = named(visit("curate", run="demo"), "Bob")
+    decide("accept", [0], by="Bob")
+    at.session_state["curation seen-demo"] = 1  # so much he has written himself
+    if looked:
+        decide("rename", class_=0, text="cats")
+        at.run()
+    at.text_input(key=f"name-0-{'cats' if looked else 'Cluster 0'}").set_value("dogs").run()
+    if not looked:
+        decide("rename", class_=0, text="cats")
+    button(at, "Keep").click().run()
+    assert decisions.classes("demo")[0].name == "dogs"
+    assert ("was named twice, unseen" in texts(at)) is not looked
 
 
 # -- export ------------------------------------------------------------------------------------
