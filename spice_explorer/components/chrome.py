@@ -57,15 +57,19 @@ def sidebar() -> None:
     chosen = session.current_run()
     st.session_state["run picker"] = chosen
     st.selectbox(
-        "Run", names, key="run picker", label_visibility="collapsed", index=None,
-        placeholder="Choose a run",
-        on_change=lambda: session.choose_run(st.session_state["run picker"]),
+        "Run", names, None if chosen is None else 0, key="run picker", placeholder="Choose a run",
+        label_visibility="collapsed", on_change=_pick,
     )  # fmt: skip
     if chosen is None:
         return
     live = services.look(chosen).live
     st.fragment(_state, run_every=SIDEBAR_SECONDS if live else None)(chosen, live)
     _selection(chosen)
+
+
+def _pick() -> None:
+    if st.session_state["run picker"] is not None:  # what was not chosen yet can be cleared, too
+        session.choose_run(st.session_state["run picker"])
 
 
 def _state(name: str, was_live: bool) -> None:
