@@ -26,10 +26,7 @@ def show(run: Run, reviewer: str) -> None:
     by_number = {one.number: one for one in classes}
     _table(run, classes)
     _disputed_names(run.name, by_number)
-    chosen = st.selectbox(
-        "Class", list(by_number), format_func=lambda one: named(by_number[one]),
-        key=f"class-{run.name}", width=340,
-    )  # fmt: skip
+    chosen = _chosen(run.name, by_number)
     if chosen is None:
         return
     left, right = st.columns(2, gap="large")
@@ -42,17 +39,31 @@ def show(run: Run, reviewer: str) -> None:
     _split(run, reviewer, by_number[chosen])
 
 
+def _chosen(run: str, by_number: dict[int, Shown]) -> int | None:
+    """The class that is chosen. A box shows the name that it was drawn with: other names, another box."""
+    numbers, names = list(by_number), tuple(map(named, by_number.values()))
+    kept = st.session_state.get(f"class of {run}")
+    chosen = st.selectbox(
+        "Class", numbers, numbers.index(kept) if kept in by_number else 0, width=340,
+        format_func=lambda one: named(by_number[one]), key=f"class-{run}-{hash(names)}",
+    )  # fmt: skip
+    st.session_state[f"class of {run}"] = chosen
+    return chosen
+
+
 def named(one: Shown) -> str:
     return one.name if one.name == f"Cluster {one.number}" else f"{one.name} ({one.number})"
 
 
-def act(run: str, action: Action, reviewer: str, done: str, **about: Any) -> None:
-    """Commits one decision and remembers what to say of it; a callback of buttons."""
+def act(run: str, action: Action, reviewer: str, done: str, **about: Any) -> bool:
+    """Commits one decision and remembers what to say of it; False when it was refused. A callback of
+    buttons."""
     try:
         decisions.commit(run, [Decision(action, reviewer, visit=visit(), seen=_seen(run), **about)])
         st.session_state["curation told"] = True, done
     except SpiceError as error:
         st.session_state["curation told"] = False, session.sentence(str(error))
+    return bool(st.session_state["curation told"][0])
 
 
 def visit() -> str:
@@ -139,7 +150,7 @@ def _bulk(
     )  # fmt: skip
 
 
-def _button(label: str, key: str, disabled: bool, on_click: Callable[[], None]) -> None:
+def _button(label: str, key: str, disabled: bool, on_click: Callable[[], object]) -> None:
     st.button(label, key=key, disabled=disabled, on_click=on_click)
 
 
@@ -150,10 +161,13 @@ def _rename(run: Run, reviewer: str, one: Shown) -> None:
         changed = name != one.name, colour != one.colour
 
         def keep() -> None:
-            if changed[0]:
-                act(run.name, "rename", reviewer, "Renamed.", class_=one.number, text=name)
+            if changed[0] and not act(
+                run.name, "rename", reviewer, "Renamed.", class_=one.number, text=name
+            ):
+                return
             if changed[1]:
-                act(run.name, "recolour", reviewer, "Coloured.", class_=one.number, text=colour)
+                done = "Renamed and coloured." if changed[0] else "Coloured."
+                act(run.name, "recolour", reviewer, done, class_=one.number, text=colour)
 
         _button("Keep", "keep name", not reviewer or not any(changed), keep)
 

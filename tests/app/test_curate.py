@@ -36,6 +36,10 @@ def show(at: AppTest, view: str) -> AppTest:
     return at
 
 
+def class_box(at: AppTest) -> Any:
+    return next(one for one in at.selectbox if one.label == "Class")
+
+
 def table(at: AppTest) -> Any:
     return at.dataframe[0].value
 
@@ -65,7 +69,7 @@ def test_one_decision_accepts_a_whole_class(visit: Visit) -> None:
     own = decisions.classes_of("demo")
     at = named(visit("curate", run="demo"))
     chosen = int(np.bincount(own).argmax())
-    at.selectbox(key="class-demo").set_value(chosen).run()
+    class_box(at).set_value(chosen).run()
     count = int((own == chosen).sum())
     button(at, f"Accept all {count:,}").click().run()
     assert not at.exception
@@ -90,10 +94,28 @@ def test_names_with_markup_are_shown_as_they_are(visit: Visit) -> None:
 )
 def test_a_bad_name_is_refused_in_words(visit: Visit, name: str, complaint: str) -> None:
     at = named(visit("curate", run="demo"))
-    at.text_input(key="name-0-Cluster 0").set_value(name).run()
+    at.text_input(key="name-0-Cluster 0").set_value(name)
+    at.color_picker[0].set_value("#123456").run()
     button(at, "Keep").click().run()
+    assert not at.success
     assert complaint in at.error[0].value.replace("\\", "")
     assert decisions.log_of("demo").decisions() == []
+
+
+@pytest.mark.usefixtures("finished")
+def test_the_class_box_shows_the_new_name_of_the_class_that_was_chosen(visit: Visit) -> None:
+    at = named(visit("curate", run="demo"))
+    class_box(at).set_value(2).run()
+    before = class_box(at).key
+    at.text_input(key="name-2-Cluster 2").set_value("twos")
+    at.color_picker[0].set_value("#123456").run()
+    button(at, "Keep").click().run()
+    assert at.success[0].value == "Renamed and coloured."
+    assert class_box(at).value == 2
+    assert "twos (2)" in class_box(at).options
+    assert class_box(at).key != before, "a browser shows the name that the box was made with"
+    at.run()
+    assert class_box(at).value == 2
 
 
 @pytest.mark.usefixtures("finished")
@@ -116,7 +138,7 @@ def test_a_split_is_shown_before_it_is_done(visit: Visit) -> None:
     own = decisions.classes_of("demo")
     chosen = int(np.bincount(own).argmax())
     at = named(visit("curate", run="demo"))
-    at.selectbox(key="class-demo").set_value(chosen).run()
+    class_box(at).set_value(chosen).run()
     at.session_state[f"split-{chosen}"] = True
     at.run()
     members = np.flatnonzero(own == chosen)
@@ -194,16 +216,6 @@ def test_a_damaged_log_that_export_moved_aside_is_told_on_both_pages_after_a_res
         assert f"was moved to {aside.name} in" in visit(page, run="demo").warning[0].value
     aside.unlink()
     assert not visit("curate", run="demo").warning
-
-
-def test_a_log_that_is_damaged_while_it_is_open_is_not_moved_from_under_the_app(
-    finished: RunFolder, visit: Visit
-) -> None:
-    decide("accept", [0])
-    log = decisions.log_of("demo")
-    visit("export", run="demo")
-    assert decisions.log_of("demo") is log
-    assert not list(finished.path.glob("decisions.damaged-*"))
 
 
 def test_a_log_of_other_images_is_refused_in_words(finished: RunFolder, visit: Visit) -> None:
