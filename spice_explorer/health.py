@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from engine.errors import SpiceError
 from spice_explorer import services
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from engine.curate.exclusions import Exclusions
@@ -35,15 +37,24 @@ def checkup(opened: Opened, *, again: bool = False, patient: bool = False) -> Ch
 
 def trained(opened: Opened) -> str | None:
     """The newest run of exactly these images that has features, by which they can be compared."""
-    same = _of_these(opened.images.fingerprint, tuple(services.run_names()))
+    same = _of_these(opened.images.fingerprint, tuple(_runs()))
     return next((name for name in same if _vectors(name).is_file()), None)
 
 
+def _runs() -> Iterator[tuple[str, float]]:
+    """The runs of the workspace, newest first, and when each was made."""
+    from engine.runs.store import RunFolder
+
+    for name in services.run_names():
+        with contextlib.suppress(FileNotFoundError):  # it was removed at this moment
+            yield name, services.made(RunFolder(services.workspace() / name))
+
+
 @st.cache_data(show_spinner=False, max_entries=8)
-def _of_these(fingerprint: str, runs: tuple[str, ...]) -> list[str]:
+def _of_these(fingerprint: str, runs: tuple[tuple[str, float], ...]) -> list[str]:
     """The `runs` of exactly these images; to look at all cards again and again would take its time."""
     found = []
-    for name in runs:
+    for name, _ in runs:
         try:
             if services.card(name).fingerprint == fingerprint:
                 found.append(name)

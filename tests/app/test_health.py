@@ -141,6 +141,18 @@ def test_a_run_of_the_same_images_lends_its_features(
     assert "also by the features of demo" in texts(at)
 
 
+def test_a_run_made_anew_of_other_images_lends_them_nothing(
+    finished: RunFolder, few_digits: Opened, spoilt: Opened
+) -> None:
+    assert health.trained(few_digits) == finished.path.name
+    config = finished.card().config
+    shutil.rmtree(finished.path)
+    other = RunFolder.create(finished.path, spoilt, config)
+    other.save("features", {"vectors": np.zeros((len(spoilt.images), 2), np.float32)})
+    assert health.trained(few_digits) is None
+    assert health.trained(spoilt) == finished.path.name
+
+
 # -- leaving out -------------------------------------------------------------------------------
 
 
