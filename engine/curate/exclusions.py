@@ -6,7 +6,8 @@ The decisions are kept outside the cache, which may be deleted at any time, in a
     exclusions/SOURCE/FINGERPRINT/decisions.sqlite
     exclusions/SOURCE/FINGERPRINT/names.json
 
-and when the source has changed since, what was left out is left out again, image by image by its name.
+and when the source has changed since, what was left out is left out again, image by image by its name;
+duplicates only where the source has merely grown, since any other change may have taken their twins.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,12 +27,13 @@ from engine.curate.decisions import Decision
 from engine.curate.judging import Model
 from engine.curate.log import FILE, DecisionLog
 from engine.data.columns import of_images
-from engine.data.health import Problem
-from engine.data.images import ImageSet
+from engine.data.health import DUPLICATES, Problem
+from engine.data.images import ImageSet, fingerprint_of
+from engine.data.sets import SETS
 from engine.data.skipped import Skipped
-from engine.data.sources import Opened, source_of
+from engine.data.sources import KINDS, Opened, readable
 from engine.data.store import cache
-from engine.errors import DecisionError, SourceError, SpiceError
+from engine.errors import DecisionError, SourceError
 
 # Why an image was left out, as the log says it.
 REASONS: dict[Problem, str] = {
@@ -38,6 +41,7 @@ REASONS: dict[Problem, str] = {
     "bright": "bright", "blurred": "may be blurred", "blank": "blank", "odd aspect": "odd aspect",
     "outliers": "outlier",
 }  # fmt: skip
+OF_DUPLICATES = {REASONS[problem] for problem in DUPLICATES}
 BY_HAND = "by hand"
 # Nobody signs on this page: whoever looks at a source decides for all who do, and can undo the last.
 REVIEWER = "before training"
@@ -140,13 +144,21 @@ class Exclusions:
     # -- a source that has changed ---------------------------------------------------------------
 
     def _carry(self) -> None:
-        """Leaves out what was left out of the source as it was before, by name."""
+        """Leaves out what was left out of the source as it was before, by name.
+
+        A duplicate needs another image that is there instead of it. Where all images are there as they
+        were, that one is, too; where one is gone or is another, a duplicate may be the last of its
+        kind: none is left out, and the health report finds those that still are duplicates.
+        """
         before = _before(self.folder)
         if before is None:
             return
+        left_out = _named_reasons(before)
+        if not OF_DUPLICATES.isdisjoint(left_out.values()) and not _holds(self._images, before):
+            left_out = {name: why for name, why in left_out.items() if why not in OF_DUPLICATES}
         place = {name: index for index, name in enumerate(self._images.ids)}
         gone: dict[str, list[int]] = {}
-        for name, reason in _named_reasons(before).items():
+        for name, reason in left_out.items():
             if name in place:
                 gone.setdefault(reason, []).append(place[name])
         asked = [
@@ -192,20 +204,36 @@ def _named_reasons(folder: Path) -> dict[str, str]:
 
 def _folder(images: ImageSet) -> Path:
     """Where the log of these images is: the source, however it was named, and its state."""
-    try:
-        place = source_of(images.source).place
-    except SpiceError:  # it is gone, or is none that a name can open again
-        place = images.source
     height, width = images.size
-    about = f"{place} at {height} {width}"
+    about = f"{_place(images.source)} at {height} {width}"
     source = hashlib.blake2b(about.encode(), digest_size=12).hexdigest()
     return home() / "exclusions" / source / images.fingerprint
+
+
+def _place(source: str) -> str:
+    """A source's kind and absolute path, by its name alone: the same once the source is gone."""
+    kind, _, path = source.partition(":")
+    if not path or kind not in {*KINDS, *SETS}:
+        return source
+    alike = [one for one in KINDS if KINDS[one] is KINDS.get(kind)]  # "imagefolder" is a folder
+    return f"{next(iter(alike), kind)}:{readable(os.path.abspath(os.path.expanduser(path)))}"
 
 
 def _before(folder: Path) -> Path | None:
     """The log of the same source that was written last, in another state of it."""
     logs = [log for log in folder.parent.glob(f"*/{FILE}") if log.parent != folder]
     return max(logs, key=lambda log: log.stat().st_mtime).parent if logs else None
+
+
+def _holds(images: ImageSet, before: Path) -> bool:
+    """Whether all images of the earlier state in the folder `before` are among `images`, unchanged."""
+    place = {name: index for index, name in enumerate(images.ids)}
+    names = json.loads((before / NAMES).read_text("utf-8"))
+    if not place.keys() >= set(names):
+        return False
+    ids = np.array([place[name] for name in names])
+    shape = (len(ids), *images.pixels.shape[1:])
+    return fingerprint_of(shape, names, _blocks(images.pixels, ids)) == before.name
 
 
 # -- leaving out -----------------------------------------------------------------------------------
@@ -246,9 +274,8 @@ def _rows(pixels: np.ndarray, ids: np.ndarray) -> np.ndarray:
     try:
         cache().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cache()) as file:
-            length = max(1, BLOCK_BYTES // each)
-            for start in range(0, len(ids), length):
-                file.write(np.ascontiguousarray(pixels[ids[start : start + length]]).data)
+            for block in _blocks(pixels, ids):
+                file.write(block)
             file.flush()
             return np.memmap(file, np.uint8, "c", shape=(len(ids), *pixels.shape[1:]))
     except OSError as error:
@@ -257,6 +284,12 @@ def _rows(pixels: np.ndarray, ids: np.ndarray) -> np.ndarray:
             f"({error.strerror or error}): free some space, or name another place with "
             "SPICE_EXPLORER_CACHE"
         ) from None
+
+
+def _blocks(pixels: np.ndarray, ids: np.ndarray) -> Iterator[memoryview]:
+    length = max(1, BLOCK_BYTES // pixels[:1].nbytes)
+    for start in range(0, len(ids), length):
+        yield np.ascontiguousarray(pixels[ids[start : start + length]]).data
 
 
 def without_excluded(opened: Opened) -> tuple[Opened, tuple[Skipped, ...]]:

@@ -12,9 +12,10 @@ import pytest
 
 from engine.curate import exclusions as module
 from engine.curate import log as log_module
-from engine.curate.exclusions import BY_HAND, NAMES, Exclusions, cut
+from engine.curate.exclusions import BY_HAND, NAMES, REASONS, Exclusions, cut
 from engine.curate.log import FILE
 from engine.data.columns import ImageColumn
+from engine.data.health import DUPLICATES, Problem
 from engine.data.images import ImageSet
 from engine.data.skipped import Skipped
 from engine.data.sources import Opened
@@ -139,6 +140,35 @@ def test_what_was_put_back_is_not_carried(open_it: Open) -> None:
     assert out(open_it(six(tuple("abcdefg")))) == [("c", "dark")]
 
 
+def without_a() -> ImageSet:
+    return six(tuple("bcdef"))
+
+
+def another_a() -> ImageSet:
+    return ImageSet(np.maximum(six().pixels, ord("b")), NAMES_OF_SIX, "made:up")
+
+
+@pytest.mark.parametrize("problem", DUPLICATES)
+@pytest.mark.parametrize("changed", [without_a, another_a])
+def test_a_duplicate_is_not_left_out_any_more_when_it_may_be_the_last(
+    open_it: Open, problem: Problem, changed: Callable[[], ImageSet]
+) -> None:
+    first = open_it()
+    first.exclude(np.array([1, 5]), REASONS[problem])
+    first.exclude(np.array([2]), "dark")
+    assert out(open_it(changed())) == [("c", "dark")]
+
+
+@pytest.mark.parametrize("problem", DUPLICATES)
+def test_duplicates_are_left_out_of_a_source_that_has_merely_grown(
+    open_it: Open, problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BLOCK_BYTES", 32)
+    open_it().exclude(np.array([1, 5]), REASONS[problem])
+    grown = open_it(six(tuple("gfaxbcde")))
+    assert out(grown) == [("f", REASONS[problem]), ("b", REASONS[problem])]
+
+
 def test_other_sources_and_sizes_have_decisions_of_their_own(open_it: Open) -> None:
     open_it().exclude(np.array([1]), "dark")
     large = np.zeros((6, 1, 8, 8), np.uint8)
@@ -151,8 +181,19 @@ def test_a_folder_is_the_same_however_it_is_named(
 ) -> None:
     (tmp_path / "photos").mkdir()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     open_it(six(source="folder:photos")).exclude(np.array([1]), "dark")
-    assert out(open_it(six(source=f"folder:{tmp_path}/photos"))) == [("b", "dark")]
+    names = (
+        f"folder:{tmp_path}/photos",
+        "folder:~/photos",
+        "folder:x/../photos",
+        "imagefolder:photos",
+    )
+    for source in names:
+        assert out(open_it(six(source=source))) == [("b", "dark")]
+    (tmp_path / "photos").rmdir()  # its images may be in the cache all the same
+    for source in names:
+        assert out(open_it(six(source=source))) == [("b", "dark")]
 
 
 def test_a_damaged_log_is_moved_aside_and_a_new_one_begun(open_it: Open) -> None:
