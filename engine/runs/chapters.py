@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from engine.config import ContrastiveViews
 from engine.events import Stage
 from engine.runs.bundle import packed
 from engine.runs.history import load_frame
 from engine.runs.material import Material
+from engine.runs.outline import TITLES
 from engine.runs.pipeline import NO_NETWORK
 from engine.runs.playing import (
     agreement_at,
@@ -48,6 +50,8 @@ ADAPTED = {
     "free": " In this run τ is what the model is sure of on average, less where it believes in few images.",
     "soft": " In this run an image that is less sure than most counts less, instead of not at all.",
 }
+# The ways in which τ is asked at all.
+WITH_TAU = ("fixed", "flex")
 NEEDS_JOINT = "Train stage 3 (joint training) first."
 
 
@@ -61,7 +65,6 @@ def chapters(material: Material) -> list[Step]:
 
 def _step(
     key: str,
-    title: str,
     sentence: str,
     formula: str = "",
     source: str = "",
@@ -72,14 +75,14 @@ def _step(
     wrong: dict[str, Any] | None = None,
 ) -> Step:
     return {
-        "key": key, "title": title, "sentence": sentence, "formula": formula, "source": source,
+        "key": key, "title": TITLES[key], "sentence": sentence, "formula": formula, "source": source,
         "needs": needs, "show": show or {}, "play": play, "wrong": wrong,
     }  # fmt: skip
 
 
 def _lacking(material: Material, stage: Stage, needs: str) -> str:
     """What is said of a stage without frames: they are gone, or it has not begun."""
-    if material.folder.has(stage):
+    if stage in material.done:
         return "The frames of this stage are gone from the run's folder: train a new run to see it."
     return needs
 
@@ -98,7 +101,7 @@ def problem(material: Material) -> Step:
     chance = np.random.default_rng(material.config.seed)
     places = material.cast.places(chance.permutation(count)[:48])
     return _step(
-        "problem", "The problem",
+        "problem",
         f"Here are {count:,} images without labels: put those that show the same thing into one of "
         f"{clusters} clusters.", "xᵢ → yᵢ ∈ {1 … K}", show={"places": places, "sizes": None},
     )  # fmt: skip
@@ -106,9 +109,9 @@ def problem(material: Material) -> Step:
 
 def views(material: Material) -> Step:
     texts = (
-        "views", "Views",
-        "Random crops, turns and changes of tone make views of an image; whatever they are, they show "
-        "the same thing.", "xᵢ → t(xᵢ), t′(xᵢ)", "paper, section III-A",
+        "views",
+        f"{_changes(material.config.views.contrastive)} make views of an image; whatever they are, they "
+        "show the same thing.", "xᵢ → t(xᵢ), t′(xᵢ)", "paper, section III-A",
     )  # fmt: skip
     if material.imported:
         return _step(
@@ -127,9 +130,20 @@ def views(material: Material) -> Step:
     )  # fmt: skip
 
 
+def _changes(settings: ContrastiveViews) -> str:
+    """What happens to an image in a view: "Random crops, turns and changes of tone"."""
+    tone = settings.jitter or settings.grey or settings.gamma
+    told = {
+        "crops": settings.crop < 1, "turns": settings.rotation, "shifts": settings.shift,
+        "zooms": settings.zoom, "mirror images": settings.flip, "changes of tone": tone,
+    }  # fmt: skip
+    *others, last = [words for words, happens in told.items() if happens] or ["changes"]
+    return f"Random {', '.join(others)} and {last}" if others else f"Random {last}"
+
+
 def features(material: Material) -> Step:
     texts = (
-        "features", "Features",
+        "features",
         "The network learns to give two views of an image nearly the same features, and other images "
         "other ones: images of the same kind gather.",
         *_objective(material),
@@ -181,14 +195,15 @@ def _temperatures(material: Material) -> dict[str, Any] | None:
         results.append({
             "frames": None, "points": packed(points, "f32"), "labels": packed(labels, "u16"),
             "truth": material.truths(found.labels[place], found.ids),
-            "says": f"A short training of its own at T = {value:g}, on {len(found.ids):,} images: two "
+            "says": f"A short training of its own by SimCLR at T = {value:g}, on {len(found.ids):,} images: two "
             f"images are {found.spread[place]:.2f} apart on average{better}.",
         })  # fmt: skip
-    own = material.config.features.temperature
-    start = int(np.abs(np.log(found.values / own)).argmin())
+    settings = material.config.features
+    start = int(np.abs(np.log(found.values / settings.temperature)).argmin())
+    own = settings.objective == "simclr" and found.values[start] == settings.temperature
     return {
-        "name": "temperature", "label": "Temperature T", "values": found.values.tolist(), "start": start,
-        "results": results,
+        "name": "temperature", "label": "Temperature T of SimCLR", "values": found.values.tolist(),
+        "start": start, "own": bool(own), "results": results,
     }  # fmt: skip
 
 
@@ -214,7 +229,7 @@ def _collapse(material: Material) -> dict[str, Any] | None:
 
 def confident(material: Material) -> Step:
     texts = (
-        "confident", "Confident images",
+        "confident",
         "Several small classifiers guess; of each cluster, the images they are surest of are taken.",
         "Sₖ = the ρ·M/K images with the largest pᵢₖ", "paper, section III-B, equation 2",
     )  # fmt: skip
@@ -222,8 +237,7 @@ def confident(material: Material) -> Step:
         return _step(*texts, needs=NEEDS_HEADS)
 
     play = by_hand(material) if quick_to_step(material) else rounds(material)
-    show = {"round": material.config.heads.epochs, **confident_at(material)}
-    return _step(*texts, show=show, play=play, wrong=_poor(material))
+    return _step(*texts, show=confident_at(material), play=play, wrong=_poor(material))
 
 
 def _poor(material: Material) -> dict[str, Any] | None:
@@ -246,7 +260,7 @@ def _poor(material: Material) -> dict[str, Any] | None:
 
 def prototypes(material: Material) -> Step:
     texts = (
-        "prototypes", "Prototypes",
+        "prototypes",
         "The mean of the confident images' features is the cluster's prototype.",
         "γₖ = (1 / |Sₖ|) · Σ fᵢ,  i ∈ Sₖ", "paper, section III-B, equation 3",
     )  # fmt: skip
@@ -264,7 +278,7 @@ def prototypes(material: Material) -> Step:
 
 def nearest(material: Material) -> Step:
     texts = (
-        "nearest", "Nearest images get the label",
+        "nearest",
         "The M/K images whose features are nearest to a prototype get its label, sure or not.",
         "yᵢ = k  for the M/K images with the largest fᵢ·γₖ", "paper, section III-B, equation 4",
     )  # fmt: skip
@@ -290,9 +304,10 @@ def _unbalanced(material: Material) -> dict[str, Any] | None:
     return {
         "label": "one kind is rare",
         "says": f"Of the images in this run's cluster {cluster}, {before - after:,} of {before:,} were left out "
-        f"(the first {after:,} stay) and stage 2 was trained again. The prototype of the cluster where most of these are, number "
-        f"{int(found.cluster)}, labels {given:,} images all the same: {strangers:,} of them belong to this run's other "
-        "clusters. M/K images for every cluster takes all kinds to be equally many.",
+        f"(the first {after:,} stay) and stage 2 was trained again. More of those {after:,} came into its cluster "
+        f"{int(found.cluster)} than into any other. The prototype of that cluster still labels {given:,} images, and "
+        f"{strangers:,} of them belong to this run's other clusters. M/K images for every cluster takes all kinds to be "
+        "equally many.",
         "show": {
             "claimed": material.cast.rows(np.hstack([found.nearest[:, :half], found.nearest[:, -half:]])),
             "sizes": found.sizes.tolist(), "unclaimed": None, "twice": None,
@@ -305,7 +320,7 @@ def _unbalanced(material: Material) -> dict[str, Any] | None:
 
 def agreement(material: Material) -> Step:
     texts = (
-        "agreement", "Agreement with neighbours",
+        "agreement",
         "A label is doubted where an image's nearest neighbours have another one.",
         "rᵢ = (1 / n) · Σ [yⱼ = yᵢ],  j ∈ the n nearest of i", "paper, section III-C, equation 6",
     )  # fmt: skip
@@ -326,7 +341,7 @@ def agreement(material: Material) -> Step:
 
 def reliable(material: Material) -> Step:
     texts = (
-        "reliable", "The reliable set",
+        "reliable",
         "A label is reliable when enough neighbours agree and the head is sure; the others are put aside.",
         "rᵢ ≥ τ_r  and  max pᵢ ≥ τ_c", "paper, section III-C",
     )  # fmt: skip
@@ -350,7 +365,7 @@ def reliable(material: Material) -> Step:
 
 def joint(material: Material) -> Step:
     texts = (
-        "joint", "Joint training",
+        "joint",
         "Reliable images teach network and head together; of the others, a weak view that is sure "
         "enough tells what the strong view should say." + ADAPTED[material.config.joint.adapt],
         "ℓ = [max p(weak) ≥ τ] · H( argmax p(weak), p(strong) )",
@@ -359,7 +374,8 @@ def joint(material: Material) -> Step:
     places = [place for place, (stage, _) in enumerate(material.moments) if stage == "joint"]
     if material.imported:
         return _step(*texts, needs=f"There is no stage 3 in this run: {NO_NETWORK}.")
-    if not places:
+    # Half a stage would be taken for the whole: what is said is of its end.
+    if not places or "joint" not in material.done:
         return _step(*texts, needs=_lacking(material, "joint", NEEDS_JOINT))
 
     values, start = with_own(TAUS, material.config.joint.threshold)
@@ -367,12 +383,11 @@ def joint(material: Material) -> Step:
     results = [passing_at(material, frames, value) for value in values]
     play = {
         "name": "threshold", "label": "Threshold τ", "values": values, "start": start,
-        "results": results,
+        "own": material.config.joint.adapt in WITH_TAU, "results": results,
     }  # fmt: skip
     everything = passing_at(material, frames, 0.0)
     wrong = {
         "label": "τ = 0", "show": everything,
         "says": "Whatever the weak view says is taken for true. " + everything["says"],
     }  # fmt: skip
-    xray = {"xray": True, "adapt": material.config.joint.adapt, **results[start]}
-    return _step(*texts, show=xray, play=play, wrong=wrong)
+    return _step(*texts, show={"xray": True, **results[start]}, play=play, wrong=wrong)

@@ -63,7 +63,7 @@ def lesson(folder: RunFolder) -> dict[str, Any]:
         "of": len(images),
         "clusters": material.config.clusters,
         "truth": material.truth is not None,
-        "stages": {stage: folder.has(stage) for stage in STAGES},
+        "stages": {stage: stage in material.done for stage in STAGES},
         "map": "umap" if mapped else "pca",
         "ids": packed(ids, "i32"),
         "names": [PurePosixPath(images.ids[one]).name for one in ids],
@@ -180,9 +180,9 @@ def _principal(material: Material) -> np.ndarray:
 
 
 def xrayed(material: Material) -> dict[str, Any] | None:
-    """What stage 3 saw of a few images; None where it has left no look."""
+    """What stage 3 saw of a few images; None before its end, and where it has left no look."""
     found = load_xrays(material.folder)
-    if not found:
+    if not found or "joint" not in material.done:
         return None
     ids, looks = np.asarray(found[0].ids), len(found)
     probabilities = np.stack([one.probabilities for one in found], 1)

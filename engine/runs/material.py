@@ -10,6 +10,7 @@ from engine import metrics
 from engine.config import RunConfig
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
+from engine.events import STAGES
 from engine.runs.bundle import Cast
 from engine.runs.history import chosen_head, frame_steps_of
 from engine.runs.maps import Moment
@@ -29,6 +30,8 @@ class Material:
         self.config: RunConfig = self.card.config
         self.images: ImageSet = folder.images()
         self.truth: Truth | None = folder.truth()
+        # Before all else that a run which still trains may add to.
+        self.done = frozenset(stage for stage in STAGES if folder.has(stage))
         self.moments: list[Moment] = frame_steps_of(folder)
         self.head = chosen_head(folder)
         self.cast = Cast(len(self.images))
@@ -54,7 +57,7 @@ class Material:
     @cached_property
     def heads(self) -> dict[str, np.ndarray] | None:
         """Stage 2's arrays."""
-        return self.folder.load("heads") if self.folder.has("heads") else None
+        return self.folder.load("heads") if "heads" in self.done else None
 
     @cached_property
     def neighbors(self) -> Neighbors | None:

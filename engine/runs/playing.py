@@ -101,7 +101,7 @@ def confident_at(material: Material) -> Result:
     belief = np.asarray(material.heads["probabilities"])
     sure = np.take_along_axis(belief.T, ids, 1)
     sizes = np.bincount(belief.argmax(1), minlength=len(ids))
-    return _sure(material, ids, sure, sizes, f"After {material.config.heads.epochs} rounds")
+    return _sure(material, ids, sure, sizes, material.config.heads.epochs)
 
 
 def quick_to_step(material: Material) -> bool:
@@ -128,13 +128,13 @@ def by_hand(material: Material) -> dict[str, Any]:
 
 
 def _halfway(material: Material, half: Half) -> Result:
-    """What the head that will be chosen does in half a round."""
-    head, found = material.head, half.found
-    ids, belief = found.confident[head].cpu().numpy(), found.belief[head].cpu().numpy()
+    """What the head that will be chosen does in half a round, and what it believes then."""
+    head, now = material.head, half.now
+    ids, belief = now.confident[head].cpu().numpy(), now.belief[head].cpu().numpy()
     sure = np.take_along_axis(belief.T, ids, 1)[:, : material.shown]
     sizes = np.bincount(belief.argmax(1), minlength=len(ids))
     places = half.ids[ids[:, : material.shown]]
-    given = int(found.labels.kept[head].sum())
+    given = int(half.found.labels.kept[head].sum())
     guess = " The first guesses are k-means's." if _guessed(material, half) else ""
     if half.losses is None:
         says = (
@@ -144,9 +144,11 @@ def _halfway(material: Material, half: Half) -> Result:
     else:
         says = (
             f"M-step of round {half.round + 1}: the head learned those {given:,} labels from strong views, "
-            f"{material.config.heads.passes} times over; its loss in the last pass is {half.losses[head]:.3f}."
+            f"{material.config.heads.passes} times over; its loss in the last pass is {half.losses[head]:.3f}. "
+            "Shown is what it believes now."
         )
     return {
+        "round": half.round + 1,
         "confident": material.cast.rows(places),
         "confidence": [[finite(one) for one in row] for row in sure],
         "sizes": sizes.tolist(),
@@ -176,7 +178,7 @@ def rounds(material: Material) -> dict[str, Any] | None:
         own = labels[ids] == np.arange(clusters)[:, None]
         sure = np.where(own, confidence[ids], np.nan)
         sizes = np.bincount(labels, minlength=clusters)
-        results.append(_sure(material, ids, sure, sizes, f"After {frame.step} rounds"))
+        results.append(_sure(material, ids, sure, sizes, frame.step))
     return {
         "name": "round", "label": "Rounds of E-step and M-step", "values": [one.step for one in frames],
         "start": len(frames) - 1, "results": results,
@@ -184,7 +186,7 @@ def rounds(material: Material) -> dict[str, Any] | None:
 
 
 def _sure(
-    material: Material, ids: np.ndarray, sure: np.ndarray, sizes: np.ndarray, when: str
+    material: Material, ids: np.ndarray, sure: np.ndarray, sizes: np.ndarray, rounds: int
 ) -> Result:
     filled = int((sizes > 0).sum())
     known = sure[np.isfinite(sure)]
@@ -194,10 +196,11 @@ def _sure(
         else ""
     )
     return {
+        "round": rounds,
         "confident": material.cast.rows(ids),
         "confidence": [[finite(one) for one in row] for row in sure],
         "sizes": sizes.tolist(),
-        "says": f"{when}, {filled} of {len(sizes)} clusters have images, from {sizes.min():,} to "
+        "says": f"After {rounds} round{'' if rounds == 1 else 's'}, {filled} of {len(sizes)} clusters have images, from {sizes.min():,} to "
         f"{sizes.max():,}{mean}.",
     }  # fmt: skip
 
@@ -337,7 +340,8 @@ def judged(material: Material, settings: ReliableSettings) -> Result:
     chance = np.random.default_rng(material.config.seed + 2)
     kept, out = np.flatnonzero(found.mask), np.flatnonzero(~found.mask)
     relaxed = int((found.thresholds < np.float32(settings.agreement)).sum())
-    floor = f" {relaxed} clusters had it lowered to keep {settings.floor:.0%} of their images." if relaxed else ""  # fmt: skip
+    clusters = "1 cluster" if relaxed == 1 else f"{relaxed} clusters"
+    floor = f" It was lowered for {clusters}, to keep {settings.floor:.0%} of the images there." if relaxed else ""  # fmt: skip
     truth = {
         "purity of those kept": material.purity(found.labels[kept], kept),
         "purity of those rejected": material.purity(found.labels[out], out),
@@ -365,11 +369,12 @@ def passing_at(material: Material, frames: Sequence[Frame], threshold: float) ->
     passes = sure >= np.float32(threshold)
     shares, last = passes.mean(1), passes[-1]
     ids = np.flatnonzero(last)
+    same = "" if material.config.joint.adapt == "fixed" else ", and by the same τ for all"
     pure = material.purity(np.asarray(frames[-1].labels)[0][last], ids)
     return {
         "passing": packed(shares, "f32"),
         "threshold": threshold,
         "truth": None if pure is None else {"purity of those that pass": pure},
         "says": f"At τ = {threshold:g}, {shares[0]:.1%} of the images pass at the beginning of stage 3 and "
-        f"{shares[-1]:.1%} at its end (judged by the image as it is, without a view).",
+        f"{shares[-1]:.1%} at its end (judged by the image as it is, without a view{same}).",
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,12 +22,15 @@ class Half:
     Attributes:
         round: counted from 0.
         found: the E-step's result; that of the same round after an M-step.
+        now: `found` after an E-step; after an M-step, what an E-step would find with the heads as they
+            have become, on the same views.
         ids: (M,) int64, the images that the places in `found` stand for.
         losses: (H,) float32 of the M-step; None after an E-step.
     """
 
     round: int
     found: EStep
+    now: EStep
     ids: np.ndarray
     losses: np.ndarray | None
 
@@ -77,14 +80,16 @@ class Steps:
     def _e_step(self) -> Half:
         self._drawn = self._rounds.draw(self.round)
         self._found = e_step(self.config.heads, self._rounds.heads, self._drawn)
-        return Half(self.round, self._found, self._drawn.ids.numpy(), None)
+        return Half(self.round, self._found, self._found, self._drawn.ids.numpy(), None)
 
     def _m_step(self, found: EStep) -> Half:
         assert self._drawn is not None
         losses = m_step(
             self.config.heads, self._rounds.heads, self._rounds.optimiser, self._drawn, found.labels
         )
-        half = Half(self.round, found, self._drawn.ids.numpy(), losses.cpu().numpy())
+        # Whatever the heads were made to believe before, they are asked now.
+        now = e_step(self.config.heads, self._rounds.heads, replace(self._drawn, belief=None))
+        half = Half(self.round, found, now, self._drawn.ids.numpy(), losses.cpu().numpy())
         self.round, self._drawn, self._found = self.round + 1, None, None
         return half
 

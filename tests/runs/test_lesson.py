@@ -23,16 +23,18 @@ from engine.data.images import ImageSet
 from engine.data.sources import Opened
 from engine.errors import RunError
 from engine.runs.bundle import Cast, packed, sprite, unpacked
+from engine.runs.chapters import NEEDS_JOINT, features, joint, views
 from engine.runs.history import frame_steps_of, load_frame, load_xrays
 from engine.runs.lesson import lesson, prepared_config
 from engine.runs.maps import DEFAULT, artefact_of
 from engine.runs.material import Material
 from engine.runs.pipeline import NO_NETWORK
+from engine.runs.playing import judged
 from engine.runs.results import load_reliable
 from engine.runs.runner import Control, choose_device, execute
 from engine.runs.steps import Steps
 from engine.runs.store import RunFolder
-from engine.runs.trials import load_trials, make_trials
+from engine.runs.trials import TEMPERATURES, Temperatures, Trials, load_trials, make_trials
 from engine.space.neighbors import Neighbors
 from engine.space.projection import principal_map
 from engine.stages.prototypes import pseudo_label
@@ -190,14 +192,16 @@ def test_the_first_rounds_are_the_real_e_and_m_steps(run: RunFolder, made: dict[
     head = int(run.load("heads")["chosen"])
     for result in play["results"][:-1]:
         half = steps.advance()
-        ids = half.found.confident[head][:, :8].numpy()
+        ids = half.now.confident[head][:, :8].numpy()
         assert result["confident"] == ids.tolist()
-        sure = half.found.belief[head].numpy()[ids, np.arange(3)[:, None]]
+        assert result["round"] == half.round + 1
+        sure = half.now.belief[head].numpy()[ids, np.arange(3)[:, None]]
         np.testing.assert_allclose(result["confidence"], sure, atol=1e-6)
         if half.losses is not None:
             assert f"{half.losses[head]:.3f}" in result["says"]
     last = play["results"][-1]
     assert last["confident"] == run.load("heads")["confident"][:, :8].tolist()
+    assert last["round"] == 6
 
 
 def test_where_rounds_take_long_the_runs_frames_are_shown(
@@ -354,10 +358,15 @@ def test_what_is_not_there_says_which_stage_to_train(make_run: MakeRun) -> None:
     assert execute(folder, CPU, StopAfter(4)) == "stopped"
     assert folder.has("reliable-heads")
     halfway = lesson(folder)
-    assert lacking() == {}
-    assert step(halfway, "joint")["show"]["xray"]
-    assert len(halfway["xray"]["steps"]) < 7
+    # Half of stage 3 would be told as if it were the whole.
+    assert list(lacking()) == ["joint"]
+    assert "stage 3" in lacking()["joint"]
+    assert halfway["xray"] is None
+    material = Material(folder)
+    assert ("joint", 0) in material.moments
     assert execute(folder, CPU, Control()) == "finished"
+    assert joint(material)["needs"] == NEEDS_JOINT  # it was read before stage 3 was done
+    assert lacking() == {}
     assert len(lesson(folder)["xray"]["steps"]) == 7
 
 
@@ -478,6 +487,57 @@ def test_images_of_a_trial_get_half_of_the_places_at_most(run: RunFolder) -> Non
     assert labels.tolist() == [0, 1, 0, 2, 3, 0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("objective", "temperature", "start", "own"),
+    [("simclr", 0.5, 1, True), ("simclr", 0.4, 1, False), ("byol", 0.5, 1, False), ("moco", 0.1, 0, False)],
+)  # fmt: skip
+def test_a_temperature_is_the_runs_own_where_that_learned_by_it(
+    run: RunFolder, objective: str, temperature: float, start: int, own: bool
+) -> None:
+    material = Material(run)
+    changes = {"features.objective": objective, "features.temperature": temperature}
+    material.config = with_settings(material.config, changes)
+    numbers = np.ones(3, np.float32)
+    material.trials = Trials(temperatures=Temperatures(
+        np.arange(60), np.array(TEMPERATURES), np.zeros((3, 60, 2), np.float32), numbers, numbers,
+        np.zeros((3, 60), np.int32),
+    ))  # fmt: skip
+    play = features(material)["play"]
+    assert (play["start"], play["own"]) == (start, own)
+    assert "by SimCLR at T = 0.1," in play["results"][0]["says"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Random turns, shifts, zooms and changes of tone make views"),
+        ({"crop": 0.2, "rotation": 0, "shift": 0, "zoom": 0, "flip": 0.5}, "Random crops, mirror images and changes of tone make"),
+        ({"rotation": 0, "shift": 0, "zoom": 0, "gamma": 0, "flip": 0.5}, "Random mirror images make"),
+    ],
+)  # fmt: skip
+def test_what_happens_in_views_is_what_the_settings_say(
+    run: RunFolder, changes: dict[str, float], said: str
+) -> None:
+    material = Material(run)
+    changed = {f"views.contrastive.{name}": value for name, value in changes.items()}
+    material.config = with_settings(material.config, changed)
+    assert views(material)["sentence"].startswith(said)
+
+
+@pytest.mark.parametrize(("lowered", "said"), [(0, ""), (1, "for 1 cluster,"), (2, "for 2 clusters,")])  # fmt: skip
+def test_it_says_for_how_many_clusters_the_threshold_was_lowered(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, lowered: int, said: str
+) -> None:
+    found = load_reliable(run, "heads")
+    thresholds = np.where(np.arange(3) < lowered, 0.1, 0.9).astype(np.float32)
+    monkeypatch.setattr(
+        "engine.runs.playing.judge", lambda *_: replace(found, thresholds=thresholds)
+    )
+    says = judged(Material(run), replace(run.config().reliable, agreement=0.9))["says"]
+    assert ("It was lowered" in says) is bool(lowered)
+    assert said in says
+
+
 def test_the_prepared_run_is_a_run_on_digits() -> None:
     config = prepared_config()
     assert (config.clusters, config.views) == (10, preset("quick", clusters=10, channels=1).views)
@@ -488,8 +548,12 @@ def test_the_prepared_run_is_a_run_on_digits() -> None:
 def test_a_run_that_departs_from_the_formula_says_so(
     make_run: MakeRun, adapt: str, said: bool
 ) -> None:
-    found = step(lesson(finish(make_run(**{"joint.adapt": adapt}))), "joint")
+    made = lesson(finish(make_run(**{"joint.adapt": adapt})))
+    found = step(made, "joint")
     assert ("In this run" in found["sentence"]) is said
+    assert ("the same τ for all" in found["show"]["says"]) is said
+    assert found["play"]["own"] is (adapt != "soft")  # which asks no τ at all
+    assert made["xray"]["adapt"] == adapt
 
 
 # -- how it travels ------------------------------------------------------------------------------

@@ -47,8 +47,12 @@ def test_an_e_step_labels_and_changes_no_head_and_an_m_step_does(make_run: MakeR
     assert first.ids.tolist() == list(range(60))
     now = steps.heads.state_dict()
     assert all(torch.equal(value, now[name]) for name, value in before.items())
+    assert first.now is first.found
     second = steps.advance()
     assert second.found is first.found
+    # k-means said what to believe before; now the heads are asked, as they are after the step.
+    assert not torch.equal(second.now.belief, first.found.belief)
+    torch.testing.assert_close(second.now.belief.sum(2), torch.ones(2, 60))
     assert second.losses is not None
     assert second.losses.shape == (2,)
     assert (first.round, second.round, steps.round) == (0, 0, 1)
