@@ -19,6 +19,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from engine.errors import RunError, Stopped, sentence_of
+from engine.events import STAGES, Stage
 from spice_explorer import artefacts, services
 from spice_explorer.present import lesson as present
 from spice_explorer.services import Run, folder_of, workspace
@@ -47,12 +48,14 @@ class Made:
     Attributes:
         key: the state of the run that it shows.
         body: the bundle as JSON.
+        stages: those that were done when it was made.
     """
 
     key: Key
     state: Literal["making", "ready", "failed"] = "making"
     message: str = ""
     body: bytes = b""
+    stages: frozenset[Stage] = frozenset()
 
     @property
     def version(self) -> str:
@@ -156,10 +159,15 @@ def _shown_of(folder: RunFolder) -> Made | None:
 
 
 def making(name: str) -> bool:
-    """True while a lesson of the run or its trials are being made."""
-    path = folder_of(name).path
-    found = _newest.get(path)
-    return (found is not None and found.state == "making") or path in _trying
+    """True while a lesson of the run is being made."""
+    found = _newest.get(folder_of(name).path)
+    return found is not None and found.state == "making"
+
+
+def done(name: str) -> frozenset[Stage]:
+    """The stages of the run that are."""
+    folder = folder_of(name)
+    return frozenset(stage for stage in STAGES if folder.has(stage))
 
 
 def trying(name: str) -> tuple[str, float] | None:
@@ -187,7 +195,9 @@ def _make(folder: RunFolder, made: Made) -> None:
         from engine.runs.lesson import lesson
 
         with _turn:
-            made.body = json.dumps(lesson(folder)).encode()
+            bundle = lesson(folder)
+        made.body = json.dumps(bundle).encode()
+        made.stages = frozenset(stage for stage in STAGES if bundle["stages"][stage])
         made.state = "ready"
     except Exception as error:
         made.state, made.message = "failed", sentence_of(error, f"the lesson of {folder.path}")

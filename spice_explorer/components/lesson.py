@@ -67,7 +67,7 @@ def _unsettled(name: str) -> bool:
         return lessons.preparing()
     run = services.look(name)
     lessons.follow(run)
-    return run.live or lessons.making(name)
+    return run.live or lessons.making(name) or lessons.trying(name) is not None
 
 
 def _lesson(name: str, was_unsettled: bool) -> None:
@@ -77,14 +77,15 @@ def _lesson(name: str, was_unsettled: bool) -> None:
             st.rerun()
         if not there:
             _beginning()
-            player(name, None, present.waits(None, lessons.preparing()))
+            player(name, None, present.waits((), (), live=lessons.preparing(), making=False))
             return
         run = services.look(name)
         made = lessons.follow(run)
         with st.container(horizontal=True, vertical_alignment="center", key="lesson head"):
             _state(run)
             _file(name, made)
-        player(name, made, present.waits(run.snapshot, run.live))
+        shown, making = made.stages if made else (), lessons.making(name)
+        player(name, made, present.waits(lessons.done(name), shown, live=run.live, making=making))
 
 
 # -- how training goes -------------------------------------------------------------------------
@@ -103,17 +104,21 @@ def _state(run: Run) -> None:
     state, trial = run.snapshot.state, lessons.trying(run.name)
     ahead = lessons.ahead_of(run)
     words = present.line(run.name, run.snapshot, (ahead.name, ahead.snapshot) if ahead else None)
+    if state == "finished":
+        words = f"{run.name} · {run.card.images:,} images · K = {run.card.config.clusters}"
     if state == "failed":
         st.error(session.sentence(run.snapshot.message), icon=":material/error:")
     elif lessons.fault(run.name):
         st.error(session.sentence(lessons.fault(run.name)), icon=":material/error:")
     elif trial is not None:
         _line("running", present.trial_line(*trial))
-    elif state == "finished":
-        _line(state, f"{run.name} · {run.card.images:,} images · K = {run.card.config.clusters}")
+    elif lessons.making(run.name) and not run.live:
+        _line(state, f"{words} · {present.MAKING}")
     else:
         _line(state, words)
-    if state not in (*LIVE, "finished"):
+    if state == "paused" and run.mine:
+        st.button("Continue", key="continue lesson", icon=":material/play_arrow:", on_click=_continue, args=(run.name,))  # fmt: skip
+    elif state not in (*LIVE, "finished"):
         st.button("Resume", key="resume lesson", icon=":material/play_arrow:", on_click=_resume, args=(run.name,))  # fmt: skip
 
 
@@ -125,6 +130,11 @@ def _line(state: str, words: str) -> None:
 def _resume(name: str) -> None:
     with session.plain_errors():
         services.resume(name)
+
+
+def _continue(name: str) -> None:
+    with session.plain_errors():
+        services.steer(name, "continue")
 
 
 # -- the lesson as a file ----------------------------------------------------------------------

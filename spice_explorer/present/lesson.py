@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.events import Stage
+from engine.runs.outline import STEPS
 from engine.runs.snapshot import Snapshot
 from spice_explorer.present import progress, sprites
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
 
-# The steps with the stage that each is about; the first needs nothing but images.
-STEPS: tuple[tuple[str, str, Stage | None], ...] = (
-    ("problem", "The problem", None),
-    ("views", "Views", "features"),
-    ("features", "Features", "features"),
-    ("confident", "Confident images", "heads"),
-    ("prototypes", "Prototypes", "heads"),
-    ("nearest", "Nearest images", "heads"),
-    ("agreement", "Agreement with neighbours", "heads"),
-    ("reliable", "The reliable set", "heads"),
-    ("joint", "Weak and strong views", "joint"),
-)
 SHOWN = 48
+MAKING = "The lesson is being made."
 NUMBERS: dict[Stage, int] = {"features": 1, "heads": 2, "joint": 3}
 TRIALS = {
     "collapse": "stage 1 without negatives and stop-gradient",
@@ -72,16 +63,25 @@ def _sprite(pixels: np.ndarray) -> dict[str, Any]:
     return {"data": data, "columns": sprites.COLUMNS, "count": len(pixels)}
 
 
-def waits(snapshot: Snapshot | None, live: bool) -> dict[str, str]:
-    """What is said of each step whose stage is not there yet, by the step's key; nothing of a run that
-    does not train, whose lesson says what to train."""
-    if not live:
-        return {}
-    return {
-        key: f"This step opens by itself when stage {NUMBERS[stage]} is done."
-        for key, _, stage in STEPS
-        if stage is not None and (snapshot is None or snapshot.stages[stage].seconds is None)
-    }
+def waits(
+    done: Collection[Stage], shown: Collection[Stage], *, live: bool, making: bool
+) -> dict[str, str]:
+    """What is said of each step that will come by itself, by the step's key; all others say what to train.
+
+    Args:
+        done: the stages of the run that are.
+        shown: those that were when the lesson was made that is shown.
+        making: whether a newer lesson is being made.
+    """
+    found = {}
+    for key, _, stage in STEPS:
+        if stage is None or stage in shown:
+            continue
+        if stage not in done and live:
+            found[key] = f"This step opens by itself when stage {NUMBERS[stage]} is done."
+        elif stage in done and (live or making):
+            found[key] = MAKING
+    return found
 
 
 def line(name: str, snapshot: Snapshot, ahead: tuple[str, Snapshot] | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,21 @@ from starlette.responses import Response
 from streamlit.testing.v1 import AppTest
 
 from engine.data.sources import Opened
-from engine.events import Progress, RunFailed, RunFinished, RunQueued, RunStarted, StageStarted
+from engine.events import (
+    Progress,
+    RunFailed,
+    RunFinished,
+    RunPaused,
+    RunQueued,
+    RunStarted,
+    StageStarted,
+)
+from engine.runs import lesson as lesson_of
+from engine.runs.outline import STEPS
+from engine.runs.runner import the_runner
 from engine.runs.snapshot import fold
 from engine.runs.store import RunFolder
-from spice_explorer import lessons, routes
+from spice_explorer import lessons, routes, services
 from spice_explorer.lessons import PREPARED
 from spice_explorer.present import lesson as present
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts, tiny_config
@@ -77,9 +89,13 @@ def until(at: AppTest, done: Callable[[AppTest], bool], seconds: float = 90) -> 
 
 
 def made(at: AppTest) -> bool:
-    """Whether the newest lesson of the run is the one that is shown."""
+    """Whether the newest lesson of the run is the one that is shown, and said to be."""
     name = urlsplit(told(at)["address"]).path.rsplit("/", 1)[1].removesuffix(".json")
-    return "opening" not in told(at)["address"] and not lessons.making(name)
+    return (
+        "opening" not in told(at)["address"]
+        and not lessons.making(name)
+        and present.MAKING not in texts(at)
+    )
 
 
 def locked(bundle: dict[str, Any]) -> list[str]:
@@ -100,7 +116,7 @@ def test_a_first_visit_shows_the_pictures_and_trains_until_every_step_is_open(
         IMAGES,
         1797,
     )  # before the run is there: all digits
-    assert locked(opening) == [key for key, _, stage in present.STEPS if stage]
+    assert locked(opening) == [key for key, _, stage in STEPS if stage]
     assert told(at)["waits"]["joint"] == "This step opens by itself when stage 3 is done."
     until(at, lambda at: f"{PREPARED} · {IMAGES} images · K = {CLUSTERS}" in texts(at) and made(at))
     lesson = fetched(told(at)["address"])
@@ -126,6 +142,24 @@ def test_it_says_which_run_trains_first(workspace: Path, few_digits: Opened, vis
         second.append(RunQueued())
         shown = texts(visit("learn"))
     assert f"{PREPARED} waits in the queue: first trains first (running · stage 1, 40%)." in shown
+
+
+def test_a_paused_run_can_be_continued(
+    workspace: Path, few_digits: Opened, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steered: list[tuple[str, str]] = []
+    monkeypatch.setattr(services, "steer", lambda *asked: steered.append(asked))
+    folder = RunFolder.create(workspace / PREPARED, few_digits, tiny_config())
+    with folder.lock():
+        for event in (RunStarted("cpu", 1), StageStarted("features", 10), RunPaused()):
+            folder.append(event)
+        # One that another process trains cannot be steered from here.
+        assert "Continue" not in [one.label for one in visit("learn").button]
+        monkeypatch.setattr(the_runner(), "owns", lambda _folder: True)
+        at = visit("learn")
+        assert "Resume" not in [one.label for one in at.button]
+        button(at, "Continue").click().run()
+    assert steered == [(PREPARED, "continue")]
 
 
 def test_a_run_that_failed_says_why_and_can_be_resumed(
@@ -187,6 +221,22 @@ def test_there_is_no_file_of_a_lesson_that_was_not_made(run: str, why: str) -> N
     assert answer.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.usefixtures("finished")
+def test_a_finished_run_says_that_its_lesson_is_being_made(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, make = threading.Event(), lesson_of.lesson
+    monkeypatch.setattr(lesson_of, "lesson", lambda folder: go.wait() and make(folder))
+    at = visit("learn", run="demo", teach="own")
+    try:
+        assert told(at)["waits"] == {key: present.MAKING for key, _, stage in STEPS if stage}
+        assert f"demo · {IMAGES} images · K = {CLUSTERS} · The lesson is being made." in texts(at)
+    finally:
+        go.set()
+    until(at, made)
+    assert told(at)["waits"] == {}
+
+
 def test_a_run_made_anew_under_the_same_name_shows_nothing_of_the_old_one(
     finished: RunFolder, few_digits: Opened, visit: Visit
 ) -> None:
@@ -217,7 +267,7 @@ def test_a_run_that_stopped_in_stage_1_shows_its_images_and_what_to_train(visit:
     lesson = fetched(told(at)["address"])
     assert len(lesson["names"]) == present.SHOWN
     assert lesson["clusters"] == CLUSTERS
-    assert locked(lesson) == [key for key, _, stage in present.STEPS if stage]
+    assert locked(lesson) == [key for key, _, stage in STEPS if stage]
     assert "interrupted" in texts(at)
 
 
@@ -237,6 +287,32 @@ def test_an_opening_needs_images_alone(few_digits: Opened) -> None:
     assert opening["names"][0] == few_digits.images.ids[opening["ids"][0]]
     assert (opening["of"], opening["clusters"], opening["title"]) == (IMAGES, 7, "mine")
     assert opening["steps"][8]["needs"] == "Train stage 3 of mine to see this step."
+
+
+@pytest.mark.parametrize(
+    ("live", "making", "views", "confident", "joint"),
+    [
+        (True, True, None, "being made", "opens by itself when stage 3"),
+        (True, False, None, "being made", "opens by itself when stage 3"),
+        (False, True, None, "being made", None),
+        (False, False, None, None, None),
+    ],
+)
+def test_a_step_waits_for_its_stage_and_then_for_its_lesson(
+    live: bool, making: bool, views: str | None, confident: str | None, joint: str | None
+) -> None:
+    found = present.waits({"features", "heads"}, {"features"}, live=live, making=making)
+    for key, said in (("views", views), ("confident", confident), ("joint", joint)):
+        assert (said in found[key]) if said else (key not in found)
+
+
+def test_an_opening_calls_the_steps_what_the_lesson_calls_them(
+    few_digits: Opened, trained: Path
+) -> None:
+    opening = present.opening("mine", few_digits.images, "digits", CLUSTERS)
+    lesson = lesson_of.lesson(RunFolder(trained))
+    for part in ("key", "title"):
+        assert [one[part] for one in opening["steps"]] == [one[part] for one in lesson["steps"]]
 
 
 def test_one_line_tells_how_training_goes(interrupted: RunFolder) -> None:
