@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.curate.curation import Curation, State
 from engine.curate.decisions import Decision
+from engine.curate.guidance import learned
 
 
 def carried(
@@ -25,27 +26,30 @@ def carried(
         keep: (N,) bool, the images that are in the new run, in the same order.
         visit: the program that carries them, for the log.
     """
-    alive = [one.number for one in curation.classes]
+    numbers = learned([one.number for one in curation.classes], classes, keep)
     place = np.cumsum(keep) - 1
     return [
-        *_names(curation, visit),
-        *_labels(curation, np.searchsorted(alive, classes), keep, place, visit),
+        *_names(curation, numbers, visit),
+        *_labels(curation, np.searchsorted(numbers, classes), keep, place, visit),
     ]
 
 
-def _names(curation: Curation, visit: str) -> Iterator[Decision]:
-    for cluster, one in enumerate(curation.classes):
+def _names(curation: Curation, numbers: list[int], visit: str) -> Iterator[Decision]:
+    for cluster, one in enumerate(one for one in curation.classes if one.number in numbers):
         if one.name != f"Cluster {one.number}":  # which is no name, but a number of the old run
-            who, name = curation.reviewer_of_class(one.number), _unlike(one.name, cluster, curation)
+            who, name = (
+                curation.reviewer_of_class(one.number),
+                _unlike(one.name, cluster, len(numbers)),
+            )
             yield Decision("rename", who, visit=visit, class_=cluster, text=name)
         if one.colour:
             who = curation.reviewer_of_class(one.number)
             yield Decision("recolour", who, visit=visit, class_=cluster, text=one.colour)
 
 
-def _unlike(name: str, cluster: int, curation: Curation) -> str:
+def _unlike(name: str, cluster: int, clusters: int) -> str:
     """A name that stands for a number of the old run would be another cluster's in the new one."""
-    taken = {f"cluster {number}" for number in range(len(curation.classes)) if number != cluster}
+    taken = {f"cluster {number}" for number in range(clusters) if number != cluster}
     return f"{name} (before)" if name.casefold() in taken else name
 
 

@@ -65,7 +65,8 @@ def guide(
         state: (N,) uint8, values of `State`.
         classes: (N,) uint16, the number of each image's class as a person left it; of a rejected
             image the class that is wrong.
-        alive: K' numbers of classes that exist, ascending: clusters 0..K'−1 of the next run.
+        alive: numbers of the classes that exist, ascending; those that are `learned`, in this order, are
+            clusters 0..K'−1 of the next run.
         home: (at least K,) uint16, the class that each cluster has become.
         moved: (N,) bool, a person gave the class, by a decision or a split.
         probabilities: (N, K) float32, of the run's newest model.
@@ -73,17 +74,19 @@ def guide(
         held_share: share of the decisions to hold back.
 
     Raises:
-        RunError: when fewer than two classes are left, there are more classes than images, or an
+        RunError: when fewer than two classes are learned, there are more of them than images, or an
             image or a cluster has a class that does not exist.
     """
     keep = state != State.EXCLUDED
     rows = np.flatnonzero(keep)
     home = home[: probabilities.shape[1]]
-    _check(alive, classes[rows], home)
+    _check_known(alive, classes[rows], home)
+    alive = learned(alive, classes, keep)
+    _check_number(len(alive), len(rows))
     labels, state, moved = np.searchsorted(alive, classes[rows]), state[rows], moved[rows]
     decided, rejected = state == State.DECIDED, state == State.REJECTED
     held = held_back(labels, decided, [ids[row] for row in rows.tolist()], held_share)
-    said = _merged(probabilities[rows], np.searchsorted(alive, home), len(alive))
+    said = _merged(probabilities[rows], home, alive)
     split = moved & ~decided & ~rejected
     return Guidance(
         keep, labels, decided & ~held, held, rejected,
@@ -92,17 +95,27 @@ def guide(
     )  # fmt: skip
 
 
-def _check(alive: Sequence[int], classes: np.ndarray, home: np.ndarray) -> None:
-    if len(alive) < 2:
+def learned(alive: Sequence[int], classes: np.ndarray, keep: np.ndarray) -> list[int]:
+    """The classes that the next run has: not those of which every image (N,) is left out, which would
+    be clusters of nothing."""
+    gone = np.setdiff1d(classes[~keep], classes[keep])
+    return [one for one in alive if one not in gone]
+
+
+def _check_number(classes: int, images: int) -> None:
+    if classes < 2:
         raise RunError(
-            f"{len(alive)} of the classes is left: training needs 2 at least; undo a merge, or make "
-            "another class"
+            f"{classes} of the classes is left: training needs 2 at least; undo a merge, leave fewer "
+            "images out, or make another class"
         )
-    if len(alive) > len(classes):
+    if classes > images:
         raise RunError(
-            f"there are {len(alive):,} classes for the {len(classes):,} images that are not left out: "
-            "merge classes, or leave fewer images out"
+            f"there are {classes:,} classes for the {images:,} images that are not left out: merge "
+            "classes, or leave fewer images out"
         )
+
+
+def _check_known(alive: Sequence[int], classes: np.ndarray, home: np.ndarray) -> None:
     strange = np.setdiff1d(np.union1d(classes, home), alive)
     if len(strange):
         raise RunError(
@@ -135,9 +148,13 @@ def _lot(name: str) -> float:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big") / 2**32
 
 
-def _merged(probabilities: np.ndarray, home: np.ndarray, clusters: int) -> np.ndarray:
-    """(n, K') float32: the probabilities (n, K) summed over the clusters that have become one."""
-    summed = probabilities @ np.eye(clusters, dtype=np.float32)[home]
+def _merged(probabilities: np.ndarray, home: np.ndarray, learned: Sequence[int]) -> np.ndarray:
+    """(n, K') float32: the probabilities (n, K) summed over the clusters that have become one learned
+    class; all alike where the model was sure of a class that is not learned any more."""
+    known = np.isin(home, learned)
+    places = np.searchsorted(learned, home[known])
+    summed = probabilities[:, known] @ np.eye(len(learned), dtype=np.float32)[places]
+    summed[summed.sum(1) == 0] = 1
     return summed / summed.sum(1, keepdims=True)
 
 

@@ -192,6 +192,17 @@ def test_training_says_what_it_will_learn_and_starts_a_run(
 
 
 @pytest.mark.usefixtures("finished")
+def test_a_class_that_is_left_out_whole_is_none_of_those_to_train(visit: Visit) -> None:
+    decide("relabel", np.arange(40), class_=0)
+    decide("relabel", np.arange(40, 80), class_=1)
+    decide("relabel", np.arange(80, IMAGES), class_=2)
+    decide("exclude", np.arange(40))
+    at = show(visit("curate", run="demo"), "Train with my decisions")
+    assert f"**{CLUSTERS - 1} classes**" in texts(at)
+    assert not button(at, "Train with my decisions").disabled
+
+
+@pytest.mark.usefixtures("finished")
 def test_nothing_decided_trains_nothing(visit: Visit) -> None:
     at = show(visit("curate", run="demo"), "Train with my decisions")
     assert button(at, "Train with my decisions").disabled

@@ -38,5 +38,21 @@ def test_names_colours_and_decided_labels_go_along_in_new_numbers(
     assert classes(log)[0] == 2, "the earlier run's log is as it was"
 
 
+def test_a_class_of_which_every_image_is_left_out_is_no_cluster_of_the_new_run(
+    log: DecisionLog,
+) -> None:
+    act(log, "rename", class_=0, text="dust")
+    act(log, "rename", class_=2, text="cats")
+    act(log, "exclude", *np.flatnonzero(LABELS == 0).tolist())
+    cat = int(np.flatnonzero(LABELS == 2)[0])
+    act(log, "accept", cat)
+    keep = log.curation.state != 3
+    asked = carried(log.curation, log.curation.classes_of(LABELS), keep, "test")
+    assert [(one.action, one.class_, one.text) for one in asked] == [
+        ("rename", 1, "cats"), ("relabel", 1, ""),
+    ]  # fmt: skip
+    assert asked[1].images.tolist() == [int(keep[:cat].sum())]
+
+
 def test_nothing_decided_carries_nothing(log: DecisionLog) -> None:
     assert carried(log.curation, LABELS, np.ones(12, bool), "test") == []

@@ -70,11 +70,26 @@ def test_a_rejected_image_keeps_the_wrong_class_and_its_belief() -> None:
 
 
 def test_excluded_images_are_left_out_of_everything() -> None:
-    found = guided([3, 1, 0, 0, 3], [9, 1, 1, 2, 0], (0, 1, 2), [0, 1, 2], [1])
+    found = guided([3, 1, 0, 0, 3], [9, 1, 1, 2, 1], (0, 1, 2), [0, 1, 2], [1])
     assert found.keep.tolist() == [False, True, True, True, False]
     assert found.labels.tolist() == [1, 1, 2]
     assert found.taught.tolist() == [True, False, False]
     assert found.belief.tolist() == PROBABILITIES[1:4].tolist()
+
+
+def test_a_class_of_which_every_image_is_left_out_is_learned_no_more() -> None:
+    found = guided([3, 0, 1, 0, 3], [0, 1, 1, 2, 0], (0, 1, 2, 7), [0, 1, 2], [2])
+    assert found.clusters == 3, "an empty class that was made is still one"
+    assert found.labels.tolist() == [0, 0, 1]
+    assert found.belief[:2] == pytest.approx(np.array([[2 / 3, 1 / 3, 0], [4 / 7, 3 / 7, 0]]))
+    assert found.belief[2].tolist() == [0.25, 0.75, 0]
+    assert found.model.tolist() == [0, 0, 1]
+
+
+def test_a_model_that_was_sure_of_a_class_that_is_left_out_believes_in_none_of_the_others() -> None:
+    found = guided([3, 0, 0, 0, 2], [0, 1, 1, 2, 1], (0, 1, 2), [0, 1, 2], [4])
+    assert PROBABILITIES[4].tolist() == [1, 0, 0]
+    assert found.belief[3].tolist() == [0.5, 0.5]
 
 
 def test_rows_of_belief_sum_to_one() -> None:
@@ -137,11 +152,13 @@ def test_belief_knows_nothing_of_what_is_held_back() -> None:
 def test_one_class_is_too_few() -> None:
     with pytest.raises(RunError, match="1 of the classes is left: training needs 2 at least"):
         guided([0] * 5, [0] * 5, (0,), [0, 0, 0], [])
+    with pytest.raises(RunError, match=r"1 of the classes is left: .* leave fewer images out"):
+        guided([0, 3, 3, 3, 0], [0, 1, 1, 2, 0], (0, 1, 2), [0, 1, 2], [])
 
 
 def test_more_classes_than_images_are_too_many() -> None:
     with pytest.raises(RunError, match="3 classes for the 2 images that are not left out: merge"):
-        guided([3, 3, 3, 0, 0], [0, 1, 1, 2, 0], (0, 1, 2), [0, 1, 2], [])
+        guided([3, 3, 3, 0, 0], [0, 1, 1, 2, 0], (0, 1, 2, 7), [0, 1, 2], [])
 
 
 def test_a_class_that_does_not_exist_is_named() -> None:
