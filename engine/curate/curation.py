@@ -94,16 +94,23 @@ class Curation:
         """Works out anew what is decided about these images."""
         undone = self._rows.undone
         now = self._states.standing(states, undone)
-        before = self._states.standing(None, undone, now)
+        before = self._others(now)
         value = self._states.value[now]
         self.state[states] = value & 3
         rows, earlier = self._states.row[now], self._states.row[before]
         unseen = (before > 0) & (earlier > self._rows.seen[rows])
-        other = self._rows.visit[rows] != self._rows.visit[earlier]
-        self.disputed[states] = unseen & other & (value != self._states.value[before])
+        self.disputed[states] = unseen & (value != self._states.value[before])
         now = self._labels.standing(labels, undone)
         self.moved[labels] = now > 0
         self.given[labels] = self._labels.value[now]
+
+    def _others(self, now: np.ndarray) -> np.ndarray:
+        """The last entry before each of `now` that stands and is of another visit; 0 for none."""
+        undone, visit, row = self._rows.undone, self._rows.visit, self._states.row
+        found = self._states.standing(None, undone, now)
+        while len(own := np.flatnonzero((found > 0) & (visit[row[found]] == visit[row[now]]))):
+            found[own] = self._states.standing(None, undone, found[own])
+        return found
 
     # -- classes -------------------------------------------------------------------------------
 
@@ -236,11 +243,14 @@ class Curation:
         return rows[-1][2]
 
     def answers(self, image: int) -> list[Answer]:
-        """What was said of an image, the last first, as far as it stands."""
-        found, entry = [], int(self._states.last[image])
+        """What was said of an image, the last first, as far as it stands; what a visit said several
+        times in a row as it said it last."""
+        visit = self._rows.visit
+        found, entry = list[Answer](), int(self._states.last[image])
         while entry:
             row, value = int(self._states.row[entry]), int(self._states.value[entry])
-            if self.stands(row):
+            again = bool(found) and visit[found[-1].row] == visit[row]
+            if self.stands(row) and not again:
                 found.append(Answer(self._rows.who(row), row, State(value & 3), value >> 2))
             entry = int(self._states.before[entry])
         return found

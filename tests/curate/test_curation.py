@@ -155,6 +155,17 @@ def test_two_answers_given_without_seeing_each_other_are_shown_both(log: Decisio
     assert not log.curation.disputed.any()
 
 
+def test_to_say_it_otherwise_once_more_does_not_end_a_dispute(log: DecisionLog) -> None:
+    act(log, "relabel", 0, class_=1, by="Ann", seen=0)
+    act(log, "relabel", 0, class_=2, by="Bob", seen=0)
+    act(log, "relabel", 0, class_=0, by="Bob", seen=0)  # nothing has reached Bob between the two
+    assert log.curation.disputed[0]
+    said = [(one.reviewer, one.class_) for one in log.curation.answers(0)]
+    assert said == [("Bob", 0), ("Ann", 1)]
+    act(log, "relabel", 0, class_=1, by="Bob", seen=0)
+    assert not log.curation.disputed.any()  # as Ann said
+
+
 def test_an_undo_can_end_and_bring_back_a_dispute(log: DecisionLog) -> None:
     act(log, "reject", 0, by="Ann", seen=0)
     act(log, "accept", 0, by="Bob", seen=0)
@@ -239,7 +250,7 @@ def naive(rows: list[tuple[Any, ...]]) -> tuple[list[int], list[int], dict[int, 
             undone.discard(row[7])
     remains = [row for row in rows if row[0] not in undone and row[1] not in ("undo", "redo")]
     state, given = [0] * IMAGES, dict[int, int]()
-    last: dict[int, tuple[int, str, tuple[int, int]]] = {}
+    said: list[list[tuple[int, str, tuple[int, int]]]] = [[] for _ in range(IMAGES)]
     disputed = [False] * IMAGES
     found, into = {k: f"Cluster {k}" for k in range(CLUSTERS)}, dict[int, int]()
 
@@ -261,9 +272,9 @@ def naive(rows: list[tuple[Any, ...]]) -> tuple[list[int], list[int], dict[int, 
                 continue
             state[image] = {"reject": 2, "exclude": 3}.get(action, 1)
             answer = (state[image], given[image] if state[image] == 1 else 0)
-            before = last.get(image)
-            disputed[image] = before is not None and before[0] > seen and before[1] != visit and before[2] != answer  # fmt: skip
-            last[image] = (number, visit, answer)
+            before = next((one for one in reversed(said[image]) if one[1] != visit), None)
+            disputed[image] = before is not None and before[0] > seen and before[2] != answer
+            said[image].append((number, visit, answer))
     labels = [home(given.get(image, int(LABELS[image]))) for image in range(IMAGES)]
     return state, labels, {k: v for k, v in found.items() if k not in into}, disputed
 

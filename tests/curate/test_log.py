@@ -349,9 +349,9 @@ def test_a_row_that_was_taken_in_half_is_taken_anew(
         with pytest.raises(KeyboardInterrupt):
             act(log, "reject", 1)
         assert [one.row for one in log.decisions()] == [1]
-    assert act(log, "relabel", 1, class_=2).row == 2
-    assert [one.row for one in log.curation.answers(1)] == [2]
-    assert log.curation.state.tolist() == open_log().curation.state.tolist() == [2, 1] + [0] * 10
+    assert act(log, "relabel", 4, class_=2).row == 2
+    assert log.curation.images_of(2).tolist() == [4]
+    assert log.curation.state.tolist() == open_log().curation.state.tolist()
 
 
 def _interrupted(*_: object) -> None:
