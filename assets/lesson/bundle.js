@@ -35,5 +35,8 @@ class Bundle {
 
   close() { for (const sheet of [this.sheet, ...this.sheets.values()]) sheet?.close(); }
 
+  // Two lessons may have the same image at two places.
+  imagesAt(places) { return places.map((place) => arrayOf(this.ids)[place]); }
+
   nameOf(place) { return this.names?.[place] ?? `image ${arrayOf(this.ids)[place]}`; }
 }

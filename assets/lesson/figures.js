@@ -104,7 +104,7 @@ const FIGURES = {
 
   similarity({ similarity }) {
     if (!similarity) return undefined;
-    return captioned("prototypes: darker is more alike", heatOf(arrayOf(similarity), shapeOf(similarity)[0]), 1);
+    return captioned("prototypes: stronger blue is more alike", heatOf(arrayOf(similarity), shapeOf(similarity)[0]), 1);
   },
 
   claimed({ claimed, sizes }, { bundle }) {

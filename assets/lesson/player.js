@@ -2,6 +2,8 @@
 
 const QUIZ_AFTER = 8;
 
+const placeOf = ({ kind, step }) => step?.key ?? kind;
+
 class Player {
   constructor(root) {
     Object.assign(this, { root, at: 0, steps: new Map() });
@@ -33,18 +35,26 @@ class Player {
 
   // The lesson's data; `waits`: sentences for the steps that wait, by the stage's name, while it trains.
   take(data, waits = {}) {
-    const before = this.bundle;
+    const before = this.bundle, same = before?.run === data.run;
     this.bundle = new Bundle(data);
     this.waits = waits;
-    this.forget();
+    if (same) this.keep(before);
+    else this.forget();
     this.screens = data.steps.map((step, i) => ({ kind: "step", step, place: i + 1, mark: String(i + 1), title: step.title }));
     if (data.quiz) this.screens.splice(QUIZ_AFTER, 0, { kind: "quiz", mark: "?", title: "Quiz: which will be rejected?" });
     if (data.frames.length) this.screens.push({ kind: "run", mark: "▶\uFE0E", title: "The whole run" });
     this.dots.replaceChildren(...this.screens.map((one, i) => this.dot(one, i)));
-    if (before?.run !== data.run) this.at = 0;
-    else this.at = Math.max(0, this.screens.findIndex((one) => one.title === this.title));
+    this.at = same ? Math.max(0, this.screens.findIndex((one) => placeOf(one) === this.place)) : 0;
     this.draw();
     before?.close();
+  }
+
+  // Of the lesson before, what was made by hand with that part of it which is still the same.
+  keep(before) {
+    const { bundle } = this, alike = (part) => JSON.stringify(part(before)) === JSON.stringify(part(bundle));
+    if (alike((one) => one.xray && [one.imagesAt(one.xray.places), one.xray.steps])) bundle.looked = before.looked;
+    const asked = (one) => one.quiz && [{ ...one.quiz, places: one.imagesAt(one.quiz.places) }];
+    this.made = this.made && alike(asked) ? new Quiz(bundle).like(this.made) : undefined;
   }
 
   dot({ mark, title, step }, i) {
@@ -69,11 +79,11 @@ class Player {
 
   draw() {
     if (!this.screens) return;
-    const screen = this.screens[this.at];
+    const screen = this.screens[this.at], film = placeOf(screen) === this.place ? this.scrubber?.film : undefined;
     this.shown?.root.close?.();
     this.scrubber?.root.close();
     this.scrubber = undefined;
-    this.title = screen.title;
+    this.place = placeOf(screen);
     this.root.dataset.screen = screen.kind === "step" ? screen.place : screen.kind;
     [...this.dots.children].forEach((dot, i) => {
       if (i === this.at) dot.setAttribute("aria-current", "step");
@@ -83,10 +93,15 @@ class Player {
     this.shown = this[screen.kind](screen);
     this.screen.replaceChildren(this.shown.root);
     this.under(screen.kind);
+    if (film) this.scrubber?.film.like(film);
     this.root.dataset.ready = "true";
   }
 
-  step({ step, place }) { return new Step(this.bundle, step, place, this.waits[step.key]); }
+  step({ step, place }) {
+    const made = new Step(this.bundle, step, place, this.waits[step.key]);
+    // Drawn anew, for a newer lesson or a projector, a step stays as it was played with.
+    return this.shown?.data?.key === step.key ? made.like(this.shown) : made;
+  }
 
   quiz() {
     this.made ??= new Quiz(this.bundle); // what was marked stays while one looks at another step
@@ -157,7 +172,7 @@ class Player {
     }
     if (this.shown.key?.(key)) return true;
     const step = this.shown instanceof Step ? this.shown : undefined;
-    const film = step?.figures.querySelector(".film-strip")?.film ?? this.scrubber?.film;
+    const film = step?.film ?? this.scrubber?.film;
     const acts = {
       ArrowRight: () => this.go(this.at + 1), ArrowLeft: () => this.go(this.at - 1),
       PageDown: () => this.go(this.at + 1), PageUp: () => this.go(this.at - 1),

@@ -46,6 +46,13 @@ class Film {
     this.onTime(this.t, now);
   }
 
+  // Where a film with the same frames stood, or with the first of them, unless it was at its end.
+  like({ frames, t, last, speed }) {
+    const alike = frames.every(({ stage, step }, i) => this.frames[i]?.stage === stage && this.frames[i].step === step);
+    if (alike && t < last) this.go(t);
+    this.setSpeed(speed);
+  }
+
   // From wherever it is to a frame, in a quarter of a second; a new goal takes over.
   glide(goal) {
     const from = this.t, begun = performance.now();

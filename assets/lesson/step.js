@@ -37,10 +37,10 @@ class Step {
     const own = text("i", "own", "");
     own.title = "the run's own setting";
     own.style.setProperty("--at", play.start / Math.max(1, play.values.length - 1));
-    this.film = this.data.show.frames ? button("Back to the film of this run", () => this.unplay(), { hidden: true }) : undefined;
+    this.unplayed = this.data.show.frames ? button("Back to the film of this run", () => this.unplay(), { hidden: true }) : undefined;
     const label = make("label", { className: "play-with" }, text("span", "label", play.label), this.value,
-      make("span", { className: "slide" }, this.slider, Number.isInteger(play.start) ? own : undefined));
-    return make("div", {}, label, this.film);
+      make("span", { className: "slide" }, this.slider, play.own === false ? undefined : own));
+    return make("div", {}, label, this.unplayed);
   }
 
   trouble() {
@@ -50,6 +50,22 @@ class Step {
     this.box.setAttribute("role", "switch");
     this.box.onchange = () => this.setWrong(this.box.checked);
     return make("label", { className: "wrong" }, this.box, make("span", {}, text("b", "", "What goes wrong "), wrong.label));
+  }
+
+  // Takes over what was played with in the same step, if it still offers the same.
+  like({ data: { play }, result, wrong, touched, film: before }) {
+    const own = this.data.play;
+    if (this.data.needs) return this;
+    if (!touched && !wrong) {
+      if (before) this.film?.like(before);
+      return this;
+    }
+    if (own && JSON.stringify([own.name, own.values]) === JSON.stringify([play?.name, play?.values])) {
+      Object.assign(this, { result, touched });
+      this.slider.value = result;
+    }
+    this.setWrong(wrong);
+    return this;
   }
 
   choose(result) {
@@ -73,6 +89,8 @@ class Step {
     this.draw();
   }
 
+  get film() { return this.figures.querySelector(".film-strip")?.film; }
+
   get shown() {
     const { show, play, wrong } = this.data;
     if (this.wrong) return { originals: show.originals, ...wrong.show, says: wrong.says };
@@ -81,14 +99,16 @@ class Step {
   }
 
   draw() {
-    const { shown } = this, { play } = this.data;
+    const { shown } = this, { play } = this.data, own = play?.own !== false;
     if (this.value) {
       const value = play.values[this.result];
       this.value.textContent = typeof value === "number" ? short(value) : String(value);
-      this.value.classList.toggle("is-own", this.result === play.start);
       this.slider.setAttribute("aria-valuetext", this.value.textContent);
+      this.value.classList.toggle("is-own", own && this.result === play.start);
+      // The film of a run that has no such value is at none of them.
+      if (!own && this.data.show.frames && !this.touched) this.value.textContent = "";
     }
-    if (this.film) this.film.hidden = !this.touched;
+    if (this.unplayed) this.unplayed.hidden = !this.touched;
     this.close();
     this.root.classList.toggle("is-wrong", this.wrong);
     this.says.textContent = shown.says ?? "";

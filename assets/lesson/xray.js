@@ -2,17 +2,21 @@
 // strong view learns, over the frames of stage 3.
 
 const CHOICE_ROWS = 3, MOST_CHOICE = 24;
+// What is said of τ where it is asked at all: of all clusters, or of those that have learned most.
+const LEVELS = { fixed: "", flex: ", the most that is asked" };
 
 class XRay {
   constructor(bundle) {
     const { xray } = bundle;
-    Object.assign(this, { bundle, xray, image: 0, frame: xray.steps.length - 1 });
+    // The bundle keeps what was chosen: a figure is drawn anew with every turn of its step.
+    this.place = bundle.looked ??= { image: 0, frame: xray.steps.length - 1 };
+    Object.assign(this, { bundle, xray });
     const count = xray.places.length * xray.steps.length;
     [this.weak, this.strong] = [bundle.own(xray.weak, count), bundle.own(xray.strong, count)];
-    [this.probabilities, this.loss, this.passes, this.labels] = ["probabilities", "loss", "passes", "labels"].map((name) => arrayOf(xray[name]));
+    [this.probabilities, this.loss, this.weights, this.passes, this.labels] = ["probabilities", "loss", "weights", "passes", "labels"].map((name) => arrayOf(xray[name]));
     this.clusters = shapeOf(xray.probabilities)[2];
     this.build();
-    this.choose(0);
+    this.choose(this.place.image);
   }
 
   build() {
@@ -22,8 +26,8 @@ class XRay {
       choice.setAttribute("aria-label", `X-ray of ${bundle.nameOf(place)}`);
       return choice;
     });
-    this.bars = make("div", { className: "bars probabilities" });
-    this.slider = make("input", { type: "range", min: 0, max: xray.steps.length - 1, value: this.frame });
+    this.bars = make("div", { className: `bars probabilities${xray.adapt in LEVELS ? "" : " without-level"}` });
+    this.slider = make("input", { type: "range", min: 0, max: xray.steps.length - 1, value: this.place.frame });
     this.slider.setAttribute("aria-label", "Moment of stage 3");
     this.slider.oninput = () => this.go(Number(this.slider.value));
     this.pictures = ["weak view", "strong view"].map((name) => make("div", { className: "view" }, make("i", { className: "cell" }), text("span", "", name)));
@@ -41,7 +45,7 @@ class XRay {
   }
 
   choose(image) {
-    this.image = image;
+    this.place.image = image;
     this.choices.forEach((choice, i) => choice.setAttribute("aria-pressed", String(i === image)));
     const { xray, clusters } = this, frames = xray.steps.length, at = (f) => image * frames + f;
     const surest = xray.steps.map((_, f) => Math.max(...this.probabilities.subarray(at(f) * clusters, (at(f) + 1) * clusters)));
@@ -50,14 +54,14 @@ class XRay {
     this.lines = linesOf([
       { name: "surest probability of the weak view", values: surest, colour: CLUSTERS[0] },
       { name: `loss of the strong view, up to ${short(most)}`, values: losses.map((one) => one / most), colour: CLUSTERS[1] },
-    ], { level: xray.threshold, words: `τ = ${xray.threshold}` });
+    ], xray.adapt in LEVELS ? { level: xray.threshold, words: `τ = ${xray.threshold}${LEVELS[xray.adapt]}` } : {});
     this.history.replaceChildren(this.lines);
-    this.go(this.frame);
+    this.go(this.place.frame);
   }
 
   go(frame) {
-    const { xray, clusters, image } = this, at = image * xray.steps.length + frame;
-    this.frame = frame;
+    const { xray, clusters, place } = this, at = place.image * xray.steps.length + frame;
+    place.frame = frame;
     this.slider.value = frame;
     this.weak.fill(this.pictures[0].firstChild, at);
     this.strong.fill(this.pictures[1].firstChild, at);
@@ -65,11 +69,21 @@ class XRay {
     const passes = Boolean(this.passes[at]);
     this.root.dataset.passes = String(passes);
     this.draw(chances);
-    this.verdict.textContent = passes
-      ? `The weak view passes: ${percent(Math.max(...chances))} ≥ τ. The strong view learns cluster ${this.labels[at]}, loss ${short(this.loss[at])}.`
-      : `The weak view does not pass: ${percent(Math.max(...chances))} < τ. The strong view teaches nothing this time.`;
+    this.verdict.textContent = this.weighed(at, Math.max(...chances)) + (passes
+      ? ` The strong view learns cluster ${this.labels[at]}, loss ${short(this.loss[at])}.` : " The strong view teaches nothing this time.");
     this.moment.textContent = `step ${number(xray.steps[frame])} of ${number(xray.steps.at(-1))}`;
     this.lines.move(frame / Math.max(1, xray.steps.length - 1));
+  }
+
+  // Whether the weak view, so sure, was enough: for τ, or for what the run asked instead at that moment.
+  weighed(at, surest) {
+    const { adapt, threshold } = this.xray, sure = percent(surest), cluster = this.labels[at];
+    if (adapt === "soft") return `The weak view is ${sure} sure and counts ${percent(this.weights[at])}.`;
+    if (this.passes[at]) {
+      if (adapt === "fixed" || (adapt === "flex" && surest >= threshold)) return `The weak view passes: ${sure} ≥ τ.`;
+      return `The weak view passes: ${sure} is ${adapt === "flex" ? "less than τ, but " : ""}enough for cluster ${cluster} at this moment.`;
+    }
+    return `The weak view does not pass: ${sure} ${adapt === "fixed" ? "< τ" : `is too little for cluster ${cluster} at this moment`}.`;
   }
 
   // The likeliest clusters first where there are many; the line is τ.

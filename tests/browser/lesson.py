@@ -154,9 +154,10 @@ def _xray(
         chances[i, :, labels[i]] += np.array([0.5, 0.8, 0.9], np.float32)
     shown = np.repeat(pixels[:8], 3, 0)
     return {
-        "places": places, "steps": steps, "threshold": 0.88, "weak": sprite(shown, 3),
+        "places": places, "steps": steps, "threshold": 0.88, "adapt": "fixed", "weak": sprite(shown, 3),
         "strong": sprite(255 - shown, 3), "probabilities": array(chances),
         "loss": array(rng.random((8, 3)).astype(np.float32)),
+        "weights": array((chances.max(2) >= 0.88).astype(np.float32)),
         "passes": array((chances.max(2) >= 0.88).astype(np.uint8)),
         "labels": array(np.repeat(labels[:8, None], 3, 1).astype(np.uint16)),
     }  # fmt: skip

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, Route, sync_playwright
 
 from engine.data.sources import open_source
 from tests.browser.conftest import FLAGS, chromium, serving
-from tests.browser.lesson import KEYS, TITLES, bundle
+from tests.browser.lesson import KEYS, array, bundle
 from tests.browser.lesson import page as file_of
 
 pytestmark = pytest.mark.browser
@@ -203,6 +203,128 @@ def test_the_x_ray_follows_one_image_through_stage_3(show: Show, lesson: dict[st
         assert page.locator(".xray .view .cell").first.get_attribute("data-place") == str(3 * 3 + frame)  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("adapt", "weight", "verdict", "level"),
+    [
+        ("fixed", 0, "does not pass: 81.0% < τ.", "τ"),
+        (
+            "flex",
+            1,
+            "passes: 81.0% is less than τ, but enough for cluster 3 at this moment.",
+            "τ",
+        ),
+        ("flex", 0, "does not pass: 81.0% is too little for cluster 3 at this moment.", "τ"),
+        ("free", 1, "passes: 81.0% is enough for cluster 3 at this moment.", ""),
+        ("soft", 0.25, "is 81.0% sure and counts 25.0%.", ""),
+    ],
+)
+def test_the_x_ray_says_what_the_run_asked_instead_of_tau(
+    show: Show, lesson: dict[str, Any], adapt: str, weight: float, verdict: str, level: str
+) -> None:
+    weights = np.full((8, 3), weight, np.float32)
+    xray = {
+        **lesson["xray"], "adapt": adapt, "weights": array(weights),
+        "passes": array((weights > 0).astype(np.uint8)),
+    }  # fmt: skip
+    page = show({**lesson, "xray": xray})
+    page.keyboard.press("9")
+    page.get_by_role("button", name="X-ray of digit-3").click()
+    page.get_by_role("slider", name="Moment of stage 3").fill("1")
+    words = page.locator(".xray .verdict").inner_text()
+    assert words.startswith(f"The weak view {verdict}")
+    assert ("learns cluster 3" in words) is (weight > 0)
+    line = page.locator(".probabilities .track").first.evaluate("one => getComputedStyle(one, '::after').content")  # fmt: skip
+    assert (line != "none") is bool(level)
+
+
+def newer(page: Page, changes: dict[str, Any]) -> None:
+    """The same lesson arrives again, with changes to its parts by name."""
+    page.evaluate(
+        "changes => player.take({ ...JSON.parse(JSON.stringify(told)), ...changes })", changes
+    )
+
+
+@pytest.fixture
+def steered(show: Show, lesson: dict[str, Any]) -> Page:
+    """A lesson whose player can be given another."""
+    page = show(lesson)
+    page.evaluate("""() => {
+        const room = document.createElement("div");
+        document.getElementById("lesson").replaceWith(room);
+        window.player = new Player(room);
+        player.take(JSON.parse(JSON.stringify(told)));
+    }""")
+    return page
+
+
+def test_a_newer_lesson_leaves_the_reader_where_he_was_with_what_he_chose(
+    steered: Page, lesson: dict[str, Any]
+) -> None:
+    page, steps = steered, lesson["steps"]
+    renamed = {"steps": [{**one, "title": f"{one['title']}, said anew"} for one in steps]}
+    page.keyboard.press("9")
+    page.get_by_role("button", name="X-ray of digit-3").click()
+    page.get_by_role("slider", name="Moment of stage 3").fill("1")
+    page.get_by_role("slider", name="τ", exact=True).fill("5")
+    newer(page, renamed)
+    assert screen(page) == "9"
+    assert page.locator("h2").inner_text() == "Joint training, said anew"
+    assert (
+        page.locator(".choices [aria-pressed=true]").get_attribute("aria-label")
+        == "X-ray of digit-3"
+    )
+    assert page.locator(".xray .moment").inner_text() == "step 5 of 10"
+    assert page.get_by_role("slider", name="τ", exact=True).input_value() == "5"
+    assert page.locator(".says").inner_text() == steps[8]["play"]["results"][5]["says"]
+    page.keyboard.press("8")
+    page.keyboard.press("w")
+    newer(page, {})
+    assert page.get_by_role("switch").is_checked()
+    assert page.locator(".says").inner_text() == steps[7]["wrong"]["says"]
+    page.keyboard.press("0")
+    page.get_by_role("slider", name="Moment of training").fill("7")
+    page.get_by_text("Stage 2 · step 2 of 10").wait_for()
+    newer(page, {})
+    assert page.locator(".moment").inner_text() == "Stage 2 · step 2 of 10"
+    newer(page, {"run": "another"})
+    assert screen(page) == "1"
+
+
+@pytest.mark.parametrize("part", ["title", "quiz"])
+def test_marks_in_the_quiz_stay_where_its_questions_do(
+    steered: Page, lesson: dict[str, Any], part: str
+) -> None:
+    page, quiz = steered, lesson["quiz"]
+    page.keyboard.press("q")
+    for i in (0, 3):
+        page.locator(".answer").nth(i).click()
+    newer(
+        page,
+        {"title": "the same"}
+        if part == "title"
+        else {"quiz": {**quiz, "places": quiz["places"][::-1]}},
+    )
+    assert screen(page) == "quiz"
+    marked = page.locator(".answer[aria-pressed=true]")
+    assert marked.count() == (2 if part == "title" else 0)
+    page.get_by_role("button", name="Check").click()
+    before = page.get_by_role("status").inner_text()
+    newer(page, {})
+    assert (page.get_by_role("status").inner_text() == before) is (part == "title")
+
+
+def test_a_slider_that_has_nothing_of_the_run_says_so(show: Show, lesson: dict[str, Any]) -> None:
+    step = {**lesson["steps"][2], "play": {**lesson["steps"][4]["play"], "own": False}}
+    page = show({**lesson, "steps": [*lesson["steps"][:2], step, *lesson["steps"][3:]]})
+    page.keyboard.press("3")
+    assert page.locator("output").inner_text() == ""
+    assert page.locator(".own").count() == 0
+    page.get_by_role("slider", name="center_ratio").fill("4")
+    page.get_by_role("slider", name="center_ratio").fill("3")
+    assert page.locator("output").inner_text() == "0.5"
+    assert page.locator("output.is-own").count() == 0
+
+
 @pytest.mark.parametrize("wrong", [False, True])
 def test_presenter_mode_fills_a_projector_and_needs_no_scrolling(
     show: Show, lesson: dict[str, Any], wrong: bool
@@ -299,7 +421,7 @@ def test_a_fresh_start_ends_in_a_lesson_that_is_taken_home(tmp_path: Path) -> No
         page.locator(".lesson[data-screen='1']").wait_for()
         assert page.locator(".dots .locked").count() == 8
         page.keyboard.press("ArrowRight")
-        assert page.locator("h2").inner_text() == TITLES[1]
+        assert page.locator("h2").inner_text() == "Views"
         page.locator(".dots .locked").first.wait_for(state="detached", timeout=180_000)
         # The step that was looked at is looked at still, and has its pictures now.
         assert page.locator(".step").get_attribute("data-step") == KEYS[1]
