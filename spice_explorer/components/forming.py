@@ -45,14 +45,18 @@ def _moments(history: PrototypeHistory, known: Known, cluster: int) -> None:
     cosines, sizes = present.path(history, cluster)
     chosen = present.moments(history.rounds)
     for column, place in zip(st.columns(3), chosen, strict=False):
-        title = (
-            f"Round {history.rounds[place]}: {sizes[place]:,} images, cosine {cosines[place]:.3f} to "
-            "the last"
-        )
+        title = f"Round {history.rounds[place]}: {_having_it(int(sizes[place]))}"
+        if place < len(history.rounds) - 1:
+            title += f", cosine {cosines[place]:.3f} to the last"
         with column:
             st.html(f"<div class='spice-label'>{html.escape(title)}</div>")
             shown = tiles(known, history.confident[place, cluster, :SHOWN], captions=False)
             gallery.strip(shown, columns=COLUMNS, sharp=gallery.sharp(known))
+
+
+def _having_it(size: int) -> str:
+    """A prototype is formed of its surest images, also where these are surer of another."""
+    return "1 image has it as its likeliest" if size == 1 else f"{size:,} images have it as their likeliest"  # fmt: skip
 
 
 # -- while stage 2 trains ------------------------------------------------------------------------

@@ -468,9 +468,10 @@ def test_without_truth_there_is_no_purity(visit: Visit) -> None:
 
 
 def frame(round_: int, confident: int) -> Frame:
-    """Two heads' beliefs after a round; every prototype is formed of one image."""
+    """Two heads' beliefs after a round; every prototype is formed of one image, the last is nobody's."""
     labels = np.zeros((2, IMAGES), np.uint16)
     labels[:, :30] = 1
+    labels[:, 30] = 2
     prototypes = np.zeros((2, CLUSTERS, 4), np.float16)
     prototypes[..., 0] = 1
     formed = np.full((2, CLUSTERS, 1), confident, np.int32)
@@ -490,11 +491,17 @@ def test_prototypes_are_watched_while_they_form(interrupted: RunFolder, visit: V
         at = visit("prototypes")
         assert "Stage 2 is forming the prototypes: round 12 of 30." in texts(at)
         assert row_order(at) == list(range(CLUSTERS))
-        assert "Round 0: 30 images" in texts(at)
+        assert "Round 0: 30 images have it as their likeliest" in texts(at)
+        assert "Round 0: 1 image has it as its likeliest" in texts(at)
+        assert "Round 0: 0 images have it as their likeliest" in texts(at)
+        assert "to the last" not in texts(at)
         assert "Round 4" not in texts(at)
         save_frame(interrupted, frame(4, 5))
         at.run()
-        assert "Round 4: 30 images" in texts(at)
+        assert "Round 4: 30 images have it as their likeliest</div>" in texts(at)
+        assert "Round 0: 30 images have it as their likeliest, cosine 1.000 to the last" in texts(
+            at
+        )
     at.run()  # nobody trains it any more
     assert "Stage 2 was cut off while prototypes formed: round 12 of 30." in texts(at)
 
