@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
+from streamlit.elements.lib.streamlit_plotly_theme import GRAY_90
 
 from spice_explorer.palette import (
     CLUSTERS,
@@ -135,9 +136,11 @@ def purity_coverage(
                 hovertemplate="purity %{y:.1%}, coverage %{x:.1%}<extra>" + name + "</extra>",
             )
         )  # fmt: skip
-    figure.update_xaxes(tickformat=".0%", rangemode="normal")
+    # Around a single point axes go from −1 to 1: no share is there. A mark at 0 or 1 needs some room.
+    shares = {"clipmin": -0.05, "clipmax": 1.05}
+    figure.update_xaxes(tickformat=".0%", rangemode="normal", autorangeoptions=shares)
     # Purity differs by a few points; from zero all curves would look flat.
-    figure.update_yaxes(tickformat=".1~%", rangemode="normal")
+    figure.update_yaxes(tickformat=".1~%", rangemode="normal", autorangeoptions=shares)
     return figure
 
 
@@ -158,9 +161,10 @@ def confusion(found: Confusion) -> go.Figure:
         )
     )  # fmt: skip
     if found.counts.size <= MOST_TEXTS:
-        # White on full cells; on pale ones, which let the page through, the colour of its text.
-        _numbers(figure, found.counts, share > 0.5, rows, {"color": "white"})
-        _numbers(figure, found.counts, share <= 0.5, rows, {})
+        # White on full cells; on pale ones, which let the page through, what stands out most from it,
+        # light or dark. The grey of other texts in figures is too near to them.
+        _numbers(figure, found.counts, share > 0.5, rows, "white")
+        _numbers(figure, found.counts, share <= 0.5, rows, GRAY_90)
     figure.update_xaxes(
         showgrid=False, tickvals=columns, ticktext=[_short(name) for name in found.classes]
     )
@@ -172,7 +176,7 @@ def confusion(found: Confusion) -> go.Figure:
 
 
 def _numbers(
-    figure: go.Figure, counts: np.ndarray, where: np.ndarray, rows: list[str], font: dict[str, str]
+    figure: go.Figure, counts: np.ndarray, where: np.ndarray, rows: list[str], colour: str
 ) -> None:
     import plotly.graph_objects as go
 
@@ -180,7 +184,7 @@ def _numbers(
     figure.add_trace(
         go.Scatter(
             x=column, y=[rows[one] for one in row], text=counts[row, column].astype(str),
-            mode="text", textfont={"size": 11, **font}, hoverinfo="skip", showlegend=False,
+            mode="text", textfont={"size": 11, "color": colour}, hoverinfo="skip", showlegend=False,
         )
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 from starlette.requests import Request
 from starlette.responses import Response
+from streamlit.elements.lib.streamlit_plotly_theme import GRAY_90
 from streamlit.testing.v1 import AppTest
 
 from engine.config import ReliableSettings, RunConfig
@@ -29,7 +30,7 @@ from engine.stages.reliable import (
     local_agreement,
     neighbor_count,
 )
-from spice_explorer import artefacts, columns, services
+from spice_explorer import artefacts, charts, columns, services
 from spice_explorer.components import plane
 from spice_explorer.present import reliability as present
 from spice_explorer.present.reliability import Thresholds
@@ -120,6 +121,27 @@ def test_a_confusion_table_counts_the_reliable_along_the_diagonal() -> None:
     assert found.classes == ("a", "b")
     assert found.counts.tolist() == [[2, 0], [1, 2]]
     assert found.hidden == 0
+
+
+def test_axes_of_shares_do_not_go_far_beyond_them() -> None:
+    curve = present.purity_coverage(
+        np.zeros(4, int), np.array([0, 0, 1, 2]), np.full(4, 0.5), np.ones(4, bool)
+    )
+    assert len(curve.agreement) == 1
+    layout = charts.purity_coverage(curve, (1.0, 0.5), (1.0, 0.5)).layout
+    for axis in (layout.xaxis, layout.yaxis):
+        assert axis.range is None, "purity differs by a few points"
+        assert -0.1 < axis.autorangeoptions.clipmin <= 0
+        assert 1 <= axis.autorangeoptions.clipmax < 1.1
+
+
+def test_numbers_on_pale_cells_are_not_in_the_grey_of_figures() -> None:
+    table = present.confusion(
+        np.zeros(8, int), np.array([0, 0, 0, 1, 1, 1, 2, 2]), ("a", "b", "c"), np.ones(8, bool)
+    )
+    _, full, pale = charts.confusion(table).data
+    assert (len(full.x), len(pale.x)) == (0, 3)
+    assert pale.textfont.color == GRAY_90  # which the browser makes dark on light, light on dark
 
 
 def test_of_many_clusters_the_worst_are_shown() -> None:
