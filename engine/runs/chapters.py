@@ -304,8 +304,8 @@ def _unbalanced(material: Material) -> dict[str, Any] | None:
     return {
         "label": "one kind is rare",
         "says": f"Of the images in this run's cluster {cluster}, {before - after:,} of {before:,} were left out "
-        f"(the first {after:,} stay) and stage 2 was trained again. More of those {after:,} came into its cluster "
-        f"{int(found.cluster)} than into any other. The prototype of that cluster still labels {given:,} images, and "
+        f"(the first {after:,} stay) and stage 2 was trained again. Of the new clusters, number "
+        f"{int(found.cluster)} holds more of those {after:,} than any other. Its prototype still labels {given:,} images, and "
         f"{strangers:,} of them belong to this run's other clusters. M/K images for every cluster takes all kinds to be "
         "equally many.",
         "show": {
