@@ -55,15 +55,20 @@ def named(one: Shown) -> str:
     return one.name if one.name == f"Cluster {one.number}" else f"{one.name} ({one.number})"
 
 
-def act(run: str, action: Action, reviewer: str, done: str, **about: Any) -> bool:
-    """Commits one decision and remembers what to say of it; False when it was refused. A callback of
-    buttons."""
+def act(run: str, action: Action, reviewer: str, done: str, **about: Any) -> None:
+    """Commits one decision and remembers what to say of it; a callback of buttons."""
+    _committed(run, action, reviewer, done, **about)
+
+
+def _committed(run: str, action: Action, reviewer: str, done: str, **about: Any) -> bool:
+    """The same; False when it was refused."""
     try:
         decisions.commit(run, [Decision(action, reviewer, visit=visit(), seen=_seen(run), **about)])
         st.session_state["curation told"] = True, done
+        return True
     except SpiceError as error:
         st.session_state["curation told"] = False, session.sentence(str(error))
-    return bool(st.session_state["curation told"][0])
+        return False
 
 
 def visit() -> str:
@@ -150,7 +155,7 @@ def _bulk(
     )  # fmt: skip
 
 
-def _button(label: str, key: str, disabled: bool, on_click: Callable[[], object]) -> None:
+def _button(label: str, key: str, disabled: bool, on_click: Callable[[], None]) -> None:
     st.button(label, key=key, disabled=disabled, on_click=on_click)
 
 
@@ -161,7 +166,7 @@ def _rename(run: Run, reviewer: str, one: Shown) -> None:
         changed = name != one.name, colour != one.colour
 
         def keep() -> None:
-            if changed[0] and not act(
+            if changed[0] and not _committed(
                 run.name, "rename", reviewer, "Renamed.", class_=one.number, text=name
             ):
                 return
