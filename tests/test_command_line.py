@@ -20,7 +20,10 @@ import pytest
 import torch
 
 from engine.__main__ import INTERRUPTED, main
+from engine.curate.decisions import Decision
+from engine.curate.judging import Model
 from engine.data.store import cache
+from engine.runs.results import decision_log
 from engine.runs.store import RunFolder
 
 TINY = [
@@ -147,6 +150,24 @@ def test_export_writes_a_row_an_image(trained: tuple[Path, Done], tmp_path: Path
     counts = [sum(row["label"] == str(cluster) for row in reliable) for cluster in range(2)]
     assert counts == done.summary["reliable"]["per_cluster"]
     assert len(reliable) == done.summary["reliable"]["count"]
+
+
+def test_export_leaves_out_what_a_person_left_out_and_says_so(
+    trained: tuple[Path, Done], tmp_path: Path
+) -> None:
+    folder, out = RunFolder(shutil.copytree(trained[0], tmp_path / "run")), tmp_path / "labels.csv"
+    (folder.path / "decisions.sqlite").write_bytes(b"no database at all, sorry" * 200)
+    with contextlib.closing(decision_log(folder)) as log:
+        asked = Decision("exclude", "Ann", visit="test", images=np.array([1, 3]))
+        log.commit([asked], Model(np.zeros(40, int), np.zeros(40), "joint"))
+    done = do("export", str(folder.path), "--out", str(out))
+    assert done.err.splitlines()[0].startswith("note: a decision log was damaged, and is kept as ")
+    assert done.err.startswith("38 labels, ", done.err.index("\n") + 1)
+    assert done.err.endswith("labels.csv, without 2 images that were left out\n")
+    with out.open(encoding="utf-8", newline="") as file:
+        ids = [row["id"] for row in csv.DictReader(file)]
+    every = list(folder.images().ids)
+    assert ids == [every[0], every[2], *every[4:]]
 
 
 def test_digits_bring_their_truth(tmp_path: Path) -> None:
