@@ -278,9 +278,16 @@ def _opened(options: argparse.Namespace) -> Opened:
             bar.total = total
             bar.update(done - bar.n)
 
+        def waiting(waits: bool) -> None:
+            if waits:
+                print(
+                    "note: another import of these images is under way or paused: waiting for it",
+                    file=sys.stderr,
+                )
+
         opened = open_source(
             options.source, size=options.size, labels=options.labels, root=options.root,
-            progress=progress,
+            progress=progress, waiting=waiting,
         )  # fmt: skip
     for one in opened.skipped:
         print(f"skipped {one.name}: {one.reason}", file=sys.stderr)

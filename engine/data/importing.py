@@ -20,11 +20,12 @@ from engine.data.decoding import Batch, Decoders, coloured
 from engine.data.images import fingerprint_of
 from engine.data.listing import BlockSource, FileSource, Listing, Reader, Source
 from engine.data.pixel_file import BLOCK_BYTES, PixelFile, blocks_of, close_gaps, reserve
-from engine.data.store import PIXELS, ImageStore, Stored
+from engine.data.store import PIXELS, ImageStore, Stored, Waiting
 from engine.errors import SourceError, Stopped
 
-# Images that are decoded at a time, and the bytes that these may have then.
-BATCH, BATCH_BYTES = 256, 2**23
+# Images that are decoded at a time, the bytes that these may have then, and those of their files:
+# a batch of small images is large enough to be worth its while, and one of photographs soon done.
+BATCH, BATCH_BYTES, BATCH_FILE_BYTES = 256, 2**23, 2**22
 # Batches in hand per worker: few, so that a pause or a stop is soon felt.
 AHEAD = 3
 
@@ -32,20 +33,23 @@ Progress = Callable[[int, int], None]
 Stop = Callable[[], bool]
 
 
-def import_images(source: Source, size: int | None, *, progress: Progress, stop: Stop) -> Stored:
+def import_images(
+    source: Source, size: int | None, *, progress: Progress, stop: Stop, waiting: Waiting
+) -> Stored:
     """The images of `source`, squares of `size` pixels, decoded now as far as they are not kept.
 
     Args:
         size: None leaves the images of a `BlockSource` as they are.
         progress: called with the numbers of images decoded and to decode.
         stop: asked between batches; it may wait, for a pause.
+        waiting: told when another import of the same images is waited for, and when no more.
 
     Raises:
         SourceError: when there is nothing usable, or the disk is full.
         Stopped: when `stop()` said so; what was kept before is kept still.
     """
     store = ImageStore(source, size)
-    with store.locked(stop), Decoders(os.cpu_count() or 1) as decoders:
+    with store.locked(stop, waiting), Decoders(os.cpu_count() or 1) as decoders:
         kept, stamp = store.load(), source.stamp()
         if kept is not None and stamp and (kept.stamp, kept.labelled) == (stamp, source.labels):
             return kept
@@ -121,6 +125,7 @@ class _Import:
         reserve(self.pixels, len(self.good), shape)
         todo = ~self._reuse(kept, shape)
         places = np.flatnonzero(todo)
+        self.progress(0, len(places))
         reader = cast(FileSource, self.source).reader()
         done = 0
         for batch in self._decoded(reader, places):
@@ -159,13 +164,12 @@ class _Import:
     def _decoded(self, reader: Reader, places: np.ndarray) -> Iterator[Batch]:
         """Decoded batches as they come; raises Stopped, or SourceError when a process dies."""
         assert self.size is not None
-        size = max(1, min(BATCH, BATCH_BYTES // (3 * self.size**2)))
+        most = max(1, min(BATCH, BATCH_BYTES // (3 * self.size**2)))
         keys, stamps, decoders = self.listing.keys, self.listing.stamps, self.decoders
         decode = decoders.of(reader, self.pixels, self.size, images=len(places))
         pending: deque[Future[Batch]] = deque()
-        for start in range(0, len(places), size):
+        for part in in_batches(places, stamps[places, 0], most):
             self._go_on()
-            part = places[start : start + size]
             batch = part, [keys[place] for place in part], stamps[part]
             pending.append(decoders.pool.submit(decode, *batch))
             if len(pending) >= AHEAD * decoders.workers:
@@ -183,6 +187,7 @@ class _Import:
 
     def _from_blocks(self) -> tuple[int, ...]:
         done, shape, file = 0, (), None
+        self.progress(0, len(self.good))
         for block in self._blocks():
             self._go_on()
             part = slice(done, done + len(block))
@@ -210,6 +215,18 @@ class _Import:
             side = max(*block.shape[2:], self.size or 0)
             step = max(1, BLOCK_BYTES // (3 * side**2))
             yield from (block[start : start + step] for start in range(0, len(block), step))
+
+
+def in_batches(places: np.ndarray, sizes: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """`places` (n,) in parts of at most `most`, whose files have at most BATCH_FILE_BYTES together,
+    or are a single one; `sizes` (n,) int64 are the bytes of their files."""
+    ends, start = np.cumsum(sizes), 0
+    while start < len(places):
+        limit = BATCH_FILE_BYTES + (ends[start - 1] if start else 0)
+        fitting = int(np.searchsorted(ends, limit, side="right"))
+        end = min(max(fitting, start + 1), start + most)
+        yield places[start:end]
+        start = end
 
 
 def resized(block: np.ndarray, size: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from engine.data.sets import SETS, set_source
 from engine.data.shapes import CLASSES, COLOURS
 from engine.data.shapes import shapes as drawn_shapes
 from engine.data.skipped import Skipped
-from engine.data.store import Stored
+from engine.data.store import Stored, Waiting
 from engine.data.tables import TableSource
 from engine.data.tars import TarSource, tarfile_like
 from engine.data.truth import Truth
@@ -71,6 +72,7 @@ def open_source(
     root: str | None = None,
     progress: Progress = lambda _done, _total: None,
     stop: Stop = lambda: False,
+    waiting: Waiting = lambda _waits: None,
 ) -> Opened:
     """Opens `source`, and keeps what was decoded, so that it is there at once the next time.
 
@@ -83,6 +85,7 @@ def open_source(
         root: the folder that the paths of a table are in, by default the table's own.
         progress: called with the numbers of images decoded and to decode.
         stop: asked now and then; it may wait, for a pause.
+        waiting: told when another import of the same images is waited for, and when no more.
 
     Raises:
         SourceError: in one sentence, when there is nothing usable there.
@@ -93,12 +96,13 @@ def open_source(
     if source in BUILT_IN:
         return BUILT_IN[source]()
     found = source_of(source, labels=labels, root=root)
-    stored = import_images(found, size or found.side, progress=progress, stop=stop)
+    bring = partial(import_images, progress=progress, stop=stop, waiting=waiting)
+    stored = bring(found, size or found.side)
     opened = _opened(found.text, stored)
     further = getattr(found, "extra", None)
     if further is None:
         return opened
-    extra = import_images(further, size or further.side, progress=progress, stop=stop)
+    extra = bring(further, size or further.side)
     return replace(opened, extra=_opened(further.text, extra).images)
 
 

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,9 @@ FORMAT = 2
 # The pixels of a draft, before their fingerprint is known.
 PIXELS = "pixels.npy"
 WAIT_SECONDS = 0.2
+
+# Told True when another importer has to be waited for, and False when it is through.
+Waiting = Callable[[bool], None]
 
 
 def cache() -> Path:
@@ -86,18 +89,25 @@ class ImageStore:
         self.folder = cache() / "images" / place
 
     @contextmanager
-    def locked(self, stop: Any) -> Iterator[None]:
-        """Only one importer at a time; whoever waits may be stopped. Raises Stopped."""
+    def locked(self, stop: Callable[[], bool], waiting: Waiting) -> Iterator[None]:
+        """Only one importer at a time; whoever waits is told, and may be stopped. Raises Stopped."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder.with_suffix(".lock"), thread_local=False)
-        while True:
+        lock, waits = FileLock(self.folder.with_suffix(".lock"), thread_local=False), False
+        while not lock.is_locked:
             try:
-                with lock.acquire(timeout=WAIT_SECONDS):
-                    yield
-                return
+                lock.acquire(timeout=WAIT_SECONDS)
             except Timeout:
+                if not waits:
+                    waiting(True)
+                waits = True
                 if stop():
                     raise Stopped from None
+        try:
+            if waits:
+                waiting(False)
+            yield
+        finally:
+            lock.release()
 
     def load(self) -> Stored | None:
         """What is kept; None when there is nothing, or it is of an older kind or damaged."""

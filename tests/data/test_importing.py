@@ -236,6 +236,60 @@ def test_who_waits_for_another_importer_can_give_up(folder: Path, monkeypatch: p
     thread.join()
 
 
+def test_who_waits_for_another_importer_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    decode, going, go = decoding.decode, threading.Event(), threading.Event()
+
+    def held(*arguments: Any) -> Any:
+        going.set()
+        assert go.wait(10)
+        return decode(*arguments)
+
+    monkeypatch.setattr(decoding, "decode", held)
+    thread = threading.Thread(target=opened, args=(folder,))
+    thread.start()
+    assert going.wait(10)
+    told: list[bool] = []
+
+    def waiting(waits: bool) -> None:
+        told.append(waits)
+        go.set()
+
+    assert tones(opened(folder, waiting=waiting)) == [10, 20, 30, 40, 50]
+    thread.join()
+    assert told == [True, False]
+    assert tones(opened(folder, waiting=waiting)) == [10, 20, 30, 40, 50]
+    assert told == [True, False]
+
+
+def test_a_batch_is_of_few_large_files_or_many_small_ones() -> None:
+    large = importing.BATCH_FILE_BYTES
+    sizes = np.array([10, large, 2 * large, 1, 1, 1, large - 1, 1, 1])
+    parts = importing.in_batches(np.arange(100, 109), sizes, 2)
+    assert [part.tolist() for part in parts] == [
+        [100], [101], [102], [103, 104], [105, 106], [107, 108],
+    ]  # fmt: skip
+    thumbnails = np.full(600, large // importing.BATCH)
+    parts = importing.in_batches(np.arange(600), thumbnails, importing.BATCH)
+    assert [len(part) for part in parts] == [256, 256, 88]
+
+
+@pytest.mark.parametrize(("most", "counts"), [(2**22, [0, 5]), (1, [0, 1, 2, 3, 4, 5])])
+def test_progress_is_told_from_the_start_and_after_each_batch(
+    most: int, counts: list[int], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "BATCH_FILE_BYTES", most)
+    told: list[tuple[int, int]] = []
+    opened(folder, progress=lambda *numbers: told.append(numbers))
+    assert told == [(count, 5) for count in counts]
+
+
+def test_progress_of_an_array_is_told_from_the_start(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((6, 4, 4), np.uint8))
+    told: list[tuple[int, int]] = []
+    open_source(str(tmp_path / "a.npy"), progress=lambda *numbers: told.append(numbers))
+    assert told == [(0, 6), (6, 6)]
+
+
 def test_large_imports_are_decoded_by_processes_with_the_same_result(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

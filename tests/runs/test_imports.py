@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from engine.__main__ import main
 from engine.data import decoding, importing, sources
 from engine.runs.imports import Asked, Importer, ImportJob
 
@@ -15,6 +17,23 @@ from engine.runs.imports import Asked, Importer, ImportJob
 @pytest.fixture
 def importer() -> Importer:
     return Importer()
+
+
+@pytest.fixture
+def go(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Decoding waits until the event is set."""
+    event, decode = threading.Event(), decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda *each: decode(*each) if event.wait(10) else None)
+    yield event
+    event.set()
+
+
+def until(importer: Importer, asked: Asked, state: str) -> None:
+    """Waits until the import is in a state."""
+    deadline = time.monotonic() + 20
+    while (job := importer.look(asked)) is None or job.state != state:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def ended(importer: Importer, asked: Asked) -> ImportJob:
@@ -104,7 +123,7 @@ def test_a_paused_import_can_be_cancelled(importer: Importer, photos: Path, monk
 
 
 def test_the_same_source_asked_for_twice_is_opened_once(
-    importer: Importer, photos: Path, monkeypatch: pytest.MonkeyPatch
+    importer: Importer, photos: Path, go: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
     open_source = sources.open_source
@@ -113,13 +132,77 @@ def test_the_same_source_asked_for_twice_is_opened_once(
         opened.append(arguments)
         return open_source(*arguments, **options)  # type: ignore[arg-type]
 
-    go = threading.Event()
-    decode = decoding.decode
     monkeypatch.setattr(sources, "open_source", count)
-    monkeypatch.setattr(decoding, "decode", lambda *each: decode(*each) if go.wait(10) else None)
+    asked, again = Asked(str(photos)), Asked(f"{photos}/")
+    importer.begin(asked)
+    importer.begin(asked)
+    importer.begin(again)
+    go.set()
+    assert ended(importer, again).state == "done"
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("~/photos", "{home}/photos/", True),
+        ("photos", "./photos", True),
+        ("zip:~/a.zip", "zip:{home}/a.zip", True),
+        ("cifar10:data/", "cifar10:data", True),
+        ("digits", "./digits", False),
+        ("cifar10", "./cifar10", False),
+        ("folder:photos", "zip:photos", False),
+        ("a:b", "a:./b", False),
+    ],
+)
+def test_a_source_is_known_however_it_is_spelled(one: str, other: str, same: bool) -> None:
+    home = Path("~").expanduser()
+    assert (Asked(one) == Asked(other.format(home=home))) is same
+    assert Asked(one, 8) != Asked(one)
+
+
+def test_what_was_cancelled_can_be_opened_anew_at_once(importer: Importer, photos: Path, go: threading.Event) -> None:  # fmt: skip
+    asked = Asked(str(photos), 8)
+    importer.begin(asked)
+    until(importer, asked, "decoding")
+    importer.cancel(asked)
+    importer.pause(asked)
+    cancelling = importer.look(asked)
+    assert cancelling is not None
+    assert (cancelling.state, cancelling.underway) == ("cancelling", True)
+    importer.begin(asked)
+    until(importer, asked, "waiting")
+    go.set()
+    job = ended(importer, asked)
+    assert (job.state, job.done) == ("done", 40)
+
+
+def test_an_import_says_that_it_waits_for_another_of_the_same_images(importer: Importer, photos: Path, go: threading.Event) -> None:  # fmt: skip
+    first, second = Asked(str(photos)), Asked(str(photos), 32, labels=True)
+    importer.begin(first)
+    until(importer, first, "decoding")
+    importer.pause(first)
+    importer.begin(second)
+    until(importer, second, "waiting")
+    go.set()
+    importer.resume(first)
+    assert ended(importer, first).state == ended(importer, second).state == "done"
+
+
+def test_the_command_line_says_once_that_it_waits(
+    importer: Importer, photos: Path, go: threading.Event, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = Asked(str(photos))
     importer.begin(asked)
-    importer.begin(asked)
-    go.set()
-    assert ended(importer, asked).state == "done"
-    assert len(opened) == 1
+    until(importer, asked, "decoding")
+    release = threading.Timer(1.0, go.set)  # several rounds of waiting
+    release.start()
+    assert main(["import", str(photos)]) == 0
+    assert capsys.readouterr().err.count("another import of these images is under way") == 1
+
+
+def test_steering_what_is_not_there_does_nothing(importer: Importer, photos: Path) -> None:
+    asked = Asked(str(photos))
+    for steer in (importer.pause, importer.resume, importer.cancel, importer.forget):
+        steer(asked)
+    assert importer.look(asked) is None
