@@ -1,7 +1,5 @@
 """Dataset: choose images and look at them."""
 
-import streamlit as st
-
 from spice_explorer import session
 from spice_explorer.components import chrome, dataset
 
@@ -12,6 +10,4 @@ with session.plain_errors():
     dataset.chooser()
 with session.plain_errors():
     dataset.report(session.opened())
-    st.page_link(
-        "../pages/train.py", label="Train on these images", icon=":material/arrow_forward:"
-    )
+    dataset.to_train()

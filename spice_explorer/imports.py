@@ -40,11 +40,20 @@ def steer(asked: Asked, action: Steer) -> None:
     {"pause": importer.pause, "continue": importer.resume, "cancel": importer.cancel}[action](asked)
 
 
-def forget(asked: Asked) -> None:
-    """The import has been taken over, or given up."""
+def begin_again(asked: Asked) -> None:
+    """Begins what was forgotten anew; what was kept of it is there at once."""
     from engine.runs.imports import the_importer
 
-    the_importer().forget(asked)
+    the_importer().begin(asked)
+
+
+def drop(asked: Asked) -> None:
+    """Nobody waits for the import any more: it is cancelled, or what it brought is let go."""
+    from engine.runs.imports import the_importer
+
+    importer = the_importer()
+    importer.cancel(asked)
+    importer.forget(asked)
 
 
 def keep_upload(name: str, content: memoryview) -> str:

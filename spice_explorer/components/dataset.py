@@ -24,6 +24,11 @@ KINDS: dict[Kind, str] = {
 }
 SAMPLE, PER_PAGE = 192, 96
 LIVE_SECONDS = 0.5
+# What takes as long as it takes.
+UNCOUNTED = {
+    "waiting": "Another import of these images is under way or paused: waiting for it…",
+    "cancelling": "Cancelling…",
+}
 
 
 def chooser() -> None:
@@ -129,36 +134,37 @@ def _begin(source: str, size: int | None, labels: bool, root: str) -> None:
 
 
 def watch_import() -> None:
-    """The import that this visitor waits for, if any: drawn anew while it is under way."""
-    asked = session.current_import()
-    if asked is None:
-        return
-    job = imports.look(asked)
-    live = job is not None and job.underway
-    st.fragment(_import, run_every=LIVE_SECONDS if live else None)(asked)
+    """The import that this visitor waits for, drawn anew until it ends; or how the last one failed."""
+    asked, ended = session.current_import(), session.import_ended()
+    if asked is not None:
+        st.fragment(_import, run_every=LIVE_SECONDS)(asked)
+    elif ended is not None and ended.state == "cancelled":
+        st.info("The import was cancelled. Nothing was kept of it.", icon=":material/block:")
+    elif ended is not None:
+        st.error(session.sentence(ended.message), icon=":material/error:")
 
 
 def _import(asked: Asked) -> None:
     with session.plain_errors():
         job = imports.look(asked)
-        if job is None or job.state == "cancelled":
-            session.keep_import(None)
-            st.info("The import was cancelled. Nothing was kept of it.", icon=":material/block:")
+        if job is None:  # a tab that waited for the same has taken it over, and had it forgotten
+            imports.begin_again(asked)
         elif job.underway:
             _underway(asked, job)
-        elif job.opened is not None:
-            session.keep_opened(job.opened)
-            session.keep_import(None)
-            imports.forget(asked)
-            st.rerun()
         else:
-            st.error(session.sentence(job.message), icon=":material/error:")
+            if job.opened is not None:
+                session.keep_opened(job.opened)
+            else:
+                session.end_import(job)
+            st.rerun()
 
 
 def _underway(asked: Asked, job: ImportJob) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="import"):
         share, words = present.import_progress(job.state, job.done, job.total)
-        st.progress(share, words, width="stretch")
+        st.progress(share, UNCOUNTED.get(job.state, words), width="stretch")
+        if job.state == "cancelling":
+            return
         paused = job.state == "paused"
         st.button(
             "Continue" if paused else "Pause", key="pause import",
@@ -176,7 +182,7 @@ def report(opened: Opened) -> None:
     images, truth = opened.images, opened.truth
     classes = None if truth is None else len(truth.class_names)
     found = present.facts(images.pixels, classes, len(opened.skipped))
-    st.subheader(images.source.partition(":")[2] or images.source.capitalize())
+    st.subheader(session.plain(images.source.partition(":")[2] or images.source.capitalize()))
     with st.container(horizontal=True, key="facts"):
         st.metric("Images", f"{found.images:,}", border=True)
         st.metric("Size", found.size, border=True)
@@ -191,6 +197,13 @@ def report(opened: Opened) -> None:
             table = present.class_balance(truth.labels, truth.class_names)
             charts.draw(charts.class_balance(table), "balance", "Images of each class")
     health.show(opened)
+
+
+def to_train() -> None:
+    """A button that leads to the settings of a new run, whatever run is looked at."""
+    if st.button("Train on these images", key="to train", icon=":material/arrow_forward:"):
+        st.session_state["train view next"] = "new"
+        st.switch_page("../pages/train.py")
 
 
 def _sample(opened: Opened) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from engine.data import decoding, importing
 from engine.data.store import cache
 from engine.errors import SourceError
-from spice_explorer import imports
+from engine.runs.imports import Asked, the_importer
+from spice_explorer import imports, session
 from spice_explorer.present import dataset as present
 from tests.app.conftest import Visit, button, texts
 from tests.app.test_pages import imported, metrics, open_folder
@@ -32,6 +35,100 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
     monkeypatch.setattr(decoding, "decode", wait)
     return go
+
+
+def begun(at: AppTest, path: Path) -> AppTest:
+    """The page after "Open" was pressed."""
+    at.session_state["source kind"] = "own"
+    at.run()
+    at.text_input(key="source path").set_value(str(path))
+    return button(at, "Open").click().run()
+
+
+def until(asked: Asked, state: str) -> None:
+    """Waits until the import is in a state."""
+    deadline = time.monotonic() + 20
+    while (job := imports.look(asked)) is None or job.state != state:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def progress_text(at: AppTest) -> str:
+    return " ".join(str(one.proto) for one in at.get("progress"))
+
+
+def test_two_tabs_that_open_the_same_source_both_get_it(photos: Path, visit: Visit, held: threading.Event) -> None:  # fmt: skip
+    first, second = begun(visit("dataset"), photos), begun(visit("dataset"), photos)
+    held.set()
+    assert metrics(imported(first))["Images"] == "40"
+    button(second, "Pause").click().run()  # of an import that is forgotten
+    assert not second.exception
+    second = imported(second)
+    assert "cancelled" not in texts(second)
+    assert metrics(second)["Images"] == "40"
+
+
+def test_another_source_takes_the_place_of_an_import(photos: Path, visit: Visit, held: threading.Event) -> None:  # fmt: skip
+    at = begun(visit("dataset"), photos)
+    asked = at.session_state["import"]
+    at.segmented_control(key="source kind").set_value("shapes").run()
+    button(at, "Use the shapes").click().run()
+    assert "Cancel" not in [one.label for one in at.button]
+    job = imports.look(asked)
+    assert job is None or job.state in ("cancelling", "cancelled")
+    held.set()
+    assert metrics(at.run())["Images"] == "960"
+
+
+def test_an_import_that_another_tab_waits_for_goes_on(
+    photos: Path, visit: Visit, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "visitor", lambda: "one")
+    first = begun(visit("dataset"), photos)
+    monkeypatch.setattr(session, "visitor", lambda: "another")
+    second = begun(visit("dataset"), photos)
+    second.segmented_control(key="source kind").set_value("digits").run()
+    button(second, "Use the digits").click().run()
+    held.set()
+    monkeypatch.setattr(session, "visitor", lambda: "one")
+    assert metrics(imported(first))["Images"] == "40"
+    assert metrics(second.run())["Images"] == "1,797"
+
+
+def test_an_error_goes_when_another_source_is_chosen(visit: Visit) -> None:
+    at = imported(begun(visit("dataset"), Path("nowhere")))
+    assert at.run().error
+    at.segmented_control(key="source kind").set_value("digits").run()
+    button(at, "Use the digits").click().run()
+    assert not at.error
+
+
+def test_an_import_that_waits_for_another_says_so(photos: Path, visit: Visit, held: threading.Event) -> None:  # fmt: skip
+    other = Asked(str(photos), 32)
+    the_importer().begin(other)
+    until(other, "decoding")
+    the_importer().pause(other)
+    at = begun(visit("dataset"), photos)
+    until(at.session_state["import"], "waiting")
+    assert "Another import of these images is under way or paused" in progress_text(at.run())
+    held.set()
+    the_importer().cancel(other)
+    assert metrics(imported(at))["Images"] == "40"
+
+
+@pytest.mark.usefixtures("finished")
+def test_train_on_these_images_leads_to_a_new_run(visit: Visit) -> None:
+    at = visit("dataset", run="demo")
+    button(at, "Train on these images").click().run()
+    assert at.segmented_control(key="train view").value == "new"
+    assert button(at, "Start training")
+    assert "**1,797 images**" in texts(at)
+
+
+def test_the_name_of_a_source_is_shown_as_it_is(photos: Path, visit: Visit) -> None:
+    named = photos.rename(photos.with_name("*my* photos_2"))
+    at = imported(begun(visit("dataset"), named))
+    assert at.subheader[0].value.endswith("\\*my\\* photos\\_2")
 
 
 def test_an_import_is_shown_paused_and_continued(photos: Path, visit: Visit, held: threading.Event) -> None:  # fmt: skip
@@ -57,6 +154,8 @@ def test_a_cancelled_import_says_so_and_changes_nothing(photos: Path, visit: Vis
     at.text_input(key="source path").set_value(str(photos))
     button(at, "Open").click().run()
     button(at, "Cancel").click().run()
+    assert "Cancelling…" in progress_text(at)
+    assert "Pause" not in [one.label for one in at.button]
     held.set()
     at = imported(at)
     assert "The import was cancelled" in texts(at)
