@@ -435,14 +435,15 @@ def _show(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from engine.curate.export import exported, to_csv, write_file
-    from engine.runs.results import damaged_logs, export_table, observe
+    from engine.curate.log import damaged_logs
+    from engine.runs.results import export_table, observe
     from engine.runs.store import RunFolder
 
     folder = RunFolder(options.run)
     folder.card()
     table, dropped = exported(export_table(folder, observe(folder)))
     write_file(to_csv(table), options.out)
-    for name in damaged_logs(folder):
+    for name in damaged_logs(folder.path):
         kept = folder.path / name
         print(f"note: a decision log was damaged, and is kept as {kept}", file=sys.stderr)
     left_out = f", without {dropped['excluded']} images that were left out" if dropped else ""

@@ -406,9 +406,9 @@ def label_table(name: str) -> pd.DataFrame:
 
 def damaged_logs(name: str) -> list[str]:
     """Names of the run's decision logs that were found damaged and moved aside."""
-    from engine.runs.results import damaged_logs
+    from engine.curate.log import damaged_logs
 
-    return damaged_logs(folder_of(name))
+    return damaged_logs(folder_of(name).path)
 
 
 def csv(table: pd.DataFrame) -> bytes:

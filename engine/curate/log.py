@@ -31,6 +31,11 @@ _INSERT = f"INSERT INTO decisions VALUES (NULL, {', '.join('?' * 16)})"
 _DAMAGE = ("malformed", "not a database", "file is encrypted")
 
 
+def damaged_logs(folder: Path) -> list[str]:
+    """Names of the logs in a folder that were found damaged and moved aside, the oldest first."""
+    return sorted(one.name for one in folder.glob("decisions.damaged-*.sqlite"))
+
+
 class DecisionLog:
     """The log of a run folder and the fold of it, kept up to date row by row.
 
@@ -38,7 +43,6 @@ class DecisionLog:
 
     Attributes:
         curation: the fold.
-        moved_aside: where a damaged log was moved to when this one was begun, "" for nowhere.
     """
 
     def __init__(self, folder: Path, *, images: int, clusters: int, fingerprint: str) -> None:
@@ -53,7 +57,6 @@ class DecisionLog:
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None  # the one that is open
         self.curation = Curation(images, clusters)
-        self.moved_aside = ""
         if self.path.exists():
             self.refresh()
 
@@ -193,7 +196,7 @@ class DecisionLog:
             except sqlite3.DatabaseError as error:
                 if not _damaged(error):
                     raise
-                self.moved_aside = self._move_aside()
+                self._move_aside()
                 self._connection = self._connected()
             self._file, self.curation = _identity(self.path), self._nothing()
         return self._connection
@@ -234,8 +237,8 @@ class DecisionLog:
         if (trouble := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(f"database disk image is malformed ({trouble})")
 
-    def _move_aside(self) -> str:
-        """Renames a damaged log, with what belongs to it, and returns its new name."""
+    def _move_aside(self) -> None:
+        """Renames a damaged log, with what belongs to it, to one of `damaged_logs`."""
         stamp, number = time.strftime("%Y%m%d-%H%M%S"), 0
         while (
             target := self.path.with_name(f"decisions.damaged-{stamp}-{number}.sqlite")
@@ -246,7 +249,6 @@ class DecisionLog:
                 self.path.with_name(self.path.name + end).rename(
                     target.with_name(target.name + end)
                 )
-        return target.name
 
     @contextlib.contextmanager
     def _plainly(self) -> Iterator[None]:

@@ -81,11 +81,6 @@ def decision_log(folder: RunFolder) -> DecisionLog:
     )
 
 
-def damaged_logs(folder: RunFolder) -> list[str]:
-    """Names of the decision logs that were found damaged and moved aside, the oldest first."""
-    return sorted(one.name for one in folder.path.glob("decisions.damaged-*.sqlite"))
-
-
 def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
     """The run as one JSON object: what was asked, how far it is, every score.
 

@@ -134,13 +134,13 @@ def _again() -> None:
 def _named_queue(run: Run, kind: str, asked: list[int]) -> str:
     """The queue's name for the server, with what it is about: at first the classes `asked` for."""
     by_number = {one.number: one for one in decisions.classes(run.name)}
-    numbers = list(by_number)
+    numbers, names = list(by_number), tuple(map(named, by_number.values()))
 
     def choose(label: str, place: int) -> int | None:
         wanted = asked[place] if place < len(asked) else None
         first = numbers.index(wanted) if wanted in by_number else min(place, len(numbers) - 1)
         return st.selectbox(
-            label, by_number, first, width=180, key=f"queue {label}",
+            label, by_number, first, width=180, key=f"queue {label} {hash(names)}",
             format_func=lambda one: named(by_number[one]),
         )  # fmt: skip
 

@@ -19,7 +19,7 @@ from engine.curate import log as module
 from engine.curate.curation import Curation
 from engine.curate.decisions import Decision
 from engine.curate.judging import Model
-from engine.curate.log import FILE, DecisionLog
+from engine.curate.log import FILE, DecisionLog, damaged_logs
 from engine.errors import DecisionError
 from tests.curate.conftest import CLUSTERS, IMAGES, MODEL, act, classes, names
 
@@ -271,8 +271,8 @@ def test_a_damaged_log_is_moved_aside_and_never_overwritten(
     content[start : start + 8192] = b"rubbish!" * 1024
     file.write_bytes(content)
     again = open_log()
-    assert again.moved_aside.startswith("decisions.damaged-")
-    assert (tmp_path / again.moved_aside).read_bytes() == bytes(content)
+    (moved,) = damaged_logs(tmp_path)
+    assert (tmp_path / moved).read_bytes() == bytes(content)
     assert not again.curation.state.any()
     assert act(again, "reject", 0).row == 1
 
@@ -303,7 +303,7 @@ def test_what_a_damaged_log_said_is_not_shown_with_the_new_one(
     log.close()  # as it is when SQLite finds the damage
     (tmp_path / FILE).write_bytes(b"rubbish!" * 1024)
     log.refresh()
-    assert log.moved_aside
+    assert damaged_logs(tmp_path)
     assert not log.curation.state.any()
     act(log, "reject", 1)
     assert log.curation.state.tolist() == [0, 2] + [0] * 10
