@@ -14,12 +14,14 @@ from PIL import Image
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
+    """Another number of threads is another order of sums; a runner that was tried may have set one."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is set up for several tests does not use the user's cache either."""
+def _session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is set up for several tests has one thread too, and does not use the user's cache either."""
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPICE_EXPLORER_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("SPICE_EXPLORER_HOME", str(tmp_path_factory.mktemp("home")))
