@@ -142,10 +142,12 @@ def _changes(settings: ContrastiveViews) -> str:
 
 
 def features(material: Material) -> Step:
+    contrastive = material.config.features.objective in ("simclr", "moco")
+    apart = ", and other images other ones" if contrastive else ""
     texts = (
         "features",
-        "The network learns to give two views of an image nearly the same features, and other images "
-        "other ones: images of the same kind gather.",
+        f"The network learns to give two views of an image nearly the same features{apart}: images of "
+        "the same kind gather.",
         *_objective(material),
     )  # fmt: skip
     frames = [place for place, (stage, _) in enumerate(material.moments) if stage == "features"]

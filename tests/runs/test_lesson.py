@@ -508,6 +508,17 @@ def test_a_temperature_is_the_runs_own_where_that_learned_by_it(
 
 
 @pytest.mark.parametrize(
+    ("objective", "apart"), [("moco", True), ("simclr", True), ("byol", False)]
+)
+def test_images_are_only_pushed_apart_by_what_does_so(
+    run: RunFolder, objective: str, apart: bool
+) -> None:
+    material = Material(run)
+    material.config = with_settings(material.config, {"features.objective": objective})
+    assert ("other images other ones" in features(material)["sentence"]) == apart
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({}, "Random turns, shifts, zooms and changes of tone make views"),
