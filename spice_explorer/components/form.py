@@ -48,9 +48,9 @@ def new_run() -> None:
         errors |= wrong
         for setting, fault in services.faults(final, opened).items():
             errors.setdefault(setting, fault)
-        _explain(places, errors, settings.advice(final))
-        with begin:
+        with begin:  # first of all what is not allowed can no longer be started
             _begin(opened, config, final, errors, device)
+        _explain(places, errors, settings.advice(final))
 
 
 def _begin(

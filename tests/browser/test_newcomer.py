@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from engine.data.sources import open_source
 
@@ -81,7 +81,7 @@ def test_vectors_of_ones_own_are_typed_and_train_without_stage_3(
 
     type_source("import:gone.npy")
     group.get_by_text("There is no file gone.npy").wait_for()
-    assert page.get_by_role("button", name="Start training").is_disabled()
+    expect(page.get_by_role("button", name="Start training")).to_be_disabled()
     type_source(f"import:{file}")
     group.get_by_text("Not used: imported vectors are taken as they are").wait_for()
     page.get_by_role("button", name="Start training").click()
