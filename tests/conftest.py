@@ -30,9 +30,10 @@ def _session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images are decoded anew in every test, and nothing is left in the user's cache or home."""
+    """Images are decoded anew in every test, and nothing is left in the user's cache, home or runs."""
     monkeypatch.setenv("SPICE_EXPLORER_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("SPICE_EXPLORER_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("SPICE_EXPLORER_RUNS", str(tmp_path_factory.mktemp("runs")))
 
 
 @pytest.fixture

@@ -64,7 +64,6 @@ def test_a_run_made_anew_under_an_old_name_is_read_from_its_start(
     assert services.look("halfway").snapshot.stages["features"].step == 0
 
 
-@pytest.mark.usefixtures("workspace")
 def test_the_history_of_a_run_made_anew_is_its_own(finished: RunFolder) -> None:
     before = artefacts.history("demo").labels.copy()
     prototypes = artefacts.prototype_history("demo")
@@ -81,6 +80,7 @@ def test_the_history_of_a_run_made_anew_is_its_own(finished: RunFolder) -> None:
     assert np.allclose(again.prototypes, -prototypes.prototypes)
 
 
+@pytest.mark.usefixtures("workspace")
 def test_a_run_is_started_stopped_and_taken_up_again(few_digits: Opened) -> None:
     name = services.start(few_digits, tiny_config(), "cpu")
     assert name == "digits-k4-seed0-1"
