@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import re
 from typing import cast, get_args
-from urllib.parse import quote
 
 import numpy as np
-import streamlit as st
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -29,6 +27,7 @@ from starlette.routing import Route
 from engine.errors import SpiceError
 from engine.events import Stage
 from spice_explorer import artefacts, decisions, services
+from spice_explorer.addresses import address_of
 from spice_explorer.present import maps
 
 SAFE = {"X-Content-Type-Options": "nosniff"}
@@ -54,8 +53,7 @@ class Addresses:
 
     def __init__(self, run: str) -> None:
         folder = services.folder_of(run)
-        base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-        self._start = f"{'/' + base if base else ''}/spice/columns/{quote(run, safe='')}"
+        self._start = address_of("columns", run)
         self._times = {one: folder.modified(one) or 0.0 for one in _MADE_OF}
         self._run = run
         self.made, self._moments = int(1000 * services.made(folder)), len(artefacts.moments(run))

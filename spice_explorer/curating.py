@@ -9,10 +9,9 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import numpy as np
-import streamlit as st
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -22,6 +21,7 @@ from engine.curate.curation import Curation, State
 from engine.curate.decisions import Decision, plain_name
 from engine.errors import LogBusyError, SpiceError
 from spice_explorer import decisions
+from spice_explorer.addresses import address_of
 
 FRESH = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 MOST_BYTES, MOST_OPS = 16 * 2**20, 500
@@ -47,8 +47,7 @@ def routes() -> list[Route]:
 
 def address(run: str) -> str:
     """Where the component finds the run."""
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    return f"{'/' + base if base else ''}/spice/curate/{quote(run, safe='')}"
+    return address_of("curate", run)
 
 
 def queue_address(run: str, name: str) -> str:

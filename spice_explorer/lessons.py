@@ -14,13 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
-
-import streamlit as st
 
 from engine.errors import RunError, Stopped, sentence_of
 from engine.events import STAGES, Stage
 from spice_explorer import artefacts, services
+from spice_explorer.addresses import address_of
 from spice_explorer.present import lesson as present
 from spice_explorer.services import Run, folder_of, workspace
 
@@ -164,12 +162,6 @@ def making(name: str) -> bool:
     return found is not None and found.state == "making"
 
 
-def done(name: str) -> frozenset[Stage]:
-    """The stages of the run that are."""
-    folder = folder_of(name)
-    return frozenset(stage for stage in STAGES if folder.has(stage))
-
-
 def trying(name: str) -> tuple[str, float] | None:
     """What goes wrong is being tried: the trial, and the share of them that are done; None if not."""
     return _trying.get(folder_of(name).path)
@@ -259,17 +251,12 @@ def _begin(work: Callable[..., None], *arguments: object) -> None:
 
 def address(name: str, made: Made | None) -> str:
     """Where the browser finds the lesson of a run; another one when that is another lesson."""
-    return f"{_place(name)}.json?v={made.version if made else 'opening'}"
+    return f"{address_of('lesson', name)}.json?v={made.version if made else 'opening'}"
 
 
 def file_address(name: str) -> str:
     """Where the browser finds the lesson of a run as one HTML file."""
-    return f"{_place(name)}.html"
-
-
-def _place(name: str) -> str:
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    return f"{'/' + base if base else ''}/spice/lesson/{quote(name, safe='')}"
+    return f"{address_of('lesson', name)}.html"
 
 
 def body(name: str, version: str) -> bytes:

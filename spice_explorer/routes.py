@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from engine.errors import SpiceError
 from spice_explorer import artefacts, columns, curating, lessons, services, thumbs
+from spice_explorer.addresses import address_of
 from spice_explorer.present import sprites
 from spice_explorer.thumbs import HEADERS, MOST_DIGITS
 
@@ -32,8 +33,7 @@ FRESH = {**HEADERS, "Cache-Control": "no-store"}
 
 def address(run: str) -> str:
     """Where the sheets of a run are served; changes with the run's images."""
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    return f"{'/' + base if base else ''}/spice/sprites/{quote(run, safe='')}"
+    return address_of("sprites", run)
 
 
 def sheet(request: Request) -> Response:

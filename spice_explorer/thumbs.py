@@ -18,10 +18,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
-import streamlit as st
 from PIL import Image
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -30,6 +28,7 @@ from starlette.routing import Route
 from engine.data.contact_sheet import contact_sheet
 from engine.errors import SpiceError
 from spice_explorer import artefacts, services
+from spice_explorer.addresses import address_of
 from spice_explorer.present.gallery import PIXELATED, THUMBNAIL, encoded, thumbnail_size, webp
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
@@ -50,7 +49,7 @@ def source(run: str) -> str:
 
 def address(run: str) -> tuple[str, str]:
     """What comes before and after an image's id in the address of its thumbnail."""
-    return f"{_base()}/spice/thumbs/{quote(run, safe='')}/", f".webp?v={_version(run)}"
+    return f"{address_of('thumbs', run)}/", f".webp?v={_version(run)}"
 
 
 def sheet_of(run: str, ids: Sequence[int], size: Sequence[int]) -> dict[str, Any]:
@@ -61,14 +60,9 @@ def sheet_of(run: str, ids: Sequence[int], size: Sequence[int]) -> dict[str, Any
     height, width = thumbnail_size(size)
     asked = ".".join(map(str, ids))
     return {
-        "url": f"{_base()}/spice/pages/{quote(run, safe='')}.webp?ids={asked}&v={_version(run)}",
+        "url": f"{address_of('pages', run)}.webp?ids={asked}&v={_version(run)}",
         "source": source(run), "columns": COLUMNS, "width": width, "height": height,
     }  # fmt: skip
-
-
-def _base() -> str:
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    return f"/{base}" if base else ""
 
 
 def _version(run: str) -> str:

@@ -27,11 +27,11 @@ from engine.curate.decisions import Decision
 from engine.curate.judging import Model
 from engine.curate.log import FILE, DecisionLog
 from engine.data.columns import of_images
+from engine.data.folders import readable
 from engine.data.health import DUPLICATES, Problem
 from engine.data.images import ImageSet, fingerprint_of
-from engine.data.sets import SETS
 from engine.data.skipped import Skipped
-from engine.data.sources import KINDS, Opened, readable
+from engine.data.sources import KINDS, Opened, kind_and_path
 from engine.data.store import cache
 from engine.errors import DecisionError, SourceError
 
@@ -212,11 +212,12 @@ def _folder(images: ImageSet) -> Path:
 
 def _place(source: str) -> str:
     """A source's kind and absolute path, by its name alone: the same once the source is gone."""
-    kind, _, path = source.partition(":")
-    if not path or kind not in {*KINDS, *SETS}:
+    named = kind_and_path(source)
+    if named is None:
         return source
+    kind, path = named
     alike = [one for one in KINDS if KINDS[one] is KINDS.get(kind)]  # "imagefolder" is a folder
-    return f"{next(iter(alike), kind)}:{readable(os.path.abspath(os.path.expanduser(path)))}"
+    return f"{next(iter(alike), kind)}:{readable(path)}"
 
 
 def _before(folder: Path) -> Path | None:

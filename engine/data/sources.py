@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.data.arrays import ArraySource
 from engine.data.columns import METADATA, ImageColumn, of_images
-from engine.data.folders import FolderSource, readable
+from engine.data.folders import FolderSource
 from engine.data.images import ImageSet
 from engine.data.importing import Progress, Stop, import_images
 from engine.data.listing import Source
@@ -121,6 +121,18 @@ def source_of(text: str, *, labels: bool = False, root: str | None = None) -> So
     return KINDS[kind](f"{kind}:{path}", path, labels=labels, **further)
 
 
+def kind_and_path(text: str) -> tuple[str, str] | None:
+    """What a text such as "zip:~/a.zip" names, the path made absolute, by the text alone: the same once
+    nothing is there any more. None where it does not name both."""
+    kind, _, path = text.partition(":")
+    return (kind, absolute(path)) if path and kind in {*KINDS, *SETS} else None
+
+
+def absolute(path: str) -> str:
+    """The same for "~/photos", "~/photos/" and the absolute path."""
+    return os.path.abspath(os.path.expanduser(path))
+
+
 def _kind_of(text: str) -> str:
     """The kind of source that the path alone shows; raises SourceError."""
     path = Path(os.path.expanduser(text))
@@ -183,6 +195,6 @@ BUILT_IN: dict[str, Callable[[], Opened]] = {DIGITS: digits, SHAPES: shapes}
 
 
 __all__ = [
-    "BUILT_IN", "DIGITS", "KINDS", "SHAPES", "Opened", "Skipped", "digits", "open_source", "readable",
-    "shapes", "source_of",
+    "BUILT_IN", "DIGITS", "KINDS", "SHAPES", "Opened", "absolute", "digits", "kind_and_path",
+    "open_source", "shapes", "source_of",
 ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
@@ -37,16 +36,14 @@ class Asked:
 
 
 def _place(source: str) -> str:
-    """The same for "~/photos", "~/photos/" and the absolute path."""
+    """The same however the path is spelled."""
     from engine.data.sets import SETS
-    from engine.data.sources import BUILT_IN, KINDS
+    from engine.data.sources import BUILT_IN, absolute, kind_and_path
 
-    kind, colon, path = source.partition(":")
-    if not (colon and path and kind in (*KINDS, *SETS)):
-        kind, colon, path = "", "", source
-    if not path or source in (*BUILT_IN, *SETS):
-        return source
-    return f"{kind}{colon}{os.path.abspath(os.path.expanduser(path))}"
+    named = kind_and_path(source)
+    if named is not None:
+        return ":".join(named)
+    return source if source in ("", *BUILT_IN, *SETS) else absolute(source)
 
 
 @dataclass(frozen=True)

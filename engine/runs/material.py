@@ -10,7 +10,6 @@ from engine import metrics
 from engine.config import RunConfig
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
-from engine.events import STAGES
 from engine.runs.bundle import Cast
 from engine.runs.history import chosen_head, frame_steps_of
 from engine.runs.maps import Moment
@@ -31,7 +30,7 @@ class Material:
         self.images: ImageSet = folder.images()
         self.truth: Truth | None = folder.truth()
         # Before all else that a run which still trains may add to.
-        self.done = frozenset(stage for stage in STAGES if folder.has(stage))
+        self.done = folder.done
         self.moments: list[Moment] = frame_steps_of(folder)
         self.head = chosen_head(folder)
         self.cast = Cast(len(self.images))

@@ -47,7 +47,7 @@ from engine.data.skipped import Skipped
 from engine.data.sources import Opened
 from engine.data.truth import Truth
 from engine.errors import RunError
-from engine.events import Event, Record, Stage, from_json, to_json
+from engine.events import STAGES, Event, Record, Stage, from_json, to_json
 from engine.stages.fixed import FixedLabels
 
 if TYPE_CHECKING:
@@ -292,6 +292,11 @@ class RunFolder:
 
     def has(self, artefact: str) -> bool:
         return (self.path / artefact).is_dir()
+
+    @property
+    def done(self) -> frozenset[Stage]:
+        """The stages that are done."""
+        return frozenset(stage for stage in STAGES if self.has(stage))
 
     def save(
         self,

@@ -40,15 +40,30 @@ def show(run: Run, reviewer: str) -> None:
 
 
 def _chosen(run: str, by_number: dict[int, Shown]) -> int | None:
-    """The class that is chosen. A box shows the name that it was drawn with: other names, another box."""
-    numbers, names = list(by_number), tuple(map(named, by_number.values()))
+    """The class that is chosen."""
     kept = st.session_state.get(f"class of {run}")
-    chosen = st.selectbox(
-        "Class", numbers, numbers.index(kept) if kept in by_number else 0, width=340,
-        format_func=lambda one: named(by_number[one]), key=f"class-{run}-{hash(names)}",
-    )  # fmt: skip
+    chosen = box("Class", by_number, kept, key=f"class-{run}", width=340)
     st.session_state[f"class of {run}"] = chosen
     return chosen
+
+
+def box(
+    label: str,
+    by_number: dict[int, Shown],
+    wanted: int | None,
+    *,
+    key: str,
+    width: int,
+    place: int = 0,
+) -> int | None:
+    """A box of classes: at first the one `wanted`, or that at `place`. It shows the names that it was
+    drawn with: other names, another box."""
+    numbers, names = list(by_number), tuple(map(named, by_number.values()))
+    first = numbers.index(wanted) if wanted in by_number else min(place, len(numbers) - 1)
+    return st.selectbox(
+        label, numbers, first, width=width, key=f"{key}-{hash(names)}",
+        format_func=lambda one: named(by_number[one]),
+    )  # fmt: skip
 
 
 def named(one: Shown) -> str:

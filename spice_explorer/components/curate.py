@@ -20,7 +20,7 @@ from spice_explorer.components import (
     retrain,
     spreading,
 )
-from spice_explorer.components.classes import act, named
+from spice_explorer.components.classes import act
 from spice_explorer.services import Run
 
 QUEUES = {
@@ -134,15 +134,10 @@ def _again() -> None:
 def _named_queue(run: Run, kind: str, asked: list[int]) -> str:
     """The queue's name for the server, with what it is about: at first the classes `asked` for."""
     by_number = {one.number: one for one in decisions.classes(run.name)}
-    numbers, names = list(by_number), tuple(map(named, by_number.values()))
 
     def choose(label: str, place: int) -> int | None:
         wanted = asked[place] if place < len(asked) else None
-        first = numbers.index(wanted) if wanted in by_number else min(place, len(numbers) - 1)
-        return st.selectbox(
-            label, by_number, first, width=180, key=f"queue {label} {hash(names)}",
-            format_func=lambda one: named(by_number[one]),
-        )  # fmt: skip
+        return classes.box(label, by_number, wanted, key=f"queue {label}", width=180, place=place)
 
     if kind == "class":
         return f"class-{choose('Of class', 0)}"

@@ -85,7 +85,11 @@ def _lesson(name: str, was_unsettled: bool) -> None:
             _state(run)
             _file(name, made)
         shown, making = made.stages if made else (), lessons.making(name)
-        player(name, made, present.waits(lessons.done(name), shown, live=run.live, making=making))
+        player(
+            name,
+            made,
+            present.waits(services.folder_of(name).done, shown, live=run.live, making=making),
+        )
 
 
 # -- how training goes -------------------------------------------------------------------------
