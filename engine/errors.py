@@ -6,6 +6,10 @@ import logging
 
 log = logging.getLogger(__name__)
 
+# What torch writes in a plain RuntimeError when the host, or a GPU, has no memory left.
+_HOST_FULL = "can't allocate memory"
+_NO_MEMORY = (_HOST_FULL, "CUDA error: out of memory", "MPS backend out of memory")
+
 
 class SpiceError(Exception):
     """One sentence for the user: what was found, what was expected, what to do next."""
@@ -39,6 +43,29 @@ class Stopped(Exception):
     """Someone asked to stop: nothing is wrong, and whatever has to be kept is kept."""
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the host or on a GPU: such an error says nothing about a file.
+
+    torch.OutOfMemoryError is a RuntimeError, and so is what torch raises when the host is full; this
+    module does without torch, so both are known by their name or their text.
+    """
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY))
+    )
+
+
+def host_is_full(error: BaseException) -> bool:
+    """Whether it is the host's own memory that ran out, not a GPU's."""
+    return isinstance(error, MemoryError) or _HOST_FULL in str(error)
+
+
+def device_failed(error: BaseException) -> bool:
+    """Whether a GPU itself has failed: nothing in this process can use it from then on."""
+    return isinstance(error, RuntimeError) and "CUDA error: " in str(error)
+
+
 def sentence_of(error: Exception, what: str) -> str:
     """One sentence for the user about an error: its own, the system's, or that it is a bug.
 
@@ -46,8 +73,17 @@ def sentence_of(error: Exception, what: str) -> str:
     """
     if isinstance(error, SpiceError):
         return str(error)
+    if out_of_memory(error):
+        return f"memory ran out ({first_sentence(error)}): choose smaller batches, or end other programs"
+    if device_failed(error):
+        return f"the GPU failed ({first_sentence(error)}): start SPICE Explorer again, and resume the run"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"
     log.error("%s failed", what, exc_info=error)
     return f"unexpected {type(error).__name__}: {error} (this is a bug: please report it)"
+
+
+def first_sentence(error: object) -> str:
+    """What torch says of an error or a warning before it goes on with advice for programmers."""
+    return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(":.")[:200]

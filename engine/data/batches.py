@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -87,11 +88,15 @@ class DeviceImages:
         gathered = announced.result() if announced else self._gathered(ids)
         return gathered.to(self.device, non_blocking=True).float().div_(255)
 
-    def announce(self, ids: torch.Tensor) -> None:
-        """Begins to gather a batch that will be asked for next, if it must be sent at all."""
+    def announce(self, draw: Callable[[], torch.Tensor]) -> None:
+        """Begins to gather the batch that will be asked for next, if it must be sent at all.
+
+        `draw` tells its ids, and is called only then: images that are resident need no warning.
+        """
         if self._resident is None:
             while len(self._ahead) >= MOST_AHEAD:
                 self._ahead.pop(next(iter(self._ahead))).cancel()
+            ids = draw()
             self._ahead[ids.numpy().tobytes()] = self._gatherer.submit(self._gathered, ids)
 
     def _gathered(self, ids: torch.Tensor) -> torch.Tensor:

@@ -28,13 +28,15 @@ from engine.events import (
 )
 from engine.runs.history import save_frame, save_xray
 from engine.runs.store import IMPORTED, INHERITED_FEATURES, RunFolder
+from engine.space.kmeans import kmeans
 from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
+from engine.stages.compute import use_device
 from engine.stages.encoder import Encoder, Heads
 from engine.stages.features import Features, build_encoder, learn_features, take_features
 from engine.stages.fixed import FixedLabels
 from engine.stages.frames import Frame, Xray
-from engine.stages.heads import HeadClustering, head_agreement, learn_heads
+from engine.stages.heads import HeadClustering, learn_heads
 from engine.stages.joint import learn_jointly
 from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
 
@@ -79,6 +81,7 @@ def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable
         Stopped: when `stop()` said so.
         SpiceError: when training cannot go on.
     """
+    use_device(device)
     images = folder.images()
     pixels = DeviceImages(images, device, folder.extra())
     run = Run(
@@ -102,7 +105,7 @@ def _imported(run: Run) -> Features:
     if run.folder.has("features"):
         return Features(None, vectors)
     features = take_features(vectors, emit=run.emit, keep=run.keep)
-    labels = kmeans_labels(vectors, run.config.clusters, run.config.seed)
+    labels = kmeans_labels(vectors, run.config.clusters, run.config.seed, run.device)
     _score(run, "features", labels, vectors)
     run.folder.save(
         "features",
@@ -128,7 +131,7 @@ def _features(run: Run) -> Features:
             run.config, run.pixels, encoder,
             emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep,
         )  # fmt: skip
-    labels = kmeans_labels(features.vectors, run.config.clusters, run.config.seed)
+    labels = kmeans_labels(features.vectors, run.config.clusters, run.config.seed, run.device)
     _score(run, "features", labels, features.vectors)
     run.folder.save(
         "features", {"vectors": features.vectors, "labels": labels}, encoder.state_dict()
@@ -139,17 +142,17 @@ def _features(run: Run) -> Features:
 
 
 def _load_features(run: Run, encoder: Encoder, artefact: str) -> Features:
-    encoder.load_state_dict(run.folder.weights(artefact, run.device))
+    encoder.load_state_dict(run.folder.weights(artefact))
     return Features(encoder.eval(), np.asarray(run.folder.load(artefact)["vectors"]))
 
 
-def kmeans_labels(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray:
+def kmeans_labels(
+    vectors: np.ndarray, clusters: int, seed: int, device: torch.device | str = "cpu"
+) -> np.ndarray:
     """(N,) int32: k-means on vectors (N, D) scaled to length 1; stage 1's own clustering."""
-    from sklearn.cluster import KMeans
     from sklearn.preprocessing import normalize
 
-    kmeans = KMeans(clusters, n_init=KMEANS_STARTS, random_state=seed)
-    return kmeans.fit_predict(normalize(vectors)).astype(np.int32)
+    return kmeans(normalize(vectors), clusters, seed, starts=KMEANS_STARTS, device=device)
 
 
 def _neighbors(run: Run, features: Features) -> Neighbors:
@@ -178,8 +181,8 @@ def _heads(run: Run, features: Features) -> HeadClustering:
         fixed=run.fixed, belief=decided.get("belief"),
     )  # fmt: skip
     extra = {"pseudo_label_loss": float(found.losses[found.chosen])}
-    if len(found.losses) > 1:
-        extra["head_agreement"] = float(head_agreement(found.head_labels).mean())
+    if found.agreement is not None:
+        extra["head_agreement"] = float(found.agreement.mean())
     _score(run, "heads", found.clustering.labels, features.vectors, extra, found.head_labels)
     _raise_alarms(run, "heads", found.clustering)
     arrays = {
@@ -199,7 +202,7 @@ def _heads(run: Run, features: Features) -> HeadClustering:
 def _load_heads(run: Run, features: Features) -> HeadClustering:
     arrays = run.folder.load("heads")
     head = Heads(1, features.vectors.shape[1], run.config.clusters).to(run.device)
-    head.load_state_dict(run.folder.weights("heads", run.device))
+    head.load_state_dict(run.folder.weights("heads"))
     return HeadClustering(
         clustering=Clustering(np.asarray(arrays.pop("probabilities"))),
         head=head,

@@ -43,10 +43,10 @@ def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) ->
     head = Heads(1, encoder.features, config.clusters).to(device)
     model = Classifier(encoder, head).eval()
     if folder.has("joint"):
-        model.load_state_dict(folder.weights("joint", device))
+        model.load_state_dict(folder.weights("joint"))
     else:
-        encoder.load_state_dict(folder.weights("features", device))
-        head.load_state_dict(folder.weights("heads", device))
+        encoder.load_state_dict(folder.weights("features"))
+        head.load_state_dict(folder.weights("heads"))
     return Clustering(predict(model, pixels))
 
 
@@ -61,7 +61,7 @@ def encoder_file(folder: RunFolder) -> bytes:
     if not folder.has("features"):
         raise RunError(f"{folder.path} has no encoder yet: train until stage 1 is done")
     card, images = folder.card(), folder.images()
-    features, state = card.config.features, folder.weights("features", "cpu")
+    features, state = card.config.features, folder.weights("features")
     network: EncoderSettings | str = card.config.encoder
     side = min(images.size)
     if features.source == SCRATCH:

@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import RunError, SpiceError, Stopped, sentence_of
+from engine.errors import (
+    RunError,
+    SpiceError,
+    Stopped,
+    first_sentence,
+    host_is_full,
+    out_of_memory,
+    sentence_of,
+)
 from engine.events import (
     Emit,
     RunContinued,
@@ -79,6 +87,9 @@ class Device:
 def choose_device(name: str = "auto") -> Device:
     """The device called `name`, or the fastest that works.
 
+    Args:
+        name: "auto", "cpu", "mps", "cuda" (the first GPU that works) or "cuda:1" (the second).
+
     Raises:
         RunError: when the device asked for by name is not there or does not work.
     """
@@ -86,43 +97,50 @@ def choose_device(name: str = "auto") -> Device:
 
     if name == "cpu":
         return Device(torch.device("cpu"))
-    kinds = ("cuda", "mps") if name == "auto" else (name,)
-    troubles = {kind: _trouble(kind) for kind in kinds}
-    for kind, trouble in troubles.items():
+    troubles = {}
+    for candidate in _candidates(name):
+        troubles[candidate] = trouble = _trouble(candidate)
         if trouble is None:
-            return Device(torch.device(kind))
+            return Device(torch.device(candidate))
     broken = next((trouble for trouble in troubles.values() if trouble), "")
-    if name != "auto":
-        why = f" ({broken})" if broken else ""
-        usable = ["auto", "cpu", *(kind for kind in ("cuda", "mps") if _trouble(kind) is None)]
-        raise RunError(
-            f"device {name!r} is not available here{why}: choose one of {', '.join(usable)}"
-        )
-    why = f"the GPU cannot be used ({broken})" if broken else "no GPU was found"
-    return Device(torch.device("cpu"), f"{why}: training on the CPU")
+    if name == "auto":
+        why = f"the GPU cannot be used ({broken})" if broken else "no GPU was found"
+        return Device(torch.device("cpu"), f"{why}: training on the CPU")
+    why = f" ({broken})" if broken else ""
+    usable = ["auto", "cpu", *(one for one in _candidates("auto") if _trouble(one) is None)]
+    raise RunError(f"device {name!r} is not available here{why}: choose one of {', '.join(usable)}")
 
 
-def _trouble(kind: str) -> str | None:
-    """What keeps a kind of GPU from working: None if nothing does, "" if there is none."""
+def _candidates(name: str) -> list[str]:
+    """The devices that `name` may stand for, the fastest first; a GPU is always told by its number,
+    so that one device has one name."""
     import torch
 
+    gpus = [f"cuda:{index}" for index in range(max(1, torch.cuda.device_count()))]
+    return {"auto": [*gpus, "mps"], "cuda": gpus}.get(name, [name])
+
+
+def _trouble(name: str) -> str | None:
+    """What keeps a GPU from working: None if nothing does, "" if there is none."""
+    import torch
+
+    kind, _, number = name.partition(":")
     backends = {"cuda": torch.cuda, "mps": torch.backends.mps}
-    if kind not in backends:
+    if kind not in backends or not (number or "0").isdecimal():
         return ""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         there = backends[kind].is_available()
     if not there:  # of a driver that is too old, torch only warns
-        return _sentence(caught[0].message) if caught else ""
+        return first_sentence(caught[0].message) if caught else ""
+    if kind == "cuda" and int(number or 0) >= (count := torch.cuda.device_count()):
+        return f"the GPUs here are numbered from 0 to {count - 1}"
     try:
-        torch.ones(1, device=kind).item()
+        torch.ones(1, device=name).item()
     except RuntimeError as error:
-        return _sentence(error)
+        full = out_of_memory(error)
+        return "its memory is full: end what else runs on it" if full else first_sentence(error)
     return None
-
-
-def _sentence(message: object) -> str:
-    return str(message).splitlines()[0].split(". ")[0].rstrip(".:")[:200]
 
 
 def execute(folder: RunFolder, chosen: Device, control: Control) -> str:
@@ -156,14 +174,19 @@ def execute(folder: RunFolder, chosen: Device, control: Control) -> str:
         return _failed(
             folder, f"{error.strerror or error}: free some space or choose another folder"
         )
-    except torch.OutOfMemoryError:
-        return _failed(
-            folder, f"{chosen.device} is out of memory: choose smaller batches, or train on the CPU"
-        )
     except Exception as error:
+        if out_of_memory(error):
+            return _failed(folder, _memory_ran_out(error, chosen))
         with contextlib.suppress(OSError):
             (folder.path / "error.log").write_text(traceback.format_exc(), "utf-8")
         return _failed(folder, sentence_of(error, f"run {folder.path}"))
+
+
+def _memory_ran_out(error: Exception, chosen: Device) -> str:
+    """Whose memory ran out, and what helps. Nothing is lost: the run goes on from its checkpoint."""
+    where = "this machine" if host_is_full(error) else str(chosen.device)
+    instead = "train on the CPU" if where.startswith(("cuda", "mps")) else "end other programs"
+    return f"{where} is out of memory: choose smaller batches, or {instead}"
 
 
 def _failed(folder: RunFolder, message: str) -> str:

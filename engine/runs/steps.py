@@ -105,5 +105,5 @@ def load_features(folder: RunFolder, pixels: DeviceImages) -> Features:
     encoder = build_encoder(
         folder.config(), pixels, channels=images.channels, side=min(images.size)
     )  # fmt: skip
-    encoder.load_state_dict(folder.weights("features", pixels.device))
+    encoder.load_state_dict(folder.weights("features"))
     return Features(encoder.eval(), vectors)

@@ -46,7 +46,7 @@ from engine.data.images import ImageSet
 from engine.data.skipped import Skipped
 from engine.data.sources import Opened
 from engine.data.truth import Truth
-from engine.errors import RunError
+from engine.errors import RunError, first_sentence, out_of_memory
 from engine.events import STAGES, Event, Record, Stage, from_json, to_json
 from engine.stages.fixed import FixedLabels
 
@@ -338,9 +338,9 @@ class RunFolder:
         """Deletes an artefact, if it is there."""
         shutil.rmtree(self.path / artefact, ignore_errors=True)
 
-    def weights(self, artefact: str, device: Any) -> dict[str, Any]:
-        """The state dict of an artefact, on `device`."""
-        return _load_weights(self.path / artefact / "weights.pt", device)
+    def weights(self, artefact: str) -> dict[str, Any]:
+        """The state dict of an artefact, on the CPU: a module that loads it moves it to its device."""
+        return _load_weights(self.path / artefact / "weights.pt")
 
     def modified(self, artefact: str) -> float | None:
         """When the artefact was written (seconds since 1970), None if it was not."""
@@ -489,7 +489,7 @@ class FileCheckpoint:
 
     def load(self) -> dict[str, Any] | None:
         """The state, on the CPU: whatever loads it moves it to its own device."""
-        return _load_weights(self.path, "cpu") if self.path.exists() else None
+        return _load_weights(self.path) if self.path.exists() else None
 
     def save(self, state: dict[str, Any]) -> None:
         draft = self.path.with_suffix(".tmp")
@@ -563,11 +563,15 @@ def _save_weights(path: Path, state: dict[str, Any]) -> None:
         file.write(content.getbuffer())
 
 
-def _load_weights(path: Path, device: Any) -> dict[str, Any]:
+def _load_weights(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        # Never straight to a GPU: one that is full would make the file look damaged.
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{path} is damaged ({reason}): delete it to do its stage again") from None
+        if out_of_memory(error):
+            raise
+        raise RunError(
+            f"{path} is damaged ({first_sentence(error)}): delete it to do its stage again"
+        ) from None

@@ -30,17 +30,35 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
+def use_device(device: torch.device) -> None:
+    """Makes a GPU this thread's current one, and decides how CUDA computes in this process.
+
+    cuDNN tries its algorithms on each new shape and keeps the fastest: training meets few shapes, and
+    each thousands of times. float32 means float32, in convolutions as in products: TensorFloat-32
+    would keep 10 of 23 bits where exact neighbours and prototypes are compared, and the encoder, which
+    alone would gain by it, multiplies in bfloat16 unless it is told not to.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def fused(device: torch.device) -> bool:
     """Whether an optimiser shall update all weights in one kernel."""
     return device.type in ("cpu", "cuda")
 
 
 def compiled(module: nn.Module, settings: ComputeSettings) -> None:
-    """Compiles every backbone within `module` for training, in place, if the settings want it."""
+    """Compiles every backbone within `module` for training, in place, if the settings want it.
+
+    Each batch size gets a graph of its own: stage 3's two, or half-size views before whole ones, would
+    else make the second graph one for any size, which is slower.
+    """
     if settings.compile:
         for part in module.modules():
             if isinstance(backbone := getattr(part, "backbone", None), nn.Module):
-                backbone.compile()
+                backbone.compile(dynamic=False)
 
 
 class Portions:

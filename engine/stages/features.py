@@ -112,7 +112,7 @@ def learn_features(
 
     def step(index: int) -> Report:
         images = pixels.batch(order.batch(index))
-        pixels.announce(order.batch(index + 1))
+        pixels.announce(lambda: order.batch(index + 1))
         shrink = 2 if index < settings.coarse * steps else 1
 
         def losses(part: int, parts: int) -> tuple[torch.Tensor, Losses]:

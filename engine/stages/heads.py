@@ -49,6 +49,8 @@ class HeadClustering:
         prototypes: (K, D) float32 of length 1, of the chosen head.
         confident: (K, c) int64, images that form each prototype, surest first.
         nearest: (K, N/K) int64, images that each prototype claims, nearest first.
+        agreement: (H,), `head_agreement` of the labels; None for a single head, or where stage 2 was
+            done before and only its arrays were read.
     """
 
     clustering: Clustering
@@ -59,6 +61,7 @@ class HeadClustering:
     prototypes: np.ndarray
     confident: np.ndarray
     nearest: np.ndarray
+    agreement: np.ndarray | None = None
 
 
 def learn_heads(
@@ -349,7 +352,8 @@ def _choose(
         results.append((float(loss), belief[0], confident[0], prototypes[0], claimed))
     losses = np.array([result[0] for result in results], np.float32)
     head_labels = np.stack([result[1].argmax(1).cpu().numpy() for result in results])
-    chosen = choose_head(losses, head_labels, settings.choose)
+    agreement = head_agreement(head_labels) if len(heads) > 1 else None
+    chosen = choose_head(losses, agreement, settings.choose)
     _, belief, confident, prototypes, nearest = results[chosen]
     return HeadClustering(
         clustering=Clustering(belief.cpu().numpy()),
@@ -360,6 +364,7 @@ def _choose(
         prototypes=prototypes.cpu().numpy(),
         confident=confident.cpu().numpy(),
         nearest=nearest.view(len(prototypes), -1).cpu().numpy(),
+        agreement=agreement,
     )
 
 
@@ -379,17 +384,17 @@ def _frame(
     return Frame("heads", done, None, stacked[0].astype(np.uint16), *stacked[1:])
 
 
-def choose_head(losses: np.ndarray, head_labels: np.ndarray, how: str) -> int:
-    """The head with the lowest loss, or the one whose labels agree most with the others' (NMI).
+def choose_head(losses: np.ndarray, agreement: np.ndarray | None, how: str) -> int:
+    """The head with the lowest loss, or the one whose labels agree most with the others'.
 
     Args:
         losses: (H,).
-        head_labels: (H, N).
+        agreement: (H,), of `head_agreement`; None for a single head.
         how: "loss" or "consensus".
     """
-    if how == "loss" or len(losses) == 1:
+    if how == "loss" or agreement is None:
         return int(losses.argmin())
-    return int(head_agreement(head_labels).argmax())
+    return int(agreement.argmax())
 
 
 def head_agreement(head_labels: np.ndarray) -> np.ndarray:

@@ -240,8 +240,8 @@ class _Lesson:
         device = self.pixels.device
         taught, other = self.teachers.draw(step), self.order.batch(step)
         batches = [self.pixels.batch(ids) for ids in (taught, other)]
-        self.pixels.announce(self.teachers.draw(step + 1))
-        self.pixels.announce(self.order.batch(step + 1))
+        self.pixels.announce(lambda: self.teachers.draw(step + 1))
+        self.pixels.announce(lambda: self.order.batch(step + 1))
         labels, ids = (x.to(device, non_blocking=True) for x in (self.teachers.labels[taught], other))  # fmt: skip
 
         def losses(part: int, parts: int) -> tuple[torch.Tensor, Losses]:

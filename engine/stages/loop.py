@@ -14,7 +14,8 @@ from engine.errors import Stopped, TrainingError
 from engine.events import Emit, Progress, Stage, StageFinished, StageStarted
 
 REPORT_SECONDS = 0.5
-CHECKPOINT_SECONDS = 30.0
+# A checkpoint is stored so often, or less often where storing would take more than this share of the time.
+CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 30.0, 0.02
 
 
 class Stateful(Protocol):
@@ -59,8 +60,8 @@ def run_steps(
 ) -> None:
     """Calls `step(i)` for i in 0..steps−1, beginning where the checkpoint left off.
 
-    `parts` is everything that a step changes: it is stored every half minute and at a stop. Losses
-    stay on the device and are read twice a second, so that a GPU is never waited for in between;
+    `parts` is everything that a step changes: it is stored every half minute (less often where that
+    would take more than a fiftieth of the time) and at a stop. Losses stay on the device and are read twice a second, so that a GPU is never waited for in between;
     they are read before each checkpoint too, so that a checkpoint never holds a NaN. `watch` is told the
     number of steps done: 0 before the first, and after each.
 
@@ -69,16 +70,16 @@ def run_steps(
         TrainingError: when a loss is not finite; the checkpoint from before is kept.
     """
     done, seconds = _restore(checkpoint, parts)
-    meter = _Meter(stage, done)
+    meter, saver = _Meter(stage, done), _Saver(checkpoint, parts)
     emit(StageStarted(stage, steps))
     if done == 0:
         watch(0)
-    saved = began = time.monotonic()
+    began = time.monotonic()
     for index in range(done, steps):
         seconds += time.monotonic() - began
         if stop():
             meter.check()
-            _save(checkpoint, parts, index, seconds)
+            saver.save(index, seconds)
             raise Stopped
         began = time.monotonic()
         meter.resume(began)
@@ -86,10 +87,9 @@ def run_steps(
         watch(index + 1)
         if meter.due() or index + 1 == steps:
             emit(meter.progress(index + 1))
-        if began - saved > CHECKPOINT_SECONDS:
+        if saver.due():
             meter.check()
-            _save(checkpoint, parts, index + 1, seconds)
-            saved = began
+            saver.save(index + 1, seconds)
     meter.check()
     emit(StageFinished(stage, round(seconds + time.monotonic() - began, 3)))
 
@@ -103,9 +103,24 @@ def _restore(checkpoint: Checkpoint, parts: dict[str, Stateful]) -> tuple[int, f
     return int(state["step"]), float(state["seconds"])
 
 
-def _save(checkpoint: Checkpoint, parts: dict[str, Stateful], step: int, seconds: float) -> None:
-    states = {name: part.state_dict() for name, part in parts.items()}
-    checkpoint.save({"step": step, "seconds": seconds, **states})
+class _Saver:
+    """Stores the parts now and then, and knows what that costs: a large network on a slow disk may
+    take seconds."""
+
+    def __init__(self, checkpoint: Checkpoint, parts: dict[str, Stateful]) -> None:
+        self._checkpoint, self._parts = checkpoint, parts
+        self._cost, self._saved = 0.0, time.monotonic()
+
+    def due(self) -> bool:
+        wait = max(CHECKPOINT_SECONDS, self._cost / CHECKPOINT_SHARE)
+        return time.monotonic() - self._saved > wait
+
+    def save(self, step: int, seconds: float) -> None:
+        began = time.monotonic()
+        states = {name: part.state_dict() for name, part in self._parts.items()}
+        self._checkpoint.save({"step": step, "seconds": seconds, **states})
+        self._saved = time.monotonic()
+        self._cost = self._saved - began
 
 
 class _Meter:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from engine.config import TORCHVISION, WEIGHTS
-from engine.errors import SettingError
+from engine.errors import SettingError, first_sentence, out_of_memory
 
 CLASSES = 1000
 SEVERAL_CLASSIFIERS = ("googlenet", "inception_v3")
@@ -208,8 +208,10 @@ def _read(path: Path) -> State:
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
+        if out_of_memory(error):
+            raise
         raise SettingError(
-            f"{path} holds no weights that can be read ({reason(error)}): save the network's "
+            f"{path} holds no weights that can be read ({first_sentence(error)}): save the network's "
             "state_dict() with torch.save or as safetensors"
         ) from None
     for nest in NESTS:
@@ -270,8 +272,3 @@ def _listed(names: list[str]) -> str:
 
 def _shape(tensor: torch.Tensor) -> str:
     return "×".join(map(str, tensor.shape)) or "one number"
-
-
-def reason(error: Exception) -> str:
-    """The first sentence: torch goes on with advice that is not for whoever trains."""
-    return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(":.")

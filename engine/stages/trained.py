@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from engine.config import ENCODER, EncoderSettings, from_dict
-from engine.errors import SettingError
+from engine.errors import SettingError, first_sentence, out_of_memory
 from engine.stages.encoder import Encoder
-from engine.stages.pretrained import UNREADABLE, backbone, pretrained, reason
+from engine.stages.pretrained import UNREADABLE, backbone, pretrained
 
 FOLDER = Path(__file__).parents[2] / "assets" / "encoders"
 # The field of a card that holds torchvision's name of a network that is not of our own making.
@@ -106,7 +106,9 @@ def load_encoder(source: str, *, norm_groups: int = 1) -> Encoder:
         )  # fmt: skip
         encoder.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in found["weights"].items()})  # fmt: skip
     except (*UNREADABLE, SettingError) as error:
-        raise SettingError(f"{source} is damaged ({reason(error)}): {_choose()}") from None
+        if out_of_memory(error):
+            raise
+        raise SettingError(f"{source} is damaged ({first_sentence(error)}): {_choose()}") from None
     return encoder
 
 
@@ -126,7 +128,9 @@ def _read(source: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise SettingError(f"there is no encoder {name!r}: {_choose()}") from None
     except UNREADABLE as error:
-        raise SettingError(f"{path} is no encoder ({reason(error)}): {_choose()}") from None
+        if out_of_memory(error):
+            raise
+        raise SettingError(f"{path} is no encoder ({first_sentence(error)}): {_choose()}") from None
 
 
 def _choose() -> str:

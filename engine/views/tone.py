@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +18,17 @@ _FROM_YIQ = torch.linalg.inv(_TO_YIQ)
 _TO_GREY = torch.tensor((LUMA,) * 3)
 
 
+@cache
+def _constants(device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """To YIQ, from YIQ and to grey, on a device: sent there once, not with every batch."""
+    return _TO_YIQ.to(device), _FROM_YIQ.to(device), _TO_GREY.to(device)
+
+
 def grey_matrix(x: torch.Tensor) -> torch.Tensor:
     """(C, C) that turns a pixel into its grey; for C = 1 the identity."""
     if x.shape[1] == 1:
         return torch.ones(1, 1, device=x.device)
-    return _TO_GREY.to(x.device, non_blocking=True)
+    return _constants(x.device)[2]
 
 
 def grey_mean(x: torch.Tensor) -> torch.Tensor:
@@ -31,7 +38,7 @@ def grey_mean(x: torch.Tensor) -> torch.Tensor:
 
 def hue_matrix(turns: torch.Tensor) -> torch.Tensor:
     """(M, 3, 3) that turns the hue by `turns` ((M,), 1 is a full turn) and keeps the luma."""
-    to_yiq, from_yiq = (m.to(turns.device, non_blocking=True) for m in (_TO_YIQ, _FROM_YIQ))
+    to_yiq, from_yiq, _ = _constants(turns.device)
     cos, sin = (2 * math.pi * turns).cos(), (2 * math.pi * turns).sin()
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     turn = torch.stack((one, zero, zero, zero, cos, -sin, zero, sin, cos), 1).view(-1, 3, 3)

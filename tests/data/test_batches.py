@@ -67,7 +67,7 @@ class Counted(DeviceImages):
 
 def test_an_announced_batch_is_gathered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = Counted(monkeypatch)
-    pixels.announce(torch.tensor([3, 1]))
+    pixels.announce(lambda: torch.tensor([3, 1]))
     assert pixels.levels(3, 1) == [30, 10]
     assert pixels.gathered == [[3, 1]]
     assert pixels.levels(3, 1) == [30, 10]
@@ -79,7 +79,7 @@ def test_images_that_left_the_device_come_in_the_same_batches() -> None:
     pixels, ids = DeviceImages(source, torch.device("cpu")), torch.tensor([2, 1])
     before = pixels.batch(ids)
     pixels.leave_device()
-    pixels.announce(ids)
+    pixels.announce(lambda: ids)
     assert len(pixels._ahead) == 1
     assert torch.equal(pixels.batch(ids), before)
 
@@ -103,7 +103,7 @@ def test_of_too_many_announced_batches_the_oldest_are_forgotten(
 ) -> None:
     pixels = Counted(monkeypatch)
     for one in range(batches.MOST_AHEAD + 1):
-        pixels.announce(torch.tensor([one]))
+        pixels.announce(lambda one=one: torch.tensor([one]))
     assert len(pixels._ahead) == batches.MOST_AHEAD
     for one in range(batches.MOST_AHEAD, 0, -1):
         assert pixels.levels(one) == [10 * one]
@@ -116,9 +116,10 @@ def test_of_too_many_announced_batches_the_oldest_are_forgotten(
 def test_what_lives_on_the_device_need_not_be_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     images = Counted(monkeypatch)
     images._resident = images._host
-    images.announce(torch.tensor([3]))
+    drawn: list[int] = []
+    images.announce(lambda: drawn.append(3) or torch.tensor([3]))  # type: ignore[func-returns-value]
     assert images.levels(3) == [30]
-    assert images.gathered == []
+    assert (images.gathered, drawn) == ([], [])  # its ids are not even drawn
 
 
 def test_only_images_on_a_device_of_its_own_can_leave_it() -> None:
@@ -153,7 +154,7 @@ def test_ids_beyond_the_images_are_those_of_the_further_ones() -> None:
     assert (len(pixels), pixels.total) == (3, 5)
     for announced in (False, True):
         if announced:
-            pixels.announce(ids)
+            pixels.announce(lambda: ids)
         levels = (pixels.batch(ids).view(-1) * 255).round().int().tolist()
         assert levels == [40, 0, 30, 20]
     assert pixels.mean_and_deviation()[0].item() * 255 == pytest.approx(10)

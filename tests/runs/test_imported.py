@@ -227,7 +227,7 @@ def test_a_network_of_torchvision_is_kept_or_tuned_and_trained_in_stage_3(
     came = load_encoder(f"encoder:{folder.path / 'encoder.pt'}").state_dict()
     weights.unlink()
     finish(folder)
-    kept, last = folder.weights("features", "cpu"), folder.weights("joint", "cpu")
+    kept, last = folder.weights("features"), folder.weights("joint")
     assert kept.keys() == came.keys()
     name = "backbone.conv1.0.weight"
     assert torch.equal(kept[name], came[name]) == (epochs == 0)

@@ -50,7 +50,7 @@ def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
     return {
         f"{artefact}/{name}": value
         for artefact in ("features", "heads", "joint")
-        for name, value in folder.weights(artefact, CPU.device).items()
+        for name, value in folder.weights(artefact).items()
     }
 
 

@@ -43,7 +43,7 @@ def test_a_frozen_encoder_stays_as_it_came_and_the_run_can_go_on(
     begun = {"features.source": f"encoder:{colour}", "features.epochs": 0}
     folder = make_run(**begun)
     assert run(folder) == "finished"
-    kept, came = folder.weights("features", "cpu"), load_encoder(f"encoder:{colour}").state_dict()
+    kept, came = folder.weights("features"), load_encoder(f"encoder:{colour}").state_dict()
     assert kept.keys() == came.keys()
     assert all(torch.equal(kept[name], came[name]) for name in came)
     for artefact in ("heads", "reliable-heads", "joint", "reliable-joint"):
@@ -58,7 +58,7 @@ def test_a_tuned_encoder_changes(make_run: MakeRun, colour: Path) -> None:
     assert run(folder) == "finished"
     name = "backbone.0.weight"
     came = load_encoder(f"encoder:{colour}").state_dict()[name]
-    assert not torch.equal(folder.weights("features", "cpu")[name], came)
+    assert not torch.equal(folder.weights("features")[name], came)
 
 
 def test_a_run_gives_its_encoder_to_others(make_run: MakeRun, tmp_path: Path) -> None:

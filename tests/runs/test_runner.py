@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -137,9 +137,11 @@ def gpus(
     *,
     cuda: object = False,
     mps: object = False,
-    works: bool = True,
+    broken: Sequence[int] = (),
+    count: int = 1,
+    error: str = "CUDA error: unspecified launch failure\nCompile with TORCH_USE_CUDA_DSA.",
 ) -> None:
-    """Pretends that there are or are not GPUs (a text: torch warns of it), and that they work."""
+    """Pretends that there are or are not GPUs (a text: torch warns of it), and which ones fail."""
 
     def available(found: object) -> Callable[[], bool]:
         def ask() -> bool:
@@ -150,11 +152,12 @@ def gpus(
         return ask
 
     def ones(size: int, *, device: str) -> torch.Tensor:
-        if device == "cuda" and not works:
-            raise RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA.")
+        if device in [f"cuda:{index}" for index in broken]:
+            raise RuntimeError(error)
         return torch.zeros(size) + 1
 
     monkeypatch.setattr(torch.cuda, "is_available", available(cuda))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count if cuda is True else 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", available(mps))
     monkeypatch.setattr(torch, "ones", ones)
 
@@ -173,7 +176,8 @@ def test_a_device_that_is_not_there_is_refused_by_name(monkeypatch: pytest.Monke
 
 def test_a_gpu_that_works_is_taken_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, cuda=True, mps=True)
-    assert choose_device() == choose_device("cuda") == Device(torch.device("cuda"), "")
+    assert choose_device() == choose_device("cuda") == Device(torch.device("cuda:0"), "")
+    assert choose_device("cuda:0") == choose_device("cuda")
     gpus(monkeypatch, mps=True)
     assert choose_device() == Device(torch.device("mps"), "")
 
@@ -199,18 +203,50 @@ def test_a_driver_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_gpu_that_breaks_at_its_first_number_is_not_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gpus(monkeypatch, cuda=True, works=False)
-    why = "(CUDA error: out of memory)"
+    gpus(monkeypatch, cuda=True, broken=[0])
+    why = "(CUDA error: unspecified launch failure)"
     expected = Device(torch.device("cpu"), f"the GPU cannot be used {why}: training on the CPU")
     assert choose_device() == expected
     with pytest.raises(
-        RunError, match=r"'cuda' is not available here \(CUDA error: out of memory\)"
+        RunError, match=r"'cuda' is not available here \(CUDA error: unspecified launch failure\)"
     ):
         choose_device("cuda")
-    gpus(monkeypatch, cuda=True, mps=True, works=False)
+    gpus(monkeypatch, cuda=True, mps=True, broken=[0])
     assert choose_device() == Device(torch.device("mps"), "")
     with pytest.raises(RunError, match=r"choose one of auto, cpu, mps$"):
         choose_device("cuda")
+
+
+def test_a_gpu_is_chosen_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, cuda=True, count=2)
+    assert choose_device("cuda:1") == Device(torch.device("cuda:1"), "")
+    told = (
+        r"^device 'cuda:9' is not available here \(the GPUs here are numbered from 0 to 1\): choose"
+    )
+    with pytest.raises(RunError, match=told + " one of auto, cpu, cuda:0, cuda:1$"):
+        choose_device("cuda:9")
+    for name in ("cuda:", "cuda:-1", "cuda:one", "gpu:0"):
+        expected = (
+            f"^device '{name}' is not available here: choose one of auto, cpu, cuda:0, cuda:1$"
+        )
+        if name != "cuda:":
+            with pytest.raises(RunError, match=expected):
+                choose_device(name)
+
+
+def test_of_several_gpus_the_first_that_works_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, cuda=True, count=3, broken=[0, 1])
+    assert choose_device() == choose_device("cuda") == Device(torch.device("cuda:2"), "")
+
+
+def test_a_gpu_that_another_process_has_filled_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, cuda=True, broken=[0], error="CUDA error: out of memory\nCompile with x.")
+    full = r"\(its memory is full: end what else runs on it\)"
+    assert "its memory is full" in choose_device().note
+    with pytest.raises(
+        RunError, match=f"'cuda:0' is not available here {full}: choose one of auto, cpu$"
+    ):
+        choose_device("cuda:0")
 
 
 def test_why_a_run_trains_where_it_does_is_kept_with_it(make_run: MakeRun) -> None:

@@ -109,12 +109,12 @@ def tiny(side: int = 8) -> Encoder:
 
 def test_only_backbones_are_compiled_and_only_if_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[Any] = []
-    monkeypatch.setattr(nn.Module, "compile", lambda self: done.append(self))
+    monkeypatch.setattr(nn.Module, "compile", lambda self, *, dynamic: done.append((self, dynamic)))
     both = nn.ModuleDict({"fast": tiny(), "slow": tiny(), "head": nn.Linear(2, 2)})
     compiled(both, ComputeSettings())
     assert done == []
     compiled(both, ComputeSettings(compile=True))
-    assert done == [both["fast"].backbone, both["slow"].backbone]
+    assert done == [(both["fast"].backbone, False), (both["slow"].backbone, False)]
 
 
 def test_images_to_be_encoded_go_round_the_compiled_network() -> None:

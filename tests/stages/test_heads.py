@@ -86,15 +86,16 @@ def test_fixed_images_fill_half_a_sample_at_most_and_change_from_round_to_round(
 
 
 def test_the_chosen_head_has_the_lowest_loss() -> None:
-    labels = np.zeros((3, 4), np.int32)
-    assert choose_head(np.array([0.3, 0.1, 0.2]), labels, "loss") == 1
+    agreement = np.array([0.9, 0.1, 0.5])
+    assert choose_head(np.array([0.3, 0.1, 0.2]), agreement, "loss") == 1
+    assert choose_head(np.array([0.3]), None, "consensus") == 0
 
 
 def test_by_consensus_the_head_the_others_agree_with_is_chosen() -> None:
     agreed = [0, 0, 1, 1, 2, 2]
     labels = np.array([[0, 1, 2, 0, 1, 2], agreed, [2, 2, 0, 0, 1, 1]])
-    assert choose_head(np.array([0.0, 2.0, 1.0]), labels, "consensus") in (1, 2)
     found = head_agreement(labels)
+    assert choose_head(np.array([0.0, 2.0, 1.0]), found, "consensus") in (1, 2)
     assert found[1] == pytest.approx(found[2])
     assert found[0] < found[1] <= 1
 

@@ -98,7 +98,8 @@ def test_training_goes_on_where_it_stopped() -> None:
 def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_last_good_checkpoint(
     value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)  # a checkpoint after every step
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", float("inf"))
     training = Training()
     plain = training.step
 
@@ -115,6 +116,30 @@ def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_last_good_checkpo
         training.run()
     assert training.checkpoint.state is not None
     assert training.checkpoint.state["step"] == 3
+
+
+@pytest.mark.parametrize(("cost", "saved_at"), [(0.1, [31, 62, 93]), (2, [31, 134])])
+def test_what_takes_long_to_store_is_stored_less_often(
+    cost: float, saved_at: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a second: every 30 seconds, but of a checkpoint of two seconds every hundred."""
+    now = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+    training, times = Training(), []
+    plain, store = training.step, training.checkpoint.save
+
+    def step(index: int) -> Report:
+        now[0] += 1
+        return plain(index)
+
+    def save(state: dict[str, Any]) -> None:
+        times.append(int(now[0]))
+        now[0] += cost
+        store(state)
+
+    training.step, training.checkpoint.save = step, save  # type: ignore[method-assign]
+    training.run(150 if cost > 1 else 100)
+    assert times == saved_at
 
 
 def test_the_step_of_a_failure_is_counted_from_the_beginning_of_the_stage() -> None:
