@@ -1,0 +1,399 @@
+"""GPUs that are not there: the engine runs "on cuda" unchanged, on the CPU, and every crossing is seen.
+
+Tensors stay ordinary CPU tensors, whose storage carries the device that it stands for. Within `FakeCuda`
+
+* `x.device`, factories with `device=`, `.to`, `.cpu`, `.pin_memory`, `torch.Generator`, `torch.autocast`
+  and `torch.cuda.*` answer as on a machine with GPUs;
+* an operation that mixes devices raises as CUDA does (but for 0-d CPU tensors and CPU indices), and so do
+  a generator of another device and `.numpy()` of a tensor on a GPU;
+* each wait for the device and each copy between host and device is counted, with the engine's line;
+* a tensor larger than the memory that a process may use is one too large for the GPU.
+
+Numbers are the CPU's, so that a run must equal one on the CPU to the bit. Not seen are cuDNN's own
+refusals, races between streams, the rounding of a GPU and how fast it is.
+
+    with FakeCuda() as gpu:
+        learn_features(config, DeviceImages(images, gpu.device), …)
+    gpu.waits  # Counter({("item", "stages/heads.py:93"): 2})
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import Counter
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+CPU = torch.device("cpu")
+# What an operation makes within itself of nothing: it takes the side of its company.
+NOWHERE = torch.device("meta")
+FACTORIES = {
+    getattr(torch, name)
+    for name in [
+        "rand",
+        "randn",
+        "randint",
+        "randperm",
+        "zeros",
+        "ones",
+        "empty",
+        "full",
+        "arange",
+        "eye",
+        "tensor",
+        "as_tensor",
+        "linspace",
+        "scalar_tensor",
+        "empty_strided",
+        "range",
+        "logspace",
+    ]
+}
+# On CUDA each of these waits for the device, to learn a size, a number or an error code.
+WAITS = frozenset(
+    [
+        "nonzero",
+        "masked_select",
+        "_unique2",
+        "unique_dim",
+        "unique_consecutive",
+        "bincount",
+        "equal",
+        "is_nonzero",
+        "linalg_eigh",
+        "_linalg_eigh",
+        "linalg_svd",
+        "_linalg_svd",
+        "histc",
+        "multinomial",
+    ]
+)
+INDEXING = frozenset(["index", "index_put_", "index_put", "_index_put_impl_", "_unsafe_index"])
+NO_KERNEL = frozenset(
+    [
+        "detach",
+        "alias",
+        "empty",
+        "empty_like",
+        "empty_strided",
+        "new_empty",
+        "new_empty_strided",
+        "_unsafe_view",
+        "as_strided",
+        "set_",
+        "resize_",
+        "is_pinned",
+        "lift_fresh",
+        "_local_scalar_dense",
+        "is_same_size",
+        "record_stream",
+        "sym_size",
+        "sym_numel",
+        "sym_stride",
+        "_reshape_alias",
+    ]
+)
+# The CPU's kernel asks for a number here, and CUDA's does not.
+ASKS_ON_THE_CPU_ALONE = frozenset({"one_hot"})
+
+
+def place_of(x: torch.Tensor) -> torch.device:
+    """The device that a tensor stands on."""
+    return getattr(x.untyped_storage(), "fake_place", CPU)
+
+
+def put(x: torch.Tensor, place: torch.device) -> torch.Tensor:
+    x.untyped_storage().fake_place = place
+    return x
+
+
+def numbered(device: Any) -> torch.device:
+    """ "cuda" is the current GPU, which is the first."""
+    device = torch.device(device)
+    return torch.device("cuda", 0) if device.type == "cuda" and device.index is None else device
+
+
+def tensors_in(*things: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(things) if isinstance(leaf, torch.Tensor)]
+
+
+class FakeGenerator(torch.Generator):
+    """A generator of any device; it draws as the CPU's does."""
+
+    def __new__(cls, device: Any = "cpu") -> FakeGenerator:
+        self = super().__new__(cls, "cpu")
+        self.place = numbered(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return self.place
+
+
+class FakeAutocast(torch.autocast):
+    """bfloat16 products, by the CPU's rules."""
+
+    def __init__(self, device_type: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__("cpu" if device_type == "cuda" else device_type, *args, **kwargs)
+
+
+def _pinned(x: torch.Tensor, *_: Any) -> torch.Tensor:
+    if place_of(x) != CPU:
+        raise RuntimeError("cannot pin 'torch.cuda' only dense CPU tensors can be pinned")
+    out = x.clone()
+    out.untyped_storage().fake_pinned = True
+    return out
+
+
+class FakeCuda(contextlib.ExitStack):
+    """See above.
+
+    Attributes:
+        device: the first GPU.
+        waits, copies: how often the host waited for a device, or something was sent, by what and where.
+        kernels: operations that launch one, by name.
+        largest: bytes of the largest tensor that was made on a GPU.
+    """
+
+    device = torch.device("cuda", 0)
+
+    def __init__(
+        self,
+        *,
+        count: int = 1,
+        bf16: bool = True,
+        memory: int = 140 * 2**30,
+        free: int | None = None,
+    ) -> None:
+        """`memory` and `free`: bytes of a GPU, and how many of them it says are free (default: all)."""
+        super().__init__()
+        self._free = memory if free is None else free
+        self.waits: Counter[tuple[str, str]] = Counter()
+        self.copies: Counter[tuple[str, str]] = Counter()
+        self.kernels: Counter[str] = Counter()
+        self.doubles: Counter[str] = Counter()
+        self.inside: list[str] = []
+        self.largest = 0
+        self._count, self._bf16, self._memory, self._share = count, bf16, memory, 1.0
+        self._waiting_is_an_error = False
+
+    def __enter__(self) -> FakeCuda:
+        gpu: dict[str, Any] = {
+            "is_available": lambda: True,
+            "device_count": lambda: self._count,
+            "current_device": lambda: 0,
+            "set_device": lambda _device: None,
+            "is_bf16_supported": lambda including_emulation=True: self._bf16,  # noqa: ARG005
+            "mem_get_info": lambda _device=None: (self._free, self._memory),
+            "empty_cache": lambda: None,
+            "synchronize": lambda _device=None: self.wait("synchronize"),
+            "is_current_stream_capturing": lambda: False,
+            "get_device_name": lambda _device=None: "NVIDIA H200",
+            "get_device_capability": lambda _device=None: (9, 0),
+            "max_memory_allocated": lambda _device=None: self.largest,
+            "memory_allocated": lambda _device=None: 0,
+            "reset_peak_memory_stats": lambda _device=None: setattr(self, "largest", 0),
+            "set_per_process_memory_fraction": self._limit,
+            "set_sync_debug_mode": self._judge_waits,
+        }
+        for name, answer in gpu.items():
+            self.enter_context(mock.patch.object(torch.cuda, name, answer))
+        self.enter_context(mock.patch.object(torch, "Generator", FakeGenerator))
+        self.enter_context(mock.patch.object(torch, "autocast", FakeAutocast))
+        self.enter_context(mock.patch.object(torch.Tensor, "pin_memory", _pinned))
+        for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
+            if hasattr(torch.optim.Optimizer, name):  # it asks the driver
+                self.enter_context(mock.patch.object(torch.optim.Optimizer, name))
+        self.enter_context(_Functions(self))
+        self.enter_context(_Operations(self))
+        return self
+
+    # -- what is seen --------------------------------------------------------------------------
+
+    def where(self) -> str:
+        """The innermost line of the engine or the benchmarks, such as "stages/heads.py:93"."""
+        frame: Any = sys._getframe(1)
+        while frame is not None:
+            for room in ("/engine/", "/benchmarks/"):
+                if room in frame.f_code.co_filename:
+                    return f"{frame.f_code.co_filename.rsplit(room)[-1]}:{frame.f_lineno}"
+            frame = frame.f_back
+        return "?"
+
+    def wait(self, what: str) -> None:
+        if self._waiting_is_an_error:
+            raise RuntimeError(f"called a synchronizing CUDA operation ({what} at {self.where()})")
+        self.waits[what, self.where()] += 1
+
+    def copied(self, source: torch.Tensor, target: torch.device, blocking: bool) -> None:
+        """A copy from `source` to the device `target`; the host waits unless it need not."""
+        pinned = getattr(source.untyped_storage(), "fake_pinned", False)
+        way = f"{place_of(source).type}→{target.type}" + (" pinned" if pinned else "")
+        self.copies[way, self.where()] += 1
+        if target.type == "cpu" or blocking:
+            self.wait(f"copy {way}")
+
+    def made(self, out: torch.Tensor, place: torch.device) -> None:
+        """A tensor was made on `place`; raises when it is larger than a GPU's memory."""
+        if place.type == "cuda":
+            self.largest = max(self.largest, out.untyped_storage().nbytes())
+            if self.largest > self._memory * self._share:
+                self.largest = 0
+                raise torch.OutOfMemoryError(
+                    f"CUDA out of memory. Tried to allocate {out.nbytes} bytes"
+                )
+            if out.dtype == torch.float64:
+                self.doubles[self.where()] += 1
+        put(out, place)
+
+    def _limit(self, share: float, _device: Any = None) -> None:
+        self._share = share
+
+    def _judge_waits(self, mode: str | int) -> None:
+        self._waiting_is_an_error = mode in ("error", 2)
+
+
+class _Functions(TorchFunctionMode):
+    """What Python code is told of devices."""
+
+    def __init__(self, gpu: FakeCuda) -> None:
+        super().__init__()
+        self.gpu = gpu
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            return self._attribute(func, args, kwargs)
+        if name in ("numpy", "__array__") and place_of(args[0]) != CPU:
+            raise TypeError(
+                "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first"
+            )
+        if name == "tolist" and place_of(args[0]) != CPU:
+            self.gpu.wait("tolist")
+        if func in (torch.Tensor.to, torch.Tensor.cpu, torch.Tensor.cuda):
+            return self._moved(func, args, kwargs)
+        if func == torch.Tensor.__deepcopy__:
+            return put(func(*args, **kwargs), place_of(args[0]))
+        return self._called(func, name, args, kwargs)
+
+    def _attribute(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if func == torch.Tensor.device.__get__:
+            return place_of(args[0])
+        if func == torch.Tensor.is_cuda.__get__:
+            return place_of(args[0]) != CPU
+        if func == torch.Tensor.is_cpu.__get__:
+            return place_of(args[0]) == CPU
+        return func(*args, **kwargs)
+
+    def _called(self, func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        asked = kwargs.pop("device", None)
+        target = None if asked is None and func not in FACTORIES else numbered(asked or "cpu")
+        self._check_generator(args, kwargs, target)
+        if asked is not None:
+            kwargs["device"] = "cpu" if numbered(asked).type == "cuda" else asked
+        self.gpu.inside.append(name)
+        try:
+            out = func(*args, **kwargs)
+        finally:
+            self.gpu.inside.pop()
+        if target is not None:
+            for each in tensors_in(out):
+                if name in ("tensor", "as_tensor") and target.type == "cuda":
+                    self.gpu.copied(each, target, blocking=True)
+                self.gpu.made(each, target)
+        return out
+
+    @staticmethod
+    def _check_generator(args: Any, kwargs: dict[str, Any], target: torch.device | None) -> None:
+        generator = kwargs.get("generator")
+        if generator is None:
+            return
+        given = tensors_in(args)
+        wanted = target or (place_of(given[0]) if given else CPU)
+        if generator.device != wanted:
+            raise RuntimeError(
+                f"Expected a '{wanted}' device type for generator but found '{generator.device}'"
+            )
+
+    def _moved(self, func: Any, args: Any, kwargs: dict[str, Any]) -> torch.Tensor:
+        x, rest, copy = args[0], args[1:], kwargs.pop("copy", False)
+        dtype, layout, blocking = None, None, True
+        if func == torch.Tensor.cpu:
+            target = CPU
+        elif func == torch.Tensor.cuda:
+            target, blocking = FakeCuda.device, not kwargs.get("non_blocking")
+        elif rest and isinstance(rest[0], torch.Tensor):
+            target, dtype = place_of(rest[0]), rest[0].dtype
+        else:
+            device, dtype, non_blocking, layout = torch._C._nn._parse_to(*rest, **kwargs)
+            target, blocking = place_of(x) if device is None else numbered(device), not non_blocking
+        form = {} if layout is None else {"memory_format": layout}
+        if target == place_of(x):
+            return x.to(dtype or x.dtype, copy=copy, **form)
+        self.gpu.copied(x, target, blocking)
+        out = x.to(dtype or x.dtype, copy=True, **form)
+        self.gpu.made(out, target)
+        return out
+
+
+class _Operations(TorchDispatchMode):
+    """What every operation, forward and backward, is given."""
+
+    def __init__(self, gpu: FakeCuda) -> None:
+        super().__init__()
+        self.gpu = gpu
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.removeprefix("aten::")
+        place = self._place(name, args, tensors_in(args, kwargs or {}))
+        if place.type == "cuda":
+            self._look(name, args)
+            if not func.is_view and name not in NO_KERNEL:
+                self.gpu.kernels[name] += 1
+        out = func(*args, **(kwargs or {}))
+        for each in tensors_in(out):
+            if not hasattr(each.untyped_storage(), "fake_place"):
+                self.gpu.made(each, place)
+        return out
+
+    def _place(self, name: str, args: Any, given: list[torch.Tensor]) -> torch.device:
+        """Where the operation happens; raises where devices mix."""
+        places = {place_of(each) for each in given} - {NOWHERE}
+        if len(places) < 2:
+            return next(iter(places), NOWHERE)
+        if name in ("copy_", "_to_copy"):
+            self.gpu.copied(args[1], place_of(args[0]), not (args[2] if len(args) > 2 else False))
+            return place_of(args[0])
+        gpus = places - {CPU}
+        first = place_of(given[0])
+        if len(gpus) == 1 and name in INDEXING and first != CPU:
+            indices = [each for each in tensors_in(args[1]) if place_of(each) == CPU]
+            values = tensors_in(args[2:])
+            if not any(place_of(each) == CPU and each.dim() for each in values):
+                for each in indices:
+                    self.gpu.copied(each, first, blocking=True)
+                return first
+        elif len(gpus) == 1 and all(each.dim() == 0 for each in given if place_of(each) == CPU):
+            return gpus.pop()
+        found = ", ".join(f"{place_of(each)} {tuple(each.shape)}" for each in given)
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but {name} at {self.gpu.where()} got {found}"
+        )
+
+    def _look(self, name: str, args: Any) -> None:
+        if name == "_local_scalar_dense":
+            if not ASKS_ON_THE_CPU_ALONE.intersection(self.gpu.inside):
+                self.gpu.wait("item")
+        elif name in WAITS:
+            self.gpu.wait(name)
+        elif name in INDEXING and any(
+            each.dtype in (torch.bool, torch.uint8) for each in tensors_in(args[1])
+        ):
+            self.gpu.wait(f"{name} by a mask")
