@@ -1,4 +1,6 @@
-"""python -m benchmarks NAME …: measures what is named; `cpu`, `gpu` or `app` stand for several.
+"""python -m benchmarks NAME …: measures what is named; `cpu` or `app` stand for several.
+
+`gpu` is one short sitting at a machine with a GPU; --out, --only and --from are for it alone.
 
 What needs a library that is not installed is imported only when it is named.
 """
@@ -7,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from pathlib import Path
 
 from benchmarks.pieces import Options, OutOfTime
-from benchmarks.report import provenance
-from engine.errors import SpiceError
+from benchmarks.report import COMMIT, provenance
+from engine.errors import SpiceError, sentence_of
 
 TAKES_OPTIONS = (
     "speed",
@@ -25,6 +28,7 @@ TAKES_OPTIONS = (
     "curation",
     "sources",
     "shapes",
+    "gpu",
 )
 SUITES = {
     "cpu": (
@@ -42,10 +46,9 @@ SUITES = {
         "sources",
         "cifar10",
     ),
-    "gpu": ("neighbors", "speed", "cifar10", "ablations"),
     "app": ("start", "ui", "decisions", "lesson"),
 }
-NAMES = tuple(dict.fromkeys(name for suite in SUITES.values() for name in suite))
+NAMES = (*dict.fromkeys(name for suite in SUITES.values() for name in suite), "gpu")
 
 
 def main(arguments: list[str]) -> int:
@@ -56,10 +59,13 @@ def main(arguments: list[str]) -> int:
         known = ", ".join([*SUITES, *NAMES])
         print(f"no benchmark {', '.join(unknown)}: choose from {known}", file=sys.stderr)
         return 2
+    if options.commit:
+        os.environ[COMMIT] = options.commit
     provenance()
     asked = Options(
         device=options.device, minutes=options.minutes, data=options.data, images=options.images,
         seeds=options.seeds, preset=options.preset, assignments=tuple(options.assignments),
+        out=options.out, only=options.only, earlier=options.earlier,
     )  # fmt: skip
     try:
         for name in names:
@@ -68,8 +74,8 @@ def main(arguments: list[str]) -> int:
     except OutOfTime as left:
         print(f"time is up: {left}", file=sys.stderr)
         return 3
-    except SpiceError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (SpiceError, OSError) as error:
+        print(f"error: {sentence_of(error, 'the benchmark')}", file=sys.stderr)
         return 1
     return 0
 
@@ -78,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help=", ".join([*SUITES, *NAMES]))
     parser.add_argument("--minutes", type=float, default=1e6, help="stop in time; run it again to go on")  # fmt: skip
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
     parser.add_argument("--data", type=Path, help="folder or archive of CIFAR-10 (JPEG q92)")
     parser.add_argument("--images", type=int, default=5000, help="of CIFAR-10; 50000 is all of it")
     parser.add_argument("--seeds", type=int, default=3)
@@ -86,6 +92,15 @@ def _parser() -> argparse.ArgumentParser:
         "--preset", default="quick", help="of cifar10 and of the photos in ablations"
     )
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments")  # fmt: skip
+    parser.add_argument(
+        "--commit", help="said with the results, where the code came without its history"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for what a sitting leaves")
+    parser.add_argument("--only", default="", help="parts of a sitting: check,speed,run")
+    parser.add_argument(
+        "--from", type=Path, metavar="FILE", dest="earlier",
+        help="stage1.npz of an earlier sitting: stage 1 is taken from it",
+    )  # fmt: skip
     return parser
 
 

@@ -63,7 +63,7 @@ def train(options: Options, pieces: Pieces, seed: int) -> dict[str, Any]:
         if state == "failed":
             raise TrainingError(observe(folder).message)
         with curve.open("a") as file:
-            file.write(json.dumps(_judged(folder, test, chosen)) + "\n")
+            file.write(json.dumps(judged(folder, test, chosen.device)) + "\n")
         if state == "finished":
             break
     points = [json.loads(line) for line in curve.read_text().splitlines()]
@@ -86,7 +86,7 @@ def _slice(folder: RunFolder, chosen: Device, seconds: float) -> str:
         timer.cancel()
 
 
-def _judged(folder: RunFolder, test: Opened, chosen: Device) -> dict[str, Any]:
+def judged(folder: RunFolder, test: Opened, device: torch.device) -> dict[str, Any]:
     """Where the run is: seconds of training, stage, step, and scores on the test images."""
     snapshot = observe(folder)
     stage = snapshot.stage or "joint"
@@ -94,26 +94,26 @@ def _judged(folder: RunFolder, test: Opened, chosen: Device) -> dict[str, Any]:
     checkpoint = folder.checkpoint(stage).load()
     assert test.truth is not None
     if snapshot.state == "finished" or (stage == "heads" and folder.has("heads")):
-        return found | scores(predict_images(folder, test.images, chosen.device), test.truth)
+        return found | scores(predict_images(folder, test.images, device), test.truth)
     if checkpoint is None or stage == "heads":
         return found
-    pixels = DeviceImages(test.images, chosen.device)
+    pixels = DeviceImages(test.images, device)
     config = folder.config()
     encoder = build_encoder(config, pixels, channels=3, side=min(test.images.size))
     found["step"] = checkpoint["step"]
     if stage == "features":
         weights = checkpoint["objective"]
-        encoder.load_state_dict(_below(weights, "encoder."))
+        encoder.load_state_dict(below(weights, "encoder."))
         vectors = encode(encoder.eval(), pixels).cpu().numpy()
-        return found | features_judged(vectors, test.truth.labels, 0, chosen.device)
-    head = Heads(1, encoder.features, config.clusters).to(chosen.device)
+        return found | features_judged(vectors, test.truth.labels, 0, device)
+    head = Heads(1, encoder.features, config.clusters).to(device)
     model = Classifier(encoder, head)
     model.load_state_dict(checkpoint["average"])
     labels = predict(model.eval(), pixels).argmax(1)
     return found | metrics.truth_scores(labels, test.truth.labels)
 
 
-def _below(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
+def below(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}  # fmt: skip
 
 

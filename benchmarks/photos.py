@@ -6,6 +6,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from benchmarks.pieces import WORK, Options
 from engine.data.images import ImageSet
@@ -45,10 +46,12 @@ def unpacked(options: Options) -> Path:
     if place.is_dir():
         return place
     root = WORK / "cifar10-q92"
-    if not (root / "complete").exists():
-        with tarfile.open(place) as archive_file:
-            archive_file.extractall(root, filter="data")
-        (root / "complete").touch()
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / "lock"):  # a sitting unpacks in a second process
+        if not (root / "complete").exists():
+            with tarfile.open(place) as archive_file:
+                archive_file.extractall(root, filter="data")
+            (root / "complete").touch()
     return root
 
 

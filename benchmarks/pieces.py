@@ -23,7 +23,7 @@ WORK = Path(__file__).parents[1] / ".bench"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for."""
+    """What the command line asks for; `earlier` is what --from names."""
 
     device: str = "auto"
     minutes: float = 1e9
@@ -32,6 +32,9 @@ class Options:
     seeds: int = 3
     preset: str = "quick"
     assignments: tuple[str, ...] = ()
+    out: Path | None = None
+    only: str = ""
+    earlier: Path | None = None
     began: float = field(default_factory=time.monotonic)
 
     def seconds_left(self) -> float:

@@ -19,6 +19,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 DECIDING = ("--images", "--seeds", "--preset", "--set")
+COMMIT = "SPICE_COMMIT"
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ("torch", "torchvision", "scikit-learn", "umap-learn", "faiss-cpu", "kornia", "pillow")
 
@@ -27,15 +28,15 @@ LIBRARIES = ("torch", "torchvision", "scikit-learn", "umap-learn", "faiss-cpu", 
 def provenance() -> dict[str, Any]:
     """Date, commit, device and library versions, as they are when first asked for.
 
-    Ask before measuring: a commit made meanwhile must not be credited with the figures.
+    Ask before measuring: a commit made meanwhile must not be credited with the figures. Where the code
+    was copied without its history, the environment variable SPICE_COMMIT (or --commit) tells the commit.
     """
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
     return {
         "date": date.today().isoformat(),
-        "commit": (_git("rev-parse", "--short", "HEAD") or "unknown")
-        + ("+changes" if _dirty() else ""),
+        "commit": os.environ.get(COMMIT) or _commit(),
         "device": f"{device}, {os.cpu_count()} CPU cores ({platform.machine()})",
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in LIBRARIES},
@@ -78,6 +79,10 @@ def engine_version() -> str:
     """Which engine this is: what git calls the state of its folder, changes included."""
     version = _git("rev-parse", "--short", "HEAD:engine") or "unknown"
     return version + ("+changes" if _git("status", "--porcelain", "--", "engine") else "")
+
+
+def _commit() -> str:
+    return (_git("rev-parse", "--short", "HEAD") or "unknown") + ("+changes" if _dirty() else "")
 
 
 def _dirty() -> bool:

@@ -33,13 +33,17 @@ from engine.runs.timing import Nothing
 from engine.stages import features as stage1
 from engine.stages.clustering import Clustering
 from engine.stages.contrast import objective_of
-from engine.stages.encoder import Heads
+from engine.stages.encoder import Heads, initialise
 from engine.stages.features import Features, build_encoder
 from engine.stages.heads import HeadClustering, learn_heads
 from engine.stages.joint import learn_jointly
 from engine.stages.reliable import ReliableSet
 
 CLUSTERS, SIDE = 10, 32
+# What is stopped by the clock must not end before.
+ENDLESS = {"features.epochs": 10**6, "heads.epochs": 10**6, "joint.steps": 2**20}
+# Images on which operations are counted.
+FEW = 16
 # Batches that the authors' pipeline is timed on, after one to warm up.
 BATCHES = 4
 
@@ -106,11 +110,32 @@ def settings(**changes: Any) -> RunConfig:
     return with_settings(preset("fast", clusters=CLUSTERS, channels=3), values)
 
 
+NOTHING = np.zeros((1, 1), np.float32)
+
+
+def all_reliable(images: int) -> ReliableSet:
+    """A reliable set of all images, in equal clusters."""
+    sure = np.ones(images, np.float32)
+    verdicts = np.zeros(images, np.uint8)
+    return ReliableSet(
+        np.arange(images) % CLUSTERS, sure, sure, verdicts, np.ones(CLUSTERS, np.float32)
+    )
+
+
+def untrained_heads(features: int, device: torch.device) -> HeadClustering:
+    """A result of stage 2 of which only the head is there, with random weights."""
+    head = Heads(1, features, CLUSTERS)
+    initialise(head, torch.Generator().manual_seed(0))
+    return HeadClustering(
+        Clustering(NOTHING), head.to(device), 0, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING
+    )
+
+
 class Bench:
     """The three stages on drawn images, each stopped after `seconds`."""
 
     def __init__(self, config: RunConfig, device: torch.device, images: int, seconds: float):
-        self.config, self.seconds = config, seconds
+        self.config, self.seconds = with_settings(config, ENDLESS), seconds
         self.pixels = DeviceImages(drawn(images), device)
         self.encoder = build_encoder(config, self.pixels, channels=3, side=SIDE)
 
@@ -125,16 +150,36 @@ class Bench:
 
     def _stage1_flop(self) -> float:
         """Operations of a training step an image, forward and backward, as torch counts them."""
-        few = 16
         objective = objective_of(
-            self.config.features, self.encoder, batch=few, images=few,
+            self.config.features, self.encoder, batch=FEW, images=FEW,
             generator=torch.Generator().manual_seed(0),
         )  # fmt: skip
         side = SIDE // 2 if self.config.features.coarse else SIDE
-        x = torch.rand(few, 3, side, side, device=self.pixels.device)
+        x = torch.rand(FEW, 3, side, side, device=self.pixels.device)
         with FlopCounterMode(display=False) as counter:
             objective.train()(x, x).backward()
-        return counter.get_total_flops() / few
+        return counter.get_total_flops() / FEW
+
+    def _forward_flop(self) -> float:
+        """Operations of the encoder on one image."""
+        x = torch.rand(FEW, 3, SIDE, SIDE, device=self.pixels.device)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self.encoder(x)
+        return counter.get_total_flops() / FEW
+
+    def _stage2_flop(self) -> float:
+        """Of a label that an M-step learns: three times a forward pass of all heads, and the share of
+        two views that the E-step has encoded."""
+        heads, size = self.config.heads, self.encoder.features
+        head = 2 * (size**2 + size * CLUSTERS)
+        return 3 * heads.heads * head + 2 * self._forward_flop() / heads.passes
+
+    def _stage3_flop(self) -> float:
+        """Of a view: what is learned from passes forward and backward, the weak views forward alone."""
+        joint = self.config.joint
+        others = min(joint.batch * joint.unlabelled, len(self.pixels))
+        passes = 3 * (joint.batch + others) + others
+        return passes * self._forward_flop() / (joint.batch + 2 * others)
 
     def stage2(self) -> dict[str, float]:
         vectors = np.random.default_rng(0).normal(size=(len(self.pixels), self.encoder.features))
@@ -146,28 +191,19 @@ class Bench:
                 emit=clock.emit, stop=clock.stop, checkpoint=Nothing(),
             )  # fmt: skip
 
-        return self._paced(act, 0.0)
+        return self._paced(act, self._stage2_flop())
 
     def stage3(self) -> dict[str, float]:
-        rng, count = np.random.default_rng(0), len(self.pixels)
-        labels = rng.integers(0, CLUSTERS, count)
-        sure = np.ones(count, np.float32)
-        reliable = ReliableSet(
-            labels, sure, sure, np.zeros(count, np.uint8), np.ones(CLUSTERS, np.float32)
-        )
-        head = Heads(1, self.encoder.features, CLUSTERS).to(self.pixels.device)
-        nn.init.normal_(head.hidden_weight, std=0.01)
-        nn.init.normal_(head.out_weight, std=0.01)
-        empty = np.zeros((1, 1), np.float32)
-        heads = HeadClustering(Clustering(empty), head, 0, empty, empty, empty, empty, empty)
+        reliable = all_reliable(len(self.pixels))
+        heads = untrained_heads(self.encoder.features, self.pixels.device)
 
         def act(clock: Clock) -> None:
             learn_jointly(
-                self.config, self.pixels, Features(self.encoder, empty), heads, reliable,
+                self.config, self.pixels, Features(self.encoder, NOTHING), heads, reliable,
                 emit=clock.emit, stop=clock.stop, checkpoint=Nothing(),
             )  # fmt: skip
 
-        return self._paced(act, 0.0)
+        return self._paced(act, self._stage3_flop())
 
     def _paced(self, act: Callable[[Clock], None], flop: float) -> dict[str, float]:
         device, clock = self.pixels.device, Clock(self.seconds)
@@ -212,8 +248,14 @@ def loader(images: Dataset[torch.Tensor], batch: int, workers: int) -> Iterator[
     )
 
 
-def authors(config: RunConfig, device: torch.device, images: int, workers: int) -> dict[str, float]:
-    """Images a second of the three stages as the paper describes them, in float32, not batched.
+def authors(
+    config: RunConfig,
+    device: torch.device,
+    images: int,
+    workers: int,
+    stages: tuple[str, ...] = ("stage 1", "stage 2", "stage 3"),
+) -> dict[str, float]:
+    """Images a second of the three stages (or of some) as the paper describes them, in float32, not batched.
 
     Stage 1: MoCo, batches of 128. Stage 2, its M-step: for every head its own batches of 128 strong
     views through the network. Stage 3: 64 reliable and 448 other images a step.
@@ -260,7 +302,8 @@ def authors(config: RunConfig, device: torch.device, images: int, workers: int) 
         _learn(optimiser, nn.functional.cross_entropy(logits, labels[: len(logits)]))
         return len(weak) + len(x) + len(reliable)
 
-    return {name: _pace(act, device) for name, act in (("stage 1", pretext), ("stage 2", m_step), ("stage 3", joint))}  # fmt: skip
+    acts = {"stage 1": pretext, "stage 2": m_step, "stage 3": joint}
+    return {name: _pace(acts[name], device) for name in stages}
 
 
 def _learn(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:

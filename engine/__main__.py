@@ -159,7 +159,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
     _add_images(parser)
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    parser.add_argument(
+        "--device", default="auto", help="auto (default), cpu, cuda, cuda:1 (the second GPU) or mps"
+    )
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:

@@ -242,12 +242,10 @@ class FakeCuda(contextlib.ExitStack):
     def made(self, out: torch.Tensor, place: torch.device) -> None:
         """A tensor was made on `place`; raises when it is larger than a GPU's memory."""
         if place.type == "cuda":
-            self.largest = max(self.largest, out.untyped_storage().nbytes())
-            if self.largest > self._memory * self._share:
-                self.largest = 0
-                raise torch.OutOfMemoryError(
-                    f"CUDA out of memory. Tried to allocate {out.nbytes} bytes"
-                )
+            size = out.untyped_storage().nbytes()
+            if size > self._memory * self._share:
+                raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {size} bytes")
+            self.largest = max(self.largest, size)
             if out.dtype == torch.float64:
                 self.doubles[self.where()] += 1
         put(out, place)

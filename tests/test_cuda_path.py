@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.speed import CLUSTERS, all_reliable, untrained_heads
 from engine.config import RunConfig, preset, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
@@ -26,16 +27,13 @@ from engine.space.kmeans import lloyd
 from engine.space.neighbors import nearest
 from engine.stages import features as stage1
 from engine.stages import loop
-from engine.stages.clustering import Clustering
-from engine.stages.encoder import Heads, initialise
 from engine.stages.features import Features, build_encoder, learn_features
-from engine.stages.heads import HeadClustering, learn_heads
+from engine.stages.heads import learn_heads
 from engine.stages.joint import learn_jointly
-from engine.stages.reliable import ReliableSet
 from engine.views import tone
 from tests.fake_cuda import FakeCuda
 
-IMAGES, SIDE, CLUSTERS = 24, 8, 4
+IMAGES, SIDE = 24, 8
 TINY = {
     "encoder.backbone": "small", "encoder.width": 4, "features.batch": 8, "features.epochs": 1,
     "features.projection": 8, "features.hidden": 8, "features.queue": 16, "features.norm_groups": 4,
@@ -57,7 +55,7 @@ def drawn(count: int = IMAGES, seed: int = 0) -> ImageSet:
 
 
 def made(place: Path, changes: Changes, extra: ImageSet | None = None) -> RunFolder:
-    truth = Truth(np.arange(IMAGES) % CLUSTERS, tuple("abcd"))
+    truth = Truth(np.arange(IMAGES) % CLUSTERS, tuple("abcdefghij"))
     return RunFolder.create(place, Opened(drawn(), truth, extra=extra), configured(changes))
 
 
@@ -268,14 +266,8 @@ def stage(name: str, config: RunConfig, device: torch.device) -> None:
     if name == "heads":
         learn_heads(config, pixels, features, **quiet)
         return
-    labels, sure = np.arange(IMAGES) % CLUSTERS, np.ones(IMAGES, np.float32)
-    reliable = ReliableSet(
-        labels, sure, sure, np.zeros(IMAGES, np.uint8), np.ones(CLUSTERS, np.float32)
-    )
-    head, none = Heads(1, encoder.features, CLUSTERS), np.zeros((1, 1), np.float32)
-    initialise(head, torch.Generator().manual_seed(0))
-    heads = HeadClustering(Clustering(none), head.to(device), 0, none, none, none, none, none)
-    learn_jointly(config, pixels, features, heads, reliable, **quiet)
+    heads = untrained_heads(encoder.features, device)
+    learn_jointly(config, pixels, features, heads, all_reliable(IMAGES), **quiet)
 
 
 @pytest.mark.parametrize("objective", ["byol", "simclr", "moco"])

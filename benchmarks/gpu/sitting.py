@@ -1,0 +1,97 @@
+"""What one short sitting at a machine leaves behind: a folder, each part written the moment it is known."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.pieces import Options
+from benchmarks.report import provenance
+from engine.config import RunConfig, override, preset
+from engine.errors import SpiceError, first_sentence
+
+PRESET = "fast"
+CLUSTERS = 10
+
+
+class Sitting:
+    """The folder, the log, the clock and the figures found so far.
+
+    Attributes:
+        found: part → name → figures, as in gpu.json.
+        config: what is trained: the preset with the settings that were asked for.
+    """
+
+    def __init__(self, options: Options, folder: Path, device: torch.device) -> None:
+        """Raises SpiceError when `folder` cannot be written to, or holds an earlier sitting."""
+        self.options, self.folder, self.device = options, folder, device
+        self.config: RunConfig = override(
+            preset(PRESET, clusters=CLUSTERS, channels=3), *options.assignments
+        )
+        self.found: dict[str, dict[str, Any]] = {}
+        self.render: Callable[[dict[str, Any]], str] = lambda _: ""
+        if (folder / "gpu.json").exists():
+            raise SpiceError(f"{folder} holds a sitting already: name another folder with --out")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "log.txt").write_text("")
+        except OSError as error:
+            raise SpiceError(
+                f"{folder} cannot be written to ({error.strerror}): name another folder with --out"
+            ) from None
+        self.say(f"{provenance()['device']}, commit {provenance()['commit']}")
+
+    @property
+    def gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    def seconds_left(self) -> float:
+        return self.options.seconds_left()
+
+    def say(self, text: str) -> None:
+        """A line of the log, with the seconds since the beginning."""
+        line = f"{time.monotonic() - self.options.began:7.1f} s  {text}"
+        print(line, flush=True)
+        with (self.folder / "log.txt").open("a") as file:
+            file.write(line + "\n")
+
+    def keep(self, part: str, name: str, figures: Any) -> None:
+        """Adds what was found to gpu.json and gpu.md."""
+        self.found.setdefault(part, {})[name] = figures
+        about = {**provenance(), "settings": list(self.options.assignments), **self.found}
+        self.write("gpu.json", (json.dumps(about, indent=1) + "\n").encode())
+        self.write("gpu.md", self.render(about).encode())
+        self.say(f"{part}, {name}: {json.dumps(figures)[:300]}")
+
+    def write(self, name: str, content: bytes) -> None:
+        """A whole file, or what was there before."""
+        draft = self.folder / f".{name}.tmp"
+        try:
+            draft.write_bytes(content)
+            draft.replace(self.folder / name)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def attempt(self, part: str, name: str, measure: Callable[[], dict[str, Any]]) -> None:
+        """Keeps what `measure` finds, or in one sentence why it failed: the rest is measured all the same."""
+        began = time.perf_counter()
+        try:
+            figures = measure()
+        except Unfit as reason:
+            figures = {"skipped": str(reason)}
+        except Exception as error:  # whatever fails: the rest of a short sitting is worth having
+            figures = {"error": f"{type(error).__name__}: {first_sentence(error)}"}
+            self.say(traceback.format_exc())
+        self.keep(part, name, {**figures, "seconds": round(time.perf_counter() - began, 1)})
+        if self.gpu:
+            torch.cuda.empty_cache()
+
+
+class Unfit(Exception):
+    """What cannot be measured on this device, or not in the time that is left, and why."""
