@@ -19,7 +19,7 @@ from benchmarks.gpu.sitting import Sitting, Unfit
 from benchmarks.pieces import Options, OutOfTime
 from benchmarks.report import ROOT
 from engine import metrics
-from engine.config import EncoderSettings, preset, with_settings
+from engine.config import EncoderSettings, preset
 from engine.data.sources import open_source
 from engine.errors import SettingError, SpiceError
 from engine.stages.encoder import Encoder, initialise
@@ -102,16 +102,11 @@ def test_every_check_passes_or_says_that_only_a_gpu_can_have_it(rehearsed: Path)
     assert all(one["passed"] for name, one in found.items() if name not in skipped)
 
 
-def test_each_stage_and_objective_has_a_pace_and_its_share_of_the_peak(rehearsed: Path) -> None:
-    found, config = (
-        figures(rehearsed)["speed"],
-        with_settings(preset("fast", clusters=10, channels=3), {}),
-    )
-    del config
+def test_each_stage_and_objective_has_a_pace_and_the_preset_a_forecast(rehearsed: Path) -> None:
+    found = figures(rehearsed)["speed"]
     for name in ("stage 1, BYOL", "stage 1, SimCLR", "stage 1, MoCo", "stage 2", "stage 3"):
-        one = found[name]
-        assert one["images_per_second"] > 0
-        assert one["share"] == pytest.approx(one["tflops"] / found["peak"]["float32"], rel=0.02)
+        assert found[name]["images_per_second"] > 0
+        assert "share" not in found[name]  # of a CPU's peak nothing is known
     assert found["profile"]["kernels"]
     slow = found["one image at a time"]
     ours = found["stage 1, MoCo, batch 128"]["images_per_second"]
@@ -358,8 +353,9 @@ def test_paces_are_measured_on_a_gpu_with_its_memory(
     with FakeCuda() as there:
         sitting = Sitting(Options(assignments=settings), tmp_path, there.device)
         measured = speed._Speed(sitting)
-        sitting.found["speed"] = {"peak": {"float32": 1.0}}
+        sitting.found["speed"] = {"peak": {"float32": 0.5}}
         measured.pace("stage 1, BYOL", 1, {})
     one = sitting.found["speed"]["stage 1, BYOL"]
     assert one["images_per_second"] > 0
-    assert {"megabytes", "share"} <= one.keys()
+    assert one["share"] == pytest.approx(one["tflops"] / 0.5, abs=1e-3)
+    assert "megabytes" in one

@@ -1,7 +1,8 @@
 """A network's weights in a file that is small enough to carry away: bfloat16, in two planes of bytes.
 
-A bfloat16 is a sign, an exponent and 7 bits of a fraction. The bytes with the exponents are much alike
-among the weights of a network, and laid side by side they are compressed to less than half.
+A bfloat16 is a sign, 8 bits of an exponent and 7 of a fraction. Turned by one bit it has its exponent in a
+byte of its own; those are much alike among the weights of a network, and laid side by side they are
+compressed to a third.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def pack(state: State, card: dict[str, Any]) -> bytes:
     moving = {name: value for name, value in state.items() if value.is_floating_point()}
     whole = {name: value for name, value in state.items() if name not in moving}
     flat = [value.detach().cpu().to(torch.bfloat16).flatten() for value in moving.values()]
-    planes = torch.cat(flat).view(torch.uint8).view(-1, 2).numpy()
+    bits = torch.cat(flat).view(torch.uint16).numpy()
+    planes = (bits << 1 | bits >> 15).astype("<u2").view(np.uint8).reshape(-1, 2)
     shapes = {name: list(value.shape) for name, value in moving.items()}
     about = json.dumps({"card": card, "shapes": shapes, "names": list(state)})
     arrays = {f"whole/{name}": value.cpu().numpy() for name, value in whole.items()}
@@ -49,13 +51,14 @@ def unpack(content: bytes) -> tuple[State, dict[str, Any]]:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             about = json.loads(str(arrays["about"]))
-            planes = np.stack((arrays["low"], arrays["high"]), 1)
+            turned = np.stack((arrays["low"], arrays["high"]), 1).view("<u2").ravel()
             state = {
                 name.removeprefix("whole/"): torch.from_numpy(arrays[name])
                 for name in arrays.files
                 if name.startswith("whole/")
             }
-        numbers, place = torch.from_numpy(planes).view(torch.bfloat16).flatten().float(), 0
+        bits = torch.from_numpy((turned >> 1 | turned << 15).astype(np.uint16))
+        numbers, place = bits.view(torch.bfloat16).float(), 0
         for name, shape in about["shapes"].items():
             size = int(np.prod(shape))
             state[name] = numbers[place : place + size].view(shape)

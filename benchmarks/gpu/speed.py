@@ -80,7 +80,10 @@ class _Speed:
         self.sitting.attempt("speed", name, measure)
 
     def with_share(self, found: dict[str, Any]) -> dict[str, Any]:
-        """Adds the share of the peak of what the encoder multiplies in."""
+        """Adds the share of the peak of what the encoder multiplies in. (A CPU's matrix product is no peak:
+        its convolutions are faster.)"""
+        if not self.sitting.gpu:
+            return found
         top = self.sitting.found["speed"]["peak"]
         kind = (
             "bfloat16"
