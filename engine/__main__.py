@@ -62,7 +62,13 @@ def _parser() -> argparse.ArgumentParser:
         "for one of the paper's six sets by its name: paper-stl10",
     )
     run.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run's folder")
-    run.add_argument("--seed", type=int, help="seed of every random choice (default 0)")
+    seed = run.add_mutually_exclusive_group()
+    seed.add_argument("--seed", type=int, help="seed of every random choice (default 0)")
+    seed.add_argument(
+        "--seeds", metavar="0-4",
+        help="a run for each seed (0-4, or 0,3,7) in DIR/seed-N, on a GPU side by side: a line of JSON "
+        "for each, and a last one with mean and spread",
+    )  # fmt: skip
     run.add_argument("--resume", action="store_true", help="go on with the run in DIR")
     run.add_argument(
         "--all-images", action="store_true", help="train on images that were left out too"
@@ -188,6 +194,8 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     from engine.runs.runner import Control, choose_device, execute
 
+    if options.seeds is not None:
+        return _run_several(options)
     # A run says everything in its events; unhandled, its log would appear on stderr as well.
     logging.getLogger("engine").addHandler(logging.NullHandler())
     device = choose_device(options.device)
@@ -206,13 +214,49 @@ def _run(options: argparse.Namespace) -> int:
     return {"finished": 0, "stopped": INTERRUPTED}.get(state, 1)
 
 
+def _run_several(options: argparse.Namespace) -> int:
+    """A run for each seed; stdout has a line of JSON for each as it ends, and one of all together."""
+    from engine.runs.runner import Control, choose_device
+    from engine.runs.several import seeds_of, together, train_all
+
+    logging.getLogger("engine").addHandler(logging.NullHandler())
+    device, seeds = choose_device(options.device), seeds_of(options.seeds)
+    asked = [
+        argparse.Namespace(**{**vars(options), "run": options.run / f"seed-{seed}", "seed": seed})
+        for seed in seeds
+    ]
+    for one in asked:
+        _check_asked(one)
+    opened = _opened(options)
+    folders = [_folder(one, opened) for one in asked]
+    if device.note:
+        print(f"note: {device.note}", file=sys.stderr)
+    controls = [Control() for _ in folders]
+    states: list[str] = []
+
+    def ended(folder: RunFolder, state: str) -> None:
+        states.append(state)
+        print(json.dumps(_summary(folder)), flush=True)
+        print(f"{folder.path.name} {state}: {len(states)} of {len(folders)}", file=sys.stderr)
+
+    with _stopped_by_signals(*controls):
+        train_all(folders, device, controls, ended)
+    finished = [folder for folder in folders if _summary(folder)["state"] == "finished"]
+    scores = together([_summary(folder) for folder in finished])
+    print(json.dumps({"seeds": list(seeds), "finished": len(finished), "scores": scores}))
+    if "stopped" in states:
+        print("stopped; go on with --resume", file=sys.stderr)
+    return 1 if "failed" in states else INTERRUPTED if "stopped" in states else 0
+
+
 @contextlib.contextmanager
-def _stopped_by_signals(control: Control) -> Iterator[None]:
-    """Within, an interrupt stops the run between two steps, and a second one at once."""
+def _stopped_by_signals(*controls: Control) -> Iterator[None]:
+    """Within, an interrupt stops the runs between two steps, and a second one at once."""
     numbers = (signal.SIGINT, signal.SIGTERM)
 
     def stop(number: int, _frame: object) -> None:
-        control.stop()
+        for control in controls:
+            control.stop()
         signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.signal(number, stop) for number in numbers}
@@ -225,6 +269,12 @@ def _stopped_by_signals(control: Control) -> Iterator[None]:
 
 def _prepared(options: argparse.Namespace) -> RunFolder:
     """The run folder to train: a new one, or with --resume the one that is there."""
+    _check_asked(options)
+    return _folder(options, _opened(options))
+
+
+def _check_asked(options: argparse.Namespace) -> None:
+    """Raises RunError when a run cannot be begun, or gone on with, as asked."""
     from engine.runs.store import RunFolder
 
     folder = RunFolder(options.run)
@@ -235,7 +285,12 @@ def _prepared(options: argparse.Namespace) -> RunFolder:
     own = (options.preset or "").startswith("paper-")  # a set of the paper has its own number
     if not folder.exists and options.clusters is None and not own:
         raise RunError("the number of clusters is missing: add --clusters K")
-    opened = _opened(options)
+
+
+def _folder(options: argparse.Namespace, opened: Opened) -> RunFolder:
+    from engine.runs.store import RunFolder
+
+    folder = RunFolder(options.run)
     if folder.exists:
         _check_same(folder, _as_begun(folder, opened), options)
         return folder

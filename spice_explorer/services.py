@@ -178,6 +178,12 @@ def _card(path: str, made: float) -> RunCard:  # noqa: ARG001 (Streamlit's key l
 # -- starting and steering ---------------------------------------------------------------------
 
 
+def gpus() -> int:
+    """How many GPUs CUDA sees; 0 until torch is there to be asked, which the warm-up imports."""
+    count = getattr(getattr(sys.modules.get("torch"), "cuda", None), "device_count", None)
+    return int(count()) if count else 0
+
+
 def start(
     opened: Opened, config: RunConfig, device: str, excluded: tuple[Skipped, ...] = ()
 ) -> str:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -159,6 +160,7 @@ class FakeCuda(contextlib.ExitStack):
         waits, copies: how often the host waited for a device, or something was sent, by what and where.
         kernels: operations that launch one, by name.
         largest: bytes of the largest tensor that was made on a GPU.
+        streams: how many were made.
     """
 
     device = torch.device("cuda", 0)
@@ -179,7 +181,7 @@ class FakeCuda(contextlib.ExitStack):
         self.kernels: Counter[str] = Counter()
         self.doubles: Counter[str] = Counter()
         self.inside: list[str] = []
-        self.largest = 0
+        self.largest = self.streams = 0
         self._count, self._bf16, self._memory, self._share = count, bf16, memory, 1.0
         self._waiting_is_an_error = False
 
@@ -201,6 +203,8 @@ class FakeCuda(contextlib.ExitStack):
             "reset_peak_memory_stats": lambda _device=None: setattr(self, "largest", 0),
             "set_per_process_memory_fraction": self._limit,
             "set_sync_debug_mode": self._judge_waits,
+            "Stream": self._stream,
+            "stream": lambda _stream: contextlib.nullcontext(),
         }
         for name, answer in gpu.items():
             self.enter_context(mock.patch.object(torch.cuda, name, answer))
@@ -210,9 +214,14 @@ class FakeCuda(contextlib.ExitStack):
         for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
             if hasattr(torch.optim.Optimizer, name):  # it asks the driver
                 self.enter_context(mock.patch.object(torch.optim.Optimizer, name))
-        self.enter_context(_Functions(self))
-        self.enter_context(_Operations(self))
+        self.enter_context(self.here())
         return self
+
+    @contextlib.contextmanager
+    def here(self) -> Iterator[None]:
+        """Within, the thread that asks sees the GPUs; the one that entered `FakeCuda` does already."""
+        with _Functions(self), _Operations(self):
+            yield
 
     # -- what is seen --------------------------------------------------------------------------
 
@@ -249,6 +258,10 @@ class FakeCuda(contextlib.ExitStack):
             if out.dtype == torch.float64:
                 self.doubles[self.where()] += 1
         put(out, place)
+
+    def _stream(self, _device: Any = None) -> str:
+        self.streams += 1
+        return f"stream {self.streams}"
 
     def _limit(self, share: float, _device: Any = None) -> None:
         self._share = share

@@ -126,6 +126,35 @@ def test_truth_changes_the_truth_scores_and_nothing_else(
     assert {**done.summary, "seconds": 0} == {**expected, "seconds": 0}
 
 
+def test_a_run_for_each_seed_ends_with_all_of_them_together(
+    trained: tuple[Path, Done], drawn_photos: Path, tmp_path: Path
+) -> None:
+    arguments = run_arguments(drawn_photos, tmp_path / "runs", "--labels", "--seeds", "2,3")
+    done = do(*arguments)
+    assert (done.code, done.errors) == (0, [])
+    *each, last = (json.loads(line) for line in done.out)
+    assert [one["seed"] for one in each] == last["seeds"] == [2, 3]
+    assert {**each[1], "seconds": 0} == {**trained[1].summary, "seconds": 0}  # as it was alone
+    found = last["scores"]["truth.stage3.acc"]
+    both = [one["truth"]["stage3"]["acc"] for one in each]
+    assert (found["lowest"], found["highest"]) == (min(both), max(both))
+    assert found["mean"] == pytest.approx(sum(both) / 2, abs=1e-6)
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["seed-2", "seed-3"]
+    assert refused(*arguments).endswith(
+        "seed-2 holds a run already: add --resume or choose another folder"
+    )
+    more = do(
+        *run_arguments(drawn_photos, tmp_path / "runs", "--labels", "--seeds", "2-3", "--resume")
+    )
+    assert json.loads(more.out[-1])["finished"] == 2
+
+
+def test_seeds_that_are_none_are_refused(drawn_photos: Path, tmp_path: Path) -> None:
+    said = refused(*run_arguments(drawn_photos, tmp_path / "runs", "--seeds", "4-0"))
+    assert said == "seeds are '4-0': write them as 0-4 or 0,3,7"
+    assert listed(tmp_path) == []
+
+
 def test_show_prints_the_same_object(trained: tuple[Path, Done]) -> None:
     folder, done = trained
     shown = do("show", str(folder), "--json")

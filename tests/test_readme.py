@@ -36,13 +36,12 @@ def test_the_engine_commands_work_one_after_the_other(
 ) -> None:
     commands = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m engine")]
     kinds = [
-        "health", "run", "run", "show", "export", "forecast", "predict", "encoder", "run", "run",
+        "health", "run", "run", "show", "export", "forecast", "predict", "encoder", "run", "run", "run",
         "trials", "replay",
     ]  # fmt: skip
     assert [words[0] for words in commands] == kinds
-    health, mine, digits, show, export, forecast, predict, encoder, tuned, shapes, *lesson = (
-        commands
-    )
+    health, mine, digits, show, export, forecast, predict, encoder, *others = commands
+    seeds, tuned, shapes, *lesson = others
     assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
     shorter = [word for assignment in FEW_STEPS for word in ("--set", assignment)]
@@ -66,6 +65,8 @@ def test_the_engine_commands_work_one_after_the_other(
     assert predicted["truth"]["acc"] == of_digits["truth"]["stage3"]["acc"]
     assert main(encoder) == 0
     assert (tmp_path / "digits-encoder.pt").is_file()
+    assert seeds[-2:] == ["--seeds", "0-4"]
+    assert told(*seeds[:-1], "0-1", *shorter)["finished"] == 2
     # All but the epochs of stage 1, which the command sets.
     assert told(*tuned, *shorter[2:])["seconds"]["stage1"] < 60
     assert told(*shapes, *shorter)["clusters"] == 4

@@ -102,12 +102,8 @@ def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
     number = seed.number_input(
         "Seed", value=0, step=1, key="seed", help="Same seed, same device: same result."
     )
-    where = device.selectbox(
-        "Device",
-        settings.DEVICES.keys(),
-        format_func=settings.DEVICES.__getitem__,
-        key="device",
-    )
+    devices = settings.devices(services.gpus())
+    where = device.selectbox("Device", devices, format_func=devices.__getitem__, key="device")
     chosen = services.preset(name, usual, opened.images.channels, 0)
     config, wrong = settings.apply(chosen, {"clusters": int(k), "seed": int(number)})
     return config, where, wrong

@@ -14,7 +14,7 @@ from spice_explorer import artefacts, charts, services, session
 from spice_explorer.components import chrome, forecast, scores
 from spice_explorer.present import dataset as tables
 from spice_explorer.present import progress
-from spice_explorer.present.settings import DEVICES
+from spice_explorer.present.settings import devices
 from spice_explorer.services import Run
 
 WATCH, NEW = "watch", "new"
@@ -126,8 +126,9 @@ def _buttons(run: Run) -> None:
         _button("Pause", "pause", lambda: services.steer(run.name, "pause"))
         _button("Stop", "stop", lambda: services.steer(run.name, "stop"))
     elif state in ("stopped", "failed", "interrupted"):
+        named = devices(services.gpus())
         device = st.selectbox(
-            "Device", DEVICES.keys(), format_func=DEVICES.__getitem__, key="resume device",
+            "Device", named, format_func=named.__getitem__, key="resume device",
             label_visibility="collapsed", width=190,
         )  # fmt: skip
         _button("Resume", "play_arrow", lambda: services.resume(run.name, device), primary=True)

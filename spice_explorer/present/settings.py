@@ -20,6 +20,15 @@ DEVICES = {
     "cuda": "GPU (CUDA)",
     "mps": "GPU (Apple)",
 }
+
+
+def devices(gpus: int) -> dict[str, str]:
+    """What to choose a device from, with a title for each, where there are so many GPUs; with one there
+    is no need to tell it by its number."""
+    numbered = {f"cuda:{index}": f"GPU {index} (CUDA)" for index in range(gpus)} if gpus > 1 else {}
+    return {**DEVICES, **numbered}
+
+
 GROUPS = (
     ("features", "Stage 1 · features"),
     ("heads", "Stage 2 · clustering heads"),

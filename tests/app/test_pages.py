@@ -314,6 +314,18 @@ def test_the_name_of_a_network_is_right_without_a_download(visit: Visit) -> None
 
 
 @pytest.mark.usefixtures("workspace")
+def test_one_of_several_gpus_can_be_chosen_and_one_that_is_gone_is_told(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    at = visit("train")
+    assert at.selectbox(key="device").options[-2:] == ["GPU 0 (CUDA)", "GPU 1 (CUDA)"]
+    at.selectbox(key="device").set_value("cuda:1").run()
+    button(at, "Start training").click().run()
+    assert "Device 'cuda\\\\:1' is not available here" in at.error[0].value
+
+
+@pytest.mark.usefixtures("workspace")
 def test_every_preset_of_the_engine_can_be_chosen(visit: Visit) -> None:
     at = visit("train")
     assert set(form.PRESETS) == set(get_args(Preset))

@@ -48,6 +48,13 @@ def halfway():
     return fold(Record(float(time), event) for time, event in enumerate(events))
 
 
+def test_several_gpus_are_told_by_their_numbers_and_one_is_not() -> None:
+    assert list(settings.devices(0)) == list(settings.devices(1)) == ["auto", "cpu", "cuda", "mps"]
+    many = settings.devices(3)
+    assert list(many)[4:] == ["cuda:0", "cuda:1", "cuda:2"]
+    assert many["cuda:1"] == "GPU 1 (CUDA)"
+
+
 def test_steps_say_how_far_each_stage_is() -> None:
     features, heads, reliable, joint = progress.steps(halfway(), pace=0.5)
     assert (features.status, features.detail) == ("done", "done in 1 min 01 s")
