@@ -63,10 +63,17 @@ def main(arguments: list[str]) -> int:
         os.environ[COMMIT] = options.commit
     provenance()
     asked = Options(
-        device=options.device, minutes=options.minutes, data=options.data, images=options.images,
-        seeds=options.seeds, preset=options.preset, assignments=tuple(options.assignments),
-        out=options.out, only=options.only, earlier=options.earlier,
-    )  # fmt: skip
+        device=options.device,
+        minutes=options.minutes,
+        data=options.data,
+        images=options.images,
+        seeds=options.seeds,
+        preset=options.preset,
+        assignments=tuple(options.assignments),
+        out=options.out,
+        only=options.only,
+        earlier=options.earlier,
+    )
     try:
         for name in names:
             measure = importlib.import_module(f"benchmarks.{name}").measure
@@ -83,24 +90,23 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help=", ".join([*SUITES, *NAMES]))
-    parser.add_argument("--minutes", type=float, default=1e6, help="stop in time; run it again to go on")  # fmt: skip
+    parser.add_argument("--minutes", type=float, default=1e6, help="stop in time; run it again to go on")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
     parser.add_argument("--data", type=Path, help="folder or archive of CIFAR-10 (JPEG q92)")
     parser.add_argument("--images", type=int, default=5000, help="of CIFAR-10; 50000 is all of it")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument(
-        "--preset", default="quick", help="of cifar10 and of the photos in ablations"
-    )
-    parser.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments")  # fmt: skip
-    parser.add_argument(
-        "--commit", help="said with the results, where the code came without its history"
-    )
+    parser.add_argument("--preset", default="quick", help="of cifar10 and of the photos in ablations")
+    parser.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments")
+    parser.add_argument("--commit", help="said with the results, where the code came without its history")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for what a sitting leaves")
     parser.add_argument("--only", default="", help="parts of a sitting: check,speed,run")
     parser.add_argument(
-        "--from", type=Path, metavar="FILE", dest="earlier",
+        "--from",
+        type=Path,
+        metavar="FILE",
+        dest="earlier",
         help="stage1.npz of an earlier sitting: stage 1 is taken from it",
-    )  # fmt: skip
+    )
     return parser
 
 

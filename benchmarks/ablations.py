@@ -45,7 +45,7 @@ def trained(folder: Path, opened: Opened, config: RunConfig, device: str) -> dic
     return summary(run, observe(run))
 
 
-def branched(base: Path, folder: Path, opened: Opened, config: RunConfig, device: str) -> dict[str, Any]:  # fmt: skip
+def branched(base: Path, folder: Path, opened: Opened, config: RunConfig, device: str) -> dict[str, Any]:
     """A run that shares stages 1 and 2 with the finished run in `base`; its own folder goes again."""
     shutil.rmtree(folder, ignore_errors=True)
     run = RunFolder.create(folder, opened, config)
@@ -65,18 +65,15 @@ def of_thresholds(
         start = pieces.folder / f"{name}-{seed}"
         found["stage 2"].append(
             pieces.get(
-                f"{name} start {seed}",
-                lambda s=seed, p=start: trained(p, opened, base(s), options.device), seconds=120,
+                f"{name} start {seed}", lambda s=seed, p=start: trained(p, opened, base(s), options.device), seconds=120
             )
-        )  # fmt: skip
+        )
         for title, changes in THRESHOLDS.items():
             config = with_settings(base(seed), changes)
             found.setdefault(title, []).append(
                 pieces.get(
                     f"{name} {title} {seed}",
-                    lambda c=config, p=start: branched(
-                        p, p.with_name(f"{p.name}-branch"), opened, c, options.device
-                    ),
+                    lambda c=config, p=start: branched(p, p.with_name(f"{p.name}-branch"), opened, c, options.device),
                     seconds=90,
                 )
             )
@@ -88,11 +85,11 @@ def measure(options: Options) -> None:
     pieces = Pieces("ablations", options)
     digits = open_source("digits")
     sets: dict[str, tuple[Opened, Callable[[int], RunConfig]]] = {
-        "digits": (digits, lambda seed: preset("quick", clusters=10, channels=1, seed=seed)),
+        "digits": (digits, lambda seed: preset("quick", clusters=10, channels=1, seed=seed))
     }
     if options.images:
         subset = photos(options, "train", options.images)
-        sets[f"{NAME}, {len(subset.images):,} images"] = subset, lambda seed: configured(options, seed)  # fmt: skip
+        sets[f"{NAME}, {len(subset.images):,} images"] = subset, lambda seed: configured(options, seed)
     parts, data = [], {}
     for number, (title, (opened, base)) in enumerate(sets.items()):
         found = of_thresholds(opened, base, pieces, options, f"set{number}")
@@ -100,8 +97,7 @@ def measure(options: Options) -> None:
         parts.append(f"**{title}**\n\n{_thresholds_table(found)}")
     body = (
         f"Stage 3 from the same stages 1 and 2, {options.seeds} seeds: accuracy on the images that "
-        "were trained on, mean ± standard deviation (lowest), and what stage 3 adds.\n\n"
-        + "\n\n".join(parts)
+        "were trained on, mean ± standard deviation (lowest), and what stage 3 adds.\n\n" + "\n\n".join(parts)
     )
     write("ablations", "Variants of stage 3", data, body, slug=device_slug(options.device))
 

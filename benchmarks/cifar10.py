@@ -114,10 +114,10 @@ def judged(folder: RunFolder, test: Opened, device: torch.device) -> dict[str, A
 
 
 def below(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}  # fmt: skip
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
-def features_judged(vectors: np.ndarray, truth: np.ndarray, seed: int, device: torch.device) -> dict[str, float]:  # fmt: skip
+def features_judged(vectors: np.ndarray, truth: np.ndarray, seed: int, device: torch.device) -> dict[str, float]:
     """Of features (N, D) with their truth (N,): accuracy of k-means and of the neighbours' vote."""
     near = truth[nearest(vectors, NEIGHBORS, device=device).ids]
     votes = np.apply_along_axis(np.bincount, 1, near, minlength=truth.max() + 1)
@@ -134,10 +134,7 @@ def whole(options: Options) -> bool:
 def measure(options: Options) -> None:
     """Writes results/cifar10-DEVICE."""
     pieces = Pieces("cifar10", options)
-    runs = [
-        pieces.get(f"seed {s}", lambda s=s: train(options, pieces, s))
-        for s in range(options.seeds)
-    ]  # fmt: skip
+    runs = [pieces.get(f"seed {s}", lambda s=s: train(options, pieces, s)) for s in range(options.seeds)]
     count = runs[0]["summary"]["images"]
     base = flat(preset(options.preset, clusters=10, channels=3))
     changed = {k: v for k, v in flat(configured(options, 0)).items() if base[k] != v}
@@ -165,8 +162,8 @@ def _scores_table(runs: list[dict[str, Any]]) -> str:
     for number in (1, 2, 3):
         truth = [run["summary"]["truth"][f"stage{number}"]["acc"] for run in runs]
         rows.append([f"training images, stage {number} ACC", spread(truth)])
-    rows.append(["reliable set, purity", spread([run["summary"]["truth"]["reliable_purity"] for run in runs])])  # fmt: skip
-    rows.append(["reliable set, share", spread([run["summary"]["reliable"]["fraction"] for run in runs])])  # fmt: skip
+    rows.append(["reliable set, purity", spread([run["summary"]["truth"]["reliable_purity"] for run in runs])])
+    rows.append(["reliable set, share", spread([run["summary"]["reliable"]["fraction"] for run in runs])])
     for name in ("stage1", "stage2", "stage3", "total"):
         seconds = [run["summary"]["seconds"][name] for run in runs]
         rows.append([f"seconds, {name}", spread(seconds, 1)])
@@ -175,8 +172,12 @@ def _scores_table(runs: list[dict[str, Any]]) -> str:
 
 def _curve_table(points: list[dict[str, Any]]) -> str:
     rows = [
-        [f"{p['seconds']:,.0f}", p["stage"], f"{p['acc']:.3f}" if "acc" in p else "–",
-         f"{p['neighbors']:.3f}" if "neighbors" in p else "–"]
+        [
+            f"{p['seconds']:,.0f}",
+            p["stage"],
+            f"{p['acc']:.3f}" if "acc" in p else "–",
+            f"{p['neighbors']:.3f}" if "neighbors" in p else "–",
+        ]
         for p in points
-    ]  # fmt: skip
+    ]
     return table(["seconds", "stage", "ACC", "neighbours' vote"], rows)

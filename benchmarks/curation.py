@@ -36,9 +36,12 @@ from engine.stages.reliable import ReliableSet
 
 # Short, so that a CPU can train with decisions several times; the encoder is frozen in stages 1 and 2.
 PHOTOS = {
-    "features.source": "encoder:small-cifar100", "features.epochs": 0, "heads.heads": 4,
-    "heads.epochs": 5, "joint.steps": 30,
-}  # fmt: skip
+    "features.source": "encoder:small-cifar100",
+    "features.epochs": 0,
+    "heads.heads": 4,
+    "heads.epochs": 5,
+    "joint.steps": 30,
+}
 Curve = list[tuple[int, float]]
 Order = Callable[["Curator"], np.ndarray]
 
@@ -91,7 +94,7 @@ class Curator:
         self.model = Model(self.labels, np.asarray(self.verdict.confidence), stage)
         self.log = DecisionLog(
             run.path, images=card.images, clusters=card.config.clusters, fingerprint=card.fingerprint
-        )  # fmt: skip
+        )
         self.right = _right(run.truth(), self.labels) if right is None else right
         self.near = np.asarray(run.load("neighbors")["ids"])
         vectors = np.asarray(run.load("features")["vectors"], np.float32)
@@ -133,9 +136,14 @@ class Curator:
         """At the log of a run that was trained with the decisions."""
         now, card = self.log.curation, self.run.card()
         guidance = guide(
-            now.state, self.classes, [one.number for one in now.classes], now.home, now.moved,
-            self.probabilities, self.run.images().ids,
-        )  # fmt: skip
+            now.state,
+            self.classes,
+            [one.number for one in now.classes],
+            now.home,
+            now.moved,
+            self.probabilities,
+            self.run.images().ids,
+        )
         child = self.run.branch_decided(place, card.config, guidance)
         with child.lock():
             if execute(child, choose_device(device), Control()) != "finished":
@@ -152,9 +160,7 @@ def _right(truth: Truth | None, labels: np.ndarray) -> np.ndarray:
     return np.array([cluster_of[one] for one in truth.labels.tolist()])
 
 
-def curve(
-    strategy: Strategy, run: RunFolder, place: Path, most: int, every: int, device: str
-) -> Curve:
+def curve(strategy: Strategy, run: RunFolder, place: Path, most: int, every: int, device: str) -> Curve:
     """(decisions, accuracy) from 0 on; each bulk answer counts as one decision."""
     one, out, made = Curator(_copy(run, place / "run")), list[tuple[int, float]](), 0
     out.append((0, one.accuracy))
@@ -194,9 +200,7 @@ def at_random(one: Curator) -> np.ndarray:
 
 
 def rejected(one: Curator) -> np.ndarray:
-    return queues.rejected_first(
-        one.verdict.verdicts, one.verdict.agreement, one.verdict.confidence
-    )
+    return queues.rejected_first(one.verdict.verdicts, one.verdict.agreement, one.verdict.confidence)
 
 
 def undecided(one: Curator) -> np.ndarray:
@@ -223,10 +227,7 @@ ALONE: dict[str, Strategy] = {
     "changed most": Strategy(flipped),
     "random audit": Strategy(audit),
 }
-DIGITS = {
-    **ALONE,
-    "rejected first, trained after 40": Strategy(rejected, train=(40,)),
-}
+DIGITS = {**ALONE, "rejected first, trained after 40": Strategy(rejected, train=(40,))}
 PICTURES = {
     **ALONE,
     "typical first": Strategy(typical),
@@ -241,22 +242,30 @@ def sets(options: Options) -> list[Set]:
     """Digits, and photographs where --data says where they are."""
     found = [
         Set(
-            "digits, 1,797 images", open_source("digits"),
-            lambda seed: preset("quick", clusters=10, channels=1, seed=seed), 120, 10, 0.99, DIGITS,
+            "digits, 1,797 images",
+            open_source("digits"),
+            lambda seed: preset("quick", clusters=10, channels=1, seed=seed),
+            120,
+            10,
+            0.99,
+            DIGITS,
             options.seeds,
         )
-    ]  # fmt: skip
+    ]
     if options.data:
         subset = photos(options, "train", options.images)
         found.append(
             Set(
-                f"{NAME}, {len(subset.images):,} images", subset,
-                lambda seed: with_settings(
-                    preset("quick", clusters=10, channels=3, seed=seed), PHOTOS
-                ),
-                300, 25, None, PICTURES, 1,
+                f"{NAME}, {len(subset.images):,} images",
+                subset,
+                lambda seed: with_settings(preset("quick", clusters=10, channels=3, seed=seed), PHOTOS),
+                300,
+                25,
+                None,
+                PICTURES,
+                1,
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -272,7 +281,9 @@ def measure(options: Options) -> None:
         curves: dict[str, list[Curve]] = {name: [] for name in one.strategies}
         for seed in range(one.seeds):
             run = pieces.folder / f"set{number}-{seed}"
-            pieces.get(f"{one.title} run {seed}", lambda o=one, s=seed, r=run: _run(o, s, r, options.device), seconds=300)  # fmt: skip
+            pieces.get(
+                f"{one.title} run {seed}", lambda o=one, s=seed, r=run: _run(o, s, r, options.device), seconds=300
+            )
             for name, strategy in one.strategies.items():
                 curves[name].append(
                     pieces.get(
@@ -291,7 +302,7 @@ def measure(options: Options) -> None:
         "decision. “Trained”: a new run is trained with the decisions, a fifth of which it never "
         "sees, and curation goes on from its labels.\n\n" + "\n\n".join(parts)
     )
-    write("curation", "Accuracy against decisions", {"curves": data}, body, slug=device_slug(options.device))  # fmt: skip
+    write("curation", "Accuracy against decisions", {"curves": data}, body, slug=device_slug(options.device))
 
 
 def _run(one: Set, seed: int, place: Path, device: str) -> float:
@@ -321,16 +332,15 @@ def _table(one: Set, curves: dict[str, list[Curve]]) -> str:
     for name, found in curves.items():
         at = [spread([_at(curve_, made) for curve_ in found]) for made in (0, *shown)]
         goal = "" if one.goal is None else _reached(found, one.goal)
-        ratio = [
-            needed(base, own[-1][1], count) / one.most
-            for base, own in zip(random, found, strict=True)
-        ]
+        ratio = [needed(base, own[-1][1], count) / one.most for base, own in zip(random, found, strict=True)]
         rows.append([name, *at, goal, "" if name == RANDOM else f"{spread(ratio, 1)}"])
     head = [
-        "", "at first", *(f"{made} decisions" for made in shown),
+        "",
+        "at first",
+        *(f"{made} decisions" for made in shown),
         "" if one.goal is None else f"decisions to {one.goal}",
         f"× as many at random for what {one.most} bring",
-    ]  # fmt: skip
+    ]
     return table(head, rows)
 
 

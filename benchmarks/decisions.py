@@ -71,15 +71,11 @@ def of_the_log(place: Path) -> Iterator[Figure]:
     long_log(place, MANY)
     began = time.perf_counter()
     log = _opened(place)
-    yield Figure(f"log of {MANY:,} decisions opened and folded", "s", 5, [time.perf_counter() - began])  # fmt: skip
-    singles = [
-        _seconds(log, "relabel", np.array([image]), model, class_=image % CLUSTERS)
-        for image in range(SINGLES)
-    ]
-    yield Figure("one more decision, judged, committed, folded", "ms", None, [1000 * one for one in singles], 0.95)  # fmt: skip
+    yield Figure(f"log of {MANY:,} decisions opened and folded", "s", 5, [time.perf_counter() - began])
+    singles = [_seconds(log, "relabel", np.array([image]), model, class_=image % CLUSTERS) for image in range(SINGLES)]
+    yield Figure("one more decision, judged, committed, folded", "ms", None, [1000 * one for one in singles], 0.95)
     bulk = [
-        _seconds(log, "relabel", np.arange(start, start + BULK), model, class_=1)
-        for start in range(0, 5 * BULK, BULK)
+        _seconds(log, "relabel", np.arange(start, start + BULK), model, class_=1) for start in range(0, 5 * BULK, BULK)
     ]
     yield Figure(f"one decision over {BULK:,} images", "ms", 1000, [1000 * one for one in bulk])
     undone = [_seconds(log, "undo", np.zeros(0, int), model) for _ in range(5)]
@@ -105,10 +101,16 @@ def _row(number: int, images: np.ndarray, classes: np.ndarray) -> tuple[object, 
         return values_of(Decision("undo", "Ann", visit="made", seen=number, target=number))
     return values_of(
         Decision(
-            "relabel", "Ann", visit="made", seen=number, images=images[number : number + 1],
-            old=classes[:1], class_=int(classes[number]), time=1e9 + number,
+            "relabel",
+            "Ann",
+            visit="made",
+            seen=number,
+            images=images[number : number + 1],
+            old=classes[:1],
+            class_=int(classes[number]),
+            time=1e9 + number,
         )
-    )  # fmt: skip
+    )
 
 
 def _opened(place: Path) -> DecisionLog:
@@ -197,23 +199,17 @@ def _post(served: Server, round_: int, confirmed: list[int]) -> None:
     """Posts decisions one by one until the server is gone; notes the row of each that is confirmed."""
     with suppress(OSError, HTTPException):
         for number in range(10_000):
-            op = {
-                "key": f"{round_}-{number}",
-                "action": "relabel",
-                "ids": [number % 2000],
-                "class": 1,
-            }
+            op = {"key": f"{round_}-{number}", "action": "relabel", "ids": [number % 2000], "class": 1}
             body = {"reviewer": "Ann", "visit": f"{round_}", "seen": 0, "ops": [op]}
             request = urllib.request.Request(
-                f"{served.address}/spice/curate/demo/act", json.dumps(body).encode(),
+                f"{served.address}/spice/curate/demo/act",
+                json.dumps(body).encode(),
                 {"content-type": "application/json"},
-            )  # fmt: skip
+            )
             with urllib.request.urlopen(request, timeout=30) as answer:
                 confirmed.append(json.loads(answer.read())["results"][0]["row"])
 
 
 def _log_of(run: RunFolder) -> DecisionLog:
     card = run.card()
-    return DecisionLog(
-        run.path, images=card.images, clusters=card.config.clusters, fingerprint=card.fingerprint
-    )
+    return DecisionLog(run.path, images=card.images, clusters=card.config.clusters, fingerprint=card.fingerprint)

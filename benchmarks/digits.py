@@ -26,10 +26,16 @@ SEEDS = range(10)
 # What the paper's own stage 2 swings by shows with fewer.
 FAITHFUL_SEEDS = 3
 FAITHFUL = (
-    "heads.start=random", "heads.exclusive=false", "heads.center_ratio=0.5",
-    "heads.choose=loss", "reliable.neighbors=100", "reliable.agreement=0.95",
-    "reliable.confidence=0.95", "reliable.floor=0", "joint.adapt=fixed",
-)  # fmt: skip
+    "heads.start=random",
+    "heads.exclusive=false",
+    "heads.center_ratio=0.5",
+    "heads.choose=loss",
+    "reliable.neighbors=100",
+    "reliable.agreement=0.95",
+    "reliable.confidence=0.95",
+    "reliable.floor=0",
+    "joint.adapt=fixed",
+)
 VARIANTS: dict[str, tuple[str, ...]] = {"ours": (), "faithful": FAITHFUL}
 Runs = dict[str, list[dict[str, Any]]]
 
@@ -37,9 +43,22 @@ Runs = dict[str, list[dict[str, Any]]]
 def run(variant: str, seed: int, folder: Path) -> dict[str, Any]:
     """One whole run: its summary, its wall time in seconds and its reliable sets."""
     command = [
-        sys.executable, "-m", "engine", "run", "digits", "--clusters", "10", "--preset", "quick",
-        "--seed", str(seed), "--device", "cpu", "--run", str(folder),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "engine",
+        "run",
+        "digits",
+        "--clusters",
+        "10",
+        "--preset",
+        "quick",
+        "--seed",
+        str(seed),
+        "--device",
+        "cpu",
+        "--run",
+        str(folder),
+    ]
     for assignment in VARIANTS[variant]:
         command += ["--set", assignment]
     began = time.perf_counter()
@@ -154,10 +173,7 @@ def _cost_table(runs: Runs) -> str:
         walls = [one["wall"] for one in found if one["state"] == "finished"]
         regret = [one["truth"]["selection_regret"] for one in found]
         done = [one for one in found if one["state"] == "finished"]
-        parts = [
-            statistics.mean(one["seconds"][stage] for one in done)
-            for stage in ("stage1", "stage2", "stage3")
-        ]
+        parts = [statistics.mean(one["seconds"][stage] for one in done) for stage in ("stage1", "stage2", "stage3")]
         rows.append(
             [
                 f"{variant} ({len(done)} finished)",
@@ -166,10 +182,5 @@ def _cost_table(runs: Runs) -> str:
                 f"{statistics.mean(regret):.4f} ({max(regret):.4f})",
             ]
         )
-    head = [
-        "",
-        "wall s, imports included (slowest)",
-        "stages 1 / 2 / 3, s",
-        "selection regret (worst)",
-    ]
+    head = ["", "wall s, imports included (slowest)", "stages 1 / 2 / 3, s", "selection regret (worst)"]
     return table(head, rows)

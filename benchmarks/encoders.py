@@ -45,21 +45,20 @@ def measure(options: Options) -> None:
     """Writes results/encoders-DEVICE."""
     pieces = Pieces("encoders", options)
     opened = photos(options, "train", options.images)
-    pixels = [pieces.get(f"pixels {s}", lambda s=s: on_pixels(opened, s)) for s in range(options.seeds)]  # fmt: skip
+    pixels = [pieces.get(f"pixels {s}", lambda s=s: on_pixels(opened, s)) for s in range(options.seeds)]
     found = {
         title: [
             pieces.get(
                 f"{title} {seed}",
                 lambda t=title, c=changes, s=seed: trained(
-                    pieces.folder / f"{t.replace(' ', '_')}-{s}", opened, configured(c, s),
-                    options.device,
+                    pieces.folder / f"{t.replace(' ', '_')}-{s}", opened, configured(c, s), options.device
                 ),
                 seconds=240,
             )
             for seed in range(options.seeds)
         ]
         for title, changes in variants().items()
-    }  # fmt: skip
+    }
     rows = [["k-means on pixels", spread(pixels), "", ""]]
     for title, runs in found.items():
         accuracy = [spread([r["truth"][f"stage{n}"]["acc"] for r in runs]) for n in (1, 2)]
@@ -68,7 +67,6 @@ def measure(options: Options) -> None:
     body = (
         f"{NAME}, {len(opened.images):,} training images, K = 10, {options.seeds} seeds: mean ± "
         "standard deviation (lowest) of the accuracy on these images, and seconds of stages 1 and 2. "
-        "Stage 3 is left out (one step).\n\n"
-        + table(["", "stage 1 (k-means)", "stage 2", "seconds"], rows)
+        "Stage 3 is left out (one step).\n\n" + table(["", "stage 1 (k-means)", "stage 2", "seconds"], rows)
     )
-    write("encoders", "Trained encoders", {"pixels": pixels, **found}, body, slug=device_slug(options.device))  # fmt: skip
+    write("encoders", "Trained encoders", {"pixels": pixels, **found}, body, slug=device_slug(options.device))

@@ -52,9 +52,7 @@ class Case:
 
     def config(self, seed: int) -> RunConfig:
         channels = self.opened.images.channels
-        return with_settings(
-            preset("quick", clusters=self.clusters, channels=channels, seed=seed), self.changes
-        )
+        return with_settings(preset("quick", clusters=self.clusters, channels=channels, seed=seed), self.changes)
 
 
 def cases(options: Options) -> list[Case]:
@@ -115,8 +113,10 @@ def points(run: RunFolder) -> dict[str, list[Point]]:
             near, pairs = float(agreement[mask].mean()), float(votes[mask].mean())
             out[stage].append(
                 {
-                    "own": asked is settings, "agreement": asked.agreement,
-                    "confidence": asked.confidence, "coverage": float(mask.mean()),
+                    "own": asked is settings,
+                    "agreement": asked.agreement,
+                    "confidence": asked.confidence,
+                    "coverage": float(mask.mean()),
                     "purity": metrics.purity(labels[mask], truth.labels[mask]),
                     OURS: metrics.estimated_purity(labels, agreement, votes, mask),
                     "heads × the subset's own neighbours": pairs * near,
@@ -124,7 +124,7 @@ def points(run: RunFolder) -> dict[str, list[Point]]:
                     "neighbours, mistakes independent": independent(near, clusters),
                     "heads, Dawid–Skene": float(posterior[mask].mean()),
                 }
-            )  # fmt: skip
+            )
     return out
 
 
@@ -143,9 +143,7 @@ def independent(same: float, clusters: int) -> float:
     return (other + math.sqrt(max(0.0, root))) / (1 + other)
 
 
-def dawid_skene(
-    heads: np.ndarray, labels: np.ndarray, clusters: int, rounds: int = 20
-) -> np.ndarray:
+def dawid_skene(heads: np.ndarray, labels: np.ndarray, clusters: int, rounds: int = 20) -> np.ndarray:
     """(N,) posterior of `labels` by the votes of heads (H, N), each right with a probability of its
     own and otherwise anywhere; expectation maximisation."""
     votes = np.stack([metrics.renumbered(one, labels) for one in heads])
@@ -184,9 +182,11 @@ def rank_correlation(runs: Sequence[Sequence[Point]], method: str) -> float | No
 def _described(runs: Sequence[Sequence[Point]], method: str) -> list[str]:
     off, rank = errors(runs, method), rank_correlation(runs, method)
     return [
-        _signed(statistics.mean(off)), f"{statistics.mean(map(abs, off)):.1f}",
-        _signed(max(off, key=abs)), "" if rank is None else f"{rank:.2f}".replace("-", "−"),
-    ]  # fmt: skip
+        _signed(statistics.mean(off)),
+        f"{statistics.mean(map(abs, off)):.1f}",
+        _signed(max(off, key=abs)),
+        "" if rank is None else f"{rank:.2f}".replace("-", "−"),
+    ]
 
 
 def _signed(value: float) -> str:
@@ -203,14 +203,23 @@ def by_case(data: dict[str, dict[str, list[list[Point]]]]) -> str:
             said, true = ([100 * one[key] for one in own] for key in (OURS, "purity"))
             rows.append(
                 [
-                    title, {"heads": "2", "joint": "3"}[stage],
+                    title,
+                    {"heads": "2", "joint": "3"}[stage],
                     f"{100 * min(purity):.0f} – {100 * max(purity):.0f}",
                     *_described(runs, OURS),
                     f"{statistics.mean(said):.1f} / {statistics.mean(true):.1f}" if own else "",
                 ]
-            )  # fmt: skip
-    head = ["", "stage", "true purity, %", "mean error", "mean size", "worst", "rank correlation",
-            "own reliable set: estimate / truth, %"]  # fmt: skip
+            )
+    head = [
+        "",
+        "stage",
+        "true purity, %",
+        "mean error",
+        "mean size",
+        "worst",
+        "rank correlation",
+        "own reliable set: estimate / truth, %",
+    ]
     return table(head, rows)
 
 
@@ -223,12 +232,13 @@ def by_method(data: dict[str, dict[str, list[list[Point]]]], methods: Sequence[s
         ranks = [rank_correlation(runs, method) for runs in groups]
         rows.append(
             [
-                method, _signed(statistics.mean(map(statistics.mean, off))),
+                method,
+                _signed(statistics.mean(map(statistics.mean, off))),
                 f"{statistics.mean(statistics.mean(map(abs, one)) for one in off):.1f}",
                 _signed(max(itertools.chain(*off), key=abs)),
                 f"{statistics.mean(one for one in ranks if one is not None):.2f}",
             ]
-        )  # fmt: skip
+        )
     return table(["", "mean error", "mean size", "worst", "rank correlation"], rows)
 
 
@@ -240,9 +250,7 @@ def measure(options: Options) -> None:
         runs = [
             pieces.get(
                 f"{case.title} {seed}",
-                lambda c=case, s=seed, n=number: measured(
-                    pieces.folder / f"case{n}-{s}", c, s, options.device
-                ),
+                lambda c=case, s=seed, n=number: measured(pieces.folder / f"case{n}-{s}", c, s, options.device),
                 seconds=180,
             )
             for seed in range(case.seeds)

@@ -76,9 +76,11 @@ def opening(root: Path, size: int) -> dict[str, float]:
         for who, kind in (("own", resource.RUSAGE_SELF), ("child", resource.RUSAGE_CHILDREN))
     }
     return {
-        "seconds": seconds, "images": len(opened.images), "bytes": opened.images.pixels.nbytes,
+        "seconds": seconds,
+        "images": len(opened.images),
+        "bytes": opened.images.pixels.nbytes,
         "memory": peak["own"] + (os.cpu_count() or 1) * peak["child"],
-    }  # fmt: skip
+    }
 
 
 def apart(act: Any, *arguments: Any) -> Any:
@@ -95,8 +97,7 @@ def _rounds(root: Path) -> list[dict[str, float]]:
             bare = apart(bare_loop, root)
             first = apart(opening, root, 32)
             again = apart(opening, root, 32)
-        found.append({"bare": bare, "first": first["seconds"], "again": again["seconds"],
-                      "images": first["images"]})  # fmt: skip
+        found.append({"bare": bare, "first": first["seconds"], "again": again["seconds"], "images": first["images"]})
     return found
 
 
@@ -142,16 +143,20 @@ def imports_body(found: dict[str, Any]) -> str:
     rows = [
         ["bare loop: decoded in as many processes, and forgotten", median("bare"), ""],
         ["import: listed, decoded, cut, checked, kept, fingerprinted", median("first"), ""],
-        ["… its share of the bare loop's speed", f"{statistics.median(shares):.0%} "
-         f"({min(shares):.0%} to {max(shares):.0%})",
-         goal(statistics.median(shares) >= SHARE_GOAL, f"≥ {SHARE_GOAL:.0%}")],
+        [
+            "… its share of the bare loop's speed",
+            f"{statistics.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})",
+            goal(statistics.median(shares) >= SHARE_GOAL, f"≥ {SHARE_GOAL:.0%}"),
+        ],
         ["opened a second time, slowest", f"{again:.2f} s", goal(again < AGAIN_GOAL, f"< {AGAIN_GOAL:.0f} s")],
         [f"opened again with {NEW:,} images more", f"{found['extended']['extended']:.1f} s", ""],
-        [f"decoded to {large['bytes'] / 1e9:.1f} GB ({LARGE_SIDE} × {LARGE_SIDE} pixels)",
-         f"{large['seconds']:.0f} s", ""],
-        ["… memory at its peak, all processes", f"{memory / 1e6:.0f} MB",
-         goal(memory < MEMORY_GOAL, "< 1,000 MB")],
-    ]  # fmt: skip
+        [
+            f"decoded to {large['bytes'] / 1e9:.1f} GB ({LARGE_SIDE} × {LARGE_SIDE} pixels)",
+            f"{large['seconds']:.0f} s",
+            "",
+        ],
+        ["… memory at its peak, all processes", f"{memory / 1e6:.0f} MB", goal(memory < MEMORY_GOAL, "< 1,000 MB")],
+    ]
     return "\n\n".join(
         [
             "## Imports",

@@ -63,7 +63,7 @@ def measure() -> None:
                     page.locator(".dots .locked").first.wait_for(state="detached", timeout=600_000)
                     whole.values.append(time.perf_counter() - began)
                     film.values += page.evaluate(STEPS)
-        offline = Figure(f"a moment of the film, {IMAGES:,} images in a file without a network", "ms", 100, [])  # fmt: skip
+        offline = Figure(f"a moment of the film, {IMAGES:,} images in a file without a network", "ms", 100, [])
         with tempfile.TemporaryDirectory() as place:
             file = _file(Path(place))
             size = file.stat().st_size

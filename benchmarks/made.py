@@ -119,12 +119,7 @@ def made_run(
 
 
 def _fill(
-    draft: RunFolder,
-    kinds: _Kinds,
-    centres: np.ndarray,
-    config: RunConfig,
-    frames: bool,
-    rng: np.random.Generator,
+    draft: RunFolder, kinds: _Kinds, centres: np.ndarray, config: RunConfig, frames: bool, rng: np.random.Generator
 ) -> None:
     """Everything that training would have left."""
     unit = _unit(kinds, centres, rng)
@@ -147,10 +142,12 @@ def _fill(
 def _config(clusters: int, neighbors: int, channels: int, seed: int) -> RunConfig:
     config = preset("fast", clusters=clusters, channels=channels, seed=seed)
     wanted = {
-        "heads.heads": HEADS, "heads.images": max(config.heads.images, clusters),
-        "heads.epochs": STEPS["heads"], "joint.steps": STEPS["joint"],
+        "heads.heads": HEADS,
+        "heads.images": max(config.heads.images, clusters),
+        "heads.epochs": STEPS["heads"],
+        "joint.steps": STEPS["joint"],
         "reliable.neighbors": neighbors,
-    }  # fmt: skip
+    }
     return with_settings(config, wanted)
 
 
@@ -178,13 +175,7 @@ def _kinds(images: int, centres: np.ndarray, rng: np.random.Generator) -> _Kinds
 
 
 def _inputs(
-    target: Path,
-    kinds: _Kinds,
-    config: RunConfig,
-    size: int,
-    channels: int,
-    truth: bool,
-    rng: np.random.Generator,
+    target: Path, kinds: _Kinds, config: RunConfig, size: int, channels: int, truth: bool, rng: np.random.Generator
 ) -> RunFolder:
     """A new run folder beside `target`, hidden, with images and truth."""
     count, clusters = len(kinds.main), config.clusters
@@ -199,9 +190,7 @@ def _inputs(
     return RunFolder.create(target.with_name(f".{target.name}-{os.getpid()}"), opened, config)
 
 
-def _pixels(
-    kinds: _Kinds, clusters: int, size: int, channels: int, rng: np.random.Generator
-) -> np.ndarray:
+def _pixels(kinds: _Kinds, clusters: int, size: int, channels: int, rng: np.random.Generator) -> np.ndarray:
     """(N, C, size, size) uint8: a shape in its kind's colour, somewhere on a slanting gradient."""
     out = np.empty((len(kinds.main), channels, size, size), np.uint8)
     grid = np.linspace(-1, 1, size, dtype=np.float32)
@@ -211,7 +200,7 @@ def _pixels(
         across, down = grid[None, None, :] - centre[0], grid[None, :, None] - centre[1]
         inside = _shape(main % 5, across, down)[:, None]
         angle = (2 * np.pi * main / clusters).astype(np.float32)[:, None, None]
-        slope = 0.5 + 0.25 * (np.cos(angle) * grid[None, None, :] + np.sin(angle) * grid[None, :, None])  # fmt: skip
+        slope = 0.5 + 0.25 * (np.cos(angle) * grid[None, None, :] + np.sin(angle) * grid[None, :, None])
         colours = ((1 - mix) * _colour(main) + mix * _colour(other))[:, :, None, None]
         picture = inside * colours + (1 - inside) * (0.55 * slope[:, None] * (1.3 - colours))
         picture = picture.mean(1, keepdims=True) if channels == 1 else picture
@@ -226,9 +215,12 @@ def _shape(kind: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarray
     x, y = np.broadcast_arrays(np.abs(across), np.abs(down))
     circle, most = np.hypot(x, y), np.maximum(x, y)
     shapes = (
-        circle < 0.5, most < 0.42, x + y < 0.6, (circle > 0.3) & (circle < 0.55),
+        circle < 0.5,
+        most < 0.42,
+        x + y < 0.6,
+        (circle > 0.3) & (circle < 0.55),
         (np.minimum(x, y) < 0.16) & (most < 0.55),
-    )  # fmt: skip
+    )
     return np.choose(kind[:, None, None], shapes).astype(np.float32)
 
 
@@ -267,9 +259,7 @@ def _neighbors(unit: np.ndarray, count: int) -> Neighbors:
     import faiss
 
     cells = max(1, int(np.sqrt(len(unit))))
-    index = faiss.IndexIVFFlat(
-        faiss.IndexFlatIP(unit.shape[1]), unit.shape[1], cells, faiss.METRIC_INNER_PRODUCT
-    )
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(unit.shape[1]), unit.shape[1], cells, faiss.METRIC_INNER_PRODUCT)
     index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = 64, 1
     index.train(unit)
     index.add(unit)
@@ -306,11 +296,10 @@ def _heads(
     """Stage 2's clustering and its artefact, its prototypes by the engine's own rule."""
     found = _belief(unit, centres, 20.0, 1.5, rng)
     confident, prototypes, pseudo = pseudo_label(
-        torch.from_numpy(found.probabilities)[None], torch.from_numpy(unit),
-        config.heads.center_ratio,
-    )  # fmt: skip
+        torch.from_numpy(found.probabilities)[None], torch.from_numpy(unit), config.heads.center_ratio
+    )
     second = _runner_up(found.probabilities)
-    head_labels = np.stack([np.where(rng.random(len(unit)) < 0.03, second, found.labels) for _ in range(HEADS)])  # fmt: skip
+    head_labels = np.stack([np.where(rng.random(len(unit)) < 0.03, second, found.labels) for _ in range(HEADS)])
     head_labels[CHOSEN] = found.labels
     losses = (1.46 + 0.004 * rng.random(HEADS)).astype(np.float32)
     arrays = {
@@ -333,9 +322,7 @@ def _runner_up(probabilities: np.ndarray) -> np.ndarray:
     return out
 
 
-def _judged(
-    folder: RunFolder, stage: Stage, found: Clustering, near: Neighbors, config: RunConfig
-) -> ReliableSet:
+def _judged(folder: RunFolder, stage: Stage, found: Clustering, near: Neighbors, config: RunConfig) -> ReliableSet:
     judged = select_reliable(found, near, config.reliable)
     names = ("labels", "confidence", "agreement", "verdicts", "thresholds")
     folder.save(f"reliable-{stage}", {name: getattr(judged, name) for name in names})
@@ -380,15 +367,10 @@ def _unsettled(part: float, mix: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 def _head_frame(
-    step: int,
-    part: float,
-    heads: dict[str, np.ndarray],
-    found: Clustering,
-    mix: np.ndarray,
-    rng: np.random.Generator,
+    step: int, part: float, heads: dict[str, np.ndarray], found: Clustering, mix: np.ndarray, rng: np.random.Generator
 ) -> Frame:
     second = _runner_up(found.probabilities)
-    labels = np.stack([np.where(_unsettled(part, mix, rng), second, own) for own in heads["head_labels"]])  # fmt: skip
+    labels = np.stack([np.where(_unsettled(part, mix, rng), second, own) for own in heads["head_labels"]])
     confidence = np.broadcast_to(found.confidence * (0.5 + 0.5 * part), labels.shape)
     final = heads["prototypes"]
     moved = final + (1 - part) * _normal(rng, HEADS, *final.shape) / np.sqrt(final.shape[1])
@@ -397,9 +379,14 @@ def _head_frame(
     first = round((1 - part) * max(0, surest.shape[1] - CONFIDENT))
     confident = np.repeat(surest[None, :, first : first + CONFIDENT], HEADS, axis=0)
     return Frame(
-        "heads", step, None, labels.astype(np.uint16), confidence.astype(np.float16),
-        moved.astype(np.float16), confident.astype(np.int32),
-    )  # fmt: skip
+        "heads",
+        step,
+        None,
+        labels.astype(np.uint16),
+        confidence.astype(np.float16),
+        moved.astype(np.float16),
+        confident.astype(np.int32),
+    )
 
 
 def _joint_frame(
@@ -415,9 +402,7 @@ def _joint_frame(
     labels = np.where(_unsettled(part, mix, rng), before.labels, after.labels)
     confidence = (1 - part) * before.confidence + part * after.confidence
     moved = _scaled(places + 0.3 * part * chance)
-    return Frame(
-        "joint", step, moved, labels[None].astype(np.uint16), confidence[None].astype(np.float16)
-    )  # fmt: skip
+    return Frame("joint", step, moved, labels[None].astype(np.uint16), confidence[None].astype(np.float16))
 
 
 def _tell(
@@ -455,9 +440,7 @@ def _tell(
 def _stage_records(stage: Stage, began: float, images: int, sizes: np.ndarray) -> list[Record]:
     """From the stage's start to its end, with a falling curve of losses between."""
     steps, seconds = STEPS[stage], SECONDS[stage]
-    names = {
-        "features": "contrastive loss", "heads": "pseudo-label loss", "joint": "reliable loss",
-    }  # fmt: skip
+    names = {"features": "contrastive loss", "heads": "pseudo-label loss", "joint": "reliable loss"}
     shown = tuple(sizes.tolist()) if stage == "heads" else ()
     out = [Record(began, StageStarted(stage, steps))]
     for step in sorted({round(steps * point / POINTS) for point in range(1, POINTS + 1)}):
@@ -467,9 +450,7 @@ def _stage_records(stage: Stage, began: float, images: int, sizes: np.ndarray) -
     return [*out, Record(began + seconds, StageFinished(stage, seconds))]
 
 
-def _scores(
-    stage: Stage, unit: np.ndarray, labels: np.ndarray, sizes: np.ndarray
-) -> dict[str, float]:
+def _scores(stage: Stage, unit: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> dict[str, float]:
     scores = {"pseudo_label_loss": 1.46, "head_agreement": 0.97} if stage == "heads" else {}
     scores["size_entropy"] = metrics.size_entropy(sizes)
     silhouette = metrics.silhouette(unit, labels)
@@ -496,9 +477,14 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.made", description=__doc__)
     parser.add_argument("path", type=Path)
     defaults = {
-        "images": 60_000, "clusters": 10, "features": 512, "neighbors": 100, "size": 32,
-        "channels": 3, "seed": 0,
-    }  # fmt: skip
+        "images": 60_000,
+        "clusters": 10,
+        "features": 512,
+        "neighbors": 100,
+        "size": 32,
+        "channels": 3,
+        "seed": 0,
+    }
     for name, value in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--no-truth", dest="truth", action="store_false")

@@ -76,12 +76,11 @@ def measure(options: Options) -> None:
     rows = [
         [named[way], f"{one['seconds']:.1f}", f"{one['megabytes']:,.0f}", f"{whole / max(1, one['megabytes']):.0f} ×"]
         for way, one in found.items()
-    ]  # fmt: skip
+    ]
     body = (
         f"The {NEIGHBORS} nearest of {IMAGES:,} images, D = {SIZE}, float32, exact. Peak memory is "
         "what the search adds to the features themselves (on a GPU: everything there, the features "
         f"included); the authors' N × N matrix takes {whole:,.0f} MB. The goal is below "
-        f"{LIMIT_MB:,} MB.\n\n"
-        + table(["way", "seconds", "peak memory, MB", "smaller than N × N"], rows)
+        f"{LIMIT_MB:,} MB.\n\n" + table(["way", "seconds", "peak memory, MB", "smaller than N × N"], rows)
     )
     write("neighbors", "Nearest neighbours", found, body, slug=device_slug(options.device))

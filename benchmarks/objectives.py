@@ -25,14 +25,20 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "SimCLR": {"features.epochs": 20},
     "SimCLR, half the side for 90 % of the steps": {"features.epochs": 62, "features.coarse": 0.9},
     "MoCo, half the side for 90 % of the steps": {
-        "features.epochs": 92, "features.coarse": 0.9, "features.objective": "moco",
-        "features.temperature": 0.2, "features.key_momentum": 0.99,
+        "features.epochs": 92,
+        "features.coarse": 0.9,
+        "features.objective": "moco",
+        "features.temperature": 0.2,
+        "features.key_momentum": 0.99,
     },
     "BYOL, half the side for 90 % of the steps": {
-        "features.epochs": 46, "features.coarse": 0.9, "features.objective": "byol",
-        "features.hidden": 256, "features.key_momentum": 0.99,
+        "features.epochs": 46,
+        "features.coarse": 0.9,
+        "features.objective": "byol",
+        "features.hidden": 256,
+        "features.key_momentum": 0.99,
     },
-}  # fmt: skip
+}
 IMAGES = 1500
 
 
@@ -42,9 +48,7 @@ def features_learned(opened: Opened, config: RunConfig, device: str) -> dict[str
     pixels = DeviceImages(opened.images, choose_device(device).device)
     encoder = build_encoder(config, pixels, channels=3, side=min(opened.images.size))
     began = time.perf_counter()
-    found = learn_features(
-        config, pixels, encoder, emit=lambda _: None, stop=lambda: False, checkpoint=Nothing()
-    )
+    found = learn_features(config, pixels, encoder, emit=lambda _: None, stop=lambda: False, checkpoint=Nothing())
     seconds = time.perf_counter() - began
     judged = features_judged(found.vectors, opened.truth.labels, config.seed, pixels.device)
     return judged | {"seconds": round(seconds, 1)}
@@ -59,26 +63,26 @@ def measure(options: Options) -> None:
             pieces.get(
                 f"{title} {seed}",
                 lambda c=changes, s=seed: features_learned(
-                    opened, with_settings(preset("quick", clusters=10, channels=3, seed=s), c),
-                    options.device,
+                    opened, with_settings(preset("quick", clusters=10, channels=3, seed=s), c), options.device
                 ),
                 seconds=240,
             )
             for seed in range(options.seeds)
         ]
         for title, changes in OBJECTIVES.items()
-    }  # fmt: skip
+    }
     rows = [
-        [title, *(spread([run[name] for run in runs]) for name in ("acc", "neighbors")),
-         spread([run["seconds"] for run in runs], 0)]
+        [
+            title,
+            *(spread([run[name] for run in runs]) for name in ("acc", "neighbors")),
+            spread([run["seconds"] for run in runs], 0),
+        ]
         for title, runs in found.items()
-    ]  # fmt: skip
+    ]
     body = (
         f"{NAME}, {len(opened.images):,} training images, the small network of `quick`, "
         f"{options.seeds} seeds: mean ± standard deviation (lowest). Epochs are chosen so that all "
         "need the same arithmetic; so few show the order, not what is possible.\n\n"
         + table(["stage 1", "k-means ACC", "neighbours' vote", "seconds"], rows)
     )
-    write(
-        "objectives", "Stage 1 at equal arithmetic", found, body, slug=device_slug(options.device)
-    )
+    write("objectives", "Stage 1 at equal arithmetic", found, body, slug=device_slug(options.device))

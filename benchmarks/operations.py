@@ -36,7 +36,7 @@ def counted(config: RunConfig) -> dict[str, float]:
         "stage 1": config.features.epochs * IMAGES * train / 1e15,
         "stage 2": heads.epochs * heads.images * (2 * see + heads.passes * heads.heads * head) / 1e15,
         "stage 3": joint.steps * joint.batch * (3 + 4 * joint.unlabelled) * see / 1e15,
-    }  # fmt: skip
+    }
 
 
 def measure() -> None:
@@ -45,15 +45,13 @@ def measure() -> None:
         "fast": preset("fast", clusters=10, channels=3),
         "paper": preset("paper", clusters=10, channels=3),
         "fast, stage 1 by asymmetric MoCo, 400 epochs": with_settings(
-            preset("fast", clusters=10, channels=3),
-            {"features.objective": "moco", "features.epochs": 400},
+            preset("fast", clusters=10, channels=3), {"features.objective": "moco", "features.epochs": 400}
         ),
         "quick": preset("quick", clusters=10, channels=3),
     }
     found = {name: counted(config) for name, config in configs.items()}
     rows = [
-        [name, *(f"{one[stage]:,.3g}" for stage in one), f"{sum(one.values()):,.3g}"]
-        for name, one in found.items()
+        [name, *(f"{one[stage]:,.3g}" for stage in one), f"{sum(one.values()):,.3g}"] for name, one in found.items()
     ]
     body = (
         f"PFLOP (10^15 multiplications and additions) of each preset on {IMAGES:,} colour images of "

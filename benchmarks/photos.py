@@ -15,7 +15,7 @@ from engine.data.truth import Truth
 from engine.errors import SourceError
 
 NAME = "CIFAR-10 (JPEG q92)"
-PLACES = ("cifar10-q92.tar.xz", ".data", ".data/cifar10-q92.tar.xz", "../shared/data/cifar10-q92.tar.xz")  # fmt: skip
+PLACES = ("cifar10-q92.tar.xz", ".data", ".data/cifar10-q92.tar.xz", "../shared/data/cifar10-q92.tar.xz")
 
 
 def archive(options: Options) -> Path:
@@ -23,10 +23,7 @@ def archive(options: Options) -> Path:
     for place in [options.data] if options.data else map(Path, PLACES):
         if place.is_file() or (place / "train").is_dir():
             return place
-    raise SourceError(
-        f"{NAME} is not at {options.data or ' or '.join(PLACES)}: name its folder or archive "
-        "with --data"
-    )
+    raise SourceError(f"{NAME} is not at {options.data or ' or '.join(PLACES)}: name its folder or archive with --data")
 
 
 def photos(options: Options, split: str, most: int | None = None) -> Opened:

@@ -67,9 +67,8 @@ def _git(*arguments: str) -> str:
     """What git says, or "" where there is no git or no repository."""
     try:
         done = subprocess.run(
-            ["git", "-c", "safe.directory=*", *arguments],
-            capture_output=True, text=True, check=False, cwd=ROOT,
-        )  # fmt: skip
+            ["git", "-c", "safe.directory=*", *arguments], capture_output=True, text=True, check=False, cwd=ROOT
+        )
     except FileNotFoundError:
         return ""
     return done.stdout.strip()

@@ -50,9 +50,7 @@ def _train(folder: Path) -> None:
     engine = [sys.executable, "-m", "engine"]
     asked = ["run", "digits", "--clusters", "10", "--run", str(folder)]
     subprocess.run([*engine, *asked], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(
-        [*engine, "map", str(folder), "--replay"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
-    )
+    subprocess.run([*engine, "map", str(folder), "--replay"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
 def _save(page: Page, file: Path) -> None:
@@ -120,9 +118,14 @@ def _health(page: Page, address: str) -> None:
 
 
 SHOTS = {
-    "health": _health, "map": _map, "replay": _replay, "reliability": _reliability, "prototypes": _prototypes,
-    "curate": _curate, "curate-grid": _curate_grid,
-}  # fmt: skip
+    "health": _health,
+    "map": _map,
+    "replay": _replay,
+    "reliability": _reliability,
+    "prototypes": _prototypes,
+    "curate": _curate,
+    "curate-grid": _curate_grid,
+}
 
 if __name__ == "__main__":
     main()

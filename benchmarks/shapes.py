@@ -25,10 +25,7 @@ from engine import metrics
 from engine.data.shapes import CLASSES, Shapes, shapes
 
 SEEDS = range(5)
-VARIANTS: dict[str, tuple[str, ...]] = {
-    "by shape": (),
-    "colour left in": ("views.contrastive.hue=0",),
-}
+VARIANTS: dict[str, tuple[str, ...]] = {"by shape": (), "colour left in": ("views.contrastive.hue=0",)}
 STAGES = {"features": "stage 1, k-means", "heads": "stage 2", "joint": "stage 3"}
 Scores = dict[str, float]
 Runs = dict[str, list[dict[str, Any]]]
@@ -39,16 +36,28 @@ def run(variant: str, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
         command = [
-            sys.executable, "-m", "engine", "run", "shapes", "--clusters", str(len(CLASSES)),
-            "--preset", "shapes", "--seed", str(seed), "--device", "cpu", "--run", str(folder),
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "engine",
+            "run",
+            "shapes",
+            "--clusters",
+            str(len(CLASSES)),
+            "--preset",
+            "shapes",
+            "--seed",
+            str(seed),
+            "--device",
+            "cpu",
+            "--run",
+            str(folder),
+        ]
         for assignment in VARIANTS[variant]:
             command += ["--set", assignment]
         before = _processor_time()
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+            command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
         if done.returncode:
             raise RuntimeError(f"{variant}, seed {seed}: {done.stderr[-500:]}")
         spent = _processor_time() - before
@@ -107,8 +116,9 @@ def measure(options: Options) -> None:
             cost_table(runs),
             "The images were drawn, and the preset was chosen, so that colour misleads and each stage "
             "adds something: with the truth of such images in view (seeds 0 and 1 of these classes; with a "
-            "star for a fifth class clusters merged in stage 1 and stage 3 added nothing clear). Read the figures as what the stages do here and not as a promise "
-            "for other images. Processor seconds are those of the whole process with one thread; other "
+            "star for a fifth class clusters merged in stage 1 and stage 3 added nothing clear). Read the "
+            "figures as what the stages do here and not as a promise for other images. Processor seconds are "
+            "those of the whole process with one thread; other "
             "work ran on the machine, so that wall time would tell nothing.",
         ]
     )

@@ -72,12 +72,7 @@ def trained(options: Options, name: str, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         config = configured(options, name, images.images.channels, seed)
         folder = RunFolder.create(Path(place) / "run", images, config)
-        for library in (
-            "engine.runs.pipeline",
-            "sklearn.cluster",
-            "sklearn.metrics",
-            "scipy.optimize",
-        ):
+        for library in ("engine.runs.pipeline", "sklearn.cluster", "sklearn.metrics", "scipy.optimize"):
             importlib.import_module(library)
         before = resident_bytes()
         with folder.lock():
@@ -100,14 +95,11 @@ def forecasts(options: Options, pieces: Pieces) -> dict[str, list[dict[str, Any]
 
     return {
         name: [
-            pieces.get(
-                f"forecast {name} seed {seed}", lambda n=name, s=seed: both(n, s),
-                seconds=RUN_SECONDS,
-            )
+            pieces.get(f"forecast {name} seed {seed}", lambda n=name, s=seed: both(n, s), seconds=RUN_SECONDS)
             for seed in range(options.seeds)
         ]
         for name in names
-    }  # fmt: skip
+    }
 
 
 def error_of(pair: dict[str, Any]) -> float:
@@ -147,7 +139,7 @@ def forecast_table(found: dict[str, list[dict[str, Any]]]) -> str:
     rows = []
     for name, pairs in found.items():
         ahead, took = [one["forecast"] for one in pairs], [one["took"] for one in pairs]
-        within = sum(a["low"] <= t["seconds"]["total"] <= a["high"] for a, t in zip(ahead, took, strict=True))  # fmt: skip
+        within = sum(a["low"] <= t["seconds"]["total"] <= a["high"] for a, t in zip(ahead, took, strict=True))
         rows.append(
             [
                 name,
@@ -157,16 +149,22 @@ def forecast_table(found: dict[str, list[dict[str, Any]]]) -> str:
                 spread([one["seconds"]["total"] for one in took], 0),
                 f"{max(map(error_of, pairs)):.2f} ×",
                 f"{within} of {len(pairs)}",
-                *(
-                    f"{_mean(ahead, what):.0f} / {_mean(took, what):.0f}"
-                    for what in ("memory", "disk")
-                ),
+                *(f"{_mean(ahead, what):.0f} / {_mean(took, what):.0f}" for what in ("memory", "disk")),
             ]
         )
     return table(
-        ["source", "forecast, s", "range, s", "took, s", "off by", "within its range",
-         "memory, MB (forecast / took)", "disk, MB (forecast / took)"], rows,
-    )  # fmt: skip
+        [
+            "source",
+            "forecast, s",
+            "range, s",
+            "took, s",
+            "off by",
+            "within its range",
+            "memory, MB (forecast / took)",
+            "disk, MB (forecast / took)",
+        ],
+        rows,
+    )
 
 
 def _mean(of: list[dict[str, Any]], what: str) -> float:

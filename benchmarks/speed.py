@@ -117,18 +117,14 @@ def all_reliable(images: int) -> ReliableSet:
     """A reliable set of all images, in equal clusters."""
     sure = np.ones(images, np.float32)
     verdicts = np.zeros(images, np.uint8)
-    return ReliableSet(
-        np.arange(images) % CLUSTERS, sure, sure, verdicts, np.ones(CLUSTERS, np.float32)
-    )
+    return ReliableSet(np.arange(images) % CLUSTERS, sure, sure, verdicts, np.ones(CLUSTERS, np.float32))
 
 
 def untrained_heads(features: int, device: torch.device) -> HeadClustering:
     """A result of stage 2 of which only the head is there, with random weights."""
     head = Heads(1, features, CLUSTERS)
     initialise(head, torch.Generator().manual_seed(0))
-    return HeadClustering(
-        Clustering(NOTHING), head.to(device), 0, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING
-    )
+    return HeadClustering(Clustering(NOTHING), head.to(device), 0, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
 
 
 class Bench:
@@ -142,18 +138,16 @@ class Bench:
     def stage1(self) -> dict[str, float]:
         def act(clock: Clock) -> None:
             stage1.learn_features(
-                self.config, self.pixels, self.encoder,
-                emit=clock.emit, stop=clock.stop, checkpoint=Nothing(),
-            )  # fmt: skip
+                self.config, self.pixels, self.encoder, emit=clock.emit, stop=clock.stop, checkpoint=Nothing()
+            )
 
         return self._paced(act, self._stage1_flop())
 
     def _stage1_flop(self) -> float:
         """Operations of a training step an image, forward and backward, as torch counts them."""
         objective = objective_of(
-            self.config.features, self.encoder, batch=FEW, images=FEW,
-            generator=torch.Generator().manual_seed(0),
-        )  # fmt: skip
+            self.config.features, self.encoder, batch=FEW, images=FEW, generator=torch.Generator().manual_seed(0)
+        )
         side = SIDE // 2 if self.config.features.coarse else SIDE
         x = torch.rand(FEW, 3, side, side, device=self.pixels.device)
         with FlopCounterMode(display=False) as counter:
@@ -186,10 +180,7 @@ class Bench:
         features = Features(self.encoder.eval(), vectors.astype(np.float32))
 
         def act(clock: Clock) -> None:
-            learn_heads(
-                self.config, self.pixels, features,
-                emit=clock.emit, stop=clock.stop, checkpoint=Nothing(),
-            )  # fmt: skip
+            learn_heads(self.config, self.pixels, features, emit=clock.emit, stop=clock.stop, checkpoint=Nothing())
 
         return self._paced(act, self._stage2_flop())
 
@@ -199,9 +190,15 @@ class Bench:
 
         def act(clock: Clock) -> None:
             learn_jointly(
-                self.config, self.pixels, Features(self.encoder, NOTHING), heads, reliable,
-                emit=clock.emit, stop=clock.stop, checkpoint=Nothing(),
-            )  # fmt: skip
+                self.config,
+                self.pixels,
+                Features(self.encoder, NOTHING),
+                heads,
+                reliable,
+                emit=clock.emit,
+                stop=clock.stop,
+                checkpoint=Nothing(),
+            )
 
         return self._paced(act, self._stage3_flop())
 
@@ -241,11 +238,7 @@ def endless(loader: DataLoader[torch.Tensor]) -> Iterator[torch.Tensor]:
 
 
 def loader(images: Dataset[torch.Tensor], batch: int, workers: int) -> Iterator[torch.Tensor]:
-    return endless(
-        DataLoader(
-            images, batch, shuffle=True, num_workers=workers, drop_last=True, pin_memory=False
-        )
-    )
+    return endless(DataLoader(images, batch, shuffle=True, num_workers=workers, drop_last=True, pin_memory=False))
 
 
 def authors(
@@ -268,18 +261,19 @@ def authors(
     views = PerImage(source.pixels, contrastive_per_image())
     strong = PerImage(source.pixels, strong_per_image())
     moco = objective_of(
-        with_setting(config, "features.objective", "moco").features, encoder, batch=128,
-        images=images, generator=torch.Generator().manual_seed(0),
-    ).train()  # fmt: skip
+        with_setting(config, "features.objective", "moco").features,
+        encoder,
+        batch=128,
+        images=images,
+        generator=torch.Generator().manual_seed(0),
+    ).train()
     head = nn.Sequential(
-        nn.Linear(encoder.features, encoder.features), nn.ReLU(),
-        nn.Linear(encoder.features, CLUSTERS),
-    ).to(device)  # fmt: skip
+        nn.Linear(encoder.features, encoder.features), nn.ReLU(), nn.Linear(encoder.features, CLUSTERS)
+    ).to(device)
     labels = torch.zeros(512, dtype=torch.int64, device=device)
     optimiser = torch.optim.SGD([*moco.parameters(), *head.parameters()], 1e-3, momentum=0.9)
     first, second, easy, hard = (
-        loader(one, size, workers)
-        for one, size in ((views, 128), (views, 128), (strong, 128), (strong, 448))
+        loader(one, size, workers) for one, size in ((views, 128), (views, 128), (strong, 128), (strong, 448))
     )
 
     def pretext() -> int:
@@ -336,9 +330,11 @@ def variants(device: torch.device) -> dict[str, dict[str, Any]]:
         "ResNet-18, BYOL, compiled": {"compute__compile": True},
         "small (16), SimCLR": {"encoder__backbone": "small", "features__objective": "simclr"},
         "small (16), SimCLR, views of half the side": {
-            "encoder__backbone": "small", "features__objective": "simclr", "features__coarse": 1,
+            "encoder__backbone": "small",
+            "features__objective": "simclr",
+            "features__coarse": 1,
         },
-    }  # fmt: skip
+    }
     # What "auto" chooses is one of the two already.
     found.pop(f"ResNet-18, BYOL, {'bfloat16' if device.type == 'cuda' else 'float32'}")
     return found
@@ -363,12 +359,11 @@ def measure(options: Options) -> None:
     }
     later = {
         f"{network}, stage {number}": pieces.get(
-            f"{network} stage {number}",
-            lambda c=changes, n=number: getattr(bench(**c), f"stage{n}")(), seconds=120,
+            f"{network} stage {number}", lambda c=changes, n=number: getattr(bench(**c), f"stage{n}")(), seconds=120
         )
         for network, changes in (("ResNet-18", {}), ("small (16)", {"encoder__backbone": "small"}))
         for number in (2, 3)
-    }  # fmt: skip
+    }
     theirs = {
         network: pieces.get(
             f"authors {network}",
@@ -402,11 +397,11 @@ def _stage1_table(found: dict[str, Any], top: dict[str, float], gpu: bool) -> st
         narrow = "bfloat16" in name or (gpu and "float32" not in name)
         share = one["tflops"] / top["bfloat16" if narrow else "float32"]
         memory = f"{one['megabytes']:,}" if "megabytes" in one else "–"
-        rows.append([name, f"{one['images_per_second']:,.0f}", f"{one['tflops']:.3g}", f"{share:.0%}", memory])  # fmt: skip
+        rows.append([name, f"{one['images_per_second']:,.0f}", f"{one['tflops']:.3g}", f"{share:.0%}", memory])
     return table(["stage 1", "images/s", "TFLOP/s", "share of peak", "memory, MB"], rows)
 
 
-def _ratio_table(stage1_found: dict[str, Any], later: dict[str, Any], theirs: dict[str, Any]) -> str:  # fmt: skip
+def _ratio_table(stage1_found: dict[str, Any], later: dict[str, Any], theirs: dict[str, Any]) -> str:
     first = {"ResNet-18": "ResNet-18, MoCo", "small (16)": "small (16), SimCLR"}
     rows = []
     for network, paces in theirs.items():

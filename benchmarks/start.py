@@ -45,9 +45,14 @@ def server(workspace: str, log: Any = subprocess.DEVNULL) -> Iterator[Server]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        sys.executable, "-m", "streamlit", "run", str(ROOT / "spice_explorer" / "app.py"),
-        f"--server.port={port}", "--server.headless=true",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(ROOT / "spice_explorer" / "app.py"),
+        f"--server.port={port}",
+        "--server.headless=true",
+    ]
     environment = {**os.environ, "SPICE_EXPLORER_RUNS": workspace}
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
@@ -63,9 +68,7 @@ def measure() -> None:
 
     seconds: dict[str, list[float]] = {FIRST: [], WHOLE: []}
     with sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for _ in range(ROUNDS):
             page = browser.new_page()
             with tempfile.TemporaryDirectory() as workspace:

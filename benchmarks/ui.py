@@ -120,9 +120,13 @@ class Figure:
             goal += f" (p{100 * self.share:.0f}: {self.judged:,.0f})"
         verdict = {None: "", True: "met", False: "**missed**"}[self.met]
         return [
-            self.name, f"{middle:,.0f} {self.unit}", f"{max(self.values):,.0f} {self.unit}",
-            str(len(self.values)), goal, verdict,
-        ]  # fmt: skip
+            self.name,
+            f"{middle:,.0f} {self.unit}",
+            f"{max(self.values):,.0f} {self.unit}",
+            str(len(self.values)),
+            goal,
+            verdict,
+        ]
 
 
 @dataclass
@@ -160,9 +164,7 @@ class Bench:
     facts: dict[str, object] = field(default_factory=dict)
     sent: list[int] = field(default_factory=list)
 
-    def add(
-        self, name: str, unit: str, goal: float | None, values: Sequence[float], share: float = 1.0
-    ) -> None:
+    def add(self, name: str, unit: str, goal: float | None, values: Sequence[float], share: float = 1.0) -> None:
         self.figures.append(Figure(name, unit, goal, list(values), share))
         print(" | ".join(self.figures[-1].row()), flush=True)
 
@@ -194,9 +196,7 @@ class Bench:
         return self.felt("click", f"{there} && {settled} && ({ready})", link.click)
 
     def data(self, selector: str, name: str) -> str:
-        found = self.page.evaluate(
-            "([selector, name]) => deep(selector)?.dataset[name]", [selector, name]
-        )
+        found = self.page.evaluate("([selector, name]) => deep(selector)?.dataset[name]", [selector, name])
         return str(found)
 
     # -- the map -------------------------------------------------------------------------------
@@ -240,17 +240,13 @@ def browsing(workspace: Path, log: Path) -> Iterator[Bench]:
 
     from engine.runs.store import RunFolder
 
-    with (
-        log.open("wb") as out,
-        server(str(workspace), out) as served,
-        sync_playwright() as play,
-    ):
+    with log.open("wb") as out, server(str(workspace), out) as served, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         page.set_default_timeout(60_000)
         page.add_init_script(SCRIPT)
         bench = Bench(page, served, Training(RunFolder(workspace / TRAINS)))
-        page.on("websocket", lambda socket: socket.on("framesent", lambda said: bench.sent.append(len(said))))  # fmt: skip
+        page.on("websocket", lambda socket: socket.on("framesent", lambda said: bench.sent.append(len(said))))
         wait_for_port(served.address)
         page.goto(f"{served.address}/train?run={TRAINS}")
         page.get_by_role("button", name="Resume").click()
@@ -278,9 +274,7 @@ def make_runs(workspace: Path, *, huge: bool = True) -> None:
 
     made_run(workspace / BIG, images=IMAGES)
     if huge:
-        large = made_run(
-            workspace / HUGE, images=MANY, features=8, neighbors=15, size=8, channels=1
-        )
+        large = made_run(workspace / HUGE, images=MANY, features=8, neighbors=15, size=8, channels=1)
         # Any places will do for drawing; UMAP would take an hour to find better ones.
         large.save(artefact_of(large, DEFAULT), {"points": preview(large)})
     config = preset("quick", clusters=10, channels=1)
@@ -307,7 +301,7 @@ def measure_in(workspace: Path, log: Path) -> None:
     }
     head = ["", "median", "worst", "times", "goal", ""]
     facts = "\n".join(f"- {name}: {value}" for name, value in bench.facts.items())
-    write("ui", "The speed a person feels", data, f"{_about(paces)}\n\n{table(head, rows)}\n\n{facts}")  # fmt: skip
+    write("ui", "The speed a person feels", data, f"{_about(paces)}\n\n{table(head, rows)}\n\n{facts}")
 
 
 def _yardstick() -> float:
@@ -347,9 +341,7 @@ def _first_map(bench: Bench) -> None:
         if time.perf_counter() - began > 300:
             raise RuntimeError("UMAP is not done after 5 minutes")
         time.sleep(0.2)
-    bench.add(
-        f"UMAP of {IMAGES:,} × 512, in the background", "s", 60, [time.perf_counter() - began]
-    )
+    bench.add(f"UMAP of {IMAGES:,} × 512, in the background", "s", 60, [time.perf_counter() - began])
     seconds = [_seconds(lambda: preview(folder)) for _ in range(3)]
     bench.add("preview, the engine's part", "ms", None, [1000 * one for one in seconds])
 
@@ -451,13 +443,13 @@ def _million(bench: Bench) -> None:
     for turn in range(20):
         bench.page.mouse.wheel(0, -120 if turn < 10 else 120)
         bench.page.wait_for_timeout(50)
-    bench.add(f"map of {MANY:,} images: a frame while zooming", "ms", None, bench.page.evaluate("stopFrames()"))  # fmt: skip
+    bench.add(f"map of {MANY:,} images: a frame while zooming", "ms", None, bench.page.evaluate("stopFrames()"))
     bench.page.mouse.down(button="right")
     bench.page.evaluate("frames()")
     for turn in range(20):
         bench.page.mouse.move(x + 10 * turn, y + 5 * turn)
         bench.page.wait_for_timeout(30)
-    bench.add(f"map of {MANY:,} images: a frame while panning", "ms", None, bench.page.evaluate("stopFrames()"))  # fmt: skip
+    bench.add(f"map of {MANY:,} images: a frame while panning", "ms", None, bench.page.evaluate("stopFrames()"))
     bench.page.mouse.up(button="right")
 
 
@@ -563,9 +555,7 @@ def _memory(bench: Bench) -> None:
         if (round_ + 1) * each >= WARM_UP:
             resident.append(_resident(bench.server.process))
     grown = resident[-1] - resident[0]
-    bench.facts["server's memory after each ten interactions, MB"] = [
-        round(one) for one in resident
-    ]
+    bench.facts["server's memory after each ten interactions, MB"] = [round(one) for one in resident]
     bench.add(f"server's memory grown by {INTERACTIONS} interactions", "MB", 50, [grown])
 
 

@@ -44,16 +44,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m engine", description="Cluster unlabelled images with SPICE."
-    )
+    parser = argparse.ArgumentParser(prog="python -m engine", description="Cluster unlabelled images with SPICE.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser(
-        "run", help="train the three stages",
+        "run",
+        help="train the three stages",
         description="Train the three stages. Images that were left out of this source, on the Dataset "
         "page or by the command health, are not trained on.",
-    )  # fmt: skip
+    )
     _add_source(run)
     run.add_argument("--clusters", type=int, help="number of clusters K")
     run.add_argument(
@@ -65,40 +64,43 @@ def _parser() -> argparse.ArgumentParser:
     seed = run.add_mutually_exclusive_group()
     seed.add_argument("--seed", type=int, help="seed of every random choice (default 0)")
     seed.add_argument(
-        "--seeds", metavar="0-4",
+        "--seeds",
+        metavar="0-4",
         help="a run for each seed (0-4, or 0,3,7) in DIR/seed-N, on a GPU side by side: a line of JSON "
         "for each, and a last one with mean and spread",
-    )  # fmt: skip
-    run.add_argument("--resume", action="store_true", help="go on with the run in DIR")
-    run.add_argument(
-        "--all-images", action="store_true", help="train on images that were left out too"
     )
+    run.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    run.add_argument("--all-images", action="store_true", help="train on images that were left out too")
     run.add_argument(
-        "--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments",
+        "--set",
+        action="append",
+        default=[],
+        metavar="STAGE.FIELD=VALUE",
+        dest="assignments",
         help="change one setting; may be given several times",
-    )  # fmt: skip
+    )
     run.set_defaults(command=_run)
 
-    bring = commands.add_parser(
-        "import", help="decode the images of a source and keep them, so that they open at once"
-    )
+    bring = commands.add_parser("import", help="decode the images of a source and keep them, so that they open at once")
     _add_images(bring)
     bring.set_defaults(command=_import)
 
     health = commands.add_parser(
-        "health", help="what may be wrong with the images of a source",
+        "health",
+        help="what may be wrong with the images of a source",
         description="Unreadable images, duplicates, dark, bright, blurred, blank and outlying ones, the "
         "worst first. Of duplicates, --exclude keeps one of each group. What is left out is remembered "
         "for this source, and the command run leaves it out.",
-    )  # fmt: skip
+    )
     _add_images(health)
     health.add_argument("--json", action="store_true", help="one JSON object on one line")
     choice = health.add_mutually_exclusive_group()
     choice.add_argument(
-        "--exclude", metavar="FINDING,…",
+        "--exclude",
+        metavar="FINDING,…",
         help="leave images out before training: exact-duplicates, near-duplicates, dark, bright, "
         "blurred, blank, odd-aspect, outliers",
-    )  # fmt: skip
+    )
     choice.add_argument("--undo", action="store_true", help="turn back what was decided last")
     health.set_defaults(command=_health)
 
@@ -106,13 +108,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_source(ahead)
     ahead.add_argument("--clusters", type=int, required=True, help="number of clusters K")
     ahead.add_argument(
-        "--preset", action="append", metavar="NAME",
-        help="may be given several times (default: quick, fast and paper)",
-    )  # fmt: skip
+        "--preset", action="append", metavar="NAME", help="may be given several times (default: quick, fast and paper)"
+    )
     ahead.add_argument(
-        "--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments",
+        "--set",
+        action="append",
+        default=[],
+        metavar="STAGE.FIELD=VALUE",
+        dest="assignments",
         help="change one setting of each preset; may be given several times",
-    )  # fmt: skip
+    )
     ahead.add_argument("--json", action="store_true", help="one JSON object on one line")
     ahead.set_defaults(command=_forecast)
 
@@ -137,22 +142,17 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("run", type=Path, metavar="DIR")
     draw.add_argument("--neighbors", type=int, default=15, help="UMAP's n_neighbors (default 15)")
     draw.add_argument("--min-dist", type=float, default=0.1, help="UMAP's min_dist (default 0.1)")
-    draw.add_argument(
-        "--replay", action="store_true", help="map what every stage saw on the way too"
-    )
+    draw.add_argument("--replay", action="store_true", help="map what every stage saw on the way too")
     draw.set_defaults(command=_map)
 
     again = commands.add_parser(
-        "replay",
-        help="the lesson of a run, and how it went, as one HTML file that needs no network",
+        "replay", help="the lesson of a run, and how it went, as one HTML file that needs no network"
     )
     again.add_argument("run", type=Path, metavar="DIR")
     again.add_argument("--out", required=True, type=Path, metavar="FILE.html")
     again.set_defaults(command=_replay)
 
-    tried = commands.add_parser(
-        "trials", help="try beside a run what goes wrong, for its lesson: some short trainings"
-    )
+    tried = commands.add_parser("trials", help="try beside a run what goes wrong, for its lesson: some short trainings")
     tried.add_argument("run", type=Path, metavar="DIR")
     tried.set_defaults(command=_trials)
 
@@ -165,9 +165,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
     _add_images(parser)
-    parser.add_argument(
-        "--device", default="auto", help="auto (default), cpu, cuda, cuda:1 (the second GPU) or mps"
-    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 (the second GPU) or mps")
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
@@ -176,19 +174,14 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         help="digits or shapes (built in); the path of a folder, zip, tar, table (CSV, Parquet) or array (npy, npz); "
         "webdataset:PATH; or a set by name, such as cifar10, alone or with its folder: cifar10:PATH",
     )
+    parser.add_argument("--size", type=int, help="side in pixels that images are scaled to (default 32, or the set's)")
     parser.add_argument(
-        "--size",
-        type=int,
-        help="side in pixels that images are scaled to (default 32, or the set's)",
-    )
-    parser.add_argument(
-        "--labels", action="store_true",
+        "--labels",
+        action="store_true",
         help="take the classes that come with the images (class folders, a column label, .cls files, "
         "an array y) as ground truth, for scores only",
-    )  # fmt: skip
-    parser.add_argument(
-        "--root", metavar="DIR", help="the folder that a table's paths are in (default: its own)"
     )
+    parser.add_argument("--root", metavar="DIR", help="the folder that a table's paths are in (default: its own)")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -222,8 +215,7 @@ def _run_several(options: argparse.Namespace) -> int:
     logging.getLogger("engine").addHandler(logging.NullHandler())
     device, seeds = choose_device(options.device), seeds_of(options.seeds)
     asked = [
-        argparse.Namespace(**{**vars(options), "run": options.run / f"seed-{seed}", "seed": seed})
-        for seed in seeds
+        argparse.Namespace(**{**vars(options), "run": options.run / f"seed-{seed}", "seed": seed}) for seed in seeds
     ]
     for one in asked:
         _check_asked(one)
@@ -337,15 +329,16 @@ def _opened(options: argparse.Namespace) -> Opened:
 
         def waiting(waits: bool) -> None:
             if waits:
-                print(
-                    "note: another import of these images is under way or paused: waiting for it",
-                    file=sys.stderr,
-                )
+                print("note: another import of these images is under way or paused: waiting for it", file=sys.stderr)
 
         opened = open_source(
-            options.source, size=options.size, labels=options.labels, root=options.root,
-            progress=progress, waiting=waiting,
-        )  # fmt: skip
+            options.source,
+            size=options.size,
+            labels=options.labels,
+            root=options.root,
+            progress=progress,
+            waiting=waiting,
+        )
     for one in opened.skipped:
         print(f"skipped {one.name}: {one.reason}", file=sys.stderr)
     return opened
@@ -448,12 +441,15 @@ def _import(options: argparse.Namespace) -> int:
     opened = _opened(options)
     height, width = opened.images.size
     found = {
-        "images": len(opened.images), "width": width, "height": height,
-        "channels": opened.images.channels, "skipped": len(opened.skipped),
+        "images": len(opened.images),
+        "width": width,
+        "height": height,
+        "channels": opened.images.channels,
+        "skipped": len(opened.skipped),
         "classes": len(opened.truth.class_names) if opened.truth else None,
         "columns": [one.title for one in opened.columns],
         "fingerprint": opened.images.fingerprint,
-    }  # fmt: skip
+    }
     print(json.dumps(found))
     return 0
 
@@ -504,10 +500,7 @@ def _export(options: argparse.Namespace) -> int:
         kept = folder.path / name
         print(f"note: a decision log was damaged, and is kept as {kept}", file=sys.stderr)
     left_out = f", without {dropped['excluded']} images that were left out" if dropped else ""
-    print(
-        f"{len(table)} labels, {int(table.reliable.sum())} reliable, in {options.out}{left_out}",
-        file=sys.stderr,
-    )
+    print(f"{len(table)} labels, {int(table.reliable.sum())} reliable, in {options.out}{left_out}", file=sys.stderr)
     return 0
 
 
@@ -574,9 +567,7 @@ def _encoder(options: argparse.Namespace) -> int:
     from engine.runs.store import RunFolder
 
     if options.out.suffix != ".pt":
-        raise RunError(
-            f"{options.out} does not end in .pt: name it so that features.source finds it"
-        )
+        raise RunError(f"{options.out} does not end in .pt: name it so that features.source finds it")
     content = encoder_file(RunFolder(options.run))
     write_file(content, options.out)
     print(f"{len(content) / 1e6:.1f} MB in {options.out}", file=sys.stderr)

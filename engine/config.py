@@ -20,17 +20,10 @@ ENCODER, TORCHVISION, WEIGHTS, IMPORT = "encoder:", "torchvision:", "weights:", 
 
 
 def setting(
-    default: Any,
-    meaning: str,
-    *,
-    paper: Any = None,
-    low: float | None = None,
-    high: float | None = None,
+    default: Any, meaning: str, *, paper: Any = None, low: float | None = None, high: float | None = None
 ) -> Any:
     """A dataclass field that carries its meaning, the paper's value and its allowed range."""
-    return field(
-        default=default, metadata={"meaning": meaning, "paper": paper, "low": low, "high": high}
-    )
+    return field(default=default, metadata={"meaning": meaning, "paper": paper, "low": low, "high": high})
 
 
 _kinds: dict[type[Any], dict[str, Any]] = {}
@@ -98,38 +91,30 @@ class ContrastiveViews(Settings):
     """Two of these views of an image must look alike to the encoder (stage 1)."""
 
     crop: float = setting(
-        0.2, "smallest share of the image's area that a random crop keeps; 1 keeps all of it",
-        paper=0.2, low=0.01, high=1,
-    )  # fmt: skip
+        0.2,
+        "smallest share of the image's area that a random crop keeps; 1 keeps all of it",
+        paper=0.2,
+        low=0.01,
+        high=1,
+    )
     rotation: float = setting(0.0, "largest rotation, degrees", paper=0, low=0, high=180)
     zoom: float = setting(
-        0.0,
-        "largest zoom, of width and height each by itself: from 1/(1+zoom) to 1+zoom",
-        paper=0,
-        low=0,
-        high=2,
+        0.0, "largest zoom, of width and height each by itself: from 1/(1+zoom) to 1+zoom", paper=0, low=0, high=2
     )
-    shift: float = setting(
-        0.0, "largest shift, as a share of the image's side", paper=0, low=0, high=1
-    )
+    shift: float = setting(0.0, "largest shift, as a share of the image's side", paper=0, low=0, high=1)
     shear: float = setting(0.0, "largest shear", paper=0, low=0, high=1)
     flip: float = setting(0.5, "probability of a mirror image", paper=0.5, low=0, high=1)
     jitter: float = setting(0.8, "probability that colours change", paper=0.8, low=0, high=1)
     brightness: float = setting(0.4, "largest change of brightness", paper=0.4, low=0, high=1)
     contrast: float = setting(0.4, "largest change of contrast", paper=0.4, low=0, high=1)
     saturation: float = setting(0.4, "largest change of saturation", paper=0.4, low=0, high=1)
-    hue: float = setting(
-        0.1, "largest turn of the colour wheel, in turns", paper=0.1, low=0, high=0.5
-    )
+    hue: float = setting(0.1, "largest turn of the colour wheel, in turns", paper=0.1, low=0, high=0.5)
     grey: float = setting(0.2, "probability of a grey image", paper=0.2, low=0, high=1)
     blur: float = setting(0.5, "probability of a Gaussian blur", paper=0.5, low=0, high=1)
     gamma: float = setting(
-        0.0, "largest change of gamma: the exponent lies between 1/(1+gamma) and 1+gamma",
-        paper=0, low=0, high=2,
-    )  # fmt: skip
-    noise: float = setting(
-        0.0, "largest standard deviation of added noise (white is 1)", paper=0, low=0, high=1
+        0.0, "largest change of gamma: the exponent lies between 1/(1+gamma) and 1+gamma", paper=0, low=0, high=2
     )
+    noise: float = setting(0.0, "largest standard deviation of added noise (white is 1)", paper=0, low=0, high=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +122,7 @@ class WeakViews(Settings):
     """Views that hardly change an image: they give confidence (stage 2) and targets (stage 3)."""
 
     flip: float = setting(0.5, "probability of a mirror image", paper=0.5, low=0, high=1)
-    shift: float = setting(
-        0.125, "largest shift, as a share of the image's side", paper=0.125, low=0, high=1
-    )
+    shift: float = setting(0.125, "largest shift, as a share of the image's side", paper=0.125, low=0, high=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,17 +133,15 @@ class StrongViews(Settings):
     operations: int = setting(4, "random operations an image", paper=4, low=0, high=16)
     rotation: float = setting(30.0, "largest rotation, degrees", paper=30, low=0, high=180)
     shear: float = setting(0.3, "largest shear", paper=0.3, low=0, high=1)
-    shift: float = setting(
-        0.3, "largest shift, as a share of the image's side", paper=0.3, low=0, high=1
-    )
+    shift: float = setting(0.3, "largest shift, as a share of the image's side", paper=0.3, low=0, high=1)
     tones: Literal["all", "light"] = setting(
-        "all", "'all' also posterises, solarises, equalises; 'light' keeps to brightness, contrast, "
-        "sharpness", paper="all",
-    )  # fmt: skip
+        "all",
+        "'all' also posterises, solarises, equalises; 'light' keeps to brightness, contrast, sharpness",
+        paper="all",
+    )
     cutout: float = setting(
-        0.5, "largest side of the blanked square, as a share of the image's side",
-        paper=0.5, low=0, high=1,
-    )  # fmt: skip
+        0.5, "largest side of the blanked square, as a share of the image's side", paper=0.5, low=0, high=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,13 +156,11 @@ class EncoderSettings(Settings):
     """The network that turns an image into a feature vector."""
 
     backbone: Literal["small", "resnet18", "resnet34"] = setting(
-        "resnet18", "'small' trains on a laptop; 'resnet18' and 'resnet34' want a GPU",
-        paper="resnet18",
-    )  # fmt: skip
+        "resnet18", "'small' trains on a laptop; 'resnet18' and 'resnet34' want a GPU", paper="resnet18"
+    )
     width: int = setting(
-        16, "channels of the small backbone's first layer (it has 4 times as many features)",
-        low=4, high=256,
-    )  # fmt: skip
+        16, "channels of the small backbone's first layer (it has 4 times as many features)", low=4, high=256
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,52 +168,56 @@ class FeatureSettings(Settings):
     """Stage 1: contrastive training of the feature model (paper, section III-A)."""
 
     source: str = setting(
-        SCRATCH, "'scratch' begins with random weights; 'encoder:NAME' or 'encoder:FILE.pt' with an "
+        SCRATCH,
+        "'scratch' begins with random weights; 'encoder:NAME' or 'encoder:FILE.pt' with an "
         "encoder of this app, 'torchvision:NAME' with a network or weights by torchvision's name, "
         "'weights:MODEL:FILE' with a file of weights (.safetensors, .pt) for torchvision's MODEL: "
         "each replaces the network chosen here; 'import:FILE' takes vectors (.npy, .parquet) as the "
-        "features: nothing is trained on pixels, and stage 3 is skipped", paper="scratch",
-    )  # fmt: skip
+        "features: nothing is trained on pixels, and stage 3 is skipped",
+        paper="scratch",
+    )
     objective: Literal["moco", "simclr", "byol", "attract"] = setting(
-        "moco", "'moco' compares with a queue of earlier images, 'simclr' with the batch, 'byol' "
+        "moco",
+        "'moco' compares with a queue of earlier images, 'simclr' with the batch, 'byol' "
         "with nothing: it predicts what a slower copy sees; 'attract' only pulls two views together "
-        "and so makes all images the same: it is there to show why the others do more", paper="moco",
-    )  # fmt: skip
+        "and so makes all images the same: it is there to show why the others do more",
+        paper="moco",
+    )
     epochs: int = setting(
-        1000, "passes over the images; a trained network is trained on as long as this says, and 0 "
-        "leaves it as it is", paper=1000, low=0,
-    )  # fmt: skip
+        1000,
+        "passes over the images; a trained network is trained on as long as this says, and 0 leaves it as it is",
+        paper=1000,
+        low=0,
+    )
     batch: int = setting(128, "images a step", paper=128, low=2)
     learning_rate: float = setting(0.015, "highest learning rate", paper=0.015, low=1e-6, high=10)
-    warmup: float = setting(
-        0.0, "share of the steps in which the learning rate rises", paper=0, low=0, high=0.9
-    )
+    warmup: float = setting(0.0, "share of the steps in which the learning rate rises", paper=0, low=0, high=0.9)
     weight_decay: float = setting(1e-4, "weight decay", paper=1e-4, low=0, high=1)
     temperature: float = setting(
-        0.2, "temperature of the contrastive loss: lower looks harder at near neighbours",
-        paper=0.2, low=0.01, high=10,
-    )  # fmt: skip
+        0.2, "temperature of the contrastive loss: lower looks harder at near neighbours", paper=0.2, low=0.01, high=10
+    )
     projection: int = setting(128, "size of the space of the loss", paper=128, low=2)
     hidden: int | None = setting(
-        None, "size of the projector's hidden layer (and of BYOL's predictor); empty means as many "
-        "as features", low=2,
-    )  # fmt: skip
+        None, "size of the projector's hidden layer (and of BYOL's predictor); empty means as many as features", low=2
+    )
     coarse: float = setting(
-        0.0, "share of the steps, at the beginning, whose views have half the side: a quarter of "
-        "the arithmetic", paper=0, low=0, high=1,
-    )  # fmt: skip
-    queue: int = setting(
-        12_800, "images MoCo remembers as negatives (never more than there are)",
-        paper=12_800, low=2,
-    )  # fmt: skip
+        0.0,
+        "share of the steps, at the beginning, whose views have half the side: a quarter of the arithmetic",
+        paper=0,
+        low=0,
+        high=1,
+    )
+    queue: int = setting(12_800, "images MoCo remembers as negatives (never more than there are)", paper=12_800, low=2)
     key_momentum: float = setting(
-        0.999, "momentum of the slower copy of the encoder (MoCo, BYOL)",
-        paper=0.999, low=0, high=0.99999,
-    )  # fmt: skip
+        0.999, "momentum of the slower copy of the encoder (MoCo, BYOL)", paper=0.999, low=0, high=0.99999
+    )
     norm_groups: int = setting(
-        8, "groups of a batch that MoCo normalises apart, so that batch statistics give nothing "
-        "away on one device (the authors shuffle between 8 GPUs)", paper=8, low=1,
-    )  # fmt: skip
+        8,
+        "groups of a batch that MoCo normalises apart, so that batch statistics give nothing "
+        "away on one device (the authors shuffle between 8 GPUs)",
+        paper=8,
+        low=1,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -254,27 +237,26 @@ class HeadSettings(Settings):
     epochs: int = setting(30, "rounds of E-step and M-step", paper=30, low=1)
     images: int = setting(5000, "images an E-step labels (M)", paper=5000, low=2)
     center_ratio: float = setting(
-        0.5, "confident images that form a prototype, as a share of M/K", paper=0.5,
-        low=0.01, high=1,
-    )  # fmt: skip
+        0.5, "confident images that form a prototype, as a share of M/K", paper=0.5, low=0.01, high=1
+    )
     passes: int = setting(8, "passes of an M-step over the pseudo-labels", paper=8, low=1)
     batch: int = setting(128, "images a step and head", paper=128, low=1)
     learning_rate: float = setting(0.005, "Adam's learning rate", paper=0.005, low=1e-6, high=1)
     double_softmax: bool = setting(
-        True, "cross-entropy on probabilities instead of logits, as in the authors' code: it acts "
-        "as label smoothing and makes heads more confident", paper=True,
-    )  # fmt: skip
-    exclusive: bool = setting(
-        False, "an image that several prototypes claim goes to the nearest only", paper=False
+        True,
+        "cross-entropy on probabilities instead of logits, as in the authors' code: it acts "
+        "as label smoothing and makes heads more confident",
+        paper=True,
     )
+    exclusive: bool = setting(False, "an image that several prototypes claim goes to the nearest only", paper=False)
     start: Literal["random", "kmeans"] = setting(
-        "random", "what labels the first round: random heads (SPICE) or k-means on the features "
-        "(our extension)", paper="random",
-    )  # fmt: skip
+        "random",
+        "what labels the first round: random heads (SPICE) or k-means on the features (our extension)",
+        paper="random",
+    )
     choose: Literal["loss", "consensus"] = setting(
-        "loss", "the head with the lowest pseudo-label loss, or the one the others agree with most",
-        paper="loss",
-    )  # fmt: skip
+        "loss", "the head with the lowest pseudo-label loss, or the one the others agree with most", paper="loss"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,17 +264,18 @@ class ReliableSettings(Settings):
     """Which pseudo-labels to trust (paper, section III-C)."""
 
     neighbors: int | None = setting(
-        None, "nearest neighbours asked; empty means N/(10 K), at least 10 and at most 100",
-        paper=100, low=1,
-    )  # fmt: skip
-    agreement: float = setting(
-        0.95, "share of the neighbours that must have the same label", paper=0.95, low=0, high=1
+        None, "nearest neighbours asked; empty means N/(10 K), at least 10 and at most 100", paper=100, low=1
     )
+    agreement: float = setting(0.95, "share of the neighbours that must have the same label", paper=0.95, low=0, high=1)
     confidence: float = setting(0.95, "lowest probability of the label", paper=0.95, low=0, high=1)
     floor: float = setting(
-        0.0, "share of its images every cluster keeps: its agreement threshold is relaxed until "
-        "then, and the relaxation is reported", paper=0, low=0, high=1,
-    )  # fmt: skip
+        0.0,
+        "share of its images every cluster keeps: its agreement threshold is relaxed until "
+        "then, and the relaxation is reported",
+        paper=0,
+        low=0,
+        high=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,22 +291,22 @@ class JointSettings(Settings):
         0.95, "confidence from which a weak view teaches the strong one", paper=0.95, low=0, high=1
     )
     adapt: Literal["fixed", "flex", "free", "soft"] = setting(
-        "fixed", "'fixed' asks that confidence of every image (FixMatch); 'flex' less of clusters "
+        "fixed",
+        "'fixed' asks that confidence of every image (FixMatch); 'flex' less of clusters "
         "that learn slowly (FlexMatch); 'free' as much as the model has on average (FreeMatch); "
-        "'soft' weighs images by theirs (SoftMatch)", paper="fixed",
-    )  # fmt: skip
-    reselect: int = setting(
-        0, "times that the reliable set is chosen anew, in the features of the averaged model",
-        paper=0, low=0, high=100,
-    )  # fmt: skip
-    weight: float = setting(1.0, "weight of the unlabelled loss", paper=1, low=0, high=100)
-    average: float = setting(
-        0.999, "momentum of the averaged model that predicts", paper=0.999, low=0, high=0.99999
+        "'soft' weighs images by theirs (SoftMatch)",
+        paper="fixed",
     )
+    reselect: int = setting(
+        0, "times that the reliable set is chosen anew, in the features of the averaged model", paper=0, low=0, high=100
+    )
+    weight: float = setting(1.0, "weight of the unlabelled loss", paper=1, low=0, high=100)
+    average: float = setting(0.999, "momentum of the averaged model that predicts", paper=0.999, low=0, high=0.99999)
     start: Literal["stages", "random"] = setting(
-        "stages", "begin from stages 1 and 2 (the paper's text) or from random weights (the "
-        "authors' code)", paper="random",
-    )  # fmt: skip
+        "stages",
+        "begin from stages 1 and 2 (the paper's text) or from random weights (the authors' code)",
+        paper="random",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,16 +316,21 @@ class ComputeSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = setting(
         "auto", "of the encoder's products; 'auto' is bfloat16 on GPUs that have it, else float32"
     )
-    compile: bool = setting(
-        False, "compile the encoder: a minute or more before the first step, faster steps after it"
-    )
+    compile: bool = setting(False, "compile the encoder: a minute or more before the first step, faster steps after it")
 
 
 Preset = Literal[
-    "quick", "fast", "paper", "shapes",
-    "paper-stl10", "paper-cifar10", "paper-cifar100-20", "paper-imagenet10", "paper-imagenet-dogs",
+    "quick",
+    "fast",
+    "paper",
+    "shapes",
+    "paper-stl10",
+    "paper-cifar10",
+    "paper-cifar100-20",
+    "paper-imagenet10",
+    "paper-imagenet-dogs",
     "paper-tiny-imagenet",
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,42 +365,41 @@ class RunConfig(Settings):
 # Glyphs (grey scans of letters and digits) change meaning when mirrored, and have no colour.
 GLYPH_VIEWS = ViewSettings(
     contrastive=ContrastiveViews(
-        crop=1, rotation=15, zoom=0.4, shift=0.075, shear=0.2, flip=0, jitter=0, grey=0,
-        blur=0.3, gamma=1, noise=0.1,
+        crop=1, rotation=15, zoom=0.4, shift=0.075, shear=0.2, flip=0, jitter=0, grey=0, blur=0.3, gamma=1, noise=0.1
     ),
     weak=WeakViews(flip=0, shift=0.075),
-    strong=StrongViews(
-        flip=0, operations=4, rotation=20, shear=0.25, shift=0.125, tones="light", cutout=0.375
-    ),
-)  # fmt: skip
+    strong=StrongViews(flip=0, operations=4, rotation=20, shear=0.25, shift=0.125, tones="light", cutout=0.375),
+)
 
 QUICK = RunConfig(
     preset="quick",
     encoder=EncoderSettings(backbone="small", width=16),
     features=FeatureSettings(
-        objective="simclr", epochs=50, batch=256, learning_rate=0.4, warmup=0.1, temperature=0.5,
-        projection=64,
+        objective="simclr", epochs=50, batch=256, learning_rate=0.4, warmup=0.1, temperature=0.5, projection=64
     ),
-    heads=HeadSettings(
-        heads=10, epochs=15, center_ratio=0.8, exclusive=True, start="kmeans", choose="consensus"
-    ),
+    heads=HeadSettings(heads=10, epochs=15, center_ratio=0.8, exclusive=True, start="kmeans", choose="consensus"),
     reliable=ReliableSettings(agreement=0.95, confidence=0.95, floor=1 / 3),
     joint=JointSettings(steps=300, batch=64, unlabelled=3, average=0.98, adapt="flex"),
-)  # fmt: skip
+)
 
 # One modern GPU, images of about 32 pixels: some 150 PFLOP for 50,000 of them, half of it stage 1.
 FAST = RunConfig(
     preset="fast",
     features=FeatureSettings(
-        objective="byol", epochs=200, batch=512, learning_rate=0.24, warmup=0.05,
-        weight_decay=5e-4, projection=256, hidden=1024, key_momentum=0.99,
+        objective="byol",
+        epochs=200,
+        batch=512,
+        learning_rate=0.24,
+        warmup=0.05,
+        weight_decay=5e-4,
+        projection=256,
+        hidden=1024,
+        key_momentum=0.99,
     ),
-    heads=HeadSettings(
-        heads=10, epochs=30, center_ratio=0.8, exclusive=True, start="kmeans", choose="consensus"
-    ),
+    heads=HeadSettings(heads=10, epochs=30, center_ratio=0.8, exclusive=True, start="kmeans", choose="consensus"),
     reliable=ReliableSettings(neighbors=100, agreement=0.95, confidence=0.95, floor=1 / 10),
     joint=JointSettings(steps=10_000, batch=256, unlabelled=4, average=0.999, adapt="flex"),
-)  # fmt: skip
+)
 
 # For the built-in shapes. Views of any hue make features blind to colour, which stands apart from the
 # class there: with views.contrastive.hue=0 the same run clusters by colour. Stage 3 goes gently, and
@@ -424,20 +411,14 @@ SHAPES = replace(
     clusters=4,
     views=ViewSettings(
         contrastive=ContrastiveViews(
-            crop=1, rotation=45, zoom=0.4, shift=0.12, jitter=1, brightness=0.6, contrast=0.6,
-            saturation=0.8, hue=0.5,
+            crop=1, rotation=45, zoom=0.4, shift=0.12, jitter=1, brightness=0.6, contrast=0.6, saturation=0.8, hue=0.5
         )
     ),
     features=replace(QUICK.features, epochs=50, batch=128, learning_rate=0.1, coarse=1),
-    joint=replace(
-        QUICK.joint, steps=150, unlabelled=1, learning_rate=0.005, average=0.95, adapt="fixed"
-    ),
-)  # fmt: skip
-
-PAPER = RunConfig(
-    preset="paper",
-    reliable=ReliableSettings(neighbors=100, agreement=0.99, confidence=0.99),
+    joint=replace(QUICK.joint, steps=150, unlabelled=1, learning_rate=0.005, average=0.95, adapt="fixed"),
 )
+
+PAPER = RunConfig(preset="paper", reliable=ReliableSettings(neighbors=100, agreement=0.99, confidence=0.99))
 
 
 def _paper_on(
@@ -482,9 +463,7 @@ _ON_SETS = (
     _paper_on("paper-tiny-imagenet", clusters=200, images=20_000),
 )
 
-_PRESETS: dict[str, RunConfig] = {
-    one.preset: one for one in (QUICK, FAST, PAPER, SHAPES, *_ON_SETS)
-}
+_PRESETS: dict[str, RunConfig] = {one.preset: one for one in (QUICK, FAST, PAPER, SHAPES, *_ON_SETS)}
 
 
 def preset(name: str, *, clusters: int | None = None, channels: int, seed: int = 0) -> RunConfig:
@@ -501,9 +480,7 @@ def preset(name: str, *, clusters: int | None = None, channels: int, seed: int =
         raise SettingError(f"preset is {name!r}: choose one of {', '.join(_PRESETS)}")
     chosen = _PRESETS[name]
     views = GLYPH_VIEWS if channels == 1 else chosen.views
-    return replace(
-        chosen, clusters=chosen.clusters if clusters is None else clusters, seed=seed, views=views
-    )
+    return replace(chosen, clusters=chosen.clusters if clusters is None else clusters, seed=seed, views=views)
 
 
 def override(config: RunConfig, *assignments: str) -> RunConfig:
@@ -516,13 +493,9 @@ def override(config: RunConfig, *assignments: str) -> RunConfig:
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:
-            raise SettingError(
-                f"setting {assignment!r} has no value: write it as stage.field=value"
-            )
+            raise SettingError(f"setting {assignment!r} has no value: write it as stage.field=value")
         if name.strip() == "preset":
-            raise SettingError(
-                "setting preset: it stands for many settings; choose it with --preset"
-            )
+            raise SettingError("setting preset: it stands for many settings; choose it with --preset")
         values[name.strip()] = parse_value(text.strip())
     return with_settings(config, values)
 
@@ -560,9 +533,7 @@ def _replaced(settings: Any, path: list[str], value: Any) -> Any:
     if isinstance(current, Settings) == (len(path) == 1):
         hint = "a group, not a field" if len(path) == 1 else "a field and has no parts"
         raise SettingError(f"{path[0]!r} is {hint}")
-    return replace(
-        settings, **{path[0]: value if len(path) == 1 else _replaced(current, path[1:], value)}
-    )
+    return replace(settings, **{path[0]: value if len(path) == 1 else _replaced(current, path[1:], value)})
 
 
 def parse_value(text: str) -> Any:
@@ -602,8 +573,7 @@ def from_dict(values: dict[str, Any], kind: type[Any] = RunConfig) -> Any:
     if unknown:
         raise SettingError(f"unknown settings {', '.join(sorted(unknown))} in {kind.__name__}")
     nested = {
-        name: from_dict(value, kinds[name]) if _is_group(kinds[name]) else value
-        for name, value in values.items()
+        name: from_dict(value, kinds[name]) if _is_group(kinds[name]) else value for name, value in values.items()
     }
     return kind(**nested)
 

@@ -128,9 +128,22 @@ class RunFinished:
 
 
 Event = Union[
-    RunQueued, RunStarted, StageStarted, Progress, StageFinished, StageSkipped, Scored,
-    TruthScored, ReliableSelected, Alarm, RunPaused, RunContinued, RunStopped, RunFailed, RunFinished,
-]  # fmt: skip
+    RunQueued,
+    RunStarted,
+    StageStarted,
+    Progress,
+    StageFinished,
+    StageSkipped,
+    Scored,
+    TruthScored,
+    ReliableSelected,
+    Alarm,
+    RunPaused,
+    RunContinued,
+    RunStopped,
+    RunFailed,
+    RunFinished,
+]
 Emit = Callable[[Event], None]
 
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in get_args(Event)}
@@ -146,11 +159,7 @@ class Record:
 
 def to_json(record: Record) -> dict[str, Any]:
     """A flat dict with the keys `event`, `time` and the event's own fields."""
-    return {
-        "event": type(record.event).__name__,
-        "time": round(record.time, 3),
-        **dataclasses.asdict(record.event),
-    }
+    return {"event": type(record.event).__name__, "time": round(record.time, 3), **dataclasses.asdict(record.event)}
 
 
 def from_json(line: dict[str, Any]) -> Record:

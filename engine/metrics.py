@@ -97,9 +97,7 @@ def renumbered(labels: np.ndarray, like: np.ndarray) -> np.ndarray:
     return linear_sum_assignment(table, maximize=True)[1][labels].astype(np.int32)
 
 
-def estimated_purity(
-    labels: np.ndarray, agreement: np.ndarray, votes: np.ndarray, mask: np.ndarray
-) -> float | None:
+def estimated_purity(labels: np.ndarray, agreement: np.ndarray, votes: np.ndarray, mask: np.ndarray) -> float | None:
     """What share of the images in `mask` may be of their cluster's commonest class; no truth needed.
 
     A label is held to be right as often as two heads give the same one, times as often as a

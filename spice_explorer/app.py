@@ -27,12 +27,9 @@ PAGES = (
 
 
 def ui() -> None:
-    st.set_page_config(
-        page_title="SPICE Explorer", page_icon=str(ROOT / "assets" / "icon.png"), layout="wide"
-    )
+    st.set_page_config(page_title="SPICE Explorer", page_icon=str(ROOT / "assets" / "icon.png"), layout="wide")
     pages = [
-        st.Page(ROOT / "pages" / f"{name}.py", title=title, icon=icon, url_path=name)
-        for name, title, icon in PAGES
+        st.Page(ROOT / "pages" / f"{name}.py", title=title, icon=icon, url_path=name) for name, title, icon in PAGES
     ]
     page = st.navigation(pages)
     chrome.style()

@@ -122,9 +122,7 @@ def judge(name: str, stage: Stage, settings: ReliableSettings) -> ReliableSet:
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
-def _head_votes(
-    path: str, stage: Stage, heads_modified: float | None, modified: float | None
-) -> np.ndarray:
+def _head_votes(path: str, stage: Stage, heads_modified: float | None, modified: float | None) -> np.ndarray:
     from engine.metrics import head_votes
     from engine.runs.store import RunFolder
 
@@ -180,9 +178,7 @@ def history(name: str) -> History:
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _prototype_history(
-    path: str, made: float, frames: int, chosen: bool
-) -> PrototypeHistory | None:
+def _prototype_history(path: str, made: float, frames: int, chosen: bool) -> PrototypeHistory | None:
     from engine.runs.history import load_prototype_history
     from engine.runs.store import RunFolder
 
@@ -237,9 +233,7 @@ def matched_truth(name: str) -> tuple[np.ndarray, tuple[str, ...]] | None:
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _matched_truth(
-    name: str, made: float, newest: Stage | bool
-) -> tuple[np.ndarray, tuple[str, ...]]:
+def _matched_truth(name: str, made: float, newest: Stage | bool) -> tuple[np.ndarray, tuple[str, ...]]:
     found, labels = truth(name), newest_labels(name)
     assert found is not None
     numbers = found.labels if labels is None else _matched(found.labels, labels)
@@ -429,9 +423,7 @@ def known(name: str, stage: Stage | None) -> Known:
     if stage is None:
         return bare
     verdict = reliable(name, stage)
-    return replace(
-        bare, labels=verdict.labels, confidence=verdict.confidence, agreement=verdict.agreement
-    )  # fmt: skip
+    return replace(bare, labels=verdict.labels, confidence=verdict.confidence, agreement=verdict.agreement)
 
 
 # -- prototypes --------------------------------------------------------------------------------
@@ -480,10 +472,13 @@ def _overview(name: str, path: str, exclusive: bool, modified: float | None) -> 
     found = truth(name)
     cosines = own_cosines(unit_vectors(name), own.prototypes, own.confident)
     return present.overview(
-        np.asarray(verdict.labels), verdict.mask, own.confident,
+        np.asarray(verdict.labels),
+        verdict.mask,
+        own.confident,
         present.duplicates(own.confident, near["ids"], near["similarity"]),
-        present.outliers(cosines), None if found is None else found.labels,
-    )  # fmt: skip
+        present.outliers(cosines),
+        None if found is None else found.labels,
+    )
 
 
 def overview(name: str) -> Overview:
@@ -511,9 +506,7 @@ def borderline(name: str, cluster: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _alike(
-    name: str, path: str, exclusive: bool, modified: float | None
-) -> tuple[np.ndarray, list[Hint]]:
+def _alike(name: str, path: str, exclusive: bool, modified: float | None) -> tuple[np.ndarray, list[Hint]]:
     from spice_explorer.present import prototypes as present
 
     cosines = present.similarity(arrays(name, "heads")["prototypes"])
@@ -529,11 +522,7 @@ def alike(name: str) -> tuple[np.ndarray, list[Hint]]:
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _without(
-    name: str,
-    vetoed: tuple[tuple[int, tuple[int, ...]], ...],
-    path: str,
-    exclusive: bool,
-    modified: float | None,
+    name: str, vetoed: tuple[tuple[int, tuple[int, ...]], ...], path: str, exclusive: bool, modified: float | None
 ) -> tuple[Claims, list[Change]]:
     from engine.stages.prototypes import claimed_labels, without
     from spice_explorer.present.prototypes import change

@@ -10,13 +10,7 @@ import numpy as np
 import streamlit as st
 from streamlit.elements.lib.streamlit_plotly_theme import GRAY_90
 
-from spice_explorer.palette import (
-    CLUSTERS,
-    NOBODY,
-    cluster_colour,
-    cluster_colours,
-    faded,
-)
+from spice_explorer.palette import CLUSTERS, NOBODY, cluster_colour, cluster_colours, faded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,11 +57,14 @@ def losses(curves: Curves, steps: int) -> go.Figure:
     for index, (name, (x, y)) in enumerate(curves.items()):
         figure.add_trace(
             go.Scatter(
-                x=x, y=y, name=name, mode="lines+markers" if len(x) < 2 else "lines",
+                x=x,
+                y=y,
+                name=name,
+                mode="lines+markers" if len(x) < 2 else "lines",
                 line={"color": CLUSTERS[index], "width": 2},
                 hovertemplate="step %{x}: %{y:.4f}<extra>" + name + "</extra>",
             )
-        )  # fmt: skip
+        )
     figure.update_layout(showlegend=len(curves) > 1)
     figure.update_xaxes(range=[0, 1.02 * max(1, steps)])
     figure.update_yaxes(rangemode="normal")
@@ -89,17 +86,11 @@ def cluster_sizes(sizes: Sequence[int], reliable: Sequence[int] | None) -> go.Fi
     return _cluster_axis(figure, len(sizes))
 
 
-def _bar(
-    figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, colours: list[str] | str
-) -> None:
+def _bar(figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, colours: list[str] | str) -> None:
     import plotly.graph_objects as go
 
     template = "cluster %{x}: %{y} " + name + "<extra></extra>"
-    figure.add_trace(
-        go.Bar(
-            x=x, y=y, name=name, marker_color=colours, marker_line_width=0, hovertemplate=template
-        )
-    )
+    figure.add_trace(go.Bar(x=x, y=y, name=name, marker_color=colours, marker_line_width=0, hovertemplate=template))
 
 
 def _cluster_axis(figure: go.Figure, clusters: int) -> go.Figure:
@@ -109,9 +100,7 @@ def _cluster_axis(figure: go.Figure, clusters: int) -> go.Figure:
 
 
 def purity_coverage(
-    curve: Curve,
-    now: tuple[float | None, float | None],
-    own: tuple[float | None, float | None],
+    curve: Curve, now: tuple[float | None, float | None], own: tuple[float | None, float | None]
 ) -> go.Figure:
     """Purity over coverage; the points are (coverage, purity) now and with the run's thresholds."""
     import plotly.graph_objects as go
@@ -119,23 +108,30 @@ def purity_coverage(
     figure = _figure(280, "coverage: right labels that are reliable", "purity")
     figure.add_trace(
         go.Scatter(
-            x=curve.coverage, y=curve.purity, customdata=curve.agreement, mode="lines+markers",
-            line={"color": CLUSTERS[0], "width": 2}, marker={"size": 4}, showlegend=False,
-            hovertemplate="agreement ≥ %{customdata:.3f}<br>purity %{y:.1%}, coverage %{x:.1%}"
-            "<extra></extra>",
+            x=curve.coverage,
+            y=curve.purity,
+            customdata=curve.agreement,
+            mode="lines+markers",
+            line={"color": CLUSTERS[0], "width": 2},
+            marker={"size": 4},
+            showlegend=False,
+            hovertemplate="agreement ≥ %{customdata:.3f}<br>purity %{y:.1%}, coverage %{x:.1%}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     marks = (("the run", own, "circle-open", NOBODY), ("now", now, "circle", CLUSTERS[1]))
     for name, (x, y), symbol, colour in marks:
         if x is None or y is None:
             continue
         figure.add_trace(
             go.Scatter(
-                x=[x], y=[y], name=name, mode="markers",
+                x=[x],
+                y=[y],
+                name=name,
+                mode="markers",
                 marker={"symbol": symbol, "size": 13, "color": colour, "line": {"width": 2}},
                 hovertemplate="purity %{y:.1%}, coverage %{x:.1%}<extra>" + name + "</extra>",
             )
-        )  # fmt: skip
+        )
     # Around a single point axes go from −1 to 1: no share is there. A mark at 0 or 1 needs some room.
     shares = {"clipmin": -0.05, "clipmax": 1.05}
     figure.update_xaxes(tickformat=".0%", rangemode="normal", autorangeoptions=shares)
@@ -153,40 +149,47 @@ def confusion(found: Confusion) -> go.Figure:
     share = found.counts / np.maximum(found.counts.sum(1, keepdims=True), 1)
     figure.add_trace(
         go.Heatmap(
-            x=columns, y=rows, z=np.where(found.counts > 0, share, np.nan),
+            x=columns,
+            y=rows,
+            z=np.where(found.counts > 0, share, np.nan),
             customdata=found.counts,
             hovertext=[[html.escape(name) for name in found.classes]] * len(rows),
-            colorscale=DENSITY, zmin=0, zmax=1, xgap=1, ygap=1, showscale=False,
+            colorscale=DENSITY,
+            zmin=0,
+            zmax=1,
+            xgap=1,
+            ygap=1,
+            showscale=False,
             hovertemplate="cluster %{y}, class %{hovertext}: %{customdata} images<extra></extra>",
         )
-    )  # fmt: skip
+    )
     if found.counts.size <= MOST_TEXTS:
         # White on full cells; on pale ones, which let the page through, what stands out most from it,
         # light or dark. The grey of other texts in figures is too near to them.
         _numbers(figure, found.counts, share > 0.5, rows, "white")
         _numbers(figure, found.counts, share <= 0.5, rows, GRAY_90)
-    figure.update_xaxes(
-        showgrid=False, tickvals=columns, ticktext=[_short(name) for name in found.classes]
-    )
+    figure.update_xaxes(showgrid=False, tickvals=columns, ticktext=[_short(name) for name in found.classes])
     figure.update_yaxes(
-        showgrid=False, type="category", categoryorder="array", categoryarray=rows,
-        autorange="reversed",
-    )  # fmt: skip
+        showgrid=False, type="category", categoryorder="array", categoryarray=rows, autorange="reversed"
+    )
     return figure
 
 
-def _numbers(
-    figure: go.Figure, counts: np.ndarray, where: np.ndarray, rows: list[str], colour: str
-) -> None:
+def _numbers(figure: go.Figure, counts: np.ndarray, where: np.ndarray, rows: list[str], colour: str) -> None:
     import plotly.graph_objects as go
 
     row, column = np.nonzero(where & (counts > 0))
     figure.add_trace(
         go.Scatter(
-            x=column, y=[rows[one] for one in row], text=counts[row, column].astype(str),
-            mode="text", textfont={"size": 11, "color": colour}, hoverinfo="skip", showlegend=False,
+            x=column,
+            y=[rows[one] for one in row],
+            text=counts[row, column].astype(str),
+            mode="text",
+            textfont={"size": 11, "color": colour},
+            hoverinfo="skip",
+            showlegend=False,
         )
-    )  # fmt: skip
+    )
 
 
 def _short(name: str) -> str:
@@ -201,10 +204,12 @@ def class_balance(table: pd.DataFrame) -> go.Figure:
     figure = _figure(240, "", "images")
     figure.add_trace(
         go.Bar(
-            x=table["class"].astype(str), y=table["images"], marker_color=NOBODY,
+            x=table["class"].astype(str),
+            y=table["images"],
+            marker_color=NOBODY,
             hovertemplate="%{x}: %{y} images<extra></extra>",
         )
-    )  # fmt: skip
+    )
     figure.update_xaxes(type="category")
     return figure
 
@@ -218,32 +223,35 @@ def similarities(cosines: np.ndarray, clusters: Sequence[int]) -> go.Figure:
     names = [str(cluster) for cluster in clusters]
     figure.add_trace(
         go.Heatmap(
-            x=names, y=names, z=np.where(np.eye(count, dtype=bool), np.nan, cosines),
-            colorscale=DENSITY, xgap=1, ygap=1, colorbar={"title": "cosine", "thickness": 12},
+            x=names,
+            y=names,
+            z=np.where(np.eye(count, dtype=bool), np.nan, cosines),
+            colorscale=DENSITY,
+            xgap=1,
+            ygap=1,
+            colorbar={"title": "cosine", "thickness": 12},
             hovertemplate="clusters %{x} and %{y}: %{z:.2f}<extra></extra>",
         )
-    )  # fmt: skip
-    figure.update_xaxes(showgrid=False, type="category", constrain="domain")
-    figure.update_yaxes(
-        showgrid=False, type="category", autorange="reversed", scaleanchor="x", constrain="domain"
     )
+    figure.update_xaxes(showgrid=False, type="category", constrain="domain")
+    figure.update_yaxes(showgrid=False, type="category", autorange="reversed", scaleanchor="x", constrain="domain")
     return figure
 
 
-def over_rounds(
-    rounds: Sequence[int], values: np.ndarray, name: str, cluster: int, decimals: int = 0
-) -> go.Figure:
+def over_rounds(rounds: Sequence[int], values: np.ndarray, name: str, cluster: int, decimals: int = 0) -> go.Figure:
     """One number of a cluster over the rounds of stage 2, in the cluster's colour."""
     import plotly.graph_objects as go
 
     figure = _figure(190, "round", name)
     figure.add_trace(
         go.Scatter(
-            x=list(rounds), y=values, mode="lines+markers",
+            x=list(rounds),
+            y=values,
+            mode="lines+markers",
             line={"color": cluster_colour(cluster), "width": 2},
             hovertemplate=f"round %{{x}}: %{{y:,.{decimals}f}}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     figure.update_yaxes(rangemode="normal" if decimals else "tozero")
     return figure
 
@@ -256,11 +264,13 @@ def head_losses(losses: np.ndarray, chosen: int) -> go.Figure:
     colours = [CLUSTERS[0] if head == chosen else NOBODY for head in range(len(losses))]
     figure.add_trace(
         go.Scatter(
-            x=list(range(len(losses))), y=losses, mode="markers",
+            x=list(range(len(losses))),
+            y=losses,
+            mode="markers",
             marker={"color": colours, "size": 11},
             hovertemplate="head %{x}: %{y:.4f}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     figure.update_yaxes(rangemode="normal")
     figure.update_xaxes(dtick=1 if len(losses) <= MOST_TICKS else None)
     return figure

@@ -40,9 +40,7 @@ _BELIEVED = re.compile(rf"label\.({_STAGES})\.(\d+)")
 _IMPORTED = re.compile(r"imported\.(\d+)")
 # What decisions change.
 DECIDED = ("reviewed", "class")
-_MADE_OF = (
-    "features", "neighbors", "heads", "reliable-heads", "reliable-joint", "columns",
-)  # fmt: skip
+_MADE_OF = ("features", "neighbors", "heads", "reliable-heads", "reliable-joint", "columns")
 
 
 # -- addresses ---------------------------------------------------------------------------------

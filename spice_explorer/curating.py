@@ -29,10 +29,17 @@ MOST_BYTES, MOST_OPS = 16 * 2**20, 500
 DISPUTED = 128
 MOST_DISPUTES = 50
 UNDOABLE = {
-    "accept": "accept", "reject": "reject", "relabel": "relabel", "exclude": "leave out",
-    "rename": "rename", "recolour": "colour", "merge": "merge", "split": "split",
-    "new class": "new class", "note": "note",
-}  # fmt: skip
+    "accept": "accept",
+    "reject": "reject",
+    "relabel": "relabel",
+    "exclude": "leave out",
+    "rename": "rename",
+    "recolour": "colour",
+    "merge": "merge",
+    "split": "split",
+    "new class": "new class",
+    "note": "note",
+}
 
 
 def routes() -> list[Route]:
@@ -81,16 +88,14 @@ def queue(request: Request) -> Response:
         ids = decisions.queue(request.path_params["run"], request.path_params["name"])
     except (SpiceError, OSError, LookupError, ValueError) as error:
         return PlainTextResponse(str(error), 404, FRESH)
-    return Response(
-        ids.astype("<u4").tobytes(), media_type="application/octet-stream", headers=FRESH
-    )
+    return Response(ids.astype("<u4").tobytes(), media_type="application/octet-stream", headers=FRESH)
 
 
 def since(request: Request) -> Response:
     asked = request.query_params
     try:
         row = int(asked.get("row", "0"))
-        return JSONResponse(told(request.path_params["run"], row, asked.get("reviewer", "")), headers=FRESH)  # fmt: skip
+        return JSONResponse(told(request.path_params["run"], row, asked.get("reviewer", "")), headers=FRESH)
     except (SpiceError, OSError, ValueError) as error:
         return JSONResponse({"error": str(error)}, 404, FRESH)
 
@@ -112,19 +117,17 @@ def _told(now: Curation, labels: np.ndarray, row: int, reviewer: str) -> dict[st
     counts = np.bincount(now.state, minlength=len(State))
     return {
         "row": now.row,
-        "changed": {
-            "ids": changed.tolist(), "classes": own.tolist(),
-            "states": _states(now)[changed].tolist(),
-        },
+        "changed": {"ids": changed.tolist(), "classes": own.tolist(), "states": _states(now)[changed].tolist()},
         "classes": [vars(one) for one in decisions.shown(now)],
         "undo": _what(now, now.undoable(reviewer)),
         "redo": _what(now, now.redoable(reviewer)),
         "disputes": _disputes(now),
         "counts": {
-            "decided": int(counts[State.DECIDED]), "rejected": int(counts[State.REJECTED]),
+            "decided": int(counts[State.DECIDED]),
+            "rejected": int(counts[State.REJECTED]),
             "excluded": int(counts[State.EXCLUDED]),
         },
-    }  # fmt: skip
+    }
 
 
 def _states(now: Curation) -> np.ndarray:
@@ -145,13 +148,12 @@ def _disputes(now: Curation) -> list[dict[str, Any]]:
         {
             "id": image,
             "answers": [
-                {"reviewer": one.reviewer, "state": int(one.state),
-                 "class": int(now.home[one.class_])}
+                {"reviewer": one.reviewer, "state": int(one.state), "class": int(now.home[one.class_])}
                 for one in now.answers(image)[:2]
             ],
         }
         for image in np.flatnonzero(now.disputed)[:MOST_DISPUTES].tolist()
-    ]  # fmt: skip
+    ]
 
 
 # -- deciding ----------------------------------------------------------------------------------
@@ -197,12 +199,17 @@ def _acted(run: str, asked: dict[str, Any]) -> dict[str, Any]:
 
 def _result(run: str, op: dict[str, Any], reviewer: str, visit: str, seen: int) -> dict[str, Any]:
     wanted = Decision(
-        op["action"], reviewer, visit=visit, seen=seen, key=str(op["key"]),
+        op["action"],
+        reviewer,
+        visit=visit,
+        seen=seen,
+        key=str(op["key"]),
         images=np.array(op.get("ids") or [], np.int64),
-        class_=_number(op.get("class")), other=_number(op.get("other")),
+        class_=_number(op.get("class")),
+        other=_number(op.get("other")),
         new=np.array(op["classes"], np.int64) if op.get("classes") else None,
         text=str(op.get("text") or ""),
-    )  # fmt: skip
+    )
     try:
         return {"key": op["key"], "row": decisions.commit(run, [wanted])[0].row}
     except LogBusyError:

@@ -96,9 +96,7 @@ def classes(name: str) -> list[Shown]:
 
 
 def shown(now: Curation) -> list[Shown]:
-    return [
-        Shown(one.number, one.name, one.colour or cluster_colour(one.number)) for one in now.classes
-    ]
+    return [Shown(one.number, one.name, one.colour or cluster_colour(one.number)) for one in now.classes]
 
 
 def classes_of(name: str) -> np.ndarray:
@@ -174,9 +172,13 @@ def _votes(name: str, modified: float | None, row: int) -> Votes | None:  # noqa
     found, agreement = propagation.voted(unit, decided, own[decided], left)
     known = propagation.voted(unit, decided, own[decided], decided)[0]
     return Votes(
-        left, found, agreement, len(decided), int((known == own[decided]).sum()),
+        left,
+        found,
+        agreement,
+        len(decided),
+        int((known == own[decided]).sum()),
         int((home[said.labels[decided]] == own[decided]).sum()),
-    )  # fmt: skip
+    )
 
 
 def audited(name: str) -> dict[int, tuple[int, int]]:
@@ -198,9 +200,8 @@ def guidance(name: str) -> Guidance:
         own, numbers = now.classes_of(said.labels), [one.number for one in now.classes]
         home, moved = now.home, now.moved & ~now.disputed
     return guide(
-        state.astype(np.uint8), own, numbers, home, moved, _probabilities(name, said.stage),
-        artefacts.images(name).ids,
-    )  # fmt: skip
+        state.astype(np.uint8), own, numbers, home, moved, _probabilities(name, said.stage), artefacts.images(name).ids
+    )
 
 
 def carry(parent: str, child: str, keep: np.ndarray) -> None:
@@ -280,10 +281,8 @@ def _probabilities(name: str, stage: str) -> np.ndarray:
 def _border(name: str, said: Model, own: np.ndarray, one: int, other: int) -> np.ndarray:
     """Between two classes: by the probabilities of the clusters that have become them."""
     probabilities, home = _probabilities(name, said.stage), curation(name).home
-    sides = [
-        probabilities[:, home[: probabilities.shape[1]] == side].sum(1) for side in (one, other)
-    ]
-    return queues.border(np.stack(sides, 1), np.where(own == one, 0, np.where(own == other, 1, 2)), 0, 1)  # fmt: skip
+    sides = [probabilities[:, home[: probabilities.shape[1]] == side].sum(1) for side in (one, other)]
+    return queues.border(np.stack(sides, 1), np.where(own == one, 0, np.where(own == other, 1, 2)), 0, 1)
 
 
 def keep(ids: np.ndarray) -> str:

@@ -68,9 +68,7 @@ def ask(opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
         return
     found.state, found.done, found.message = "probing", 0.0, ""
     found.asked = tuple(configs)
-    threading.Thread(
-        target=_work, args=(found, opened, configs, device), daemon=True, name="spice-forecast"
-    ).start()
+    threading.Thread(target=_work, args=(found, opened, configs, device), daemon=True, name="spice-forecast").start()
 
 
 def _work(found: Probe, opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
@@ -90,10 +88,15 @@ def _work(found: Probe, opened: Opened, configs: Sequence[RunConfig], device: st
             found.free = free_bytes(chosen)
             workspace().mkdir(parents=True, exist_ok=True)
             found.costs += probe(
-                opened.images, configs, chosen, threads=runner.threads, place=workspace(),
+                opened.images,
+                configs,
+                chosen,
+                threads=runner.threads,
+                place=workspace(),
                 extra=0 if opened.extra is None else len(opened.extra),
-                stop=lambda: runner.trains_on(chosen), progress=tell,
-            )  # fmt: skip
+                stop=lambda: runner.trains_on(chosen),
+                progress=tell,
+            )
         found.state = "done"
     except Stopped:
         found.state = "busy"

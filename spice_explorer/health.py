@@ -30,9 +30,8 @@ def checkup(opened: Opened, *, again: bool = False, patient: bool = False) -> Ch
 
     run = trained(opened)
     return the_examiner().request(
-        opened, None if run is None else _vectors(run), again=again,
-        patience=PATIENCE_SECONDS if patient else 0.0,
-    )  # fmt: skip
+        opened, None if run is None else _vectors(run), again=again, patience=PATIENCE_SECONDS if patient else 0.0
+    )
 
 
 def trained(opened: Opened) -> str | None:

@@ -270,9 +270,7 @@ def body(name: str, version: str) -> bytes:
         opened = services.digits()
         return json.dumps(present.opening(name, opened.images, "digits", 10)).encode()
     card = services.card(name)
-    return json.dumps(
-        present.opening(name, artefacts.images(name), card.source, card.config.clusters)
-    ).encode()
+    return json.dumps(present.opening(name, artefacts.images(name), card.source, card.config.clusters)).encode()
 
 
 def file(name: str) -> bytes:
@@ -281,7 +279,5 @@ def file(name: str) -> bytes:
 
     made = _shown_of(folder_of(name)) if name in services.run_names() else None
     if made is None:
-        raise RunError(
-            f"{name} has no lesson yet: open it on the page Learn and wait for its first pictures"
-        )
+        raise RunError(f"{name} has no lesson yet: open it on the page Learn and wait for its first pictures")
     return page(json.loads(made.body)).encode()

@@ -5,10 +5,31 @@ from __future__ import annotations
 # Chosen one after the other, each as far as possible (in OKLab) from all before it for normal,
 # protanopic and deuteranopic sight, and readable on white and on near-black.
 CLUSTERS = (
-    "#0070c2", "#eb9900", "#b80029", "#a3a3eb", "#e0667a", "#85477a", "#ad7000", "#5c85ff",
-    "#00a3ad", "#c21fad", "#00663d", "#4752f5", "#f58f7a", "#ff5cb8", "#b85270", "#cc853d",
-    "#1f99d6", "#337a52", "#1f47d6", "#991f99", "#d60047", "#c24799", "#70b88f", "#8566e0",
-)  # fmt: skip
+    "#0070c2",
+    "#eb9900",
+    "#b80029",
+    "#a3a3eb",
+    "#e0667a",
+    "#85477a",
+    "#ad7000",
+    "#5c85ff",
+    "#00a3ad",
+    "#c21fad",
+    "#00663d",
+    "#4752f5",
+    "#f58f7a",
+    "#ff5cb8",
+    "#b85270",
+    "#cc853d",
+    "#1f99d6",
+    "#337a52",
+    "#1f47d6",
+    "#991f99",
+    "#d60047",
+    "#c24799",
+    "#70b88f",
+    "#8566e0",
+)
 NOBODY = "#8c8c8c"
 
 STATES = {
@@ -45,9 +66,7 @@ def ramp(steps: int) -> list[str]:
         place = step / max(1, steps - 1) * (len(anchors) - 1)
         low = min(int(place), len(anchors) - 2)
         part = place - low
-        mixed = [
-            round(a + (b - a) * part) for a, b in zip(anchors[low], anchors[low + 1], strict=True)
-        ]
+        mixed = [round(a + (b - a) * part) for a, b in zip(anchors[low], anchors[low + 1], strict=True)]
         out.append("#{:02x}{:02x}{:02x}".format(*mixed))
     return out
 

@@ -37,16 +37,26 @@ Action = Literal["pause", "continue", "stop"]
 ENCODERS = Path(__file__).parents[1] / "assets" / "encoders"
 WARM_UP_SECONDS = 4.0
 WARM_UP = (
-    "plotly.graph_objects", "scipy.optimize", "engine.metrics", "engine.runs.maps",
-    "engine.runs.results", "engine.runs.runner", "spice_explorer.components.map_view",
-    "spice_explorer.components.prototypes", "spice_explorer.components.reliability",
-    "spice_explorer.components.curate", "engine.runs.lesson", "spice_explorer.components.lesson",
-)  # fmt: skip
+    "plotly.graph_objects",
+    "scipy.optimize",
+    "engine.metrics",
+    "engine.runs.maps",
+    "engine.runs.results",
+    "engine.runs.runner",
+    "spice_explorer.components.map_view",
+    "spice_explorer.components.prototypes",
+    "spice_explorer.components.reliability",
+    "spice_explorer.components.curate",
+    "engine.runs.lesson",
+    "spice_explorer.components.lesson",
+)
 # What works in the background.
 WORKERS = {
-    "engine.runs.imports": "the_importer", "engine.runs.checkups": "the_examiner",
-    "engine.runs.maps": "the_map_maker", "engine.runs.runner": "the_runner",
-}  # fmt: skip
+    "engine.runs.imports": "the_importer",
+    "engine.runs.checkups": "the_examiner",
+    "engine.runs.maps": "the_map_maker",
+    "engine.runs.runner": "the_runner",
+}
 # Progress records from which the speed of a stage is taken (two a second).
 PACE_RECORDS = 20
 
@@ -140,10 +150,7 @@ def look(name: str) -> Run:
     mine = the_runner().owns(folder)
     if not mine:  # to ask for the lock of a run that is live takes a tenth of a second
         snapshot = settled(folder, snapshot)
-    return Run(
-        name, card(name), snapshot, folder.has("truth"),
-        pace if snapshot.state == "running" else None, mine,
-    )  # fmt: skip
+    return Run(name, card(name), snapshot, folder.has("truth"), pace if snapshot.state == "running" else None, mine)
 
 
 def card(name: str) -> RunCard:
@@ -184,9 +191,7 @@ def gpus() -> int:
     return int(count()) if count else 0
 
 
-def start(
-    opened: Opened, config: RunConfig, device: str, excluded: tuple[Skipped, ...] = ()
-) -> str:
+def start(opened: Opened, config: RunConfig, device: str, excluded: tuple[Skipped, ...] = ()) -> str:
     """Makes a new run, queues it for training and returns its name; raises SpiceError.
 
     `excluded` are images that were left out of the source, and that are not in `opened`.
@@ -293,9 +298,7 @@ def open_source(
     """The images at `source`; raises SourceError in a sentence for the page."""
     from engine.data import sources
 
-    return sources.open_source(
-        source, size=size, labels=labels, progress=progress
-    )  # fmt: skip
+    return sources.open_source(source, size=size, labels=labels, progress=progress)
 
 
 @st.cache_resource(show_spinner=False)
@@ -342,9 +345,7 @@ def _clusters_fault(config: RunConfig, opened: Opened) -> str:
 
 
 @st.cache_data(show_spinner="Looking at what stage 1 begins with…", max_entries=32)
-def _source_fault(
-    source: str, written: tuple[int, int], fingerprint: str, _images: ImageSet
-) -> str:  # fmt: skip
+def _source_fault(source: str, written: tuple[int, int], fingerprint: str, _images: ImageSet) -> str:
     del written, fingerprint  # of the cache's key alone
     from engine.runs.beginning import check_beginning
 

@@ -61,8 +61,11 @@ def sheet_of(run: str, ids: Sequence[int], size: Sequence[int]) -> dict[str, Any
     asked = ".".join(map(str, ids))
     return {
         "url": f"{address_of('pages', run)}.webp?ids={asked}&v={_version(run)}",
-        "source": source(run), "columns": COLUMNS, "width": width, "height": height,
-    }  # fmt: skip
+        "source": source(run),
+        "columns": COLUMNS,
+        "width": width,
+        "height": height,
+    }
 
 
 def _version(run: str) -> str:
@@ -79,9 +82,7 @@ def routes() -> list[Route]:
 def sheet(request: Request) -> Response:
     """Thumbnails of the images asked for as one WebP; 404 when one of them is not there."""
     run, asked = request.path_params["run"], request.query_params.get("ids", "").split(".")
-    if len(asked) > MOST_ON_A_SHEET or not all(
-        one.isdecimal() and len(one) <= MOST_DIGITS for one in asked
-    ):
+    if len(asked) > MOST_ON_A_SHEET or not all(one.isdecimal() and len(one) <= MOST_DIGITS for one in asked):
         return _missing("no such images")
     ids = [int(one) for one in asked]
     try:

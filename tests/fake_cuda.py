@@ -166,12 +166,7 @@ class FakeCuda(contextlib.ExitStack):
     device = torch.device("cuda", 0)
 
     def __init__(
-        self,
-        *,
-        count: int = 1,
-        bf16: bool = True,
-        memory: int = 140 * 2**30,
-        free: int | None = None,
+        self, *, count: int = 1, bf16: bool = True, memory: int = 140 * 2**30, free: int | None = None
     ) -> None:
         """`memory` and `free`: bytes of a GPU, and how many of them it says are free (default: all)."""
         super().__init__()
@@ -283,9 +278,7 @@ class _Functions(TorchFunctionMode):
         if name == "__get__":
             return self._attribute(func, args, kwargs)
         if name in ("numpy", "__array__") and place_of(args[0]) != CPU:
-            raise TypeError(
-                "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first"
-            )
+            raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
         if name == "tolist" and place_of(args[0]) != CPU:
             self.gpu.wait("tolist")
         if func in (torch.Tensor.to, torch.Tensor.cpu, torch.Tensor.cuda):
@@ -329,9 +322,7 @@ class _Functions(TorchFunctionMode):
         given = tensors_in(args)
         wanted = target or (place_of(given[0]) if given else CPU)
         if generator.device != wanted:
-            raise RuntimeError(
-                f"Expected a '{wanted}' device type for generator but found '{generator.device}'"
-            )
+            raise RuntimeError(f"Expected a '{wanted}' device type for generator but found '{generator.device}'")
 
     def _moved(self, func: Any, args: Any, kwargs: dict[str, Any]) -> torch.Tensor:
         x, rest, copy = args[0], args[1:], kwargs.pop("copy", False)
@@ -404,7 +395,5 @@ class _Operations(TorchDispatchMode):
                 self.gpu.wait("item")
         elif name in WAITS:
             self.gpu.wait(name)
-        elif name in INDEXING and any(
-            each.dtype in (torch.bool, torch.uint8) for each in tensors_in(args[1])
-        ):
+        elif name in INDEXING and any(each.dtype in (torch.bool, torch.uint8) for each in tensors_in(args[1])):
             self.gpu.wait(f"{name} by a mask")

@@ -32,9 +32,7 @@ def test_spread_is_mean_deviation_and_lowest() -> None:
     assert report.spread([0.9, 1.0, 0.8]) == "0.900 ± 0.100 (0.800)"
 
 
-def test_results_carry_where_they_come_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_carry_where_they_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
     report.write("speed", "Speed", {"ratio": 2}, report.table(["a"], [[1]]))
     data = json.loads((tmp_path / "results" / "speed.json").read_text())
@@ -111,7 +109,7 @@ def test_a_piece_is_measured_once_and_what_does_not_fit_is_left(work: Path) -> N
     assert other.get("first", lambda: 3) == 3  # another number of images is another measurement
 
 
-def test_an_unknown_benchmark_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_an_unknown_benchmark_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["speeed"]) == 2
     assert "no benchmark speeed: choose from cpu, app, operations, views" in capsys.readouterr().err
 
@@ -161,10 +159,16 @@ def test_a_long_run_goes_on_in_slices_and_ends_in_a_table(
     monkeypatch.setattr(cifar10, "_slice", slice_of_steps)
     monkeypatch.setattr(Options, "seconds_left", lambda _: seconds_left[-1])
     settings = (
-        "encoder.width=4", "features.epochs=8", "features.batch=16", "heads.epochs=2",
-        "heads.images=60", "joint.steps=10", "joint.batch=4", "reliable.agreement=0.2",
+        "encoder.width=4",
+        "features.epochs=8",
+        "features.batch=16",
+        "heads.epochs=2",
+        "heads.images=60",
+        "joint.steps=10",
+        "joint.batch=4",
+        "reliable.agreement=0.2",
         "reliable.confidence=0.2",
-    )  # fmt: skip
+    )
     interruptions = 0
     for _ in range(40):
         seconds_left.append(1000.0)  # there is room for one slice
@@ -192,9 +196,14 @@ def test_a_long_run_goes_on_in_slices_and_ends_in_a_table(
 
 def test_a_stage_is_timed_until_its_time_is_up() -> None:
     config = speed.settings(
-        encoder__backbone="small", encoder__width=4, features__batch=8, joint__batch=4,
-        heads__images=40, heads__heads=2, heads__epochs=1_000_000,
-    )  # fmt: skip
+        encoder__backbone="small",
+        encoder__width=4,
+        features__batch=8,
+        joint__batch=4,
+        heads__images=40,
+        heads__heads=2,
+        heads__epochs=1_000_000,
+    )
     bench = speed.Bench(config, torch.device("cpu"), 64, 0.1)
     found = {stage: getattr(bench, stage)() for stage in ("stage1", "stage2", "stage3")}
     assert all(one["images_per_second"] > 0 for one in found.values())
@@ -203,9 +212,12 @@ def test_a_stage_is_timed_until_its_time_is_up() -> None:
 
 def test_operations_of_a_training_step_are_those_one_counts_by_hand() -> None:
     config = speed.settings(
-        encoder__backbone="small", encoder__width=4, features__objective="simclr",
-        features__hidden=16, features__projection=8,
-    )  # fmt: skip
+        encoder__backbone="small",
+        encoder__width=4,
+        features__objective="simclr",
+        features__hidden=16,
+        features__projection=8,
+    )
     counted = speed.Bench(config, torch.device("cpu"), 32, 0.1)._stage1_flop()
     # Multiply-adds of the forward pass of a view: nine per weight of a 3×3 kernel and pixel.
     convolutions = 9 * ((3 * 4 + 2 * 4 * 4) * 32**2 + (4 * 8 + 2 * 8 * 8) * 16**2 + 8 * 16 * 8**2)
@@ -221,9 +233,8 @@ def test_operations_of_a_training_step_are_those_one_counts_by_hand() -> None:
 def small_made(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """500 made-up images in 4 clusters, with random places for its map so that none is computed."""
     folder = made.made_run(
-        tmp_path_factory.mktemp("made") / "small",
-        images=500, clusters=4, features=16, neighbors=20, size=12,
-    )  # fmt: skip
+        tmp_path_factory.mktemp("made") / "small", images=500, clusters=4, features=16, neighbors=20, size=12
+    )
     places = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
     folder.save(artefact_of(folder, DEFAULT), {"points": places})
     return folder
@@ -240,9 +251,7 @@ def test_a_made_up_run_says_that_it_finished_its_three_stages(small_made: RunFol
     assert sum(load_reliable(small_made, "joint").per_cluster) == said["reliable"]["count"]
 
 
-def test_the_neighbours_of_a_made_up_run_are_ranked_by_their_true_cosine(
-    small_made: RunFolder,
-) -> None:
+def test_the_neighbours_of_a_made_up_run_are_ranked_by_their_true_cosine(small_made: RunFolder) -> None:
     near, vectors = small_made.load("neighbors"), small_made.load("features")["vectors"]
     assert near["ids"].shape == near["similarity"].shape == (500, 20)
     assert (near["ids"].dtype, near["similarity"].dtype) == (np.int32, np.float32)
@@ -282,9 +291,16 @@ def test_kinds_of_made_up_images_look_different(small_made: RunFolder) -> None:
 
 def test_a_made_up_run_can_go_without_truth_and_frames(tmp_path: Path) -> None:
     folder = made.made_run(
-        tmp_path / "bare", images=60, clusters=3, features=8, neighbors=100, size=8, channels=1,
-        truth=False, frames=False,
-    )  # fmt: skip
+        tmp_path / "bare",
+        images=60,
+        clusters=3,
+        features=8,
+        neighbors=100,
+        size=8,
+        channels=1,
+        truth=False,
+        frames=False,
+    )
     said = summary(folder, observe(folder))
     assert said["state"] == "finished"
     assert "truth" not in said
@@ -293,7 +309,7 @@ def test_a_made_up_run_can_go_without_truth_and_frames(tmp_path: Path) -> None:
     assert folder.load("neighbors")["ids"].shape == (60, 59)
 
 
-def test_a_made_up_run_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_made_up_run_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"images": 60, "features": 8, "size": 8}
     with pytest.raises(RunError, match="clusters is 70, but made:60 has 60 images"):
         made.made_run(tmp_path / "many", clusters=70, **sizes)
@@ -311,9 +327,7 @@ def test_a_made_up_run_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("page", ["dataset", "train", "map", "prototypes", "reliability", "export"])
-def test_every_page_shows_a_made_up_run(
-    page: str, small_made: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_page_shows_a_made_up_run(page: str, small_made: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPICE_EXPLORER_RUNS", str(small_made.path.parent))
     at = AppTest.from_file(str(report.ROOT / "spice_explorer" / "app.py"), default_timeout=60)
     at.query_params["run"] = "small"
@@ -353,7 +367,7 @@ def test_a_figure_taken_while_nothing_trained_is_refused(
     with training.going("the map"):
         folder.append(Progress("features", 14, 1000.0, {"contrastive loss": 4.0}))
     assert len(training.paces) == 1
-    with pytest.raises(RuntimeError, match="nothing trained while the map was measured"), training.going("the map"):  # fmt: skip
+    with pytest.raises(RuntimeError, match="nothing trained while the map was measured"), training.going("the map"):
         pass
     assert len(training.paces) == 1
 

@@ -27,13 +27,19 @@ from engine.runs.results import decision_log
 from engine.runs.store import RunFolder
 
 TINY = [
-    "encoder.width=4", "features.epochs=1", "features.batch=16", "heads.heads=2", "heads.epochs=1",
-    "heads.passes=1", "joint.steps=2", "joint.batch=8", "joint.unlabelled=2",
-    "reliable.agreement=0.3", "reliable.confidence=0.3",
-]  # fmt: skip
-KEYS = [
-    "source", "images", "clusters", "seed", "device", "state", "seconds", "stages", "reliable",
-]  # fmt: skip
+    "encoder.width=4",
+    "features.epochs=1",
+    "features.batch=16",
+    "heads.heads=2",
+    "heads.epochs=1",
+    "heads.passes=1",
+    "joint.steps=2",
+    "joint.batch=8",
+    "joint.unlabelled=2",
+    "reliable.agreement=0.3",
+    "reliable.confidence=0.3",
+]
+KEYS = ["source", "images", "clusters", "seed", "device", "state", "seconds", "stages", "reliable"]
 
 
 def run_arguments(source: Path | str, run: Path | str, *more: str) -> list[str]:
@@ -100,9 +106,7 @@ def test_a_run_ends_with_its_numbers_as_one_json_object(trained: tuple[Path, Don
     assert asked == {"images": 40, "clusters": 2, "seed": 3, "device": "cpu", "state": "finished"}
     assert list(found["seconds"]) == ["total", "stage1", "stage2", "stage3"]
     assert list(found["stages"]) == ["stage1", "stage2", "stage3"]
-    assert set(found["truth"]) == {
-        "stage1", "stage2", "stage3", "reliable_purity", "selection_regret",
-    }  # fmt: skip
+    assert set(found["truth"]) == {"stage1", "stage2", "stage3", "reliable_purity", "selection_regret"}
     assert found["reliable"]["stage"] == "stage3"
     assert found["reliable"]["count"] == sum(found["reliable"]["per_cluster"])
     assert found["reliable"]["fraction"] == pytest.approx(found["reliable"]["count"] / 40)
@@ -140,12 +144,8 @@ def test_a_run_for_each_seed_ends_with_all_of_them_together(
     assert (found["lowest"], found["highest"]) == (min(both), max(both))
     assert found["mean"] == pytest.approx(sum(both) / 2, abs=1e-6)
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["seed-2", "seed-3"]
-    assert refused(*arguments).endswith(
-        "seed-2 holds a run already: add --resume or choose another folder"
-    )
-    more = do(
-        *run_arguments(drawn_photos, tmp_path / "runs", "--labels", "--seeds", "2-3", "--resume")
-    )
+    assert refused(*arguments).endswith("seed-2 holds a run already: add --resume or choose another folder")
+    more = do(*run_arguments(drawn_photos, tmp_path / "runs", "--labels", "--seeds", "2-3", "--resume"))
     assert json.loads(more.out[-1])["finished"] == 2
 
 
@@ -168,9 +168,7 @@ def test_export_writes_a_row_an_image(trained: tuple[Path, Done], tmp_path: Path
     assert (exported.code, exported.out, exported.errors) == (0, [], [])
     with (tmp_path / "labels.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == [
-        "id", "name", "label", "confidence", "agreement", "reliable", "stage", "epoch",
-    ]  # fmt: skip
+    assert list(rows[0]) == ["id", "name", "label", "confidence", "agreement", "reliable", "stage", "epoch"]
     bars, spots = range(1, 40, 2), range(0, 40, 2)
     ids = [f"bars/{index:02d}.png" for index in bars] + [f"spots/{i:02d}.png" for i in spots]
     assert [row["id"] for row in rows] == ids
@@ -181,9 +179,7 @@ def test_export_writes_a_row_an_image(trained: tuple[Path, Done], tmp_path: Path
     assert len(reliable) == done.summary["reliable"]["count"]
 
 
-def test_export_leaves_out_what_a_person_left_out_and_says_so(
-    trained: tuple[Path, Done], tmp_path: Path
-) -> None:
+def test_export_leaves_out_what_a_person_left_out_and_says_so(trained: tuple[Path, Done], tmp_path: Path) -> None:
     folder, out = RunFolder(shutil.copytree(trained[0], tmp_path / "run")), tmp_path / "labels.csv"
     (folder.path / "decisions.sqlite").write_bytes(b"no database at all, sorry" * 200)
     with contextlib.closing(decision_log(folder)) as log:
@@ -233,14 +229,12 @@ def test_imported_vectors_end_a_run_without_stage_3(drawn_photos: Path, tmp_path
     again = do(*run_arguments(drawn_photos, run, *source, "--resume"))
     assert (again.code, again.summary["skipped"]) == (0, {"stage3": reason})
     out = str(tmp_path / "out.csv")
-    assert "has no network to label images" in refused("predict", str(run), f"folder:{drawn_photos}", "--out", out)  # fmt: skip
-    assert "has no network to give to others" in refused("encoder", str(run), "--out", str(tmp_path / "e.pt"))  # fmt: skip
+    assert "has no network to label images" in refused("predict", str(run), f"folder:{drawn_photos}", "--out", out)
+    assert "has no network to give to others" in refused("encoder", str(run), "--out", str(tmp_path / "e.pt"))
     assert do("export", str(run), "--out", out).code == 0
 
 
-def test_vectors_that_do_not_fit_are_refused_before_a_run_is_made(
-    drawn_photos: Path, tmp_path: Path
-) -> None:
+def test_vectors_that_do_not_fit_are_refused_before_a_run_is_made(drawn_photos: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "vectors.npy", np.ones((7, 2)))
     source = f"features.source=import:{tmp_path / 'vectors.npy'}"
     said = refused(*run_arguments(drawn_photos, tmp_path / "run", "--set", source))
@@ -249,9 +243,7 @@ def test_vectors_that_do_not_fit_are_refused_before_a_run_is_made(
     assert listed(tmp_path) == ["vectors.npy"]
 
 
-def test_a_finished_run_goes_on_to_the_same_end(
-    trained: tuple[Path, Done], drawn_photos: Path, tmp_path: Path
-) -> None:
+def test_a_finished_run_goes_on_to_the_same_end(trained: tuple[Path, Done], drawn_photos: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(trained[0], tmp_path / "run")
     done = do(*run_arguments(drawn_photos, folder, "--resume"))
     assert done.code == 0
@@ -336,9 +328,7 @@ def test_what_cannot_be_run_is_refused_and_leaves_nothing(
 
 def test_an_unknown_source_is_refused(tmp_path: Path) -> None:
     sentence = refused(*run_arguments("cats:x", tmp_path / "run"))
-    assert sentence.startswith(
-        "there is no folder or file cats:x: check the path (other sources are "
-    )
+    assert sentence.startswith("there is no folder or file cats:x: check the path (other sources are ")
     assert listed(tmp_path) == []
 
 
@@ -353,9 +343,14 @@ def test_import_says_what_is_there_and_keeps_it(
     found = json.loads(out)
     assert len(found.pop("fingerprint")) == 32
     assert found == {
-        "images": 40, "width": 8, "height": 8, "channels": 3, "skipped": 1, "classes": None,
+        "images": 40,
+        "width": 8,
+        "height": 8,
+        "channels": 3,
+        "skipped": 1,
+        "classes": None,
         "columns": ["age"],
-    }  # fmt: skip
+    }
     assert "skipped broken.png: not an image" in err
     (kept,) = cache().rglob("pixels-*.npy")
     before = kept.stat()
@@ -363,9 +358,7 @@ def test_import_says_what_is_there_and_keeps_it(
     assert kept.stat() == before
 
 
-def test_a_run_of_a_table_finds_its_paths_below_the_root(
-    drawn_photos: Path, tmp_path: Path
-) -> None:
+def test_a_run_of_a_table_finds_its_paths_below_the_root(drawn_photos: Path, tmp_path: Path) -> None:
     names = sorted(one.relative_to(drawn_photos).as_posix() for one in drawn_photos.rglob("*.png"))
     table = tmp_path / "t.csv"
     table.write_text("path,label\n" + "".join(f"{name},{name[:2]}\n" for name in names))
@@ -390,9 +383,7 @@ def test_clusters_must_be_given(drawn_photos: Path, tmp_path: Path) -> None:
     assert "clusters is 200, but" in few
 
 
-def test_a_run_that_is_there_is_not_overwritten(
-    trained: tuple[Path, Done], drawn_photos: Path
-) -> None:
+def test_a_run_that_is_there_is_not_overwritten(trained: tuple[Path, Done], drawn_photos: Path) -> None:
     before = listed(trained[0])
     sentence = refused(*run_arguments(drawn_photos, trained[0]))
     assert sentence.endswith("run holds a run already: add --resume or choose another folder")
@@ -407,9 +398,7 @@ def test_a_folder_with_other_things_in_it_is_not_used(drawn_photos: Path, tmp_pa
 
 
 @pytest.mark.parametrize("place", ["file/run", "file/deep/run"])
-def test_a_place_that_takes_no_folder_is_refused(
-    place: str, drawn_photos: Path, tmp_path: Path
-) -> None:
+def test_a_place_that_takes_no_folder_is_refused(place: str, drawn_photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
     refused(*run_arguments(drawn_photos, tmp_path / place))
     assert listed(tmp_path) == ["file"]
@@ -479,9 +468,7 @@ def test_labels_before_stage_2_are_refused(trained: tuple[Path, Done], tmp_path:
     assert not (tmp_path / "labels.csv").exists()
 
 
-def test_an_export_into_a_missing_folder_is_refused(
-    trained: tuple[Path, Done], tmp_path: Path
-) -> None:
+def test_an_export_into_a_missing_folder_is_refused(trained: tuple[Path, Done], tmp_path: Path) -> None:
     out = tmp_path / "missing" / "labels.csv"
     sentence = refused("export", str(trained[0]), "--out", str(out))
     assert sentence == f"{out} cannot be written: No such file or directory; choose another place"
@@ -535,25 +522,20 @@ def test_a_disk_full_in_training_leaves_no_half_artefact_and_resume_finishes(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are POSIX's")
 @pytest.mark.parametrize(
-    ("limit", "left"),
-    [
-        (4_000, []),
-        (130_000, ["run/images", "run/run.json"]),
-    ],
-    ids=["no image fits", "no weights fit"],
-)  # fmt: skip
-def test_a_disk_that_really_takes_no_more(
-    limit: int, left: list[str], drawn_photos: Path, tmp_path: Path
-) -> None:
+    ("limit", "left"), [(4_000, []), (130_000, ["run/images", "run/run.json"])], ids=["no image fits", "no weights fit"]
+)
+def test_a_disk_that_really_takes_no_more(limit: int, left: list[str], drawn_photos: Path, tmp_path: Path) -> None:
     """Another process, whose files may not grow beyond `limit` bytes."""
     import resource
 
     done = subprocess.run(
-        [sys.executable, "-m", "engine", *run_arguments(drawn_photos, tmp_path / "run"),
-         "--set", "encoder.width=32"],
-        capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False,
+        [sys.executable, "-m", "engine", *run_arguments(drawn_photos, tmp_path / "run"), "--set", "encoder.width=32"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )  # fmt: skip
+    )
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if line and "|" not in line]
     assert [line.startswith("error: ") for line in lines] == [True], done.stderr

@@ -27,10 +27,7 @@ from engine.config import (
 from engine.errors import SettingError
 
 # What the paper does not speak of: the run itself, and our small network.
-OURS = {
-    "clusters", "seed", "preset", "encoder.width", "features.hidden", "compute.precision",
-    "compute.compile",
-}  # fmt: skip
+OURS = {"clusters", "seed", "preset", "encoder.width", "features.hidden", "compute.precision", "compute.compile"}
 
 
 def described(config: Settings = PAPER, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -172,10 +169,7 @@ def test_every_value_of_the_paper_is_one_its_field_takes() -> None:
 
 
 def test_the_paper_preset_departs_from_the_paper_in_what_is_listed_here_only() -> None:
-    departures = {
-        name for name, value, metadata in described() if name not in OURS
-        and value != metadata["paper"]
-    }  # fmt: skip
+    departures = {name for name, value, metadata in described() if name not in OURS and value != metadata["paper"]}
     assert departures == {"reliable.agreement", "reliable.confidence", "joint.start"}
 
 
@@ -233,10 +227,16 @@ AUTHORS = {
 def test_a_set_of_the_paper_has_the_authors_values_and_else_those_of_paper(name: str) -> None:
     k, network, epochs, queue, rounds, images, (cutout, side), agreement = AUTHORS[name]
     expected = {
-        "clusters": k, "preset": name, "encoder.backbone": network, "features.epochs": epochs,
-        "features.queue": queue, "heads.epochs": rounds, "heads.images": images,
-        "views.strong.cutout": cutout / side, "reliable.agreement": agreement,
-    }  # fmt: skip
+        "clusters": k,
+        "preset": name,
+        "encoder.backbone": network,
+        "features.epochs": epochs,
+        "features.queue": queue,
+        "heads.epochs": rounds,
+        "heads.images": images,
+        "views.strong.cutout": cutout / side,
+        "reliable.agreement": agreement,
+    }
     config = preset(name, channels=3)
     assert flat(config) == flat(PAPER) | expected
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config

@@ -35,12 +35,28 @@ from tests.fake_cuda import FakeCuda
 
 IMAGES, SIDE = 24, 8
 TINY = {
-    "encoder.backbone": "small", "encoder.width": 4, "features.batch": 8, "features.epochs": 1,
-    "features.projection": 8, "features.hidden": 8, "features.queue": 16, "features.norm_groups": 4,
-    "heads.heads": 2, "heads.epochs": 2, "heads.images": 20, "heads.passes": 1, "heads.batch": 5,
-    "reliable.neighbors": 3, "reliable.confidence": 0.0, "reliable.agreement": 0.0, "joint.steps": 3,
-    "joint.batch": 4, "joint.unlabelled": 2, "joint.average": 0.9, "compute.precision": "float32",
-}  # fmt: skip
+    "encoder.backbone": "small",
+    "encoder.width": 4,
+    "features.batch": 8,
+    "features.epochs": 1,
+    "features.projection": 8,
+    "features.hidden": 8,
+    "features.queue": 16,
+    "features.norm_groups": 4,
+    "heads.heads": 2,
+    "heads.epochs": 2,
+    "heads.images": 20,
+    "heads.passes": 1,
+    "heads.batch": 5,
+    "reliable.neighbors": 3,
+    "reliable.confidence": 0.0,
+    "reliable.agreement": 0.0,
+    "joint.steps": 3,
+    "joint.batch": 4,
+    "joint.unlabelled": 2,
+    "joint.average": 0.9,
+    "compute.precision": "float32",
+}
 Changes = dict[str, object]
 Arrays = dict[str, np.ndarray]
 
@@ -59,23 +75,14 @@ def made(place: Path, changes: Changes, extra: ImageSet | None = None) -> RunFol
     return RunFolder.create(place, Opened(drawn(), truth, extra=extra), configured(changes))
 
 
-def trained(
-    folder: RunFolder, device: str | torch.device, control: Control | None = None
-) -> Arrays:
+def trained(folder: RunFolder, device: str | torch.device, control: Control | None = None) -> Arrays:
     """What the three stages leave, by name."""
     with folder.lock():
         state = execute(folder, Device(torch.device(device)), control or Control())
     assert state == "finished", observe(folder).message
     return {
         f"{artefact}/{name}": np.array(array)
-        for artefact in (
-            "features",
-            "neighbors",
-            "heads",
-            "reliable-heads",
-            "joint",
-            "reliable-joint",
-        )
+        for artefact in ("features", "neighbors", "heads", "reliable-heads", "joint", "reliable-joint")
         for name, array in folder.load(artefact).items()
     }
 
@@ -88,19 +95,24 @@ def differing(one: Arrays, other: Arrays) -> list[str]:
 RUNS: dict[str, Changes] = {
     "byol, flex": {},
     "moco, fixed, reliable set chosen anew": {
-        "features.objective": "moco", "joint.adapt": "fixed", "joint.reselect": 1,
+        "features.objective": "moco",
+        "joint.adapt": "fixed",
+        "joint.reselect": 1,
     },
-    "simclr, half-size views, soft": {
-        "features.objective": "simclr", "features.coarse": 0.5, "joint.adapt": "soft",
-    },
+    "simclr, half-size views, soft": {"features.objective": "simclr", "features.coarse": 0.5, "joint.adapt": "soft"},
     "attract, random starts, free": {
-        "features.objective": "attract", "heads.start": "random", "heads.choose": "loss",
-        "joint.start": "random", "joint.adapt": "free",
+        "features.objective": "attract",
+        "heads.start": "random",
+        "heads.choose": "loss",
+        "joint.start": "random",
+        "joint.adapt": "free",
     },
     "a trained encoder, exclusive": {
-        "features.source": "encoder:small-cifar100", "features.epochs": 0, "heads.exclusive": True,
+        "features.source": "encoder:small-cifar100",
+        "features.epochs": 0,
+        "heads.exclusive": True,
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("changes", RUNS.values(), ids=RUNS.keys())
@@ -114,9 +126,7 @@ def test_a_run_on_a_gpu_equals_one_on_the_cpu(changes: Changes, tmp_path: Path) 
 
 @pytest.mark.parametrize("extra", [None, drawn(9, seed=1)], ids=["own", "further images too"])
 @pytest.mark.parametrize("free", [2**30, 10_000], ids=["resident", "sent"])
-def test_wherever_the_images_lie_the_result_is_the_same(
-    free: int, extra: ImageSet | None, tmp_path: Path
-) -> None:
+def test_wherever_the_images_lie_the_result_is_the_same(free: int, extra: ImageSet | None, tmp_path: Path) -> None:
     with FakeCuda(free=free) as gpu:
         there = trained(made(tmp_path / "there", {}, extra), "cuda")
     assert differing(there, trained(made(tmp_path / "here", {}, extra), "cpu")) == []
@@ -159,9 +169,11 @@ def test_a_run_that_stopped_anywhere_goes_on_as_if_it_had_not(tmp_path: Path) ->
 def test_when_the_gpu_is_full_batches_are_halved_and_training_goes_on(tmp_path: Path) -> None:
     # Two views of all images at once are the largest tensor: twice what is encoded at a time.
     changes = {
-        "features.batch": IMAGES, "features.objective": "simclr", "features.epochs": 2,
+        "features.batch": IMAGES,
+        "features.objective": "simclr",
+        "features.epochs": 2,
         "views.strong.tones": "light",
-    }  # fmt: skip
+    }
     with FakeCuda() as gpu:
         trained(made(tmp_path / "roomy", {**changes, "joint.steps": 1}), "cuda")
         largest = gpu.largest
@@ -179,9 +191,7 @@ def test_a_gpu_that_stays_full_fails_with_a_cure_and_damages_nothing(tmp_path: P
     folder = made(tmp_path / "run", {})
     with FakeCuda(memory=5000), folder.lock():
         assert execute(folder, Device(torch.device("cuda")), Control()) == "failed"
-    assert observe(folder).message == (
-        "cuda is out of memory: choose smaller batches, or train on the CPU"
-    )
+    assert observe(folder).message == ("cuda is out of memory: choose smaller batches, or train on the CPU")
     assert differing(trained(folder, "cpu"), trained(made(tmp_path / "here", {}), "cpu")) == []
 
 
@@ -276,11 +286,7 @@ def test_a_step_of_stage_1_waits_for_nothing_and_sends_its_ids_alone(
 ) -> None:
     with FakeCuda() as gpu:
         watched = Watched(gpu, monkeypatch)
-        stage(
-            "features",
-            configured({"features.objective": objective, "features.epochs": 2}),
-            gpu.device,
-        )
+        stage("features", configured({"features.objective": objective, "features.epochs": 2}), gpu.device)
     assert watched.per_step() == ({}, {"cpu→cuda in data/batches.py": 1})
 
 
@@ -296,9 +302,7 @@ def test_a_step_of_stage_3_waits_for_nothing_and_sends_ids_and_labels_alone(
     assert watched.per_step() == ({}, copies)
 
 
-def test_a_round_of_stage_2_waits_only_to_say_how_large_the_clusters_are(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_round_of_stage_2_waits_only_to_say_how_large_the_clusters_are(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeCuda() as gpu:
         watched = Watched(gpu, monkeypatch)
         stage("heads", configured({"heads.epochs": 4, "heads.images": IMAGES}), gpu.device)
@@ -364,8 +368,12 @@ def test_a_loss_that_is_read_after_each_step_is_seen(monkeypatch: pytest.MonkeyP
         pixels = DeviceImages(drawn(), gpu.device)
         config = configured({"features.epochs": 2})
         learn_features(
-            config, pixels, build_encoder(config, pixels, channels=3, side=SIDE),
-            emit=said.append, stop=lambda: False, checkpoint=Nothing(),
-        )  # fmt: skip
+            config,
+            pixels,
+            build_encoder(config, pixels, channels=3, side=SIDE),
+            emit=said.append,
+            stop=lambda: False,
+            checkpoint=Nothing(),
+        )
     assert sum(isinstance(event, Progress) for event in said) == 6
     assert watched.per_step()[0] == {"item in stages/loop.py": 1}

@@ -21,9 +21,7 @@ from engine.errors import RunError, host_is_full, out_of_memory, sentence_of
             "memory ran out (CUDA out of memory): choose smaller batches, or end other programs",
         ),
         (
-            RuntimeError(
-                "CUDA error: an illegal memory access was encountered\nCUDA kernel errors …"
-            ),
+            RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors …"),
             "the GPU failed (CUDA error: an illegal memory access was encountered): start SPICE "
             "Explorer again, and resume the run",
         ),

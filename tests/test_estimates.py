@@ -63,9 +63,7 @@ def test_only_some_classes_keep_their_images_under_new_numbers() -> None:
     part = estimates.only(digits, ["3", "7"])
     assert part.truth is not None
     assert part.truth.class_names == ("3", "7")
-    assert np.bincount(part.truth.labels).tolist() == [
-        np.sum(digits.truth.labels == one) for one in (3, 7)
-    ]
+    assert np.bincount(part.truth.labels).tolist() == [np.sum(digits.truth.labels == one) for one in (3, 7)]
     first = digits.truth.labels.tolist().index(7)
     place = part.truth.labels.tolist().index(1)
     assert np.array_equal(part.images.pixels[place], digits.images.pixels[first])

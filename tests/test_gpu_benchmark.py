@@ -28,10 +28,18 @@ from tests.fake_cuda import FakeCuda, place_of
 # A machine for training has none of these.
 OF_THE_APP = ("streamlit", "faiss", "umap", "plotly", "kornia", "playwright")
 SMALL = (
-    "encoder.backbone=small", "encoder.width=4", "features.hidden=16", "features.projection=8",
-    "heads.heads=3", "heads.epochs=2", "heads.images=100", "reliable.agreement=0.2",
-    "reliable.confidence=0", "reliable.neighbors=5", "joint.batch=8",
-)  # fmt: skip
+    "encoder.backbone=small",
+    "encoder.width=4",
+    "features.hidden=16",
+    "features.projection=8",
+    "heads.heads=3",
+    "heads.epochs=2",
+    "heads.images=100",
+    "reliable.agreement=0.2",
+    "reliable.confidence=0",
+    "reliable.neighbors=5",
+    "joint.batch=8",
+)
 SHORT = ("features.epochs=2", "joint.steps=3")
 LEFT = {"log.txt", "gpu.json", "gpu.md", "stage1.npz", "joint.npz", "arrays.npz"}
 
@@ -51,9 +59,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def words(
-    bars: Path, out: Path, *more: str, settings: tuple[str, ...] = (*SMALL, *SHORT)
-) -> list[str]:
+def words(bars: Path, out: Path, *more: str, settings: tuple[str, ...] = (*SMALL, *SHORT)) -> list[str]:
     sets = [word for one in settings for word in ("--set", one)]
     usual = ["gpu", "--device", "cpu", "--images", "100", "--minutes", "20"]
     return [*usual, "--data", str(bars), "--out", str(out), *sets, *more]
@@ -67,9 +73,7 @@ def rehearse(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         "from benchmarks.__main__ import main\n"
         f"sys.exit(main({arguments}))"
     )
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -128,12 +132,8 @@ def test_accuracies_are_those_of_the_arrays_that_came_back(rehearsed: Path, bars
         reliable = arrays["verdicts"] == 0
         assert np.array_equal(arrays["head_labels"][arrays["chosen"]], heads)
     assert said["summary"]["state"] == "finished"
-    assert said["summary"]["truth"]["stage2"]["acc"] == pytest.approx(
-        metrics.accuracy(heads, truth)
-    )
-    assert said["summary"]["truth"]["stage3"]["acc"] == pytest.approx(
-        metrics.accuracy(joint, truth)
-    )
+    assert said["summary"]["truth"]["stage2"]["acc"] == pytest.approx(metrics.accuracy(heads, truth))
+    assert said["summary"]["truth"]["stage3"]["acc"] == pytest.approx(metrics.accuracy(joint, truth))
     assert reliable.any()
     for stage in ("stage 1", "stage 2", "stage 3"):
         assert 0 < said[stage]["acc"] <= 1
@@ -142,16 +142,19 @@ def test_accuracies_are_those_of_the_arrays_that_came_back(rehearsed: Path, bars
     assert f"| stage 3 | {said['stage 3']['acc']:.4f} | {said['stage 3']['nmi']:.4f} |" in text
 
 
-def test_a_second_sitting_goes_on_from_the_first_ones_stage_1(
-    rehearsed: Path, bars: Path, tmp_path: Path
-) -> None:
-    asked = words(bars, tmp_path / "out", "--only", "run", "--from", str(rehearsed / "stage1.npz"),
-                  settings=(*SMALL, "joint.steps=2"))  # fmt: skip
+def test_a_second_sitting_goes_on_from_the_first_ones_stage_1(rehearsed: Path, bars: Path, tmp_path: Path) -> None:
+    asked = words(
+        bars,
+        tmp_path / "out",
+        "--only",
+        "run",
+        "--from",
+        str(rehearsed / "stage1.npz"),
+        settings=(*SMALL, "joint.steps=2"),
+    )
     done = rehearse(asked)
     assert done.returncode == 0, done.stderr[-2000:]
-    (before, _), (after, card) = (
-        packed.read(one / "stage1.npz") for one in (rehearsed, tmp_path / "out")
-    )
+    (before, _), (after, card) = (packed.read(one / "stage1.npz") for one in (rehearsed, tmp_path / "out"))
     assert card["made"]["epochs"] == 0
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -174,9 +177,7 @@ class Paced:
         return {"images_per_second": 90_000.0}
 
 
-def planned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, *settings: str
-) -> dict[str, Any]:
+def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, *settings: str) -> dict[str, Any]:
     monkeypatch.setattr(run, "Bench", Paced)
     monkeypatch.setattr(Options, "seconds_left", lambda _: seconds)
     monkeypatch.setattr(Sitting, "gpu", True)
@@ -185,18 +186,14 @@ def planned(
     return {"epochs": config.features.epochs, "steps": config.joint.steps}
 
 
-def test_epochs_and_steps_are_what_the_time_allows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_epochs_and_steps_are_what_the_time_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # 480 s less a minute: .58 of 420 s at 24,000 of 50,000 images; .37 at 90,000 of 256 + 2 · 1,024.
     assert planned(tmp_path, monkeypatch, 480) == {"epochs": 116, "steps": 6070}
     # No more than the preset, and what was asked for stays.
     assert planned(tmp_path, monkeypatch, 4800) == {"epochs": 200, "steps": 10_000}
     asked = planned(tmp_path, monkeypatch, 479, "features.epochs=7")
     assert asked["epochs"] == 7
-    alone = planned(
-        tmp_path, monkeypatch, 478, "features.source=encoder:small-cifar100", "features.epochs=0"
-    )
+    alone = planned(tmp_path, monkeypatch, 478, "features.source=encoder:small-cifar100", "features.epochs=0")
     assert alone == {"epochs": 0, "steps": 10_000}
     with pytest.raises(Unfit, match="50 s are left, and 60 go to opening"):
         planned(tmp_path, monkeypatch, 50)
@@ -204,13 +201,7 @@ def test_epochs_and_steps_are_what_the_time_allows(
 
 def test_a_part_without_time_is_left_and_said(bars: Path, tmp_path: Path) -> None:
     options = Options(
-        device="cpu",
-        minutes=0,
-        data=bars,
-        images=100,
-        only="run",
-        out=tmp_path / "out",
-        assignments=SMALL,
+        device="cpu", minutes=0, data=bars, images=100, only="run", out=tmp_path / "out", assignments=SMALL
     )
     with pytest.raises(OutOfTime, match="s are left"):
         gpu.measure(options)
@@ -262,9 +253,7 @@ def test_weights_of_another_network_are_refused(rehearsed: Path, tmp_path: Path)
     told = r"holds the network small \(4\), but this sitting trains resnet18: name it with --set"
     with pytest.raises(SettingError, match=told):
         run.check_network(config, card, rehearsed / "stage1.npz")
-    with pytest.raises(
-        SettingError, match=r"joint.npz is not stage 1 of a sitting: name its stage1.npz"
-    ):
+    with pytest.raises(SettingError, match=r"joint.npz is not stage 1 of a sitting: name its stage1.npz"):
         run.check_network(config, packed.read(rehearsed / "joint.npz")[1], rehearsed / "joint.npz")
     for content in (b"", b"text", (rehearsed / "stage1.npz").read_bytes()[:2000]):
         (tmp_path / "other").write_bytes(content)
@@ -313,9 +302,7 @@ def test_every_check_passes_on_a_gpu_that_computes_as_the_cpu_does(tmp_path: Pat
     assert not any("skipped" in one for one in found.values())
 
 
-def test_a_gpu_that_computes_something_else_is_found_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gpu_that_computes_something_else_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, waits = check.contrastive_view, check.learn_features
 
     def off(x: torch.Tensor, *rest: Any) -> torch.Tensor:
@@ -324,12 +311,7 @@ def test_a_gpu_that_computes_something_else_is_found_out(
 
     def waiting(config: Any, pixels: Any, encoder: Any, **quiet: Any) -> Any:
         stop = quiet["stop"]
-        return waits(
-            config,
-            pixels,
-            encoder,
-            **{**quiet, "stop": lambda: stop() or encoder.mean.sum().item() > 1e9},
-        )
+        return waits(config, pixels, encoder, **{**quiet, "stop": lambda: stop() or encoder.mean.sum().item() > 1e9})
 
     monkeypatch.setattr(check, "contrastive_view", off)
     monkeypatch.setattr(check, "learn_features", waiting)
@@ -344,9 +326,7 @@ def test_a_gpu_that_computes_something_else_is_found_out(
     assert "called a synchronizing CUDA operation (item" in found[names[1]]["error"]
 
 
-def test_paces_are_measured_on_a_gpu_with_its_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paces_are_measured_on_a_gpu_with_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "IMAGES", 64)
     monkeypatch.setattr(speed, "PACE", 0.1)
     settings = (*SMALL, "features.batch=16", "compute.precision=float32")

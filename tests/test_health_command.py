@@ -82,8 +82,9 @@ def test_a_run_leaves_out_what_was_excluded_and_keeps_to_it(spoilt: Path, tmp_pa
     assert "2 of 44 images are left out" in done.err
     card = RunFolder(tmp_path / "run").card()
     assert [(one.name, one.reason) for one in card.excluded] == [
-        ("bars/copy.png", "exact duplicate"), ("night.png", "dark"),
-    ]  # fmt: skip
+        ("bars/copy.png", "exact duplicate"),
+        ("night.png", "dark"),
+    ]
     assert not {"bars/copy.png", "night.png"} & set(RunFolder(tmp_path / "run").images().ids)
     health(spoilt, "--undo")  # later decisions are about later runs
     assert do(*run, "--resume").code == 0

@@ -50,9 +50,7 @@ def test_purity_is_the_share_of_the_commonest_class() -> None:
     assert metrics.purity(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])) == pytest.approx(3 / 4)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "entropy"), [([5, 5, 5], 1), ([9, 0], 0), ([4, 4, 0, 0], 0.5), ([3, 1], 0.811278)]
-)
+@pytest.mark.parametrize(("sizes", "entropy"), [([5, 5, 5], 1), ([9, 0], 0), ([4, 4, 0, 0], 0.5), ([3, 1], 0.811278)])
 def test_entropy_of_sizes(sizes: list[int], entropy: float) -> None:
     assert metrics.size_entropy(np.array(sizes)) == pytest.approx(entropy, abs=1e-6)
 
@@ -69,9 +67,7 @@ def test_silhouette_needs_two_clusters_and_fewer_than_images() -> None:
     assert metrics.silhouette(features, np.arange(4)) is None
 
 
-def test_silhouette_of_many_images_is_that_of_a_seeded_sample(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_silhouette_of_many_images_is_that_of_a_seeded_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SILHOUETTE_SAMPLE", 20)
     features = np.random.default_rng(0).normal(size=(200, 3))
     labels = (features[:, 0] > 0).astype(int)

@@ -23,22 +23,35 @@ COMMANDS = [
     for line in block.replace("\\\n", " ").splitlines()
 ]
 FEW_STEPS = (
-    "features.epochs=1", "heads.epochs=1", "heads.heads=2", "heads.passes=1", "joint.steps=2",
-    "reliable.agreement=0.1", "reliable.confidence=0.1",
-)  # fmt: skip
+    "features.epochs=1",
+    "heads.epochs=1",
+    "heads.heads=2",
+    "heads.passes=1",
+    "joint.steps=2",
+    "reliable.agreement=0.1",
+    "reliable.confidence=0.1",
+)
 
 
 def test_the_engine_commands_work_one_after_the_other(
-    photos: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     commands = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m engine")]
     kinds = [
-        "health", "run", "run", "show", "export", "forecast", "predict", "encoder", "run", "run", "run",
-        "trials", "replay",
-    ]  # fmt: skip
+        "health",
+        "run",
+        "run",
+        "show",
+        "export",
+        "forecast",
+        "predict",
+        "encoder",
+        "run",
+        "run",
+        "run",
+        "trials",
+        "replay",
+    ]
     assert [words[0] for words in commands] == kinds
     health, mine, digits, show, export, forecast, predict, encoder, *others = commands
     seeds, tuned, shapes, *lesson = others

@@ -29,7 +29,7 @@ from tests.test_command_line import do, refused, run_arguments
 
 def bundle_in(html: str) -> dict[str, Any]:
     """What a browser reads from the page."""
-    found = re.search(r'<script id="bundle" type="application/json">(.*?)</script>', html, re.DOTALL)  # fmt: skip
+    found = re.search(r'<script id="bundle" type="application/json">(.*?)</script>', html, re.DOTALL)
     assert found is not None
     return json.loads(found[1])
 
@@ -85,18 +85,15 @@ def test_names_cannot_end_the_script_they_stand_in() -> None:
     assert html.count("/*PLAYER.JS*/") == 1
 
 
-def test_scripts_and_style_cannot_end_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_scripts_and_style_cannot_end_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replaying, "ASSETS", tmp_path)
     (tmp_path / "order.txt").write_text("b.js\na.js\n")
     (tmp_path / "a.js").write_text("const a = '</SCRIPT>';")
     (tmp_path / "b.js").write_text("const b = '<!-- /*BUNDLE*/';")
     (tmp_path / "player.css").write_text("p { color: red }")
-    (tmp_path / "page.html").write_text(
-        "<style>/*PLAYER.CSS*/</style>/*BUNDLE*/<script>/*PLAYER.JS*/"
-    )
+    (tmp_path / "page.html").write_text("<style>/*PLAYER.CSS*/</style>/*BUNDLE*/<script>/*PLAYER.JS*/")
     assert page({"a": 1}) == (
-        '<style>p { color: red }</style>{"a":1}<script>'
-        "const b = '\\x3c!-- /*BUNDLE*/';\nconst a = '\\x3c/SCRIPT>';"
+        "<style>p { color: red }</style>{\"a\":1}<script>const b = '\\x3c!-- /*BUNDLE*/';\nconst a = '\\x3c/SCRIPT>';"
     )
     (tmp_path / "a.js").unlink()
     with pytest.raises(replaying.RunError, match=r"a\.js cannot be read"):
@@ -113,11 +110,7 @@ def noise(*shape: int) -> np.ndarray:
 
 def made_up(path: Path) -> RunFolder:
     """A finished run of 2,000 photographs as it lies on the disk, without the training."""
-    images = ImageSet(
-        noise(N, 3, SIDE, SIDE),
-        tuple(f"photos/holiday-{n:04d}.jpg" for n in range(N)),
-        "folder:photos",
-    )
+    images = ImageSet(noise(N, 3, SIDE, SIDE), tuple(f"photos/holiday-{n:04d}.jpg" for n in range(N)), "folder:photos")
     config = preset("quick", clusters=K, channels=3)
     folder, rng = RunFolder.create(path, Opened(images), config), np.random.default_rng(0)
     vectors = rng.normal(0, 1, (N, D)).astype(np.float32)
@@ -128,10 +121,16 @@ def made_up(path: Path) -> RunFolder:
     order = np.argsort(-belief, axis=0).T
     folder.save("features", {"vectors": vectors, "labels": clustering.labels})
     folder.save("neighbors", {"ids": near.ids, "similarity": near.similarity})
-    folder.save("heads", {
-        "probabilities": belief, "chosen": np.array(0), "confident": order[:, :160],
-        "nearest": order[:, :200], "prototypes": vectors[:K],
-    })  # fmt: skip
+    folder.save(
+        "heads",
+        {
+            "probabilities": belief,
+            "chosen": np.array(0),
+            "confident": order[:, :160],
+            "nearest": order[:, :200],
+            "prototypes": vectors[:K],
+        },
+    )
     folder.save("reliable-heads", dict(vars(found)))
     folder.save("joint", {"probabilities": belief})
     labels = clustering.labels[None].astype(np.uint16)

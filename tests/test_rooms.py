@@ -22,17 +22,19 @@ ALLOWED = {
     "engine/views": {"engine.config", "engine.errors"},
     "engine/space": {"engine.config", "engine.errors"},
     "engine/stages": {
-        "engine.config", "engine.errors", "engine.events", "engine.data.batches", "engine.views",
+        "engine.config",
+        "engine.errors",
+        "engine.events",
+        "engine.data.batches",
+        "engine.views",
         "engine.space",
     },
-    "engine/curate": {
-        "engine.data", "engine.errors", "engine.stages.clustering", "engine.stages.reliable",
-    },
+    "engine/curate": {"engine.data", "engine.errors", "engine.stages.clustering", "engine.stages.reliable"},
     "engine/runs": {"engine"},
     "engine/__main__.py": {"engine"},
     "spice_explorer": {"engine"},
     "pages": {"spice_explorer"},
-}  # fmt: skip
+}
 NEVER = {
     "engine": {"streamlit", "plotly", "spice_explorer", "pages"},
     "engine/events.py": {"torch"},
@@ -40,9 +42,23 @@ NEVER = {
 }
 # Flow order inside engine/stages: a module may import only from those before it.
 UPSTREAM = [
-    "loop", "frames", "encoder", "clustering", "compute", "contrast", "pretrained", "trained", "features",
-    "fixed", "prototypes", "heads", "reliable", "thresholds", "xray", "joint",
-]  # fmt: skip
+    "loop",
+    "frames",
+    "encoder",
+    "clustering",
+    "compute",
+    "contrast",
+    "pretrained",
+    "trained",
+    "features",
+    "fixed",
+    "prototypes",
+    "heads",
+    "reliable",
+    "thresholds",
+    "xray",
+    "joint",
+]
 
 
 def python_files(room: str) -> list[Path]:
@@ -71,9 +87,7 @@ def test_a_room_imports_only_from_the_rooms_it_may(room: str) -> None:
     own = room.removesuffix(".py").replace("/", ".")
     allowed = ALLOWED[room] | {own}
     for path in python_files(room):
-        ours = {
-            name for name in imports(path) if below(name, {"engine", "spice_explorer", "pages"})
-        }
+        ours = {name for name in imports(path) if below(name, {"engine", "spice_explorer", "pages"})}
         # "from engine import metrics" names both engine and engine.metrics: the second decides.
         ours -= {"engine", "engine.data", "engine.stages"} - allowed
         strangers = {name for name in ours if not below(name, allowed)}
@@ -101,9 +115,7 @@ def test_every_stage_has_its_place_in_the_flow() -> None:
 @pytest.mark.parametrize("module", ["engine.stages.joint", "engine.stages.heads"])
 def test_stages_reach_neither_truth_nor_metrics_even_indirectly(module: str) -> None:
     code = f"import sys, {module}; print([n for n in sys.modules if n.startswith('engine.')])"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    ).stdout
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert "engine.data.truth" not in loaded
     assert "engine.metrics" not in loaded
 
@@ -114,7 +126,5 @@ def test_the_command_line_explains_itself_without_torch() -> None:
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "print([n for n in ('torch', 'sklearn', 'faiss', 'umap') if n in sys.modules])"
     )
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    ).stdout
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert out.rstrip().endswith("[]")

@@ -76,9 +76,7 @@ def asked_parts(options: Options) -> list[str]:
     asked = [one.strip() for one in options.only.split(",") if one.strip()] or list(PARTS)
     unknown = [one for one in asked if one not in PARTS]
     if unknown:
-        raise SettingError(
-            f"--only {options.only}: there is no {unknown[0]!r}; choose from {', '.join(PARTS)}"
-        )
+        raise SettingError(f"--only {options.only}: there is no {unknown[0]!r}; choose from {', '.join(PARTS)}")
     return [name for name in PARTS if name in asked]
 
 

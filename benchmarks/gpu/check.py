@@ -43,11 +43,23 @@ LEVEL = 1 / 255
 CPU = torch.device("cpu")
 # For what is looked at whole: a network and a set that need a second.
 TINY = {
-    "encoder.backbone": "small", "encoder.width": 8, "features.batch": 64, "features.epochs": 3,
-    "features.hidden": 64, "features.projection": 32, "heads.heads": 3, "heads.epochs": 2,
-    "heads.images": 200, "reliable.agreement": 0.2, "reliable.confidence": 0.0, "reliable.floor": 0.5,
-    "joint.steps": 8, "joint.batch": 16, "compute.precision": "float32", "compute.compile": False,
-}  # fmt: skip
+    "encoder.backbone": "small",
+    "encoder.width": 8,
+    "features.batch": 64,
+    "features.epochs": 3,
+    "features.hidden": 64,
+    "features.projection": 32,
+    "heads.heads": 3,
+    "heads.epochs": 2,
+    "heads.images": 200,
+    "reliable.agreement": 0.2,
+    "reliable.confidence": 0.0,
+    "reliable.floor": 0.5,
+    "joint.steps": 8,
+    "joint.batch": 16,
+    "compute.precision": "float32",
+    "compute.compile": False,
+}
 
 
 @dataclass(frozen=True)
@@ -59,9 +71,7 @@ class Scene:
     images: int
 
     def tiny(self, **changes: object) -> RunConfig:
-        return with_settings(
-            self.config, {**TINY, **{k.replace("__", "."): v for k, v in changes.items()}}
-        )
+        return with_settings(self.config, {**TINY, **{k.replace("__", "."): v for k, v in changes.items()}})
 
 
 def run(sitting: Sitting) -> None:
@@ -70,9 +80,7 @@ def run(sitting: Sitting) -> None:
     compute.use_device(sitting.device)
     for name, (measure, limit) in CHECKS.items():
 
-        def judged(
-            measure: Callable[[Scene], float] = measure, limit: float = limit
-        ) -> dict[str, Any]:
+        def judged(measure: Callable[[Scene], float] = measure, limit: float = limit) -> dict[str, Any]:
             value = measure(scene)
             return {"value": value, "limit": limit, "passed": bool(value <= limit)}
 
@@ -109,9 +117,7 @@ def same_numbers() -> Iterator[None]:
         yield
 
 
-def on_both(
-    scene: Scene, act: Callable[[torch.device], torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
+def on_both(scene: Scene, act: Callable[[torch.device], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """What `act` finds on the CPU and on the device, both on the CPU."""
     with same_numbers():
         return act(CPU).cpu(), act(scene.device).cpu()
@@ -123,9 +129,7 @@ def chance(seed: int = 0) -> torch.Generator:
 
 def relative(one: torch.Tensor, other: torch.Tensor) -> float:
     """Length of the difference, as a share of the length of `one`."""
-    return float(
-        torch.linalg.vector_norm(one - other) / torch.linalg.vector_norm(one).clamp_min(1e-12)
-    )
+    return float(torch.linalg.vector_norm(one - other) / torch.linalg.vector_norm(one).clamp_min(1e-12))
 
 
 def unequal(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -144,9 +148,7 @@ def _photos(scene: Scene) -> torch.Tensor:
 
 def _contrastive(scene: Scene) -> float:
     settings = scene.config.views.contrastive
-    one, other = on_both(
-        scene, lambda d: contrastive_view(_photos(scene).to(d), settings, chance())
-    )
+    one, other = on_both(scene, lambda d: contrastive_view(_photos(scene).to(d), settings, chance()))
     return float((one - other).abs().max())
 
 
@@ -165,35 +167,24 @@ def _strong(scene: Scene) -> float:
 
 def _network(scene: Scene, device: torch.device, objective: str, precision: str) -> nn.Module:
     config = with_settings(
-        scene.config,
-        {
-            "features.objective": objective,
-            "compute.precision": precision,
-            "features.source": "scratch",
-        },
+        scene.config, {"features.objective": objective, "compute.precision": precision, "features.source": "scratch"}
     )
     pixels = DeviceImages(drawn(scene.images), device)
     encoder = build_encoder(config, pixels, channels=3, side=SIDE)
-    return objective_of(
-        config.features, encoder, batch=scene.images, images=scene.images, generator=chance()
-    ).train()
+    return objective_of(config.features, encoder, batch=scene.images, images=scene.images, generator=chance()).train()
 
 
 def _features(scene: Scene) -> float:
     x = _photos(scene)[: scene.images]
     with torch.no_grad():
-        one, other = on_both(
-            scene, lambda d: _network(scene, d, "simclr", "float32").encoder.eval()(x.to(d))
-        )
+        one, other = on_both(scene, lambda d: _network(scene, d, "simclr", "float32").encoder.eval()(x.to(d)))
     return relative(one, other)
 
 
 def _two_views(scene: Scene) -> tuple[torch.Tensor, torch.Tensor]:
     """Of the same images, so that the features differ between images and the gradient is no noise."""
     x, generator = _photos(scene)[: scene.images], chance(1)
-    first, second = (
-        contrastive_view(x, scene.config.views.contrastive, generator) for _ in range(2)
-    )
+    first, second = (contrastive_view(x, scene.config.views.contrastive, generator) for _ in range(2))
     return first, second
 
 
@@ -213,9 +204,7 @@ def _gradient_of(objective: str) -> Callable[[Scene], float]:
 
 def _bfloat16(scene: Scene) -> float:
     """1 − cosine of the gradients in bfloat16 and float32, both on the device."""
-    wide, narrow = (
-        _gradient(scene, scene.device, "byol", kind) for kind in ("float32", "bfloat16")
-    )
+    wide, narrow = (_gradient(scene, scene.device, "byol", kind) for kind in ("float32", "bfloat16"))
     return 1 - float(F.cosine_similarity(wide, narrow, dim=0))
 
 
@@ -250,10 +239,8 @@ def _thresholds(scene: Scene) -> float:
         rules = [
             thresholds(JointSettings(adapt=adapt), clusters=CLUSTERS, images=64).to(device)
             for adapt in ("fixed", "flex", "free", "soft")
-        ]  # fmt: skip
-        return torch.stack(
-            [rule(targets.to(device), ids.to(device)) for rule in rules for _ in range(3)]
-        )
+        ]
+        return torch.stack([rule(targets.to(device), ids.to(device)) for rule in rules for _ in range(3)])
 
     one, other = on_both(scene, weights)
     return float((one - other).abs().max())
@@ -269,9 +256,7 @@ def _kmeans(scene: Scene) -> float:
     return unequal(*on_both(scene, lambda d: lloyd(_vectors().to(d), CLUSTERS, 0, starts=3)))
 
 
-def _quiet(
-    stop: Callable[[], bool] = lambda: False, emit: Callable[[Event], None] = lambda _: None
-) -> dict[str, Any]:
+def _quiet(stop: Callable[[], bool] = lambda: False, emit: Callable[[Event], None] = lambda _: None) -> dict[str, Any]:
     return {"emit": emit, "stop": stop, "checkpoint": Nothing()}
 
 
@@ -280,9 +265,7 @@ def _joint(config: RunConfig, device: torch.device, **quiet: Any) -> torch.Tenso
     pixels = DeviceImages(drawn(128), device)
     encoder = build_encoder(config, pixels, channels=3, side=SIDE)
     heads = untrained_heads(encoder.features, device)
-    found = learn_jointly(
-        config, pixels, Features(encoder, NOTHING), heads, all_reliable(128), **(quiet or _quiet())
-    )
+    found = learn_jointly(config, pixels, Features(encoder, NOTHING), heads, all_reliable(128), **(quiet or _quiet()))
     return torch.from_numpy(found.clustering.probabilities)
 
 
@@ -361,9 +344,7 @@ def _resume(scene: Scene) -> float:
         while True:
             encoder = build_encoder(config, pixels, channels=3, side=SIDE)
             with contextlib.suppress(Stopped):
-                found = learn_features(
-                    config, pixels, encoder, emit=lambda _: None, stop=stop, checkpoint=kept
-                )
+                found = learn_features(config, pixels, encoder, emit=lambda _: None, stop=stop, checkpoint=kept)
                 return torch.from_numpy(found.vectors)
 
     with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
@@ -373,14 +354,10 @@ def _resume(scene: Scene) -> float:
 def _whole_run(scene: Scene) -> float:
     """0 when three stages on the device end with all that a run leaves, as the app would start them."""
     with tempfile.TemporaryDirectory() as place:
-        folder = RunFolder.create(
-            Path(place) / "run", Opened(drawn(240)), scene.tiny(compute__precision="auto")
-        )
+        folder = RunFolder.create(Path(place) / "run", Opened(drawn(240)), scene.tiny(compute__precision="auto"))
         with folder.lock():
             state = execute(folder, Device(scene.device), Control())
-        left = [
-            one for one in ("features", "heads", "joint", "reliable-joint") if not folder.has(one)
-        ]
+        left = [one for one in ("features", "heads", "joint", "reliable-joint") if not folder.has(one)]
         assert state == "finished", f"the run {state}"
         return float(len(left))
 
@@ -389,19 +366,13 @@ def _out_of_memory(scene: Scene) -> float:
     """0 when a batch that does not fit passes in halves, and training goes on."""
     if scene.device.type != "cuda":
         raise Unfit("only a GPU's memory can be limited")
-    config, alarms = (
-        scene.tiny(features__batch=1024, features__epochs=1, features__objective="simclr"),
-        [],
-    )
+    config, alarms = (scene.tiny(features__batch=1024, features__epochs=1, features__objective="simclr"), [])
 
     def train() -> None:
         pixels = DeviceImages(drawn(1024), scene.device)
         encoder = build_encoder(config, pixels, channels=3, side=SIDE)
         learn_features(
-            config,
-            pixels,
-            encoder,
-            **_quiet(emit=lambda e: alarms.append(e) if isinstance(e, Alarm) else None),
+            config, pixels, encoder, **_quiet(emit=lambda e: alarms.append(e) if isinstance(e, Alarm) else None)
         )
 
     total = torch.cuda.mem_get_info(scene.device)[1]

@@ -38,9 +38,7 @@ def pack(state: State, card: dict[str, Any]) -> bytes:
     about = json.dumps({"card": card, "shapes": shapes, "names": list(state)})
     arrays = {f"whole/{name}": value.cpu().numpy() for name, value in whole.items()}
     content = io.BytesIO()
-    np.savez_compressed(
-        content, about=np.array(about), low=planes[:, 0], high=planes[:, 1], **arrays
-    )
+    np.savez_compressed(content, about=np.array(about), low=planes[:, 0], high=planes[:, 1], **arrays)
     return content.getvalue()
 
 
@@ -73,10 +71,6 @@ def read(path: Path) -> tuple[State, dict[str, Any]]:
     try:
         return unpack(path.read_bytes())
     except OSError as error:
-        raise SettingError(
-            f"{path} cannot be read ({error.strerror}): name the stage1.npz of a sitting"
-        ) from None
+        raise SettingError(f"{path} cannot be read ({error.strerror}): name the stage1.npz of a sitting") from None
     except ValueError as error:
-        raise SettingError(
-            f"{path} holds no packed weights ({error}): name the stage1.npz of a sitting"
-        ) from None
+        raise SettingError(f"{path} holds no packed weights ({error}): name the stage1.npz of a sitting") from None

@@ -37,26 +37,15 @@ def _on_gpu(about: dict[str, Any]) -> bool:
 def _machine(found: dict[str, Any], _: dict[str, Any]) -> list[str]:
     memory = found["memory"]
     free = memory["free"] / memory["total"]
-    text = (
-        f"GPU memory: {memory['free'] / 2**30:.0f} of {memory['total'] / 2**30:.0f} GiB were free."
-    )
-    return [
-        text
-        if free > 0.9
-        else text + " **Something else ran on it: figures of speed do not count.**"
-    ]
+    text = f"GPU memory: {memory['free'] / 2**30:.0f} of {memory['total'] / 2**30:.0f} GiB were free."
+    return [text if free > 0.9 else text + " **Something else ran on it: figures of speed do not count.**"]
 
 
 def _check(found: dict[str, Any], _: dict[str, Any]) -> list[str]:
     def row(name: str, one: dict[str, Any]) -> list[str]:
         if "value" not in one:
             return [name, "–", "–", one.get("error") or f"not here: {one['skipped']}"]
-        return [
-            name,
-            f"{one['value']:.2g}",
-            f"≤ {one['limit']:g}",
-            "passed" if one["passed"] else "**missed**",
-        ]
+        return [name, f"{one['value']:.2g}", f"≤ {one['limit']:g}", "passed" if one["passed"] else "**missed**"]
 
     rows = [row(name, one) for name, one in found.items()]
     return ["## Does it compute what a CPU computes?", table(["", "value", "limit", ""], rows)]
@@ -72,11 +61,13 @@ def _speed(found: dict[str, Any], about: dict[str, Any]) -> list[str]:
     paces = {name: one for name, one in found.items() if "images_per_second" in one}
     rows = [
         [
-            name, f"{one['images_per_second']:,.0f}", f"{one['share']:.0%}" if "share" in one else "–",
+            name,
+            f"{one['images_per_second']:,.0f}",
+            f"{one['share']:.0%}" if "share" in one else "–",
             f"{one['megabytes']:,}" if "megabytes" in one else "–",
         ]
         for name, one in paces.items()
-    ]  # fmt: skip
+    ]
     parts.append(table(["", "images/s", "share of peak", "memory, MB"], rows))
     left_out = [
         f"{name}: {one.get('error') or one['skipped']}"
@@ -104,16 +95,16 @@ def _speed(found: dict[str, Any], about: dict[str, Any]) -> list[str]:
 def _goals(found: dict[str, Any]) -> str:
     byol, slow = found.get("stage 1, BYOL", {}), found.get("one image at a time", {})
     values = (
-        byol.get("images_per_second"), byol.get("share"), slow.get("ratio"),
+        byol.get("images_per_second"),
+        byol.get("share"),
+        slow.get("ratio"),
         found.get("forecast", {}).get("minutes"),
-    )  # fmt: skip
+    )
     rows = []
     for (name, goal, more), value in zip(GOALS, values, strict=True):
         met = value is not None and (value >= goal if more else value <= goal)
         shown = "not measured" if value is None else f"{value:,g}"
-        rows.append(
-            [name, shown, f"{'≥' if more else '≤'} {goal:,g}", "met" if met else "**missed**"]
-        )
+        rows.append([name, shown, f"{'≥' if more else '≤'} {goal:,g}", "met" if met else "**missed**"])
     return table(["goal", "value", "asked", ""], rows)
 
 
@@ -123,21 +114,13 @@ def _run(found: dict[str, Any], _: dict[str, Any]) -> list[str]:
         parts.append(
             f"{plan['images']:,} training images, scored on test images; no label was used in training or "
             "selection. Chosen by the pace ("
-            + ", ".join(
-                f"{pace:,.0f} images/s in {stage}" for stage, pace in plan["paces"].items() if pace
-            )
+            + ", ".join(f"{pace:,.0f} images/s in {stage}" for stage, pace in plan["paces"].items() if pace)
             + f") for {plan['seconds']:,} s: "
             + ", ".join(f"{name} = {value:,}" for name, value in plan.items() if "." in name)
             + "."
         )
     rows = [
-        [
-            name,
-            *(
-                f"{one[score]:.4f}" if score in one else "–"
-                for score in ("acc", "nmi", "ari", "neighbors")
-            ),
-        ]
+        [name, *(f"{one[score]:.4f}" if score in one else "–" for score in ("acc", "nmi", "ari", "neighbors"))]
         for name in ("stage 1", "stage 2", "stage 3", "stopped")
         if (one := found.get(name))
     ]
@@ -149,10 +132,7 @@ def _run(found: dict[str, Any], _: dict[str, Any]) -> list[str]:
             "Stage 1 on the way, on training images, in the 32 leading directions of its features:",
             table(
                 ["step", "k-means ACC", "20 neighbours' vote"],
-                [
-                    [f"{one['step']:,}", f"{one['acc']:.3f}", f"{one['neighbors']:.3f}"]
-                    for one in curve
-                ],
+                [[f"{one['step']:,}", f"{one['acc']:.3f}", f"{one['neighbors']:.3f}"] for one in curve],
             ),
         ]
     return parts
@@ -160,9 +140,7 @@ def _run(found: dict[str, Any], _: dict[str, Any]) -> list[str]:
 
 def _said(said: dict[str, Any]) -> str:
     """How long the stages took, and what was reliable."""
-    seconds = ", ".join(
-        f"{name} {value:,.0f} s" for name, value in said["seconds"].items() if value
-    )
+    seconds = ", ".join(f"{name} {value:,.0f} s" for name, value in said["seconds"].items() if value)
     reliable, purity = said.get("reliable"), said.get("truth", {}).get("reliable_purity")
     text = f"The run {said['state']}: {seconds}, frames included and scores left out."
     if reliable:

@@ -29,15 +29,7 @@ from engine.config import RunConfig, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.sources import Opened
 from engine.errors import SettingError, SourceError, Stopped
-from engine.events import (
-    Event,
-    Progress,
-    RunFinished,
-    RunStarted,
-    RunStopped,
-    Stage,
-    StageStarted,
-)
+from engine.events import Event, Progress, RunFinished, RunStarted, RunStopped, Stage, StageStarted
 from engine.runs.pipeline import train
 from engine.runs.predict import predict_images, scores
 from engine.runs.results import load_reliable, observe, summary
@@ -64,9 +56,7 @@ def run(sitting: Sitting) -> None:
     whole = sitting.options.images >= ALL
     most = None if whole else sitting.options.images
     opened, test = (photos(sitting.options, split, most) for split in ("train", "test"))
-    sitting.say(
-        f"{NAME}: {len(opened.images):,} images to train on, {len(test.images):,} to score on"
-    )
+    sitting.say(f"{NAME}: {len(opened.images):,} images to train on, {len(test.images):,} to score on")
     WORK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as place:
         config = scheduled(sitting, begun(sitting, Path(place)), len(opened.images))
@@ -135,20 +125,14 @@ def scheduled(sitting: Sitting, config: RunConfig, images: int) -> RunConfig:
     paces = {"stage 1": first, "stage 3": bench.stage3()["images_per_second"]}
     left = sitting.seconds_left() - (RESERVE if sitting.gpu else 0.2 * sitting.seconds_left())
     if left <= 0:
-        raise Unfit(
-            f"run: {sitting.seconds_left():.0f} s are left, and {RESERVE:.0f} go to opening and scores"
-        )
+        raise Unfit(f"run: {sitting.seconds_left():.0f} s are left, and {RESERVE:.0f} go to opening and scores")
     third = THIRD_ALONE if first is None else THIRD
     steps = int(third * left * paces["stage 3"] / images_a_step(config, images))
     found = {"joint.steps": min(config.joint.steps, max(1, steps))}
     if first is not None:
-        found["features.epochs"] = min(
-            config.features.epochs, max(1, int(FIRST * left * first / images))
-        )
+        found["features.epochs"] = min(config.features.epochs, max(1, int(FIRST * left * first / images)))
     chosen = {name: value for name, value in found.items() if name not in asked}
-    sitting.keep(
-        "run", "schedule", {"images": images, "paces": paces, "seconds": round(left), **chosen}
-    )
+    sitting.keep("run", "schedule", {"images": images, "paces": paces, "seconds": round(left), **chosen})
     return with_settings(config, chosen)
 
 
@@ -202,20 +186,14 @@ class _Trained:
         for stage in STAGES:
             if stage not in self.taken and self.folder.has(stage):
                 self.taken.add(stage)
-                {
-                    "features": self._take_features,
-                    "heads": self._take_heads,
-                    "joint": self._take_joint,
-                }[stage]()
+                {"features": self._take_features, "heads": self._take_heads, "joint": self._take_joint}[stage]()
 
     def _take_features(self) -> None:
         self._write_weights("stage1.npz", self.folder.weights("features"), "features")
         vectors = self._test_vectors()
         truth = self.test.truth
         assert truth is not None
-        self.sitting.keep(
-            "run", "stage 1", features_judged(vectors, truth.labels, 0, self.sitting.device)
-        )
+        self.sitting.keep("run", "stage 1", features_judged(vectors, truth.labels, 0, self.sitting.device))
         self.sitting.keep("run", "curve", self._curve())
 
     def _take_heads(self) -> None:
@@ -241,15 +219,11 @@ class _Trained:
     # -- scores --------------------------------------------------------------------------------
 
     def _test_scores(self) -> dict[str, float]:
-        return scores(
-            predict_images(self.folder, self.test.images, self.sitting.device), self.test.truth
-        )
+        return scores(predict_images(self.folder, self.test.images, self.sitting.device), self.test.truth)
 
     def _test_vectors(self) -> np.ndarray:
         pixels = DeviceImages(self.test.images, self.sitting.device)
-        encoder = build_encoder(
-            self.folder.config(), pixels, channels=3, side=min(self.test.images.size)
-        )
+        encoder = build_encoder(self.folder.config(), pixels, channels=3, side=min(self.test.images.size))
         encoder.load_state_dict(self.folder.weights("features"))
         return encode(encoder.eval(), pixels).cpu().numpy()
 
@@ -262,12 +236,7 @@ class _Trained:
             vectors = np.asarray(self.folder.load(f"frames/{place.name}")["vectors"], np.float32)
             some = slice(None, None, max(1, len(vectors) // 10_000))
             step = int(place.name.partition("-")[2])
-            found.append(
-                {
-                    "step": step,
-                    **features_judged(vectors[some], truth.labels[some], 0, self.sitting.device),
-                }
-            )
+            found.append({"step": step, **features_judged(vectors[some], truth.labels[some], 0, self.sitting.device)})
         return found
 
     # -- files ---------------------------------------------------------------------------------
@@ -275,30 +244,35 @@ class _Trained:
     def _write_weights(self, name: str, state: dict[str, torch.Tensor], stage: Stage) -> None:
         config = self.folder.config()
         card = {
-            "stage": stage, "encoder": asdict(config.encoder), "channels": 3,
-            "side": min(self.test.images.size), "clusters": config.clusters,
-            "made": {"source": NAME, "epochs": config.features.epochs, "objective": config.features.objective,
-                     "steps": config.joint.steps, "seed": config.seed},
-        }  # fmt: skip
+            "stage": stage,
+            "encoder": asdict(config.encoder),
+            "channels": 3,
+            "side": min(self.test.images.size),
+            "clusters": config.clusters,
+            "made": {
+                "source": NAME,
+                "epochs": config.features.epochs,
+                "objective": config.features.objective,
+                "steps": config.joint.steps,
+                "seed": config.seed,
+            },
+        }
         self._write(name, packed.pack(state, card))
 
     def _write_arrays(self) -> None:
         """What both heads say of every image, in few bytes."""
         arrays = dict(self.folder.load("heads"))
         found = {
-            "head_labels": arrays["head_labels"].astype(np.uint16), "head_losses": arrays["losses"],
-            "chosen": arrays["chosen"], "probabilities": arrays["probabilities"].astype(np.float16),
-        }  # fmt: skip
+            "head_labels": arrays["head_labels"].astype(np.uint16),
+            "head_losses": arrays["losses"],
+            "chosen": arrays["chosen"],
+            "probabilities": arrays["probabilities"].astype(np.float16),
+        }
         if self.folder.has("reliable-heads"):
             reliable = load_reliable(self.folder, "heads")
-            found |= {
-                "verdicts": reliable.verdicts,
-                "agreement": reliable.agreement.astype(np.float16),
-            }
+            found |= {"verdicts": reliable.verdicts, "agreement": reliable.agreement.astype(np.float16)}
         if self.folder.has("joint"):
-            found["joint_probabilities"] = self.folder.load("joint")["probabilities"].astype(
-                np.float16
-            )
+            found["joint_probabilities"] = self.folder.load("joint")["probabilities"].astype(np.float16)
         content = io.BytesIO()
         np.savez_compressed(content, **found)
         self._write("arrays.npz", content.getvalue())
@@ -306,6 +280,4 @@ class _Trained:
     def _write(self, name: str, content: bytes) -> None:
         self.sitting.write(name, content)
         size = f"{name}: {len(content) / 2**20:.1f} MiB"
-        self.sitting.say(
-            size if len(content) < LARGEST_FILE else f"{size}, more than comes back whole"
-        )
+        self.sitting.say(size if len(content) < LARGEST_FILE else f"{size}, more than comes back whole")

@@ -31,9 +31,7 @@ class Sitting:
     def __init__(self, options: Options, folder: Path, device: torch.device) -> None:
         """Raises SpiceError when `folder` cannot be written to, or holds an earlier sitting."""
         self.options, self.folder, self.device = options, folder, device
-        self.config: RunConfig = override(
-            preset(PRESET, clusters=CLUSTERS, channels=3), *options.assignments
-        )
+        self.config: RunConfig = override(preset(PRESET, clusters=CLUSTERS, channels=3), *options.assignments)
         self.found: dict[str, dict[str, Any]] = {}
         self.render: Callable[[dict[str, Any]], str] = lambda _: ""
         if (folder / "gpu.json").exists():

@@ -87,11 +87,7 @@ class _Speed:
         if not self.sitting.gpu:
             return found
         top = self.sitting.found["speed"]["peak"]
-        kind = (
-            "bfloat16"
-            if compute.narrow_products(self.sitting.config.compute, self.device)
-            else "float32"
-        )
+        kind = "bfloat16" if compute.narrow_products(self.sitting.config.compute, self.device) else "float32"
         return {**found, "share": round(found["tflops"] / top[kind], 4)}
 
     def untuned(self) -> dict[str, Any]:
@@ -156,13 +152,9 @@ def images_a_step(config: RunConfig, images: int) -> int:
     return config.joint.batch + 2 * min(config.joint.batch * config.joint.unlabelled, images)
 
 
-def learn_until(
-    config: RunConfig, pixels: DeviceImages, encoder: Any, stop: Callable[[], bool]
-) -> None:
+def learn_until(config: RunConfig, pixels: DeviceImages, encoder: Any, stop: Callable[[], bool]) -> None:
     with contextlib.suppress(Stopped):
-        learn_features(
-            config, pixels, encoder, emit=lambda _: None, stop=stop, checkpoint=Nothing()
-        )
+        learn_features(config, pixels, encoder, emit=lambda _: None, stop=stop, checkpoint=Nothing())
 
 
 class _Profile:
@@ -197,8 +189,7 @@ class _Profile:
             "milliseconds": round(wall / 1e3 / PROFILED, 2),
             "busy": round(sum(map(self._busy, rows)) / wall, 3),
             "kernels": [
-                [row.key[:90], round(self._busy(row) / 1e3 / PROFILED, 3), row.count / PROFILED]
-                for row in rows[:SHOWN]
+                [row.key[:90], round(self._busy(row) / 1e3 / PROFILED, 3), row.count / PROFILED] for row in rows[:SHOWN]
             ],
         }
 

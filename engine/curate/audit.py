@@ -38,9 +38,7 @@ def wilson(right: int, total: int, level: float = LEVEL) -> Share:
     return Share(right, total, max(0.0, middle - half), min(1.0, middle + half))
 
 
-def more_needed(
-    right: int, total: int, size: int, half: float = HALF_WIDTH, level: float = LEVEL
-) -> int:
+def more_needed(right: int, total: int, size: int, half: float = HALF_WIDTH, level: float = LEVEL) -> int:
     """How many more of a class's `size` images to look at until its share is known to ± `half`,
     if it stays what it is; all that are left where that is fewer."""
     assumed = right / total if total else 0.5

@@ -16,9 +16,7 @@ from engine.curate.decisions import Decision
 from engine.curate.guidance import learned
 
 
-def carried(
-    curation: Curation, classes: np.ndarray, keep: np.ndarray, visit: str
-) -> list[Decision]:
+def carried(curation: Curation, classes: np.ndarray, keep: np.ndarray, visit: str) -> list[Decision]:
     """What to commit to the log of the new run, in this order.
 
     Args:
@@ -37,10 +35,7 @@ def carried(
 def _names(curation: Curation, numbers: list[int], visit: str) -> Iterator[Decision]:
     for cluster, one in enumerate(one for one in curation.classes if one.number in numbers):
         if one.name != f"Cluster {one.number}":  # which is no name, but a number of the old run
-            who, name = (
-                curation.reviewer_of_class(one.number),
-                _unlike(one.name, cluster, len(numbers)),
-            )
+            who, name = (curation.reviewer_of_class(one.number), _unlike(one.name, cluster, len(numbers)))
             yield Decision("rename", who, visit=visit, class_=cluster, text=name)
         if one.colour:
             who = curation.reviewer_of_class(one.number)

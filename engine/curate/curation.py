@@ -135,9 +135,7 @@ class Curation:
             elif action == "rename":
                 self._dispute_name(said.get(class_), row)
                 names[class_], said[class_] = text, row
-            elif other is not None and (gone := _root(into, other)) != (
-                kept := _root(into, class_)
-            ):
+            elif other is not None and (gone := _root(into, other)) != (kept := _root(into, class_)):
                 into[gone] = kept
         self.home = np.array([_root(into, one) for one in range(self.highest + 1)], np.uint16)
         alive = [one for one in sorted(names) if one <= self.highest and one not in into]
@@ -174,9 +172,7 @@ class Curation:
     def redoable(self, reviewer: str) -> int | None:
         """The action that the reviewer undid last and has not decided anything since."""
         mine, undone = self._actions_of(reviewer), list[int]()
-        start = bisect.bisect_right(
-            self._turned, mine[-1] if len(mine) else 0, key=lambda turn: turn[0]
-        )
+        start = bisect.bisect_right(self._turned, mine[-1] if len(mine) else 0, key=lambda turn: turn[0])
         for row, target, undo in self._turned[start:]:
             if self._rows.who(row) == reviewer:
                 undone.append(target) if undo else undone.pop()
@@ -218,13 +214,14 @@ class Curation:
         standing = self._labels.standing(np.arange(len(self)), self._rows.undone)
         rows = self._labels.row[standing[(self._labels.value[standing] == class_) & (standing > 0)]]
         merged = {
-            row[2] for number, row in self._structure.items()
-            if row[1] in ("merge", "split") and number != leaving_out and self.stands(number)
+            row[2]
+            for number, row in self._structure.items()
+            if row[1] in ("merge", "split")
+            and number != leaving_out
+            and self.stands(number)
             and class_ in (row[5], row[6])
-        }  # fmt: skip
-        return merged | {
-            self._rows.who(one) for one in np.unique(rows).tolist() if one != leaving_out
         }
+        return merged | {self._rows.who(one) for one in np.unique(rows).tolist() if one != leaving_out}
 
     @property
     def deciding(self) -> np.ndarray:

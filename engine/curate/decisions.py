@@ -16,9 +16,19 @@ import numpy as np
 from engine.errors import DecisionError
 
 Action = Literal[
-    "accept", "reject", "relabel", "exclude", "rename", "recolour", "merge", "split", "new class",
-    "note", "undo", "redo",
-]  # fmt: skip
+    "accept",
+    "reject",
+    "relabel",
+    "exclude",
+    "rename",
+    "recolour",
+    "merge",
+    "split",
+    "new class",
+    "note",
+    "undo",
+    "redo",
+]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 # What each column of the table holds; arrays are little-endian.
 IDS, CLASSES, SURE = np.dtype("<u4"), np.dtype("<u2"), np.dtype("<f2")
@@ -76,18 +86,29 @@ class Decision:
 
     def __post_init__(self) -> None:
         if self.action not in ACTIONS:
-            raise DecisionError(
-                f"{self.action!r} is no action: expected one of {', '.join(ACTIONS)}"
-            )
+            raise DecisionError(f"{self.action!r} is no action: expected one of {', '.join(ACTIONS)}")
 
 
 def values_of(one: Decision) -> tuple[object, ...]:
     """A decision as the values of a row, without the row's number."""
     return (
-        one.key, one.time, one.reviewer, one.visit, one.action, one.seen, one.class_, one.other,
-        one.target, one.text, _bytes(one.images, IDS), _bytes(one.old, CLASSES),
-        _bytes(one.new, CLASSES), _bytes(one.said, CLASSES), _bytes(one.sure, SURE), one.stage,
-    )  # fmt: skip
+        one.key,
+        one.time,
+        one.reviewer,
+        one.visit,
+        one.action,
+        one.seen,
+        one.class_,
+        one.other,
+        one.target,
+        one.text,
+        _bytes(one.images, IDS),
+        _bytes(one.old, CLASSES),
+        _bytes(one.new, CLASSES),
+        _bytes(one.said, CLASSES),
+        _bytes(one.sure, SURE),
+        one.stage,
+    )
 
 
 def _bytes(array: np.ndarray | None, kind: np.dtype) -> bytes | None:
@@ -97,13 +118,24 @@ def _bytes(array: np.ndarray | None, kind: np.dtype) -> bytes | None:
 def decision_of(row: sqlite3.Row) -> Decision:
     """The decision that a row holds."""
     return Decision(
-        action=row["action"], reviewer=row["reviewer"], visit=row["visit"], seen=row["seen"],
-        images=np.frombuffer(row["images"], IDS), old=np.frombuffer(row["old"], CLASSES),
-        new=_array(row["new"], CLASSES), class_=row["class"], other=row["other"],
-        target=row["target"], text=row["text"], said=_array(row["said"], CLASSES),
-        sure=_array(row["sure"], SURE), stage=row["stage"], key=row["key"], row=row["row"],
+        action=row["action"],
+        reviewer=row["reviewer"],
+        visit=row["visit"],
+        seen=row["seen"],
+        images=np.frombuffer(row["images"], IDS),
+        old=np.frombuffer(row["old"], CLASSES),
+        new=_array(row["new"], CLASSES),
+        class_=row["class"],
+        other=row["other"],
+        target=row["target"],
+        text=row["text"],
+        said=_array(row["said"], CLASSES),
+        sure=_array(row["sure"], SURE),
+        stage=row["stage"],
+        key=row["key"],
+        row=row["row"],
         time=row["time"],
-    )  # fmt: skip
+    )
 
 
 def _array(blob: bytes | None, kind: np.dtype) -> np.ndarray | None:
@@ -123,17 +155,13 @@ def plain_name(text: str, what: str) -> str:
         DecisionError: for an empty or very long name, or one with control characters.
     """
     name = " ".join(part for part in unicodedata.normalize("NFC", text).split(" ") if part)
-    odd = sorted({f"U+{ord(c):04X}" for c in name if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")})  # fmt: skip
+    odd = sorted({f"U+{ord(c):04X}" for c in name if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")})
     if odd:
-        raise DecisionError(
-            f"the name of {what} holds control characters ({', '.join(odd[:3])}): type it without"
-        )
+        raise DecisionError(f"the name of {what} holds control characters ({', '.join(odd[:3])}): type it without")
     if not name:
         raise DecisionError(f"the name of {what} is empty: expected 1 to {MOST_LETTERS} letters")
     if len(name) > MOST_LETTERS:
-        raise DecisionError(
-            f"the name of {what} has {len(name):,} letters: expected at most {MOST_LETTERS}"
-        )
+        raise DecisionError(f"the name of {what} has {len(name):,} letters: expected at most {MOST_LETTERS}")
     return name
 
 

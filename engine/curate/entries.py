@@ -33,9 +33,12 @@ class State(IntEnum):
 
 # Actions about images, and the state they leave; a split moves images without deciding them.
 STATES = {
-    "accept": State.DECIDED, "relabel": State.DECIDED, "new class": State.DECIDED,
-    "reject": State.REJECTED, "exclude": State.EXCLUDED,
-}  # fmt: skip
+    "accept": State.DECIDED,
+    "relabel": State.DECIDED,
+    "new class": State.DECIDED,
+    "reject": State.REJECTED,
+    "exclude": State.EXCLUDED,
+}
 LABELS = ("accept", "relabel", "new class", "split")
 NUMBERS: dict[str, int] = {action: number for number, action in enumerate(ACTIONS)}
 _STATE_OF = np.array([STATES.get(action, 0) for action in ACTIONS], np.int64)
@@ -143,7 +146,7 @@ class Batch:
         states = _STATE_OF[kinds]
         decides, gives = states > 0, _GIVES[kinds]
         values = states + 4 * np.where(gives, given, 0)
-        return (images[decides], rows[decides], values[decides]), (images[gives], rows[gives], given[gives])  # fmt: skip
+        return (images[decides], rows[decides], values[decides]), (images[gives], rows[gives], given[gives])
 
 
 class Layer:
@@ -194,9 +197,7 @@ class Layer:
         self._count = end
         return sorted_images[final]
 
-    def standing(
-        self, images: np.ndarray | None, undone: np.ndarray, after: np.ndarray | None = None
-    ) -> np.ndarray:
+    def standing(self, images: np.ndarray | None, undone: np.ndarray, after: np.ndarray | None = None) -> np.ndarray:
         """The last entry of each image (or before each entry `after`) that is not undone; 0 for none."""
         found = self.last[images] if after is None else self.before[after]
         while len(passed := np.flatnonzero(undone[self.row[found]] & (found > 0))):
@@ -208,9 +209,7 @@ class Layer:
         starts = np.maximum(np.searchsorted(self.row, rows), 1)
         counts = np.maximum(np.searchsorted(self.row, rows, "right") - starts, 0)
         ends = np.cumsum(counts)
-        entries = np.arange(ends[-1] if len(ends) else 0) + np.repeat(
-            starts - ends + counts, counts
-        )
+        entries = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + counts, counts)
         return np.unique(self.image[entries])
 
     def images_since(self, row: int) -> np.ndarray:

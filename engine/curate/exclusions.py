@@ -37,10 +37,15 @@ from engine.errors import DecisionError, SourceError
 
 # Why an image was left out, as the log says it.
 REASONS: dict[Problem, str] = {
-    "exact duplicates": "exact duplicate", "near duplicates": "near duplicate", "dark": "dark",
-    "bright": "bright", "blurred": "may be blurred", "blank": "blank", "odd aspect": "odd aspect",
+    "exact duplicates": "exact duplicate",
+    "near duplicates": "near duplicate",
+    "dark": "dark",
+    "bright": "bright",
+    "blurred": "may be blurred",
+    "blank": "blank",
+    "odd aspect": "odd aspect",
     "outliers": "outlier",
-}  # fmt: skip
+}
 OF_DUPLICATES = {REASONS[problem] for problem in DUPLICATES}
 BY_HAND = "by hand"
 # Nobody signs on this page: whoever looks at a source decides for all who do, and can undo the last.
@@ -171,9 +176,7 @@ class Exclusions:
 
 def home() -> Path:
     """Where decisions about sources are kept: $SPICE_EXPLORER_HOME, or ~/.local/share/spice-explorer."""
-    return Path(
-        os.environ.get(HOME) or Path.home() / ".local" / "share" / "spice-explorer"
-    ).absolute()
+    return Path(os.environ.get(HOME) or Path.home() / ".local" / "share" / "spice-explorer").absolute()
 
 
 def _log_in(folder: Path, images: int, fingerprint: str) -> DecisionLog:

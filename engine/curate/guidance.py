@@ -89,10 +89,14 @@ def guide(
     said = _merged(probabilities[rows], home, alive)
     split = moved & ~decided & ~rejected
     return Guidance(
-        keep, labels, decided & ~held, held, rejected,
+        keep,
+        labels,
+        decided & ~held,
+        held,
+        rejected,
         model=np.where(split, labels, said.argmax(1)),
         belief=_carried(said, labels, moved & ~held & ~rejected),
-    )  # fmt: skip
+    )
 
 
 def learned(alive: Sequence[int], classes: np.ndarray, keep: np.ndarray) -> list[int]:
@@ -124,9 +128,7 @@ def _check_known(alive: Sequence[int], classes: np.ndarray, home: np.ndarray) ->
         )
 
 
-def held_back(
-    labels: np.ndarray, decided: np.ndarray, ids: Sequence[str], share: float
-) -> np.ndarray:
+def held_back(labels: np.ndarray, decided: np.ndarray, ids: Sequence[str], share: float) -> np.ndarray:
     """(n,) bool: the decided images that are never trained on.
 
     An image's name alone draws its lot, so that later trainings hold back the same ones. A class with

@@ -47,13 +47,10 @@ def _sorted(one: Decision, curation: Curation) -> Decision:
     gone = images[(images < 0) | (images >= len(curation))]
     if len(gone):
         raise DecisionError(
-            f"image {gone[0]:,} is not among the {len(curation):,} images of this run: load the "
-            "page again"
+            f"image {gone[0]:,} is not among the {len(curation):,} images of this run: load the page again"
         )
     if one.new is not None and len(one.new) != len(one.images):
-        raise DecisionError(
-            f"{len(one.new):,} classes were shown for {len(one.images):,} images: load the page again"
-        )
+        raise DecisionError(f"{len(one.new):,} classes were shown for {len(one.images):,} images: load the page again")
     shown = None if one.new is None else np.asarray(one.new, np.int64)[first]
     return replace(one, images=images.astype(IDS), new=shown)
 
@@ -63,9 +60,7 @@ def _with_model(one: Decision, curation: Curation, model: Model | None) -> Decis
         raise DecisionError("the run has no labels yet: train until stage 2 is done")
     ids = one.images
     old = curation.home[np.where(curation.moved[ids], curation.given[ids], model.labels[ids])]
-    return replace(
-        one, old=old, said=model.labels[ids], sure=model.confidence[ids], stage=model.stage
-    )  # fmt: skip
+    return replace(one, old=old, said=model.labels[ids], sure=model.confidence[ids], stage=model.stage)
 
 
 def _accepting(one: Decision, curation: Curation) -> Decision:
@@ -120,9 +115,7 @@ def _free_name(text: str, curation: Curation, own: int | None = None) -> str:
     name = plain_name(text, "the class")
     for other in curation.classes:
         if other.number != own and other.name.casefold() == name.casefold():
-            raise DecisionError(
-                f"there is a class “{other.name}” already: choose another name, or merge the two"
-            )
+            raise DecisionError(f"there is a class “{other.name}” already: choose another name, or merge the two")
     return name
 
 

@@ -112,7 +112,9 @@ class DecisionLog:
             last: dict[int, tuple[int, bool]] = {}
             for row, action, images, old in self._open().execute(asked, (AUDIT,)):
                 if self.curation.stands(row):
-                    for image, class_ in zip(np.frombuffer(images, IDS).tolist(), np.frombuffer(old, CLASSES).tolist(), strict=True):  # fmt: skip
+                    for image, class_ in zip(
+                        np.frombuffer(images, IDS).tolist(), np.frombuffer(old, CLASSES).tolist(), strict=True
+                    ):
                         last[image] = int(self.curation.home[class_]), action == "accept"
         counts: dict[int, tuple[int, int]] = {}
         for class_, right in last.values():
@@ -128,9 +130,7 @@ class DecisionLog:
 
     # -- writing -------------------------------------------------------------------------------
 
-    def commit(
-        self, asked: Sequence[Decision], model: Model | None = None
-    ) -> tuple[list[Decision], np.ndarray]:
+    def commit(self, asked: Sequence[Decision], model: Model | None = None) -> tuple[list[Decision], np.ndarray]:
         """Judges decisions one after the other and writes them, all or none.
 
         What is known here is filled in: time, classes before, numbers of new classes, what an undo
@@ -161,11 +161,7 @@ class DecisionLog:
             return done, np.unique(np.concatenate(changed))
 
     def _write(
-        self,
-        connection: sqlite3.Connection,
-        asked: Decision,
-        model: Model | None,
-        changed: list[np.ndarray],
+        self, connection: sqlite3.Connection, asked: Decision, model: Model | None, changed: list[np.ndarray]
     ) -> Decision:
         if asked.key is not None:
             cursor = connection.execute("SELECT * FROM decisions WHERE key = ?", (asked.key,))
@@ -202,9 +198,7 @@ class DecisionLog:
         return self._connection
 
     def _connected(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -220,15 +214,13 @@ class DecisionLog:
         if not there:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"CREATE TABLE IF NOT EXISTS decisions ({COLUMNS})")
-            connection.execute("CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL)")  # fmt: skip
+            connection.execute("CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
             about = {"format": str(FORMAT), **self._about}
             connection.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", about.items())
             connection.execute("COMMIT")
         found = dict(connection.execute("SELECT name, value FROM about"))
         if found.get("format") != str(FORMAT):
-            raise DecisionError(
-                f"{self.path} has format {found.get('format')}, but this version reads {FORMAT}"
-            )
+            raise DecisionError(f"{self.path} has format {found.get('format')}, but this version reads {FORMAT}")
         if {name: found.get(name) for name in self._about} != self._about:
             raise DecisionError(
                 f"{self.path} holds decisions about {found.get('images')} other images: move it "
@@ -240,15 +232,11 @@ class DecisionLog:
     def _move_aside(self) -> None:
         """Renames a damaged log, with what belongs to it, to one of `damaged_logs`."""
         stamp, number = time.strftime("%Y%m%d-%H%M%S"), 0
-        while (
-            target := self.path.with_name(f"decisions.damaged-{stamp}-{number}.sqlite")
-        ).exists():
+        while (target := self.path.with_name(f"decisions.damaged-{stamp}-{number}.sqlite")).exists():
             number += 1
         for end in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
-                self.path.with_name(self.path.name + end).rename(
-                    target.with_name(target.name + end)
-                )
+                self.path.with_name(self.path.name + end).rename(target.with_name(target.name + end))
 
     @contextlib.contextmanager
     def _plainly(self) -> Iterator[None]:
@@ -279,10 +267,7 @@ def _unwritable(text: str) -> str:
     if "locked" in text or "busy" in text:
         return "is locked by another program: nothing was written; close that program, or try again"
     if "readonly" in text or "unable to open" in text:
-        return (
-            "cannot be written: nothing was decided; make the run's folder writable, or copy the run "
-            "to where it is"
-        )
+        return "cannot be written: nothing was decided; make the run's folder writable, or copy the run to where it is"
     return f"cannot be written ({text}): nothing was decided"
 
 

@@ -6,11 +6,7 @@ import numpy as np
 
 
 def agreeing(
-    seeds: np.ndarray,
-    own: np.ndarray,
-    decided: np.ndarray,
-    neighbors: np.ndarray,
-    agreement: float,
+    seeds: np.ndarray, own: np.ndarray, decided: np.ndarray, neighbors: np.ndarray, agreement: float
 ) -> np.ndarray:
     """Undecided images among the neighbours of `seeds` whose own neighbours agree with them.
 
@@ -38,7 +34,7 @@ def agreeing(
         new = candidates[share >= agreement]
         if not len(new):
             break
-        joined = np.concatenate((joined, new[np.argsort(-share[share >= agreement], kind="stable")]))  # fmt: skip
+        joined = np.concatenate((joined, new[np.argsort(-share[share >= agreement], kind="stable")]))
         member[new], free[new] = True, False
         reached = np.unique(np.concatenate((reached, neighbors[new].ravel())))
     return joined.astype(np.int64)

@@ -23,9 +23,7 @@ def doubt(agreement: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     return (2 - agreement - nines / NINES).astype(np.float32)
 
 
-def rejected_first(
-    verdicts: np.ndarray, agreement: np.ndarray, confidence: np.ndarray
-) -> np.ndarray:
+def rejected_first(verdicts: np.ndarray, agreement: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """All images (N,): those whose label is not reliable, then the others; the most doubtful first."""
     return np.lexsort((-doubt(agreement, confidence), verdicts == Verdict.RELIABLE))
 

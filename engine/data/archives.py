@@ -23,9 +23,7 @@ from engine.errors import SourceError
 
 ARCHIVE_ENDINGS = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
 # What is raised, depending on the bytes, of an archive that is not what it should be.
-DAMAGED = (
-    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError,
-)  # fmt: skip
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError)
 
 
 def file_stamp(paths: list[Path]) -> str:
@@ -83,14 +81,9 @@ class Members:
 
     def sorted(self, where: Path) -> tuple[tuple[str, ...], list[Any], np.ndarray]:
         if not self.names:
-            first = (
-                f"; the first it holds is {self.skipped[0].name}: {self.skipped[0].reason}"
-                if self.skipped
-                else ""
-            )
+            first = f"; the first it holds is {self.skipped[0].name}: {self.skipped[0].reason}" if self.skipped else ""
             raise SourceError(
-                f"{where} holds no image files that can be used ({', '.join(sorted(IMAGE_ENDINGS))})"
-                f"{first}"
+                f"{where} holds no image files that can be used ({', '.join(sorted(IMAGE_ENDINGS))}){first}"
             )
         names = list(self.names)
         order = sorted(range(len(names)), key=names.__getitem__)

@@ -95,28 +95,17 @@ class ArraySource:
             shape, fortran, dtype = _header(file, self.path)
             there = self._bytes(member) - file.tell()
         if int(np.prod(shape, dtype=object)) * dtype.itemsize > there:
-            raise SourceError(
-                f"{self.path} is cut off: it announces {dtype} of shape {shape} and holds less"
-            )
+            raise SourceError(f"{self.path} is cut off: it announces {dtype} of shape {shape} and holds less")
         if fortran and len(shape) > 1:
-            raise SourceError(
-                f"{self.path} holds its array column by column: save it with numpy.ascontiguousarray"
-            )
+            raise SourceError(f"{self.path} holds its array column by column: save it with numpy.ascontiguousarray")
         if dtype.kind not in "buif":
             raise SourceError(f"{self.path} holds {dtype}: expected whole numbers or floats")
         if len(shape) not in (3, 4) or min(shape) < 1:
-            hint = (
-                "; features are named with features.source=import:FILE" if len(shape) == 2 else ""
-            )
-            raise SourceError(
-                f"{self.path} has shape {shape}: expected (N, H, W), (N, H, W, C) or (N, C, H, W)"
-                f"{hint}"
-            )
+            hint = "; features are named with features.source=import:FILE" if len(shape) == 2 else ""
+            raise SourceError(f"{self.path} has shape {shape}: expected (N, H, W), (N, H, W, C) or (N, C, H, W){hint}")
         last = len(shape) == 4 and shape[3] in (1, 3, 4)
         if len(shape) == 4 and not last and shape[1] not in (1, 3, 4):
-            raise SourceError(
-                f"{self.path} has shape {shape}: expected 1, 3 or 4 channels, last or second"
-            )
+            raise SourceError(f"{self.path} has shape {shape}: expected 1, 3 or 4 channels, last or second")
         return _Layout(shape, dtype, last)
 
     def _parts(self, layout: _Layout) -> Iterator[np.ndarray]:
@@ -190,8 +179,7 @@ class ArraySource:
             return large[0]
         listed = ", ".join(name.removesuffix(".npy") for name in inside) or "none"
         raise SourceError(
-            f"{self.path} holds the arrays {listed}: expected one of the name images, with three or "
-            "four dimensions"
+            f"{self.path} holds the arrays {listed}: expected one of the name images, with three or four dimensions"
         )
 
     def _bytes(self, member: str | None) -> int:
@@ -234,16 +222,14 @@ def _float_scale(low: float, high: float) -> float | None:
 
 def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, order and type of the array that follows; raises SourceError, for pickles too."""
-    formats = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}  # fmt: skip
+    formats = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         version = np.lib.format.read_magic(file)
         shape, fortran, dtype = formats[version](file)
     except (ValueError, KeyError, EOFError) as error:
         raise SourceError(f"{path} is no numpy array ({error}): expected .npy or .npz") from None
     if dtype.hasobject:
-        raise SourceError(
-            f"{path} holds Python objects, which could run code: save plain numbers instead"
-        )
+        raise SourceError(f"{path} holds Python objects, which could run code: save plain numbers instead")
     return shape, fortran, dtype
 
 

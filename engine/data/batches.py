@@ -29,9 +29,7 @@ class DeviceImages:
     Stage 1 may learn from `extra` images as well: ids from N on are theirs.
     """
 
-    def __init__(
-        self, images: ImageSet, device: torch.device, extra: ImageSet | None = None
-    ) -> None:
+    def __init__(self, images: ImageSet, device: torch.device, extra: ImageSet | None = None) -> None:
         self.device = device
         self._host, self._extra = _tensor(images), None if extra is None else _tensor(extra)
         self._resident = self._on_device()
@@ -54,9 +52,7 @@ class DeviceImages:
             return self._host.to(self.device)
         if self.device.type == "cpu":
             return None
-        whole = torch.empty(
-            (self.total, *self._host.shape[1:]), dtype=torch.uint8, device=self.device
-        )
+        whole = torch.empty((self.total, *self._host.shape[1:]), dtype=torch.uint8, device=self.device)
         whole[: len(self)], whole[len(self) :] = self._host, self._extra
         return whole
 

@@ -64,8 +64,7 @@ def checked(labels: np.ndarray, lowest: int, classes: int, path: Path) -> np.nda
     outside = labels[(labels < lowest) | (labels >= lowest + classes)]
     if len(outside):
         raise SourceError(
-            f"{path} holds the label {outside[0]}: expected {lowest} to {lowest + classes - 1}; "
-            "download the set again"
+            f"{path} holds the label {outside[0]}: expected {lowest} to {lowest + classes - 1}; download the set again"
         )
     return labels.astype(np.int64) - lowest
 
@@ -231,9 +230,7 @@ def _idx(path: Path, dimensions: int) -> Iterator[tuple[tuple[int, ...], IO[byte
         if 0 in lengths or math.prod(lengths[1:]) > PIECE:
             raise SourceError(f"{path} says that its lengths are {lengths}: expected small images")
         if not packed and size != told:
-            raise SourceError(
-                f"{path} holds {size:,} bytes where it says {told:,}: download the set again"
-            )
+            raise SourceError(f"{path} holds {size:,} bytes where it says {told:,}: download the set again")
         yield lengths, file
 
 

@@ -24,8 +24,7 @@ MOST_COLUMNS = 20
 WHOLE = 2.0**53
 MISSING = "(none)"
 NOTHING = (
-    "besides the images' names the table has no column of numbers, or of at most "
-    f"{MOST_CATEGORIES:,} different texts"
+    f"besides the images' names the table has no column of numbers, or of at most {MOST_CATEGORIES:,} different texts"
 )
 # What a value may be that is more than one: a box, an embedding, an encoded image.
 NESTED = (dict, list, np.ndarray, bytes)
@@ -62,18 +61,14 @@ def read_table(content: bytes, file: str) -> pd.DataFrame:
         return _read_csv(content)
     except (ValueError, OSError, ImportError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SourceError(
-            f"{file} cannot be read as a table ({reason}): expected CSV, JSON lines or Parquet"
-        ) from None
+        raise SourceError(f"{file} cannot be read as a table ({reason}): expected CSV, JSON lines or Parquet") from None
 
 
 def _read_csv(content: bytes) -> pd.DataFrame:
     """Words such as NA and None are missing numbers among numbers, and names among texts."""
     import pandas as pd
 
-    table = pd.read_csv(
-        io.BytesIO(content), keep_default_na=False, na_values=[""], low_memory=False
-    )
+    table = pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=[""], low_memory=False)
     numbers = pd.read_csv(io.BytesIO(content), low_memory=False).select_dtypes("number")
     for title in numbers.dropna(axis=1, how="all"):
         table[title] = numbers[title].to_numpy()
@@ -158,10 +153,7 @@ def key_column(table: pd.DataFrame, ids: list[str]) -> tuple[str, list[str]]:
         if best is not None and hits[best]:
             return best, names
     listed = ", ".join(map(repr, list(table.columns)[:8])) or "none"
-    raise SourceError(
-        f"no column of the table holds names of this run's images, such as {ids[0]!r}: "
-        f"found {listed}"
-    )
+    raise SourceError(f"no column of the table holds names of this run's images, such as {ids[0]!r}: found {listed}")
 
 
 def _column(title: str, values: pd.Series) -> ImageColumn | None:
@@ -221,9 +213,7 @@ def metadata_columns(
             odd.append(Skipped(path, str(error)))
             continue
         folder = path.rpartition("/")[0]
-        table["file_name"] = [
-            f"{folder}/{one}" if folder else str(one) for one in table["file_name"]
-        ]
+        table["file_name"] = [f"{folder}/{one}" if folder else str(one) for one in table["file_name"]]
         parts.append(table)
     if not parts:
         return (), None, odd

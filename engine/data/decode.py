@@ -27,9 +27,17 @@ _ORIENTATION = 0x0112
 _EXIF = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
 # What Pillow raises, depending on the bytes, of a file that is not what it should be.
 _UNREADABLE = (
-    OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, OverflowError,
-    AttributeError, struct.error, zlib.error,
-)  # fmt: skip
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    AttributeError,
+    struct.error,
+    zlib.error,
+)
 
 
 def decode(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
@@ -75,7 +83,7 @@ def content_of(path: str) -> tuple[bytes, tuple[int, int]]:
     """
     try:
         # Opening a pipe would wait for whoever writes to it.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))  # fmt: skip
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(handle, "rb", buffering=0) as file:
             about = os.fstat(handle)
             if not stat.S_ISREG(about.st_mode):

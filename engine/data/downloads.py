@@ -13,9 +13,7 @@ from pathlib import Path
 from engine.data.store import cache
 from engine.errors import SourceError
 
-_FAULTS = (
-    OSError, RuntimeError, http.client.HTTPException, tarfile.TarError, zipfile.BadZipFile, EOFError,
-)  # fmt: skip
+_FAULTS = (OSError, RuntimeError, http.client.HTTPException, tarfile.TarError, zipfile.BadZipFile, EOFError)
 
 
 def downloaded(name: str, title: str, address: str, fetch: Callable[[str], object]) -> Path:
@@ -70,6 +68,5 @@ def tiny_imagenet(root: str) -> None:
     from torchvision.datasets.utils import download_and_extract_archive
 
     download_and_extract_archive(
-        "http://cs231n.stanford.edu/tiny-imagenet-200.zip", root,
-        md5="90528d7ca1a48142e341f4ef8d21d0de",
-    )  # fmt: skip
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip", root, md5="90528d7ca1a48142e341f4ef8d21d0de"
+    )

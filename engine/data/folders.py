@@ -80,8 +80,7 @@ class FolderSource:
         found = walk(self.root)
         if not found.files:
             raise SourceError(
-                f"{self.root} holds no image files ({', '.join(sorted(IMAGE_ENDINGS))}): choose "
-                "another folder"
+                f"{self.root} holds no image files ({', '.join(sorted(IMAGE_ENDINGS))}): choose another folder"
             )
         names, keys, stamps, skipped = unique(found.files, found.stamps)
         columns, truth, odd = metadata_columns(self.root, found.tables, names, labels=self.labels)
@@ -144,9 +143,7 @@ def _stamp(entry: os.DirEntry[str], root: str) -> tuple[int, int]:
     return about.st_size, about.st_mtime_ns
 
 
-def unique(
-    paths: list[str], stamps: np.ndarray
-) -> tuple[tuple[str, ...], list[str], np.ndarray, list[Skipped]]:
+def unique(paths: list[str], stamps: np.ndarray) -> tuple[tuple[str, ...], list[str], np.ndarray, list[Skipped]]:
     """Readable names, paths and stamps; of several paths that read the same, only the first."""
     names = [readable(one) for one in paths]
     if len(set(names)) == len(names):
@@ -154,9 +151,7 @@ def unique(
     first = {name: place for place, name in reversed(list(enumerate(names)))}
     places = sorted(first.values())
     again = [
-        Skipped(name, "another image has the same name")
-        for place, name in enumerate(names)
-        if first[name] != place
+        Skipped(name, "another image has the same name") for place, name in enumerate(names) if first[name] != place
     ]
     return tuple(names[i] for i in places), [paths[i] for i in places], stamps[places], again
 

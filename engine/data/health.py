@@ -22,10 +22,7 @@ from engine.data.images import ImageSet
 from engine.data.likeness import NEIGHBORS, Near
 from engine.data.measures import Measures, Progress, Stop, measure
 
-Problem = Literal[
-    "exact duplicates", "near duplicates", "dark", "bright", "blurred", "blank", "odd aspect",
-    "outliers",
-]  # fmt: skip
+Problem = Literal["exact duplicates", "near duplicates", "dark", "bright", "blurred", "blank", "odd aspect", "outliers"]
 PROBLEMS: tuple[Problem, ...] = get_args(Problem)
 DUPLICATES: tuple[Problem, ...] = ("exact duplicates", "near duplicates")
 # Raised with every change of what is found, so that reports kept earlier are made again.
@@ -129,7 +126,7 @@ class Health:
                 found: dict[Problem, Finding] = {
                     one: Finding(*(arrays[f"{one}-{name}"] for name in ("images", "values", "groups")))
                     for one in PROBLEMS
-                }  # fmt: skip
+                }
         except Exception:  # a damaged archive may raise anything; the report can be made again
             return None
         return cls(count, bool(aspects), found)
@@ -154,9 +151,7 @@ def examine(
     count = len(images)
 
     def part(number: int) -> Progress:
-        return lambda done, total: progress(
-            number * count + round(count * done / max(1, total)), 3 * count
-        )
+        return lambda done, total: progress(number * count + round(count * done / max(1, total)), 3 * count)
 
     measures = measure(images, progress=part(0), stop=stop)
     if measures is None:
@@ -221,11 +216,7 @@ def _worst(which: np.ndarray, values: np.ndarray, order: np.ndarray | None = Non
 
 
 def _near_pairs(
-    measures: Measures,
-    distinct: np.ndarray,
-    features: np.ndarray | None,
-    progress: Progress,
-    stop: Stop,
+    measures: Measures, distinct: np.ndarray, features: np.ndarray | None, progress: Progress, stop: Stop
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Pairs (P, 2) of images that are nearly equal, and how far apart (P,) float32 they are."""
     shapes = likeness.shape_vectors(measures)
@@ -249,9 +240,7 @@ def _near_pairs(
     return np.concatenate([pairs, more[sure]]), np.concatenate([apart, further[sure]])
 
 
-def _close(
-    near: Near, among: np.ndarray, ends: tuple[float, float], share: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _close(near: Near, among: np.ndarray, ends: tuple[float, float], share: float) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (P, 2) of images with vectors of length 1 that lie close together, and 1 − their cosine."""
     apart = near.distance**2 / 2
     if not apart.size:
@@ -260,9 +249,7 @@ def _close(
     return np.stack([among[rows], among[near.ids[rows, columns]]], 1), apart[rows, columns]
 
 
-def _near_groups(
-    pairs: tuple[np.ndarray, np.ndarray], equal: np.ndarray, best: np.ndarray
-) -> Finding:
+def _near_groups(pairs: tuple[np.ndarray, np.ndarray], equal: np.ndarray, best: np.ndarray) -> Finding:
     """Groups of images that are nearly equal, with the exact copies of each."""
     between, apart = pairs
     count = len(equal)
@@ -286,18 +273,11 @@ def _grouped(groups: np.ndarray, values: np.ndarray, best: np.ndarray) -> Findin
     place = np.lexsort((first, -sizes)).argsort()  # the order of the groups
     shown = best[sizes[inverse[best]] > 1]
     shown = shown[np.argsort(place[inverse[shown]], kind="stable")]
-    return Finding(
-        shown.astype(np.int32), values[shown].astype(np.float32),
-        place[inverse[shown]].astype(np.int32),
-    )  # fmt: skip
+    return Finding(shown.astype(np.int32), values[shown].astype(np.float32), place[inverse[shown]].astype(np.int32))
 
 
 def _strange(
-    measures: Measures,
-    distinct: np.ndarray,
-    features: np.ndarray | None,
-    progress: Progress,
-    stop: Stop,
+    measures: Measures, distinct: np.ndarray, features: np.ndarray | None, progress: Progress, stop: Stop
 ) -> Finding | None:
     """Images whose tenth nearest lies much further away than is usual: copies of an outlier, as long
     as they are few, do not make it a usual one."""

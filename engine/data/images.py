@@ -37,15 +37,11 @@ class ImageSet:
     def __post_init__(self) -> None:
         shape, kind = self.pixels.shape, self.pixels.dtype
         if len(shape) != 4 or shape[1] not in (1, 3) or kind != np.uint8:
-            raise SourceError(
-                f"the images are {kind} of shape {shape}: expected uint8 of shape (N, 1 or 3, H, W)"
-            )
+            raise SourceError(f"the images are {kind} of shape {shape}: expected uint8 of shape (N, 1 or 3, H, W)")
         if shape[0] == 0:
             raise SourceError(f"{self.source} holds no images")
         if len(self.ids) != shape[0] or len(set(self.ids)) != shape[0]:
-            raise SourceError(
-                f"{len(set(self.ids))} distinct ids for {shape[0]} images: expected one each"
-            )
+            raise SourceError(f"{len(set(self.ids))} distinct ids for {shape[0]} images: expected one each")
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -91,9 +87,7 @@ def pixels_named(fingerprint: str) -> str:
     return f"pixels-{fingerprint}.npy"
 
 
-def fingerprint_of(
-    shape: tuple[int, ...], ids: Sequence[str], blocks: Iterable[bytes | memoryview]
-) -> str:
+def fingerprint_of(shape: tuple[int, ...], ids: Sequence[str], blocks: Iterable[bytes | memoryview]) -> str:
     """32 hex digits of the shape, ids and pixels (in blocks of bytes) of images."""
     digest = hashlib.blake2b(repr(tuple(shape)).encode(), digest_size=16)
     digest.update("\0".join(ids).encode())  # no file name holds a zero byte

@@ -33,9 +33,7 @@ Progress = Callable[[int, int], None]
 Stop = Callable[[], bool]
 
 
-def import_images(
-    source: Source, size: int | None, *, progress: Progress, stop: Stop, waiting: Waiting
-) -> Stored:
+def import_images(source: Source, size: int | None, *, progress: Progress, stop: Stop, waiting: Waiting) -> Stored:
     """The images of `source`, squares of `size` pixels, decoded now as far as they are not kept.
 
     Args:
@@ -81,9 +79,15 @@ class _Import:
     """One import. Rows of the file are those of the listing until the end, when gaps are closed."""
 
     def __init__(
-        self, source: Source, listing: Listing, size: int | None, draft: Path, decoders: Decoders,
-        progress: Progress, stop: Stop,
-    ) -> None:  # fmt: skip
+        self,
+        source: Source,
+        listing: Listing,
+        size: int | None,
+        draft: Path,
+        decoders: Decoders,
+        progress: Progress,
+        stop: Stop,
+    ) -> None:
         self.source, self.listing, self.size, self.decoders = source, listing, size, decoders
         self.pixels, self.progress, self.stop = draft / PIXELS, progress, stop
         count = len(listing.names)
@@ -106,16 +110,7 @@ class _Import:
         pixels = np.load(self.pixels, mmap_mode="r", allow_pickle=False)
         names = [name for name, ok in zip(listing.names, self.good, strict=True) if ok]
         fingerprint = fingerprint_of(pixels.shape, names, blocks_of(self.pixels))
-        return Stored(
-            listing,
-            "",
-            False,
-            self.good,
-            self.reasons,
-            self.extents[self.good],
-            fingerprint,
-            pixels,
-        )
+        return Stored(listing, "", False, self.good, self.reasons, self.extents[self.good], fingerprint, pixels)
 
     # -- encoded files -------------------------------------------------------------------------
 
@@ -145,10 +140,7 @@ class _Import:
         before = {name: place for place, name in enumerate(kept.listing.names)}
         old = np.array([before.get(name, -1) for name in names])
         same = (old >= 0) & (kept.listing.stamps[old] == self.listing.stamps).all(1)
-        self.reasons = {
-            int(place): kept.reasons[int(old[place])]
-            for place in np.flatnonzero(same & ~kept.good[old])
-        }
+        self.reasons = {int(place): kept.reasons[int(old[place])] for place in np.flatnonzero(same & ~kept.good[old])}
         places = np.flatnonzero(same & kept.good[old])
         rows = (np.cumsum(kept.good) - 1)[old[places]]
         self.good[places], self.extents[places] = True, kept.extents[rows]
@@ -198,15 +190,11 @@ class _Import:
                 reserve(self.pixels, len(self.good), shape)
                 file = PixelFile(self.pixels, shape)
             self.good[part], self.coloured[part] = True, coloured(pixels)
-            file.write(
-                np.arange(done, done + len(block)), np.broadcast_to(pixels, (len(block), *shape))
-            )
+            file.write(np.arange(done, done + len(block)), np.broadcast_to(pixels, (len(block), *shape)))
             done += len(block)
             self.progress(done, len(self.good))
         if done != len(self.good):
-            raise SourceError(
-                f"{self.source.text} announced {len(self.good):,} images and holds {done:,}"
-            )
+            raise SourceError(f"{self.source.text} announced {len(self.good):,} images and holds {done:,}")
         return shape
 
     def _blocks(self) -> Iterator[np.ndarray]:

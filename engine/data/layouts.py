@@ -16,43 +16,85 @@ from engine.data.folders import walk
 from engine.data.skipped import Skipped
 from engine.errors import SourceError
 
-CIFAR10_CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR100_SUPERCLASSES = (
-    "aquatic mammals", "fish", "flowers", "food containers", "fruit and vegetables",
-    "household electrical devices", "household furniture", "insects", "large carnivores",
-    "large man-made outdoor things", "large natural outdoor scenes",
-    "large omnivores and herbivores", "medium mammals", "non-insect invertebrates", "people",
-    "reptiles", "small mammals", "trees", "vehicles 1", "vehicles 2",
-)  # fmt: skip
-STL10_CLASSES = (
-    "airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck",
-)  # fmt: skip
+    "aquatic mammals",
+    "fish",
+    "flowers",
+    "food containers",
+    "fruit and vegetables",
+    "household electrical devices",
+    "household furniture",
+    "insects",
+    "large carnivores",
+    "large man-made outdoor things",
+    "large natural outdoor scenes",
+    "large omnivores and herbivores",
+    "medium mammals",
+    "non-insect invertebrates",
+    "people",
+    "reptiles",
+    "small mammals",
+    "trees",
+    "vehicles 1",
+    "vehicles 2",
+)
+STL10_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 FASHION_CLASSES = (
-    "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
     "ankle boot",
-)  # fmt: skip
+)
 EUROSAT_CLASSES = (
-    "AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture",
-    "PermanentCrop", "Residential", "River", "SeaLake",
-)  # fmt: skip
+    "AnnualCrop",
+    "Forest",
+    "HerbaceousVegetation",
+    "Highway",
+    "Industrial",
+    "Pasture",
+    "PermanentCrop",
+    "Residential",
+    "River",
+    "SeaLake",
+)
 # The subsets of ImageNet that deep clustering is measured on (Chang et al., Deep Adaptive Image
 # Clustering, ICCV 2017), by WordNet id. The lists of DAC and of Contrastive Clustering agree.
 IMAGENET10 = {
-    "n02056570": "king penguin", "n02085936": "Maltese dog", "n02128757": "snow leopard",
-    "n02690373": "airliner", "n02692877": "airship", "n03095699": "container ship",
-    "n04254680": "soccer ball", "n04285008": "sports car", "n04467665": "trailer truck",
+    "n02056570": "king penguin",
+    "n02085936": "Maltese dog",
+    "n02128757": "snow leopard",
+    "n02690373": "airliner",
+    "n02692877": "airship",
+    "n03095699": "container ship",
+    "n04254680": "soccer ball",
+    "n04285008": "sports car",
+    "n04467665": "trailer truck",
     "n07747607": "orange",
-}  # fmt: skip
+}
 IMAGENET_DOGS = {
-    "n02085936": "Maltese dog", "n02086646": "Blenheim spaniel", "n02088238": "basset",
-    "n02091467": "Norwegian elkhound", "n02097130": "giant schnauzer",
-    "n02099601": "golden retriever", "n02101388": "Brittany spaniel", "n02101556": "clumber",
-    "n02102177": "Welsh springer spaniel", "n02105056": "groenendael", "n02105412": "kelpie",
-    "n02105855": "Shetland sheepdog", "n02107142": "Doberman", "n02110958": "pug",
+    "n02085936": "Maltese dog",
+    "n02086646": "Blenheim spaniel",
+    "n02088238": "basset",
+    "n02091467": "Norwegian elkhound",
+    "n02097130": "giant schnauzer",
+    "n02099601": "golden retriever",
+    "n02101388": "Brittany spaniel",
+    "n02101556": "clumber",
+    "n02102177": "Welsh springer spaniel",
+    "n02105056": "groenendael",
+    "n02105412": "kelpie",
+    "n02105855": "Shetland sheepdog",
+    "n02107142": "Doberman",
+    "n02110958": "pug",
     "n02112137": "chow",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -116,8 +158,7 @@ def stl10(root: Path) -> Blocks | None:
     if folder is None:
         return None
     parts = tuple(
-        StlPart(folder / f"{split}_X.bin", split, folder / f"{split}_y.bin", 10)
-        for split in ("train", "test")
+        StlPart(folder / f"{split}_X.bin", split, folder / f"{split}_y.bin", 10) for split in ("train", "test")
     )
     others = folder / "unlabeled_X.bin"
     extra = (StlPart(others, "unlabeled", None, 10),) if others.exists() else ()
@@ -139,9 +180,7 @@ def mnist(kind: str, class_names: tuple[str, ...], root: Path) -> Blocks | None:
 def imagenet(classes: Mapping[str, str], root: Path) -> Files | None:
     kaggle = root / "ILSVRC" / "Data" / "CLS-LOC" / "train"
     for train in (root / "train", root / "ILSVRC2012_img_train", kaggle, root):
-        missing = [
-            f"{wnid} ({name})" for wnid, name in classes.items() if not (train / wnid).is_dir()
-        ]
+        missing = [f"{wnid} ({name})" for wnid, name in classes.items() if not (train / wnid).is_dir()]
         if len(missing) == len(classes):
             continue
         if missing:
@@ -162,15 +201,11 @@ def tiny_imagenet(root: Path) -> Files | None:
     for wnid in wnids:
         if not re.fullmatch(r"n\d{8}", wnid) or not (folder / "train" / wnid).is_dir():
             raise SourceError(
-                f"{folder / 'wnids.txt'} names {wnid!r}, but there is no folder train/{wnid}: "
-                "unpack the set again"
+                f"{folder / 'wnids.txt'} names {wnid!r}, but there is no folder train/{wnid}: unpack the set again"
             )
     first = [words.get(wnid, wnid).split(",")[0].strip() for wnid in wnids]
     twice = {name for name, times in Counter(first).items() if times > 1}
-    names = [
-        f"{name} ({wnid})" if name in twice else name
-        for wnid, name in zip(wnids, first, strict=True)
-    ]
+    names = [f"{name} ({wnid})" if name in twice else name for wnid, name in zip(wnids, first, strict=True)]
     return Files(folder / "train", partial(_classes, dict(zip(wnids, names, strict=True))))
 
 
@@ -241,17 +276,16 @@ def _flowers(root: Path) -> Tree:
         raise SourceError(f"{path} holds no labels of Flowers-102: {error}") from None
     class_names = _flower_names()
     if len(classes) and not 0 <= classes.min() <= classes.max() < len(class_names):
-        raise SourceError(
-            f"{path} holds labels from {classes.min() + 1} to {classes.max() + 1}: expected 1 to 102"
-        )
+        raise SourceError(f"{path} holds labels from {classes.min() + 1} to {classes.max() + 1}: expected 1 to 102")
     found = walk(root / "jpg")
     numbers = [re.fullmatch(r"image_(\d{5})\.jpg", name) for name in found.files]
     places = [int(match[1]) - 1 if match else -1 for match in numbers]
     known = np.array([0 <= place < len(classes) for place in places], bool)
     unknown = [
         Skipped(f"jpg/{name}", "imagelabels.mat has no label for it")
-        for name, one in zip(found.files, known, strict=True) if not one
-    ]  # fmt: skip
+        for name, one in zip(found.files, known, strict=True)
+        if not one
+    ]
     files = [f"jpg/{name}" for name, one in zip(found.files, known, strict=True) if one]
     labels = classes[np.array(places, np.int64)[known]]
     return Tree(files, found.stamps[known], labels, class_names, (*found.skipped, *unknown))
@@ -274,8 +308,7 @@ def _pets(root: Path) -> Tree:
             match = re.fullmatch(r"([^\s/\\]+)\s+(\d+)\s+\d+\s+\d+", line)
             if match is None or not 1 <= int(match[2]) <= 37:
                 raise SourceError(
-                    f"{path} has the line {line[:80]!r}: expected NAME CLASS SPECIES BREED, with "
-                    "CLASS from 1 to 37"
+                    f"{path} has the line {line[:80]!r}: expected NAME CLASS SPECIES BREED, with CLASS from 1 to 37"
                 )
             numbers[f"{match[1]}.jpg"] = int(match[2])
     found = walk(root / "images")
@@ -285,9 +318,8 @@ def _pets(root: Path) -> Tree:
     present, classes = np.unique([numbers[name] for name in files], return_inverse=True)
     breeds = {number: name.rpartition("_")[0].replace("_", " ") for name, number in numbers.items()}
     skipped = [
-        Skipped(f"images/{name}", reasons.get(name, "there is no such file"))
-        for name in numbers if name not in stamps
-    ]  # fmt: skip
+        Skipped(f"images/{name}", reasons.get(name, "there is no such file")) for name in numbers if name not in stamps
+    ]
     return Tree(
         [f"images/{name}" for name in files],
         np.array([stamps[name] for name in files], np.int64).reshape(-1, 2),

@@ -41,11 +41,7 @@ class Near:
 
 
 def nearest(
-    vectors: np.ndarray,
-    k: int,
-    *,
-    progress: Progress = lambda _done, _total: None,
-    stop: Stop = lambda: False,
+    vectors: np.ndarray, k: int, *, progress: Progress = lambda _done, _total: None, stop: Stop = lambda: False
 ) -> Near | None:
     """The `k` nearest others of each vector (m, D) float32; None when it was stopped."""
     k = min(k, len(vectors) - 1)

@@ -40,9 +40,7 @@ class Listing:
         if len(set(self.names)) != count:
             raise SourceError(f"{len(set(self.names))} distinct names for {count} images")
         if self.stamps.shape != (count, 2) or (self.keys and len(self.keys) != count):
-            raise SourceError(
-                f"stamps of shape {self.stamps.shape} and {len(self.keys)} keys for {count} images"
-            )
+            raise SourceError(f"stamps of shape {self.stamps.shape} and {len(self.keys)} keys for {count} images")
 
 
 class Source(Protocol):

@@ -61,10 +61,7 @@ class Measures:
 
 
 def measure(
-    images: ImageSet,
-    *,
-    progress: Progress = lambda _done, _total: None,
-    stop: Stop = lambda: False,
+    images: ImageSet, *, progress: Progress = lambda _done, _total: None, stop: Stop = lambda: False
 ) -> Measures | None:
     """Measures all images, a block in the memory at a time; None when it was stopped."""
     found: list[Measures] = []
@@ -77,9 +74,7 @@ def measure(
             if stop():
                 return None
             end = min(count, start + each * threads)
-            blocks = (
-                np.asarray(pixels[at : min(at + each, end)]) for at in range(start, end, each)
-            )
+            blocks = (np.asarray(pixels[at : min(at + each, end)]) for at in range(start, end, each))
             found += pool.map(measured, blocks)
             progress(end, count)
     return Measures(**dict(_joined(found)))
@@ -97,9 +92,15 @@ def measured(pixels: np.ndarray) -> Measures:
     darkest, brightest = _ends(luma)
     low = _lowest(channels)
     return Measures(
-        darkest, brightest, channels.std((2, 3)).max(1), _sharpness(luma), _texture(luma), low,
-        perceptual_hash(luma_of(low)), _digests(pixels),
-    )  # fmt: skip
+        darkest,
+        brightest,
+        channels.std((2, 3)).max(1),
+        _sharpness(luma),
+        _texture(luma),
+        low,
+        perceptual_hash(luma_of(low)),
+        _digests(pixels),
+    )
 
 
 def _ends(luma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

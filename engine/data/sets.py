@@ -126,61 +126,85 @@ def _wnids(classes: Iterable[str]) -> str:
 
 SETS = {
     "cifar10": Benchmark(
-        "CIFAR-10", 32, layouts.cifar10,
+        "CIFAR-10",
+        32,
+        layouts.cifar10,
         "torchvision's cifar-10-batches-py with data_batch_1 … data_batch_5, or the folders "
         "train/airplane … train/truck",
-        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", by_torchvision("CIFAR10"),
+        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        by_torchvision("CIFAR10"),
     ),
     "cifar100-20": Benchmark(
-        "CIFAR-100-20", 32, layouts.cifar100, "torchvision's cifar-100-python with train and meta",
-        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", by_torchvision("CIFAR100"),
+        "CIFAR-100-20",
+        32,
+        layouts.cifar100,
+        "torchvision's cifar-100-python with train and meta",
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        by_torchvision("CIFAR100"),
     ),
     "stl10": Benchmark(
-        "STL-10", 96, layouts.stl10,
-        "stl10_binary with train_X.bin, train_y.bin, test_X.bin, test_y.bin and, for stage 1, "
-        "unlabeled_X.bin",
-        "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz", by_torchvision("STL10"),
+        "STL-10",
+        96,
+        layouts.stl10,
+        "stl10_binary with train_X.bin, train_y.bin, test_X.bin, test_y.bin and, for stage 1, unlabeled_X.bin",
+        "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+        by_torchvision("STL10"),
     ),
     "imagenet10": Benchmark(
-        "ImageNet-10", 224, partial(layouts.imagenet, layouts.IMAGENET10),
-        _wnids(layouts.IMAGENET10),
+        "ImageNet-10", 224, partial(layouts.imagenet, layouts.IMAGENET10), _wnids(layouts.IMAGENET10)
     ),
     "imagenet-dogs": Benchmark(
-        "ImageNet-Dogs", 224, partial(layouts.imagenet, layouts.IMAGENET_DOGS),
-        _wnids(layouts.IMAGENET_DOGS),
+        "ImageNet-Dogs", 224, partial(layouts.imagenet, layouts.IMAGENET_DOGS), _wnids(layouts.IMAGENET_DOGS)
     ),
     "tiny-imagenet": Benchmark(
-        "Tiny-ImageNet", 64, layouts.tiny_imagenet,
+        "Tiny-ImageNet",
+        64,
+        layouts.tiny_imagenet,
         "tiny-imagenet-200 with wnids.txt, words.txt and train/WNID/images/*.JPEG",
-        "http://cs231n.stanford.edu/tiny-imagenet-200.zip", tiny_imagenet,
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        tiny_imagenet,
     ),
     "mnist": Benchmark(
-        "MNIST", 28, partial(layouts.mnist, "MNIST", tuple("0123456789")),
+        "MNIST",
+        28,
+        partial(layouts.mnist, "MNIST", tuple("0123456789")),
         "MNIST/raw with train-images-idx3-ubyte and train-labels-idx1-ubyte, or these with .gz",
-        "https://ossci-datasets.s3.amazonaws.com/mnist/", by_torchvision("MNIST"),
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        by_torchvision("MNIST"),
     ),
     "fashion-mnist": Benchmark(
-        "Fashion-MNIST", 28, partial(layouts.mnist, "FashionMNIST", layouts.FASHION_CLASSES),
-        "FashionMNIST/raw with train-images-idx3-ubyte and train-labels-idx1-ubyte, or these with "
-        ".gz",
+        "Fashion-MNIST",
+        28,
+        partial(layouts.mnist, "FashionMNIST", layouts.FASHION_CLASSES),
+        "FashionMNIST/raw with train-images-idx3-ubyte and train-labels-idx1-ubyte, or these with .gz",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         by_torchvision("FashionMNIST"),
     ),
     "eurosat": Benchmark(
-        "EuroSAT", 64, layouts.eurosat, "eurosat/2750 with the folders AnnualCrop … SeaLake",
-        "https://huggingface.co/datasets/torchgeo/eurosat", by_torchvision("EuroSAT"),
+        "EuroSAT",
+        64,
+        layouts.eurosat,
+        "eurosat/2750 with the folders AnnualCrop … SeaLake",
+        "https://huggingface.co/datasets/torchgeo/eurosat",
+        by_torchvision("EuroSAT"),
     ),
     "flowers102": Benchmark(
-        "Flowers-102", 224, layouts.flowers102,
+        "Flowers-102",
+        224,
+        layouts.flowers102,
         "flowers-102 with jpg/image_*.jpg and imagelabels.mat",
-        "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/", by_torchvision("Flowers102"),
+        "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
+        by_torchvision("Flowers102"),
     ),
     "oxford-pets": Benchmark(
-        "Oxford-Pets", 224, layouts.oxford_pets,
+        "Oxford-Pets",
+        224,
+        layouts.oxford_pets,
         "oxford-iiit-pet with images/*.jpg, annotations/trainval.txt and annotations/test.txt",
-        "https://www.robots.ox.ac.uk/~vgg/data/pets/", by_torchvision("OxfordIIITPet"),
+        "https://www.robots.ox.ac.uk/~vgg/data/pets/",
+        by_torchvision("OxfordIIITPet"),
     ),
-}  # fmt: skip
+}
 
 
 def set_source(name: str, path: str | None, *, labels: bool = True) -> SetFiles | SetBlocks:

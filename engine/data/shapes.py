@@ -129,9 +129,11 @@ def _radii() -> tuple[np.ndarray, np.ndarray]:
     quarters = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
     cross = [(a * x + b * y, c * x + d * y) for a, b, c, d in quarters for x, y in corner]
     outlines = {
-        "ring": np.ones(DIRECTIONS), "triangle": _outline(triangle), "bar": _outline(bar),
+        "ring": np.ones(DIRECTIONS),
+        "triangle": _outline(triangle),
+        "bar": _outline(bar),
         "cross": _outline(cross),
-    }  # fmt: skip
+    }
     outer = np.stack([outlines[name] for name in CLASSES])
     inner = outer * [[HOLE if name == "ring" else 0] for name in CLASSES]
     size = np.sqrt((outer**2 - inner**2).mean(1, keepdims=True))

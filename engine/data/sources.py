@@ -29,9 +29,14 @@ from engine.errors import SourceError
 
 # What comes before the path, and what it stands for.
 KINDS: dict[str, Callable[..., Source]] = {
-    "folder": FolderSource, "imagefolder": FolderSource, "zip": ZipSource, "tar": TarSource,
-    "webdataset": TarSource, "table": TableSource, "arrays": ArraySource,
-}  # fmt: skip
+    "folder": FolderSource,
+    "imagefolder": FolderSource,
+    "zip": ZipSource,
+    "tar": TarSource,
+    "webdataset": TarSource,
+    "table": TableSource,
+    "arrays": ArraySource,
+}
 DIGITS, SHAPES = "digits", "shapes"
 LEAST_SIDE, MOST_SIDE = 4, 1024
 
@@ -111,9 +116,7 @@ def source_of(text: str, *, labels: bool = False, root: str | None = None) -> So
     kind, colon, path = text.partition(":")
     if kind in SETS:
         if colon and not path:
-            raise SourceError(
-                f"the path is missing after {text}: write {kind}:PATH, or {kind} alone"
-            )
+            raise SourceError(f"the path is missing after {text}: write {kind}:PATH, or {kind} alone")
         return set_source(kind, path or None)
     if not (kind in KINDS and path):
         kind, path = _kind_of(text), text
@@ -142,7 +145,14 @@ def _kind_of(text: str) -> str:
     if path.is_file():
         if tarfile_like(path):
             return "tar"
-        endings = {".zip": "zip", ".csv": "table", ".parquet": "table", ".jsonl": "table", ".npy": "arrays", ".npz": "arrays"}  # fmt: skip
+        endings = {
+            ".zip": "zip",
+            ".csv": "table",
+            ".parquet": "table",
+            ".jsonl": "table",
+            ".npy": "arrays",
+            ".npz": "arrays",
+        }
         if path.suffix.lower() in endings and name not in METADATA:
             return endings[path.suffix.lower()]
         if name in METADATA:
@@ -152,9 +162,7 @@ def _kind_of(text: str) -> str:
             ".parquet, .npy or .npz"
         )
     known = [*(f"{kind}:PATH" for kind in KINDS), *BUILT_IN, *SETS]
-    raise SourceError(
-        f"there is no folder or file {text}: check the path (other sources are {', '.join(known)})"
-    )
+    raise SourceError(f"there is no folder or file {text}: check the path (other sources are {', '.join(known)})")
 
 
 def _opened(text: str, stored: Stored) -> Opened:
@@ -195,6 +203,15 @@ BUILT_IN: dict[str, Callable[[], Opened]] = {DIGITS: digits, SHAPES: shapes}
 
 
 __all__ = [
-    "BUILT_IN", "DIGITS", "KINDS", "SHAPES", "Opened", "absolute", "digits", "kind_and_path",
-    "open_source", "shapes", "source_of",
-]  # fmt: skip
+    "BUILT_IN",
+    "DIGITS",
+    "KINDS",
+    "SHAPES",
+    "Opened",
+    "absolute",
+    "digits",
+    "kind_and_path",
+    "open_source",
+    "shapes",
+    "source_of",
+]

@@ -117,9 +117,7 @@ class ImageStore:
                 return None
             with (self.folder / "index.npz").open("rb") as file:
                 arrays = dict(np.load(file, allow_pickle=False))
-            pixels = np.load(
-                self.folder / pixels_named(found["fingerprint"]), mmap_mode="c", allow_pickle=False
-            )
+            pixels = np.load(self.folder / pixels_named(found["fingerprint"]), mmap_mode="c", allow_pickle=False)
             return _stored(found, arrays, pixels)
         except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile):
             return None
@@ -157,13 +155,17 @@ class ImageStore:
     def _write_index(self, folder: Path, made: Stored) -> None:
         listing, truth = made.listing, made.listing.truth
         index = {
-            "format": FORMAT, "about": self.about, "stamp": made.stamp, "labelled": made.labelled,
-            "fingerprint": made.fingerprint, "names": listing.names,
+            "format": FORMAT,
+            "about": self.about,
+            "stamp": made.stamp,
+            "labelled": made.labelled,
+            "fingerprint": made.fingerprint,
+            "names": listing.names,
             "skipped": [[one.name, one.reason] for one in listing.skipped],
             "reasons": {str(place): why for place, why in made.reasons.items()},
             "classes": None if truth is None else truth.class_names,
             "columns": [[one.title, one.names] for one in listing.columns],
-        }  # fmt: skip
+        }
         arrays = {"stamps": listing.stamps, "good": made.good, "extents": made.extents}
         if truth is not None:
             arrays["labels"] = truth.labels
@@ -188,6 +190,5 @@ def _stored(found: dict[str, Any], arrays: dict[str, np.ndarray], pixels: np.nda
     if good.shape != (len(names),) or len(pixels) != good.sum():
         raise ValueError("index and pixels are of different images")
     return Stored(
-        listing, found["stamp"], found["labelled"], good, reasons, arrays["extents"],
-        found["fingerprint"], pixels,
-    )  # fmt: skip
+        listing, found["stamp"], found["labelled"], good, reasons, arrays["extents"], found["fingerprint"], pixels
+    )

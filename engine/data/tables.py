@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # What people call the column that holds the path.
-PATHS = (
-    "path", "file", "file_name", "filename", "filepath", "file_path", "image_path", "image", "img",
-)  # fmt: skip
+PATHS = ("path", "file", "file_name", "filename", "filepath", "file_path", "image_path", "image", "img")
 # Rows by which a column of paths is known when it is called otherwise.
 LOOKED_AT = 100
 
@@ -47,9 +45,7 @@ class TableSource:
 
     side: int | None = 32
 
-    def __init__(
-        self, text: str, path: str, *, labels: bool = False, root: str | None = None
-    ) -> None:
+    def __init__(self, text: str, path: str, *, labels: bool = False, root: str | None = None) -> None:
         self.path = existing_file(path, "a CSV or Parquet table")
         self.root = existing_folder(root) if root else self.path.absolute().parent
         self.text, self.labels = readable(text), labels
@@ -66,14 +62,8 @@ class TableSource:
     def listing(self) -> Listing:
         found = self._inside(self._bytes) if self._bytes else self._named()
         if not found.names:
-            first = (
-                f"; the first is {found.skipped[0].name}: {found.skipped[0].reason}"
-                if found.skipped
-                else ""
-            )
-            hint = (
-                "" if self._bytes else f" below {self.root}: name the folder that its paths are in"
-            )
+            first = f"; the first is {found.skipped[0].name}: {found.skipped[0].reason}" if found.skipped else ""
+            hint = "" if self._bytes else f" below {self.root}: name the folder that its paths are in"
             raise SourceError(f"{self.path} lists no image that can be used{hint}{first}")
         return found
 
@@ -119,10 +109,7 @@ class TableSource:
             raise SourceError(error.strerror or str(error)) from None
         if not os.path.isfile(path):
             raise SourceError("not a regular file")
-        return os.path.relpath(path, inside).replace(os.sep, "/"), (
-            about.st_size,
-            about.st_mtime_ns,
-        )
+        return os.path.relpath(path, inside).replace(os.sep, "/"), (about.st_size, about.st_mtime_ns)
 
     def _truth(self, rows: pd.DataFrame, count: int) -> Truth | None:
         if not self.labels or not count:
@@ -146,10 +133,7 @@ class TableSource:
         known: set[str] = set()
         with parquet.ParquetFile(self.path) as file:
             # Other images and vectors would all have to be in memory, and nothing of them is shown.
-            others = [
-                one.name for one in file.schema_arrow
-                if not (types.is_nested(one.type) or _is_binary(one.type))
-            ]  # fmt: skip
+            others = [one.name for one in file.schema_arrow if not (types.is_nested(one.type) or _is_binary(one.type))]
             row = 0
             for group in range(file.num_row_groups):
                 values = _encoded(file, group, column)
@@ -207,9 +191,7 @@ def _bytes_column(path: Path) -> _Column | None:
     try:
         from pyarrow import ArrowException, parquet, types
     except ImportError:
-        raise SourceError(
-            "to read Parquet pyarrow is needed: pip install pyarrow, or save the table as CSV"
-        ) from None
+        raise SourceError("to read Parquet pyarrow is needed: pip install pyarrow, or save the table as CSV") from None
     try:
         schema = parquet.read_schema(path)
     except (ArrowException, OSError) as error:

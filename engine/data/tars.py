@@ -34,9 +34,7 @@ TAR_GROWTH, TAR_BYTES = 200, 2**30
 # What it leaves free there, for others.
 SPARE_BYTES = 2**26
 SIDECAR_BYTES = 2**16
-_COMPRESSED: dict[bytes, Callable[..., Any]] = {
-    b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open,
-}  # fmt: skip
+_COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
 @dataclass(frozen=True)
@@ -135,9 +133,7 @@ def _copy_at_most(packed: IO[bytes], out: IO[bytes], most: int, path: Path) -> N
             return
         written += len(block)
         if written > most:
-            raise SourceError(
-                f"{path} unpacks to more than {most / 1e9:.0f} GB: unpack it to a folder and open that"
-            )
+            raise SourceError(f"{path} unpacks to more than {most / 1e9:.0f} GB: unpack it to a folder and open that")
         if written > free - SPARE_BYTES:
             raise SourceError(
                 f"{path} cannot be unpacked: only {free / 1e6:,.0f} MB are free in "

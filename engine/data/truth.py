@@ -27,12 +27,8 @@ class Truth:
 
     def __post_init__(self) -> None:
         count = len(self.class_names)
-        if self.labels.ndim != 1 or (
-            len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < count
-        ):
-            raise SourceError(
-                f"true labels of shape {self.labels.shape} do not fit {count} class names"
-            )
+        if self.labels.ndim != 1 or (len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < count):
+            raise SourceError(f"true labels of shape {self.labels.shape} do not fit {count} class names")
 
     def of(self, images: np.ndarray) -> Truth:
         """The truth of some of the images ((m,) ids, or (N,) bool); classes without any are left out."""

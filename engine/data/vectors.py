@@ -46,15 +46,12 @@ def import_vectors(source: str, images: ImageSet, store: Store | None = None) ->
     columns, blocks = (_npy if path.suffix.lower() == ".npy" else _parquet)(path, images)
     if columns < 2:
         raise SourceError(
-            f"{path} has {columns} number{'' if columns == 1 else 's'} an image: expected vectors of "
-            "at least 2"
+            f"{path} has {columns} number{'' if columns == 1 else 's'} an image: expected vectors of at least 2"
         )
     vectors = None if store is None else store((len(images), columns))
     different = _fill(vectors, blocks, path, images)
     if len(images) > 1 and not different:
-        raise SourceError(
-            f"all {len(images):,} vectors in {path} are the same: nothing can be told from them"
-        )
+        raise SourceError(f"all {len(images):,} vectors in {path} are the same: nothing can be told from them")
     return vectors
 
 
@@ -103,14 +100,10 @@ def _npy(path: Path, images: ImageSet) -> tuple[int, Blocks]:
         reason = str(error).splitlines()[0]
         if "allow_pickle" in reason or "Python objects" in reason:
             reason = "it holds Python objects, which are never loaded"
-        raise SourceError(
-            f"{path} cannot be read as an array ({reason}): save numbers with numpy.save"
-        ) from None
+        raise SourceError(f"{path} cannot be read as an array ({reason}): save numbers with numpy.save") from None
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu":
         kind = f"{array.dtype} of shape {array.shape}" if hasattr(array, "dtype") else "an archive"
-        raise SourceError(
-            f"{path} is {kind}: expected real numbers of shape ({len(images):,}, D), a row an image"
-        )
+        raise SourceError(f"{path} is {kind}: expected real numbers of shape ({len(images):,}, D), a row an image")
     if len(array) != len(images):
         raise SourceError(
             f"{path} has {len(array):,} rows, but {images.source} has {len(images):,} images: expected "
@@ -168,14 +161,11 @@ def _number_columns(schema: pa.Schema, path: Path) -> list[str]:
     numbers = [field.name for field in schema if is_number(field.type) and field.name not in index]
     if len(lists) > 1:
         raise SourceError(
-            f"{path} has several columns of lists ({', '.join(lists[:4])}): leave the one that holds "
-            "the vectors"
+            f"{path} has several columns of lists ({', '.join(lists[:4])}): leave the one that holds the vectors"
         )
     if not lists and not numbers:
         found = ", ".join(f"{field.name} ({field.type})" for field in list(schema)[:4])
-        raise SourceError(
-            f"{path} has no column of numbers, and none of lists of numbers: found {found}"
-        )
+        raise SourceError(f"{path} has no column of numbers, and none of lists of numbers: found {found}")
     return lists or numbers
 
 
@@ -184,9 +174,7 @@ def _places(file: pq.ParquetFile, path: Path, images: ImageSet) -> np.ndarray:
     import pyarrow.types as kinds
 
     texts = [
-        field.name
-        for field in file.schema_arrow
-        if kinds.is_string(field.type) or kinds.is_large_string(field.type)
+        field.name for field in file.schema_arrow if kinds.is_string(field.type) or kinds.is_large_string(field.type)
     ]
     rows, count = file.metadata.num_rows, len(images)
     if not texts:
@@ -225,12 +213,7 @@ def _width(file: pq.ParquetFile, columns: list[str]) -> int:
 
 
 def _table_blocks(
-    file: pq.ParquetFile,
-    columns: list[str],
-    places: np.ndarray,
-    width: int,
-    path: Path,
-    images: int,
+    file: pq.ParquetFile, columns: list[str], places: np.ndarray, width: int, path: Path, images: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     start, length = 0, max(1, BLOCK_BYTES // max(1, 4 * width))
     with _readable(path):
@@ -249,15 +232,12 @@ def _matrix(batch: pa.RecordBatch, columns: list[str], width: int, path: Path) -
     first = batch.column(batch.schema.get_field_index(columns[0]))
     if not kinds.is_nested(first.type):
         each = [batch.column(batch.schema.get_field_index(name)) for name in columns]
-        return np.stack(
-            [one.cast("float64").to_numpy(zero_copy_only=False) for one in each], axis=1
-        )
+        return np.stack([one.cast("float64").to_numpy(zero_copy_only=False) for one in each], axis=1)
     lengths = pc.fill_null(pc.list_value_length(first), 0).to_numpy(zero_copy_only=False)
     if (lengths != width).any():
         other = int(lengths[lengths != width][0])
         raise SourceError(
-            f"the lists of {columns[0]!r} in {path} have {width} and {other} numbers: expected "
-            "as many for every image"
+            f"the lists of {columns[0]!r} in {path} have {width} and {other} numbers: expected as many for every image"
         )
     flat = pc.list_flatten(first).cast("float64").to_numpy(zero_copy_only=False)
     return flat.reshape(len(batch), width)

@@ -65,11 +65,13 @@ def _thumbnails(pixels: np.ndarray) -> np.ndarray:
         return np.asarray(pixels)
     size = max(1, round(height * scale)), max(1, round(width * scale))
     parts = [
-        F.interpolate(
-            torch.from_numpy(np.array(part)).float(), size, mode="bilinear", antialias=True
-        ).round().clamp(0, 255).byte().numpy()
+        F.interpolate(torch.from_numpy(np.array(part)).float(), size, mode="bilinear", antialias=True)
+        .round()
+        .clamp(0, 255)
+        .byte()
+        .numpy()
         for part in np.array_split(pixels, -(-len(pixels) // 256))
-    ]  # fmt: skip
+    ]
     return np.concatenate(parts)
 
 

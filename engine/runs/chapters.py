@@ -58,8 +58,16 @@ NEEDS_JOINT = "Train stage 3 (joint training) first."
 def chapters(material: Material) -> list[Step]:
     """The nine steps, in their order; one whose arrays are missing says what to train."""
     steps: Sequence[Callable[[Material], Step]] = (
-        problem, views, features, confident, prototypes, nearest, agreement, reliable, joint,
-    )  # fmt: skip
+        problem,
+        views,
+        features,
+        confident,
+        prototypes,
+        nearest,
+        agreement,
+        reliable,
+        joint,
+    )
     return [step(material) for step in steps]
 
 
@@ -75,9 +83,16 @@ def _step(
     wrong: dict[str, Any] | None = None,
 ) -> Step:
     return {
-        "key": key, "title": TITLES[key], "sentence": sentence, "formula": formula, "source": source,
-        "needs": needs, "show": show or {}, "play": play, "wrong": wrong,
-    }  # fmt: skip
+        "key": key,
+        "title": TITLES[key],
+        "sentence": sentence,
+        "formula": formula,
+        "source": source,
+        "needs": needs,
+        "show": show or {},
+        "play": play,
+        "wrong": wrong,
+    }
 
 
 def _lacking(material: Material, stage: Stage, needs: str) -> str:
@@ -103,21 +118,26 @@ def problem(material: Material) -> Step:
     return _step(
         "problem",
         f"Here are {count:,} images without labels: put those that show the same thing into one of "
-        f"{clusters} clusters.", "xᵢ → yᵢ ∈ {1 … K}", show={"places": places, "sizes": None},
-    )  # fmt: skip
+        f"{clusters} clusters.",
+        "xᵢ → yᵢ ∈ {1 … K}",
+        show={"places": places, "sizes": None},
+    )
 
 
 def views(material: Material) -> Step:
     texts = (
         "views",
         f"{_changes(material.config.views.contrastive)} make views of an image; whatever they are, they "
-        "show the same thing.", "xᵢ → t(xᵢ), t′(xᵢ)", "paper, section III-A",
-    )  # fmt: skip
+        "show the same thing.",
+        "xᵢ → t(xᵢ), t′(xᵢ)",
+        "paper, section III-A",
+    )
     if material.imported:
         return _step(
-            *texts, needs="The features of this run were imported, so that no views were made for "
+            *texts,
+            needs="The features of this run were imported, so that no views were made for "
             "them: train stage 1 on the images to see it.",
-        )  # fmt: skip
+        )
     chance = np.random.default_rng(material.config.seed + 1)
     ids = np.sort(chance.permutation(len(material.images))[:6])
     return _step(
@@ -126,17 +146,22 @@ def views(material: Material) -> Step:
             "originals": material.cast.places(ids),
             "sprite": seen_views(material, ids, material.config.views.contrastive),
         },
-        play=views_at(material, ids), wrong=wild(material, ids),
-    )  # fmt: skip
+        play=views_at(material, ids),
+        wrong=wild(material, ids),
+    )
 
 
 def _changes(settings: ContrastiveViews) -> str:
     """What happens to an image in a view: "Random crops, turns and changes of tone"."""
     tone = settings.jitter or settings.grey or settings.gamma
     told = {
-        "crops": settings.crop < 1, "turns": settings.rotation, "shifts": settings.shift,
-        "zooms": settings.zoom, "mirror images": settings.flip, "changes of tone": tone,
-    }  # fmt: skip
+        "crops": settings.crop < 1,
+        "turns": settings.rotation,
+        "shifts": settings.shift,
+        "zooms": settings.zoom,
+        "mirror images": settings.flip,
+        "changes of tone": tone,
+    }
     *others, last = [words for words, happens in told.items() if happens] or ["changes"]
     return f"Random {', '.join(others)} and {last}" if others else f"Random {last}"
 
@@ -149,26 +174,21 @@ def features(material: Material) -> Step:
         f"The network learns to give two views of an image nearly the same features{apart}: images of "
         "the same kind gather.",
         *_objective(material),
-    )  # fmt: skip
+    )
     frames = [place for place, (stage, _) in enumerate(material.moments) if stage == "features"]
     if not frames:
         return _step(*texts, needs=_lacking(material, "features", NEEDS_FEATURES))
     first, last = (
-        spread_of_unit(
-            np.asarray(load_frame(material.folder, *material.moments[one]).vectors, np.float32)
-        )
+        spread_of_unit(np.asarray(load_frame(material.folder, *material.moments[one]).vectors, np.float32))
         for one in (frames[0], frames[-1])
     )
     says = (
         f"Two images are {first:.2f} apart on average (cosine distance) before training and "
         f"{last:.2f} after {material.moments[frames[-1]][1]:,} steps."
-    )  # fmt: skip
+    )
     if material.imported:
         says = f"The features were imported: two images are {last:.2f} apart on average."
-    return _step(
-        *texts, show={"frames": frames, "says": says}, play=_temperatures(material),
-        wrong=_collapse(material),
-    )  # fmt: skip
+    return _step(*texts, show={"frames": frames, "says": says}, play=_temperatures(material), wrong=_collapse(material))
 
 
 def _objective(material: Material) -> tuple[str, str]:
@@ -191,22 +211,28 @@ def _temperatures(material: Material) -> dict[str, Any] | None:
         points = material.scattered(found.ids, found.points[place])
         labels = material.placed(found.ids, found.labels[place])
         sure = found.silhouette[place]
-        better = (
-            "" if np.isnan(sure) else f", and k-means on the features has silhouette {sure:.2f}"
+        better = "" if np.isnan(sure) else f", and k-means on the features has silhouette {sure:.2f}"
+        results.append(
+            {
+                "frames": None,
+                "points": packed(points, "f32"),
+                "labels": packed(labels, "u16"),
+                "truth": material.truths(found.labels[place], found.ids),
+                "says": f"A short training of its own by SimCLR at T = {value:g}, on {len(found.ids):,} images: two "
+                f"images are {found.spread[place]:.2f} apart on average{better}.",
+            }
         )
-        results.append({
-            "frames": None, "points": packed(points, "f32"), "labels": packed(labels, "u16"),
-            "truth": material.truths(found.labels[place], found.ids),
-            "says": f"A short training of its own by SimCLR at T = {value:g}, on {len(found.ids):,} images: two "
-            f"images are {found.spread[place]:.2f} apart on average{better}.",
-        })  # fmt: skip
     settings = material.config.features
     start = int(np.abs(np.log(found.values / settings.temperature)).argmin())
     own = settings.objective == "simclr" and found.values[start] == settings.temperature
     return {
-        "name": "temperature", "label": "Temperature T of SimCLR", "values": found.values.tolist(),
-        "start": start, "own": bool(own), "results": results,
-    }  # fmt: skip
+        "name": "temperature",
+        "label": "Temperature T of SimCLR",
+        "values": found.values.tolist(),
+        "start": start,
+        "own": bool(own),
+        "results": results,
+    }
 
 
 def _collapse(material: Material) -> dict[str, Any] | None:
@@ -223,7 +249,7 @@ def _collapse(material: Material) -> dict[str, Any] | None:
             "points": packed(material.scattered(found.ids, found.points), "f32"),
             "spread": [round(before, 6), round(after, 6)],
         },
-    }  # fmt: skip
+    }
 
 
 # -- 4 to 6: confident images, prototypes, pseudo-labels ---------------------------------------
@@ -233,8 +259,9 @@ def confident(material: Material) -> Step:
     texts = (
         "confident",
         "Several small classifiers guess; of each cluster, the images they are surest of are taken.",
-        "Sₖ = the ρ·M/K images with the largest pᵢₖ", "paper, section III-B, equation 2",
-    )  # fmt: skip
+        "Sₖ = the ρ·M/K images with the largest pᵢₖ",
+        "paper, section III-B, equation 2",
+    )
     if material.heads is None:
         return _step(*texts, needs=NEEDS_HEADS)
 
@@ -254,27 +281,33 @@ def _poor(material: Material) -> dict[str, Any] | None:
         f"{largest:,} of {len(found.ids):,}. Such a head confirms its own first guesses. (A real training of "
         "a few rounds; the pictures are any images of each cluster.)",
         "show": {
-            "confident": material.cast.rows(surest), "confidence": None, "sizes": found.sizes.tolist(),
+            "confident": material.cast.rows(surest),
+            "confidence": None,
+            "sizes": found.sizes.tolist(),
             "truth": material.truths(found.labels, found.ids),
         },
-    }  # fmt: skip
+    }
 
 
 def prototypes(material: Material) -> Step:
     texts = (
         "prototypes",
         "The mean of the confident images' features is the cluster's prototype.",
-        "γₖ = (1 / |Sₖ|) · Σ fᵢ,  i ∈ Sₖ", "paper, section III-B, equation 3",
-    )  # fmt: skip
+        "γₖ = (1 / |Sₖ|) · Σ fᵢ,  i ∈ Sₖ",
+        "paper, section III-B, equation 3",
+    )
     if material.heads is None or material.unit is None:
         return _step(*texts, needs=NEEDS_HEADS)
 
     values, start = with_own(RATIOS, material.config.heads.center_ratio)
     results = [prototypes_at(material, value) for value in values]
     play = {
-        "name": "center_ratio", "label": "Share ρ of a cluster that forms its prototype",
-        "values": values, "start": start, "results": results,
-    }  # fmt: skip
+        "name": "center_ratio",
+        "label": "Share ρ of a cluster that forms its prototype",
+        "values": values,
+        "start": start,
+        "results": results,
+    }
     return _step(*texts, show=results[start], play=play)
 
 
@@ -282,17 +315,21 @@ def nearest(material: Material) -> Step:
     texts = (
         "nearest",
         "The M/K images whose features are nearest to a prototype get its label, sure or not.",
-        "yᵢ = k  for the M/K images with the largest fᵢ·γₖ", "paper, section III-B, equation 4",
-    )  # fmt: skip
+        "yᵢ = k  for the M/K images with the largest fᵢ·γₖ",
+        "paper, section III-B, equation 4",
+    )
     if material.heads is None or material.unit is None:
         return _step(*texts, needs=NEEDS_HEADS)
 
     results = [claimed_at(material, exclusive) for exclusive in (False, True)]
     start = int(material.config.heads.exclusive)
     play = {
-        "name": "exclusive", "label": "An image near several prototypes gets",
-        "values": ["every label", "the nearest only"], "start": start, "results": results,
-    }  # fmt: skip
+        "name": "exclusive",
+        "label": "An image near several prototypes gets",
+        "values": ["every label", "the nearest only"],
+        "start": start,
+        "results": results,
+    }
     return _step(*texts, show=results[start], play=play, wrong=_unbalanced(material))
 
 
@@ -307,14 +344,16 @@ def _unbalanced(material: Material) -> dict[str, Any] | None:
         "label": "one kind is rare",
         "says": f"Of the images in this run's cluster {cluster}, {before - after:,} of {before:,} were left out "
         f"(the first {after:,} stay) and stage 2 was trained again. Of the new clusters, number "
-        f"{int(found.cluster)} holds more of those {after:,} than any other. Its prototype still labels {given:,} images, and "
-        f"{strangers:,} of them belong to this run's other clusters. M/K images for every cluster takes all kinds to be "
-        "equally many.",
+        f"{int(found.cluster)} holds more of those {after:,} than any other. Its prototype still labels "
+        f"{given:,} images, and {strangers:,} of them belong to this run's other clusters. M/K images for every "
+        "cluster takes all kinds to be equally many.",
         "show": {
             "claimed": material.cast.rows(np.hstack([found.nearest[:, :half], found.nearest[:, -half:]])),
-            "sizes": found.sizes.tolist(), "unclaimed": None, "twice": None,
+            "sizes": found.sizes.tolist(),
+            "unclaimed": None,
+            "twice": None,
         },
-    }  # fmt: skip
+    }
 
 
 # -- 7 to 9: agreement, reliable set, joint training -------------------------------------------
@@ -324,8 +363,9 @@ def agreement(material: Material) -> Step:
     texts = (
         "agreement",
         "A label is doubted where an image's nearest neighbours have another one.",
-        "rᵢ = (1 / n) · Σ [yⱼ = yᵢ],  j ∈ the n nearest of i", "paper, section III-C, equation 6",
-    )  # fmt: skip
+        "rᵢ = (1 / n) · Σ [yⱼ = yᵢ],  j ∈ the n nearest of i",
+        "paper, section III-C, equation 6",
+    )
     if material.reliable is None or material.neighbors is None:
         return _step(*texts, needs=NEEDS_HEADS)
 
@@ -333,10 +373,7 @@ def agreement(material: Material) -> Step:
     counts = sorted({min(int(value), most) for value in (*ASKED, material.asked)})
     own = counts.index(min(material.asked, most))
     results = [agreement_at(material, count) for count in counts]
-    play = {
-        "name": "neighbors", "label": "Neighbours asked", "values": counts,
-        "start": own, "results": results,
-    }  # fmt: skip
+    play = {"name": "neighbors", "label": "Neighbours asked", "values": counts, "start": own, "results": results}
     show = {"examples": examples(material), "threshold": material.config.reliable.agreement}
     return _step(*texts, show={**show, **results[own]}, play=play)
 
@@ -345,8 +382,9 @@ def reliable(material: Material) -> Step:
     texts = (
         "reliable",
         "A label is reliable when enough neighbours agree and the head is sure; the others are put aside.",
-        "rᵢ ≥ τ_r  and  max pᵢ ≥ τ_c", "paper, section III-C",
-    )  # fmt: skip
+        "rᵢ ≥ τ_r  and  max pᵢ ≥ τ_c",
+        "paper, section III-C",
+    )
     if material.reliable is None:
         return _step(*texts, needs=NEEDS_HEADS)
 
@@ -354,14 +392,14 @@ def reliable(material: Material) -> Step:
     values, start = with_own(AGREEMENTS, settings.agreement)
     results = [judged(material, replace(settings, agreement=value)) for value in values]
     play = {
-        "name": "agreement", "label": f"Agreement asked (confidence: {settings.confidence:.0%})",
-        "values": values, "start": start, "results": results,
-    }  # fmt: skip
+        "name": "agreement",
+        "label": f"Agreement asked (confidence: {settings.confidence:.0%})",
+        "values": values,
+        "start": start,
+        "results": results,
+    }
     everything = judged(material, replace(settings, agreement=0.0, confidence=0.0))
-    wrong = {
-        "label": "thresholds too low", "says": "Nothing is asked. " + everything["says"],
-        "show": everything,
-    }  # fmt: skip
+    wrong = {"label": "thresholds too low", "says": "Nothing is asked. " + everything["says"], "show": everything}
     return _step(*texts, show=results[start], play=play, wrong=wrong)
 
 
@@ -372,7 +410,7 @@ def joint(material: Material) -> Step:
         "enough tells what the strong view should say." + ADAPTED[material.config.joint.adapt],
         "ℓ = [max p(weak) ≥ τ] · H( argmax p(weak), p(strong) )",
         "paper, section III-C; FixMatch (arXiv 2001.07685), equation 4",
-    )  # fmt: skip
+    )
     places = [place for place, (stage, _) in enumerate(material.moments) if stage == "joint"]
     if material.imported:
         return _step(*texts, needs=f"There is no stage 3 in this run: {NO_NETWORK}.")
@@ -384,12 +422,17 @@ def joint(material: Material) -> Step:
     frames = [load_frame(material.folder, *material.moments[one]) for one in places]
     results = [passing_at(material, frames, value) for value in values]
     play = {
-        "name": "threshold", "label": "Threshold τ", "values": values, "start": start,
-        "own": material.config.joint.adapt in WITH_TAU, "results": results,
-    }  # fmt: skip
+        "name": "threshold",
+        "label": "Threshold τ",
+        "values": values,
+        "start": start,
+        "own": material.config.joint.adapt in WITH_TAU,
+        "results": results,
+    }
     everything = passing_at(material, frames, 0.0)
     wrong = {
-        "label": "τ = 0", "show": everything,
+        "label": "τ = 0",
+        "show": everything,
         "says": "Whatever the weak view says is taken for true. " + everything["says"],
-    }  # fmt: skip
+    }
     return _step(*texts, show={"xray": True, **results[start]}, play=play, wrong=wrong)

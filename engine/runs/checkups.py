@@ -65,9 +65,7 @@ def health_of(
     if kept is not None:
         return kept
     vectors = None if features is None else np.load(features, mmap_mode="r", allow_pickle=False)
-    made = examine(
-        opened.images, opened.extents, features=vectors, progress=progress, stop=stop
-    )  # fmt: skip
+    made = examine(opened.images, opened.extents, features=vectors, progress=progress, stop=stop)
     if made is None:
         raise Stopped
     try:
@@ -126,9 +124,12 @@ def summary(opened: Opened, health: Health, kept: np.ndarray) -> dict[str, Any]:
     if not health.aspects:
         findings["odd-aspect"]["unknown"] = True
     return {
-        "source": opened.images.source, "images": len(names), "unreadable": len(opened.skipped),
-        "left_out": int((~kept).sum()), "findings": findings,
-    }  # fmt: skip
+        "source": opened.images.source,
+        "images": len(names),
+        "unreadable": len(opened.skipped),
+        "left_out": int((~kept).sum()),
+        "findings": findings,
+    }
 
 
 def lines(summary: dict[str, Any]) -> list[str]:
@@ -166,12 +167,7 @@ class Examiner:
         self._closing = threading.Event()
 
     def request(
-        self,
-        opened: Opened,
-        features: Path | None = None,
-        *,
-        again: bool = False,
-        patience: float = 0.0,
+        self, opened: Opened, features: Path | None = None, *, again: bool = False, patience: float = 0.0
     ) -> Checkup:
         """How the report is coming along; asks for it the first time, and `again` after a failure.
 
@@ -184,7 +180,7 @@ class Examiner:
                 self._jobs[key] = Checkup()
                 self._threads[key] = threading.Thread(
                     target=self._work, args=(key, opened, features), daemon=True, name="spice-health"
-                )  # fmt: skip
+                )
                 self._threads[key].start()
             self._jobs.move_to_end(key)
             thread = self._threads.get(key)
@@ -199,10 +195,7 @@ class Examiner:
 
     def _work(self, key: Path, opened: Opened, features: Path | None) -> None:
         try:
-            found = health_of(
-                opened, features, progress=lambda *now: self._tell(key, *now),
-                stop=self._closing.is_set,
-            )  # fmt: skip
+            found = health_of(opened, features, progress=lambda *now: self._tell(key, *now), stop=self._closing.is_set)
             job = Checkup("done", health=found)
         except Stopped:
             job = Checkup("failed", message="the examination was stopped")

@@ -63,8 +63,7 @@ def before_after(parent: RunFolder, child: RunFolder) -> BeforeAfter:
     ids, known = child.images().ids, frozenset(parent.images().ids)
     if not known.issuperset(ids):
         raise RunError(
-            f"{child.path} has images that {parent.path} does not have: compare a run with the one "
-            "that it goes on from"
+            f"{child.path} has images that {parent.path} does not have: compare a run with the one that it goes on from"
         )
     said, after = child.load("decided"), newest_clustering(child)
     before, labels, clusters = said["model"], said["labels"], after.clusters

@@ -28,16 +28,36 @@ PARTS: dict[str, tuple[str, ...]] = {
 # Settings that change how many steps there are, or what these compute, but not what one takes.
 FREE = frozenset(
     {
-        "clusters", "seed", "preset",
-        "features.epochs", "features.learning_rate", "features.warmup", "features.weight_decay",
-        "features.temperature", "features.key_momentum", "features.coarse",
-        "heads.epochs", "heads.learning_rate", "heads.center_ratio", "heads.double_softmax",
-        "heads.exclusive", "heads.choose",
-        "reliable.neighbors", "reliable.agreement", "reliable.confidence", "reliable.floor",
-        "joint.steps", "joint.learning_rate", "joint.weight_decay", "joint.threshold",
-        "joint.reselect", "joint.weight", "joint.average", "joint.start",
+        "clusters",
+        "seed",
+        "preset",
+        "features.epochs",
+        "features.learning_rate",
+        "features.warmup",
+        "features.weight_decay",
+        "features.temperature",
+        "features.key_momentum",
+        "features.coarse",
+        "heads.epochs",
+        "heads.learning_rate",
+        "heads.center_ratio",
+        "heads.double_softmax",
+        "heads.exclusive",
+        "heads.choose",
+        "reliable.neighbors",
+        "reliable.agreement",
+        "reliable.confidence",
+        "reliable.floor",
+        "joint.steps",
+        "joint.learning_rate",
+        "joint.weight_decay",
+        "joint.threshold",
+        "joint.reselect",
+        "joint.weight",
+        "joint.average",
+        "joint.start",
     }
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -142,17 +162,20 @@ def forecast(config: RunConfig, costs: Costs) -> Forecast:
         raise RunError("these settings change what a step takes: measure again before forecasting")
     counted = work(config, costs)
     spent = {name: costs.each[name].times(count) for name, count in counted.items() if count}
-    parts = {
-        part: _sum(spent.get(name, NOTHING) for name in names) for part, names in PARTS.items()
-    }
+    parts = {part: _sum(spent.get(name, NOTHING) for name in names) for part, names in PARTS.items()}
     own = {name for names in PARTS.values() for name in names}
     parts["rest"] = _sum(cost for name, cost in spent.items() if name not in own)
     total = _sum(parts.values())
     return Forecast(
-        costs.device, costs.threads, {part: round(cost.seconds, 3) for part, cost in parts.items()},
-        round(total.low, 3), round(total.high, 3), costs.memory, costs.gpu_memory,
+        costs.device,
+        costs.threads,
+        {part: round(cost.seconds, 3) for part, cost in parts.items()},
+        round(total.low, 3),
+        round(total.high, 3),
+        costs.memory,
+        costs.gpu_memory,
         int(disk_bytes(config, costs)),
-    )  # fmt: skip
+    )
 
 
 def _sum(costs: Any) -> Cost:
@@ -205,11 +228,7 @@ def steps_of(config: RunConfig, images: int) -> dict[Stage, int]:
     settings = config.features
     groups = settings.norm_groups if settings.objective == "moco" else 1
     order = EpochOrder(images, settings.batch, config.seed, multiple=groups)
-    return {
-        "features": settings.epochs * order.steps,
-        "heads": config.heads.epochs,
-        "joint": config.joint.steps,
-    }
+    return {"features": settings.epochs * order.steps, "heads": config.heads.epochs, "joint": config.joint.steps}
 
 
 def _frames(steps: Mapping[Stage, int]) -> dict[Stage, int]:
@@ -237,11 +256,14 @@ def disk_bytes(config: RunConfig, costs: Costs) -> float:
         + frames["features"] * 2 * directions
         + frames["heads"] * 4 * heads
         + frames["joint"] * (2 * directions + 4)
-        + 4 * features + 4  # features and their clustering
+        + 4 * features
+        + 4  # features and their clustering
         + 8 * kept
-        + 8 * clusters + 4 * heads + 8  # probabilities twice, labels by each head, claims
+        + 8 * clusters
+        + 4 * heads
+        + 8  # probabilities twice, labels by each head, claims
         + 2 * 17  # two judged sets of labels
-    )  # fmt: skip
+    )
     prototypes = frames["heads"] * 2 * heads * clusters * features
     head_weights = 4 * features * (features + clusters)
     seen = min(XRAYED, costs.images) * (2 * costs.image_bytes + 4 * clusters + 16)
@@ -297,7 +319,7 @@ def table(found: Mapping[str, Forecast], free: int | None) -> str:
         between = f"{duration(one.low)} - {duration(one.high)}"
         rows.append((name, duration(one.total), between, size(one.memory), gpu, size(one.disk)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]  # fmt: skip
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     first = next(iter(found.values()))
     lines.append(f"on {first.device} with {first.threads} CPU threads, if nothing else runs there")
     lines += [f"{name} {told}" for name, one in found.items() for told in warnings_of(one, free)]

@@ -68,15 +68,13 @@ def load_history(folder: RunFolder) -> History:
     taken = [one for one in frame_steps_of(folder) if one[0] != "features"]
     frames = [load_frame(folder, stage, step) for stage, step in taken]
     count = folder.card().images
-    labels, confidence = np.zeros((len(frames), count), np.uint16), np.zeros((len(frames), count), np.float16)  # fmt: skip
+    labels, confidence = np.zeros((len(frames), count), np.uint16), np.zeros((len(frames), count), np.float16)
     for row, frame in enumerate(frames):
         assert frame.labels is not None
         assert frame.confidence is not None
         own = head if frame.stage == "heads" else 0
         labels[row], confidence[row] = frame.labels[own], frame.confidence[own]
-    return History(
-        tuple(stage for stage, _ in taken), tuple(step for _, step in taken), labels, confidence
-    )
+    return History(tuple(stage for stage, _ in taken), tuple(step for _, step in taken), labels, confidence)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,7 @@ from engine.runs.runner import Control
 if TYPE_CHECKING:
     from engine.data.sources import Opened
 
-ImportState = Literal[
-    "listing", "waiting", "decoding", "paused", "cancelling", "done", "failed", "cancelled"
-]
+ImportState = Literal["listing", "waiting", "decoding", "paused", "cancelling", "done", "failed", "cancelled"]
 ENDED: tuple[ImportState, ...] = ("done", "failed", "cancelled")
 
 
@@ -95,9 +93,7 @@ class Importer:
             if before is not None and before.job.underway and not before.cancelled:
                 return
             work = self._works[asked] = _Work()
-        threading.Thread(
-            target=self._open, args=(asked, work), daemon=True, name="spice-import"
-        ).start()  # fmt: skip
+        threading.Thread(target=self._open, args=(asked, work), daemon=True, name="spice-import").start()
 
     def look(self, asked: Asked) -> ImportJob | None:
         """The import as it is now; None when it was never asked for, or is forgotten."""
@@ -152,9 +148,14 @@ class Importer:
 
         try:
             opened = open_source(
-                asked.source, size=asked.size, labels=asked.labels, root=asked.root,
-                progress=progress, stop=stop, waiting=waiting,
-            )  # fmt: skip
+                asked.source,
+                size=asked.size,
+                labels=asked.labels,
+                root=asked.root,
+                progress=progress,
+                stop=stop,
+                waiting=waiting,
+            )
             count = len(opened.images)
             self._set(work, ImportJob("done", count, count, opened=opened))
         except Stopped:

@@ -32,9 +32,7 @@ def inherit(draft: RunFolder, parent: RunFolder, config: RunConfig) -> None:
     _begin(draft, parent, config, _events(parent, "features", "heads"))
 
 
-def inherit_decided(
-    draft: RunFolder, parent: RunFolder, config: RunConfig, guidance: Guidance
-) -> None:
+def inherit_decided(draft: RunFolder, parent: RunFolder, config: RunConfig, guidance: Guidance) -> None:
     """Fills `draft` with stage 1 of `parent` for the images that stay, and with the decisions.
 
     Stage 1's own clustering and scores, and whatever was made of all images at once, go along only
@@ -111,16 +109,10 @@ def _events(parent: RunFolder, *stages: Stage, scores: bool = True) -> list[Reco
 
 
 def _begin(
-    draft: RunFolder,
-    parent: RunFolder,
-    config: RunConfig,
-    events: list[Record],
-    changes: dict[str, Any] | None = None,
+    draft: RunFolder, parent: RunFolder, config: RunConfig, events: list[Record], changes: dict[str, Any] | None = None
 ) -> None:
     """The events so far, and the card, which makes a folder a run."""
-    write_text(
-        draft.path / "events.jsonl", "".join(json.dumps(to_json(one)) + "\n" for one in events)
-    )
+    write_text(draft.path / "events.jsonl", "".join(json.dumps(to_json(one)) + "\n" for one in events))
     card = json.loads((parent.path / "run.json").read_text("utf-8")) | (changes or {})
     card |= {"created": time.time(), "config": to_dict(config), "parent": parent.path.name}
     write_text(draft.path / "run.json", json.dumps(card, indent=1))

@@ -44,9 +44,7 @@ def lesson(folder: RunFolder) -> dict[str, Any]:
         RunError: before stage 1 has left its first frame.
     """
     if not (frame_steps_of(folder) or folder.has("features")):
-        raise RunError(
-            f"{folder.path} has nothing to show yet: train until stage 1 has begun, then open the lesson"
-        )
+        raise RunError(f"{folder.path} has nothing to show yet: train until stage 1 has begun, then open the lesson")
     material = Material(folder)
     steps, xray, quiz = chapters(material), xrayed(material), quizzed(material)
     frames = _frames_with_prototypes(material)
@@ -117,12 +115,7 @@ def _frames_with_prototypes(material: Material) -> list[dict[str, Any]]:
         if frame.labels is not None:
             sizes = np.bincount(frame.labels[head], minlength=material.config.clusters).tolist()
             surest = material.cast.rows(_surest(frame, head, material.config.clusters))
-        frames.append(
-            {
-                "stage": stage, "step": step, "of": planned[stage],
-                "sizes": sizes, "prototypes": surest,
-            }
-        )  # fmt: skip
+        frames.append({"stage": stage, "step": step, "of": planned[stage], "sizes": sizes, "prototypes": surest})
     return frames
 
 
@@ -138,9 +131,7 @@ def _surest(frame: Frame, head: int, clusters: int) -> list[np.ndarray]:
     return [order[labels == cluster][:SUREST] for cluster in range(clusters)]
 
 
-def _place_frames(
-    material: Material, frames: list[dict[str, Any]], ids: np.ndarray, mapped: bool
-) -> None:
+def _place_frames(material: Material, frames: list[dict[str, Any]], ids: np.ndarray, mapped: bool) -> None:
     """Adds to each frame the points, labels and confidence of images `ids`."""
     if not frames:
         return
@@ -216,9 +207,7 @@ def quizzed(material: Material) -> dict[str, Any] | None:
     if found is None:
         return None
     chance = np.random.default_rng(material.config.seed)
-    accepted, rejected = (
-        chance.permutation(np.flatnonzero(one)) for one in (found.mask, ~found.mask)
-    )
+    accepted, rejected = (chance.permutation(np.flatnonzero(one)) for one in (found.mask, ~found.mask))
     if len(found.labels) < QUESTIONS or not len(accepted) or not len(rejected):
         return None
     no = min(len(rejected), max(QUESTIONS // 2, QUESTIONS - len(accepted)))

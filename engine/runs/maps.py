@@ -66,9 +66,7 @@ def artefact_of(folder: RunFolder, settings: MapSettings, moment: Moment | None 
     return f"{MAPS}/{key}" if moment is None else f"{MAPS}/{key}-{moment[0]}-{moment[1]:07d}"
 
 
-def load_map(
-    folder: RunFolder, settings: MapSettings = DEFAULT, moment: Moment | None = None
-) -> np.ndarray | None:
+def load_map(folder: RunFolder, settings: MapSettings = DEFAULT, moment: Moment | None = None) -> np.ndarray | None:
     """(N, 2) float32: UMAP of the run's features, or of a frame; None while there is none.
 
     A frame of stage 2, or the last of stage 1, has the features of stage 1's end.
@@ -147,19 +145,18 @@ def compute(
         near = folder.load("neighbors")
         last = umap_map(
             np.asarray(folder.load("features")["vectors"]),
-            Neighbors(near["ids"], near["similarity"]), settings,
-            seed=folder.card().config.seed, progress=lambda done: progress("map", done),
-        )  # fmt: skip
+            Neighbors(near["ids"], near["similarity"]),
+            settings,
+            seed=folder.card().config.seed,
+            progress=lambda done: progress("map", done),
+        )
         folder.save(artefact_of(folder, settings), {"points": last})
     if frames:
         _compute_frames(folder, settings, last, progress)
 
 
 def _compute_frames(
-    folder: RunFolder,
-    settings: MapSettings,
-    final: np.ndarray,
-    progress: Callable[[str, float], None],
+    folder: RunFolder, settings: MapSettings, final: np.ndarray, progress: Callable[[str, float], None]
 ) -> None:
     moving, before, stage = _moving(folder), final, ""
     for place, moment in enumerate(moving):
@@ -204,10 +201,18 @@ def _command(asked: _Asked) -> list[str]:
     """Python that makes the map; whoever trains or looks goes first."""
     gently = ["nice", "-n", "10"] if shutil.which("nice") else []
     return [
-        *gently, sys.executable, "-m", "engine", "map", str(asked.folder.path.resolve()),
-        "--neighbors", str(asked.settings.neighbors),
-        "--min-dist", str(asked.settings.min_dist), *(["--replay"] if asked.frames else []),
-    ]  # fmt: skip
+        *gently,
+        sys.executable,
+        "-m",
+        "engine",
+        "map",
+        str(asked.folder.path.resolve()),
+        "--neighbors",
+        str(asked.settings.neighbors),
+        "--min-dist",
+        str(asked.settings.min_dist),
+        *(["--replay"] if asked.frames else []),
+    ]
 
 
 class MapMaker:
@@ -220,9 +225,7 @@ class MapMaker:
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[str] | None = None
 
-    def request(
-        self, folder: RunFolder, settings: MapSettings, *, frames: bool, again: bool = False
-    ) -> MapJob:
+    def request(self, folder: RunFolder, settings: MapSettings, *, frames: bool, again: bool = False) -> MapJob:
         """How the map is coming along; asks for it the first time, and `again` after a failure.
 
         "waiting" means that stage 1 is not done, so that there is nothing to map yet.
@@ -265,9 +268,13 @@ class MapMaker:
     def _made(self, asked: _Asked) -> MapJob:
         root = Path(engine.__file__).parents[1]
         self._process = subprocess.Popen(
-            _command(asked), cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            _command(asked),
+            cwd=root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        )
         with self._process as process:
             assert process.stdout is not None
             assert process.stderr is not None
@@ -283,20 +290,14 @@ class MapMaker:
     def _follow(self, asked: _Asked, line: str) -> None:
         told = json.loads(line)
         with self._guard:
-            self._jobs[asked.key] = replace(
-                self._jobs[asked.key], part=told["part"], done=told["done"]
-            )
+            self._jobs[asked.key] = replace(self._jobs[asked.key], part=told["part"], done=told["done"])
 
 
 _maker = MapMaker()
 
 
 def request_map(
-    folder: RunFolder,
-    settings: MapSettings = DEFAULT,
-    *,
-    frames: bool = False,
-    again: bool = False,
+    folder: RunFolder, settings: MapSettings = DEFAULT, *, frames: bool = False, again: bool = False
 ) -> MapJob:
     """`MapMaker.request` of this process's one map maker."""
     return _maker.request(folder, settings, frames=frames, again=again)

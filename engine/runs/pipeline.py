@@ -17,15 +17,7 @@ from engine.config import RunConfig
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
-from engine.events import (
-    Alarm,
-    Emit,
-    ReliableSelected,
-    Scored,
-    Stage,
-    StageSkipped,
-    TruthScored,
-)
+from engine.events import Alarm, Emit, ReliableSelected, Scored, Stage, StageSkipped, TruthScored
 from engine.runs.history import save_frame, save_xray
 from engine.runs.store import IMPORTED, INHERITED_FEATURES, RunFolder
 from engine.space.kmeans import kmeans
@@ -84,9 +76,7 @@ def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable
     use_device(device)
     images = folder.images()
     pixels = DeviceImages(images, device, folder.extra())
-    run = Run(
-        folder, folder.config(), images, folder.truth(), folder.fixed(), pixels, emit, stop
-    )  # fmt: skip
+    run = Run(folder, folder.config(), images, folder.truth(), folder.fixed(), pixels, emit, stop)
     features = _imported(run) if folder.has(IMPORTED) else _features(run)
     pixels.leave_extra()
     neighbors = _neighbors(run, features)
@@ -107,18 +97,12 @@ def _imported(run: Run) -> Features:
     features = take_features(vectors, emit=run.emit, keep=run.keep)
     labels = kmeans_labels(vectors, run.config.clusters, run.config.seed, run.device)
     _score(run, "features", labels, vectors)
-    run.folder.save(
-        "features",
-        {"labels": labels},
-        linked={"vectors": run.folder.path / IMPORTED / "vectors.npy"},
-    )
+    run.folder.save("features", {"labels": labels}, linked={"vectors": run.folder.path / IMPORTED / "vectors.npy"})
     return features
 
 
 def _features(run: Run) -> Features:
-    encoder = build_encoder(
-        run.config, run.pixels, channels=run.images.channels, side=min(run.images.size)
-    )
+    encoder = build_encoder(run.config, run.pixels, channels=run.images.channels, side=min(run.images.size))
     checkpoint = run.folder.checkpoint("features")
     if run.folder.has("features"):
         checkpoint.remove()
@@ -128,14 +112,11 @@ def _features(run: Run) -> Features:
         features = _load_features(run, encoder, INHERITED_FEATURES)
     else:
         features = learn_features(
-            run.config, run.pixels, encoder,
-            emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep,
-        )  # fmt: skip
+            run.config, run.pixels, encoder, emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep
+        )
     labels = kmeans_labels(features.vectors, run.config.clusters, run.config.seed, run.device)
     _score(run, "features", labels, features.vectors)
-    run.folder.save(
-        "features", {"vectors": features.vectors, "labels": labels}, encoder.state_dict()
-    )
+    run.folder.save("features", {"vectors": features.vectors, "labels": labels}, encoder.state_dict())
     checkpoint.remove()
     run.folder.remove(INHERITED_FEATURES)
     return features
@@ -146,9 +127,7 @@ def _load_features(run: Run, encoder: Encoder, artefact: str) -> Features:
     return Features(encoder.eval(), np.asarray(run.folder.load(artefact)["vectors"]))
 
 
-def kmeans_labels(
-    vectors: np.ndarray, clusters: int, seed: int, device: torch.device | str = "cpu"
-) -> np.ndarray:
+def kmeans_labels(vectors: np.ndarray, clusters: int, seed: int, device: torch.device | str = "cpu") -> np.ndarray:
     """(N,) int32: k-means on vectors (N, D) scaled to length 1; stage 1's own clustering."""
     from sklearn.preprocessing import normalize
 
@@ -163,9 +142,7 @@ def _neighbors(run: Run, features: Features) -> Neighbors:
         if arrays["ids"].shape[1] >= asked:
             return Neighbors(arrays["ids"], arrays["similarity"])
     neighbors = nearest(features.vectors, max(asked, LEAST_KEPT), device=run.device)
-    run.folder.save(
-        "neighbors", {"ids": neighbors.ids, "similarity": neighbors.similarity}
-    )  # fmt: skip
+    run.folder.save("neighbors", {"ids": neighbors.ids, "similarity": neighbors.similarity})
     return neighbors
 
 
@@ -176,10 +153,16 @@ def _heads(run: Run, features: Features) -> HeadClustering:
         return _load_heads(run, features)
     decided = run.folder.load("decided") if run.folder.has("decided") else {}
     found = learn_heads(
-        run.config, run.pixels, features,
-        emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep,
-        fixed=run.fixed, belief=decided.get("belief"),
-    )  # fmt: skip
+        run.config,
+        run.pixels,
+        features,
+        emit=run.emit,
+        stop=run.stop,
+        checkpoint=checkpoint,
+        keep=run.keep,
+        fixed=run.fixed,
+        belief=decided.get("belief"),
+    )
     extra = {"pseudo_label_loss": float(found.losses[found.chosen])}
     if found.agreement is not None:
         extra["head_agreement"] = float(found.agreement.mean())
@@ -246,18 +229,24 @@ def _tell_reliable(run: Run, stage: Stage, found: ReliableSet) -> None:
     _raise_reliable_alarms(run, stage, found)
 
 
-def _joint(
-    run: Run, features: Features, heads: HeadClustering, reliable: ReliableSet
-) -> Clustering:
+def _joint(run: Run, features: Features, heads: HeadClustering, reliable: ReliableSet) -> Clustering:
     checkpoint = run.folder.checkpoint("joint")
     if run.folder.has("joint"):
         checkpoint.remove()
         return Clustering(np.asarray(run.folder.load("joint")["probabilities"]))
     found = learn_jointly(
-        run.config, run.pixels, features, heads, reliable,
-        emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep,
-        keep_xray=run.keep_xray, fixed=run.fixed,
-    )  # fmt: skip
+        run.config,
+        run.pixels,
+        features,
+        heads,
+        reliable,
+        emit=run.emit,
+        stop=run.stop,
+        checkpoint=checkpoint,
+        keep=run.keep,
+        keep_xray=run.keep_xray,
+        fixed=run.fixed,
+    )
     _score(run, "joint", found.clustering.labels, features.vectors)
     _raise_alarms(run, "joint", found.clustering)
     arrays = {"probabilities": found.clustering.probabilities}

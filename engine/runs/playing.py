@@ -64,19 +64,19 @@ def views_at(material: Material, ids: np.ndarray) -> dict[str, Any]:
         chosen = [_stronger(own, value) for value in values]
         says = [
             f"Turned by up to {one.rotation:.0f}°, moved by up to {one.shift:.0%} of the side, zoomed by up to "
-            f"{one.zoom:.0%}." for one in chosen
-        ]  # fmt: skip
+            f"{one.zoom:.0%}."
+            for one in chosen
+        ]
         name, label = "strength", "Strength of the views, 1 is the run's"
     results = [
-        {"sprite": seen_views(material, ids, one), "says": words}
-        for one, words in zip(chosen, says, strict=True)
+        {"sprite": seen_views(material, ids, one), "says": words} for one, words in zip(chosen, says, strict=True)
     ]
     return {"name": name, "label": label, "values": values, "start": start, "results": results}
 
 
 def _stronger(own: ContrastiveViews, factor: float) -> ContrastiveViews:
     limits = {one: ContrastiveViews.__dataclass_fields__[one].metadata["high"] for one in STRONGER}
-    return replace(own, **{one: min(getattr(own, one) * factor, most) for one, most in limits.items()})  # fmt: skip
+    return replace(own, **{one: min(getattr(own, one) * factor, most) for one, most in limits.items()})
 
 
 def wild(material: Material, ids: np.ndarray) -> dict[str, Any]:
@@ -122,9 +122,12 @@ def by_hand(material: Material) -> dict[str, Any]:
         values.append(f"{'E' if half.losses is None else 'M'}-step {half.round + 1}")
         results.append(_halfway(material, half))
     return {
-        "name": "step", "label": "One E-step or M-step at a time", "values": [*values, "the end"],
-        "start": len(values), "results": [*results, confident_at(material)],
-    }  # fmt: skip
+        "name": "step",
+        "label": "One E-step or M-step at a time",
+        "values": [*values, "the end"],
+        "start": len(values),
+        "results": [*results, confident_at(material)],
+    }
 
 
 def _halfway(material: Material, half: Half) -> Result:
@@ -153,7 +156,7 @@ def _halfway(material: Material, half: Half) -> Result:
         "confidence": [[finite(one) for one in row] for row in sure],
         "sizes": sizes.tolist(),
         "says": says,
-    }  # fmt: skip
+    }
 
 
 def _guessed(material: Material, half: Half) -> bool:
@@ -172,7 +175,7 @@ def rounds(material: Material) -> dict[str, Any] | None:
         assert frame.confidence is not None
         assert frame.confident is not None
         head, clusters = material.head, material.config.clusters
-        labels, confidence = np.asarray(frame.labels[head]), np.asarray(frame.confidence[head], np.float32)  # fmt: skip
+        labels, confidence = np.asarray(frame.labels[head]), np.asarray(frame.confidence[head], np.float32)
         ids = np.asarray(frame.confident[head])[:, : material.shown]
         # A frame keeps the probability of an image's own cluster only.
         own = labels[ids] == np.arange(clusters)[:, None]
@@ -180,29 +183,26 @@ def rounds(material: Material) -> dict[str, Any] | None:
         sizes = np.bincount(labels, minlength=clusters)
         results.append(_sure(material, ids, sure, sizes, frame.step))
     return {
-        "name": "round", "label": "Rounds of E-step and M-step", "values": [one.step for one in frames],
-        "start": len(frames) - 1, "results": results,
-    }  # fmt: skip
+        "name": "round",
+        "label": "Rounds of E-step and M-step",
+        "values": [one.step for one in frames],
+        "start": len(frames) - 1,
+        "results": results,
+    }
 
 
-def _sure(
-    material: Material, ids: np.ndarray, sure: np.ndarray, sizes: np.ndarray, rounds: int
-) -> Result:
+def _sure(material: Material, ids: np.ndarray, sure: np.ndarray, sizes: np.ndarray, rounds: int) -> Result:
     filled = int((sizes > 0).sum())
     known = sure[np.isfinite(sure)]
-    mean = (
-        f"; of its surest images shown here the head is {known.mean():.1%} sure"
-        if len(known)
-        else ""
-    )
+    mean = f"; of its surest images shown here the head is {known.mean():.1%} sure" if len(known) else ""
     return {
         "round": rounds,
         "confident": material.cast.rows(ids),
         "confidence": [[finite(one) for one in row] for row in sure],
         "sizes": sizes.tolist(),
-        "says": f"After {rounds} round{'' if rounds == 1 else 's'}, {filled} of {len(sizes)} clusters have images, from {sizes.min():,} to "
-        f"{sizes.max():,}{mean}.",
-    }  # fmt: skip
+        "says": f"After {rounds} round{'' if rounds == 1 else 's'}, {filled} of {len(sizes)} clusters have "
+        f"images, from {sizes.min():,} to {sizes.max():,}{mean}.",
+    }
 
 
 def prototypes_at(material: Material, center_ratio: float) -> Result:
@@ -217,9 +217,8 @@ def prototypes_at(material: Material, center_ratio: float) -> Result:
         "similarity": packed(alike, "f32"),
         "images_each": count,
         "truth": None if pure is None else {"purity": pure},
-        "says": f"{count:,} images form each prototype; the two most alike prototypes have cosine "
-        f"{others.max():.2f}.",
-    }  # fmt: skip
+        "says": f"{count:,} images form each prototype; the two most alike prototypes have cosine {others.max():.2f}.",
+    }
 
 
 def claimed_at(material: Material, exclusive: bool) -> Result:
@@ -242,12 +241,10 @@ def claimed_at(material: Material, exclusive: bool) -> Result:
         "truth": None if pure is None else {"purity": pure},
         "says": f"Each of the {len(near)} prototypes claims {near.shape[1]:,} images: {twice:,} are claimed by "
         f"several, {unclaimed:,} by none; {len(given):,} labels are given.",
-    }  # fmt: skip
+    }
 
 
-def _labelled(
-    material: Material, center_ratio: float, exclusive: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _labelled(material: Material, center_ratio: float, exclusive: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Confident images (K, c), prototypes (K, D) and claimed images (K, N/K) of the chosen head on all
     clean images, as stage 2 makes them at its end."""
     import torch
@@ -276,23 +273,16 @@ def agreement_at(material: Material, count: int) -> Result:
     shares = local_agreement(found.labels, material.neighbors, count)
     # A share of 1 belongs to the last bin.
     bins = np.minimum((shares * BINS).astype(int), BINS - 1)
-    again = judge(
-        found.labels,
-        found.confidence,
-        shares,
-        len(found.thresholds),
-        settings,
-        material.folder.fixed(),
-    )
+    again = judge(found.labels, found.confidence, shares, len(found.thresholds), settings, material.folder.fixed())
     kept = int(again.mask.sum())
     pure = material.purity(found.labels[again.mask], np.flatnonzero(again.mask))
     return {
         "histogram": packed(np.bincount(bins, minlength=BINS), "u32"),
         "kept": kept,
         "truth": None if pure is None else {"purity of those kept": pure},
-        "says": f"With {count:,} neighbour{'s' if count > 1 else ''} asked, the labels of {shares.mean():.1%} of them agree on average; "
-        f"{kept:,} of {len(shares):,} images are kept.",
-    }  # fmt: skip
+        "says": f"With {count:,} neighbour{'s' if count > 1 else ''} asked, the labels of "
+        f"{shares.mean():.1%} of them agree on average; {kept:,} of {len(shares):,} images are kept.",
+    }
 
 
 def examples(material: Material) -> list[Result]:
@@ -313,12 +303,19 @@ def examples(material: Material) -> list[Result]:
         places, near = material.cast.places(np.array([image])), material.cast.places(ids)
         if not places or len(near) < len(ids):
             continue
-        rows.append({
-            "example": places[0], "neighbours": near, "labels": found.labels[ids].tolist(),
-            "label": int(found.labels[image]), "agreement": finite(found.agreement[image]),
-            "confidence": finite(found.confidence[image]),
-            "verdict": "agree: reliable" if found.mask[image] else f"agree: rejected, {_why(found.verdicts[image])}",
-        })  # fmt: skip
+        rows.append(
+            {
+                "example": places[0],
+                "neighbours": near,
+                "labels": found.labels[ids].tolist(),
+                "label": int(found.labels[image]),
+                "agreement": finite(found.agreement[image]),
+                "confidence": finite(found.confidence[image]),
+                "verdict": "agree: reliable"
+                if found.mask[image]
+                else f"agree: rejected, {_why(found.verdicts[image])}",
+            }
+        )
     return rows
 
 
@@ -334,14 +331,12 @@ def judged(material: Material, settings: ReliableSettings) -> Result:
     """The reliable set at other thresholds."""
     own = material.reliable
     assert own is not None
-    found = judge(
-        own.labels, own.confidence, own.agreement, len(own.thresholds), settings, material.folder.fixed()
-    )  # fmt: skip
+    found = judge(own.labels, own.confidence, own.agreement, len(own.thresholds), settings, material.folder.fixed())
     chance = np.random.default_rng(material.config.seed + 2)
     kept, out = np.flatnonzero(found.mask), np.flatnonzero(~found.mask)
     relaxed = int((found.thresholds < np.float32(settings.agreement)).sum())
     clusters = "1 cluster" if relaxed == 1 else f"{relaxed} clusters"
-    floor = f" It was lowered for {clusters}, to keep {settings.floor:.0%} of the images there." if relaxed else ""  # fmt: skip
+    floor = f" It was lowered for {clusters}, to keep {settings.floor:.0%} of the images there." if relaxed else ""
     truth = {
         "purity of those kept": material.purity(found.labels[kept], kept),
         "purity of those rejected": material.purity(found.labels[out], out),
@@ -356,7 +351,7 @@ def judged(material: Material, settings: ReliableSettings) -> Result:
         "truth": None if material.truth is None else truth,
         "says": f"Agreement of {settings.agreement:.0%} and confidence of {settings.confidence:.0%} keep "
         f"{len(kept):,} of {len(found.labels):,} labels.{floor}",
-    }  # fmt: skip
+    }
 
 
 # -- joint training ------------------------------------------------------------------------------
@@ -377,4 +372,4 @@ def passing_at(material: Material, frames: Sequence[Frame], threshold: float) ->
         "truth": None if pure is None else {"purity of those that pass": pure},
         "says": f"At τ = {threshold:g}, {shares[0]:.1%} of the images pass at the beginning of stage 3 and "
         f"{shares[-1]:.1%} at its end (judged by the image as it is, without a view{same}).",
-    }  # fmt: skip
+    }

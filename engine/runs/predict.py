@@ -27,9 +27,7 @@ def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) ->
         RunError: when stage 2 is not done, the images have another size or colour, or the features
             were imported.
     """
-    _check_network(
-        folder, "label images that it has not seen: import vectors of these in a new run"
-    )
+    _check_network(folder, "label images that it has not seen: import vectors of these in a new run")
     config, own = folder.config(), folder.images()
     if (images.channels, images.size) != (own.channels, own.size):
         raise RunError(
@@ -73,9 +71,13 @@ def encoder_file(folder: RunFolder) -> bytes:
     kind, _, place = card.source.partition(":")
     made = {
         # Of a path only the last part: a file that is given away tells nothing of a machine.
-        "source": f"{kind}:{Path(place).name}" if place else kind, "images": card.images, "objective": features.objective,
-        "epochs": features.epochs, "began": features.source, "seed": card.config.seed,
-    }  # fmt: skip
+        "source": f"{kind}:{Path(place).name}" if place else kind,
+        "images": card.images,
+        "objective": features.objective,
+        "epochs": features.epochs,
+        "began": features.source,
+        "seed": card.config.seed,
+    }
     return pack_encoder(encoder, network, side, made)
 
 

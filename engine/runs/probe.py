@@ -26,27 +26,11 @@ from engine.errors import RunError, Stopped
 from engine.runs.forecast import NOTHING, Cost, Costs, can_forecast, shape_of
 from engine.runs.pipeline import LEAST_KEPT, kmeans_labels
 from engine.runs.store import RunFolder
-from engine.runs.timing import (
-    LEAST_STEPS,
-    Clock,
-    Nothing,
-    Stop,
-    cost_of,
-    resident_bytes,
-    watched_memory,
-    whole_step,
-)
+from engine.runs.timing import LEAST_STEPS, Clock, Nothing, Stop, cost_of, resident_bytes, watched_memory, whole_step
 from engine.space.neighbors import BLOCK_ENTRIES, EXACT_IMAGES, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Heads, initialise
-from engine.stages.features import (
-    ENCODE_PIXELS,
-    EpochOrder,
-    Features,
-    build_encoder,
-    encode,
-    learn_features,
-)
+from engine.stages.features import ENCODE_PIXELS, EpochOrder, Features, build_encoder, encode, learn_features
 from engine.stages.frames import condensed
 from engine.stages.heads import HeadClustering, kmeans_belief, learn_heads
 from engine.stages.joint import learn_jointly
@@ -93,8 +77,7 @@ def probe(
     for config in configs:
         if not can_forecast(config):
             raise RunError(
-                f"features.source is {config.features.source!r}: forecasts are for {SCRATCH!r} and "
-                f"{ENCODER}NAME only"
+                f"features.source is {config.features.source!r}: forecasts are for {SCRATCH!r} and {ENCODER}NAME only"
             )
         if config.clusters > len(images):
             raise RunError(
@@ -142,17 +125,22 @@ class _Probe:
         # that are timed are not compiled: where a run's are, it will be faster than its forecast.
         self.config = with_settings(
             config,
-            {"features.epochs": ENDLESS, "heads.epochs": ENDLESS, "joint.steps": ENDLESS,
-             "features.learning_rate": 1e-6, "heads.learning_rate": 1e-6,
-             "joint.learning_rate": 1e-6, "features.coarse": 0.0, "joint.reselect": 0,
-             "compute.compile": False},
-        )  # fmt: skip
+            {
+                "features.epochs": ENDLESS,
+                "heads.epochs": ENDLESS,
+                "joint.steps": ENDLESS,
+                "features.learning_rate": 1e-6,
+                "heads.learning_rate": 1e-6,
+                "joint.learning_rate": 1e-6,
+                "features.coarse": 0.0,
+                "joint.reselect": 0,
+                "compute.compile": False,
+            },
+        )
         self.asked, self.images, self.pixels, self.extra = config, images, pixels, extra
         self.seconds, self.stop, self.place = seconds, stop, place
         self.device, self.count, self.few = pixels.device, len(images), len(pixels)
-        self.encoder = build_encoder(
-            self.config, pixels, channels=images.channels, side=min(images.size)
-        )
+        self.encoder = build_encoder(self.config, pixels, channels=images.channels, side=min(images.size))
         self.weights = sum(one.nbytes for one in self.encoder.state_dict().values())
         chance = np.random.default_rng(0)
         self.vectors = chance.normal(size=(self.few, self.encoder.features)).astype(np.float32)
@@ -172,11 +160,19 @@ class _Probe:
         gpu = self.device.type == "cuda"
         resident = self.count * self.images.pixels[0].nbytes if self.pixels.resident else 0
         return Costs(
-            str(self.device), torch.get_num_threads(), self.count, self.images.pixels[0].nbytes,
-            self.asked.clusters, shape_of(self.asked), self.each, self.encoder.features,
-            self.weights, tables if gpu else tables + peak, resident + peak if gpu else None,
+            str(self.device),
+            torch.get_num_threads(),
+            self.count,
+            self.images.pixels[0].nbytes,
+            self.asked.clusters,
+            shape_of(self.asked),
+            self.each,
+            self.encoder.features,
+            self.weights,
+            tables if gpu else tables + peak,
+            resident + peak if gpu else None,
             self.extra,
-        )  # fmt: skip
+        )
 
     @property
     def _least(self) -> int:
@@ -201,10 +197,7 @@ class _Probe:
             changes = {"features.batch": size, "features.coarse": coarse}
             config = with_settings(self.config, changes)
             self.encoder.train()
-            learn_features(
-                config, self.pixels, self.encoder, emit=clock.emit, stop=clock.asked,
-                checkpoint=Nothing(),
-            )  # fmt: skip
+            learn_features(config, self.pixels, self.encoder, emit=clock.emit, stop=clock.asked, checkpoint=Nothing())
 
         # Batch statistics want two images in each group at the least.
         least = min(whole, max(self._least, 2 * groups))
@@ -221,9 +214,14 @@ class _Probe:
 
         def run(size: int, clock: Clock) -> None:
             learn_heads(
-                with_settings(self.config, {"heads.images": size}), self.pixels, features,
-                emit=clock.emit, stop=clock.asked, checkpoint=Nothing(), keep=lambda _frame: None,
-            )  # fmt: skip
+                with_settings(self.config, {"heads.images": size}),
+                self.pixels,
+                features,
+                emit=clock.emit,
+                stop=clock.asked,
+                checkpoint=Nothing(),
+                keep=lambda _frame: None,
+            )
 
         self.each["first"] = self._first(whole)
         self.each["heads"], frame = self._timed("heads", run, whole, least)
@@ -235,18 +233,14 @@ class _Probe:
             return NOTHING
         unit = torch.nn.functional.normalize(torch.from_numpy(self.vectors[:KMEANS_IMAGES]), dim=1)
         clusters, heads = min(self.config.clusters, len(unit)), self.config.heads.heads
-        return self._small(
-            lambda: kmeans_belief(unit.to(self.device), clusters, heads, 0), images / len(unit)
-        )
+        return self._small(lambda: kmeans_belief(unit.to(self.device), clusters, heads, 0), images / len(unit))
 
     def _joint(self) -> None:
         settings = self.config.joint
         head = Heads(1, self.encoder.features, self.config.clusters).to(self.device)
         initialise(head, torch.Generator().manual_seed(0))
         nothing = np.zeros((1, 1), np.float32)
-        heads = HeadClustering(
-            Clustering(nothing), head, 0, nothing, nothing, nothing, nothing, nothing
-        )
+        heads = HeadClustering(Clustering(nothing), head, 0, nothing, nothing, nothing, nothing, nothing)
 
         def images(batch: int, of: int) -> float:
             """Passes of a step, forward ones: three for what is learnt from, one for weak views."""
@@ -254,10 +248,15 @@ class _Probe:
 
         def run(size: int, clock: Clock) -> None:
             learn_jointly(
-                with_settings(self.config, {"joint.batch": size}), self.pixels,
-                Features(self.encoder, nothing), heads, self._all_reliable(),
-                emit=clock.emit, stop=clock.asked, checkpoint=Nothing(),
-            )  # fmt: skip
+                with_settings(self.config, {"joint.batch": size}),
+                self.pixels,
+                Features(self.encoder, nothing),
+                heads,
+                self._all_reliable(),
+                emit=clock.emit,
+                stop=clock.asked,
+                checkpoint=Nothing(),
+            )
 
         whole = settings.batch
         ratio = lambda size: images(whole, self.count) / images(size, self.few)  # noqa: E731
@@ -267,9 +266,7 @@ class _Probe:
     def _all_reliable(self) -> ReliableSet:
         sure = np.ones(self.few, np.float32)
         labels = np.arange(self.few) % self.config.clusters
-        return ReliableSet(
-            labels, sure, sure, np.zeros(self.few, np.uint8), np.ones(self.config.clusters, np.float32)
-        )  # fmt: skip
+        return ReliableSet(labels, sure, sure, np.zeros(self.few, np.uint8), np.ones(self.config.clusters, np.float32))
 
     # -- what lies between them ----------------------------------------------------------------------
 
@@ -365,9 +362,7 @@ class _Probe:
         self.grown.append(held + int(still + (grown - still) * ratio(size)))
         return whole_step(taken), clock.before
 
-    def _clocked(
-        self, run: Callable[[int, Clock], None], size: int, seconds: float, least: int
-    ) -> tuple[Clock, int]:
+    def _clocked(self, run: Callable[[int, Clock], None], size: int, seconds: float, least: int) -> tuple[Clock, int]:
         clock = Clock(seconds, self.stop, self._now, least)
         with watched_memory(self.device) as grown, contextlib.suppress(Stopped):
             run(size, clock)

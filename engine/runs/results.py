@@ -50,9 +50,7 @@ def load_reliable(folder: RunFolder, stage: Stage) -> ReliableSet:
     return ReliableSet(**folder.load(f"reliable-{stage}"))
 
 
-def export_table(
-    folder: RunFolder, snapshot: Snapshot, curation: Curation | None = None
-) -> pd.DataFrame:
+def export_table(folder: RunFolder, snapshot: Snapshot, curation: Curation | None = None) -> pd.DataFrame:
     """The newest labels of the run, one row an image, with what was decided about them, if anything
     was: `curation`, or else what the run's log says.
 
@@ -64,9 +62,7 @@ def export_table(
     if stage is None:
         raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")
     verdict = load_reliable(folder, stage)
-    table = label_table(
-        folder.images(), verdict, stage=stage, epoch=snapshot.stages[stage].step
-    )  # fmt: skip
+    table = label_table(folder.images(), verdict, stage=stage, epoch=snapshot.stages[stage].step)
     if curation is None:
         with contextlib.closing(decision_log(folder)) as log:
             curation = log.curation
@@ -76,9 +72,7 @@ def export_table(
 def decision_log(folder: RunFolder) -> DecisionLog:
     """The log of what people decide about the run's images; raises DecisionError."""
     card = folder.card()
-    return DecisionLog(
-        folder.path, images=card.images, clusters=card.config.clusters, fingerprint=card.fingerprint
-    )
+    return DecisionLog(folder.path, images=card.images, clusters=card.config.clusters, fingerprint=card.fingerprint)
 
 
 def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
@@ -145,8 +139,7 @@ def _reliable(snapshot: Snapshot) -> dict[str, Any] | None:
 def _truth(snapshot: Snapshot) -> dict[str, Any]:
     views = {key: view for key, view in _by_number(snapshot).items() if view.truth}
     out: dict[str, Any] = {
-        key: {name: _rounded(view.truth[name]) for name in ("acc", "nmi", "ari")}
-        for key, view in views.items()
+        key: {name: _rounded(view.truth[name]) for name in ("acc", "nmi", "ari")} for key, view in views.items()
     }
     if snapshot.reliable is not None and snapshot.reliable[1].purity is not None:
         out["reliable_purity"] = _rounded(snapshot.reliable[1].purity)

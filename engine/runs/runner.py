@@ -14,25 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import (
-    RunError,
-    SpiceError,
-    Stopped,
-    first_sentence,
-    host_is_full,
-    out_of_memory,
-    sentence_of,
-)
-from engine.events import (
-    Emit,
-    RunContinued,
-    RunFailed,
-    RunFinished,
-    RunPaused,
-    RunQueued,
-    RunStarted,
-    RunStopped,
-)
+from engine.errors import RunError, SpiceError, Stopped, first_sentence, host_is_full, out_of_memory, sentence_of
+from engine.events import Emit, RunContinued, RunFailed, RunFinished, RunPaused, RunQueued, RunStarted, RunStopped
 from engine.runs.store import RunFolder
 
 if TYPE_CHECKING:
@@ -171,9 +154,7 @@ def execute(folder: RunFolder, chosen: Device, control: Control) -> str:
     except SpiceError as error:
         return _failed(folder, str(error))
     except OSError as error:
-        return _failed(
-            folder, f"{error.strerror or error}: free some space or choose another folder"
-        )
+        return _failed(folder, f"{error.strerror or error}: free some space or choose another folder")
     except Exception as error:
         if out_of_memory(error):
             return _failed(folder, _memory_ran_out(error, chosen))
@@ -272,9 +253,7 @@ class Runner:
         with self._guard:
             job = self._jobs.get(folder.path.resolve())
         if job is None:
-            raise RunError(
-                f"{folder.path.name} is not trained by this process: it cannot be steered from here"
-            )
+            raise RunError(f"{folder.path.name} is not trained by this process: it cannot be steered from here")
         act(job.control)
 
     def _work(self, jobs: queue.SimpleQueue[_Job]) -> None:

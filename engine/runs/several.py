@@ -27,11 +27,7 @@ def seeds_of(text: str) -> tuple[int, ...]:
     found: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if (
-            not first.isdecimal()
-            or (dash and not last.isdecimal())
-            or (dash and int(last) < int(first))
-        ):
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise SettingError(f"seeds are {text!r}: write them as 0-4 or 0,3,7")
         if int(last or first) - int(first) >= MOST_SEEDS:
             raise SettingError(f"seeds are {text!r}: at most {MOST_SEEDS:,} at once")
@@ -40,10 +36,7 @@ def seeds_of(text: str) -> tuple[int, ...]:
 
 
 def train_all(
-    folders: Sequence[RunFolder],
-    chosen: Device,
-    controls: Sequence[Control],
-    ended: Callable[[RunFolder, str], None],
+    folders: Sequence[RunFolder], chosen: Device, controls: Sequence[Control], ended: Callable[[RunFolder, str], None]
 ) -> None:
     """Trains the runs: on a GPU side by side, each in a stream of its own, and on a CPU, which one run
     fills, one after the other, so that each is to the bit the run that it would be alone.
@@ -68,9 +61,7 @@ def train_all(
                 ended(folder, execute(folder, chosen, control))
             return
         with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(folders)), "spice-training") as pool:
-            states = {
-                pool.submit(one, *pair): pair[0] for pair in zip(folders, controls, strict=True)
-            }
+            states = {pool.submit(one, *pair): pair[0] for pair in zip(folders, controls, strict=True)}
             for state in as_completed(states):
                 ended(states[state], state.result())
 

@@ -27,9 +27,7 @@ from engine.events import (
     TruthScored,
 )
 
-State = Literal[
-    "new", "queued", "running", "paused", "stopped", "finished", "failed", "interrupted"
-]
+State = Literal["new", "queued", "running", "paused", "stopped", "finished", "failed", "interrupted"]
 LIVE: tuple[State, ...] = ("queued", "running", "paused")
 # Points of a curve that are kept: every second one goes when there are more.
 MOST_POINTS = 512
@@ -68,9 +66,7 @@ class Snapshot:
     threads: int = 0
     note: str = ""
     stage: Stage | None = None
-    stages: dict[Stage, StageView] = field(
-        default_factory=lambda: {stage: StageView() for stage in STAGES}
-    )
+    stages: dict[Stage, StageView] = field(default_factory=lambda: {stage: StageView() for stage in STAGES})
     alarms: tuple[Alarm, ...] = ()
     message: str = ""
     seconds: float = 0.0
@@ -93,11 +89,7 @@ def fold(records: Iterable[Record], start: Snapshot | None = None) -> Snapshot:
         elapsed = record.time - snapshot.seen if snapshot.state == "running" else 0.0
         if isinstance(record.event, (RunQueued, RunStarted)):
             elapsed = 0.0  # the time since the last sign of an interrupted run is not its own
-        snapshot = replace(
-            _after(snapshot, record),
-            seen=record.time,
-            seconds=snapshot.seconds + max(0.0, elapsed),
-        )
+        snapshot = replace(_after(snapshot, record), seen=record.time, seconds=snapshot.seconds + max(0.0, elapsed))
     return snapshot
 
 
@@ -108,9 +100,8 @@ def _after(now: Snapshot, record: Record) -> Snapshot:
             return replace(now, state="queued", message="")
         case RunStarted():
             return replace(
-                now, state="running", device=event.device, threads=event.threads,
-                note=event.note, message="",
-            )  # fmt: skip
+                now, state="running", device=event.device, threads=event.threads, note=event.note, message=""
+            )
         case RunPaused():
             return replace(now, state="paused")
         case RunContinued():

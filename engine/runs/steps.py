@@ -47,9 +47,8 @@ class Steps:
         pixels = DeviceImages(folder.images(), torch.device(device))
         decided = folder.load("decided") if folder.has("decided") else {}
         self._rounds = Rounds(
-            self.config, pixels, load_features(folder, pixels),
-            fixed=folder.fixed(), belief=decided.get("belief"),
-        )  # fmt: skip
+            self.config, pixels, load_features(folder, pixels), fixed=folder.fixed(), belief=decided.get("belief")
+        )
         self.round = 0
         self._drawn: Round | None = None
         self._found: EStep | None = None
@@ -72,9 +71,7 @@ class Steps:
     def advance(self) -> Half:
         """The next E-step or M-step; raises RunError after the last."""
         if self.done:
-            raise RunError(
-                f"all {self.round} rounds of stage 2 are done: begin again to see them once more"
-            )
+            raise RunError(f"all {self.round} rounds of stage 2 are done: begin again to see them once more")
         return self._e_step() if self._found is None else self._m_step(self._found)
 
     def _e_step(self) -> Half:
@@ -84,9 +81,7 @@ class Steps:
 
     def _m_step(self, found: EStep) -> Half:
         assert self._drawn is not None
-        losses = m_step(
-            self.config.heads, self._rounds.heads, self._rounds.optimiser, self._drawn, found.labels
-        )
+        losses = m_step(self.config.heads, self._rounds.heads, self._rounds.optimiser, self._drawn, found.labels)
         # Whatever the heads were made to believe before, they are asked now.
         now = e_step(self.config.heads, self._rounds.heads, replace(self._drawn, belief=None))
         half = Half(self.round, found, now, self._drawn.ids.numpy(), losses.cpu().numpy())
@@ -102,8 +97,6 @@ def load_features(folder: RunFolder, pixels: DeviceImages) -> Features:
     if folder.has(IMPORTED):
         return Features(None, vectors)
     images = folder.images()
-    encoder = build_encoder(
-        folder.config(), pixels, channels=images.channels, side=min(images.size)
-    )  # fmt: skip
+    encoder = build_encoder(folder.config(), pixels, channels=images.channels, side=min(images.size))
     encoder.load_state_dict(folder.weights("features"))
     return Features(encoder.eval(), vectors)

@@ -90,11 +90,7 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls,
-        path: str | os.PathLike[str],
-        opened: Opened,
-        config: RunConfig,
-        excluded: tuple[Skipped, ...] = (),
+        cls, path: str | os.PathLike[str], opened: Opened, config: RunConfig, excluded: tuple[Skipped, ...] = ()
     ) -> RunFolder:
         """A new run folder, complete or not there at all.
 
@@ -107,9 +103,7 @@ class RunFolder:
         """
         target = Path(path).absolute()
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise RunError(
-                f"{target} exists and is not empty: resume the run in it, or choose another folder"
-            )
+            raise RunError(f"{target} exists and is not empty: resume the run in it, or choose another folder")
         check_clusters(config, len(opened.images), opened.images.source)
         _check_extra(opened)
         return cls._made(target, lambda draft: draft._write_inputs(opened, config, excluded))
@@ -130,9 +124,7 @@ class RunFolder:
             raise RunError("only the settings of the reliable set and of stage 3 can differ here")
         return self._made(target, lambda draft: inherit(draft, self, config))
 
-    def branch_decided(
-        self, path: str | os.PathLike[str], config: RunConfig, guidance: Guidance
-    ) -> RunFolder:
+    def branch_decided(self, path: str | os.PathLike[str], config: RunConfig, guidance: Guidance) -> RunFolder:
         """A new run that goes on from this one's stage 1 with what a reviewer decided: images that
         were excluded are not in it, and stages 2 and 3 learn the labels that were decided.
 
@@ -181,9 +173,7 @@ class RunFolder:
             ) from None
         return cls(target)
 
-    def _write_inputs(
-        self, opened: Opened, config: RunConfig, excluded: tuple[Skipped, ...]
-    ) -> None:
+    def _write_inputs(self, opened: Opened, config: RunConfig, excluded: tuple[Skipped, ...]) -> None:
         from engine.runs.beginning import keep_beginning
 
         images = opened.images
@@ -282,11 +272,12 @@ class RunFolder:
         arrays = self.load("columns")
         return [
             ImageColumn(
-                title, arrays[f"values-{number}"],
+                title,
+                arrays[f"values-{number}"],
                 tuple(arrays[f"names-{number}"].tolist()) if f"names-{number}" in arrays else None,
             )
             for number, title in enumerate(arrays["titles"].tolist())
-        ]  # fmt: skip
+        ]
 
     # -- artefacts -----------------------------------------------------------------------------
 
@@ -423,15 +414,20 @@ def _read_card(file: Path, _modified: int) -> RunCard:
     try:
         card = json.loads(file.read_text("utf-8"))
         if card["format"] != FORMAT:
-            raise RunError(
-                f"{file.parent} has run format {card['format']}, but this version reads {FORMAT}"
-            )
+            raise RunError(f"{file.parent} has run format {card['format']}, but this version reads {FORMAT}")
         skipped = tuple(Skipped(*pair) for pair in card["skipped"])
         excluded = tuple(Skipped(*pair) for pair in card.get("excluded", []))
         return RunCard(
-            card["source"], card["images"], card["fingerprint"], from_dict(card["config"]),
-            card["created"], skipped, card.get("parent", ""), card.get("extra", 0), excluded,
-        )  # fmt: skip
+            card["source"],
+            card["images"],
+            card["fingerprint"],
+            from_dict(card["config"]),
+            card["created"],
+            skipped,
+            card.get("parent", ""),
+            card.get("extra", 0),
+            excluded,
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file} is damaged ({error})") from None
 
@@ -447,14 +443,10 @@ def _free(path: str | os.PathLike[str]) -> Path:
 def check_clusters(config: RunConfig, images: int, source: str) -> None:
     """Raises RunError when there are too many clusters, or too few, for so many images."""
     if not 2 <= config.clusters <= images:
-        raise RunError(
-            f"clusters is {config.clusters}, but {source} has {images} images: "
-            f"choose from 2 to {images}"
-        )
+        raise RunError(f"clusters is {config.clusters}, but {source} has {images} images: choose from 2 to {images}")
     if config.clusters > config.heads.images:
         raise RunError(
-            f"clusters is {config.clusters}, but an E-step labels only {config.heads.images} "
-            "images: raise heads.images"
+            f"clusters is {config.clusters}, but an E-step labels only {config.heads.images} images: raise heads.images"
         )
 
 
@@ -476,9 +468,7 @@ class _Arrays(dict[str, np.ndarray]):
         self._path = path
 
     def __missing__(self, name: str) -> np.ndarray:
-        raise RunError(
-            f"{self._path / name}.npy is gone: delete its folder and resume the run to make it again"
-        )
+        raise RunError(f"{self._path / name}.npy is gone: delete its folder and resume the run to make it again")
 
 
 @dataclass(frozen=True)
@@ -527,9 +517,7 @@ def _save_array(file: Any, array: np.ndarray) -> None:
     try:
         np.save(file, array, allow_pickle=False)
     except OSError as error:
-        if (
-            error.errno is None
-        ):  # numpy counts the bytes and forgets the reason: ask the system again
+        if error.errno is None:  # numpy counts the bytes and forgets the reason: ask the system again
             file.write(b"\0")
             file.flush()
         raise
@@ -547,17 +535,13 @@ def _load_array(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="c", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise RunError(
-            f"{path} is damaged ({error}): delete its folder and resume the run to make it again"
-        ) from None
+        raise RunError(f"{path} is damaged ({error}): delete its folder and resume the run to make it again") from None
 
 
 def _save_weights(path: Path, state: dict[str, Any]) -> None:
     import torch
 
-    content = (
-        io.BytesIO()
-    )  # written to a file itself, torch would hide a full disk behind its own error
+    content = io.BytesIO()  # written to a file itself, torch would hide a full disk behind its own error
     torch.save(state, content)
     with synced(path) as file:
         file.write(content.getbuffer())
@@ -572,6 +556,4 @@ def _load_weights(path: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         if out_of_memory(error):
             raise
-        raise RunError(
-            f"{path} is damaged ({first_sentence(error)}): delete it to do its stage again"
-        ) from None
+        raise RunError(f"{path} is damaged ({first_sentence(error)}): delete it to do its stage again") from None

@@ -95,7 +95,7 @@ def counted_up(few: Sequence[float], more: Sequence[float], ratios: tuple[float,
     slope = (other.seconds - one.seconds) / (second - first)
     most = other.seconds * ratios[1]
     found = min(max(other.seconds + slope * (1 - second), LEAST_GROWING * most), most)
-    return Cost(found, other.low / other.seconds * found / COUNTED_UP, other.high * ratios[1] * COUNTED_UP)  # fmt: skip
+    return Cost(found, other.low / other.seconds * found / COUNTED_UP, other.high * ratios[1] * COUNTED_UP)
 
 
 def whole_step(taken: Sequence[tuple[list[float], float]]) -> Cost:
@@ -148,8 +148,6 @@ def free_bytes(device: torch.device) -> int | None:
         return int(torch.cuda.mem_get_info(device)[0])
     try:
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        return next(
-            1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")
-        )
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
     except (OSError, ValueError, StopIteration):
         return None

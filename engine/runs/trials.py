@@ -33,9 +33,12 @@ BATCH = 256
 COLLAPSED = 1 / 4
 # A poor head learns too fast, alone and from a random start; a few rounds tell.
 RECKLESS = {
-    "heads.start": "random", "heads.heads": 1, "heads.exclusive": False, "heads.choose": "loss",
+    "heads.start": "random",
+    "heads.heads": 1,
+    "heads.exclusive": False,
+    "heads.choose": "loss",
     "heads.learning_rate": 0.1,
-}  # fmt: skip
+}
 ROUNDS = 5
 # One cluster is cut to the tenth part.
 CUT = 10
@@ -141,15 +144,16 @@ class Trials:
 
 
 _KINDS: dict[str, Any] = {
-    "collapse": Collapse, "temperatures": Temperatures, "head": PoorHead, "unbalanced": Unbalanced,
-}  # fmt: skip
+    "collapse": Collapse,
+    "temperatures": Temperatures,
+    "head": PoorHead,
+    "unbalanced": Unbalanced,
+}
 
 
 def load_trials(folder: RunFolder) -> Trials:
     """The trials that were made so far."""
-    there = {
-        name: folder.load(f"{FOLDER}/{name}") for name in _KINDS if folder.has(f"{FOLDER}/{name}")
-    }
+    there = {name: folder.load(f"{FOLDER}/{name}") for name in _KINDS if folder.has(f"{FOLDER}/{name}")}
     return Trials(**{name: _KINDS[name](**arrays) for name, arrays in there.items()})
 
 
@@ -190,9 +194,7 @@ def make_trials(
     for place, name in enumerate(todo):
         progress(name, place / len(todo))
         found = getattr(bench, name)()
-        folder.save(
-            f"{FOLDER}/{name}", {one.name: getattr(found, one.name) for one in fields(found)}
-        )
+        folder.save(f"{FOLDER}/{name}", {one.name: getattr(found, one.name) for one in fields(found)})
     progress("", 1.0)
 
 
@@ -212,9 +214,7 @@ def spread_of_unit(unit: np.ndarray) -> float:
 def drawn_in(vectors: np.ndarray) -> np.ndarray:
     """(m, 2) float32: principal components of vectors (m, D) scaled to length 1, so that features that
     are nearly the same lie nearly in one place."""
-    return principal_map(
-        vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    )
+    return principal_map(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
 
 
 class _Bench:
@@ -250,33 +250,35 @@ class _Bench:
             silhouette = metrics.silhouette(vectors, labels[-1], seed)
             numbers.append((spread_of(vectors), np.nan if silhouette is None else silhouette))
         spread, silhouettes = np.array(numbers, np.float32).T
-        return Temperatures(
-            self.ids,
-            np.array(TEMPERATURES),
-            np.stack(points),
-            spread,
-            silhouettes,
-            np.stack(labels),
-        )
+        return Temperatures(self.ids, np.array(TEMPERATURES), np.stack(points), spread, silhouettes, np.stack(labels))
 
     def _features(self, objective: str, temperature: float) -> tuple[np.ndarray, np.ndarray]:
         """Features (m, D) before and after a short stage 1 of a small network."""
         from engine.stages.features import build_encoder, encode, learn_features
 
-        config = with_settings(self.config, {
-            "features.source": "scratch", "features.objective": objective,
-            "features.temperature": temperature, "features.epochs": EPOCHS,
-            "features.batch": min(BATCH, max(2, len(self.ids) // 4)), "features.learning_rate": 0.4,
-            "features.warmup": 0.1, "features.projection": 64, "features.hidden": None,
-            "features.coarse": 0, "encoder.backbone": "small", "encoder.width": 16,
-            "compute.precision": "float32", "compute.compile": False,
-        })  # fmt: skip
+        config = with_settings(
+            self.config,
+            {
+                "features.source": "scratch",
+                "features.objective": objective,
+                "features.temperature": temperature,
+                "features.epochs": EPOCHS,
+                "features.batch": min(BATCH, max(2, len(self.ids) // 4)),
+                "features.learning_rate": 0.4,
+                "features.warmup": 0.1,
+                "features.projection": 64,
+                "features.hidden": None,
+                "features.coarse": 0,
+                "encoder.backbone": "small",
+                "encoder.width": 16,
+                "compute.precision": "float32",
+                "compute.compile": False,
+            },
+        )
         pixels, images = self._pixels(self.ids), self.folder.images()
         encoder = build_encoder(config, pixels, channels=images.channels, side=min(images.size))
         before = encode(encoder.eval(), pixels).cpu().numpy()
-        after = learn_features(
-            config, pixels, encoder, emit=_unheard, stop=self.stop, checkpoint=Nowhere()
-        )
+        after = learn_features(config, pixels, encoder, emit=_unheard, stop=self.stop, checkpoint=Nowhere())
         return before, after.vectors
 
     # -- stage 2 -------------------------------------------------------------------------------
@@ -301,9 +303,13 @@ class _Bench:
         claimed = ids[found.nearest]
         strangers = int((own[claimed[home]] != cluster).sum())
         return Unbalanced(
-            ids, np.array([cluster, sizes[cluster], few]), claimed, np.array(home),
-            np.array([claimed.shape[1], strangers]), found.clustering.sizes,
-        )  # fmt: skip
+            ids,
+            np.array([cluster, sizes[cluster], few]),
+            claimed,
+            np.array(home),
+            np.array([claimed.shape[1], strangers]),
+            found.clustering.sizes,
+        )
 
     def _heads(self, ids: np.ndarray, changes: dict[str, Any]) -> HeadClustering:
         """A short stage 2 on images `ids` (m,) of the run, with its own features."""
@@ -315,9 +321,13 @@ class _Bench:
         pixels = self._pixels(ids)
         features = load_features(self.folder, pixels)
         return learn_heads(
-            config, pixels, Features(features.encoder, features.vectors[ids]),
-            emit=_unheard, stop=self.stop, checkpoint=Nowhere(),
-        )  # fmt: skip
+            config,
+            pixels,
+            Features(features.encoder, features.vectors[ids]),
+            emit=_unheard,
+            stop=self.stop,
+            checkpoint=Nowhere(),
+        )
 
     def _pixels(self, ids: np.ndarray) -> Any:
         import torch

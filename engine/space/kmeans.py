@@ -18,12 +18,7 @@ MOST_ITERATIONS, STILL = 300, 1e-4
 
 
 def kmeans(
-    vectors: np.ndarray,
-    clusters: int,
-    seed: int,
-    *,
-    starts: int,
-    device: torch.device | str = "cpu",
+    vectors: np.ndarray, clusters: int, seed: int, *, starts: int, device: torch.device | str = "cpu"
 ) -> np.ndarray:
     """(N,) int32 in 0..K−1: the labels with the lowest sum of squared distances among `starts` tries.
 
@@ -58,9 +53,7 @@ def lloyd(x: torch.Tensor, clusters: int, seed: int, *, starts: int) -> torch.Te
     return labels[distances.sum(1).argmin()]
 
 
-def _spread_out(
-    x: torch.Tensor, clusters: int, starts: int, generator: torch.Generator
-) -> torch.Tensor:
+def _spread_out(x: torch.Tensor, clusters: int, starts: int, generator: torch.Generator) -> torch.Tensor:
     """(S, K, D): the centres of greedy k-means++ (Arthur and Vassilvitskii, 2007): some images are drawn
     in proportion to their squared distance from the nearest centre so far, and the one that lowers the
     sum of these distances most is the next centre."""
@@ -86,9 +79,7 @@ def _squares(x: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
     return torch.addmm(lengths, x, centres.t(), alpha=-2).clamp_min_(0)
 
 
-def _assigned(
-    x: torch.Tensor, centres: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def _assigned(x: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Labels (S, N) of the nearest centre, squared distances (S, N) to it, and each cluster's sum
     (S, K, D) and number (S, K) of members; block by block of images."""
     starts, clusters, size = centres.shape

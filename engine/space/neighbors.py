@@ -33,11 +33,7 @@ class Neighbors:
 
 
 def nearest(
-    features: np.ndarray,
-    k: int,
-    *,
-    device: torch.device | str = "cpu",
-    exact_images: int = EXACT_IMAGES,
+    features: np.ndarray, k: int, *, device: torch.device | str = "cpu", exact_images: int = EXACT_IMAGES
 ) -> Neighbors:
     """The `k` nearest neighbours of each image by cosine, itself left out.
 
@@ -82,9 +78,7 @@ def _search_cells(vectors: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray
     import torch
 
     points, (count, size) = vectors.numpy(), vectors.shape
-    index = faiss.IndexIVFFlat(
-        faiss.IndexFlatIP(size), size, math.isqrt(count), faiss.METRIC_INNER_PRODUCT
-    )
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(size), size, math.isqrt(count), faiss.METRIC_INNER_PRODUCT)
     index.train(points[:: math.ceil(count / CELL_SAMPLE)])
     index.add(points)
     index.nprobe = CELLS_ASKED
@@ -100,7 +94,4 @@ def _without_self(ids: np.ndarray, similarity: np.ndarray) -> Neighbors:
     own = ids == np.arange(len(ids))[:, None]
     own[~own.any(1), -1] = True
     shape = (len(ids), ids.shape[1] - 1)
-    return Neighbors(
-        ids[~own].reshape(shape).astype(np.int32),
-        similarity[~own].reshape(shape).astype(np.float32),
-    )
+    return Neighbors(ids[~own].reshape(shape).astype(np.int32), similarity[~own].reshape(shape).astype(np.float32))

@@ -76,7 +76,7 @@ class Portions:
 
     def backward(
         self, optimiser: torch.optim.Optimizer, losses: Callable[[int, int], tuple[torch.Tensor, Losses]]
-    ) -> Losses:  # fmt: skip
+    ) -> Losses:
         """Leaves the gradient of a batch's loss in the optimiser's weights.
 
         Args:

@@ -98,9 +98,7 @@ class MoCo(nn.Module):
         self.place.add_(len(key)).remainder_(len(self.queue))
 
 
-def moco_loss(
-    query: torch.Tensor, key: torch.Tensor, queue: torch.Tensor, temperature: float
-) -> torch.Tensor:
+def moco_loss(query: torch.Tensor, key: torch.Tensor, queue: torch.Tensor, temperature: float) -> torch.Tensor:
     """Cross-entropy of each query ((M, P), unit length) against its key and a queue (Q, P)."""
     twin = (query * key).sum(1, keepdim=True)
     others = query @ queue.t()
@@ -114,9 +112,7 @@ class BYOL(nn.Module):
     Source: arXiv 2006.07733, equation 2, both ways. The predictor has the projector's form.
     """
 
-    def __init__(
-        self, encoder: Encoder, projector: Projector, predictor: Projector, momentum: float
-    ) -> None:
+    def __init__(self, encoder: Encoder, projector: Projector, predictor: Projector, momentum: float) -> None:
         super().__init__()
         self.encoder, self.projector, self.predictor = encoder, projector, predictor
         self.slow_encoder, self.slow_projector = slow_copy(encoder), slow_copy(projector)
@@ -165,12 +161,7 @@ def move(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
 
 
 def objective_of(
-    settings: FeatureSettings,
-    encoder: Encoder,
-    *,
-    batch: int,
-    images: int,
-    generator: torch.Generator,
+    settings: FeatureSettings, encoder: Encoder, *, batch: int, images: int, generator: torch.Generator
 ) -> nn.Module:
     """What `settings.objective` names, on the encoder's device, its weights from the `generator`."""
     byol = settings.objective == "byol"
@@ -186,6 +177,4 @@ def objective_of(
         predictor = Projector(settings.projection, hidden, settings.projection, norm=True)
         initialise(predictor, generator)
         return BYOL(encoder, projector, predictor, settings.key_momentum).to(device)
-    return MoCo(
-        encoder, projector, settings, batch=batch, images=images, generator=generator
-    ).to(device)  # fmt: skip
+    return MoCo(encoder, projector, settings, batch=batch, images=images, generator=generator).to(device)

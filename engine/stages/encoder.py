@@ -31,17 +31,20 @@ class SplitBatchNorm(nn.BatchNorm2d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         # A group is a run of neighbours in the batch: a slice, in whatever memory layout.
-        mean, var = (
-            self.running_mean.repeat(self.groups, 1),
-            self.running_var.repeat(self.groups, 1),
-        )
+        mean, var = (self.running_mean.repeat(self.groups, 1), self.running_var.repeat(self.groups, 1))
         parts = [
             F.batch_norm(
-                part, mean[group], var[group], self.weight, self.bias,
-                training=True, momentum=float(self.momentum or 0.1), eps=self.eps,
+                part,
+                mean[group],
+                var[group],
+                self.weight,
+                self.bias,
+                training=True,
+                momentum=float(self.momentum or 0.1),
+                eps=self.eps,
             )
             for group, part in enumerate(x.chunk(self.groups))
-        ]  # fmt: skip
+        ]
         with torch.no_grad():
             self.running_mean.copy_(mean.mean(0))
             self.running_var.copy_(var.mean(0))
@@ -82,11 +85,14 @@ def small_backbone(channels: int, width: int) -> tuple[nn.Module, int]:
         return [convolution(inputs, outputs, stride), nn.BatchNorm2d(outputs), nn.ReLU()]
 
     layers = [
-        *grow(channels, width, 1), Residual(width),
-        *grow(width, 2 * width, 2), Residual(2 * width),
+        *grow(channels, width, 1),
+        Residual(width),
+        *grow(width, 2 * width, 2),
+        Residual(2 * width),
         *grow(2 * width, 4 * width, 2),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-    ]  # fmt: skip
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    ]
     return nn.Sequential(*layers), 4 * width
 
 
@@ -217,7 +223,7 @@ class Heads(nn.Module):
         """A copy of head `index` alone."""
         _, features, clusters = self.out_weight.shape
         alone = Heads(1, features, clusters).to(self.out_weight.device)
-        alone.load_state_dict({name: value[index : index + 1] for name, value in self.state_dict().items()})  # fmt: skip
+        alone.load_state_dict({name: value[index : index + 1] for name, value in self.state_dict().items()})
         return alone
 
 
@@ -242,6 +248,4 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
         else:
             continue
         for weight in drawn:
-            weight.copy_(
-                (torch.rand(weight.shape, generator=generator) * 2 - 1) / math.sqrt(fan_in)
-            )
+            weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) / math.sqrt(fan_in))

@@ -13,15 +13,7 @@ from torch import nn
 from engine.config import SCRATCH, FeatureSettings, RunConfig
 from engine.data.batches import DeviceImages
 from engine.events import Emit, StageFinished, StageStarted
-from engine.stages.compute import (
-    Losses,
-    Portions,
-    compiled,
-    fused,
-    memory_format,
-    narrow_products,
-    portion,
-)
+from engine.stages.compute import Losses, Portions, compiled, fused, memory_format, narrow_products, portion
 from engine.stages.contrast import objective_of
 from engine.stages.encoder import Encoder, initialise
 from engine.stages.frames import Frame, Keep, condensed, watch
@@ -33,9 +25,11 @@ from engine.views import contrastive_view
 ENCODE_PIXELS = 2**22
 # What the loss of an objective is called.
 LOSSES = {
-    "simclr": "contrastive loss", "moco": "contrastive loss", "byol": "prediction loss",
+    "simclr": "contrastive loss",
+    "moco": "contrastive loss",
+    "byol": "prediction loss",
     "attract": "distance of two views",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +91,14 @@ def learn_features(
     It learns from the further images of `pixels` too; vectors and frames are of the N alone.
     """
     settings = config.features
-    order = EpochOrder(
-        pixels.total, settings.batch, config.seed, multiple=_norm_groups(settings)
-    )  # fmt: skip
+    order = EpochOrder(pixels.total, settings.batch, config.seed, multiple=_norm_groups(settings))
     objective = objective_of(
-        settings, encoder, batch=order.size, images=pixels.total,
+        settings,
+        encoder,
+        batch=order.size,
+        images=pixels.total,
         generator=torch.Generator().manual_seed(config.seed * 4 + 2),
-    )  # fmt: skip
+    )
     compiled(objective, config.compute)
     steps = settings.epochs * order.steps
     optimiser, schedule = _optimiser(settings, objective, steps)
@@ -118,10 +113,7 @@ def learn_features(
         def losses(part: int, parts: int) -> tuple[torch.Tensor, Losses]:
             chance = seeded(config.seed * 4 + 1, index * parts + part, pixels.device)
             x = portion(images, part, parts)
-            first, second = (
-                contrastive_view(x, config.views.contrastive, chance, shrink=shrink)
-                for _ in range(2)
-            )
+            first, second = (contrastive_view(x, config.views.contrastive, chance, shrink=shrink) for _ in range(2))
             loss = objective(first, second)
             return loss, {told: loss}
 
@@ -138,10 +130,15 @@ def learn_features(
 
     objective.train()
     run_steps(
-        "features", steps, step,
+        "features",
+        steps,
+        step,
         {"objective": objective, "optimiser": optimiser, "schedule": schedule},
-        emit=emit, stop=stop, checkpoint=checkpoint, watch=watch("features", steps, frame, keep),
-    )  # fmt: skip
+        emit=emit,
+        stop=stop,
+        checkpoint=checkpoint,
+        watch=watch("features", steps, frame, keep),
+    )
     encoder.eval()
     return Features(encoder, encode(encoder, pixels).cpu().numpy())
 
@@ -186,9 +183,13 @@ def _optimiser(
     """SGD with momentum; the rate rises over the warm-up and then falls along a half cosine."""
     trained = [one for one in module.parameters() if one.requires_grad]
     optimiser = torch.optim.SGD(
-        trained, settings.learning_rate, momentum=0.9, nesterov=True,
-        weight_decay=settings.weight_decay, fused=fused(trained[0].device),
-    )  # fmt: skip
+        trained,
+        settings.learning_rate,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=settings.weight_decay,
+        fused=fused(trained[0].device),
+    )
     warm = max(1, round(settings.warmup * steps))
 
     def rate(step: int) -> float:

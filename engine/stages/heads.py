@@ -98,13 +98,15 @@ def learn_heads(
         return Report(shown, len(drawn.ids) * settings.passes, tuple(sizes.tolist()))
 
     run_steps(
-        "heads", settings.epochs, step,
+        "heads",
+        settings.epochs,
+        step,
         {"heads": heads, "optimiser": rounds.optimiser},
-        emit=emit, stop=stop, checkpoint=checkpoint,
-        watch=watch(
-            "heads", settings.epochs, lambda done: _frame(done, settings, heads, vectors, known), keep
-        ),
-    )  # fmt: skip
+        emit=emit,
+        stop=stop,
+        checkpoint=checkpoint,
+        watch=watch("heads", settings.epochs, lambda done: _frame(done, settings, heads, vectors, known), keep),
+    )
     return _choose(settings, heads, vectors, known)
 
 
@@ -157,9 +159,7 @@ class Rounds:
         self.heads = Heads(config.heads.heads, self.vectors.shape[1], config.clusters)
         initialise(self.heads, torch.Generator().manual_seed(config.seed * 4 + 3))
         self.heads.to(device)
-        self.optimiser = torch.optim.Adam(
-            self.heads.parameters(), config.heads.learning_rate, fused=fused(device)
-        )  # fmt: skip
+        self.optimiser = torch.optim.Adam(self.heads.parameters(), config.heads.learning_rate, fused=fused(device))
 
     def draw(self, index: int) -> Round:
         """Images and views of round `index`, counted from 0."""
@@ -210,18 +210,12 @@ def e_step(settings: HeadSettings, heads: Heads, drawn: Round) -> EStep:
     clean features (equation 3), and the M/K images nearest to it get its label (equation 4).
     """
     belief = heads(drawn.weak).softmax(2) if drawn.belief is None else drawn.belief
-    found = pseudo_label(
-        belief, drawn.unit, settings.center_ratio, exclusive=settings.exclusive, known=drawn.known
-    )
+    found = pseudo_label(belief, drawn.unit, settings.center_ratio, exclusive=settings.exclusive, known=drawn.known)
     return EStep(belief, *found)
 
 
 def m_step(
-    settings: HeadSettings,
-    heads: Heads,
-    optimiser: torch.optim.Optimizer,
-    drawn: Round,
-    pseudo: PseudoLabels,
+    settings: HeadSettings, heads: Heads, optimiser: torch.optim.Optimizer, drawn: Round, pseudo: PseudoLabels
 ) -> torch.Tensor:
     """The M-step of a round (paper, section III-B): pseudo-labels → heads.
 
@@ -234,12 +228,10 @@ def m_step(
     batch = min(settings.batch, length)
     total = torch.zeros(len(heads), device=strong.device)
     for _ in range(settings.passes):
-        order = torch.rand(
-            pseudo.ids.shape, generator=drawn.chance, device=strong.device
-        ).argsort(1)  # fmt: skip
+        order = torch.rand(pseudo.ids.shape, generator=drawn.chance, device=strong.device).argsort(1)
         total.zero_()
         for part in order[:, : length // batch * batch].split(batch, dim=1):
-            ids, labels, kept = (x.gather(1, part) for x in (pseudo.ids, pseudo.labels, pseudo.kept))  # fmt: skip
+            ids, labels, kept = (x.gather(1, part) for x in (pseudo.ids, pseudo.labels, pseudo.kept))
             loss = head_losses(heads(strong[ids]), labels, kept, settings.double_softmax)
             optimiser.zero_grad(set_to_none=True)
             loss.sum().backward()  # heads share no weights, so the sum trains each on its own loss
@@ -263,11 +255,7 @@ def _sample(fixed: torch.Tensor, most: int, step: int, seed: int) -> torch.Tenso
 
 
 def _views(
-    config: RunConfig,
-    pixels: DeviceImages,
-    encoder: Encoder,
-    ids: torch.Tensor,
-    generator: torch.Generator,
+    config: RunConfig, pixels: DeviceImages, encoder: Encoder, ids: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Features of a weak and of a strong view of images `ids`, two (M, D)."""
     views = config.views
@@ -285,9 +273,7 @@ def _scaled(vectors: torch.Tensor) -> torch.Tensor:
     return vectors * (math.sqrt(vectors.numel()) / torch.linalg.vector_norm(vectors))
 
 
-def _vector_views(
-    vectors: torch.Tensor, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _vector_views(vectors: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """What stands for a weak and a strong view of imported vectors (M, D), two (M, D).
 
     The weak view is the vector itself; the strong one has Gaussian noise, as much of it as a feature
@@ -315,9 +301,7 @@ def kmeans_belief(unit: torch.Tensor, clusters: int, heads: int, seed: int) -> t
     return member * (1 + unit @ means.transpose(1, 2)) / 2
 
 
-def head_losses(
-    logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor, double_softmax: bool
-) -> torch.Tensor:
+def head_losses(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor, double_softmax: bool) -> torch.Tensor:
     """(H,): each head's mean cross-entropy over the labels it kept.
 
     Args:
@@ -332,9 +316,7 @@ def head_losses(
 
 
 @torch.no_grad()
-def _choose(
-    settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known
-) -> HeadClustering:
+def _choose(settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known) -> HeadClustering:
     """Judges every head on all clean images, one at a time, and keeps the best by the setting."""
     unit = F.normalize(vectors, dim=1)
     results = []
@@ -346,8 +328,10 @@ def _choose(
         )
         loss = head_losses(
             logits.gather(1, labels.ids[..., None].expand(-1, -1, logits.shape[2])),
-            labels.labels, labels.kept, settings.double_softmax,
-        )  # fmt: skip
+            labels.labels,
+            labels.kept,
+            settings.double_softmax,
+        )
         claimed = labels.ids[0, : labels.ids.shape[1] - int(known.fixed.sum())]
         results.append((float(loss), belief[0], confident[0], prototypes[0], claimed))
     losses = np.array([result[0] for result in results], np.float32)
@@ -369,9 +353,7 @@ def _choose(
 
 
 @torch.no_grad()
-def _frame(
-    done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known
-) -> Frame:
+def _frame(done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known) -> Frame:
     """What every head believes of all clean images after `done` rounds."""
     unit, found = F.normalize(vectors, dim=1), []
     for index in range(len(heads)):

@@ -89,9 +89,13 @@ def learn_jointly(
     average = copy.deepcopy(model).requires_grad_(False).eval()
     compiled(model, config.compute)
     optimiser = torch.optim.SGD(
-        model.parameters(), settings.learning_rate, momentum=0.9, nesterov=True,
-        weight_decay=settings.weight_decay, fused=fused(device),
-    )  # fmt: skip
+        model.parameters(),
+        settings.learning_rate,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=settings.weight_decay,
+        fused=fused(device),
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: math.cos(7 / 16 * math.pi * step / settings.steps)
     )
@@ -115,9 +119,7 @@ def learn_jointly(
         now = copy.deepcopy(average)  # it is in eval mode, and never compiled
         now.load_state_dict(model.state_dict())
         chance = seeded(config.seed * 4 + 4, -1 - done, device)
-        return look_through(
-            done, now, copy.deepcopy(weigh), pixels, watched, config.views, chance
-        )  # fmt: skip
+        return look_through(done, now, copy.deepcopy(weigh), pixels, watched, config.views, chance)
 
     frames = watch("joint", settings.steps, lambda done: _frame(done, average, pixels), keep)
     xrays = watch("joint", settings.steps, look, keep_xray)
@@ -128,12 +130,22 @@ def learn_jointly(
 
     model.train()
     run_steps(
-        "joint", settings.steps, step,
-        {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule,
-         "thresholds": weigh, "teachers": teachers},
-        emit=emit, stop=stop, checkpoint=checkpoint,
+        "joint",
+        settings.steps,
+        step,
+        {
+            "model": model,
+            "average": average,
+            "optimiser": optimiser,
+            "schedule": schedule,
+            "thresholds": weigh,
+            "teachers": teachers,
+        },
+        emit=emit,
+        stop=stop,
+        checkpoint=checkpoint,
         watch=both,
-    )  # fmt: skip
+    )
     return JointClustering(average, Clustering(predict(average, pixels)))
 
 
@@ -143,9 +155,7 @@ def reselections(settings: JointSettings) -> range:
     return range(period, period * settings.reselect + 1, period)
 
 
-def _reselected(
-    config: RunConfig, pixels: DeviceImages, average: Classifier, fixed: FixedLabels | None
-) -> ReliableSet:
+def _reselected(config: RunConfig, pixels: DeviceImages, average: Classifier, fixed: FixedLabels | None) -> ReliableSet:
     """The reliable set of the averaged model's labels, judged in its own features."""
     vectors, probabilities = _seen(average, pixels)
     clustering = Clustering(probabilities.cpu().numpy())
@@ -165,9 +175,12 @@ def _frame(done: int, average: Classifier, pixels: DeviceImages) -> Frame:
     vectors, probabilities = _seen(average, pixels)
     confidence, labels = probabilities.max(1)
     return Frame(
-        "joint", done, condensed(vectors), labels[None].cpu().numpy().astype(np.uint16),
+        "joint",
+        done,
+        condensed(vectors),
+        labels[None].cpu().numpy().astype(np.uint16),
         confidence[None].half().cpu().numpy(),
-    )  # fmt: skip
+    )
 
 
 def predict(model: Classifier, pixels: DeviceImages) -> np.ndarray:
@@ -221,18 +234,11 @@ class _Lesson:
     """The two losses of a step: on reliable images, and on all images by their weak views."""
 
     def __init__(
-        self,
-        config: RunConfig,
-        pixels: DeviceImages,
-        model: Classifier,
-        weigh: nn.Module,
-        teachers: Teachers,
+        self, config: RunConfig, pixels: DeviceImages, model: Classifier, weigh: nn.Module, teachers: Teachers
     ) -> None:
         self.settings, self.views = config.joint, config.views
         self.pixels, self.model, self.weigh, self.teachers = pixels, model, weigh, teachers
-        self.order = EpochOrder(
-            len(pixels), config.joint.batch * config.joint.unlabelled, config.seed
-        )  # fmt: skip
+        self.order = EpochOrder(len(pixels), config.joint.batch * config.joint.unlabelled, config.seed)
         self.images = config.joint.batch + 2 * self.order.size
 
     def on(self, step: int) -> Callable[[int, int], tuple[torch.Tensor, Losses]]:
@@ -242,7 +248,7 @@ class _Lesson:
         batches = [self.pixels.batch(ids) for ids in (taught, other)]
         self.pixels.announce(lambda: self.teachers.draw(step + 1))
         self.pixels.announce(lambda: self.order.batch(step + 1))
-        labels, ids = (x.to(device, non_blocking=True) for x in (self.teachers.labels[taught], other))  # fmt: skip
+        labels, ids = (x.to(device, non_blocking=True) for x in (self.teachers.labels[taught], other))
 
         def losses(part: int, parts: int) -> tuple[torch.Tensor, Losses]:
             chance = seeded(self.teachers.seed, step * parts + part, device)
@@ -268,17 +274,11 @@ class _Lesson:
         logits = self.model(torch.cat((labelled, strong)))
         taught = F.cross_entropy(logits[: len(labels)], labels)
         learned = consistency_loss(logits[len(labels) :], target, weights)
-        report = {
-            "reliable loss": taught,
-            "consistency loss": learned,
-            "confident share": weights.mean(),
-        }
+        report = {"reliable loss": taught, "consistency loss": learned, "confident share": weights.mean()}
         return taught + self.settings.weight * learned, report
 
 
-def consistency_loss(
-    logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor
-) -> torch.Tensor:
+def consistency_loss(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """FixMatch's unlabelled loss (equation 4), 0-d.
 
     Args:

@@ -61,9 +61,10 @@ def run_steps(
     """Calls `step(i)` for i in 0..steps−1, beginning where the checkpoint left off.
 
     `parts` is everything that a step changes: it is stored every half minute (less often where that
-    would take more than a fiftieth of the time) and at a stop. Losses stay on the device and are read twice a second, so that a GPU is never waited for in between;
-    they are read before each checkpoint too, so that a checkpoint never holds a NaN. `watch` is told the
-    number of steps done: 0 before the first, and after each.
+    would take more than a fiftieth of the time) and at a stop. Losses stay on the device and are read
+    twice a second, so that a GPU is never waited for in between; they are read before each checkpoint too,
+    so that a checkpoint never holds a NaN. `watch` is told the number of steps done: 0 before the first,
+    and after each.
 
     Raises:
         Stopped: when `stop()` said so; the checkpoint is complete.

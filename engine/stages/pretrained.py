@@ -21,9 +21,15 @@ SEVERAL_CLASSIFIERS = ("googlenet", "inception_v3")
 NESTS, WRAPPER = ("state_dict", "model"), "module."
 # What torch and safetensors raise, depending on the bytes, of a file that is not what it should be.
 UNREADABLE = (
-    pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, TypeError, LookupError,
+    pickle.UnpicklingError,
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
     AttributeError,
-)  # fmt: skip
+)
 MOST_NAMED = 3
 
 State = dict[str, torch.Tensor]
@@ -61,8 +67,7 @@ def pretrained(source: str) -> Pretrained:
     model, _, file = source.removeprefix(WEIGHTS).partition(":")
     if not model or not file:
         raise SettingError(
-            f"features.source is {source!r}: write weights:MODEL:FILE, such as "
-            "weights:resnet50:weights.safetensors"
+            f"features.source is {source!r}: write weights:MODEL:FILE, such as weights:resnet50:weights.safetensors"
         )
     return _from_file(_known(model), Path(file).expanduser())
 
@@ -92,8 +97,7 @@ def _headless(model: str, side: int | None) -> tuple[nn.Module, int, str]:
     from torchvision.ops import StochasticDepth
 
     unfit = SettingError(
-        f"{model} has no classifier that can be taken off as one layer: choose another network, such "
-        "as resnet50"
+        f"{model} has no classifier that can be taken off as one layer: choose another network, such as resnet50"
     )
     if model in SEVERAL_CLASSIFIERS:
         raise unfit
@@ -128,9 +132,7 @@ def _known(model: str) -> str:
     if model in names:
         return model
     like = difflib.get_close_matches(model, names, 3, 0.4) or ["resnet50", "vit_b_16"]
-    raise SettingError(
-        f"torchvision has no image classifier {model!r}: choose another, such as {', '.join(like)}"
-    )
+    raise SettingError(f"torchvision has no image classifier {model!r}: choose another, such as {', '.join(like)}")
 
 
 def _named(name: str) -> tuple[str, Any]:
@@ -156,9 +158,7 @@ def _named(name: str) -> tuple[str, Any]:
 def _downloaded(model: str, weights: Any) -> Pretrained:
     network, _, classifier = _headless(model, _side(weights))
     try:
-        found = weights.get_state_dict(
-            progress=False, check_hash=True, weights_only=True, map_location="cpu"
-        )
+        found = weights.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
     except UNREADABLE as error:
         raise SettingError(
             f"{weights} could not be downloaded from {weights.url} ({error}): fetch that file "
@@ -174,9 +174,7 @@ def _side(weights: Any) -> int:
 
 def _described(model: str, side: int, weights: Any, state: State, origin: str) -> Pretrained:
     looks = weights.transforms()
-    return Pretrained(
-        model, side, torch.tensor(looks.mean), torch.tensor(looks.std), state, {"began": origin}
-    )
+    return Pretrained(model, side, torch.tensor(looks.mean), torch.tensor(looks.std), state, {"began": origin})
 
 
 # -- a file of weights -------------------------------------------------------------------------
@@ -241,9 +239,7 @@ def _fitted(state: State, network: nn.Module, classifier: str, origin: str, mode
     own = network.state_dict()
     found = {k: v for k, v in state.items() if not k.startswith(f"{classifier}.")}
     # Older files do not count batches, and nobody needs the count.
-    missing = [
-        name for name in own if name not in found and not name.endswith("num_batches_tracked")
-    ]
+    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
     over = [name for name in found if name not in own]
     other = [
         f"{name} is {_shape(found[name])} instead of {_shape(value)}"
@@ -251,18 +247,13 @@ def _fitted(state: State, network: nn.Module, classifier: str, origin: str, mode
         if name in found and found[name].shape != value.shape
     ]
     wild = [k for k, v in found.items() if v.is_floating_point() and not v.isfinite().all()]
-    faults = (
-        ("it lacks", missing), ("it has unknown", over), ("", other), ("not finite:", wild),
-    )  # fmt: skip
+    faults = (("it lacks", missing), ("it has unknown", over), ("", other), ("not finite:", wild))
     wrong = [f"{what} {_listed(names)}".strip() for what, names in faults if names]
     if wrong:
         raise SettingError(
-            f"{origin} does not fit {model}: {'; '.join(wrong)}; name the network that it was made "
-            "for, or another file"
+            f"{origin} does not fit {model}: {'; '.join(wrong)}; name the network that it was made for, or another file"
         )
-    return {
-        name: found[name].to(value.dtype) if name in found else value for name, value in own.items()
-    }
+    return {name: found[name].to(value.dtype) if name in found else value for name, value in own.items()}
 
 
 def _listed(names: list[str]) -> str:

@@ -53,9 +53,7 @@ def prototypes_of(unit: torch.Tensor, confident: torch.Tensor) -> torch.Tensor:
     return F.normalize(unit[confident].mean(2), dim=2)
 
 
-def assign(
-    unit: torch.Tensor, prototypes: torch.Tensor, count: int, *, exclusive: bool = False
-) -> PseudoLabels:
+def assign(unit: torch.Tensor, prototypes: torch.Tensor, count: int, *, exclusive: bool = False) -> PseudoLabels:
     """Each prototype labels the `count` images nearest to it (equation 4).
 
     An image near two prototypes gets two labels, and one far from all gets none; `exclusive` leaves
@@ -178,12 +176,7 @@ class Claims:
 
 
 def claims_of(
-    unit: np.ndarray,
-    confident: np.ndarray,
-    prototypes: np.ndarray,
-    nearest: np.ndarray,
-    *,
-    exclusive: bool,
+    unit: np.ndarray, confident: np.ndarray, prototypes: np.ndarray, nearest: np.ndarray, *, exclusive: bool
 ) -> Claims:
     """The claims behind a stage 2's saved arrays; `unit` are features (N, D) of length 1."""
     cosines = own_cosines(unit, prototypes, nearest)
@@ -204,9 +197,7 @@ def own_cosines(unit: np.ndarray, prototypes: np.ndarray, ids: np.ndarray) -> np
 def _nearest_claim(ids: np.ndarray, cosines: np.ndarray) -> np.ndarray:
     """(K, n) bool: true where no other row that has the same image is nearer to it."""
     # By image, then nearest first; a tie goes to the lower cluster, as in `assign`.
-    order = np.lexsort(
-        (np.repeat(np.arange(len(ids)), ids.shape[1]), -cosines.ravel(), ids.ravel())
-    )
+    order = np.lexsort((np.repeat(np.arange(len(ids)), ids.shape[1]), -cosines.ravel(), ids.ravel()))
     image = ids.ravel()[order]
     first = np.ones(len(order), bool)
     first[1:] = image[1:] != image[:-1]
@@ -225,12 +216,7 @@ def claimed_labels(claims: Claims, images: int) -> np.ndarray:
 
 
 def without(
-    claims: Claims,
-    unit: np.ndarray,
-    probabilities: np.ndarray,
-    vetoed: Mapping[int, np.ndarray],
-    *,
-    exclusive: bool,
+    claims: Claims, unit: np.ndarray, probabilities: np.ndarray, vetoed: Mapping[int, np.ndarray], *, exclusive: bool
 ) -> Claims:
     """The claims if the images `vetoed[k]` did not help to form prototype k (equations 2–4 again).
 
@@ -247,7 +233,7 @@ def without(
     """
     confident, prototypes, nearest, cosines = (
         np.array(each) for each in (claims.confident, claims.prototypes, claims.nearest, claims.cosines)
-    )  # fmt: skip
+    )
     changed = False
     for cluster, images in vetoed.items():
         if not np.isin(confident[cluster], images).any():
@@ -291,9 +277,7 @@ def _largest(values: np.ndarray, count: int) -> np.ndarray:
     return np.argsort(-values, kind="stable")
 
 
-def margins(
-    unit: np.ndarray, prototypes: np.ndarray, ids: np.ndarray, cluster: int
-) -> tuple[np.ndarray, np.ndarray]:
+def margins(unit: np.ndarray, prototypes: np.ndarray, ids: np.ndarray, cluster: int) -> tuple[np.ndarray, np.ndarray]:
     """How much nearer images are to their prototype than to the next one, and which that is.
 
     Args:

@@ -81,10 +81,7 @@ def local_agreement(labels: np.ndarray, neighbors: Neighbors, count: int) -> np.
 
 
 def select_reliable(
-    clustering: Clustering,
-    neighbors: Neighbors,
-    settings: ReliableSettings,
-    fixed: FixedLabels | None = None,
+    clustering: Clustering, neighbors: Neighbors, settings: ReliableSettings, fixed: FixedLabels | None = None
 ) -> ReliableSet:
     """Trusts a label whose neighbours agree with it and whose probability is high.
 
@@ -94,9 +91,7 @@ def select_reliable(
     labels, clusters = clustering.labels, clustering.clusters
     if fixed is not None:
         labels = fixed.over(labels)
-    agreement = local_agreement(
-        labels, neighbors, neighbor_count(settings, len(labels), clusters)
-    )  # fmt: skip
+    agreement = local_agreement(labels, neighbors, neighbor_count(settings, len(labels), clusters))
     return judge(labels, clustering.confidence, agreement, clusters, settings, fixed)
 
 
@@ -129,11 +124,7 @@ def judge(
 
 
 def _relaxed(
-    labels: np.ndarray,
-    agreement: np.ndarray,
-    sure: np.ndarray,
-    clusters: int,
-    settings: ReliableSettings,
+    labels: np.ndarray, agreement: np.ndarray, sure: np.ndarray, clusters: int, settings: ReliableSettings
 ) -> np.ndarray:
     """(K,) float32: each cluster's agreement threshold, lowered where its floor asks for it."""
     thresholds = np.full(clusters, settings.agreement, np.float32)

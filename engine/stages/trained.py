@@ -29,12 +29,7 @@ def known_encoders() -> list[str]:
 
 
 def pack_encoder(
-    encoder: Encoder,
-    network: EncoderSettings | str,
-    side: int,
-    made: dict[str, Any],
-    *,
-    exact: bool = False,
+    encoder: Encoder, network: EncoderSettings | str, side: int, made: dict[str, Any], *, exact: bool = False
 ) -> bytes:
     """The file of `encoder`, with weights in half precision unless `exact`.
 
@@ -47,9 +42,7 @@ def pack_encoder(
         name: value.half() if value.is_floating_point() and not exact else value
         for name, value in encoder.state_dict().items()
     }
-    known = (
-        {TORCHVISION_NAME: network} if isinstance(network, str) else {"encoder": asdict(network)}
-    )
+    known = {TORCHVISION_NAME: network} if isinstance(network, str) else {"encoder": asdict(network)}
     card = {**known, "channels": encoder.channels, "side": side, **made}
     content = io.BytesIO()
     torch.save({"card": card, "weights": {k: v.cpu() for k, v in weights.items()}}, content)
@@ -66,9 +59,8 @@ def encoder_content(source: str) -> bytes:
         return encoder_path(source).read_bytes()
     found = pretrained(source)
     encoder = Encoder(
-        EncoderSettings(), channels=3, side=found.side, fixed_side=True,
-        network=backbone(found.model, found.side),
-    )  # fmt: skip
+        EncoderSettings(), channels=3, side=found.side, fixed_side=True, network=backbone(found.model, found.side)
+    )
     encoder.backbone.load_state_dict(found.state)
     encoder.mean.copy_(found.mean)
     encoder.deviation.copy_(found.deviation)
@@ -101,10 +93,13 @@ def load_encoder(source: str, *, norm_groups: int = 1) -> Encoder:
         name, side = card.get(TORCHVISION_NAME), card["side"]
         encoder = Encoder(
             EncoderSettings() if name else from_dict(card["encoder"], EncoderSettings),
-            channels=card["channels"], side=side, norm_groups=norm_groups, fixed_side=True,
+            channels=card["channels"],
+            side=side,
+            norm_groups=norm_groups,
+            fixed_side=True,
             network=backbone(name, side) if name else None,
-        )  # fmt: skip
-        encoder.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in found["weights"].items()})  # fmt: skip
+        )
+        encoder.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in found["weights"].items()})
     except (*UNREADABLE, SettingError) as error:
         if out_of_memory(error):
             raise
@@ -134,7 +129,5 @@ def _read(source: str) -> dict[str, Any]:
 
 
 def _choose() -> str:
-    names = ", ".join(
-        ["scratch", *(ENCODER + name for name in known_encoders()), "encoder:FILE.pt"]
-    )
+    names = ", ".join(["scratch", *(ENCODER + name for name in known_encoders()), "encoder:FILE.pt"])
     return f"choose one of {names}"

@@ -53,9 +53,14 @@ def look_through(
     target = model(weak).softmax(1)
     loss = F.cross_entropy(model(strong), target.argmax(1), reduction="none")
     return Xray(
-        step, ids, _bytes(weak), _bytes(strong), target.cpu().numpy(), loss.cpu().numpy(),
+        step,
+        ids,
+        _bytes(weak),
+        _bytes(strong),
+        target.cpu().numpy(),
+        loss.cpu().numpy(),
         weigh(target, places).cpu().numpy(),
-    )  # fmt: skip
+    )
 
 
 def _bytes(views: torch.Tensor) -> np.ndarray:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def uniform(
-    like: torch.Tensor, low: float, high: float, generator: torch.Generator, columns: int = 0
-) -> torch.Tensor:
+def uniform(like: torch.Tensor, low: float, high: float, generator: torch.Generator, columns: int = 0) -> torch.Tensor:
     """(M,) or, with `columns`, (M, columns) numbers in low–high for the M images of `like`."""
     shape = (len(like), columns) if columns else (len(like),)
     return torch.rand(shape, generator=generator, device=like.device) * (high - low) + low

@@ -38,9 +38,7 @@ def contrastive_view(
     return x
 
 
-def _placement(
-    x: torch.Tensor, settings: ContrastiveViews, generator: torch.Generator
-) -> Placement:
+def _placement(x: torch.Tensor, settings: ContrastiveViews, generator: torch.Generator) -> Placement:
     width, height, centre_x, centre_y = crop_window(x, settings.crop, generator)
     zoom = math.log1p(settings.zoom)
     scale = uniform(x, -zoom, zoom, generator, columns=2).exp()
@@ -58,9 +56,7 @@ def _placement(
     )
 
 
-def _recoloured(
-    x: torch.Tensor, settings: ContrastiveViews, generator: torch.Generator
-) -> torch.Tensor:
+def _recoloured(x: torch.Tensor, settings: ContrastiveViews, generator: torch.Generator) -> torch.Tensor:
     changed = chosen(x, settings.jitter, generator).to(x.dtype)
 
     def factor(most: float) -> torch.Tensor:

@@ -46,16 +46,12 @@ def warp(x: torch.Tensor, placement: Placement, shrink: int = 1) -> torch.Tensor
     matrix[:, 0, 1] *= height / width
     matrix[:, 1, 0] *= width / height
     height, width = max(1, height // shrink), max(1, width // shrink)
-    return F.grid_sample(
-        x, _grid(matrix, height, width), padding_mode="border", align_corners=False
-    )
+    return F.grid_sample(x, _grid(matrix, height, width), padding_mode="border", align_corners=False)
 
 
 def _grid(matrix: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """(M, H, W, 2): `F.affine_grid`, but a sum along two axes instead of a product a pixel."""
-    across, down = (
-        (torch.arange(size, device=matrix.device) * 2 + 1) / size - 1 for size in (width, height)
-    )
+    across, down = ((torch.arange(size, device=matrix.device) * 2 + 1) / size - 1 for size in (width, height))
     by_column = across.view(1, 1, -1, 1) * matrix[:, None, None, :, 0]
     by_row = down.view(1, -1, 1, 1) * matrix[:, None, None, :, 1] + matrix[:, None, None, :, 2]
     return by_column + by_row

@@ -10,14 +10,7 @@ import torch
 from engine.config import StrongViews
 from engine.views.chance import uniform
 from engine.views.geometry import Placement, mirrored, warp
-from engine.views.tone import (
-    autocontrasted,
-    equalised,
-    posterised,
-    recolour,
-    sharpened,
-    solarised,
-)
+from engine.views.tone import autocontrasted, equalised, posterised, recolour, sharpened, solarised
 
 GEOMETRY = ("rotate", "shear_x", "shear_y", "shift_x", "shift_y")
 LIGHT = ("identity", "brightness", "contrast", "sharpness")
@@ -39,25 +32,18 @@ def strong_view(x: torch.Tensor, settings: StrongViews, generator: torch.Generat
     return cut_out(x, settings.cutout, generator) if settings.cutout else x
 
 
-def _draw(
-    x: torch.Tensor, settings: StrongViews, generator: torch.Generator
-) -> dict[str, torch.Tensor]:
+def _draw(x: torch.Tensor, settings: StrongViews, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """For each operation (M,) bool: was it drawn for the image?"""
     names = GEOMETRY + LIGHT + (HEAVY if settings.tones == "all" else ())
     count = max(1, settings.operations)
-    picks = torch.randint(
-        len(names), (len(x), count), generator=generator, device=x.device
-    )  # fmt: skip
+    picks = torch.randint(len(names), (len(x), count), generator=generator, device=x.device)
     hit = torch.zeros(len(x), len(names), dtype=torch.bool, device=x.device)
     hit.scatter_(1, picks, settings.operations > 0)
     return dict(zip(names, hit.unbind(1), strict=True))
 
 
 def _placement(
-    x: torch.Tensor,
-    settings: StrongViews,
-    drawn: dict[str, torch.Tensor],
-    generator: torch.Generator,
+    x: torch.Tensor, settings: StrongViews, drawn: dict[str, torch.Tensor], generator: torch.Generator
 ) -> Placement:
     def amount(name: str, most: float) -> torch.Tensor:
         return drawn[name] * uniform(x, -most, most, generator)
@@ -75,10 +61,7 @@ def _placement(
 
 
 def _light_tones(
-    x: torch.Tensor,
-    settings: StrongViews,
-    drawn: dict[str, torch.Tensor],
-    generator: torch.Generator,
+    x: torch.Tensor, settings: StrongViews, drawn: dict[str, torch.Tensor], generator: torch.Generator
 ) -> torch.Tensor:
     def factor(name: str) -> torch.Tensor:
         # RandAugment's enhancement range, 0.1 to 1.9.
@@ -87,15 +70,11 @@ def _light_tones(
     if settings.operations == 0:
         return x
     saturation = factor("saturation") if "saturation" in drawn else torch.ones_like(x[:, 0, 0, 0])
-    x = recolour(
-        x, brightness=factor("brightness"), contrast=factor("contrast"), saturation=saturation
-    )
+    x = recolour(x, brightness=factor("brightness"), contrast=factor("contrast"), saturation=saturation)
     return sharpened(x, factor("sharpness"))
 
 
-def _heavy_tones(
-    x: torch.Tensor, drawn: dict[str, torch.Tensor], generator: torch.Generator
-) -> torch.Tensor:
+def _heavy_tones(x: torch.Tensor, drawn: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
     bits = uniform(x, 4, 8, generator)
     threshold = uniform(x, 0.3, 1, generator)
     operations: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

@@ -15,9 +15,7 @@ def weak_view(x: torch.Tensor, settings: WeakViews, generator: torch.Generator) 
     Source: FixMatch (arXiv 2001.07685), section 2.3, which the paper's section III follows.
     """
     reach = [round(settings.shift * side) for side in (x.shape[3], x.shape[2])]
-    moves = [
-        (uniform(x, -1, 1, generator) * (most + 0.5)).round().clamp(-most, most) for most in reach
-    ]
+    moves = [(uniform(x, -1, 1, generator) * (most + 0.5)).round().clamp(-most, most) for most in reach]
     x = shifted(x, torch.stack(moves, 1).long())
     if settings.flip:
         turned = mirrored(x, settings.flip, generator).view(-1, 1, 1, 1) < 0

@@ -32,8 +32,10 @@ def show(run: Run) -> None:
                 more_needed(one.right, one.total, sizes[number]) for number, one in shares.items()
             ],
         },
-        hide_index=True, height=min(36 + 35 * len(classes), 400), key=f"audit-{run.name}",
-    )  # fmt: skip
+        hide_index=True,
+        height=min(36 + 35 * len(classes), 400),
+        key=f"audit-{run.name}",
+    )
 
 
 def _words(share: Share) -> str:
@@ -48,6 +50,4 @@ def _overall(sizes: dict[int, int], shares: dict[int, Share]) -> None:
     whole = sum(sizes.values())
     value = sum(sizes[one] * (shares[one].value or 0) for one in known) / whole
     looked = sum(share.total for share in shares.values())
-    st.markdown(
-        f"Right labels over all classes: **{present.percent(value)}**, from {looked:,} images."
-    )
+    st.markdown(f"Right labels over all classes: **{present.percent(value)}**, from {looked:,} images.")

@@ -21,19 +21,13 @@ def style() -> None:
 
 def heading(title: str, purpose: str) -> None:
     """A page's title and one sentence on what it is for."""
-    st.html(
-        f"<header class='spice-head'><h1>{html.escape(title)}</h1>"
-        f"<p>{html.escape(purpose)}</p></header>"
-    )
+    st.html(f"<header class='spice-head'><h1>{html.escape(title)}</h1><p>{html.escape(purpose)}</p></header>")
 
 
 def empty(title: str, next_step: str, page: str | None = None, label: str = "") -> None:
     """An empty state: what is missing, what to do next, and a link that leads there."""
     with st.container(border=True, key=f"empty-{title[:12]}"):
-        st.html(
-            f"<div class='spice-empty'><b>{html.escape(title)}</b>"
-            f"<p>{html.escape(next_step)}</p></div>"
-        )
+        st.html(f"<div class='spice-empty'><b>{html.escape(title)}</b><p>{html.escape(next_step)}</p></div>")
         if page:
             st.page_link(f"../pages/{page}.py", label=label, icon=":material/arrow_forward:")
 
@@ -57,9 +51,14 @@ def sidebar() -> None:
     chosen = session.current_run()
     st.session_state["run picker"] = chosen
     st.selectbox(
-        "Run", names, None if chosen is None else 0, key="run picker", placeholder="Choose a run",
-        label_visibility="collapsed", on_change=_pick,
-    )  # fmt: skip
+        "Run",
+        names,
+        None if chosen is None else 0,
+        key="run picker",
+        placeholder="Choose a run",
+        label_visibility="collapsed",
+        on_change=_pick,
+    )
     if chosen is None:
         return
     live = services.look(chosen).live
@@ -97,7 +96,4 @@ def _selection(run: str) -> None:
     with st.container(key="selection-box"):
         noun = "image" if count == 1 else "images"
         st.html(f"<div class='spice-selected'><b>{count:,}</b> {noun} selected</div>")
-        st.button(
-            "Clear selection", on_click=session.clear_selection, key="clear selection",
-            width="stretch",
-        )  # fmt: skip
+        st.button("Clear selection", on_click=session.clear_selection, key="clear selection", width="stretch")

@@ -48,22 +48,15 @@ def _chosen(run: str, by_number: dict[int, Shown]) -> int | None:
 
 
 def box(
-    label: str,
-    by_number: dict[int, Shown],
-    wanted: int | None,
-    *,
-    key: str,
-    width: int,
-    place: int = 0,
+    label: str, by_number: dict[int, Shown], wanted: int | None, *, key: str, width: int, place: int = 0
 ) -> int | None:
     """A box of classes: at first the one `wanted`, or that at `place`. It shows the names that it was
     drawn with: other names, another box."""
     numbers, names = list(by_number), tuple(map(named, by_number.values()))
     first = numbers.index(wanted) if wanted in by_number else min(place, len(numbers) - 1)
     return st.selectbox(
-        label, numbers, first, width=width, key=f"{key}-{hash(names)}",
-        format_func=lambda one: named(by_number[one]),
-    )  # fmt: skip
+        label, numbers, first, width=width, key=f"{key}-{hash(names)}", format_func=lambda one: named(by_number[one])
+    )
 
 
 def named(one: Shown) -> str:
@@ -122,8 +115,10 @@ def _table(run: Run, classes: list[Shown]) -> None:
             "to decide": [one.left for one in rows],
             "of these reliable": [one.sure for one in rows],
         },
-        hide_index=True, height=min(36 + 35 * len(rows), 400), key=f"classes-{run.name}",
-    )  # fmt: skip
+        hide_index=True,
+        height=min(36 + 35 * len(rows), 400),
+        key=f"classes-{run.name}",
+    )
 
 
 def _now(run: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -136,7 +131,7 @@ def _now(run: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _disputed_names(run: str, by_number: dict[int, Shown]) -> None:
     for number, answers in decisions.curation(run).renamed.items():
-        both = " and ".join(f"“{session.plain(name)}” ({session.plain(who)})" for who, name in answers)  # fmt: skip
+        both = " and ".join(f"“{session.plain(name)}” ({session.plain(who)})" for who, name in answers)
         shown = session.plain(by_number[number].name)
         st.warning(f"Cluster {number} was named twice, unseen: {both}. “{shown}” stands.")
 
@@ -147,27 +142,31 @@ def _disputed_names(run: str, by_number: dict[int, Shown]) -> None:
 def _accept(run: Run, reviewer: str, one: Shown) -> None:
     own, state, reliable = _now(run.name)
     sure, every = (
-        present.to_accept(own, state, reliable, one.number, all_of_it=all_of_it)
-        for all_of_it in (False, True)
+        present.to_accept(own, state, reliable, one.number, all_of_it=all_of_it) for all_of_it in (False, True)
     )
     st.markdown(f"**Accept “{session.plain(one.name)}”** · one decision for many images")
     with st.container(horizontal=True):
         _bulk(run.name, reviewer, "accept", sure, f"Accept reliable {len(sure):,}")
         _bulk(run.name, reviewer, "accept", every, f"Accept all {len(every):,}")
         _bulk(
-            run.name, reviewer, "exclude", every, f"Leave out {len(every):,}",
+            run.name,
+            reviewer,
+            "exclude",
+            every,
+            f"Leave out {len(every):,}",
             "Images that nobody has decided are left out of training and export.",
-        )  # fmt: skip
+        )
 
 
-def _bulk(
-    run: str, reviewer: str, action: Action, ids: np.ndarray, label: str, help: str | None = None
-) -> None:
+def _bulk(run: str, reviewer: str, action: Action, ids: np.ndarray, label: str, help: str | None = None) -> None:
     done = f"{len(ids):,} {'accepted' if action == 'accept' else 'left out'}."
     st.button(
-        label, key=label.rpartition(" ")[0], disabled=not reviewer or not len(ids), help=help,
+        label,
+        key=label.rpartition(" ")[0],
+        disabled=not reviewer or not len(ids),
+        help=help,
         on_click=lambda: act(run, action, reviewer, done, images=ids),
-    )  # fmt: skip
+    )
 
 
 def _button(label: str, key: str, disabled: bool, on_click: Callable[[], None]) -> None:
@@ -181,9 +180,7 @@ def _rename(run: Run, reviewer: str, one: Shown) -> None:
         changed = name != one.name, colour != one.colour
 
         def keep() -> None:
-            if changed[0] and not _committed(
-                run.name, "rename", reviewer, "Renamed.", class_=one.number, text=name
-            ):
+            if changed[0] and not _committed(run.name, "rename", reviewer, "Renamed.", class_=one.number, text=name):
                 return
             if changed[1]:
                 done = "Renamed and coloured." if changed[0] else "Coloured."
@@ -196,13 +193,20 @@ def _merge(run: Run, reviewer: str, by_number: dict[int, Shown], chosen: int) ->
     others = [one for one in by_number if one != chosen]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         into = st.selectbox(
-            "Merge it into", others, index=None, placeholder="choose a class", width=240,
-            format_func=lambda one: named(by_number[one]), key=f"into-{chosen}",
-        )  # fmt: skip
+            "Merge it into",
+            others,
+            index=None,
+            placeholder="choose a class",
+            width=240,
+            format_func=lambda one: named(by_number[one]),
+            key=f"into-{chosen}",
+        )
         _button(
-            "Merge", "merge", not reviewer or into is None,
+            "Merge",
+            "merge",
+            not reviewer or into is None,
             lambda: act(run.name, "merge", reviewer, "Merged.", class_=into, other=chosen),
-        )  # fmt: skip
+        )
 
 
 def _new(run: Run, reviewer: str) -> None:
@@ -210,10 +214,11 @@ def _new(run: Run, reviewer: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("New class", key="new class name", width=240)
         _button(
-            f"Make it of the {len(ids):,} selected" if len(ids) else "Make it", "new class",
+            f"Make it of the {len(ids):,} selected" if len(ids) else "Make it",
+            "new class",
             not reviewer or not name.strip(),
             lambda: act(run.name, "new class", reviewer, "Made.", text=name, images=ids),
-        )  # fmt: skip
+        )
 
 
 # -- splitting ---------------------------------------------------------------------------------
@@ -234,9 +239,7 @@ def _halves(run: Run, reviewer: str, one: Shown) -> None:
         return
     second = decisions.halves(run.name, members)
     known = artefacts.known(run.name, None)
-    for column, ids, title in zip(
-        st.columns(2), (members[~second], members[second]), ("stays", "goes"), strict=True
-    ):
+    for column, ids, title in zip(st.columns(2), (members[~second], members[second]), ("stays", "goes"), strict=True):
         with column:
             st.markdown(f"**{len(ids):,} images · {title}**")
             gallery.gallery(run.name, known, ids, key=f"half-{title}", per_page=HALF, side=46)
@@ -244,13 +247,14 @@ def _halves(run: Run, reviewer: str, one: Shown) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name of the second half", key="split name", width=240)
         _button(
-            "Split", "split now", not reviewer or not name.strip(),
-            lambda: act(
-                run.name, "split", reviewer, "Split.", other=one.number, images=moving, text=name
-            ),
-        )  # fmt: skip
+            "Split",
+            "split now",
+            not reviewer or not name.strip(),
+            lambda: act(run.name, "split", reviewer, "Split.", other=one.number, images=moving, text=name),
+        )
         st.button(
-            "Select the second half", key="select half",
+            "Select the second half",
+            key="select half",
             on_click=lambda: session.select_anew(run.name, moving),
             help="The selection travels: see it on the Map.",
-        )  # fmt: skip
+        )

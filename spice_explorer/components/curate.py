@@ -10,25 +10,22 @@ import streamlit as st
 
 from engine.errors import SpiceError
 from spice_explorer import artefacts, columns, curating, decisions, services, session, thumbs
-from spice_explorer.components import (
-    audit,
-    classes,
-    curator,
-    gallery,
-    needs,
-    panel,
-    retrain,
-    spreading,
-)
+from spice_explorer.components import audit, classes, curator, gallery, needs, panel, retrain, spreading
 from spice_explorer.components.classes import act
 from spice_explorer.services import Run
 
 QUEUES = {
-    "rejected": "Rejected first", "undecided": "Most undecided", "flipped": "Changed most",
+    "rejected": "Rejected first",
+    "undecided": "Most undecided",
+    "flipped": "Changed most",
     "typical": "Typical of many",
-    "class": "One class", "border": "Border of two", "duplicates": "Alike, labelled differently",
-    "audit": "Random audit", "disputed": "Disputes", "selection": "The selection",
-}  # fmt: skip
+    "class": "One class",
+    "border": "Border of two",
+    "duplicates": "Alike, labelled differently",
+    "audit": "Random audit",
+    "disputed": "Disputes",
+    "selection": "The selection",
+}
 VIEWS = ("Classes", "Spread", "Purity audit", "Train with my decisions")
 AUDIT_SEED = 0
 
@@ -42,14 +39,11 @@ def show(run: Run) -> None:
         queue = _queue(run)
     reviewer = _reviewer(run.name, typed)
     key = f"curator-{run.name.replace('__', '-')}"
-    curator.curator(
-        _told(run, reviewer, queue), key=key, on_open=lambda: _opened(key)
-    )  # fmt: skip
+    curator.curator(_told(run, reviewer, queue), key=key, on_open=lambda: _opened(key))
     _agreeing(run, reviewer, key)
     view = st.segmented_control(
-        "Show", VIEWS, default=VIEWS[0], required=True, key="curate view",
-        label_visibility="collapsed",
-    )  # fmt: skip
+        "Show", VIEWS, default=VIEWS[0], required=True, key="curate view", label_visibility="collapsed"
+    )
     with session.plain_errors():
         if view == VIEWS[0]:
             classes.show(run, reviewer)
@@ -76,9 +70,13 @@ def _opened(key: str) -> None:
 def _typed() -> str:
     kept = st.session_state.get("reviewer", "")
     typed = st.text_input(
-        "Your name", kept, key="reviewer name", width=190, placeholder="who decides?",
+        "Your name",
+        kept,
+        key="reviewer name",
+        width=190,
+        placeholder="who decides?",
         help="Every decision is kept with it; undo takes back your own.",
-    )  # fmt: skip
+    )
     st.session_state["reviewer"] = typed
     return typed
 
@@ -102,13 +100,9 @@ def _reviewer(run: str, typed: str) -> str:
 
 
 def _queue(run: Run) -> dict[str, Any]:
-    asked, *about = str(st.session_state.get("queue") or st.query_params.get("queue", "")).split(
-        "-"
-    )
+    asked, *about = str(st.session_state.get("queue") or st.query_params.get("queue", "")).split("-")
     first = list(QUEUES).index(asked) if asked in QUEUES else 0
-    kind = st.selectbox(
-        "Next come", QUEUES, first, format_func=QUEUES.__getitem__, key="queue kind", width=230
-    )
+    kind = st.selectbox("Next come", QUEUES, first, format_func=QUEUES.__getitem__, key="queue kind", width=230)
     name = _named_queue(run, kind, [int(one) for one in about if one.isdecimal()])
     # For the next time on this page, and for the address; a selection is this visit's alone.
     st.session_state["queue"] = kind if kind == "selection" else name
@@ -122,9 +116,13 @@ def _queue(run: Run) -> dict[str, Any]:
     version = st.session_state.setdefault("queue version", 0)
     st.button("Look again", key="queue again", on_click=_again, help="Order anew by what is left.")
     return {
-        "name": kind, "title": QUEUES[kind], "address": curating.queue_address(run.name, name),
-        "count": len(ids), "version": f"{name}-{version}", "mark": "audit" if kind == "audit" else "",
-    }  # fmt: skip
+        "name": kind,
+        "title": QUEUES[kind],
+        "address": curating.queue_address(run.name, name),
+        "count": len(ids),
+        "version": f"{name}-{version}",
+        "mark": "audit" if kind == "audit" else "",
+    }
 
 
 def _again() -> None:
@@ -158,10 +156,14 @@ def _told(run: Run, reviewer: str, queue: dict[str, Any]) -> dict[str, Any]:
     start, end = thumbs.address(run.name)
     made = services.made(services.folder_of(run.name))
     return {
-        "key": f"{run.name}-{made}-{said.stage}", "run": run.name,
-        "api": curating.address(run.name), "n": run.card.images, "reviewer": reviewer,
+        "key": f"{run.name}-{made}-{said.stage}",
+        "run": run.name,
+        "api": curating.address(run.name),
+        "n": run.card.images,
+        "reviewer": reviewer,
         "classes": [vars(one) for one in decisions.classes(run.name)],
-        "queue": queue, "stage": said.stage,
+        "queue": queue,
+        "stage": said.stage,
         "columns": {
             "label": at(f"label.{said.stage}", "u2"),
             "confidence": at(f"confidence.{said.stage}", "f4"),
@@ -170,7 +172,7 @@ def _told(run: Run, reviewer: str, queue: dict[str, Any]) -> dict[str, Any]:
         "thumbs": {"start": start, "end": end},
         "sharp": gallery.sharp(artefacts.known(run.name, None)),
         "readOnly": "",
-    }  # fmt: skip
+    }
 
 
 # -- what agrees -------------------------------------------------------------------------------
@@ -190,21 +192,34 @@ def _agreeing(run: Run, reviewer: str, key: str) -> None:
     shown = next(one for one in decisions.classes(run.name) if one.number == class_)
     with st.container(border=True, key="agreeing box"):
         share = st.slider(
-            f"What agrees with {len(seeds):,} of “{session.plain(shown.name)}”", 0.1, 1.0, 0.6, 0.05,
-            help="Least share of an image's neighbours with that class.", key="agreeing share",
-        )  # fmt: skip
+            f"What agrees with {len(seeds):,} of “{session.plain(shown.name)}”",
+            0.1,
+            1.0,
+            0.6,
+            0.05,
+            help="Least share of an image's neighbours with that class.",
+            key="agreeing share",
+        )
         found = decisions.agreeing(run.name, seeds, class_, share)
         known = replace(artefacts.known(run.name, None), labels=own.astype(np.int64))
         gallery.gallery(
-            run.name, known, found, key="agreeing", per_page=60, side=52,
+            run.name,
+            known,
+            found,
+            key="agreeing",
+            per_page=60,
+            side=52,
             nothing="No undecided image agrees that much: lower the share.",
-        )  # fmt: skip
+        )
         with st.container(horizontal=True):
             st.button(
                 f"Give all {len(seeds) + len(found):,} the class “{session.plain(shown.name)}”",
-                type="primary", disabled=not reviewer or not len(found), key="agree",
-                on_click=_agree, args=(run.name, reviewer, np.union1d(seeds, found), class_),
-            )  # fmt: skip
+                type="primary",
+                disabled=not reviewer or not len(found),
+                key="agree",
+                on_click=_agree,
+                args=(run.name, reviewer, np.union1d(seeds, found), class_),
+            )
             st.button("Leave it", key="disagree", on_click=_leave)
 
 

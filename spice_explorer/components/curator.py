@@ -18,18 +18,30 @@ import streamlit as st
 _HERE = Path(__file__).parent
 # Joined in this order: each uses what stands in those before it.
 _SCRIPTS = (
-    "elements", "server", "labels", "queue", "outbox", "decisions", "pace", "pictures", "marks",
-    "tiles", "keys", "keyboard", "classes", "question", "about", "bar", "stage", "face", "hands",
+    "elements",
+    "server",
+    "labels",
+    "queue",
+    "outbox",
+    "decisions",
+    "pace",
+    "pictures",
+    "marks",
+    "tiles",
+    "keys",
+    "keyboard",
+    "classes",
+    "question",
+    "about",
+    "bar",
+    "stage",
+    "face",
+    "hands",
     "curator",
-)  # fmt: skip
+)
 
 
-def curator(
-    data: dict[str, Any],
-    *,
-    key: str,
-    on_open: Callable[[], None],
-) -> None:
+def curator(data: dict[str, Any], *, key: str, on_open: Callable[[], None]) -> None:
     """Draws it.
 
     Args:
@@ -41,10 +53,7 @@ def curator(
     # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
     html, css, js = _sources()
     draw = st.components.v2.component("spice_curator", html=html, css=css, js=js)
-    draw(
-        key=key, data=data, on_changed_change=lambda: None, on_open_change=on_open,
-        on_propagate_change=lambda: None,
-    )  # fmt: skip
+    draw(key=key, data=data, on_changed_change=lambda: None, on_open_change=on_open, on_propagate_change=lambda: None)
 
 
 @lru_cache

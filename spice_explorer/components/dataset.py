@@ -35,9 +35,8 @@ def chooser() -> None:
     """Asks for a source; opening one keeps it for the Train page."""
     with st.container(border=True, key="source"):
         kind: Kind = st.segmented_control(
-            "Source", list(KINDS), format_func=KINDS.__getitem__, default="digits",
-            required=True, key="source kind",
-        )  # fmt: skip
+            "Source", list(KINDS), format_func=KINDS.__getitem__, default="digits", required=True, key="source kind"
+        )
         if kind == "digits":
             _digits()
         elif kind == "shapes":
@@ -50,10 +49,7 @@ def chooser() -> None:
 
 
 def _digits() -> None:
-    st.caption(
-        "1,797 handwritten digits, 8 × 8 grey. Nothing to download: a laptop trains them in about a "
-        "minute."
-    )
+    st.caption("1,797 handwritten digits, 8 × 8 grey. Nothing to download: a laptop trains them in about a minute.")
     if st.button("Use the digits", key="use digits"):
         session.keep_opened(services.digits())
 
@@ -73,20 +69,25 @@ def _own() -> None:
         "Folder or file", key="source path", placeholder="~/photos, photos.zip, images.csv …"
     ).strip()
     size = right.number_input(
-        "Size", 4, 1024, None, key="source size", placeholder="32",
+        "Size",
+        4,
+        1024,
+        None,
+        key="source size",
+        placeholder="32",
         help="Side in pixels to which images are scaled; their middle square is kept. Arrays stay as "
         "they are unless you choose one.",
-    )  # fmt: skip
+    )
     root = ""
     if present.is_table(path):
         root = st.text_input(
-            "Folder that the paths in the table are in", key="source root",
-            placeholder="the table's own folder",
-        )  # fmt: skip
+            "Folder that the paths in the table are in", key="source root", placeholder="the table's own folder"
+        )
     labels = st.checkbox(
-        "Use the classes that come with the images, for scores only", key="source labels",
+        "Use the classes that come with the images, for scores only",
+        key="source labels",
         help="Class folders, a column such as label, .cls files in WebDataset shards, an array y.",
-    )  # fmt: skip
+    )
     st.caption(
         "A folder with its subfolders · zip or tar (gz, xz, bz2) · CSV or Parquet with paths or with "
         "the images in it · a Hugging Face image folder · NumPy npy or npz · webdataset:FOLDER for tar "
@@ -96,9 +97,8 @@ def _own() -> None:
         _begin(path, None if size is None else int(size), labels, root)
     with st.expander("Or drop a file here", key="drop"):
         dropped = st.file_uploader(
-            "A zip, tar, table or array", type=list(imports.UPLOADS), key="dropped",
-            label_visibility="collapsed",
-        )  # fmt: skip
+            "A zip, tar, table or array", type=list(imports.UPLOADS), key="dropped", label_visibility="collapsed"
+        )
         if dropped is not None and st.button("Open this file", key="open dropped"):
             kept = imports.keep_upload(dropped.name, dropped.getbuffer())
             _begin(kept, None if size is None else int(size), labels, root)
@@ -110,9 +110,10 @@ def _set() -> None:
     name = str(left.selectbox("Set", list(known), format_func=known.__getitem__, key="set name"))
     fetched = imports.downloadable(name)
     path = right.text_input(
-        "Folder", key=f"set path {name}",
+        "Folder",
+        key=f"set path {name}",
         placeholder="empty: download it, if there is a network" if fetched else "where it is",
-    ).strip()  # fmt: skip
+    ).strip()
     st.caption(
         "In the form in which the set is distributed. Its classes are used for scores only."
         if fetched
@@ -167,14 +168,15 @@ def _underway(asked: Asked, job: ImportJob) -> None:
             return
         paused = job.state == "paused"
         st.button(
-            "Continue" if paused else "Pause", key="pause import",
+            "Continue" if paused else "Pause",
+            key="pause import",
             icon=":material/play_arrow:" if paused else ":material/pause:",
-            on_click=imports.steer, args=(asked, "continue" if paused else "pause"),
-        )  # fmt: skip
+            on_click=imports.steer,
+            args=(asked, "continue" if paused else "pause"),
+        )
         st.button(
-            "Cancel", key="cancel import", icon=":material/close:",
-            on_click=imports.steer, args=(asked, "cancel"),
-        )  # fmt: skip
+            "Cancel", key="cancel import", icon=":material/close:", on_click=imports.steer, args=(asked, "cancel")
+        )
 
 
 def report(opened: Opened) -> None:

@@ -23,9 +23,7 @@ def show(run: Run) -> None:
     table = artefacts.label_table(run.name)
     needs.whole_log(run)
     if run.live:
-        st.info(
-            "The run goes on: these are its newest labels so far.", icon=":material/hourglass_top:"
-        )
+        st.info("The run goes on: these are its newest labels so far.", icon=":material/hourglass_top:")
     found = _rows(run.name, table)
     with st.container(horizontal=True, key="export numbers"):
         st.metric("Images", f"{len(table):,}", border=True)
@@ -47,28 +45,33 @@ def _rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
         choices.append("selected images")
     with st.container(horizontal=True, vertical_alignment="bottom", key="export controls"):
         rows: Rows = st.segmented_control(
-            "Rows", choices, default="all", required=True, key=f"rows-{len(choices)}",
-            format_func=str.capitalize,
-        )  # fmt: skip
+            "Rows", choices, default="all", required=True, key=f"rows-{len(choices)}", format_func=str.capitalize
+        )
         found, dropped = present.chosen(table, rows, selected)
         st.download_button(
-            f"Download {len(found):,} rows as CSV", lambda: artefacts.csv(found),
-            file_name=present.file_name(name, rows), mime="text/csv", type="primary",
-            key="download", on_click="ignore", icon=":material/download:",
-        )  # fmt: skip
+            f"Download {len(found):,} rows as CSV",
+            lambda: artefacts.csv(found),
+            file_name=present.file_name(name, rows),
+            mime="text/csv",
+            type="primary",
+            key="download",
+            on_click="ignore",
+            icon=":material/download:",
+        )
     if dropped:
         st.caption(present.dropped_words(dropped))
     return found
 
 
 def _preview(found: pd.DataFrame) -> None:
-    st.markdown(
-        f"**Preview** · the first {PREVIEW:,} rows" if len(found) > PREVIEW else "**Preview**"
-    )
+    st.markdown(f"**Preview** · the first {PREVIEW:,} rows" if len(found) > PREVIEW else "**Preview**")
     st.dataframe(
-        found.head(PREVIEW), hide_index=True, height=360, key="preview",
+        found.head(PREVIEW),
+        hide_index=True,
+        height=360,
+        key="preview",
         column_config={
             "confidence": st.column_config.NumberColumn(format="%.4f"),
             "agreement": st.column_config.NumberColumn(format="%.3f"),
         },
-    )  # fmt: skip
+    )

@@ -21,17 +21,13 @@ PRESETS = ("quick", "fast", "paper")
 ASK = "How long will it take?"
 BUSY = "A run is training on this device, and a forecast is for a free one: ask when it is done."
 
-UNKNOWN = (
-    "These settings begin with a network from elsewhere, or with vectors: no forecast for them."
-)
+UNKNOWN = "These settings begin with a network from elsewhere, or with vectors: no forecast for them."
 
 
 def ahead(opened: Opened, config: RunConfig, device: str) -> None:
     """A button at first, then what each preset and `config` would take; it never waits."""
     probing = forecasting.probe_of(opened, device).state == "probing"
-    st.fragment(_ahead, run_every=POLL_SECONDS if probing else None)(
-        opened, config, device, probing
-    )
+    st.fragment(_ahead, run_every=POLL_SECONDS if probing else None)(opened, config, device, probing)
 
 
 def _ahead(opened: Opened, config: RunConfig, device: str, was_probing: bool) -> None:
@@ -43,10 +39,11 @@ def _ahead(opened: Opened, config: RunConfig, device: str, was_probing: bool) ->
     if probe.state == "probing":
         st.progress(probe.done, "A few steps of each preset are timed: about ten seconds…")
     elif None in found.values() and st.button(
-        "Measure these settings" if probe.costs else ASK, key="forecast",
+        "Measure these settings" if probe.costs else ASK,
+        key="forecast",
         icon=":material/timer:",
         help="Times a few real steps on these images, in the background.",
-    ):  # fmt: skip
+    ):
         missing = [asked[name] for name, one in found.items() if one is None]
         forecasting.ask(opened, missing, device)
         st.rerun()
@@ -63,9 +60,7 @@ def _ahead(opened: Opened, config: RunConfig, device: str, was_probing: bool) ->
 def _asked(opened: Opened, config: RunConfig) -> dict[str, RunConfig]:
     """Settings by the name of their row: each preset, and `config` where it is none of them."""
     presets = {
-        name.capitalize(): services.preset(
-            name, config.clusters, opened.images.channels, config.seed
-        )
+        name.capitalize(): services.preset(name, config.clusters, opened.images.channels, config.seed)
         for name in PRESETS
     }
     if config in presets.values() or not can_forecast(config):

@@ -53,17 +53,12 @@ def new_run() -> None:
         _explain(places, errors, settings.advice(final))
 
 
-def _begin(
-    opened: Opened, config: RunConfig, final: RunConfig, errors: dict[str, str], device: str
-) -> None:
+def _begin(opened: Opened, config: RunConfig, final: RunConfig, errors: dict[str, str], device: str) -> None:
     """The start button, what differs from the preset, and what is not allowed."""
     for error in errors.values():
         st.error(session.sentence(error), icon=":material/error:")
     _changes(config, final)
-    if st.button(
-        "Start training", type="primary", key="start", disabled=bool(errors),
-        icon=":material/play_arrow:",
-    ):  # fmt: skip
+    if st.button("Start training", type="primary", key="start", disabled=bool(errors), icon=":material/play_arrow:"):
         _start(final, device)
     forecast.ahead(opened, final, device)
 
@@ -76,14 +71,9 @@ def _images(opened: Opened, excluded: int) -> None:
     counted = f"**{len(images):,} of {whole}**" if excluded else f"**{whole}**"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(
-            f"{counted} of {session.plain(source)}, {width} × {height} pixels"
-            f"{out if excluded else ''}",
-            width="content",
+            f"{counted} of {session.plain(source)}, {width} × {height} pixels{out if excluded else ''}", width="content"
         )
-        st.page_link(
-            "../pages/dataset.py", label="Choose others", icon=":material/photo_library:",
-            width="content",
-        )  # fmt: skip
+        st.page_link("../pages/dataset.py", label="Choose others", icon=":material/photo_library:", width="content")
 
 
 def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
@@ -94,14 +84,15 @@ def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
     usual = max(2, min(classes, len(opened.images)))
     clusters, preset, seed, device = st.columns([1, 2.4, 1, 1.6])
     k = clusters.number_input(
-        "Clusters K", value=usual, step=1, key=f"k-{opened.images.source}",
+        "Clusters K",
+        value=usual,
+        step=1,
+        key=f"k-{opened.images.source}",
         help="How many groups to find. SPICE needs to be told; a few too many is better than too few.",
-    )  # fmt: skip
+    )
     offered = _offered(opened.images.source)
     name = preset.selectbox("Preset", offered.keys(), format_func=offered.__getitem__, key="preset")
-    number = seed.number_input(
-        "Seed", value=0, step=1, key="seed", help="Same seed, same device: same result."
-    )
+    number = seed.number_input("Seed", value=0, step=1, key="seed", help="Same seed, same device: same result.")
     devices = settings.devices(services.gpus())
     where = device.selectbox("Device", devices, format_func=devices.__getitem__, key="device")
     chosen = services.preset(name, usual, opened.images.channels, 0)
@@ -124,9 +115,7 @@ def _advanced(config: RunConfig) -> tuple[Places, dict[str, Any]]:
     places: Places = []
     values: dict[str, Any] = {}
     texts = {"features.source": (SCRATCH, *services.trained_encoders(), *BEGINNINGS)}
-    st.html(
-        "<div class='spice-label'>Every other setting, with its meaning and the paper's value</div>"
-    )
+    st.html("<div class='spice-label'>Every other setting, with its meaning and the paper's value</div>")
     for group in settings.groups(config, texts):
         with st.expander(group.title, key=f"group-{group.name}"):
             for field in group.fields:
@@ -156,17 +145,20 @@ def _input(field: settings.Field, key: str) -> Any:
         if field.free:  # what was typed is an option from then on
             options = tuple(dict.fromkeys([*options, st.session_state.get(key, field.value)]))
         chosen = st.selectbox(
-            field.label, options, index=options.index(field.value), key=key,
-            accept_new_options=field.free,
-        )  # fmt: skip
+            field.label, options, index=options.index(field.value), key=key, accept_new_options=field.free
+        )
         return str(chosen).strip() if field.free else chosen
     if field.kind == "switch":
         return st.toggle(field.label, value=field.value, key=key)
     whole = field.kind == "whole"
     return st.number_input(
-        field.label, value=field.value, step=int(field.step) if whole else field.step,
-        format="%d" if whole else "%g", key=key, placeholder="automatic",
-    )  # fmt: skip
+        field.label,
+        value=field.value,
+        step=int(field.step) if whole else field.step,
+        format="%d" if whole else "%g",
+        key=key,
+        placeholder="automatic",
+    )
 
 
 def _changes(config: RunConfig, final: RunConfig) -> None:

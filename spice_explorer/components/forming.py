@@ -32,9 +32,7 @@ def history_of(run: Run, known: Known, cluster: int) -> None:
     cosines, sizes = present.path(history, cluster)
     left, right = st.columns(2)
     with left:
-        figure = charts.over_rounds(
-            history.rounds, cosines, "cosine to the last", cluster, decimals=3
-        )
+        figure = charts.over_rounds(history.rounds, cosines, "cosine to the last", cluster, decimals=3)
         charts.draw(figure, f"cosines-{cluster}", "Cosine of the prototype to the last one")
     with right:
         figure = charts.over_rounds(history.rounds, sizes, "images", cluster)
@@ -56,7 +54,7 @@ def _moments(history: PrototypeHistory, known: Known, cluster: int) -> None:
 
 def _having_it(size: int) -> str:
     """A prototype is formed of its surest images, also where these are surer of another."""
-    return "1 image has it as its likeliest" if size == 1 else f"{size:,} images have it as their likeliest"  # fmt: skip
+    return "1 image has it as its likeliest" if size == 1 else f"{size:,} images have it as their likeliest"
 
 
 # -- while stage 2 trains ------------------------------------------------------------------------

@@ -89,10 +89,20 @@ def gallery(
         )
 
     asked = pictures(
-        run, thumbs.source(run) if len(shown) else "", len(known.pixels), shown, page, key=key,
-        actions=actions, nothing=nothing, side=side, per_page=per_page, sharp=sharp(known),
-        current=_open_image(), on_open=session.show_image,
-    )  # fmt: skip
+        run,
+        thumbs.source(run) if len(shown) else "",
+        len(known.pixels),
+        shown,
+        page,
+        key=key,
+        actions=actions,
+        nothing=nothing,
+        side=side,
+        per_page=per_page,
+        sharp=sharp(known),
+        current=_open_image(),
+        on_open=session.show_image,
+    )
     if st.session_state.pop(f"opened {_place(key)}", False) and only_a_fragment():
         st.rerun()  # the panel is drawn by the page
     return asked
@@ -165,12 +175,7 @@ def pictures(
 
 
 def _draw(
-    run: str,
-    images: int,
-    key: str,
-    data: dict[str, Any],
-    actions: set[str],
-    on_open: Callable[[int], None],
+    run: str, images: int, key: str, data: dict[str, Any], actions: set[str], on_open: Callable[[int], None]
 ) -> None:
     place = _place(key)
 
@@ -189,10 +194,7 @@ def _draw(
     # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
     markup, css, js = _sources()
     draw = st.components.v2.component("spice_gallery", html=markup, css=css, js=js)
-    draw(
-        key=place, data=data, on_page_change=lambda: None, on_open_change=opened,
-        on_ask_change=asked,
-    )  # fmt: skip
+    draw(key=place, data=data, on_page_change=lambda: None, on_open_change=opened, on_ask_change=asked)
 
 
 def _place(key: str) -> str:
@@ -244,9 +246,7 @@ def sharp(known: Known) -> bool:
     return max(known.pixels.shape[2:]) <= PIXELATED
 
 
-def strip(
-    shown: Sequence[Tile], *, side: int = 76, columns: int | None = None, sharp: bool = False
-) -> None:
+def strip(shown: Sequence[Tile], *, side: int = 76, columns: int | None = None, sharp: bool = False) -> None:
     """Pictures that nothing can be done with, in so many columns or as many as are `side` wide."""
     kind = " class='sharp'" if sharp else ""
     body = "".join(_figure(tile, kind) for tile in shown)
@@ -259,6 +259,5 @@ def _figure(tile: Tile, kind: str) -> str:
     line = f" style='border-color:{tile.colour}'" if tile.colour else ""
     caption = f"<figcaption>{html.escape(tile.caption)}</figcaption>" if tile.caption else ""
     return (
-        f"<figure title='{title}'><img src='{tile.source}' alt='{name}' loading='lazy'{kind}{line}>"
-        f"{caption}</figure>"
+        f"<figure title='{title}'><img src='{tile.source}' alt='{name}' loading='lazy'{kind}{line}>{caption}</figure>"
     )

@@ -101,9 +101,14 @@ def _choice(seen: _Seen, titles: dict[str, str]) -> str:
     kept, options = f"finding of {seen.key}", list(titles)
     before = st.session_state.get(kept)
     chosen = st.segmented_control(
-        "Finding", options, format_func=titles.__getitem__, required=True, key=f"finding-{seen.key}",
-        default=before if before in options else options[0], label_visibility="collapsed",
-    )  # fmt: skip
+        "Finding",
+        options,
+        format_func=titles.__getitem__,
+        required=True,
+        key=f"finding-{seen.key}",
+        default=before if before in options else options[0],
+        label_visibility="collapsed",
+    )
     st.session_state[kept] = chosen
     return str(chosen)
 
@@ -121,10 +126,7 @@ def _finding(seen: _Seen, problem: Problem, reasons: dict[int, str]) -> None:
     buttons = [(f"Leave these {len(every):,} out", every, REASONS[problem])]
     if len(found.groups):
         one = f"Keep one of each, leave {len(some):,} out"
-        buttons = [
-            (one, some, REASONS[problem]),
-            (f"Leave all {len(every):,} out", *buttons[0][1:]),
-        ]
+        buttons = [(one, some, REASONS[problem]), (f"Leave all {len(every):,} out", *buttons[0][1:])]
     _buttons(seen, *buttons)
     _one(seen, found, problem)
 
@@ -140,9 +142,12 @@ def _left_out(seen: _Seen, reasons: dict[int, str]) -> None:
     st.caption("These are not trained on. They stay where they are, and can be put back.")
     with st.container(horizontal=True, vertical_alignment="center", key="put back"):
         st.button(
-            f"Put all {len(images):,} back", key="put all back", icon=":material/undo:",
-            on_click=_act, args=(seen, lambda decided: decided.put_back(images, _visit())),
-        )  # fmt: skip
+            f"Put all {len(images):,} back",
+            key="put all back",
+            icon=":material/undo:",
+            on_click=_act,
+            args=(seen, lambda decided: decided.put_back(images, _visit())),
+        )
         _undo(seen)
     _one(seen, None, None)
 
@@ -159,10 +164,13 @@ def _buttons(seen: _Seen, *offered: tuple[str, np.ndarray, str]) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="leave out"):
         for place, (label, images, reason) in enumerate(offered):
             st.button(
-                label, key=f"leave out {place}", type="secondary" if place else "primary",
-                disabled=not len(images), on_click=_act,
+                label,
+                key=f"leave out {place}",
+                type="secondary" if place else "primary",
+                disabled=not len(images),
+                on_click=_act,
                 args=(seen, _leaving_out(images, reason)),
-            )  # fmt: skip
+            )
         _undo(seen)
 
 
@@ -175,10 +183,12 @@ def _undo(seen: _Seen) -> None:
     if last is not None:
         many = f"{len(last.images):,} image{'' if len(last.images) == 1 else 's'}"
         st.button(
-            f"Undo: {session.plain(last.text)}, {many}", key="undo leaving out",
-            icon=":material/undo:", on_click=_act,
+            f"Undo: {session.plain(last.text)}, {many}",
+            key="undo leaving out",
+            icon=":material/undo:",
+            on_click=_act,
             args=(seen, lambda decided: decided.undo(_visit())),
-        )  # fmt: skip
+        )
 
 
 def _act(seen: _Seen, decide: Callable[[Exclusions], object]) -> None:
@@ -210,11 +220,18 @@ def _gallery(
         return gallery.Page(tiles(part), present.sheet(pixels[here], seen.key), out)
 
     asked = gallery.pictures(
-        seen.key, seen.key, len(pixels), np.asarray(images, np.int64), page,
-        key=f"health-{seen.key}-{what}", actions=actions, per_page=PER_PAGE,
-        sharp=max(pixels.shape[2:]) <= PIXELATED, current=_opened_image(seen),
+        seen.key,
+        seen.key,
+        len(pixels),
+        np.asarray(images, np.int64),
+        page,
+        key=f"health-{seen.key}-{what}",
+        actions=actions,
+        per_page=PER_PAGE,
+        sharp=max(pixels.shape[2:]) <= PIXELATED,
+        current=_opened_image(seen),
         on_open=lambda image: _open(seen.key, image),
-    )  # fmt: skip
+    )
     if asked is not None:
         if asked.action == "exclude":
             _act(seen, lambda decided: decided.exclude(asked.ids, _by_hand(), _visit()))
@@ -255,9 +272,11 @@ def _one(seen: _Seen, found: Finding | None, problem: Problem | None) -> None:
                 st.caption(session.plain(line))
             with st.container(horizontal=True):
                 st.button(
-                    "Leave this one out" if kept else "Put back", key="this one", on_click=_act,
+                    "Leave this one out" if kept else "Put back",
+                    key="this one",
+                    on_click=_act,
                     args=(seen, _turning(image, kept)),
-                )  # fmt: skip
+                )
                 st.button("Close", key="close one", on_click=_open, args=(seen.key, None))
 
 

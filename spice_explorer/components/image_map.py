@@ -14,9 +14,7 @@ from spice_explorer.present import maps
 
 _HERE = Path(__file__).parent / "map"
 # Joined in this order: each uses what stands in those before it.
-_SCRIPTS = (
-    "columns", "points", "search", "legend", "replay", "view", "overlay", "card", "map",
-)  # fmt: skip
+_SCRIPTS = ("columns", "points", "search", "legend", "replay", "view", "overlay", "card", "map")
 
 
 def image_map(
@@ -32,9 +30,13 @@ def image_map(
     html, css, js = _sources()
     draw = st.components.v2.component("spice_map", html=html, css=css, js=js)
     draw(
-        key=key, data=data, height="content", on_selection_change=on_selection,
-        on_opened_change=on_opened, on_replay_change=on_replay,
-    )  # fmt: skip
+        key=key,
+        data=data,
+        height="content",
+        on_selection_change=on_selection,
+        on_opened_change=on_opened,
+        on_replay_change=on_replay,
+    )
 
 
 def picked(key: str, drawn: int) -> np.ndarray:

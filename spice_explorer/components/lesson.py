@@ -46,7 +46,7 @@ def _taught() -> str:
     with st.container(horizontal=True, vertical_alignment="center", key="teach"):
         if own:
             st.caption(f"This lesson is taught with **{session.plain(chosen)}**.")
-            st.button("Teach with the prepared digits", key="teach prepared", on_click=_teach, args=(False,))  # fmt: skip
+            st.button("Teach with the prepared digits", key="teach prepared", on_click=_teach, args=(False,))
         else:
             st.caption("This lesson is taught with the built-in digits, by a run of its own.")
             st.button(f"Teach with {chosen}", key="teach own", on_click=_teach, args=(True,))
@@ -85,11 +85,7 @@ def _lesson(name: str, was_unsettled: bool) -> None:
             _state(run)
             _file(name, made)
         shown, making = made.stages if made else (), lessons.making(name)
-        player(
-            name,
-            made,
-            present.waits(services.folder_of(name).done, shown, live=run.live, making=making),
-        )
+        player(name, made, present.waits(services.folder_of(name).done, shown, live=run.live, making=making))
 
 
 # -- how training goes -------------------------------------------------------------------------
@@ -121,9 +117,9 @@ def _state(run: Run) -> None:
     else:
         _line(state, words)
     if state == "paused" and run.mine:
-        st.button("Continue", key="continue lesson", icon=":material/play_arrow:", on_click=_continue, args=(run.name,))  # fmt: skip
+        st.button("Continue", key="continue lesson", icon=":material/play_arrow:", on_click=_continue, args=(run.name,))
     elif state not in (*LIVE, "finished"):
-        st.button("Resume", key="resume lesson", icon=":material/play_arrow:", on_click=_resume, args=(run.name,))  # fmt: skip
+        st.button("Resume", key="resume lesson", icon=":material/play_arrow:", on_click=_resume, args=(run.name,))
 
 
 def _line(state: str, words: str) -> None:
@@ -148,10 +144,12 @@ def _file(name: str, made: Made | None) -> None:
     if made is not None:
         # A link: the file is made when it is asked for, of the lesson that is shown then.
         st.link_button(
-            "Take it home as one HTML file", lessons.file_address(name), key="take lesson",
+            "Take it home as one HTML file",
+            lessons.file_address(name),
+            key="take lesson",
             icon=":material/download:",
             help="The whole lesson and the run's film in one file: no network, no Python, any browser.",
-        )  # fmt: skip
+        )
 
 
 # -- the player ----------------------------------------------------------------------------------

@@ -40,25 +40,21 @@ def stages(run: Run, at: At) -> list[dict[str, Any]]:
 def _judged(run: Run, stage: Stage, at: At) -> dict[str, Any]:
     verdict, settings = artefacts.reliable(run.name, stage), run.card.config.reliable
     label, confidence, agreement = (
-        at(f"{what}.{stage}", kind)
-        for what, kind in (("label", "u2"), ("confidence", "f4"), ("agreement", "f4"))
+        at(f"{what}.{stage}", kind) for what, kind in (("label", "u2"), ("confidence", "f4"), ("agreement", "f4"))
     )
     names = [str(one) for one in range(run.card.config.clusters)]
     return {
-        "key": stage, "title": maps.STAGES[stage],
+        "key": stage,
+        "title": maps.STAGES[stage],
         "columns": [
             maps.category("cluster", "cluster", label, names).told(),
-            maps.verdict(
-                label, confidence, agreement, verdict.thresholds, settings.agreement,
-                settings.confidence,
-            ),
+            maps.verdict(label, confidence, agreement, verdict.thresholds, settings.agreement, settings.confidence),
             maps.on_ramp("confidence", "confidence", "nines", confidence).told(),
             maps.on_ramp(
-                "agreement", "agreement", "share", agreement,
-                "Share of the nearest neighbours with the same label.",
+                "agreement", "agreement", "share", agreement, "Share of the nearest neighbours with the same label."
             ).told(),
         ],
-    }  # fmt: skip
+    }
 
 
 def _common(run: Run, at: At) -> list[dict[str, Any]]:
@@ -89,7 +85,7 @@ def _decided(name: str, at: At) -> list[maps.Column]:
     return [
         maps.Column("reviewed", "reviewed", "category", at("reviewed", "u1"), REVIEWED_COLOURS, REVIEWED),
         maps.Column("class", "class", "category", at("class", "u2"), colours, names),
-    ]  # fmt: skip
+    ]
 
 
 def _imported(name: str, at: At, number: int) -> maps.Column:

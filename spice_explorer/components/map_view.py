@@ -40,9 +40,8 @@ def show(run: Run) -> None:
             session.show_image(index)
 
     image_map.image_map(
-        _told(run, ids, count), key=key, on_selection=selected, on_opened=opened,
-        on_replay=lambda: None,
-    )  # fmt: skip
+        _told(run, ids, count), key=key, on_selection=selected, on_opened=opened, on_replay=lambda: None
+    )
     _import(run.name)
     _pictures(run.name)
     panel.show(run)
@@ -95,10 +94,7 @@ def _state_of_the_map(name: str, replaying: bool, shown: tuple[int, int, bool, b
 
 def _failed(name: str, message: str, replaying: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.warning(
-            f"Principal components: UMAP failed ({session.sentence(message)}).",
-            icon=":material/warning:",
-        )
+        st.warning(f"Principal components: UMAP failed ({session.sentence(message)}).", icon=":material/warning:")
         st.button("Try again", key="map again", on_click=_again, args=(name, replaying))
 
 
@@ -118,21 +114,26 @@ def _told(run: Run, ids: np.ndarray | None, count: int) -> dict[str, Any]:
     index = session.open_image(name)
     return {
         "key": f"{name}-{services.made(services.folder_of(name))}-{count}",
-        "run": name, "n": count,
+        "run": name,
+        "n": count,
         "ids": None if ids is None else at("ids", "u4"),
         "note": _note(run.card.images, count),
         "place": at(f"place.{LAYOUT if mapped else 'pca'}", "u2"),
         "stages": map_columns.stages(run, at),
         "frames": map_columns.moments(run, LAYOUT if replayed else "pca", at),
         "frameNote": "" if replayed else "principal components",
-        "open": index, "near": _near(name, index),
+        "open": index,
+        "near": _near(name, index),
         "sprites": {
-            "address": routes.address(name), "each": sprites.EACH, "columns": sprites.COLUMNS,
+            "address": routes.address(name),
+            "each": sprites.EACH,
+            "columns": sprites.COLUMNS,
             "sharp": gallery.sharp(artefacts.known(name, None)),
             "version": addresses.made,
         },
-        "selection": maps.to_bits(among, count), "version": session.selection_version(),
-    }  # fmt: skip
+        "selection": maps.to_bits(among, count),
+        "version": session.selection_version(),
+    }
 
 
 def _note(images: int, drawn: int) -> str:
@@ -189,9 +190,14 @@ def _pictures(name: str) -> None:
     options = list(SHOWN) if flips.any() else ["selection"]
     titles = {"selection": f"Selected ({len(chosen):,})", "flipped": SHOWN["flipped"]}
     what = st.segmented_control(
-        "Pictures", options, default="selection", required=True, key=f"pictures-{name}",
-        format_func=titles.__getitem__, label_visibility="collapsed",
-    )  # fmt: skip
+        "Pictures",
+        options,
+        default="selection",
+        required=True,
+        key=f"pictures-{name}",
+        format_func=titles.__getitem__,
+        label_visibility="collapsed",
+    )
     known = _known(name)
     if what == "flipped":
         _flipped(name, known, flips)
@@ -216,9 +222,7 @@ def _flipped(name: str, known: Known, flips: np.ndarray) -> None:
 
 def _selected(name: str, known: Known, chosen: np.ndarray) -> None:
     if not len(chosen):
-        st.caption(
-            "Drag round points to see their images here; a click on a point opens its image."
-        )
+        st.caption("Drag round points to see their images here; a click on a point opens its image.")
         return
     st.caption("Under each: cluster · confidence · agreement")
     _act(name, gallery.gallery(name, known, chosen, key=f"selected-{name}", actions=REFINE))
@@ -233,10 +237,8 @@ def _act(name: str, asked: gallery.Asked | None) -> None:
     if asked is None:
         return
     chosen = session.selection(name)
-    result = {
-        "only": asked.ids,
-        "add": np.union1d(chosen, asked.ids),
-        "drop": np.setdiff1d(chosen, asked.ids),
-    }[asked.action]
+    result = {"only": asked.ids, "add": np.union1d(chosen, asked.ids), "drop": np.setdiff1d(chosen, asked.ids)}[
+        asked.action
+    ]
     session.select_anew(name, result)
     st.rerun()

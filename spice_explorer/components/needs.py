@@ -21,10 +21,7 @@ def run_of_page() -> Run | None:
     if lost and services.run_names():
         chrome.empty(f"There is no run “{lost}” any more", "Choose another one in the sidebar.")
         return None
-    chrome.empty(
-        "No run yet", "Start one: the built-in digits need nothing but a click.",
-        "train", "Go to Train",
-    )  # fmt: skip
+    chrome.empty("No run yet", "Start one: the built-in digits need nothing but a click.", "train", "Go to Train")
     return None
 
 

@@ -74,11 +74,7 @@ def show(
 
 
 def _judged(
-    run: Run,
-    stage: Stage | None,
-    judged: ReliableSet | None,
-    count: int | None,
-    confidence: float | None,
+    run: Run, stage: Stage | None, judged: ReliableSet | None, count: int | None, confidence: float | None
 ) -> _Judged | None:
     """What was given, and the run's own for what was not; None before stage 2 is judged."""
     stages, settings = artefacts.judged_stages(run.name), run.card.config.reliable
@@ -95,9 +91,13 @@ def _judged(
 
 def _close() -> None:
     st.button(
-        "Close", on_click=session.close_image, key="close image", icon=":material/close:",
-        shortcut="Escape", type="tertiary",
-    )  # fmt: skip
+        "Close",
+        on_click=session.close_image,
+        key="close image",
+        icon=":material/close:",
+        shortcut="Escape",
+        type="tertiary",
+    )
 
 
 def _images(run: str) -> ImageSet | None:
@@ -126,10 +126,7 @@ def _picture(run: str, images: ImageSet | None, index: int) -> None:
 
 
 def _heading(name: str, where: str) -> str:
-    return (
-        f"<div class='spice-panel-name'><b>{html.escape(name)}</b>"
-        f"<span>{html.escape(where)}</span></div>"
-    )
+    return f"<div class='spice-panel-name'><b>{html.escape(name)}</b><span>{html.escape(where)}</span></div>"
 
 
 def _truth(run: str, index: int) -> None:
@@ -152,13 +149,16 @@ def _label(index: int, judged: _Judged) -> None:
     found = judged.found
     label, verdict = int(found.labels[index]), int(found.verdicts[index])
     why = present.explanation(
-        label, float(found.agreement[index]), float(found.confidence[index]),
-        verdict, threshold=float(found.thresholds[label]),
-        asked_confidence=judged.confidence, count=judged.count,
-    )  # fmt: skip
+        label,
+        float(found.agreement[index]),
+        float(found.confidence[index]),
+        verdict,
+        threshold=float(found.thresholds[label]),
+        asked_confidence=judged.confidence,
+        count=judged.count,
+    )
     reasons = "".join(
-        f"<li class='{'holds' if one.holds else 'fails'}'>{html.escape(one.text)}</li>"
-        for one in why.reasons
+        f"<li class='{'holds' if one.holds else 'fails'}'>{html.escape(one.text)}</li>" for one in why.reasons
     )
     st.html(
         f"<div class='spice-panel-label'>{_swatch(label)}<b>Cluster {label}</b>"
@@ -175,9 +175,7 @@ def _no_label(run: str) -> np.ndarray | None:
     return artefacts.stage_one_labels(run) if there else None
 
 
-def _neighbors(
-    run: str, images: ImageSet | None, index: int, labels: np.ndarray, count: int
-) -> None:
+def _neighbors(run: str, images: ImageSet | None, index: int, labels: np.ndarray, count: int) -> None:
     """What the neighbours say, and the neighbours themselves, nearest first."""
     if not artefacts.has(run, "neighbors"):
         st.caption("Its neighbours are missing: they are gone from the run's folder.")
@@ -193,10 +191,15 @@ def _neighbors(
         f"<span>{'dashed: another label' if odd.any() else 'all with its label'}</span></div>"
     )
     gallery.gallery(
-        run, replace(artefacts.known(run, None), labels=labels), ids, key="neighbors",
-        side=46, per_page=NEIGHBORS_A_PAGE, odd=odd,
+        run,
+        replace(artefacts.known(run, None), labels=labels),
+        ids,
+        key="neighbors",
+        side=46,
+        per_page=NEIGHBORS_A_PAGE,
+        odd=odd,
         notes=[f"cosine {cosine:.3f}" for cosine in cosines.tolist()],
-    )  # fmt: skip
+    )
 
 
 def _votes(found: list[tuple[int, int]]) -> str:
@@ -208,10 +211,7 @@ def _votes(found: list[tuple[int, int]]) -> str:
     )
     if rest:
         rows += f"<span>others</span><i></i><em>{rest:,}</em>"
-    return (
-        "<div class='spice-panel-title'>What its neighbours say</div>"
-        f"<div class='spice-panel-votes'>{rows}</div>"
-    )
+    return f"<div class='spice-panel-title'>What its neighbours say</div><div class='spice-panel-votes'>{rows}</div>"
 
 
 def _swatch(label: int) -> str:

@@ -16,9 +16,7 @@ def plane(data: dict[str, Any], *, key: str) -> None:
     # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
     html, css, js = _sources()
     draw = st.components.v2.component("spice_plane", html=html, css=css, js=js)
-    draw(
-        key=key, data=data, on_thresholds_change=lambda: None, on_pick_change=lambda: None
-    )  # fmt: skip
+    draw(key=key, data=data, on_thresholds_change=lambda: None, on_pick_change=lambda: None)
 
 
 def asked(key: str, what: str) -> dict[str, Any] | None:

@@ -45,16 +45,9 @@ def _controls(found: Overview, only: str) -> list[int]:
     count = len(found.sizes)
     with st.container(horizontal=True, vertical_alignment="bottom", key="prototype controls"):
         how = st.segmented_control(
-            "Order",
-            present.SORTS,
-            default=present.SORTS[0],
-            required=True,
-            key="order",
-            bind="query-params",
+            "Order", present.SORTS, default=present.SORTS[0], required=True, key="order", bind="query-params"
         )
-        chosen = st.multiselect(
-            "Only clusters", range(count), key=only, placeholder="all", width=220
-        )
+        chosen = st.multiselect("Only clusters", range(count), key=only, placeholder="all", width=220)
         rows = [k for k in present.order(found, how).tolist() if not chosen or k in chosen]
         last = pages(len(rows), ROWS)
         page = st.pagination(last, key=f"page-prototypes-{last}") if last > 1 else 1
@@ -87,10 +80,7 @@ def _about(run: Run, found: Overview, cluster: int, odd: list[Flag]) -> str:
     size, reliable = int(found.sizes[cluster]), int(found.reliable[cluster])
     facts = [("images", f"{size:,}"), ("reliable", f"{reliable:,} ({found.share(cluster):.0%})")]
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
-    marks = "".join(
-        f"<span title='{html.escape(flag.sentence, quote=True)}'>{_mark(flag)}</span>"
-        for flag in odd
-    )
+    marks = "".join(f"<span title='{html.escape(flag.sentence, quote=True)}'>{_mark(flag)}</span>" for flag in odd)
     return (
         f"<div class='spice-cluster'><div class='name'><i style='background:"
         f"{cluster_colour(cluster)}'></i>Cluster {cluster}</div><dl>{listed}</dl>"
@@ -101,11 +91,7 @@ def _about(run: Run, found: Overview, cluster: int, odd: list[Flag]) -> str:
 def _mark(flag: Flag) -> str:
     if not len(flag.ids):
         return flag.name
-    return (
-        "1 " + flag.name.removesuffix("s")
-        if len(flag.ids) == 1
-        else f"{len(flag.ids):,} {flag.name}"
-    )
+    return "1 " + flag.name.removesuffix("s") if len(flag.ids) == 1 else f"{len(flag.ids):,} {flag.name}"
 
 
 def _truth(run: Run, found: Overview, cluster: int) -> str:
@@ -121,15 +107,15 @@ def _select(run: str, known: Known, size: int, cluster: int) -> None:
     assert labels is not None
     if size:
         st.button(
-            f"Select all {size:,}", key=f"select-{cluster}",
+            f"Select all {size:,}",
+            key=f"select-{cluster}",
             on_click=lambda: session.select_anew(run, np.flatnonzero(labels == cluster)),
-            help="The selection travels: see these images on the Map, or export them.", wrap=True,
-        )  # fmt: skip
+            help="The selection travels: see these images on the Map, or export them.",
+            wrap=True,
+        )
 
 
-def _strips(
-    run: Run, known: Known, cluster: int, places: list[st.delta_generator.DeltaGenerator]
-) -> None:
+def _strips(run: Run, known: Known, cluster: int, places: list[st.delta_generator.DeltaGenerator]) -> None:
     claims, borderline = artefacts.claims(run.name), artefacts.borderline(run.name, cluster)[0]
     formed, got = claims.confident[cluster], claims.members(cluster)
     for place, title, ids in zip(
@@ -145,16 +131,27 @@ def _strips(
         with place.container(gap="xxsmall"):
             st.html(f"<div class='spice-label'>{html.escape(title)}</div>")
             gallery.gallery(
-                run.name, known, ids[:STRIP], key=f"strip-{title[:4]}-{cluster}", captions=False,
-                side=SIDE, per_page=STRIP, nothing="All that it claims is nearer to another.",
-            )  # fmt: skip
+                run.name,
+                known,
+                ids[:STRIP],
+                key=f"strip-{title[:4]}-{cluster}",
+                captions=False,
+                side=SIDE,
+                per_page=STRIP,
+                nothing="All that it claims is nearer to another.",
+            )
 
 
 def _opened(run: Run, known: Known, cluster: int, odd: list[Flag], preview: Preview | None) -> None:
     view = st.segmented_control(
-        "Images that", VIEWS, default=VIEWS[0], required=True, key=f"view-{cluster}",
-        label_visibility="collapsed", format_func=lambda one: one.capitalize(),
-    )  # fmt: skip
+        "Images that",
+        VIEWS,
+        default=VIEWS[0],
+        required=True,
+        key=f"view-{cluster}",
+        label_visibility="collapsed",
+        format_func=lambda one: one.capitalize(),
+    )
     if view == "form the prototype":
         veto.forming(run, known, cluster, preview)
     elif view == "got its label":
@@ -178,10 +175,7 @@ def _border(run: Run, known: Known, cluster: int) -> None:
         f"this prototype than to the next. Of the first {min(BORDER, len(ids)):,}, "
         f"{present.tally(other[:BORDER], 'border on')}.{nearer}"
     )
-    notes = [
-        f"{one:+.3f} to cluster {next_one}"
-        for one, next_one in zip(margin.tolist(), other.tolist(), strict=True)
-    ]
+    notes = [f"{one:+.3f} to cluster {next_one}" for one, next_one in zip(margin.tolist(), other.tolist(), strict=True)]
     gallery.gallery(run.name, known, ids, key=f"border-{cluster}", notes=notes)
 
 
@@ -234,10 +228,9 @@ def _heat_map(cosines: np.ndarray) -> None:
     clusters = np.arange(len(cosines))
     if len(cosines) > present.WHOLE_HEAT_MAP:
         clusters = present.most_alike(cosines, present.HEAT_MAP)
-        st.caption(
-            f"The {len(clusters)} of {len(cosines):,} clusters whose prototypes are the most alike."
-        )
+        st.caption(f"The {len(clusters)} of {len(cosines):,} clusters whose prototypes are the most alike.")
     charts.draw(
         charts.similarities(cosines[np.ix_(clusters, clusters)], clusters.tolist()),
-        "similarity", "Cosines between prototypes",
-    )  # fmt: skip
+        "similarity",
+        "Cosines between prototypes",
+    )

@@ -22,10 +22,7 @@ from spice_explorer.services import Run
 if TYPE_CHECKING:
     from engine.stages.reliable import ReliableSet
 
-STAGES: dict[Stage, str] = {
-    "joint": "stage 3 · the final labels",
-    "heads": "stage 2 · what stage 3 learns from",
-}
+STAGES: dict[Stage, str] = {"joint": "stage 3 · the final labels", "heads": "stage 2 · what stage 3 learns from"}
 ACTIONS = (Action("select", "Add to selection"), Action("only", "Select only these"))
 POLL_SECONDS = 2.0
 # In the address.
@@ -62,18 +59,19 @@ def _inspector(run: Run) -> None:
         settings = _settings(run, view.thresholds)
         verdict = artefacts.judge(run.name, view.stage, settings)
         truth = artefacts.truth(run.name)
-        found = present.split(
-            verdict.labels, verdict.verdicts, None if truth is None else truth.labels
-        )
+        found = present.split(verdict.labels, verdict.verdicts, None if truth is None else truth.labels)
         _stages(run)
         _instrument(run, view, found)
         _below(run, view, settings, verdict, found)
         _galleries(run, view, verdict)
         _keep(run, view)
         panel.show(
-            run, stage=view.stage, judged=verdict, count=view.thresholds.neighbors,
+            run,
+            stage=view.stage,
+            judged=verdict,
+            count=view.thresholds.neighbors,
             confidence=view.thresholds.confidence,
-        )  # fmt: skip
+        )
 
 
 # -- what is looked at -------------------------------------------------------------------------
@@ -98,9 +96,7 @@ def _view(run: Run) -> View:
     moved, pick = plane.asked(key, "thresholds"), plane.asked(key, "pick") or {}
     if moved:
         values = [moved.get(name) for name in asdict(view.thresholds)]
-        view = replace(
-            view, thresholds=present.thresholds_of(values, most) or view.thresholds
-        )  # fmt: skip
+        view = replace(view, thresholds=present.thresholds_of(values, most) or view.thresholds)
     if "cluster" in pick:
         view = replace(view, cluster=pick["cluster"])
     if "reason" in pick:
@@ -121,9 +117,11 @@ def _chosen(view: View, run: Run) -> View:
         return view
     cluster = state[_key("cluster", run)]
     return replace(
-        view, stage=state[_key("stage", run)], reason=state[_key("reason", run)],
+        view,
+        stage=state[_key("stage", run)],
+        reason=state[_key("reason", run)],
         cluster=None if cluster == ALL else cluster,
-    )  # fmt: skip
+    )
 
 
 def _show_in_widgets(view: View, run: Run) -> None:
@@ -143,9 +141,7 @@ def _first(run: Run) -> View:
 def _own(run: Run) -> Thresholds:
     """The thresholds that the run itself was judged by."""
     own = run.card.config.reliable
-    return Thresholds(
-        own.agreement, own.confidence, artefacts.neighbor_count(run.name), own.floor
-    )  # fmt: skip
+    return Thresholds(own.agreement, own.confidence, artefacts.neighbor_count(run.name), own.floor)
 
 
 def _most_neighbors(name: str) -> int:
@@ -156,9 +152,12 @@ def _settings(run: Run, asked: Thresholds) -> ReliableSettings:
     own = run.card.config.reliable
     usual = asked.neighbors == artefacts.neighbor_count(run.name)
     return replace(
-        own, agreement=asked.agreement, confidence=asked.confidence, floor=asked.floor,
+        own,
+        agreement=asked.agreement,
+        confidence=asked.confidence,
+        floor=asked.floor,
         neighbors=own.neighbors if usual else asked.neighbors,
-    )  # fmt: skip
+    )
 
 
 def _linked(view: View, run: Run, stages: list[Stage], most: int) -> View:
@@ -210,9 +209,13 @@ def _keep(run: Run, view: View) -> None:
 
 def _stages(run: Run) -> None:
     st.segmented_control(
-        "Labels of", artefacts.judged_stages(run.name), required=True, key=_key("stage", run),
-        format_func=STAGES.__getitem__, label_visibility="collapsed",
-    )  # fmt: skip
+        "Labels of",
+        artefacts.judged_stages(run.name),
+        required=True,
+        key=_key("stage", run),
+        format_func=STAGES.__getitem__,
+        label_visibility="collapsed",
+    )
 
 
 def _instrument_key(run: Run) -> str:
@@ -248,16 +251,13 @@ def _instrument(run: Run, view: View, found: Split) -> None:
 # -- how good it is, and what to do with it ----------------------------------------------------
 
 
-def _below(
-    run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split
-) -> None:
+def _below(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split) -> None:
     estimate = artefacts.estimated_purity(run.name, view.stage, verdict.mask)
     with st.container(horizontal=True, vertical_alignment="center", key="below the instrument"):
         if estimate is not None:
             st.markdown(
-                f"Estimated purity of the reliable set: **{_percent(estimate)}**", width="stretch",
-                help=ESTIMATE,
-            )  # fmt: skip
+                f"Estimated purity of the reliable set: **{_percent(estimate)}**", width="stretch", help=ESTIMATE
+            )
         _train(run, view, settings, verdict)
     if artefacts.truth(run.name) is not None:
         with scores.truth_box("reliability"):
@@ -269,12 +269,7 @@ def _percent(share: float | None) -> str:
 
 
 def _against_truth(
-    run: Run,
-    view: View,
-    settings: ReliableSettings,
-    verdict: ReliableSet,
-    found: Split,
-    estimate: float | None,
+    run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split, estimate: float | None
 ) -> None:
     words = (
         f"Purity of the reliable set **{_percent(found.purity)}** (of all labels "
@@ -283,9 +278,7 @@ def _against_truth(
     )
     if estimate is not None and found.purity is not None:
         off = f"{100 * (estimate - found.purity):+.1f}".replace("-", "−")
-        words += (
-            f" · estimate {_percent(estimate)}, truth {_percent(found.purity)}: off by {off} points"
-        )
+        words += f" · estimate {_percent(estimate)}, truth {_percent(found.purity)}: off by {off} points"
     st.markdown(words)
     left, right = st.columns(2, gap="medium")
     with left:
@@ -294,9 +287,7 @@ def _against_truth(
         _confusion(run, verdict)
 
 
-def _curve(
-    run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split
-) -> None:
+def _curve(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split) -> None:
     truth = artefacts.truth(run.name)
     assert truth is not None
     st.markdown("**Purity and coverage** · as the agreement threshold moves")
@@ -304,9 +295,11 @@ def _curve(
     strict = artefacts.judge(run.name, view.stage, replace(settings, agreement=1.0))
     always = verdict.agreement >= strict.thresholds[verdict.labels]
     curve = present.purity_coverage(
-        verdict.labels, truth.labels, np.where(always, np.float32(1), verdict.agreement),
+        verdict.labels,
+        truth.labels,
+        np.where(always, np.float32(1), verdict.agreement),
         verdict.confidence >= np.float32(settings.confidence),
-    )  # fmt: skip
+    )
     if not len(curve.agreement):
         st.caption("No image is confident enough: lower the confidence.")
         return
@@ -314,8 +307,9 @@ def _curve(
     own = present.split(kept.labels, kept.verdicts, truth.labels)
     charts.draw(
         charts.purity_coverage(curve, (found.coverage, found.purity), (own.coverage, own.purity)),
-        "purity and coverage", "Purity of the reliable set over its coverage",
-    )  # fmt: skip
+        "purity and coverage",
+        "Purity of the reliable set over its coverage",
+    )
 
 
 def _confusion(run: Run, verdict: ReliableSet) -> None:
@@ -348,9 +342,10 @@ def _train(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSe
     skipped = run.snapshot.stages["joint"].skipped
     with st.popover(
         "A new run from these thresholds" if skipped else "Train stage 3 from these thresholds",
-        icon=":material/model_training:", disabled=nobody,
+        icon=":material/model_training:",
+        disabled=nobody,
         help=reason if nobody else None,
-    ):  # fmt: skip
+    ):
         asked = view.thresholds
         st.markdown(
             f"Starts a new run that goes on from stage 2 of **{session.plain(run.name)}** with "
@@ -382,8 +377,7 @@ def _without_teacher(clusters: np.ndarray) -> None:
     more = f" and {len(clusters) - MOST_NAMED:,} more" if len(clusters) > MOST_NAMED else ""
     what, would = ("Cluster", "it") if len(clusters) == 1 else ("Clusters", "they")
     st.warning(
-        f"{what} {named}{more} would have no teacher, so {would} may die out in stage 3.",
-        icon=":material/warning:",
+        f"{what} {named}{more} would have no teacher, so {would} may die out in stage 3.", icon=":material/warning:"
     )
 
 
@@ -408,31 +402,31 @@ def _galleries(run: Run, view: View, verdict: ReliableSet) -> None:
     selected = session.selection(run.name)
     with st.container(horizontal=True, vertical_alignment="bottom", key="gallery controls"):
         place = st.empty()
-        st.selectbox(
-            "Cluster", [ALL, *range(run.card.config.clusters)], key=_key("cluster", run), width=130
-        )  # fmt: skip
-        if len(selected) and st.checkbox(
-            f"Only the {len(selected):,} selected", key="only selected"
-        ):
+        st.selectbox("Cluster", [ALL, *range(run.card.config.clusters)], key=_key("cluster", run), width=130)
+        if len(selected) and st.checkbox(f"Only the {len(selected):,} selected", key="only selected"):
             among = among & np.isin(np.arange(len(among)), selected)
         counts = np.bincount(verdict.verdicts[among], minlength=len(present.REASONS))
         place.segmented_control(
-            "Images", range(len(present.REASONS)), required=True, key=_key("reason", run),
+            "Images",
+            range(len(present.REASONS)),
+            required=True,
+            key=_key("reason", run),
             format_func=lambda one: f"{present.REASONS[one].capitalize()} ({counts[one]:,})",
-        )  # fmt: skip
+        )
     ids = present.order(
         np.flatnonzero(among & (verdict.verdicts == view.reason)),
-        verdict.agreement, verdict.confidence, doubtful_first=view.reason != 0,
-    )  # fmt: skip
+        verdict.agreement,
+        verdict.confidence,
+        doubtful_first=view.reason != 0,
+    )
     st.caption(
         f"{present.EXPLANATIONS[view.reason]} {'Surest' if view.reason == 0 else 'Most doubtful'} "
         "first; under each: cluster · confidence · agreement."
     )
     known = replace(artefacts.known(run.name, view.stage), agreement=verdict.agreement)
     asked = gallery.gallery(
-        run.name, known, ids, key="reliability", actions=ACTIONS,
-        nothing="No image has this verdict here.",
-    )  # fmt: skip
+        run.name, known, ids, key="reliability", actions=ACTIONS, nothing="No image has this verdict here."
+    )
     if asked is not None:
         kept = selected if asked.action == "select" else np.zeros(0, np.int64)
         session.select_anew(run.name, np.union1d(kept, asked.ids))

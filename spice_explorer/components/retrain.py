@@ -41,9 +41,12 @@ def show(run: Run) -> None:
     if nothing:
         st.caption("Nothing is decided yet: the new run would learn what this one did.")
     if st.button(
-        "Train with my decisions", type="primary", key="train with decisions", disabled=nothing,
+        "Train with my decisions",
+        type="primary",
+        key="train with decisions",
+        disabled=nothing,
         icon=":material/model_training:",
-    ):  # fmt: skip
+    ):
         _start(run)
 
 
@@ -85,10 +88,7 @@ def _report(run: Run) -> None:
 
 
 def _row(what: str, found: Agreement) -> str:
-    cells = "".join(
-        f"<td>{html.escape(_interval(right, found.total))}</td>"
-        for right in (found.before, found.after)
-    )
+    cells = "".join(f"<td>{html.escape(_interval(right, found.total))}</td>" for right in (found.before, found.after))
     return f"<tr><th>{html.escape(what)}</th>{cells}</tr>"
 
 

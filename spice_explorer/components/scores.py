@@ -14,10 +14,7 @@ def table(found: Sequence[StageScores]) -> None:
     """A row a stage, a column a score."""
     names = list(dict.fromkeys(score.name for stage in found for score in stage.scores))
     meanings = {score.name: score.meaning for stage in found for score in stage.scores}
-    head = "".join(
-        f"<th title='{html.escape(meanings[name], quote=True)}'>{html.escape(name)}</th>"
-        for name in names
-    )
+    head = "".join(f"<th title='{html.escape(meanings[name], quote=True)}'>{html.escape(name)}</th>" for name in names)
     rows = "".join(_row(stage, names) for stage in found)
     st.html(f"<table class='spice-scores'><tr><th></th>{head}</tr>{rows}</table>")
 
@@ -31,7 +28,5 @@ def _row(stage: StageScores, names: Sequence[str]) -> str:
 def truth_box(key: str, title: str = "Against ground truth") -> st.delta_generator.DeltaGenerator:
     """A dashed box that says that what is in it was never used."""
     box = st.container(border=True, key=f"truth-{key}")
-    box.html(
-        f"<div class='spice-truth-note'><b>{html.escape(title)}</b> · never used in training</div>"
-    )
+    box.html(f"<div class='spice-truth-note'><b>{html.escape(title)}</b> · never used in training</div>")
     return box

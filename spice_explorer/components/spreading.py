@@ -27,9 +27,14 @@ def show(run: Run, reviewer: str) -> None:
         return
     _honestly(found)
     share = st.slider(
-        "Least share of the votes", 0.0, 1.0, 0.7, 0.05, key="least votes",
+        "Least share of the votes",
+        0.0,
+        1.0,
+        0.7,
+        0.05,
+        key="least votes",
         help="Of the votes of the most similar decided images, weighted by similarity.",
-    )  # fmt: skip
+    )
     sure = found.agreement >= share
     ids, classes = found.ids[sure], found.classes[sure]
     own = decisions.classes_of(run.name)
@@ -40,12 +45,12 @@ def show(run: Run, reviewer: str) -> None:
     )
     _changes(run, own, ids, classes, changed)
     st.button(
-        f"Give these {len(ids):,} images their classes", type="primary", key="spread votes",
+        f"Give these {len(ids):,} images their classes",
+        type="primary",
+        key="spread votes",
         disabled=not reviewer or not len(ids),
-        on_click=lambda: act(
-            run.name, "accept", reviewer, f"{len(ids):,} images decided.", images=ids, new=classes
-        ),
-    )  # fmt: skip
+        on_click=lambda: act(run.name, "accept", reviewer, f"{len(ids):,} images decided.", images=ids, new=classes),
+    )
 
 
 def _honestly(found: Votes) -> None:
@@ -63,15 +68,16 @@ def _honestly(found: Votes) -> None:
         )
 
 
-def _changes(
-    run: Run, own: np.ndarray, ids: np.ndarray, classes: np.ndarray, changed: np.ndarray
-) -> None:
+def _changes(run: Run, own: np.ndarray, ids: np.ndarray, classes: np.ndarray, changed: np.ndarray) -> None:
     after = own.astype(np.int64)
     after[ids] = classes
-    known = artefacts.known(
-        run.name, None
-    )  # the model's confidence is in its own label, not in this
+    known = artefacts.known(run.name, None)  # the model's confidence is in its own label, not in this
     gallery.gallery(
-        run.name, replace(known, labels=after), changed, key="votes", per_page=60, side=52,
+        run.name,
+        replace(known, labels=after),
+        changed,
+        key="votes",
+        per_page=60,
+        side=52,
         nothing="None: all of them agree with the class that they have.",
-    )  # fmt: skip
+    )

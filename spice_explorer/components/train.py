@@ -128,17 +128,13 @@ def _buttons(run: Run) -> None:
     elif state in ("stopped", "failed", "interrupted"):
         named = devices(services.gpus())
         device = st.selectbox(
-            "Device", named, format_func=named.__getitem__, key="resume device",
-            label_visibility="collapsed", width=190,
-        )  # fmt: skip
+            "Device", named, format_func=named.__getitem__, key="resume device", label_visibility="collapsed", width=190
+        )
         _button("Resume", "play_arrow", lambda: services.resume(run.name, device), primary=True)
 
 
 def _button(label: str, icon: str, act: Callable[[], None], primary: bool = False) -> None:
-    if not st.button(
-        label, key=f"act-{label}", icon=f":material/{icon}:",
-        type="primary" if primary else "secondary",
-    ):  # fmt: skip
+    if not st.button(label, key=f"act-{label}", icon=f":material/{icon}:", type="primary" if primary else "secondary"):
         return
     try:
         act()
@@ -172,8 +168,7 @@ def _box(step: progress.Step) -> str:
 def _alarms(run: Run) -> None:
     for alarm in run.snapshot.alarms:
         st.warning(
-            f"{progress.TITLES[alarm.stage]}: **{session.sentence(alarm.cause)}.** "
-            f"{session.sentence(alarm.cure)}.",
+            f"{progress.TITLES[alarm.stage]}: **{session.sentence(alarm.cause)}.** {session.sentence(alarm.cure)}.",
             icon=":material/warning:",
         )
 

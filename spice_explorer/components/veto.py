@@ -108,13 +108,14 @@ def _lines(preview: Preview) -> None:
 
 def _line(change: Change, preview: Preview) -> str:
     numbers = (
-        f"{len(preview.vetoed[change.cluster]):,}", f"{change.cosine:.4f}",
-        _count(change.lost, change.lost_to, "to"), _count(change.gained, change.gained_from, "from"),
-    )  # fmt: skip
+        f"{len(preview.vetoed[change.cluster]):,}",
+        f"{change.cosine:.4f}",
+        _count(change.lost, change.lost_to, "to"),
+        _count(change.gained, change.gained_from, "from"),
+    )
     cells = "".join(f"<td>{html.escape(one)}</td>" for one in numbers)
     return (
-        f"<tr><td><i style='background:{cluster_colour(change.cluster)}'></i>"
-        f"Cluster {change.cluster}</td>{cells}</tr>"
+        f"<tr><td><i style='background:{cluster_colour(change.cluster)}'></i>Cluster {change.cluster}</td>{cells}</tr>"
     )
 
 
@@ -146,9 +147,7 @@ def forming(run: Run, known: Known, cluster: int, preview: Preview | None) -> No
         f"{len(ids):,} images form the prototype, surest first. Mark some and veto them to see what "
         "the labels would be if they did not help."
     )
-    asked = gallery.gallery(
-        run.name, known, ids, key=f"forming-{cluster}", actions=[gallery.Action("veto", "Veto")]
-    )
+    asked = gallery.gallery(run.name, known, ids, key=f"forming-{cluster}", actions=[gallery.Action("veto", "Veto")])
     if asked is not None:
         add(run.name, cluster, asked.ids)
         st.rerun()
@@ -162,32 +161,23 @@ def _changed(run: Run, known: Known, change: Change, vetoed: tuple[int, ...]) ->
             f"would be: {change.cosine:.4f}."
         )
         _part(run, known, f"lost-{cluster}", change.lost, "Lose its label", change.lost_to, "to")
-        _part(
-            run, known, f"gained-{cluster}", change.gained, "Gain its label", change.gained_from,
-            "from",
-        )  # fmt: skip
-        _part(
-            run, known, f"joined-{cluster}", change.joined, "Take the place of the vetoed", None, ""
-        )
+        _part(run, known, f"gained-{cluster}", change.gained, "Gain its label", change.gained_from, "from")
+        _part(run, known, f"joined-{cluster}", change.joined, "Take the place of the vetoed", None, "")
         _title(f"Vetoed ({len(vetoed):,})")
         asked = gallery.gallery(
-            run.name, known, np.array(vetoed, np.int64), key=f"vetoed-{cluster}", per_page=FEW,
+            run.name,
+            known,
+            np.array(vetoed, np.int64),
+            key=f"vetoed-{cluster}",
+            per_page=FEW,
             actions=[gallery.Action("back", "Take the veto back")],
-        )  # fmt: skip
+        )
         if asked is not None:
             add(run.name, cluster, asked.ids, taken_back=True)
             st.rerun()
 
 
-def _part(
-    run: Run,
-    known: Known,
-    key: str,
-    ids: np.ndarray,
-    title: str,
-    labels: np.ndarray | None,
-    way: str,
-) -> None:
+def _part(run: Run, known: Known, key: str, ids: np.ndarray, title: str, labels: np.ndarray | None, way: str) -> None:
     where = f": {present.tally(labels, way)}" if labels is not None and len(ids) else ""
     _title(f"{title} ({len(ids):,}){where}")
     gallery.gallery(run.name, known, ids, key=key, per_page=FEW, nothing="No image does.")

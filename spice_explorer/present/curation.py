@@ -24,9 +24,7 @@ class ClassCounts:
     sure: int
 
 
-def class_counts(
-    numbers: Sequence[int], own: np.ndarray, state: np.ndarray, reliable: np.ndarray
-) -> list[ClassCounts]:
+def class_counts(numbers: Sequence[int], own: np.ndarray, state: np.ndarray, reliable: np.ndarray) -> list[ClassCounts]:
     """A row for each class in `numbers`.
 
     Args:
@@ -37,16 +35,19 @@ def class_counts(
     sure = np.bincount(own[reliable & (state == UNDECIDED)], minlength=size)
     return [
         ClassCounts(
-            one, int(table[one].sum()), int(table[one, DECIDED]), int(table[one, REJECTED]),
-            int(table[one, EXCLUDED]), int(table[one, UNDECIDED]), int(sure[one]),
+            one,
+            int(table[one].sum()),
+            int(table[one, DECIDED]),
+            int(table[one, REJECTED]),
+            int(table[one, EXCLUDED]),
+            int(table[one, UNDECIDED]),
+            int(sure[one]),
         )
         for one in numbers
-    ]  # fmt: skip
+    ]
 
 
-def to_accept(
-    own: np.ndarray, state: np.ndarray, reliable: np.ndarray, class_: int, *, all_of_it: bool
-) -> np.ndarray:
+def to_accept(own: np.ndarray, state: np.ndarray, reliable: np.ndarray, class_: int, *, all_of_it: bool) -> np.ndarray:
     """(m,) int64: the images of a class that nobody has decided; only reliable ones unless `all_of_it`."""
     found = (own == class_) & (state == UNDECIDED)
     return np.flatnonzero(found if all_of_it else found & reliable)
@@ -60,6 +61,4 @@ def interval(right: int, total: int, low: float, high: float) -> str:
     """ "96.0 % (24 of 25; 80 – 99 %)" """
     if total == 0:
         return "not looked at"
-    return (
-        f"{percent(right / total)} ({right:,} of {total:,}; {100 * low:.0f} – {100 * high:.0f} %)"
-    )
+    return f"{percent(right / total)} ({right:,} of {total:,}; {100 * low:.0f} – {100 * high:.0f} %)"

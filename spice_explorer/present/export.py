@@ -30,9 +30,7 @@ COLUMNS = {
 DROPPED = {"excluded": "that were left out", "rejected": "whose class was rejected as wrong"}
 
 
-def chosen(
-    table: pd.DataFrame, rows: Rows, selected: np.ndarray | None = None
-) -> tuple[pd.DataFrame, dict[str, int]]:
+def chosen(table: pd.DataFrame, rows: Rows, selected: np.ndarray | None = None) -> tuple[pd.DataFrame, dict[str, int]]:
     """The asked rows of the table, and how many of them are dropped for which decision; `selected`
     (M,) are row numbers."""
     if rows == "reliable only":
@@ -57,8 +55,7 @@ def columns_table(columns: list[str]) -> pd.DataFrame:
 
 def file_name(run: str, rows: Rows) -> str:
     """ "photos-k10-seed0-1-reliable.csv"."""
-    ending = {
-        "all": "labels", "reliable only": "reliable", "decided only": "decided",
-        "selected images": "selected",
-    }[rows]  # fmt: skip
+    ending = {"all": "labels", "reliable only": "reliable", "decided only": "decided", "selected images": "selected"}[
+        rows
+    ]
     return f"{run}-{ending}.csv"

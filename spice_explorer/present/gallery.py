@@ -99,10 +99,7 @@ def tiles(known: Known, ids: Sequence[int] | np.ndarray, *, captions: bool = Tru
     """A tile for each image of `ids`, in that order, with its picture in it."""
     shown = [int(index) for index in ids]
     bare = described(known, shown, captions=captions)
-    return [
-        replace(tile, source=data_uri(known.pixels[index]))
-        for tile, index in zip(bare, shown, strict=True)
-    ]
+    return [replace(tile, source=data_uri(known.pixels[index])) for tile, index in zip(bare, shown, strict=True)]
 
 
 def described(known: Known, ids: Sequence[int], *, captions: bool = True) -> list[Tile]:

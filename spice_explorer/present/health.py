@@ -13,36 +13,31 @@ from PIL import Image
 from engine.data.contact_sheet import contact_sheet
 from engine.data.health import DUPLICATES, Finding, Health, Problem
 from spice_explorer.palette import cluster_colour
-from spice_explorer.present.gallery import (
-    PIXELATED,
-    THUMBNAIL,
-    Tile,
-    encoded,
-    picture,
-    thumbnail_size,
-)  # fmt: skip
+from spice_explorer.present.gallery import PIXELATED, THUMBNAIL, Tile, encoded, picture, thumbnail_size
 
 TITLES: dict[Problem, str] = {
-    "exact duplicates": "Exact duplicates", "near duplicates": "Near duplicates", "dark": "Dark",
-    "bright": "Bright", "blurred": "May be blurred", "blank": "Blank", "odd aspect": "Odd sides",
+    "exact duplicates": "Exact duplicates",
+    "near duplicates": "Near duplicates",
+    "dark": "Dark",
+    "bright": "Bright",
+    "blurred": "May be blurred",
+    "blank": "Blank",
+    "odd aspect": "Odd sides",
     "outliers": "Outliers",
-}  # fmt: skip
+}
 MEANING: dict[Problem, str] = {
     "exact duplicates": "Every pixel is the same. Copies weigh more in training than they should, and "
     "are each other's neighbours wherever neighbours are asked.",
     "near duplicates": "Nearly the same picture: encoded anew, paler, shifted or cut a little.",
-    "dark": "All but specks of the picture is darker than a quarter of full light, and than is usual "
-    "here.",
-    "bright": "All but specks of the picture is brighter than three quarters of full light, and than "
-    "is usual here.",
+    "dark": "All but specks of the picture is darker than a quarter of full light, and than is usual here.",
+    "bright": "All but specks of the picture is brighter than three quarters of full light, and than is usual here.",
     "blurred": "Hardly any fine detail for how much contrast there is, at the size stored here: it may "
     "be out of focus, smeared by motion or scaled up, or show something smooth.",
     "blank": "One colour, and nothing else but a little noise.",
     "odd aspect": "Much longer than high, or the other way round, than is usual here: most of such an "
     "original lies outside the middle square that is used.",
-    "outliers": "Unlike all others in layout, colour or texture: it may not belong here, or be rare and "
-    "precious.",
-}  # fmt: skip
+    "outliers": "Unlike all others in layout, colour or texture: it may not belong here, or be rare and precious.",
+}
 BY_FEATURES = {"near duplicates", "outliers"}
 BEST = "best"
 SHEET_COLUMNS = 12
@@ -66,8 +61,9 @@ def counts(health: Health, kept: np.ndarray) -> list[Count]:
     """The findings that have any image; `kept` (N,) bool are those that are not left out."""
     return [
         Count(problem, len(found.images), len(leaving(problem, found, kept)))
-        for problem, found in health.findings.items() if len(found.images)
-    ]  # fmt: skip
+        for problem, found in health.findings.items()
+        if len(found.images)
+    ]
 
 
 def leaving(problem: Problem, found: Finding, kept: np.ndarray) -> np.ndarray:
@@ -78,9 +74,10 @@ def leaving(problem: Problem, found: Finding, kept: np.ndarray) -> np.ndarray:
 def nothing_found(health: Health) -> str:
     """The findings that have no image, in a sentence; "" where all have some."""
     none = [
-        TITLES[one].lower() for one, found in health.findings.items()
+        TITLES[one].lower()
+        for one, found in health.findings.items()
         if not len(found.images) and (one != "odd aspect" or health.aspects)
-    ]  # fmt: skip
+    ]
     return f"Nothing found: {', '.join(none)}." if none else ""
 
 
@@ -98,23 +95,17 @@ def measured(problem: Problem, value: float) -> str:
         return f"sharpness: {value:.3f}"
     if problem == "outliers":
         return f"{value:.1f} deviations further from its neighbours than usual"
-    return (
-        f"{value:.3f} from the nearest" if problem == "near duplicates" else "every pixel the same"
-    )
+    return f"{value:.3f} from the nearest" if problem == "near duplicates" else "every pixel the same"
 
 
 def tiles(
     problem: Problem, found: Finding, part: slice, names: Sequence[str], reasons: Mapping[int, str]
 ) -> list[Tile]:
     """A part of a finding's gallery without the pictures; `reasons` of the images that are left out."""
-    return [
-        _tile(problem, found, place, names, reasons) for place in range(len(found.images))[part]
-    ]
+    return [_tile(problem, found, place, names, reasons) for place in range(len(found.images))[part]]
 
 
-def _tile(
-    problem: Problem, found: Finding, place: int, names: Sequence[str], reasons: Mapping[int, str]
-) -> Tile:
+def _tile(problem: Problem, found: Finding, place: int, names: Sequence[str], reasons: Mapping[int, str]) -> Tile:
     image, lines, caption, colour = int(found.images[place]), list[str](), "", ""
     if problem in DUPLICATES:
         group = int(found.groups[place])
@@ -128,15 +119,10 @@ def _tile(
     return Tile("", names[image], "\n".join([names[image], *lines]), caption, colour)
 
 
-def left_out_tiles(
-    images: np.ndarray, part: slice, names: Sequence[str], reasons: Mapping[int, str]
-) -> list[Tile]:
+def left_out_tiles(images: np.ndarray, part: slice, names: Sequence[str], reasons: Mapping[int, str]) -> list[Tile]:
     """The same of what is left out, (m,) images."""
     shown = images[part].tolist()
-    return [
-        Tile("", names[one], f"{names[one]}\nleft out: {reasons[one]}", reasons[one])
-        for one in shown
-    ]  # fmt: skip
+    return [Tile("", names[one], f"{names[one]}\nleft out: {reasons[one]}", reasons[one]) for one in shown]
 
 
 def sheet(pixels: np.ndarray, source: str) -> dict[str, Any]:
@@ -152,9 +138,12 @@ def sheet(pixels: np.ndarray, source: str) -> dict[str, Any]:
             board.paste(picture(one), corner)
     body = base64.b64encode(encoded(board, exact=max(height, width) <= PIXELATED)).decode()
     return {
-        "url": f"data:image/webp;base64,{body}", "source": source, "columns": SHEET_COLUMNS,
-        "width": width, "height": height,
-    }  # fmt: skip
+        "url": f"data:image/webp;base64,{body}",
+        "source": source,
+        "columns": SHEET_COLUMNS,
+        "width": width,
+        "height": height,
+    }
 
 
 def progress(done: int, total: int) -> tuple[float, str]:

@@ -35,24 +35,42 @@ def opening(run: str, images: ImageSet, source: str, clusters: int) -> dict[str,
     ids = np.random.default_rng(0).permutation(count)[:SHOWN]
     steps: list[dict[str, Any]] = [
         {
-            "key": key, "title": title, "sentence": "", "formula": "", "source": "",
+            "key": key,
+            "title": title,
+            "sentence": "",
+            "formula": "",
+            "source": "",
             "needs": "" if stage is None else f"Train stage {NUMBERS[stage]} of {run} to see this step.",
-            "show": {}, "play": None, "wrong": None,
+            "show": {},
+            "play": None,
+            "wrong": None,
         }
         for key, title, stage in STEPS
-    ]  # fmt: skip
+    ]
     steps[0] |= {
         "sentence": f"{count:,} images and not one label: which of them show the same thing?",
         "show": {"places": list(range(len(ids))), "images": count, "clusters": clusters},
     }
     return {
-        "format": 1, "run": run, "title": PurePosixPath(source).name, "images": len(ids), "of": count,
-        "clusters": clusters, "truth": False,
-        "stages": {"features": False, "heads": False, "joint": False}, "map": "pca",
-        "ids": ids.tolist(), "names": [PurePosixPath(images.ids[one]).name for one in ids], "note": "",
-        "sprite": _sprite(images.pixels[ids]), "curves": [], "frames": [], "steps": steps,
-        "quiz": None, "xray": None,
-    }  # fmt: skip
+        "format": 1,
+        "run": run,
+        "title": PurePosixPath(source).name,
+        "images": len(ids),
+        "of": count,
+        "clusters": clusters,
+        "truth": False,
+        "stages": {"features": False, "heads": False, "joint": False},
+        "map": "pca",
+        "ids": ids.tolist(),
+        "names": [PurePosixPath(images.ids[one]).name for one in ids],
+        "note": "",
+        "sprite": _sprite(images.pixels[ids]),
+        "curves": [],
+        "frames": [],
+        "steps": steps,
+        "quiz": None,
+        "xray": None,
+    }
 
 
 def _sprite(pixels: np.ndarray) -> dict[str, Any]:
@@ -63,9 +81,7 @@ def _sprite(pixels: np.ndarray) -> dict[str, Any]:
     return {"data": data, "columns": sprites.COLUMNS, "count": len(pixels)}
 
 
-def waits(
-    done: Collection[Stage], shown: Collection[Stage], *, live: bool, making: bool
-) -> dict[str, str]:
+def waits(done: Collection[Stage], shown: Collection[Stage], *, live: bool, making: bool) -> dict[str, str]:
     """What is said of each step that will come by itself, by the step's key; all others say what to train.
 
     Args:

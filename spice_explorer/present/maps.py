@@ -18,9 +18,7 @@ SQUARE = 2 / 3
 # More points than this are drawn as a sample, taken from every cluster alike.
 MOST_POINTS = 1_000_000
 RAMP_STEPS = 24
-CHANGES = (
-    "the same from stage 1 on", "changed by stage 2", "changed by stage 3", "changed by both",
-)  # fmt: skip
+CHANGES = ("the same from stage 1 on", "changed by stage 2", "changed by stage 3", "changed by both")
 STAGES = {"features": "stage 1", "heads": "stage 2", "joint": "stage 3"}
 
 
@@ -59,9 +57,7 @@ def category(key: str, title: str, at: dict[str, str], names: Sequence[str]) -> 
 
 
 def changes(at: dict[str, str]) -> Column:
-    return Column(
-        "changed", "what each stage changed", "category", at, ("#8c8c8c", *VERDICTS[:3]), CHANGES
-    )
+    return Column("changed", "what each stage changed", "category", at, ("#8c8c8c", *VERDICTS[:3]), CHANGES)
 
 
 def on_ramp(key: str, title: str, kind: str, at: dict[str, str], note: str = "") -> Column:
@@ -86,14 +82,16 @@ def verdict(
         thresholds: (K,) agreement that the run asked of each cluster; `asked` is the common one.
     """
     return {
-        "key": "reliable", "title": "reliable or not", "kind": "category",
-        "palette": list(VERDICTS), "names": list(REASONS), "label": label,
-        "confidence": confidence, "agreement": agreement,
-        "own": {
-            "agreement": [float(one) for one in thresholds], "asked": asked,
-            "confidence": least_confidence,
-        },
-    }  # fmt: skip
+        "key": "reliable",
+        "title": "reliable or not",
+        "kind": "category",
+        "palette": list(VERDICTS),
+        "names": list(REASONS),
+        "label": label,
+        "confidence": confidence,
+        "agreement": agreement,
+        "own": {"agreement": [float(one) for one in thresholds], "asked": asked, "confidence": least_confidence},
+    }
 
 
 def moment(stage: str, step: int, steps: int, epochs: int) -> str:

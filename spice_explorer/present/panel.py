@@ -12,10 +12,12 @@ from spice_explorer.palette import cluster_colour
 
 # In the order of engine.stages.reliable.Verdict; its bits: 1 neighbours disagree, 2 not confident.
 VERDICTS = (
-    "Reliable", "Rejected: neighbours disagree", "Rejected: not confident",
+    "Reliable",
+    "Rejected: neighbours disagree",
+    "Rejected: not confident",
     "Rejected: neighbours disagree, not confident",
-)  # fmt: skip
-COUNTED: dict[Stage, str] = {"features": "stage 1, epoch", "heads": "stage 2, round", "joint": "stage 3, step"}  # fmt: skip
+)
+COUNTED: dict[Stage, str] = {"features": "stage 1, epoch", "heads": "stage 2, round", "joint": "stage 3, step"}
 MOST_DIGITS = 6
 
 
@@ -63,9 +65,7 @@ def explanation(
     near = f"{agree:,} of {count:,} {noun} {verb} {label}, {needed(threshold, count):,} needed"
     found, asked = apart(confidence, asked_confidence)
     sure = f"confidence {found}, {asked} needed"
-    return Explanation(
-        VERDICTS[verdict], Reason(not verdict & 1, near), Reason(not verdict & 2, sure)
-    )
+    return Explanation(VERDICTS[verdict], Reason(not verdict & 1, near), Reason(not verdict & 2, sure))
 
 
 def needed(threshold: float, count: int) -> int:
@@ -99,20 +99,11 @@ class Cell:
     colour: str
 
 
-def cells(
-    stages: Sequence[Stage],
-    steps: Sequence[int],
-    labels: np.ndarray,
-    confidence: np.ndarray,
-) -> list[Cell]:
+def cells(stages: Sequence[Stage], steps: Sequence[int], labels: np.ndarray, confidence: np.ndarray) -> list[Cell]:
     """F cells from an image's labels (F,) and confidences (F,) at the moments `stages`, `steps`."""
     moments = zip(stages, steps, labels.tolist(), confidence.tolist(), strict=True)
     return [
-        Cell(
-            stage,
-            f"{COUNTED[stage]} {step:,}: cluster {label}, confidence {sure:.2f}",
-            cluster_colour(label),
-        )
+        Cell(stage, f"{COUNTED[stage]} {step:,}: cluster {label}, confidence {sure:.2f}", cluster_colour(label))
         for stage, step, label, sure in moments
     ]
 
@@ -127,9 +118,7 @@ def changes(labels: np.ndarray) -> str:
 def what_is_to_come(has_neighbors: bool) -> str:
     """What there is to know of an image before its label has been judged."""
     if not has_neighbors:
-        return (
-            "Nothing is known of it yet: its neighbours come with stage 1, its label with stage 2."
-        )
+        return "Nothing is known of it yet: its neighbours come with stage 1, its label with stage 2."
     return (
         "Its neighbours are stage 1's, and their labels a k-means of its features. A label of its "
         "own, and the verdict on it, come with stage 2."

@@ -11,11 +11,7 @@ from engine.runs.snapshot import Snapshot, StageView
 
 Status = Literal["waiting", "active", "done", "halted", "skipped"]
 
-TITLES: dict[Stage, str] = {
-    "features": "Stage 1 · features",
-    "heads": "Stage 2 · heads",
-    "joint": "Stage 3 · joint",
-}
+TITLES: dict[Stage, str] = {"features": "Stage 1 · features", "heads": "Stage 2 · heads", "joint": "Stage 3 · joint"}
 STATE_WORDS = {
     "new": "new",
     "queued": "queued",
@@ -68,10 +64,7 @@ SCORE_MEANINGS = {
     "size_entropy": "1 when all clusters are equally large, 0 when one holds everything.",
     "silhouette": "How much nearer an image is to its own cluster than to the next, −1 to 1.",
 }
-CHOICES = {
-    "loss": "the head with the lowest loss",
-    "consensus": "the head that the others agree with most",
-}
+CHOICES = {"loss": "the head with the lowest loss", "consensus": "the head that the others agree with most"}
 TRUTH_NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI"}
 
 
@@ -103,10 +96,7 @@ class StageScores:
 
 def steps(snapshot: Snapshot, pace: float | None) -> tuple[Step, ...]:
     """Features → heads → reliable → joint, each with how far it is."""
-    out = [
-        _stage_step("1", "Features", "features", snapshot, pace),
-        _stage_step("2", "Heads", "heads", snapshot, pace),
-    ]
+    out = [_stage_step("1", "Features", "features", snapshot, pace), _stage_step("2", "Heads", "heads", snapshot, pace)]
     chosen = snapshot.stages["heads"].reliable
     if chosen is None:
         out.append(Step("", "Reliable set", "waiting", 0.0, "labels to trust"))
@@ -139,9 +129,7 @@ def broken_gpu(note: str) -> bool:
     return "cannot be used" in note
 
 
-def _stage_step(
-    number: str, title: str, stage: Stage, snapshot: Snapshot, pace: float | None
-) -> Step:
+def _stage_step(number: str, title: str, stage: Stage, snapshot: Snapshot, pace: float | None) -> Step:
     view = snapshot.stages[stage]
     if view.skipped:
         return Step(number, title, "skipped", 0.0, f"skipped: {view.skipped}")
@@ -218,18 +206,12 @@ def label_free(snapshot: Snapshot) -> tuple[StageScores, ...]:
 def against_truth(snapshot: Snapshot) -> tuple[StageScores, ...]:
     """Scores against ground truth of each stage that has some, with the reliable set's purity."""
     return tuple(
-        StageScores(TITLES[stage], _truth_scores(view))
-        for stage, view in snapshot.stages.items()
-        if view.truth
+        StageScores(TITLES[stage], _truth_scores(view)) for stage, view in snapshot.stages.items() if view.truth
     )
 
 
 def _truth_scores(view: StageView) -> tuple[Score, ...]:
-    scores = [
-        Score(name, f"{view.truth[key]:.1%}")
-        for key, name in TRUTH_NAMES.items()
-        if key in view.truth
-    ]
+    scores = [Score(name, f"{view.truth[key]:.1%}") for key, name in TRUTH_NAMES.items() if key in view.truth]
     if view.reliable is not None and view.reliable.purity is not None:
         scores.append(Score("purity of the reliable", f"{view.reliable.purity:.1%}"))
     if "selection_regret" in view.truth:

@@ -187,9 +187,7 @@ def similarity(prototypes: np.ndarray) -> np.ndarray:
     return np.asarray(prototypes) @ np.asarray(prototypes).T
 
 
-def shared_neighbors(
-    labels: np.ndarray, ids: np.ndarray, clusters: int
-) -> tuple[np.ndarray, np.ndarray]:
+def shared_neighbors(labels: np.ndarray, ids: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of clusters (P, 2) that touch, the lower first, and for each pair (P,) which share of all
     links from its images to a near neighbour goes from one of the two to the other.
 
@@ -223,8 +221,7 @@ def merge_hints(cosines: np.ndarray, pairs: np.ndarray, shared: np.ndarray) -> l
     first, second = found // clusters, found % clusters
     best = np.lexsort((-cosines[first, second], -part))
     return [
-        Hint(int(first[i]), int(second[i]), float(cosines[first[i], second[i]]), float(part[i]))
-        for i in best.tolist()
+        Hint(int(first[i]), int(second[i]), float(cosines[first[i], second[i]]), float(part[i])) for i in best.tolist()
     ]
 
 
@@ -276,31 +273,28 @@ class Change:
     gained_from: np.ndarray
 
 
-def change(
-    before: Claims,
-    after: Claims,
-    labels: tuple[np.ndarray, np.ndarray],
-    cluster: int,
-) -> Change:
+def change(before: Claims, after: Claims, labels: tuple[np.ndarray, np.ndarray], cluster: int) -> Change:
     """What became of `cluster`; `labels` are the claimed labels (N,) before and after."""
     had, has = before.members(cluster), after.members(cluster)
     formed, forms = before.confident[cluster], after.confident[cluster]
     lost, gained = had[~np.isin(had, has)], has[~np.isin(has, had)]
     return Change(
-        cluster, float(before.prototypes[cluster] @ after.prototypes[cluster]),
-        formed[~np.isin(formed, forms)], forms[~np.isin(forms, formed)],
-        lost, labels[1][lost], gained, labels[0][gained],
-    )  # fmt: skip
+        cluster,
+        float(before.prototypes[cluster] @ after.prototypes[cluster]),
+        formed[~np.isin(formed, forms)],
+        forms[~np.isin(forms, formed)],
+        lost,
+        labels[1][lost],
+        gained,
+        labels[0][gained],
+    )
 
 
 def tally(labels: np.ndarray, way: str) -> str:
     """How many images go where: "7 to cluster 3, 2 to no cluster"; the most first, at most six."""
     found, counts = np.unique(labels, return_counts=True)
     best = np.argsort(-counts, kind="stable").tolist()
-    words = [
-        f"{counts[i]:,} {way} {f'cluster {found[i]}' if found[i] >= 0 else 'no cluster'}"
-        for i in best
-    ]
+    words = [f"{counts[i]:,} {way} {f'cluster {found[i]}' if found[i] >= 0 else 'no cluster'}" for i in best]
     more = f" and {len(words) - 6:,} more clusters" if len(words) > 6 else ""
     return ", ".join(words[:6]) + more
 

@@ -121,9 +121,7 @@ class Curve:
     coverage: np.ndarray
 
 
-def purity_coverage(
-    labels: np.ndarray, truth: np.ndarray, agreement: np.ndarray, sure: np.ndarray
-) -> Curve:
+def purity_coverage(labels: np.ndarray, truth: np.ndarray, agreement: np.ndarray, sure: np.ndarray) -> Curve:
     """What every agreement threshold would give, the confidence being what it is.
 
     Args:
@@ -139,11 +137,7 @@ def purity_coverage(
     covered = np.cumsum(right[order])
     levels = agreement[order]
     last = np.flatnonzero(np.append(levels[1:] != levels[:-1], True)) if len(order) else order
-    return Curve(
-        levels[last].astype(np.float64),
-        pure[last] / (last + 1),
-        covered[last] / max(1, right.sum()),
-    )
+    return Curve(levels[last].astype(np.float64), pure[last] / (last + 1), covered[last] / max(1, right.sum()))
 
 
 def _gains(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -187,9 +181,7 @@ class Confusion:
     hidden: int
 
 
-def confusion(
-    labels: np.ndarray, truth: np.ndarray, class_names: Sequence[str], mask: np.ndarray
-) -> Confusion:
+def confusion(labels: np.ndarray, truth: np.ndarray, class_names: Sequence[str], mask: np.ndarray) -> Confusion:
     """The table of the images `mask` (N,) bool; of many clusters those with the most foreign images."""
     counts = table(labels[mask], truth[mask])
     there = np.flatnonzero(counts.sum(1))
@@ -209,9 +201,7 @@ def confusion(
 # -- galleries ---------------------------------------------------------------------------------
 
 
-def order(
-    chosen: np.ndarray, agreement: np.ndarray, confidence: np.ndarray, *, doubtful_first: bool
-) -> np.ndarray:
+def order(chosen: np.ndarray, agreement: np.ndarray, confidence: np.ndarray, *, doubtful_first: bool) -> np.ndarray:
     """Ids `chosen` (M,), by the sum of agreement and nines of confidence."""
     score = agreement[chosen] + nines(confidence[chosen]) / MOST_NINES
     return chosen[np.argsort(score if doubtful_first else -score, kind="stable")]

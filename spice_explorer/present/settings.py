@@ -14,12 +14,7 @@ from engine.errors import SettingError
 
 Kind = Literal["choice", "switch", "whole", "number"]
 
-DEVICES = {
-    "auto": "auto (the fastest)",
-    "cpu": "CPU",
-    "cuda": "GPU (CUDA)",
-    "mps": "GPU (Apple)",
-}
+DEVICES = {"auto": "auto (the fastest)", "cpu": "CPU", "cuda": "GPU (CUDA)", "mps": "GPU (Apple)"}
 
 
 def devices(gpus: int) -> dict[str, str]:
@@ -75,9 +70,7 @@ def groups(config: RunConfig, texts: Mapping[str, Sequence[str]]) -> tuple[Group
 
     `texts`: for each setting that is a text, by dotted name, what can be chosen here.
     """
-    return tuple(
-        Group(name, title, _fields(name, _part(config, name), texts)) for name, title in GROUPS
-    )
+    return tuple(Group(name, title, _fields(name, _part(config, name), texts)) for name, title in GROUPS)
 
 
 def _part(config: RunConfig, name: str) -> Settings:
@@ -90,21 +83,12 @@ def _part(config: RunConfig, name: str) -> Settings:
 def _fields(group: str, part: Settings, texts: Mapping[str, Sequence[str]]) -> tuple[Field, ...]:
     kinds = typing.get_type_hints(type(part))
     return tuple(
-        _field(
-            f"{group}.{entry.name}", getattr(part, entry.name), kinds[entry.name], entry.metadata,
-            texts,
-        )
+        _field(f"{group}.{entry.name}", getattr(part, entry.name), kinds[entry.name], entry.metadata, texts)
         for entry in fields(part)
-    )  # fmt: skip
+    )
 
 
-def _field(
-    name: str,
-    value: Any,
-    kind: Any,
-    about: Mapping[str, Any],
-    texts: Mapping[str, Sequence[str]],
-) -> Field:
+def _field(name: str, value: Any, kind: Any, about: Mapping[str, Any], texts: Mapping[str, Sequence[str]]) -> Field:
     label = name.rsplit(".", 1)[-1].replace("_", " ")
     text = explanation(about)
     if typing.get_origin(kind) is Literal:
@@ -128,10 +112,7 @@ def advice(config: RunConfig) -> dict[str, str]:
         return {"features.epochs": "Not used: imported vectors are taken as they are"}
     if source == SCRATCH or not epochs:
         return {}
-    return {
-        "features.epochs": f"{epochs:,} passes will change the trained network; "
-        "choose 0 to keep it as it is"
-    }
+    return {"features.epochs": f"{epochs:,} passes will change the trained network; choose 0 to keep it as it is"}
 
 
 def explanation(about: Mapping[str, Any]) -> str:

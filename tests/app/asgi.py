@@ -39,18 +39,22 @@ class Client:
     def post(self, path: str, body: Any, **headers: str) -> Answer:
         """Sends `body`, as JSON unless it is text."""
         content = body if isinstance(body, str) else json.dumps(body)
-        sent = {"content-type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}  # fmt: skip
+        sent = {"content-type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
         return asyncio.run(self._ask("POST", path, "", content.encode(), sent))
 
-    async def _ask(
-        self, method: str, path: str, query: str, body: bytes, headers: dict[str, str]
-    ) -> Answer:
+    async def _ask(self, method: str, path: str, query: str, body: bytes, headers: dict[str, str]) -> Answer:
         sent = {"host": "localhost", "content-length": str(len(body)), **headers}
         scope = {
-            "type": "http", "http_version": "1.1", "method": method, "path": path, "root_path": "",
-            "query_string": query.encode(), "scheme": "http", "server": ("localhost", 80),
+            "type": "http",
+            "http_version": "1.1",
+            "method": method,
+            "path": path,
+            "root_path": "",
+            "query_string": query.encode(),
+            "scheme": "http",
+            "server": ("localhost", 80),
             "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
-        }  # fmt: skip
+        }
         messages: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:

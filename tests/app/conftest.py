@@ -50,9 +50,7 @@ def few_digits() -> Opened:
     every = open_source("digits")
     assert every.truth is not None
     chosen = np.flatnonzero(every.truth.labels < CLUSTERS)[:IMAGES]
-    images = ImageSet(
-        every.images.pixels[chosen], tuple(np.array(every.images.ids)[chosen]), "digits"
-    )
+    images = ImageSet(every.images.pixels[chosen], tuple(np.array(every.images.ids)[chosen]), "digits")
     truth = Truth(every.truth.labels[chosen], every.truth.class_names[:CLUSTERS])
     return Opened(images, truth, (Skipped("broken.png", "not an image"),))
 

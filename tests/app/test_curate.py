@@ -89,8 +89,7 @@ def test_names_with_markup_are_shown_as_they_are(visit: Visit) -> None:
 
 @pytest.mark.usefixtures("finished")
 @pytest.mark.parametrize(
-    ("name", "complaint"),
-    [("", "is empty"), ("Cluster 1", "There is a class “Cluster 1” already"), ("y" * 61, "61")],
+    ("name", "complaint"), [("", "is empty"), ("Cluster 1", "There is a class “Cluster 1” already"), ("y" * 61, "61")]
 )
 def test_a_bad_name_is_refused_in_words(visit: Visit, name: str, complaint: str) -> None:
     at = named(visit("curate", run="demo"))
@@ -166,9 +165,7 @@ def test_the_audit_shows_an_interval_and_how_many_more(visit: Visit) -> None:
 
 
 @pytest.mark.usefixtures("finished")
-def test_training_says_what_it_will_learn_and_starts_a_run(
-    visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_says_what_it_will_learn_and_starts_a_run(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     own = decisions.classes_of("demo")
     decide("relabel", np.arange(60), class_=int(own[0]))
     decide("exclude", np.arange(60, 70))
@@ -180,7 +177,7 @@ def test_training_says_what_it_will_learn_and_starts_a_run(
     from engine.runs import runner
 
     asked: list[RunFolder] = []
-    monkeypatch.setattr(runner.Runner, "submit", lambda _self, folder, _device: asked.append(folder))  # fmt: skip
+    monkeypatch.setattr(runner.Runner, "submit", lambda _self, folder, _device: asked.append(folder))
     button(at, "Train with my decisions").click().run()
     assert not at.exception
     (child,) = asked
@@ -282,26 +279,22 @@ def test_before_anything_is_decided_there_are_no_votes(visit: Visit) -> None:
 
 
 @pytest.mark.usefixtures("finished")
-def test_decided_images_vote_on_all_others_in_one_decision(
-    few_digits: Opened, visit: Visit
-) -> None:
+def test_decided_images_vote_on_all_others_in_one_decision(few_digits: Opened, visit: Visit) -> None:
     assert few_digits.truth is not None
     for class_ in range(CLUSTERS):
         decide("relabel", np.flatnonzero(few_digits.truth.labels == class_)[:15], class_=class_)
     at = named(show(visit("curate", run="demo"), "Spread"))
     found = decisions.votes("demo")
     assert found is not None
-    assert f"your **{found.total}** decided images are right about **{100 * found.right / found.total:.1f} %" in texts(at)  # fmt: skip
+    assert f"your **{found.total}** decided images are right about **{100 * found.right / found.total:.1f} %" in texts(
+        at
+    )
     assert found.right > found.total / 2, "digits of a kind are alike even to a tiny network"
     at.slider(key="least votes").set_value(0.0).run()
     button(at, f"Give these {IMAGES - found.total} images their classes").click().run()
     assert not at.exception
     last = decisions.log_of("demo").decisions()[-1]
-    assert (last.action, len(last.images), last.row) == (
-        "accept",
-        IMAGES - found.total,
-        CLUSTERS + 1,
-    )
+    assert (last.action, len(last.images), last.row) == ("accept", IMAGES - found.total, CLUSTERS + 1)
     assert decisions.curation("demo").state.tolist() == [1] * IMAGES
     right = decisions.classes_of("demo") == few_digits.truth.labels
     assert right.mean() > 0.5
@@ -347,6 +340,5 @@ def test_images_that_were_left_out_are_not_exported_and_that_is_said(visit: Visi
     at.run()
     assert at.dataframe[0].value["decision"].tolist() == [""]
     assert at.caption[-1].value == (
-        f"Not in the file: images that were left out ({out}) and images whose class was rejected as "
-        "wrong (2)."
+        f"Not in the file: images that were left out ({out}) and images whose class was rejected as wrong (2)."
     )

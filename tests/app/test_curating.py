@@ -37,9 +37,10 @@ def read(client: Client) -> tuple[np.ndarray, np.ndarray, int]:
     body = answer.content
     assert len(body) == 3 * IMAGES
     return (
-        np.frombuffer(body[: 2 * IMAGES], "<u2"), np.frombuffer(body[2 * IMAGES :], np.uint8),
+        np.frombuffer(body[: 2 * IMAGES], "<u2"),
+        np.frombuffer(body[2 * IMAGES :], np.uint8),
         int(answer.headers["x-spice-row"]),
-    )  # fmt: skip
+    )
 
 
 def queue(client: Client, name: str) -> list[int]:
@@ -59,9 +60,12 @@ def test_at_first_every_image_has_the_models_label(client: Client) -> None:
 def test_decisions_are_on_disk_when_the_answer_comes(client: Client, finished: RunFolder) -> None:
     own = read(client)[0]
     told = act(
-        client, {"action": "accept", "ids": [0]}, {"action": "relabel", "ids": [1, 2], "class": 3},
-        {"action": "reject", "ids": [3]}, {"action": "exclude", "ids": [4]},
-    )  # fmt: skip
+        client,
+        {"action": "accept", "ids": [0]},
+        {"action": "relabel", "ids": [1, 2], "class": 3},
+        {"action": "reject", "ids": [3]},
+        {"action": "exclude", "ids": [4]},
+    )
     assert [one["row"] for one in told["results"]] == [1, 2, 3, 4]
     assert told["row"] == 4
     assert told["changed"]["ids"] == [0, 1, 2, 3, 4]
@@ -76,10 +80,8 @@ def test_decisions_are_on_disk_when_the_answer_comes(client: Client, finished: R
 
 @pytest.mark.usefixtures("finished")
 def test_one_that_cannot_be_done_does_not_stop_the_others(client: Client) -> None:
-    told = act(
-        client, {"action": "relabel", "ids": [0], "class": 99}, {"action": "reject", "ids": [1]}
-    )
-    assert told["results"][0]["error"] == f"there is no class 99: choose one of the {CLUSTERS} classes"  # fmt: skip
+    told = act(client, {"action": "relabel", "ids": [0], "class": 99}, {"action": "reject", "ids": [1]})
+    assert told["results"][0]["error"] == f"there is no class 99: choose one of the {CLUSTERS} classes"
     assert told["results"][1]["row"] == 1
 
 
@@ -99,7 +101,7 @@ def test_what_others_did_is_told_with_both_answers(client: Client) -> None:
     assert told["changed"]["states"] == [1 + curating.DISPUTED, 1]
     (dispute,) = told["disputes"]
     assert dispute["id"] == 5
-    assert [(one["reviewer"], one["class"]) for one in dispute["answers"]] == [("Bob", 2), ("Ann", 1)]  # fmt: skip
+    assert [(one["reviewer"], one["class"]) for one in dispute["answers"]] == [("Bob", 2), ("Ann", 1)]
     later = client.get("/spice/curate/demo/since", row=1, reviewer="Ann").json()
     assert later["changed"]["ids"] == [5]
     assert later["undo"] == "relabel, 2 images"
@@ -146,9 +148,7 @@ def test_a_contrary_answer_given_unseen_is_a_dispute_however_close(
 
 
 @pytest.mark.usefixtures("finished")
-def test_the_row_of_all_images_is_that_of_their_classes(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_row_of_all_images_is_that_of_their_classes(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         in_between(patch, "classes_of")
         classes, _, row = read(client)
@@ -214,10 +214,8 @@ def test_an_audit_counts_by_the_class_an_image_had(client: Client) -> None:
         ({"origin": "http://localhost"}, 200),
     ],
 )
-def test_other_sites_pages_cannot_decide(
-    client: Client, headers: dict[str, str], status: int
-) -> None:
-    body = {"reviewer": "Eve", "visit": "x", "seen": 0, "ops": [{"key": "k", "action": "reject", "ids": [0]}]}  # fmt: skip
+def test_other_sites_pages_cannot_decide(client: Client, headers: dict[str, str], status: int) -> None:
+    body = {"reviewer": "Eve", "visit": "x", "seen": 0, "ops": [{"key": "k", "action": "reject", "ids": [0]}]}
     assert client.post(ACT, body, **headers).status == status
     assert read(client)[2] == (1 if status == 200 else 0)
 
@@ -225,10 +223,15 @@ def test_other_sites_pages_cannot_decide(
 @pytest.mark.usefixtures("finished")
 @pytest.mark.parametrize(
     "body",
-    ["{", "[]", "{}", '{"reviewer": "A", "visit": "v", "seen": "x", "ops": []}',
-     '{"reviewer": "A", "visit": "v", "seen": 0, "ops": [{"action": "accept", "ids": ["a"]}]}',
-     '{"reviewer": "A", "visit": "v", "seen": 0, "ops": [{"key": 1, "ids": [0]}]}'],
-)  # fmt: skip
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"reviewer": "A", "visit": "v", "seen": "x", "ops": []}',
+        '{"reviewer": "A", "visit": "v", "seen": 0, "ops": [{"action": "accept", "ids": ["a"]}]}',
+        '{"reviewer": "A", "visit": "v", "seen": 0, "ops": [{"key": 1, "ids": [0]}]}',
+    ],
+)
 def test_nonsense_is_refused_in_words(client: Client, body: str) -> None:
     answer = client.post(ACT, body)
     assert answer.status == 400
@@ -248,9 +251,7 @@ def test_nonsense_is_refused_in_words(client: Client, body: str) -> None:
         ("Ann", [], "no image to reject"),
     ],
 )
-def test_what_cannot_be_decided_says_why(
-    client: Client, by: str, ids: list[int], complaint: str
-) -> None:
+def test_what_cannot_be_decided_says_why(client: Client, by: str, ids: list[int], complaint: str) -> None:
     told = act(client, {"action": "reject", "ids": ids}, by=by)
     assert complaint in told["results"][0]["error"]
 
@@ -259,7 +260,7 @@ def test_what_cannot_be_decided_says_why(
 def test_a_run_without_labels_or_no_run_at_all(client: Client) -> None:
     assert client.get("/spice/curate/halfway/images.bin").status == 404
     assert client.get("/spice/curate/gone/since").status == 404
-    body = {"reviewer": "A", "visit": "v", "seen": 0, "ops": [{"key": "1", "action": "accept", "ids": [0]}]}  # fmt: skip
+    body = {"reviewer": "A", "visit": "v", "seen": 0, "ops": [{"key": "1", "action": "accept", "ids": [0]}]}
     answer = client.post("/spice/curate/halfway/act", body)
     assert answer.status == 409
     assert "has no labels yet" in answer.json()["error"]

@@ -25,7 +25,20 @@ from spice_explorer.components.forecast import ASK, BUSY, _asked
 from spice_explorer.present import forecast as present
 from tests.app.conftest import Visit, button, texts
 
-PIECES = ("features", "heads", "first", "joint", "encode", "condense", "judge", "neighbors", "kmeans", "score", "save", "write")  # fmt: skip
+PIECES = (
+    "features",
+    "heads",
+    "first",
+    "joint",
+    "encode",
+    "condense",
+    "judge",
+    "neighbors",
+    "kmeans",
+    "score",
+    "save",
+    "write",
+)
 FREE = 10**9
 FOUND = Forecast("cpu", 1, {"features": 35.0}, 28, 61, 66_000_000, None, 4_600_000)
 
@@ -74,9 +87,7 @@ def number(at: AppTest, setting: str) -> Any:
 
 
 @pytest.mark.usefixtures("workspace")
-def test_nothing_is_measured_before_it_is_asked_for(
-    visit: Visit, measure: Callable[..., None]
-) -> None:
+def test_nothing_is_measured_before_it_is_asked_for(visit: Visit, measure: Callable[..., None]) -> None:
     measure(lambda _configs, **_: pytest.fail("nobody asked"))
     at = visit("train")
     assert ASK in labels(at)
@@ -84,9 +95,7 @@ def test_nothing_is_measured_before_it_is_asked_for(
 
 
 @pytest.mark.usefixtures("workspace")
-def test_a_probe_runs_beside_the_page_and_ends_in_a_table(
-    visit: Visit, measure: Callable[..., None]
-) -> None:
+def test_a_probe_runs_beside_the_page_and_ends_in_a_table(visit: Visit, measure: Callable[..., None]) -> None:
     begun, go = threading.Event(), threading.Event()
 
     def act(configs: list[RunConfig], progress: Callable[[float], None], **_: Any) -> list[Costs]:
@@ -113,9 +122,7 @@ def test_a_probe_runs_beside_the_page_and_ends_in_a_table(
 
 
 @pytest.mark.usefixtures("workspace")
-def test_changed_settings_follow_by_arithmetic_or_ask_again(
-    visit: Visit, measure: Callable[..., None]
-) -> None:
+def test_changed_settings_follow_by_arithmetic_or_ask_again(visit: Visit, measure: Callable[..., None]) -> None:
     asked: list[list[RunConfig]] = []
     measure(lambda configs, **_: asked.append(configs) or [costs(one) for one in configs])
     at = settled(button(visit("train"), ASK).click().run())
@@ -130,15 +137,10 @@ def test_changed_settings_follow_by_arithmetic_or_ask_again(
 
 
 @pytest.mark.usefixtures("workspace")
-def test_days_and_too_little_memory_are_warned_of(
-    visit: Visit, measure: Callable[..., None]
-) -> None:
+def test_days_and_too_little_memory_are_warned_of(visit: Visit, measure: Callable[..., None]) -> None:
     def act(configs: list[RunConfig], **_: Any) -> list[Costs]:
         slow = Cost(10.0, 10.0, 10.0)
-        return [
-            replace(one, each={**one.each, "joint": slow}, memory=2 * FREE)
-            for one in map(costs, configs)
-        ]
+        return [replace(one, each={**one.each, "joint": slow}, memory=2 * FREE) for one in map(costs, configs)]
 
     measure(act)
     shown = texts(settled(button(visit("train"), ASK).click().run()))
@@ -148,9 +150,7 @@ def test_days_and_too_little_memory_are_warned_of(
 
 
 @pytest.mark.usefixtures("workspace")
-def test_a_probe_that_fails_says_why_and_can_be_asked_again(
-    visit: Visit, measure: Callable[..., None]
-) -> None:
+def test_a_probe_that_fails_says_why_and_can_be_asked_again(visit: Visit, measure: Callable[..., None]) -> None:
     def act(_configs: list[RunConfig], **_: Any) -> list[Costs]:
         raise RunError("clusters is 99: choose fewer")
 
@@ -204,7 +204,7 @@ def test_a_run_of_another_process_is_not_disturbed_either(
     workspace: Path, few_digits: Opened, measure: Callable[..., None]
 ) -> None:
     measure(lambda _configs, **_: pytest.fail("a run is training"))
-    folder = RunFolder.create(workspace / "other", few_digits, preset("quick", clusters=4, channels=1))  # fmt: skip
+    folder = RunFolder.create(workspace / "other", few_digits, preset("quick", clusters=4, channels=1))
     with folder.lock():
         forecasting.ask(few_digits, [folder.config()], "cpu")
         for thread in threading.enumerate():

@@ -29,12 +29,16 @@ def page(ids: list[int], per_page: int = 100, key: str = "all", odd: bool = Fals
     from spice_explorer.components import gallery
 
     asked = gallery.gallery(
-        "demo", artefacts.known("demo", "joint"), ids, key=key, per_page=per_page,
+        "demo",
+        artefacts.known("demo", "joint"),
+        ids,
+        key=key,
+        per_page=per_page,
         actions=[gallery.Action("veto", "Veto"), gallery.Action("keep", "Keep")],
         nothing="Nothing *here*.",
         notes=[f"note {index}" for index in ids] if odd else (),
         odd=np.arange(len(ids)) % 2 == 1 if odd else None,
-    )  # fmt: skip
+    )
     st.session_state["returned"] = None if asked is None else (asked.action, asked.ids.tolist())
     st.session_state["type"] = None if asked is None else str(asked.ids.dtype)
 
@@ -49,9 +53,7 @@ def sent(at: AppTest) -> dict[str, Any]:
 
 
 def turn(at: AppTest, number: Any, version: str | None = None) -> dict[str, Any]:
-    at.session_state[PLACE] = {
-        "page": {"version": version or sent(at)["version"], "number": number}
-    }
+    at.session_state[PLACE] = {"page": {"version": version or sent(at)["version"], "number": number}}
     return sent(at.run())
 
 
@@ -65,9 +67,7 @@ def test_only_the_shown_page_is_sent() -> None:
     assert [data[name] for name in ("page", "pages", "perPage", "total")] == [1, 3, 100, 230]
     for name in ("titles", "captions", "colours"):
         assert len(data[name]) == 100
-    assert data["actions"] == [
-        {"name": "veto", "label": "Veto"}, {"name": "keep", "label": "Keep"}
-    ]  # fmt: skip
+    assert data["actions"] == [{"name": "veto", "label": "Veto"}, {"name": "keep", "label": "Keep"}]
     assert data["sharp"]
 
 
@@ -173,9 +173,7 @@ def test_an_action_is_returned_once(browser: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("finished")
-def test_an_action_is_returned_although_its_images_are_gone_from_the_list(
-    browser: dict[str, Any],
-) -> None:
+def test_an_action_is_returned_although_its_images_are_gone_from_the_list(browser: dict[str, Any]) -> None:
     browser["ask"] = {"action": "keep", "ids": [0]}
     at = opened([0])
     at.args = ([],)

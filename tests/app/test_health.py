@@ -79,9 +79,7 @@ def out(opened: Opened) -> list[tuple[str, str]]:
 # -- the report --------------------------------------------------------------------------------
 
 
-def test_every_finding_is_counted_and_the_unreadable_come_first(
-    spoilt: Opened, visit: Visit
-) -> None:
+def test_every_finding_is_counted_and_the_unreadable_come_first(spoilt: Opened, visit: Visit) -> None:
     at = with_source(visit("dataset"), spoilt)
     titles = finding(at).options
     for title in ("Unreadable 1", "Exact duplicates 3", "Dark 1", "Blank 1", "Odd sides 1"):
@@ -118,9 +116,7 @@ def test_progress_is_shown_while_the_images_are_looked_at(
     assert "Dark 1" in finding(at.run()).options
 
 
-def test_a_failed_report_can_be_made_again(
-    spoilt: Opened, visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_report_can_be_made_again(spoilt: Opened, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise OSError("the disk is gone")
 
@@ -132,9 +128,7 @@ def test_a_failed_report_can_be_made_again(
     assert "Dark 1" in finding(at).options
 
 
-def test_a_run_of_the_same_images_lends_its_features(
-    finished: RunFolder, few_digits: Opened, visit: Visit
-) -> None:
+def test_a_run_of_the_same_images_lends_its_features(finished: RunFolder, few_digits: Opened, visit: Visit) -> None:
     assert health.trained(few_digits) == finished.path.name
     assert health.trained(services.digits()) is None
     at = with_source(visit("dataset"), few_digits)
@@ -227,9 +221,7 @@ def test_a_damaged_log_is_a_sentence_and_then_a_new_one(spoilt: Opened, visit: V
 # -- training ----------------------------------------------------------------------------------
 
 
-def test_train_uses_what_is_kept_and_says_so(
-    spoilt: Opened, visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_train_uses_what_is_kept_and_says_so(spoilt: Opened, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     decided = Exclusions(spoilt.images)
     decided.exclude(np.array([0, 1]), "dark")
     decided.close()
@@ -277,9 +269,7 @@ def test_one_image_that_is_left_cannot_be_trained_on(spoilt: Opened, visit: Visi
     assert not [one for one in at.button if one.label == "Start training"]
 
 
-def test_the_run_shows_what_was_left_out(
-    finished: RunFolder, visit: Visit, few_digits: Opened
-) -> None:
+def test_the_run_shows_what_was_left_out(finished: RunFolder, visit: Visit, few_digits: Opened) -> None:
     assert finished.card().excluded == ()
     assert not [one for one in visit("train", run="demo").expander if "left out" in one.label]
     decided = Exclusions(few_digits.images)
@@ -302,13 +292,13 @@ def found(*images: int, groups: tuple[int, ...] = ()) -> Finding:
 
 def test_counts_say_what_a_click_would_still_leave_out() -> None:
     findings: dict[Problem, Finding] = {
-        "exact duplicates": found(4, 1, 2, groups=(0, 0, 0)), "dark": found(0, 3), "blank": found(),
-    }  # fmt: skip
+        "exact duplicates": found(4, 1, 2, groups=(0, 0, 0)),
+        "dark": found(0, 3),
+        "blank": found(),
+    }
     kept = np.array([True, False, True, False, True])
     counts = present.counts(Health(5, True, findings), kept)
-    assert [(one.problem, one.images, one.open) for one in counts] == [
-        ("exact duplicates", 3, 1), ("dark", 2, 1),
-    ]  # fmt: skip
+    assert [(one.problem, one.images, one.open) for one in counts] == [("exact duplicates", 3, 1), ("dark", 2, 1)]
     kept[2] = False
     assert present.counts(Health(5, True, findings), kept)[0].label == "Exact duplicates 3 ✓"
 

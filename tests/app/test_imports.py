@@ -64,7 +64,7 @@ def progress_text(at: AppTest) -> str:
     return " ".join(str(one.proto) for one in at.get("progress"))
 
 
-def test_two_tabs_that_open_the_same_source_both_get_it(photos: Path, visit: Visit, held: threading.Event) -> None:  # fmt: skip
+def test_two_tabs_that_open_the_same_source_both_get_it(photos: Path, visit: Visit, held: threading.Event) -> None:
     first, second = begun(visit("dataset"), photos), begun(visit("dataset"), photos)
     held.set()
     assert metrics(imported(first))["Images"] == "40"
@@ -75,7 +75,7 @@ def test_two_tabs_that_open_the_same_source_both_get_it(photos: Path, visit: Vis
     assert metrics(second)["Images"] == "40"
 
 
-def test_another_source_takes_the_place_of_an_import(photos: Path, visit: Visit, held: threading.Event) -> None:  # fmt: skip
+def test_another_source_takes_the_place_of_an_import(photos: Path, visit: Visit, held: threading.Event) -> None:
     at = begun(visit("dataset"), photos)
     asked = at.session_state["import"]
     at.segmented_control(key="source kind").set_value("shapes").run()
@@ -110,7 +110,7 @@ def test_an_error_goes_when_another_source_is_chosen(visit: Visit) -> None:
     assert not at.error
 
 
-def test_an_import_that_waits_for_another_says_so(photos: Path, visit: Visit, held: threading.Event) -> None:  # fmt: skip
+def test_an_import_that_waits_for_another_says_so(photos: Path, visit: Visit, held: threading.Event) -> None:
     other = Asked(str(photos), 32)
     the_importer().begin(other)
     until(other, "decoding")
@@ -138,7 +138,7 @@ def test_the_name_of_a_source_is_shown_as_it_is(photos: Path, visit: Visit) -> N
     assert at.subheader[0].value.endswith("\\*my\\* photos\\_2")
 
 
-def test_an_import_is_shown_paused_and_continued(photos: Path, visit: Visit, held: threading.Event) -> None:  # fmt: skip
+def test_an_import_is_shown_paused_and_continued(photos: Path, visit: Visit, held: threading.Event) -> None:
     at = visit("dataset")
     at.session_state["source kind"] = "own"
     at.run()
@@ -176,7 +176,7 @@ def test_without_a_path_it_asks_for_one(visit: Visit) -> None:
     assert at.warning[0].value == "Type the path of a folder or a file first."
 
 
-def test_a_table_asks_for_the_folder_of_its_paths(photos: Path, tmp_path: Path, visit: Visit) -> None:  # fmt: skip
+def test_a_table_asks_for_the_folder_of_its_paths(photos: Path, tmp_path: Path, visit: Visit) -> None:
     table = tmp_path / "elsewhere" / "t.csv"
     table.parent.mkdir()
     names = sorted(one.relative_to(photos).as_posix() for one in photos.rglob("*.png"))
@@ -203,7 +203,7 @@ def test_a_set_by_name_says_what_is_missing(tmp_path: Path, visit: Visit) -> Non
     assert "does not hold ImageNet" in at.error[0].value
 
 
-def test_a_dropped_file_is_kept_under_a_plain_name(photos: Path, tmp_path: Path, visit: Visit) -> None:  # fmt: skip
+def test_a_dropped_file_is_kept_under_a_plain_name(photos: Path, tmp_path: Path, visit: Visit) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for one in photos.rglob("*.png"):
             archive.write(one, one.relative_to(photos))

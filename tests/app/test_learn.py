@@ -18,15 +18,7 @@ from starlette.responses import Response
 from streamlit.testing.v1 import AppTest
 
 from engine.data.sources import Opened
-from engine.events import (
-    Progress,
-    RunFailed,
-    RunFinished,
-    RunPaused,
-    RunQueued,
-    RunStarted,
-    StageStarted,
-)
+from engine.events import Progress, RunFailed, RunFinished, RunPaused, RunQueued, RunStarted, StageStarted
 from engine.runs import lesson as lesson_of
 from engine.runs.outline import STEPS
 from engine.runs.runner import the_runner
@@ -49,12 +41,7 @@ def fetched(address: str) -> dict[str, Any]:
     """The lesson at an address, as the browser gets it."""
     parts = urlsplit(address)
     path = {"run": parts.path.rsplit("/", 1)[1].removesuffix(".json")}
-    scope = {
-        "type": "http",
-        "path_params": path,
-        "query_string": parts.query.encode(),
-        "headers": [],
-    }
+    scope = {"type": "http", "path_params": path, "query_string": parts.query.encode(), "headers": []}
     answer = routes.lesson(Request(scope))
     assert answer.status_code == 200
     found: dict[str, Any] = json.loads(bytes(answer.body))
@@ -91,11 +78,7 @@ def until(at: AppTest, done: Callable[[AppTest], bool], seconds: float = 90) -> 
 def made(at: AppTest) -> bool:
     """Whether the newest lesson of the run is the one that is shown, and said to be."""
     name = urlsplit(told(at)["address"]).path.rsplit("/", 1)[1].removesuffix(".json")
-    return (
-        "opening" not in told(at)["address"]
-        and not lessons.making(name)
-        and present.MAKING not in texts(at)
-    )
+    return "opening" not in told(at)["address"] and not lessons.making(name) and present.MAKING not in texts(at)
 
 
 def locked(bundle: dict[str, Any]) -> list[str]:
@@ -105,17 +88,12 @@ def locked(bundle: dict[str, Any]) -> list[str]:
 # -- a run of its own --------------------------------------------------------------------------
 
 
-def test_a_first_visit_shows_the_pictures_and_trains_until_every_step_is_open(
-    workspace: Path, visit: Visit
-) -> None:
+def test_a_first_visit_shows_the_pictures_and_trains_until_every_step_is_open(workspace: Path, visit: Visit) -> None:
     at = visit("learn")
     opening = fetched(told(at)["address"])
     assert parse_qs(urlsplit(told(at)["address"]).query) == {"v": ["opening"]}
     assert len(opening["steps"]) == 9
-    assert opening["steps"][0]["show"]["images"] in (
-        IMAGES,
-        1797,
-    )  # before the run is there: all digits
+    assert opening["steps"][0]["show"]["images"] in (IMAGES, 1797)  # before the run is there: all digits
     assert locked(opening) == [key for key, _, stage in STEPS if stage]
     assert told(at)["waits"]["joint"] == "This step opens by itself when stage 3 is done."
     until(at, lambda at: f"{PREPARED} · {IMAGES} images · K = {CLUSTERS}" in texts(at) and made(at))
@@ -123,7 +101,7 @@ def test_a_first_visit_shows_the_pictures_and_trains_until_every_step_is_open(
     assert locked(lesson) == []
     assert told(at)["waits"] == {}
     assert lesson["images"] == IMAGES
-    assert [path.name for path in workspace.iterdir() if path.is_dir() and path.name[0] != "."] == [PREPARED]  # fmt: skip
+    assert [path.name for path in workspace.iterdir() if path.is_dir() and path.name[0] != "."] == [PREPARED]
 
 
 def test_a_second_visit_trains_nothing(workspace: Path, trained: Path, visit: Visit) -> None:
@@ -137,7 +115,7 @@ def test_it_says_which_run_trains_first(workspace: Path, few_digits: Opened, vis
     first = RunFolder.create(workspace / "first", few_digits, tiny_config())
     second = RunFolder.create(workspace / PREPARED, few_digits, tiny_config())
     with first.lock(), second.lock():
-        for event in (RunStarted("cpu", 1), StageStarted("features", 10), Progress("features", 4, 1.0, {})):  # fmt: skip
+        for event in (RunStarted("cpu", 1), StageStarted("features", 10), Progress("features", 4, 1.0, {})):
             first.append(event)
         second.append(RunQueued())
         shown = texts(visit("learn"))
@@ -162,9 +140,7 @@ def test_a_paused_run_can_be_continued(
     assert steered == [(PREPARED, "continue")]
 
 
-def test_a_run_that_failed_says_why_and_can_be_resumed(
-    workspace: Path, few_digits: Opened, visit: Visit
-) -> None:
+def test_a_run_that_failed_says_why_and_can_be_resumed(workspace: Path, few_digits: Opened, visit: Visit) -> None:
     folder = RunFolder.create(workspace / PREPARED, few_digits, tiny_config())
     folder.append(RunStarted("cpu", 1))
     folder.append(RunFailed("the loss of stage 1 is nan: lower features.learning_rate"))
@@ -210,9 +186,7 @@ def test_the_chosen_run_can_be_taught_instead_and_taken_home(workspace: Path, vi
 
 
 @pytest.mark.usefixtures("finished")
-@pytest.mark.parametrize(
-    ("run", "why"), [("demo", "wait for its first pictures"), ("other", "other")]
-)
+@pytest.mark.parametrize(("run", "why"), [("demo", "wait for its first pictures"), ("other", "other")])
 def test_there_is_no_file_of_a_lesson_that_was_not_made(run: str, why: str) -> None:
     answer = file_of(run)
     assert answer.status_code == 404
@@ -222,9 +196,7 @@ def test_there_is_no_file_of_a_lesson_that_was_not_made(run: str, why: str) -> N
 
 
 @pytest.mark.usefixtures("finished")
-def test_a_finished_run_says_that_its_lesson_is_being_made(
-    visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finished_run_says_that_its_lesson_is_being_made(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     go, make = threading.Event(), lesson_of.lesson
     monkeypatch.setattr(lesson_of, "lesson", lambda folder: go.wait() and make(folder))
     at = visit("learn", run="demo", teach="own")
@@ -306,9 +278,7 @@ def test_a_step_waits_for_its_stage_and_then_for_its_lesson(
         assert (said in found[key]) if said else (key not in found)
 
 
-def test_an_opening_calls_the_steps_what_the_lesson_calls_them(
-    few_digits: Opened, trained: Path
-) -> None:
+def test_an_opening_calls_the_steps_what_the_lesson_calls_them(few_digits: Opened, trained: Path) -> None:
     opening = present.opening("mine", few_digits.images, "digits", CLUSTERS)
     lesson = lesson_of.lesson(RunFolder(trained))
     for part in ("key", "title"):

@@ -59,7 +59,7 @@ def fetch(address: dict[str, str]) -> np.ndarray:
     run, name = address["url"].removeprefix("/spice/columns/").split(".bin?v=")[0].split("/")
     answer = columns.serve(Request({"type": "http", "path_params": {"run": run, "column": name}}))
     assert answer.status_code == 200, answer.body
-    return np.frombuffer(bytes(answer.body), {"u1": "u1", "u2": "<u2", "u4": "<u4", "f4": "<f4"}[address["type"]])  # fmt: skip
+    return np.frombuffer(bytes(answer.body), {"u1": "u1", "u2": "<u2", "u4": "<u4", "f4": "<f4"}[address["type"]])
 
 
 def column(data: dict[str, Any], stage: str, key: str) -> dict[str, Any]:
@@ -70,9 +70,7 @@ def column(data: dict[str, Any], stage: str, key: str) -> dict[str, Any]:
 # -- a finished run ----------------------------------------------------------------------------
 
 
-def test_a_finished_run_is_told_with_all_it_has(
-    finished: RunFolder, visit: Visit, told: Told
-) -> None:
+def test_a_finished_run_is_told_with_all_it_has(finished: RunFolder, visit: Visit, told: Told) -> None:
     assert "UMAP of stage 1" in texts(visit("map"))
     data = told()
     assert (data["n"], data["ids"], data["note"]) == (IMAGES, None, "")
@@ -87,23 +85,17 @@ def test_a_finished_run_is_told_with_all_it_has(
         assert np.array_equal(fetch(column(data, stage, "confidence")["column"]), own["confidence"])
 
 
-def test_the_browser_can_judge_as_the_run_did(
-    finished: RunFolder, visit: Visit, told: Told
-) -> None:
+def test_the_browser_can_judge_as_the_run_did(finished: RunFolder, visit: Visit, told: Told) -> None:
     visit("map")
     spec, own = column(told(), "joint", "reliable"), finished.load("reliable-joint")
-    label, confidence, agreement = (
-        fetch(spec[key]) for key in ("label", "confidence", "agreement")
-    )
+    label, confidence, agreement = (fetch(spec[key]) for key in ("label", "confidence", "agreement"))
     asked = np.float32(spec["own"]["agreement"])[label]
     verdicts = (agreement < asked) + 2 * (confidence < np.float32(spec["own"]["confidence"]))
     assert np.array_equal(verdicts, own["verdicts"])
     assert spec["palette"] == list(palette.VERDICTS)
 
 
-def test_a_replay_has_every_moment_and_its_labels(
-    finished: RunFolder, visit: Visit, told: Told
-) -> None:
+def test_a_replay_has_every_moment_and_its_labels(finished: RunFolder, visit: Visit, told: Told) -> None:
     visit("map")
     frames, history = told()["frames"], load_history(finished)
     labelled = [one for one in frames if one["label"]]
@@ -118,9 +110,7 @@ def test_a_replay_has_every_moment_and_its_labels(
     assert told()["frameNote"] == "principal components"  # nobody has asked for their UMAP
 
 
-def test_addresses_change_when_what_they_hold_does(
-    finished: RunFolder, visit: Visit, told: Told
-) -> None:
+def test_addresses_change_when_what_they_hold_does(finished: RunFolder, visit: Visit, told: Told) -> None:
     visit("map")
     before = [told()["place"]["url"], column(told(), "joint", "cluster")["column"]["url"]]
     arrays = {name: np.asarray(array) for name, array in finished.load("reliable-joint").items()}
@@ -151,9 +141,7 @@ def test_a_map_that_is_not_made_yet_is_a_preview(
 
 
 @pytest.mark.usefixtures("finished")
-def test_the_moments_are_only_mapped_when_someone_replays(
-    visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_moments_are_only_mapped_when_someone_replays(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
 
     def job(_name: str, _settings: object, *, frames: bool) -> MapJob:
@@ -188,9 +176,7 @@ def test_a_failed_umap_says_why_and_can_be_tried_again(
     assert again_asked.count(True) == 1
 
 
-def test_the_open_image_is_shown_with_its_neighbours(
-    finished: RunFolder, visit: Visit, told: Told
-) -> None:
+def test_the_open_image_is_shown_with_its_neighbours(finished: RunFolder, visit: Visit, told: Told) -> None:
     visit("map", image="7")
     assert told()["open"] == 7
     near = finished.load("neighbors")["ids"][7]
@@ -225,18 +211,11 @@ def test_what_flipped_is_offered_most_often_first(finished: RunFolder, visit: Vi
 # -- columns of one's own ----------------------------------------------------------------------
 
 
-def test_a_table_colours_the_map_and_stays_with_the_run(
-    finished: RunFolder, visit: Visit, told: Told
-) -> None:
+def test_a_table_colours_the_map_and_stays_with_the_run(finished: RunFolder, visit: Visit, told: Told) -> None:
     at = visit("map")
     names = finished.images().ids
-    rows = "".join(
-        f"{name},{index / 7},{'even' if index % 2 == 0 else 'odd'}\n"
-        for index, name in enumerate(names)
-    )
-    at.file_uploader(key="table-demo").upload(
-        "t.csv", f"file,weight,side\n{rows}".encode(), "text/csv"
-    ).run()
+    rows = "".join(f"{name},{index / 7},{'even' if index % 2 == 0 else 'odd'}\n" for index, name in enumerate(names))
+    at.file_uploader(key="table-demo").upload("t.csv", f"file,weight,side\n{rows}".encode(), "text/csv").run()
     button(at, "Use it").click().run()
     assert at.success[0].value == "The map can be coloured by: weight, side."
     for stage in ("joint", "heads", "features"):
@@ -253,9 +232,7 @@ def test_columns_without_an_end_are_told_in_numbers_that_a_browser_reads(
 ) -> None:
     odd = np.arange(IMAGES, dtype=np.float32)
     odd[:3] = np.inf, -np.inf, np.nan
-    finished.save_columns(
-        [ImageColumn("odd", odd), ImageColumn("none", np.full(IMAGES, np.inf, np.float32))]
-    )
+    finished.save_columns([ImageColumn("odd", odd), ImageColumn("none", np.full(IMAGES, np.inf, np.float32))])
     visit("map")
     json.dumps(told(), allow_nan=False)
     found, none = (column(told(), "joint", f"imported.{number}") for number in range(2))
@@ -276,14 +253,10 @@ def test_a_table_of_something_else_is_a_sentence(visit: Visit, told: Told) -> No
 # -- runs that are not that far, or odd --------------------------------------------------------
 
 
-def test_while_stage_one_trains_its_last_frame_is_the_map(
-    interrupted: RunFolder, visit: Visit, told: Told
-) -> None:
+def test_while_stage_one_trains_its_last_frame_is_the_map(interrupted: RunFolder, visit: Visit, told: Told) -> None:
     rng = np.random.default_rng(0)
     for step in (0, 3):
-        save_frame(
-            interrupted, Frame("features", step, rng.normal(size=(IMAGES, 6)).astype(np.float16))
-        )
+        save_frame(interrupted, Frame("features", step, rng.normal(size=(IMAGES, 6)).astype(np.float16)))
     assert "what stage 1 has learned so far" in texts(visit("map"))
     data = told()
     assert [one["key"] for one in data["stages"]] == ["none"]
@@ -292,9 +265,7 @@ def test_while_stage_one_trains_its_last_frame_is_the_map(
     assert np.array_equal(fetch(data["place"]), fetch(data["frames"][-1]["place"]))
 
 
-def test_with_stage_one_alone_its_own_clusters_are_shown(
-    finished: RunFolder, visit: Visit, told: Told
-) -> None:
+def test_with_stage_one_alone_its_own_clusters_are_shown(finished: RunFolder, visit: Visit, told: Told) -> None:
     for artefact in ("heads", "reliable-heads", "joint", "reliable-joint"):
         shutil.rmtree(finished.path / artefact)
     visit("map")
@@ -307,26 +278,17 @@ def test_with_stage_one_alone_its_own_clusters_are_shown(
 def many_clusters(folder: RunFolder, clusters: int, labels: np.ndarray) -> None:
     """Has the run judged labels of so many clusters."""
     share = np.ones(IMAGES, np.float32)
-    verdict = ReliableSet(
-        labels, share, share, np.zeros(IMAGES, np.uint8), np.full(clusters, 0.9, np.float32)
-    )
+    verdict = ReliableSet(labels, share, share, np.zeros(IMAGES, np.uint8), np.full(clusters, 0.9, np.float32))
     for stage in ("heads", "joint"):
-        folder.save(
-            f"reliable-{stage}",
-            {key: getattr(verdict, key) for key in verdict.__dataclass_fields__},
-        )
+        folder.save(f"reliable-{stage}", {key: getattr(verdict, key) for key in verdict.__dataclass_fields__})
 
 
 def reconfigured(folder: RunFolder, clusters: int) -> None:
     text = (folder.path / "run.json").read_text("utf-8")
-    (folder.path / "run.json").write_text(
-        text.replace(f'"clusters": {CLUSTERS}', f'"clusters": {clusters}'), "utf-8"
-    )
+    (folder.path / "run.json").write_text(text.replace(f'"clusters": {CLUSTERS}', f'"clusters": {clusters}'), "utf-8")
 
 
-@pytest.mark.parametrize(("clusters", "labels"), [
-    (2000, np.arange(IMAGES) * 8), (2, np.zeros(IMAGES, np.int64)),
-])  # fmt: skip
+@pytest.mark.parametrize(("clusters", "labels"), [(2000, np.arange(IMAGES) * 8), (2, np.zeros(IMAGES, np.int64))])
 def test_two_thousand_clusters_and_dead_ones_are_named(
     finished: RunFolder, visit: Visit, told: Told, clusters: int, labels: np.ndarray
 ) -> None:
@@ -338,9 +300,7 @@ def test_two_thousand_clusters_and_dead_ones_are_named(
     assert len(spec["names"]) == len(spec["palette"]) == clusters
 
 
-def test_a_run_that_is_removed_while_it_is_open_is_missed_in_a_sentence(
-    finished: RunFolder, visit: Visit
-) -> None:
+def test_a_run_that_is_removed_while_it_is_open_is_missed_in_a_sentence(finished: RunFolder, visit: Visit) -> None:
     at = visit("map", run="demo")
     shutil.rmtree(finished.path)
     at.run()
@@ -357,11 +317,17 @@ def test_a_run_that_is_removed_while_it_is_open_is_missed_in_a_sentence(
 @pytest.mark.parametrize(
     ("run", "name"),
     [
-        ("demo", "nothing"), ("demo", "place.pca.joint.77"), ("demo", "label.joint.77"),
-        ("demo", "confidence.features"), ("demo", "place.99-0.5"), ("other", "label.joint"),
-        ("..", "label.joint"), ("demo", "../reliable-joint/labels"), ("demo", "place.1.2-3.4"),
+        ("demo", "nothing"),
+        ("demo", "place.pca.joint.77"),
+        ("demo", "label.joint.77"),
+        ("demo", "confidence.features"),
+        ("demo", "place.99-0.5"),
+        ("other", "label.joint"),
+        ("..", "label.joint"),
+        ("demo", "../reliable-joint/labels"),
+        ("demo", "place.1.2-3.4"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_there_is_refused_in_words(run: str, name: str) -> None:
     request = Request({"type": "http", "path_params": {"run": run, "column": name}})
     answer = columns.serve(request)
@@ -379,18 +345,14 @@ def test_what_is_served_may_be_kept_and_is_not_sniffed() -> None:
 
 
 @pytest.mark.usefixtures("finished")
-def test_above_the_limit_a_sample_is_drawn_and_said(
-    visit: Visit, told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_above_the_limit_a_sample_is_drawn_and_said(visit: Visit, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maps, "MOST_POINTS", 100)
     monkeypatch.setattr(maps.sample, "__defaults__", (100, 0))
     at = visit("map")
     data = told()
     ids = fetch(data["ids"])
     assert 95 <= data["n"] == len(ids) <= 105
-    assert (
-        data["note"] == f"{len(ids)} of {IMAGES} images: the same share of every cluster, at random"
-    )
+    assert data["note"] == f"{len(ids)} of {IMAGES} images: the same share of every cluster, at random"
     labels = artefacts.reliable("demo", "joint").labels
     assert np.array_equal(fetch(column(data, "joint", "cluster")["column"]), labels[ids])
     assert len(fetch(data["place"])) == 2 * len(ids)
@@ -449,14 +411,14 @@ def test_a_ramp_runs_from_low_to_high() -> None:
     assert palette.ramp(2) == [palette.RAMP[0], palette.RAMP[-1]]
 
 
-def test_what_people_decided_can_be_seen_on_the_map(
-    finished: RunFolder, visit: Visit, told: Told
-) -> None:
+def test_what_people_decided_can_be_seen_on_the_map(finished: RunFolder, visit: Visit, told: Told) -> None:
     own = np.asarray(finished.load("reliable-joint")["labels"])
     for action, ids, about in (
-        ("accept", [0, 1], {}), ("reject", [2], {}), ("exclude", [3], {}),
+        ("accept", [0, 1], {}),
+        ("reject", [2], {}),
+        ("exclude", [3], {}),
         ("new class", [4, 5], {"text": "<i>new</i>"}),
-    ):  # fmt: skip
+    ):
         asked = Decision(action, "Ann", visit="t", images=np.array(ids), **about)  # type: ignore[arg-type]
         decisions.commit("demo", [asked])
     visit("map")
@@ -464,9 +426,7 @@ def test_what_people_decided_can_be_seen_on_the_map(
     reviewed, class_ = (column(data, "joint", key) for key in ("reviewed", "class"))
     assert fetch(reviewed["column"]).tolist() == [1, 1, 2, 3, 1, 1] + [0] * (IMAGES - 6)
     assert class_["names"][-1] == "<i>new</i>"
-    assert (
-        fetch(class_["column"])[4:8].tolist() == [len(class_["names"]) - 1] * 2 + own[6:8].tolist()
-    )
+    assert fetch(class_["column"])[4:8].tolist() == [len(class_["names"]) - 1] * 2 + own[6:8].tolist()
     before = reviewed["column"]
     decisions.commit("demo", [Decision("undo", "Ann")])
     visit("map")

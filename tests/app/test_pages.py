@@ -60,9 +60,7 @@ def test_the_first_paint_needs_neither_torch_nor_umap_nor_faiss() -> None:
         "print([n for n in ('torch', 'umap', 'faiss', 'sklearn.cluster') if n in sys.modules])\n"
         "print(at.metric[0].value)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines() == ["[]", "1,797"]
 
 
@@ -103,10 +101,7 @@ def test_every_page_shows_a_run_that_has_no_stage_3(
     assert not at.error
     assert "met something unexpected" not in texts(at)
     assert "Stage 3 · joint: skipped" in texts(at)
-    words = {
-        "train": "skipped: the features were imported",
-        "reliability": "Stage 3 is skipped there too",
-    }
+    words = {"train": "skipped: the features were imported", "reliability": "Stage 3 is skipped there too"}
     assert words.get(page, "") in texts(at)
     if page == "curate":
         at.segmented_control(key="curate view").set_value("Train with my decisions").run()
@@ -143,18 +138,14 @@ def imported(at: AppTest) -> AppTest:
 
 
 @pytest.mark.usefixtures("workspace")
-def test_a_folder_is_opened_with_what_was_skipped(
-    drawn_photos: Path, tmp_path: Path, visit: Visit
-) -> None:
+def test_a_folder_is_opened_with_what_was_skipped(drawn_photos: Path, tmp_path: Path, visit: Visit) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for file in list(drawn_photos.rglob("*.png"))[:5]:
         (photos / file.name).write_bytes(file.read_bytes())
     (photos / "<b>broken.png").write_bytes(b"nothing")
     at = open_folder(visit("dataset"), photos)
-    assert metrics(at) == {
-        "Images": "5", "Size": "12 × 12", "Colours": "colour", "Skipped files": "1",
-    }  # fmt: skip
+    assert metrics(at) == {"Images": "5", "Size": "12 × 12", "Colours": "colour", "Skipped files": "1"}
     assert at.dataframe[0].value.values.tolist() == [["<b>broken.png", "not an image"]]
     assert "Ground truth" not in texts(at)
     at.switch_page("../pages/train.py").run()
@@ -171,9 +162,7 @@ def test_labels_of_subfolders_are_for_scores_only(drawn_photos: Path, visit: Vis
 @pytest.mark.usefixtures("workspace")
 def test_a_missing_folder_is_a_sentence_and_the_digits_stay(visit: Visit) -> None:
     at = open_folder(visit("dataset"), Path("nowhere_at_all"))
-    assert at.error[0].value.startswith(
-        "There is no folder or file nowhere\\_at\\_all\\: check the"
-    )
+    assert at.error[0].value.startswith("There is no folder or file nowhere\\_at\\_all\\: check the")
     assert metrics(at)["Images"] == "1,797"
 
 
@@ -243,9 +232,7 @@ def test_a_trained_encoder_can_be_kept_as_it_is(visit: Visit) -> None:
 
 
 @pytest.mark.usefixtures("workspace")
-def test_an_encoder_whose_file_went_away_is_refused_beside_its_field(
-    encoders: Path, visit: Visit
-) -> None:
+def test_an_encoder_whose_file_went_away_is_refused_beside_its_field(encoders: Path, visit: Visit) -> None:
     at = visit("train")
     choice(at, "features.source").set_value("encoder:photos").run()
     (encoders / "photos.pt").unlink()
@@ -298,9 +285,7 @@ def test_vectors_can_be_typed_are_judged_at_once_and_train_without_stage_3(
         ("import:gone.npy", "There is no file gone.npy"),
     ],
 )
-def test_what_stage_1_cannot_begin_with_is_refused_beside_its_field(
-    visit: Visit, source: str, words: str
-) -> None:
+def test_what_stage_1_cannot_begin_with_is_refused_beside_its_field(visit: Visit, source: str, words: str) -> None:
     at = type_source(visit("train"), source)
     assert words in at.error[0].value
     assert button(at, "Start training").disabled
@@ -347,12 +332,7 @@ def test_the_authors_settings_for_a_set_are_offered_with_that_set_only() -> None
 @pytest.mark.parametrize(
     ("key", "value", "right", "why"),
     [
-        (
-            "k-digits",
-            5000,
-            12,
-            "clusters is 5000, but digits has 1797 images: choose from 2 to 1797",
-        ),
+        ("k-digits", 5000, 12, "clusters is 5000, but digits has 1797 images: choose from 2 to 1797"),
         ("k-digits", 1, 12, "clusters is 1: allowed from 2"),
         ("seed", -1, 3, "seed is -1: allowed from 0"),
         ("seed", 2**32, 3, f"seed is {2**32}: allowed from 0"),
@@ -394,10 +374,7 @@ def test_without_truth_no_page_speaks_of_truth(visit: Visit) -> None:
 
 @pytest.mark.parametrize(
     ("note", "captions"),
-    [
-        ("no GPU was found: training on the CPU", 0),
-        ("the GPU cannot be used (driver <470>): training on the CPU", 1),
-    ],
+    [("no GPU was found: training on the CPU", 0), ("the GPU cannot be used (driver <470>): training on the CPU", 1)],
 )
 def test_a_gpu_that_does_not_work_is_told_and_a_missing_one_only_hinted(
     note: str, captions: int, interrupted: RunFolder, visit: Visit
@@ -457,9 +434,7 @@ def test_an_interrupted_run_can_be_resumed(visit: Visit, monkeypatch: pytest.Mon
     assert resumed == [("halfway", "auto")]
 
 
-def test_a_run_of_another_process_is_watched_but_not_steered(
-    interrupted: RunFolder, visit: Visit
-) -> None:
+def test_a_run_of_another_process_is_watched_but_not_steered(interrupted: RunFolder, visit: Visit) -> None:
     with interrupted.lock():
         at = visit("train")
         assert "Trained by another process" in texts(at)
@@ -497,9 +472,7 @@ def test_export_previews_what_the_file_will_hold(visit: Visit) -> None:
     at = visit("export")
     table = at.dataframe[0].value
     assert len(table) == IMAGES
-    assert list(table.columns) == [
-        "id", "name", "label", "confidence", "agreement", "reliable", "stage", "epoch",
-    ]  # fmt: skip
+    assert list(table.columns) == ["id", "name", "label", "confidence", "agreement", "reliable", "stage", "epoch"]
     at.session_state["rows-2"] = "reliable only"
     at.run()
     assert at.dataframe[0].value["reliable"].all()
@@ -526,9 +499,7 @@ def test_a_link_to_a_lost_run_says_so(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("page", ["map", "curate", "export", "train"])
-def test_when_the_open_run_goes_away_no_other_takes_its_place(
-    page: str, finished: RunFolder, visit: Visit
-) -> None:
+def test_when_the_open_run_goes_away_no_other_takes_its_place(page: str, finished: RunFolder, visit: Visit) -> None:
     shutil.copytree(finished.path, finished.path.with_name("other"))
     at = visit(page, run="demo")
     shutil.rmtree(finished.path)
@@ -559,6 +530,4 @@ def test_the_address_opens_the_same_queue_again(visit: Visit) -> None:
 def test_an_address_that_means_no_queue_opens_one_that_there_is(queue: str, visit: Visit) -> None:
     at = visit("curate", run="demo", queue=queue)
     assert not at.error
-    assert at.selectbox(key="queue kind").value == (
-        queue.split("-")[0] if "-" in queue else "rejected"
-    )
+    assert at.selectbox(key="queue kind").value == (queue.split("-")[0] if "-" in queue else "rejected")

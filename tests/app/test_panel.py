@@ -27,9 +27,7 @@ ASKED = 10
 
 
 def why(verdict: int, agreement: float = 0.41, confidence: float = 0.81) -> present.Explanation:
-    return present.explanation(
-        3, agreement, confidence, verdict, threshold=0.95, asked_confidence=0.9, count=100
-    )
+    return present.explanation(3, agreement, confidence, verdict, threshold=0.95, asked_confidence=0.9, count=100)
 
 
 def test_a_rejection_says_what_was_found_and_what_was_needed() -> None:
@@ -54,9 +52,7 @@ def test_the_verdict_is_the_engines(verdict: int, words: str, holds: tuple[bool,
 
 
 def test_one_neighbour_is_one() -> None:
-    found = present.explanation(
-        0, 1.0, 1.0, 0, threshold=0.5, asked_confidence=0.5, count=1
-    )  # fmt: skip
+    found = present.explanation(0, 1.0, 1.0, 0, threshold=0.5, asked_confidence=0.5, count=1)
     assert found.neighbors.text == "1 of 1 neighbour says 0, 1 needed"
 
 
@@ -79,9 +75,7 @@ def test_what_is_needed_is_the_least_that_the_engine_lets_through(count: int) ->
         (0.9999999, 1.0, ("1.00000", "1.00000")),
     ],
 )
-def test_numbers_are_as_long_as_it_takes_to_tell_them_apart(
-    value: float, other: float, words: tuple[str, str]
-) -> None:
+def test_numbers_are_as_long_as_it_takes_to_tell_them_apart(value: float, other: float, words: tuple[str, str]) -> None:
     assert present.apart(value, other) == words
 
 
@@ -92,9 +86,7 @@ def test_votes_are_counted_commonest_first() -> None:
 
 def test_history_is_a_cell_a_frame() -> None:
     labels = np.array([1, 2, 2], np.uint16)
-    cells = present.cells(
-        ("heads", "heads", "joint"), (0, 12, 1500), labels, np.array([0.5, 0.71, 1])
-    )
+    cells = present.cells(("heads", "heads", "joint"), (0, 12, 1500), labels, np.array([0.5, 0.71, 1]))
     assert [one.title for one in cells] == [
         "stage 2, round 0: cluster 1, confidence 0.50",
         "stage 2, round 12: cluster 2, confidence 0.71",
@@ -129,13 +121,7 @@ def page(run: str, confidence: float | None = None, agreement: float | None = No
     if confidence is None or agreement is None:
         panel.show(look)
         return
-    asked = replace(
-        look.card.config.reliable,
-        confidence=confidence,
-        agreement=agreement,
-        neighbors=5,
-        floor=0.0,
-    )
+    asked = replace(look.card.config.reliable, confidence=confidence, agreement=agreement, neighbors=5, floor=0.0)
     judged = artefacts.judge(run, "heads", asked)
     panel.show(look, stage="heads", judged=judged, count=5, confidence=confidence)
 
@@ -202,9 +188,7 @@ def test_neighbours_are_in_order_with_those_that_disagree_outlined(mixed: RunFol
 
 def test_history_has_a_cell_for_each_frame(finished: RunFolder) -> None:
     shown = texts(opened("demo", 0))
-    frames = [
-        one.name for one in (finished.path / "frames").iterdir() if "features" not in one.name
-    ]
+    frames = [one.name for one in (finished.path / "frames").iterdir() if "features" not in one.name]
     assert shown.count("<i title='stage ") == len(frames)
     assert "<span>stage 2</span>" in shown
     assert "changed its label" in shown

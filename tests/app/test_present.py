@@ -28,23 +28,19 @@ from engine.events import (
 from engine.runs.runner import choose_device
 from engine.runs.snapshot import Snapshot, fold
 from spice_explorer import charts, palette
-from spice_explorer.present import (
-    dataset,
-    export,
-    gallery,
-    progress,
-    settings,
-    sprites,
-)
+from spice_explorer.present import dataset, export, gallery, progress, settings, sprites
 
 # -- progress ----------------------------------------------------------------------------------
 
 
 def halfway():
     events = [
-        RunStarted("cpu", 1), StageStarted("features", 10), StageFinished("features", 61.0),
-        StageStarted("heads", 20), Progress("heads", 5, 100.0, {"loss": 2.0}, (3, 1)),
-    ]  # fmt: skip
+        RunStarted("cpu", 1),
+        StageStarted("features", 10),
+        StageFinished("features", 61.0),
+        StageStarted("heads", 20),
+        Progress("heads", 5, 100.0, {"loss": 2.0}, (3, 1)),
+    ]
     return fold(Record(float(time), event) for time, event in enumerate(events))
 
 
@@ -82,9 +78,7 @@ def test_the_state_names_the_stage() -> None:
     assert progress.short_state(halfway()) == "running · stage 2, 25%"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(8.4, "8 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
-)
+@pytest.mark.parametrize(("seconds", "text"), [(8.4, "8 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
 def test_durations_read_well(seconds: float, text: str) -> None:
     assert progress.duration(seconds) == text
 
@@ -138,9 +132,7 @@ def test_every_objective_has_its_words(objective: str) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["", "the driver is too old"])
-def test_only_a_gpu_that_does_not_work_is_told(
-    trouble: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_a_gpu_that_does_not_work_is_told(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> bool:
         if trouble:
             warnings.warn(trouble, stacklevel=1)
@@ -180,9 +172,7 @@ def test_a_field_says_meaning_paper_and_range() -> None:
 
 
 def test_where_the_encoder_comes_from_is_chosen_from_a_list() -> None:
-    field = form_fields(preset("quick", clusters=3, channels=3), ("encoder:stl",))[
-        "features.source"
-    ]
+    field = form_fields(preset("quick", clusters=3, channels=3), ("encoder:stl",))["features.source"]
     assert (field.kind, field.value) == ("choice", "scratch")
     assert field.options == ("scratch", "encoder:stl")
 
@@ -195,7 +185,7 @@ def test_an_encoder_whose_file_is_gone_stays_a_choice() -> None:
 
 
 def test_only_texts_may_be_typed() -> None:
-    free = {name for name, field in form_fields(preset("quick", clusters=3, channels=3)).items() if field.free}  # fmt: skip
+    free = {name for name, field in form_fields(preset("quick", clusters=3, channels=3)).items() if field.free}
     assert free == {"features.source"}
 
 
@@ -209,9 +199,7 @@ def test_only_texts_may_be_typed() -> None:
         ("import:v.npy", 50, "Not used: imported vectors are taken as they are"),
     ],
 )
-def test_what_the_epochs_mean_depends_on_what_stage_1_begins_with(
-    source: str, epochs: int, words: str | None
-) -> None:
+def test_what_the_epochs_mean_depends_on_what_stage_1_begins_with(source: str, epochs: int, words: str | None) -> None:
     config = with_setting(preset("quick", clusters=3, channels=3), "features.source", source)
     advice = settings.advice(with_setting(config, "features.epochs", epochs))
     assert set(advice) == ({"features.epochs"} if words else set())
@@ -275,9 +263,14 @@ def test_a_large_image_becomes_a_small_webp() -> None:
 
 def test_a_tile_says_what_is_known() -> None:
     known = gallery.Known(
-        np.zeros((2, 1, 8, 8), np.uint8), ["a", "b"], np.array([1, 0]), np.array([0.5, 0.875]),
-        np.array([1.0, 0.25]), np.array([0, 1]), ("cat", "dog"),
-    )  # fmt: skip
+        np.zeros((2, 1, 8, 8), np.uint8),
+        ["a", "b"],
+        np.array([1, 0]),
+        np.array([0.5, 0.875]),
+        np.array([1.0, 0.25]),
+        np.array([0, 1]),
+        ("cat", "dog"),
+    )
     (tile,) = gallery.tiles(known, [1])
     assert tile.title == "b\ncluster 0\nconfidence 0.875\nagreement 0.25\ntruth: dog"
     assert tile.caption == "0 · 0.88 · 0.25"
@@ -325,9 +318,7 @@ def test_no_rows_to_export_are_of_images_that_were_left_out() -> None:
     import pandas as pd
 
     decisions = ["", "decided", "rejected", "excluded", "excluded", "disputed"]
-    table = pd.DataFrame(
-        {"id": list("abcdef"), "reliable": [True] * 4 + [False, True], "decision": decisions}
-    )
+    table = pd.DataFrame({"id": list("abcdef"), "reliable": [True] * 4 + [False, True], "decision": decisions})
 
     def rows(kind: export.Rows, *selected: int) -> tuple[str, str]:
         found, dropped = export.chosen(table, kind, np.array(selected, int))
@@ -336,8 +327,7 @@ def test_no_rows_to_export_are_of_images_that_were_left_out() -> None:
     assert rows("all") == ("abcf", "Not in the file: images that were left out (2).")
     assert rows("reliable only") == (
         "abf",
-        "Not in the file: images that were left out (1) and images whose class was rejected as wrong "
-        "(1).",
+        "Not in the file: images that were left out (1) and images whose class was rejected as wrong (1).",
     )
     assert rows("decided only") == ("b", "")
     assert rows("selected images", 2, 3) == ("c", "Not in the file: images that were left out (1).")
@@ -348,10 +338,18 @@ def test_every_column_of_the_label_table_is_explained() -> None:
     assert "" not in export.columns_table(list(export.COLUMNS))["meaning"].tolist()
 
 
-PROTANOPIA = ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998))  # fmt: skip
-DEUTERANOPIA = ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881))  # fmt: skip
-TO_LMS = ((0.4122214708, 0.5363325363, 0.0514459929), (0.2119034982, 0.6806995451, 0.1073969566), (0.0883024619, 0.2817188376, 0.6299787005))  # fmt: skip
-TO_LAB = ((0.2104542553, 0.7936177850, -0.0040720468), (1.9779984951, -2.4285922050, 0.4505937099), (0.0259040371, 0.7827717662, -0.8086757660))  # fmt: skip
+PROTANOPIA = ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998))
+DEUTERANOPIA = ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881))
+TO_LMS = (
+    (0.4122214708, 0.5363325363, 0.0514459929),
+    (0.2119034982, 0.6806995451, 0.1073969566),
+    (0.0883024619, 0.2817188376, 0.6299787005),
+)
+TO_LAB = (
+    (0.2104542553, 0.7936177850, -0.0040720468),
+    (1.9779984951, -2.4285922050, 0.4505937099),
+    (0.0259040371, 0.7827717662, -0.8086757660),
+)
 
 
 def oklab(linear: np.ndarray) -> np.ndarray:
@@ -361,9 +359,7 @@ def oklab(linear: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("sight", [np.eye(3), np.array(PROTANOPIA), np.array(DEUTERANOPIA)])
 def test_ten_clusters_can_be_told_apart_by_every_sight(sight: np.ndarray) -> None:
     """Machado, Oliveira and Fernandes (2009), complete deficiency; distances in OKLab."""
-    srgb = (
-        np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in palette.CLUSTERS[:10]]) / 255
-    )
+    srgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in palette.CLUSTERS[:10]]) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     places = oklab(np.clip(linear @ sight.T, 0, 1))
     far = np.linalg.norm(places[:, None] - places[None], axis=2)

@@ -83,9 +83,12 @@ def flagged(duplicates: int, outliers: int, size: int = 1) -> Overview:
     """One cluster, formed of ten images, so many of them odd."""
     first = np.arange(10)
     return Overview(
-        np.array([size]), np.array([0]), np.arange(10)[None] + 50,
-        (first < duplicates)[None], (first >= 10 - outliers)[None],
-    )  # fmt: skip
+        np.array([size]),
+        np.array([0]),
+        np.arange(10)[None] + 50,
+        (first < duplicates)[None],
+        (first >= 10 - outliers)[None],
+    )
 
 
 def test_flags_name_what_is_odd_and_show_it() -> None:
@@ -93,9 +96,7 @@ def test_flags_name_what_is_odd_and_show_it() -> None:
     few, many = present.flags(flagged(0, 1), 0), present.flags(flagged(2, 2), 0)
     assert [(flag.name, flag.ids.tolist()) for flag in few] == [("outliers", [59])]
     assert few[0].sentence.startswith("1 of the images that form the prototype is far")
-    assert [(flag.name, flag.ids.tolist()) for flag in many] == [
-        ("near-duplicates", [50, 51]), ("outliers", [58, 59]),
-    ]  # fmt: skip
+    assert [(flag.name, flag.ids.tolist()) for flag in many] == [("near-duplicates", [50, 51]), ("outliers", [58, 59])]
     assert many[0].sentence.startswith("20% of the images")
     assert present.flags(flagged(0, 0, size=0), 0)[0].name == "empty"
 
@@ -127,9 +128,7 @@ def test_links_are_sampled_where_there_are_many(monkeypatch: pytest.MonkeyPatch)
 def test_merge_hints_come_from_either_sign() -> None:
     cosines = present.similarity(np.array([[1.0, 0.0], [0.0, 1.0], [0.96, 0.28]]))
     pairs, shared = np.array([[0, 1], [0, 2], [1, 2]]), np.array([0.3, 0.02, 0.04])
-    assert present.merge_hints(cosines, pairs, shared) == [
-        Hint(0, 1, 0.0, 0.3), Hint(0, 2, pytest.approx(0.96), 0.02),
-    ]  # fmt: skip
+    assert present.merge_hints(cosines, pairs, shared) == [Hint(0, 1, 0.0, 0.3), Hint(0, 2, pytest.approx(0.96), 0.02)]
     nobody = np.zeros((0, 2), np.int64), np.zeros(0)
     assert present.merge_hints(cosines, *nobody) == [Hint(0, 2, pytest.approx(0.96), 0.0)]
     assert present.merge_hints(np.eye(3), *nobody) == []
@@ -149,13 +148,7 @@ def test_a_heat_map_of_many_clusters_keeps_the_most_alike() -> None:
 
 
 def test_vetoes_add_up_and_can_be_taken_back() -> None:
-    made = [
-        Veto(4, (7, 3)),
-        Veto(1, (9,)),
-        Veto(4, (3, 5)),
-        Veto(1, (9,), True),
-        Veto(4, (7,), True),
-    ]
+    made = [Veto(4, (7, 3)), Veto(1, (9,)), Veto(4, (3, 5)), Veto(1, (9,), True), Veto(4, (7,), True)]
     assert present.vetoed(made) == {4: (3, 5)}
     assert present.vetoed(made[:2]) == {1: (9,), 4: (3, 7)}
 
@@ -260,9 +253,7 @@ def opened(at: AppTest, cluster: int, view: str) -> AppTest:
 
 
 @pytest.mark.usefixtures("finished")
-def test_there_is_a_row_for_each_cluster_in_the_order_asked(
-    finished: RunFolder, visit: Visit
-) -> None:
+def test_there_is_a_row_for_each_cluster_in_the_order_asked(finished: RunFolder, visit: Visit) -> None:
     at = visit("prototypes")
     assert row_order(at) == list(range(CLUSTERS))
     assert "truth:" in texts(at)
@@ -289,15 +280,11 @@ def test_only_the_clusters_asked_for_are_shown(visit: Visit) -> None:
     assert row_order(at) == [1, 3]
 
 
-def test_alike_prototypes_are_hinted_at_and_shown_together(
-    finished: RunFolder, visit: Visit
-) -> None:
+def test_alike_prototypes_are_hinted_at_and_shown_together(finished: RunFolder, visit: Visit) -> None:
     heads = finished.load("heads")
     twins = np.array(heads["prototypes"])
     twins[3] = twins[1]
-    finished.save(
-        "heads", {**{name: np.array(one) for name, one in heads.items()}, "prototypes": twins}
-    )
+    finished.save("heads", {**{name: np.array(one) for name, one in heads.items()}, "prototypes": twins})
     at = visit("prototypes")
     at.session_state["alike"] = True
     at.run()
@@ -314,9 +301,7 @@ def test_a_veto_is_previewed_undone_and_cleared(finished: RunFolder, visit: Visi
     veto(at, finished, Veto(2, tuple(first.tolist())), Veto(0, tuple(second.tolist())))
     shown = texts(at)
     assert "**10 vetoes** · A preview: nothing is retrained" in shown
-    _, (change, _) = artefacts.without(
-        "demo", {2: tuple(first.tolist()), 0: tuple(second.tolist())}
-    )
+    _, (change, _) = artefacts.without("demo", {2: tuple(first.tolist()), 0: tuple(second.tolist())})
     assert f"<td>9</td><td>{change.cosine:.4f}</td><td>{len(change.lost)}" in shown
     at.button(key="show vetoed").click().run()
     assert row_order(at) == [0, 2]
@@ -340,9 +325,7 @@ def test_an_opened_cluster_shows_what_its_vetoes_change(finished: RunFolder, vis
     assert f"Gain its label ({len(change.gained)})" in shown
 
 
-def test_too_many_vetoes_are_a_sentence_and_can_be_undone(
-    finished: RunFolder, visit: Visit
-) -> None:
+def test_too_many_vetoes_are_a_sentence_and_can_be_undone(finished: RunFolder, visit: Visit) -> None:
     at = veto(visit("prototypes"), finished, Veto(2, tuple(range(IMAGES - 5))))
     assert "take some vetoes back" in at.error[0].value
     assert row_order(at) == list(range(CLUSTERS))
@@ -373,10 +356,7 @@ def test_every_view_of_an_opened_cluster(visit: Visit) -> None:
 
 def test_flags_are_shown_with_their_images(finished: RunFolder, visit: Visit) -> None:
     near = finished.load("neighbors")
-    finished.save(
-        "neighbors",
-        {"ids": np.array(near["ids"]), "similarity": np.ones_like(near["similarity"])},
-    )
+    finished.save("neighbors", {"ids": np.array(near["ids"]), "similarity": np.ones_like(near["similarity"])})
     at = visit("prototypes")
     assert "near-duplicates</span>" in texts(at)
     assert "form the prototype are near-duplicates" in texts(opened(at, 0, "flags"))
@@ -399,9 +379,7 @@ def test_files_that_went_away_are_a_sentence(finished: RunFolder, visit: Visit) 
 # -- odd runs ------------------------------------------------------------------------------------
 
 
-def made_run(
-    workspace: Path, clusters: int, labels: np.ndarray, names: tuple[str, ...]
-) -> RunFolder:
+def made_run(workspace: Path, clusters: int, labels: np.ndarray, names: tuple[str, ...]) -> RunFolder:
     """A run as stage 2 would leave it, with made-up features round each of the `labels`."""
     generator = np.random.default_rng(0)
     count = len(labels)
@@ -409,9 +387,8 @@ def made_run(
     ids = tuple(f"<b>{index}</b>.png" for index in range(count))
     truth = Truth(labels % len(names), names)
     folder = RunFolder.create(
-        workspace / "odd", Opened(ImageSet(pixels, ids, "digits"), truth, ()),
-        replace(tiny_config(), clusters=clusters),
-    )  # fmt: skip
+        workspace / "odd", Opened(ImageSet(pixels, ids, "digits"), truth, ()), replace(tiny_config(), clusters=clusters)
+    )
     means = generator.normal(size=(clusters, 8)).astype(np.float32)
     vectors = means[labels] + generator.normal(0, 0.1, (count, 8)).astype(np.float32)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
@@ -419,18 +396,28 @@ def made_run(
     near = np.argsort(-(vectors @ means.T), axis=0)[:each].T
     folder.save("features", {"vectors": vectors, "labels": labels.astype(np.int32)})
     others = (np.arange(count)[:, None] + np.arange(1, 11)) % count
-    folder.save("neighbors", {
-        "ids": others.astype(np.int32), "similarity": np.full(others.shape, 0.5, np.float32),
-    })  # fmt: skip
-    folder.save("heads", {
-        "probabilities": np.full((count, clusters), 1 / clusters, np.float32), "prototypes": means,
-        "confident": near[:, : max(1, each // 2)], "nearest": near, "chosen": np.array(0),
-    })  # fmt: skip
+    folder.save("neighbors", {"ids": others.astype(np.int32), "similarity": np.full(others.shape, 0.5, np.float32)})
+    folder.save(
+        "heads",
+        {
+            "probabilities": np.full((count, clusters), 1 / clusters, np.float32),
+            "prototypes": means,
+            "confident": near[:, : max(1, each // 2)],
+            "nearest": near,
+            "chosen": np.array(0),
+        },
+    )
     ones = np.ones(count, np.float32)
-    folder.save("reliable-heads", {
-        "labels": labels, "confidence": ones, "agreement": ones,
-        "verdicts": np.zeros(count, np.uint8), "thresholds": np.ones(clusters, np.float32),
-    })  # fmt: skip
+    folder.save(
+        "reliable-heads",
+        {
+            "labels": labels,
+            "confidence": ones,
+            "agreement": ones,
+            "verdicts": np.zeros(count, np.uint8),
+            "thresholds": np.ones(clusters, np.float32),
+        },
+    )
     return folder
 
 
@@ -475,16 +462,16 @@ def frame(round_: int, confident: int) -> Frame:
     prototypes = np.zeros((2, CLUSTERS, 4), np.float16)
     prototypes[..., 0] = 1
     formed = np.full((2, CLUSTERS, 1), confident, np.int32)
-    return Frame(
-        "heads", round_, None, labels, np.ones_like(labels, np.float16), prototypes, formed
-    )
+    return Frame("heads", round_, None, labels, np.ones_like(labels, np.float16), prototypes, formed)
 
 
 def test_prototypes_are_watched_while_they_form(interrupted: RunFolder, visit: Visit) -> None:
     for event in (
-        RunStarted("cpu", 1), StageFinished("features", 1.0), StageStarted("heads", 30),
+        RunStarted("cpu", 1),
+        StageFinished("features", 1.0),
+        StageStarted("heads", 30),
         Progress("heads", 12, 100.0, {"pseudo-label loss": 1.0}),
-    ):  # fmt: skip
+    ):
         interrupted.append(event)
     save_frame(interrupted, frame(0, 3))
     with interrupted.lock():
@@ -499,9 +486,7 @@ def test_prototypes_are_watched_while_they_form(interrupted: RunFolder, visit: V
         save_frame(interrupted, frame(4, 5))
         at.run()
         assert "Round 4: 30 images have it as their likeliest</div>" in texts(at)
-        assert "Round 0: 30 images have it as their likeliest, cosine 1.000 to the last" in texts(
-            at
-        )
+        assert "Round 0: 30 images have it as their likeliest, cosine 1.000 to the last" in texts(at)
     at.run()  # nobody trains it any more
     assert "Stage 2 was cut off while prototypes formed: round 12 of 30." in texts(at)
 

@@ -23,13 +23,7 @@ from engine.data.sources import Opened
 from engine.errors import RunError
 from engine.runs.store import RunFolder
 from engine.space.neighbors import Neighbors
-from engine.stages.reliable import (
-    ReliableSet,
-    Verdict,
-    judge,
-    local_agreement,
-    neighbor_count,
-)
+from engine.stages.reliable import ReliableSet, Verdict, judge, local_agreement, neighbor_count
 from spice_explorer import artefacts, charts, columns, services
 from spice_explorer.components import plane
 from spice_explorer.present import reliability as present
@@ -52,9 +46,21 @@ def test_thresholds_come_back_from_the_address_exactly() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "0.9,0.9,5", "0.9,0.9,5,0,0", "nan,0.9,5,0", "0.9,1.1,5,0", "-0.1,0.9,5,0",
-     "0.9,0.9,0,0", "0.9,0.9,21,0", "0.9,0.9,2.5,0", "0.9,0.9,inf,0", "0.9,0.9,5,<b>"],
-)  # fmt: skip
+    [
+        "",
+        "x",
+        "0.9,0.9,5",
+        "0.9,0.9,5,0,0",
+        "nan,0.9,5,0",
+        "0.9,1.1,5,0",
+        "-0.1,0.9,5,0",
+        "0.9,0.9,0,0",
+        "0.9,0.9,21,0",
+        "0.9,0.9,2.5,0",
+        "0.9,0.9,inf,0",
+        "0.9,0.9,5,<b>",
+    ],
+)
 def test_impossible_thresholds_are_none(text: str) -> None:
     assert present.thresholds_of(text.split(","), 20) is None
     assert present.thresholds_of([None, 0.5, 5, 0], 20) is None
@@ -65,9 +71,7 @@ def test_impossible_thresholds_are_none(text: str) -> None:
 
 def test_the_reasons_are_the_engines_verdicts() -> None:
     assert len(present.REASONS) == len(present.EXPLANATIONS) == len(Verdict)
-    assert [v.name for v in Verdict] == [
-        "RELIABLE", "NEIGHBORS_DISAGREE", "NOT_CONFIDENT", "NEITHER",
-    ]  # fmt: skip
+    assert [v.name for v in Verdict] == ["RELIABLE", "NEIGHBORS_DISAGREE", "NOT_CONFIDENT", "NEITHER"]
 
 
 def test_a_split_counts_and_judges() -> None:
@@ -107,9 +111,7 @@ def test_the_curve_is_the_split_at_every_threshold() -> None:
 
 
 def test_no_sure_image_has_no_curve() -> None:
-    curve = present.purity_coverage(
-        np.array([0, 1]), np.array([0, 1]), np.array([0.5, 1.0]), np.zeros(2, bool)
-    )
+    curve = present.purity_coverage(np.array([0, 1]), np.array([0, 1]), np.array([0.5, 1.0]), np.zeros(2, bool))
     assert len(curve.agreement) == len(curve.purity) == len(curve.coverage) == 0
 
 
@@ -124,9 +126,7 @@ def test_a_confusion_table_counts_the_reliable_along_the_diagonal() -> None:
 
 
 def test_axes_of_shares_do_not_go_far_beyond_them() -> None:
-    curve = present.purity_coverage(
-        np.zeros(4, int), np.array([0, 0, 1, 2]), np.full(4, 0.5), np.ones(4, bool)
-    )
+    curve = present.purity_coverage(np.zeros(4, int), np.array([0, 0, 1, 2]), np.full(4, 0.5), np.ones(4, bool))
     assert len(curve.agreement) == 1
     layout = charts.purity_coverage(curve, (1.0, 0.5), (1.0, 0.5)).layout
     for axis in (layout.xaxis, layout.yaxis):
@@ -136,9 +136,7 @@ def test_axes_of_shares_do_not_go_far_beyond_them() -> None:
 
 
 def test_numbers_on_pale_cells_are_not_in_the_grey_of_figures() -> None:
-    table = present.confusion(
-        np.zeros(8, int), np.array([0, 0, 0, 1, 1, 1, 2, 2]), ("a", "b", "c"), np.ones(8, bool)
-    )
+    table = present.confusion(np.zeros(8, int), np.array([0, 0, 0, 1, 1, 1, 2, 2]), ("a", "b", "c"), np.ones(8, bool))
     _, full, pale = charts.confusion(table).data
     assert (len(full.x), len(pale.x)) == (0, 3)
     assert pale.textfont.color == GRAY_90  # which the browser makes dark on light, light on dark
@@ -199,7 +197,7 @@ def script() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page()
-        page.add_script_tag(content=f"{source}\nObject.assign(window, {{ Judge, Plane }});", type="module")  # fmt: skip
+        page.add_script_tag(content=f"{source}\nObject.assign(window, {{ Judge, Plane }});", type="module")
         page.wait_for_function("() => Boolean(window.Judge)")
         yield page
         browser.close()
@@ -243,10 +241,10 @@ def test_the_browser_judges_as_the_engine_does(script: Page, count: int) -> None
         verdict = judge(labels, confidence, agreement, clusters, ReliableSettings(**asked))
         table = np.zeros((clusters, 4), int)
         np.add.at(table, (labels, verdict.verdicts), 1)
-        found = script.evaluate(RULE, [
-            base64_of(labels, "<u2"), base64_of(confidence, "<f4"), base64_of(agreed, "<u2"),
-            clusters, count, asked,
-        ])  # fmt: skip
+        found = script.evaluate(
+            RULE,
+            [base64_of(labels, "<u2"), base64_of(confidence, "<f4"), base64_of(agreed, "<u2"), clusters, count, asked],
+        )
         assert found["table"] == table.ravel().tolist()
         assert found["total"] == table.sum(0).tolist()
         there = np.bincount(labels, minlength=clusters) > 0
@@ -422,9 +420,7 @@ def test_truth_is_marked(visit: Visit) -> None:
 
 
 @pytest.mark.usefixtures("mixed")
-def test_an_estimate_is_called_one_and_compared_with_truth(
-    visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_estimate_is_called_one_and_compared_with_truth(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     masks = []
 
     def estimated_purity(_name: str, stage: str, mask: np.ndarray) -> float:
@@ -445,9 +441,7 @@ def test_an_estimate_is_called_one_and_compared_with_truth(
 
 
 @pytest.mark.usefixtures("mixed")
-def test_where_nothing_can_be_estimated_nothing_is_said(
-    visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_nothing_can_be_estimated_nothing_is_said(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artefacts, "estimated_purity", lambda *_: None)
     assert "stimate" not in texts(visit("reliability"))
 
@@ -489,9 +483,7 @@ def test_a_dead_cluster_has_no_teacher(mixed: RunFolder, visit: Visit) -> None:
     assert "No image has this verdict here." in texts(at)
 
 
-def test_while_stage_3_trains_stage_2_is_shown_and_stage_3_offered_later(
-    mixed: RunFolder, visit: Visit
-) -> None:
+def test_while_stage_3_trains_stage_2_is_shown_and_stage_3_offered_later(mixed: RunFolder, visit: Visit) -> None:
     later = mixed.path.parent.parent / "later"
     shutil.move(mixed.path / "reliable-joint", later)
     at = visit("reliability")
@@ -532,9 +524,7 @@ def branches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, RunConfig]]:
 
 
 @pytest.mark.usefixtures("mixed")
-def test_stage_3_is_trained_from_these_thresholds(
-    visit: Visit, branches: list[tuple[str, RunConfig]]
-) -> None:
+def test_stage_3_is_trained_from_these_thresholds(visit: Visit, branches: list[tuple[str, RunConfig]]) -> None:
     at = move(visit("reliability"), agreement=0.9, floor=0.0)
     teachers = int(verdict_of("heads", agreement=0.9, floor=0.0).mask.sum())
     assert f"no floor: **{teachers:,} images** teach" in texts(at)
@@ -548,18 +538,14 @@ def test_stage_3_is_trained_from_these_thresholds(
 
 
 @pytest.mark.usefixtures("mixed")
-def test_another_number_of_neighbours_is_asked_for(
-    visit: Visit, branches: list[tuple[str, RunConfig]]
-) -> None:
+def test_another_number_of_neighbours_is_asked_for(visit: Visit, branches: list[tuple[str, RunConfig]]) -> None:
     at = move(visit("reliability"), neighbors=6)
     button(at, "Start the new run").click().run()
     assert branches[0][1].reliable.neighbors == 6
 
 
 @pytest.mark.usefixtures("mixed")
-def test_a_run_that_cannot_be_made_is_a_sentence(
-    visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_cannot_be_made_is_a_sentence(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any) -> str:
         raise RunError("the disk is <full>")
 

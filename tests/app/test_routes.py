@@ -29,7 +29,7 @@ def test_a_sheet_holds_all_thumbnails() -> None:
 
 @pytest.mark.parametrize("query", ["", "run=a%20b"])
 def test_the_first_page_is_found_by_its_name(query: str) -> None:
-    scope = {"type": "http", "path": "/dataset", "query_string": query.encode(), "headers": [], "server": ("a", 80)}  # fmt: skip
+    scope = {"type": "http", "path": "/dataset", "query_string": query.encode(), "headers": [], "server": ("a", 80)}
     answer = routes.first_page(Request(scope))
     assert answer.status_code == 307
     assert answer.headers["location"] == (f"./?{query}" if query else "./")
@@ -48,8 +48,7 @@ def test_names_come_with_it() -> None:
 
 @pytest.mark.usefixtures("finished")
 @pytest.mark.parametrize(
-    ("run", "sheet"),
-    [("other", 0), ("demo", 1), ("../runs/demo", 0), ("", 0), ("demo", -1), ("demo", "9" * 5000)],
+    ("run", "sheet"), [("other", 0), ("demo", 1), ("../runs/demo", 0), ("", 0), ("demo", -1), ("demo", "9" * 5000)]
 )
 def test_nothing_else_is_served(run: str, sheet: int) -> None:
     assert get(run, sheet, "json").status_code == 404

@@ -54,9 +54,7 @@ def test_looking_again_reads_only_what_is_new(interrupted: RunFolder) -> None:
     assert services.look("halfway").snapshot.state == "interrupted"
 
 
-def test_a_run_made_anew_under_an_old_name_is_read_from_its_start(
-    interrupted: RunFolder, few_digits: Opened
-) -> None:
+def test_a_run_made_anew_under_an_old_name_is_read_from_its_start(interrupted: RunFolder, few_digits: Opened) -> None:
     services.look("halfway")
     shutil.rmtree(interrupted.path)
     time.sleep(0.02)
@@ -100,9 +98,7 @@ def test_an_impossible_device_leaves_no_run_behind(workspace: Path, few_digits: 
     assert not list(workspace.iterdir())
 
 
-def test_the_app_lists_the_encoders_that_the_engine_knows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_app_lists_the_encoders_that_the_engine_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert services.ENCODERS == trained.FOLDER
     for module, name in ((services, "ENCODERS"), (trained, "FOLDER")):
         monkeypatch.setattr(module, name, tmp_path)
@@ -128,15 +124,11 @@ def test_stage_one_is_numbered_like_the_newest_labels() -> None:
     assert len(np.unique(ones)) == len(np.unique(raw))
 
 
-def test_purity_is_estimated_from_all_heads_and_the_runs_own_neighbours(
-    finished: RunFolder,
-) -> None:
+def test_purity_is_estimated_from_all_heads_and_the_runs_own_neighbours(finished: RunFolder) -> None:
     own, heads = artefacts.reliable("demo", "heads"), finished.load("heads")["head_labels"]
     everything = np.ones(len(own.labels), bool)
     # Of all images: two heads are one pair, each under the numbers that fit the labels best.
-    same = np.mean(
-        metrics.renumbered(heads[0], own.labels) == metrics.renumbered(heads[1], own.labels)
-    )
+    same = np.mean(metrics.renumbered(heads[0], own.labels) == metrics.renumbered(heads[1], own.labels))
     found = artefacts.estimated_purity("demo", "heads", everything)
     assert found == pytest.approx(same * own.agreement.mean(), abs=1e-5)
     assert artefacts.estimated_purity("demo", "heads", ~everything) is None

@@ -38,9 +38,12 @@ def fetch(address: str) -> tuple[int, bytes]:
     """Status and body of what the app's own routes answer to a GET."""
     parts, sent = urlsplit(address), []
     scope = {
-        "type": "http", "method": "GET", "path": unquote(parts.path), "headers": [],
+        "type": "http",
+        "method": "GET",
+        "path": unquote(parts.path),
+        "headers": [],
         "query_string": parts.query.encode(),
-    }  # fmt: skip
+    }
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request"}
@@ -70,9 +73,7 @@ def kept(workspace: Path) -> list[str]:
     return sorted(file.name for file in (workspace / ".thumbs").rglob("*") if file.is_file())
 
 
-def test_a_tiny_image_is_served_to_the_pixel_and_leaves_no_file(
-    finished: RunFolder, workspace: Path
-) -> None:
+def test_a_tiny_image_is_served_to_the_pixel_and_leaves_no_file(finished: RunFolder, workspace: Path) -> None:
     answer = get("demo", 7)
     assert answer.media_type == "image/webp"
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -100,9 +101,7 @@ def test_runs_of_the_same_images_share_their_thumbnails(photos: RunFolder, works
 
 
 @pytest.mark.parametrize("damage", [b"", b"RIFF", b"no picture, but longer than a head"])
-def test_a_damaged_file_of_the_cache_is_made_again(
-    damage: bytes, photos: RunFolder, workspace: Path
-) -> None:
+def test_a_damaged_file_of_the_cache_is_made_again(damage: bytes, photos: RunFolder, workspace: Path) -> None:
     whole = get("photos", 1).body
     file = workspace / ".thumbs" / photos.card().fingerprint / "0" / "1.webp"
     file.write_bytes(damage)
@@ -146,10 +145,17 @@ def test_every_stored_pixel_can_be_asked_for(workspace: Path) -> None:
 @pytest.mark.parametrize(
     ("run", "index"),
     [
-        ("other", 0), ("../runs/demo", 0), ("", 0), ("demo", IMAGES), ("demo", "-1"), ("demo", "x"),
-        ("demo", "9" * 5000), ("demo", "²"), ("d\0emo", 0),
+        ("other", 0),
+        ("../runs/demo", 0),
+        ("", 0),
+        ("demo", IMAGES),
+        ("demo", "-1"),
+        ("demo", "x"),
+        ("demo", "9" * 5000),
+        ("demo", "²"),
+        ("d\0emo", 0),
     ],
-)  # fmt: skip
+)
 def test_nothing_else_is_served(run: str, index: int | str) -> None:
     answer = get(run, index)
     assert answer.status_code == 404
@@ -223,10 +229,7 @@ def test_a_sheet_of_large_images_is_made_of_their_kept_thumbnails(photos: RunFol
 
 
 @pytest.mark.usefixtures("finished")
-@pytest.mark.parametrize(
-    "asked",
-    ["", "1.x", "1..2", "-1", str(IMAGES), "9" * 5000, ".".join(["1"] * 401), "1.2;rm"],
-)
+@pytest.mark.parametrize("asked", ["", "1.x", "1..2", "-1", str(IMAGES), "9" * 5000, ".".join(["1"] * 401), "1.2;rm"])
 def test_a_sheet_of_what_is_not_there_is_refused(asked: str) -> None:
     assert fetch(f"/spice/pages/demo.webp?ids={asked}")[0] == 404
     assert fetch("/spice/pages/other.webp?ids=1")[0] == 404

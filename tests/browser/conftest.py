@@ -26,7 +26,7 @@ FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader
 
 
 def chromium() -> str:
-    found = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)  # fmt: skip
+    found = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
     if found is None:
         reason = "Chromium is not installed: the browser test needs it"
         if os.environ.get("CI"):
@@ -53,9 +53,14 @@ def serving(place: Path) -> Iterator[str]:
     """The address of a server whose runs lie in `place`/runs."""
     port = free_port()
     command = [
-        sys.executable, "-m", "streamlit", "run", str(ROOT / "spice_explorer" / "app.py"),
-        f"--server.port={port}", "--server.headless=true",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(ROOT / "spice_explorer" / "app.py"),
+        f"--server.port={port}",
+        "--server.headless=true",
+    ]
     environment = {**os.environ, "SPICE_EXPLORER_RUNS": str(place / "runs")}
     with (place / "server.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log)

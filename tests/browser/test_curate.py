@@ -43,9 +43,7 @@ def run(place: Path, trained: Path, request: pytest.FixtureRequest) -> RunFolder
 
 def log_of(run: RunFolder) -> DecisionLog:
     card = run.card()
-    return DecisionLog(
-        run.path, images=card.images, clusters=card.config.clusters, fingerprint=card.fingerprint
-    )
+    return DecisionLog(run.path, images=card.images, clusters=card.config.clusters, fingerprint=card.fingerprint)
 
 
 def rows(run: RunFolder) -> list[tuple[str, list[int], int | None]]:
@@ -81,9 +79,7 @@ def wait(found: Locator, what: str, message: str) -> None:
 
 
 def saved(found: Locator, count: int) -> None:
-    wait(
-        found, f"one.dataset.waiting === '0' && +one.dataset.saved >= {count}", f"not {count} saved"
-    )
+    wait(found, f"one.dataset.waiting === '0' && +one.dataset.saved >= {count}", f"not {count} saved")
 
 
 def press(found: Locator, *keys: str) -> None:
@@ -108,9 +104,11 @@ def test_a_curator_needs_only_the_keyboard(page: Page, run: RunFolder) -> None:
     wait(found, f"one.dataset.current === '{queue[4]}'", "not at the fifth image")
     saved(found, 4)
     assert rows(run) == [
-        ("accept", [queue[0]], None), ("relabel", [queue[1]], 1), ("reject", [queue[2]], None),
+        ("accept", [queue[0]], None),
+        ("relabel", [queue[1]], 1),
+        ("reject", [queue[2]], None),
         ("exclude", [queue[3]], None),
-    ]  # fmt: skip
+    ]
     press(found, "u", "u", "r")
     saved(found, 7)
     log = log_of(run)
@@ -168,14 +166,12 @@ def test_keys_are_explained(page: Page, run: RunFolder) -> None:
     assert rows(run)[0][0] == "reject"
 
 
-def test_what_another_reviewer_says_meanwhile_is_shown_with_both_answers(
-    page: Page, run: RunFolder
-) -> None:
+def test_what_another_reviewer_says_meanwhile_is_shown_with_both_answers(page: Page, run: RunFolder) -> None:
     image = first_of(run, 1)[0]
     found = curator(page, run)
     said = load_reliable(run, "joint")
     log, model = log_of(run), Model(said.labels, said.confidence, "joint")
-    log.commit([Decision("relabel", "Bob", visit="elsewhere", images=np.array([image]), class_=3)], model)  # fmt: skip
+    log.commit([Decision("relabel", "Bob", visit="elsewhere", images=np.array([image]), class_=3)], model)
     press(found, "1")
     saved(found, 2)
     log.refresh()

@@ -45,15 +45,10 @@ class Driver:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        text = {
-            kind: (HERE / f"gallery.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
-        }
+        text = {kind: (HERE / f"gallery.{kind}").read_text("utf-8") for kind in ("html", "css", "js")}
         script = text["js"].replace("export default function", "function component")
         page.goto("about:blank")  # a window without the last test's functions and listeners
-        page.set_content(
-            f"<style>{text['css']} #root {{ width: 400px; }}</style>"
-            f"<div id='root'>{text['html']}</div>"
-        )
+        page.set_content(f"<style>{text['css']} #root {{ width: 400px; }}</style><div id='root'>{text['html']}</div>")
         page.add_script_tag(content=script + DRIVER, type="module")
         page.wait_for_function("Boolean(window.draw)")
 
@@ -61,13 +56,24 @@ class Driver:
         ids = list(range((number - 1) * PER_PAGE, min(TOTAL, number * PER_PAGE)))
         words = [f"image {index}" for index in ids]
         data = {
-            "version": version, "page": number, "pages": 3, "perPage": PER_PAGE, "total": TOTAL,
-            "ids": ids, "titles": words, "captions": words,
-            "colours": ["#ff0000"] * len(ids), "odd": [], "oddColour": "#eb9900",
+            "version": version,
+            "page": number,
+            "pages": 3,
+            "perPage": PER_PAGE,
+            "total": TOTAL,
+            "ids": ids,
+            "titles": words,
+            "captions": words,
+            "colours": ["#ff0000"] * len(ids),
+            "odd": [],
+            "oddColour": "#eb9900",
             "sheet": {**SHEET, "url": f"{SHEET['url']}#{version}{number}"},
-            "actions": [{"name": "veto", "label": "<b>Veto</b>"}], "open": -1, "side": 80,
-            "sharp": False, **changed,
-        }  # fmt: skip
+            "actions": [{"name": "veto", "label": "<b>Veto</b>"}],
+            "open": -1,
+            "side": 80,
+            "sharp": False,
+            **changed,
+        }
         self.page.evaluate(f"draw({json.dumps(data)})")
 
     def keys(self, *names: str) -> None:

@@ -71,9 +71,7 @@ def state(found: Locator) -> dict[str, Any]:
     return found.evaluate("one => ({...one.dataset})")
 
 
-def test_a_lasso_fills_the_gallery_and_a_picture_opens_its_panel(
-    page: Page, run: RunFolder
-) -> None:
+def test_a_lasso_fills_the_gallery_and_a_picture_opens_its_panel(page: Page, run: RunFolder) -> None:
     opened(page, "/map?run=demo")
     shown = map_of(page)
     assert state(shown)["drawn"] == str(IMAGES)
@@ -127,11 +125,7 @@ def test_the_view_survives_reruns_pages_and_links(page: Page) -> None:
     page.get_by_role("heading", name="Prototypes").wait_for()
     page.get_by_role("link", name="Map", exact=True).click()
     back = state(map_of(page))
-    assert [back[key] for key in ("zoom", "colour", "selected")] == [
-        before["zoom"],
-        "confidence",
-        selected,
-    ]
+    assert [back[key] for key in ("zoom", "colour", "selected")] == [before["zoom"], "confidence", selected]
 
     browser = page.context.browser
     assert browser is not None
@@ -156,16 +150,19 @@ def test_a_filter_leaves_the_rest_as_context(page: Page) -> None:
     page.get_by_text(f"{images} images selected").wait_for()
 
 
-def test_moving_a_threshold_on_the_map_recounts_without_the_server(
-    page: Page, run: RunFolder
-) -> None:
+def test_moving_a_threshold_on_the_map_recounts_without_the_server(page: Page, run: RunFolder) -> None:
     opened(page, "/map?run=demo")
     shown = map_of(page)
     page.get_by_label("Colour by").select_option("reliable")
     numbers = shown.locator(".entry em")
     own = np.bincount(run.load("reliable-joint")["verdicts"], minlength=4)
     page.wait_for_function(
-        "want => [...document.querySelectorAll('*')].flatMap(e => e.shadowRoot ? [...e.shadowRoot.querySelectorAll('.entry em')] : [...(e.matches?.('.entry em') ? [e] : [])]).map(e => e.textContent).join() === want",
+        """want => {
+            const within = e => e.shadowRoot ? [...e.shadowRoot.querySelectorAll('.entry em')] : [];
+            const own = e => e.matches?.('.entry em') ? [e] : [];
+            const all = [...document.querySelectorAll('*')].flatMap(e => [...within(e), ...own(e)]);
+            return all.map(e => e.textContent).join() === want;
+        }""",
         arg=",".join(map(str, own)),
     )
     sent: list[str] = []
@@ -219,9 +216,7 @@ def test_a_click_on_a_point_opens_its_image(page: Page) -> None:
     assert int(found.split("image=")[1].split("&")[0]) % 2 == 0
 
 
-def test_a_moved_threshold_recounts_at_once_and_the_engine_agrees(
-    page: Page, run: RunFolder
-) -> None:
+def test_a_moved_threshold_recounts_at_once_and_the_engine_agrees(page: Page, run: RunFolder) -> None:
     opened(page, "/reliability?run=demo")
     page.locator(".inspector[data-checked='true']").wait_for()
     verdict = run.load("reliable-joint")
@@ -232,17 +227,16 @@ def test_a_moved_threshold_recounts_at_once_and_the_engine_agrees(
     line.press("End")
     page.wait_for_url("**t=**")
     asked = unquote(page.url.split("t=")[1].split("&")[0]).split(",")
-    settings = replace(
-        run.card().config.reliable, confidence=float(asked[1]), floor=float(asked[3])
-    )
+    settings = replace(run.card().config.reliable, confidence=float(asked[1]), floor=float(asked[3]))
     strict = judge(
-        np.asarray(verdict["labels"]), np.asarray(verdict["confidence"]),
-        np.asarray(verdict["agreement"]), CLUSTERS, settings,
-    )  # fmt: skip
+        np.asarray(verdict["labels"]),
+        np.asarray(verdict["confidence"]),
+        np.asarray(verdict["agreement"]),
+        CLUSTERS,
+        settings,
+    )
     assert strict.mask.sum() < (verdict["verdicts"] == 0).sum()
-    page.locator(".inspector .tiles .count").first.get_by_text(
-        str(strict.mask.sum()), exact=True
-    ).wait_for()
+    page.locator(".inspector .tiles .count").first.get_by_text(str(strict.mask.sum()), exact=True).wait_for()
     page.locator(".inspector[data-checked='true']").wait_for()
     settled(page)
     # What it rejects now is a click away, and says why.

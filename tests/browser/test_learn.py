@@ -75,9 +75,7 @@ def screen(page: Page) -> str:
     return str(page.locator(".lesson").get_attribute("data-screen"))
 
 
-def test_the_arrow_walks_through_every_step_with_its_words_and_formula(
-    show: Show, lesson: dict[str, Any]
-) -> None:
+def test_the_arrow_walks_through_every_step_with_its_words_and_formula(show: Show, lesson: dict[str, Any]) -> None:
     page, seen = show(lesson), []
     for _ in SCREENS:
         seen.append(screen(page))
@@ -97,9 +95,7 @@ def test_the_arrow_walks_through_every_step_with_its_words_and_formula(
         assert screen(page) == wanted
 
 
-def test_what_is_played_with_shows_the_engines_result_at_once(
-    show: Show, lesson: dict[str, Any]
-) -> None:
+def test_what_is_played_with_shows_the_engines_result_at_once(show: Show, lesson: dict[str, Any]) -> None:
     page = show(lesson)
     page.keyboard.press("5")
     slider = page.get_by_role("slider", name="center_ratio")
@@ -109,18 +105,16 @@ def test_what_is_played_with_shows_the_engines_result_at_once(
         result = play["results"][at]
         assert page.locator("output").inner_text().startswith(str(value).removesuffix(".0"))
         assert page.locator(".says").inner_text() == result["says"]
-        assert page.locator(".figures .row").first.locator(".cell").count() == len(
-            result["prototypes"][0]
-        )
+        assert page.locator(".figures .row").first.locator(".cell").count() == len(result["prototypes"][0])
         purity = f"{100 * result['truth']['purity']:.1f}%"
         assert page.locator(".truth").inner_text() == f"TRUTH Purity {purity}"
-    assert "this run" not in page.locator("output").evaluate("one => getComputedStyle(one, '::after').content")  # fmt: skip
+    assert "this run" not in page.locator("output").evaluate("one => getComputedStyle(one, '::after').content")
     page.keyboard.press("Escape")
     slider.blur()
     for _ in range(3):
         page.keyboard.press("ArrowDown")
     assert slider.input_value() == str(play["start"])
-    assert "this run" in page.locator("output").evaluate("one => getComputedStyle(one, '::after').content")  # fmt: skip
+    assert "this run" in page.locator("output").evaluate("one => getComputedStyle(one, '::after').content")
 
 
 def test_what_goes_wrong_is_a_switch(show: Show, lesson: dict[str, Any]) -> None:
@@ -146,7 +140,7 @@ def test_the_quiz_counts_what_was_right_and_says_why(show: Show, lesson: dict[st
     right = sum(rejected == (i in (0, 3, 4)) for i, rejected in enumerate(quiz["rejected"]))
     assert f"{right} of 12 right" in page.get_by_role("status").inner_text()
     for i, (why, rejected) in enumerate(zip(quiz["why"], quiz["rejected"], strict=True)):
-        assert answers.nth(i).locator(".why").inner_text() == f"{'✗ rejected' if rejected else '✓ kept'}: {why}"  # fmt: skip
+        assert answers.nth(i).locator(".why").inner_text() == f"{'✗ rejected' if rejected else '✓ kept'}: {why}"
     assert page.locator(".answer.missed").count() == 12 - right
     page.get_by_role("button", name="Again").click()
     assert page.locator(".answer[aria-pressed=true]").count() == 0
@@ -155,9 +149,7 @@ def test_the_quiz_counts_what_was_right_and_says_why(show: Show, lesson: dict[st
     assert page.locator(".answer[aria-pressed=true]").count() == 2
 
 
-def test_the_film_steps_plays_and_stops_with_everything_on_it(
-    show: Show, lesson: dict[str, Any]
-) -> None:
+def test_the_film_steps_plays_and_stops_with_everything_on_it(show: Show, lesson: dict[str, Any]) -> None:
     page, frames = show(lesson), lesson["frames"]
     page.keyboard.press("0")
     slider, moment = page.get_by_role("slider", name="Moment of training"), page.locator(".moment")
@@ -166,7 +158,9 @@ def test_the_film_steps_plays_and_stops_with_everything_on_it(
     page.get_by_text("Stage 2 · step 2 of 10").wait_for()
     counts = page.locator(".growing em").all_inner_texts()
     assert [int(one.replace(",", "")) for one in counts] == frames[7]["sizes"]
-    assert page.locator(".growing .row").nth(3).locator(".cell").first.get_attribute("data-place") == str(frames[7]["prototypes"][3][0])  # fmt: skip
+    assert page.locator(".growing .row").nth(3).locator(".cell").first.get_attribute("data-place") == str(
+        frames[7]["prototypes"][3][0]
+    )
     page.keyboard.press("Escape")
     slider.blur()
     page.keyboard.press(".")
@@ -200,19 +194,14 @@ def test_the_x_ray_follows_one_image_through_stage_3(show: Show, lesson: dict[st
         assert f"{100 * chance:.1f}%" in words
         assert ("learns cluster 3" in words) == passes
         assert page.locator(".xray .moment").inner_text() == f"step {xray['steps'][frame]} of 10"
-        assert page.locator(".xray .view .cell").first.get_attribute("data-place") == str(3 * 3 + frame)  # fmt: skip
+        assert page.locator(".xray .view .cell").first.get_attribute("data-place") == str(3 * 3 + frame)
 
 
 @pytest.mark.parametrize(
     ("adapt", "weight", "verdict", "level"),
     [
         ("fixed", 0, "does not pass: 81.0% < τ.", "τ"),
-        (
-            "flex",
-            1,
-            "passes: 81.0% is less than τ, but enough for cluster 3 at this moment.",
-            "τ",
-        ),
+        ("flex", 1, "passes: 81.0% is less than τ, but enough for cluster 3 at this moment.", "τ"),
         ("flex", 0, "does not pass: 81.0% is too little for cluster 3 at this moment.", "τ"),
         ("free", 1, "passes: 81.0% is enough for cluster 3 at this moment.", ""),
         ("soft", 0.25, "is 81.0% sure and counts 25.0%.", ""),
@@ -223,9 +212,11 @@ def test_the_x_ray_says_what_the_run_asked_instead_of_tau(
 ) -> None:
     weights = np.full((8, 3), weight, np.float32)
     xray = {
-        **lesson["xray"], "adapt": adapt, "weights": array(weights),
+        **lesson["xray"],
+        "adapt": adapt,
+        "weights": array(weights),
         "passes": array((weights > 0).astype(np.uint8)),
-    }  # fmt: skip
+    }
     page = show({**lesson, "xray": xray})
     page.keyboard.press("9")
     page.get_by_role("button", name="X-ray of digit-3").click()
@@ -233,15 +224,13 @@ def test_the_x_ray_says_what_the_run_asked_instead_of_tau(
     words = page.locator(".xray .verdict").inner_text()
     assert words.startswith(f"The weak view {verdict}")
     assert ("learns cluster 3" in words) is (weight > 0)
-    line = page.locator(".probabilities .track").first.evaluate("one => getComputedStyle(one, '::after').content")  # fmt: skip
+    line = page.locator(".probabilities .track").first.evaluate("one => getComputedStyle(one, '::after').content")
     assert (line != "none") is bool(level)
 
 
 def newer(page: Page, changes: dict[str, Any]) -> None:
     """The same lesson arrives again, with changes to its parts by name."""
-    page.evaluate(
-        "changes => player.take({ ...JSON.parse(JSON.stringify(told)), ...changes })", changes
-    )
+    page.evaluate("changes => player.take({ ...JSON.parse(JSON.stringify(told)), ...changes })", changes)
 
 
 @pytest.fixture
@@ -269,10 +258,7 @@ def test_a_newer_lesson_leaves_the_reader_where_he_was_with_what_he_chose(
     newer(page, renamed)
     assert screen(page) == "9"
     assert page.locator("h2").inner_text() == "Joint training, said anew"
-    assert (
-        page.locator(".choices [aria-pressed=true]").get_attribute("aria-label")
-        == "X-ray of digit-3"
-    )
+    assert page.locator(".choices [aria-pressed=true]").get_attribute("aria-label") == "X-ray of digit-3"
     assert page.locator(".xray .moment").inner_text() == "step 5 of 10"
     assert page.get_by_role("slider", name="τ", exact=True).input_value() == "5"
     assert page.locator(".says").inner_text() == steps[8]["play"]["results"][5]["says"]
@@ -291,19 +277,12 @@ def test_a_newer_lesson_leaves_the_reader_where_he_was_with_what_he_chose(
 
 
 @pytest.mark.parametrize("part", ["title", "quiz"])
-def test_marks_in_the_quiz_stay_where_its_questions_do(
-    steered: Page, lesson: dict[str, Any], part: str
-) -> None:
+def test_marks_in_the_quiz_stay_where_its_questions_do(steered: Page, lesson: dict[str, Any], part: str) -> None:
     page, quiz = steered, lesson["quiz"]
     page.keyboard.press("q")
     for i in (0, 3):
         page.locator(".answer").nth(i).click()
-    newer(
-        page,
-        {"title": "the same"}
-        if part == "title"
-        else {"quiz": {**quiz, "places": quiz["places"][::-1]}},
-    )
+    newer(page, {"title": "the same"} if part == "title" else {"quiz": {**quiz, "places": quiz["places"][::-1]}})
     assert screen(page) == "quiz"
     marked = page.locator(".answer[aria-pressed=true]")
     assert marked.count() == (2 if part == "title" else 0)
@@ -387,7 +366,7 @@ def test_a_step_without_its_stage_says_what_to_train(show: Show, lesson: dict[st
 def test_words_from_a_run_are_text_and_never_markup(show: Show, lesson: dict[str, Any]) -> None:
     evil = "</script><img src=x onerror=\"document.title='gone'\">"
     first = {**lesson["steps"][0], "sentence": evil}
-    page = show({**lesson, "title": evil, "names": [evil] * lesson["images"], "steps": [first, *lesson["steps"][1:]]})  # fmt: skip
+    page = show({**lesson, "title": evil, "names": [evil] * lesson["images"], "steps": [first, *lesson["steps"][1:]]})
     assert page.locator(".sentence").inner_text() == evil
     assert page.title() == "SPICE, step by step"
 

@@ -44,9 +44,7 @@ def test_a_newcomer_gets_labels_from_the_digits(page: Page) -> None:
     page.locator(".spice-step").first.wait_for(timeout=60_000)
     assert page.get_by_text("digits-k10-seed0-1 · ").first.is_visible()
 
-    page.locator(".spice-state", has_text="digits-k10-seed0-1 · finished").wait_for(
-        timeout=TRAINING_MS
-    )
+    page.locator(".spice-state", has_text="digits-k10-seed0-1 · finished").wait_for(timeout=TRAINING_MS)
     assert page.locator(".spice-step.done").count() == 4
 
     page.get_by_role("link", name="Export").click()
@@ -55,18 +53,14 @@ def test_a_newcomer_gets_labels_from_the_digits(page: Page) -> None:
     with page.expect_download() as waiting:
         button.click()
     table = pd.read_csv(BytesIO(Path(waiting.value.path()).read_bytes()))
-    assert list(table.columns) == [
-        "id", "name", "label", "confidence", "agreement", "reliable", "stage", "epoch",
-    ]  # fmt: skip
+    assert list(table.columns) == ["id", "name", "label", "confidence", "agreement", "reliable", "stage", "epoch"]
     assert len(table) == 1797
     assert table["label"].between(0, 9).all()
     assert (table["stage"] == "joint").all()
     assert table["reliable"].sum() > 100
 
 
-def test_vectors_of_ones_own_are_typed_and_train_without_stage_3(
-    page: Page, tmp_path: Path
-) -> None:
+def test_vectors_of_ones_own_are_typed_and_train_without_stage_3(page: Page, tmp_path: Path) -> None:
     file = tmp_path / "vectors.npy"
     np.save(file, open_source("digits").images.pixels.reshape(1797, -1))
     page.get_by_role("link", name="Train", exact=True).click()

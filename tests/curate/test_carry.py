@@ -12,9 +12,7 @@ from engine.curate.log import DecisionLog
 from tests.curate.conftest import LABELS, act, classes, names
 
 
-def test_names_colours_and_decided_labels_go_along_in_new_numbers(
-    log: DecisionLog, tmp_path: Path
-) -> None:
+def test_names_colours_and_decided_labels_go_along_in_new_numbers(log: DecisionLog, tmp_path: Path) -> None:
     act(log, "rename", class_=2, text="cats", by="Bob")
     act(log, "recolour", class_=2, text="#112233", by="Bob")
     act(log, "merge", class_=2, other=0)  # classes 1 and 2 are left: clusters 0 and 1
@@ -38,9 +36,7 @@ def test_names_colours_and_decided_labels_go_along_in_new_numbers(
     assert classes(log)[0] == 2, "the earlier run's log is as it was"
 
 
-def test_a_class_of_which_every_image_is_left_out_is_no_cluster_of_the_new_run(
-    log: DecisionLog,
-) -> None:
+def test_a_class_of_which_every_image_is_left_out_is_no_cluster_of_the_new_run(log: DecisionLog) -> None:
     act(log, "rename", class_=0, text="dust")
     act(log, "rename", class_=2, text="cats")
     act(log, "exclude", *np.flatnonzero(LABELS == 0).tolist())
@@ -48,9 +44,7 @@ def test_a_class_of_which_every_image_is_left_out_is_no_cluster_of_the_new_run(
     act(log, "accept", cat)
     keep = log.curation.state != 3
     asked = carried(log.curation, log.curation.classes_of(LABELS), keep, "test")
-    assert [(one.action, one.class_, one.text) for one in asked] == [
-        ("rename", 1, "cats"), ("relabel", 1, ""),
-    ]  # fmt: skip
+    assert [(one.action, one.class_, one.text) for one in asked] == [("rename", 1, "cats"), ("relabel", 1, "")]
     assert asked[1].images.tolist() == [int(keep[:cat].sum())]
 
 

@@ -34,7 +34,7 @@ def test_each_action_leaves_its_state_and_its_class(log: DecisionLog) -> None:
     act(log, "relabel", 2, class_=1)
     act(log, "reject", 3)
     act(log, "exclude", 4)
-    assert log.curation.state[:6].tolist() == [DECIDED, DECIDED, DECIDED, REJECTED, EXCLUDED, UNDECIDED]  # fmt: skip
+    assert log.curation.state[:6].tolist() == [DECIDED, DECIDED, DECIDED, REJECTED, EXCLUDED, UNDECIDED]
     assert classes(log)[:6] == [0, 1, 1, 0, 1, 2]
 
 
@@ -203,8 +203,7 @@ PEOPLE = ("Ann", "Bob")
 ONE = st.fixed_dictionaries(
     {
         "action": st.sampled_from(
-            ["accept", "reject", "relabel", "exclude", "merge", "split", "new class", "rename",
-             "undo", "undo", "redo"]
+            ["accept", "reject", "relabel", "exclude", "merge", "split", "new class", "rename", "undo", "undo", "redo"]
         ),
         "by": st.sampled_from(PEOPLE),
         "ids": st.lists(st.integers(0, IMAGES - 1), min_size=1, max_size=4),
@@ -212,7 +211,7 @@ ONE = st.fixed_dictionaries(
         "other": st.integers(0, 6),
         "unseen": st.integers(0, 3),
     }
-)  # fmt: skip
+)
 
 
 def rows_of(plan: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -223,18 +222,40 @@ def rows_of(plan: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
         now = curation.classes_of(LABELS)
         ids = [i for i in one["ids"] if one["action"] != "split" or now[i] == one["other"]]
         asked = Decision(
-            one["action"], one["by"], visit=one["by"], seen=max(0, len(rows) - one["unseen"]),
-            images=np.array(ids, np.int64), class_=one["class_"], other=one["other"],
+            one["action"],
+            one["by"],
+            visit=one["by"],
+            seen=max(0, len(rows) - one["unseen"]),
+            images=np.array(ids, np.int64),
+            class_=one["class_"],
+            other=one["other"],
             text=f"class of row {number}",
-        )  # fmt: skip
+        )
         try:
             done = judged(asked, curation, MODEL)
         except DecisionError:
             continue
-        columns = dict(zip(
-            ("key", "time", "reviewer", "visit", "action", "seen", "class", "other", "target",
-             "text", "images", "old", "new"), values_of(done), strict=False,
-        )) | {"row": number}  # fmt: skip
+        columns = dict(
+            zip(
+                (
+                    "key",
+                    "time",
+                    "reviewer",
+                    "visit",
+                    "action",
+                    "seen",
+                    "class",
+                    "other",
+                    "target",
+                    "text",
+                    "images",
+                    "old",
+                    "new",
+                ),
+                values_of(done),
+                strict=False,
+            )
+        ) | {"row": number}
         rows.append(tuple(columns[name.strip()] for name in FOLDED.split(",")))
         curation.take(rows[-1:])
     return rows
@@ -281,9 +302,7 @@ def naive(rows: list[tuple[Any, ...]]) -> tuple[list[int], list[int], dict[int, 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(plan=st.lists(ONE, max_size=30), cuts=st.lists(st.integers(0, 30), max_size=4))
-def test_any_sequence_equals_the_fold_of_what_remains(
-    plan: list[dict[str, Any]], cuts: list[int]
-) -> None:
+def test_any_sequence_equals_the_fold_of_what_remains(plan: list[dict[str, Any]], cuts: list[int]) -> None:
     rows = rows_of(plan)
     curation = Curation(IMAGES, CLUSTERS)
     ends = sorted({min(cut, len(rows)) for cut in cuts} | {len(rows)})
@@ -296,9 +315,7 @@ def test_any_sequence_equals_the_fold_of_what_remains(
     assert curation.disputed.tolist() == disputed
 
 
-def test_the_fold_says_which_images_a_row_changed(
-    open_log: Callable[[], DecisionLog],
-) -> None:
+def test_the_fold_says_which_images_a_row_changed(open_log: Callable[[], DecisionLog]) -> None:
     one, other = open_log(), open_log()
     act(one, "reject", 3, 5)
     act(one, "undo")
@@ -310,20 +327,22 @@ def test_the_fold_says_which_images_a_row_changed(
 @given(plan=st.lists(ONE, max_size=12))
 def test_two_interleaved_writers_come_to_the_same(plan: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as place:
-        logs = {
-            who: DecisionLog(Path(place), images=IMAGES, clusters=CLUSTERS, fingerprint="abc")
-            for who in PEOPLE
-        }
+        logs = {who: DecisionLog(Path(place), images=IMAGES, clusters=CLUSTERS, fingerprint="abc") for who in PEOPLE}
         written = 0
         for one in plan:
             log = logs[one["by"]]
             now = log.curation.classes_of(LABELS)  # as this writer saw it last
             ids = [i for i in one["ids"] if one["action"] != "split" or now[i] == one["other"]]
             asked = Decision(
-                one["action"], one["by"], visit=one["by"], seen=log.curation.row,
-                images=np.array(ids, np.int64), class_=one["class_"], other=one["other"],
+                one["action"],
+                one["by"],
+                visit=one["by"],
+                seen=log.curation.row,
+                images=np.array(ids, np.int64),
+                class_=one["class_"],
+                other=one["other"],
                 text=f"class of {written}",
-            )  # fmt: skip
+            )
             with contextlib.suppress(DecisionError):
                 log.commit([asked], MODEL)
                 written += 1

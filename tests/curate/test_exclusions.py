@@ -183,12 +183,7 @@ def test_a_folder_is_the_same_however_it_is_named(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     open_it(six(source="folder:photos")).exclude(np.array([1]), "dark")
-    names = (
-        f"folder:{tmp_path}/photos",
-        "folder:~/photos",
-        "folder:x/../photos",
-        "imagefolder:photos",
-    )
+    names = (f"folder:{tmp_path}/photos", "folder:~/photos", "folder:x/../photos", "imagefolder:photos")
     for source in names:
         assert out(open_it(six(source=source))) == [("b", "dark")]
     (tmp_path / "photos").rmdir()  # its images may be in the cache all the same
@@ -208,9 +203,7 @@ def test_a_damaged_log_is_moved_aside_and_a_new_one_begun(open_it: Open) -> None
     assert len(list(one.folder.glob("decisions.damaged-*"))) == 1
 
 
-def test_a_locked_log_is_said_and_nothing_is_decided(
-    open_it: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_log_is_said_and_nothing_is_decided(open_it: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "BUSY_SECONDS", 0.01)
     one = open_it()
     one.exclude(np.array([1]), "dark")
@@ -231,9 +224,7 @@ def test_a_damaged_log_of_an_earlier_state_is_lost_without_a_word(open_it: Open)
     assert open_it(six(tuple("abcdefg"))).kept.all()
 
 
-def test_a_place_that_is_removed_leaves_nothing_out_and_is_made_anew(
-    open_it: Open, place: Path
-) -> None:
+def test_a_place_that_is_removed_leaves_nothing_out_and_is_made_anew(open_it: Open, place: Path) -> None:
     one = open_it()
     one.exclude(np.array([1, 2]), "dark")
     shutil.rmtree(place)
@@ -243,9 +234,7 @@ def test_a_place_that_is_removed_leaves_nothing_out_and_is_made_anew(
     assert out(one) == out(open_it()) == [("c", "blank")]
 
 
-def test_a_place_that_is_removed_unseen_keeps_what_is_decided_next(
-    open_it: Open, place: Path
-) -> None:
+def test_a_place_that_is_removed_unseen_keeps_what_is_decided_next(open_it: Open, place: Path) -> None:
     one = open_it()
     one.exclude(np.array([1]), "dark")
     shutil.rmtree(place)
@@ -253,9 +242,7 @@ def test_a_place_that_is_removed_unseen_keeps_what_is_decided_next(
     assert out(one) == out(open_it()) == [("b", "blank"), ("f", "blank")]
 
 
-def test_a_place_that_cannot_be_written_is_said(
-    open_it: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_place_that_cannot_be_written_is_said(open_it: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPICE_EXPLORER_HOME", str(tmp_path / "file"))
     with pytest.raises(DecisionError, match=r"cannot be written .* nothing was decided"):
@@ -268,10 +255,13 @@ def test_a_place_that_cannot_be_written_is_said(
 @pytest.fixture
 def whole() -> Opened:
     return Opened(
-        six(), Truth(np.array([0, 1, 2, 0, 1, 2]), ("x", "y", "z")), (Skipped("s", "broken"),),
+        six(),
+        Truth(np.array([0, 1, 2, 0, 1, 2]), ("x", "y", "z")),
+        (Skipped("s", "broken"),),
         np.arange(12, dtype=np.int32).reshape(6, 2),
-        (ImageColumn("weight", np.arange(6, dtype=np.float32)),), six(tuple("uvw")),
-    )  # fmt: skip
+        (ImageColumn("weight", np.arange(6, dtype=np.float32)),),
+        six(tuple("uvw")),
+    )
 
 
 KEPT = np.array([True, False, True, True, False, True])
@@ -306,9 +296,7 @@ def test_many_pixels_go_through_a_nameless_file_and_are_the_same(
     assert list(cache().iterdir()) == []
 
 
-def test_no_room_for_the_pixels_is_said(
-    whole: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_room_for_the_pixels_is_said(whole: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPICE_EXPLORER_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(module, "IN_MEMORY_BYTES", 0)

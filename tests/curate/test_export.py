@@ -48,22 +48,25 @@ def test_what_was_decided_stands_beside_the_label(tmp_path: Path) -> None:
     log = DecisionLog(tmp_path, images=3, clusters=3, fingerprint="drawn")
     model = Model(VERDICT.labels, VERDICT.confidence, "joint")
     for action, ids, about in (
-        ("rename", [], {"class_": 2, "text": "=cats"}), ("merge", [], {"class_": 1, "other": 0}),
-        ("accept", [0], {}), ("exclude", [2], {}),
-    ):  # fmt: skip
+        ("rename", [], {"class_": 2, "text": "=cats"}),
+        ("merge", [], {"class_": 1, "other": 0}),
+        ("accept", [0], {}),
+        ("exclude", [2], {}),
+    ):
         asked = Decision(action, "Ann", visit="t", images=np.array(ids, int), **about)  # type: ignore[arg-type]
         log.commit([asked], model)
     rows = rows_of(to_csv(with_decisions(table_of("a", "b", "c"), log.curation)))
     assert rows[0][8:] == ["class", "class_name", "decision", "reviewer"]
     assert [row[8:] for row in rows[1:]] == [
-        ["2", "'=cats", "decided", "Ann"], ["1", "Cluster 1", "", ""], ["2", "'=cats", "excluded", "Ann"],
-    ]  # fmt: skip
+        ["2", "'=cats", "decided", "Ann"],
+        ["1", "Cluster 1", "", ""],
+        ["2", "'=cats", "excluded", "Ann"],
+    ]
     assert [row[2] for row in rows[1:]] == ["2", "0", "2"], "the model's label stays"
 
 
 @pytest.mark.parametrize(
-    ("action", "word", "rows", "dropped"),
-    [("exclude", "excluded", "b", 2), ("reject", "rejected", "a b c", 0)],
+    ("action", "word", "rows", "dropped"), [("exclude", "excluded", "b", 2), ("reject", "rejected", "a b c", 0)]
 )
 def test_what_is_left_out_goes_into_no_file_disputed_or_not(
     tmp_path: Path, action: Action, word: str, rows: str, dropped: int
@@ -89,7 +92,7 @@ def test_pandas_reads_the_kinds_back() -> None:
 
 @pytest.mark.parametrize(
     "name", ['comma, "quote"; semicolon', "line\nbreak", "carriage\rreturn", "tab\tinside", "NA", "007"]
-)  # fmt: skip
+)
 def test_odd_names_come_back_from_the_file(name: str) -> None:
     rows = rows_of(to_csv(table_of("a", name, "c")))
     assert len(rows) == 4

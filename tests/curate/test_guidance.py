@@ -12,20 +12,22 @@ from engine.errors import RunError
 UNDECIDED, DECIDED, REJECTED, EXCLUDED = State
 # Five images in three clusters.
 PROBABILITIES = np.array(
-    [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.125, 0.5, 0.375], [0, 0.25, 0.75], [1, 0, 0]],
-    np.float32,
+    [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.125, 0.5, 0.375], [0, 0.25, 0.75], [1, 0, 0]], np.float32
 )
 IDS = [f"image-{number}" for number in range(5)]
 
 
-def guided(
-    state: list[int], classes: list[int], alive: tuple[int, ...], home: list[int], moved: list[int]
-) -> Guidance:
+def guided(state: list[int], classes: list[int], alive: tuple[int, ...], home: list[int], moved: list[int]) -> Guidance:
     """`moved` are numbers of images."""
     return guide(
-        np.array(state, np.uint8), np.array(classes, np.uint16), alive, np.array(home, np.uint16),
-        np.isin(np.arange(5), moved), PROBABILITIES, IDS,
-    )  # fmt: skip
+        np.array(state, np.uint8),
+        np.array(classes, np.uint16),
+        alive,
+        np.array(home, np.uint16),
+        np.isin(np.arange(5), moved),
+        PROBABILITIES,
+        IDS,
+    )
 
 
 def test_without_decisions_the_run_begins_with_what_the_model_believes() -> None:
@@ -97,9 +99,14 @@ def test_rows_of_belief_sum_to_one() -> None:
     table = rng.dirichlet(np.full(6, 0.3), 300).astype(np.float32)
     alive, home = (1, 2, 4, 8), np.array([4, 1, 2, 2, 4, 1], np.uint16)
     found = guide(
-        rng.choice([0, 1, 2, 3], 300).astype(np.uint8), rng.choice(alive, 300).astype(np.uint16),
-        alive, home, rng.random(300) < 0.4, table, [str(one) for one in range(300)],
-    )  # fmt: skip
+        rng.choice([0, 1, 2, 3], 300).astype(np.uint8),
+        rng.choice(alive, 300).astype(np.uint16),
+        alive,
+        home,
+        rng.random(300) < 0.4,
+        table,
+        [str(one) for one in range(300)],
+    )
     assert found.belief.sum(1) == pytest.approx(1, abs=1e-6)
     assert found.belief.min() >= 0
     assert (found.labels[found.taught].max(), found.belief.shape[1]) == (3, 4)
@@ -128,9 +135,7 @@ def test_the_name_alone_decides_so_that_later_trainings_hold_back_the_same() -> 
 
 
 @pytest.mark.parametrize(("decisions", "held"), [(0, 0), (1, 0), (4, 0), (5, 4)])
-def test_a_class_keeps_a_teacher_and_all_of_them_while_they_are_few(
-    decisions: int, held: int
-) -> None:
+def test_a_class_keeps_a_teacher_and_all_of_them_while_they_are_few(decisions: int, held: int) -> None:
     found = held_back(HALVES, (HALVES == 1) & (np.arange(1000) < 2 * decisions), NAMES, 1.0)
     assert found.sum() == held
 

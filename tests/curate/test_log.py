@@ -103,7 +103,7 @@ def test_several_are_written_all_or_none(log: DecisionLog) -> None:
 
 def test_two_writers_in_turn_see_each_other(open_log: Open) -> None:
     ann, bob = open_log(), open_log()
-    for number, (log, name) in enumerate(itertools.islice(itertools.cycle([(ann, "Ann"), (bob, "Bob")]), 10)):  # fmt: skip
+    for number, (log, name) in enumerate(itertools.islice(itertools.cycle([(ann, "Ann"), (bob, "Bob")]), 10)):
         assert act(log, "relabel", number, class_=number % 3, by=name).row == number + 1
     ann.refresh()
     assert classes(ann) == classes(bob)
@@ -258,9 +258,7 @@ def test_a_log_opened_for_reading_alone_says_so(log: DecisionLog) -> None:
 
 
 @pytest.mark.parametrize("start", [0, 4096])
-def test_a_damaged_log_is_moved_aside_and_never_overwritten(
-    open_log: Open, tmp_path: Path, start: int
-) -> None:
+def test_a_damaged_log_is_moved_aside_and_never_overwritten(open_log: Open, tmp_path: Path, start: int) -> None:
     log = open_log()
     for number in range(300):
         act(log, "relabel", number % 12, class_=0)
@@ -291,14 +289,10 @@ def test_a_log_that_is_replaced_is_read_and_written_in_its_place(
     for file in tmp_path.glob("*.sqlite*"):
         file.unlink()
     assert act(log, "exclude", 4).row == 1
-    assert (
-        log.curation.state.tolist() == open_log().curation.state.tolist() == [0] * 4 + [3] + [0] * 7
-    )
+    assert log.curation.state.tolist() == open_log().curation.state.tolist() == [0] * 4 + [3] + [0] * 7
 
 
-def test_what_a_damaged_log_said_is_not_shown_with_the_new_one(
-    log: DecisionLog, tmp_path: Path
-) -> None:
+def test_what_a_damaged_log_said_is_not_shown_with_the_new_one(log: DecisionLog, tmp_path: Path) -> None:
     act(log, "reject", 0)
     log.close()  # as it is when SQLite finds the damage
     (tmp_path / FILE).write_bytes(b"rubbish!" * 1024)
@@ -309,9 +303,7 @@ def test_what_a_damaged_log_said_is_not_shown_with_the_new_one(
     assert log.curation.state.tolist() == [0, 2] + [0] * 10
 
 
-def test_a_log_about_other_images_is_refused_and_left_alone(
-    log: DecisionLog, tmp_path: Path
-) -> None:
+def test_a_log_about_other_images_is_refused_and_left_alone(log: DecisionLog, tmp_path: Path) -> None:
     act(log, "reject", 0)
     log.close()
     content = (tmp_path / FILE).read_bytes()
@@ -320,9 +312,7 @@ def test_a_log_about_other_images_is_refused_and_left_alone(
     assert (tmp_path / FILE).read_bytes() == content
 
 
-def test_a_failed_transaction_leaves_the_fold_as_it_was(
-    log: DecisionLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_transaction_leaves_the_fold_as_it_was(log: DecisionLog, monkeypatch: pytest.MonkeyPatch) -> None:
     act(log, "reject", 0)
     take = Curation.take
     calls = itertools.count()
@@ -358,9 +348,7 @@ def _interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_row_counts_once_all_of_it_can_be_seen(
-    log: DecisionLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_row_counts_once_all_of_it_can_be_seen(log: DecisionLog, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, rows = Curation._settle, list[int]()
 
     def settle(now: Curation, *images: np.ndarray) -> None:

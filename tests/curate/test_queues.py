@@ -70,10 +70,7 @@ def test_typical_images_are_those_of_a_slow_greedy_cover() -> None:
     neighbors = np.array([rng.choice(40, 5, replace=False) for _ in range(40)])
     left, slow = set(range(40)), list[int]()
     while left:
-        gains = [
-            0 if image in slow else sum(image in neighbors[row] for row in left)
-            for image in range(40)
-        ]
+        gains = [0 if image in slow else sum(image in neighbors[row] for row in left) for image in range(40)]
         slow.append(int(np.argmax(gains)))
         left -= {row for row in left if slow[-1] in neighbors[row]}
     found = queues.typical_first(neighbors).tolist()

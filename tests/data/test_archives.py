@@ -55,8 +55,7 @@ def tones(found: Opened) -> list[int]:
 
 def test_a_zip_is_read_without_unpacking_it(tmp_path: Path, encoded: Encoded) -> None:
     path = zipped(
-        tmp_path / "a.zip",
-        **{"b/two.png": encoded(20), "a/one.jpg": encoded(10, "JPEG"), "notes.txt": b"no image"},
+        tmp_path / "a.zip", **{"b/two.png": encoded(20), "a/one.jpg": encoded(10, "JPEG"), "notes.txt": b"no image"}
     )
     found = opened(path, labels=True)
     assert found.images.ids == ("a/one.jpg", "b/two.png")
@@ -89,10 +88,14 @@ def test_members_that_lead_out_hide_or_repeat_are_listed_and_nothing_is_written(
     assert tones(found) == [30]
     leads = "its name leads out of the archive"
     assert reasons(found) == {
-        "../slip.png": leads, "/root.png": leads, "c:/disk.png": leads, "x/../up.png": leads,
+        "../slip.png": leads,
+        "/root.png": leads,
+        "c:/disk.png": leads,
+        "x/../up.png": leads,
         "more.zip": "an archive within the archive: unpack it first",
-        "ok.png": "another image has the same name", "link.png": "a link, not an image",
-    }  # fmt: skip
+        "ok.png": "another image has the same name",
+        "link.png": "a link, not an image",
+    }
     assert [one.name for one in tmp_path.rglob("*")] == ["inside", "a.zip"]
 
 
@@ -104,9 +107,7 @@ def test_encrypted_members_are_listed_and_the_others_used(tmp_path: Path, encode
     path.write_bytes(content)
     found = opened(path)
     assert found.images.ids == ("b.png",)
-    assert reasons(found) == {
-        "a.png": "encrypted: unpack the archive with its password",
-    }
+    assert reasons(found) == {"a.png": "encrypted: unpack the archive with its password"}
 
 
 def test_a_member_that_grows_beyond_measure_is_not_unpacked(
@@ -138,7 +139,7 @@ def test_what_is_no_zip_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_a_zip_without_images_says_so(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", **{"a.txt": b"", "in.zip": b""})
-    with pytest.raises(SourceError, match=r"no image files that can be used .* the first it holds is in\.zip"):  # fmt: skip
+    with pytest.raises(SourceError, match=r"no image files that can be used .* the first it holds is in\.zip"):
         opened(path)
     with pytest.raises(SourceError, match=r"no image files that can be used \([^)]*\)$"):
         opened(zipped(tmp_path / "b.zip", **{"a.txt": b""}))
@@ -147,10 +148,10 @@ def test_a_zip_without_images_says_so(tmp_path: Path) -> None:
 # -- tar ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("ending", "mode"), [("tar", "w"), ("tar.gz", "w:gz"), ("tar.xz", "w:xz"), ("tar.bz2", "w:bz2")])  # fmt: skip
-def test_a_tar_is_read_plain_or_compressed(
-    ending: str, mode: str, tmp_path: Path, encoded: Encoded
-) -> None:
+@pytest.mark.parametrize(
+    ("ending", "mode"), [("tar", "w"), ("tar.gz", "w:gz"), ("tar.xz", "w:xz"), ("tar.bz2", "w:bz2")]
+)
+def test_a_tar_is_read_plain_or_compressed(ending: str, mode: str, tmp_path: Path, encoded: Encoded) -> None:
     members = {"train/b/2.png": encoded(20), "train/a/1.png": encoded(10), "train/x.txt": b"text"}
     path = tarred(tmp_path / f"a.{ending}", members, mode)
     found = opened(path, labels=True)
@@ -161,12 +162,15 @@ def test_a_tar_is_read_plain_or_compressed(
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
-def test_links_devices_and_names_that_lead_out_of_a_tar_are_listed(
-    tmp_path: Path, encoded: Encoded
-) -> None:
+def test_links_devices_and_names_that_lead_out_of_a_tar_are_listed(tmp_path: Path, encoded: Encoded) -> None:
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as archive:
-        for name, kind in {"link.png": tarfile.SYMTYPE, "fifo.png": tarfile.FIFOTYPE, "dev.png": tarfile.CHRTYPE, "hard.png": tarfile.LNKTYPE}.items():  # fmt: skip
+        for name, kind in {
+            "link.png": tarfile.SYMTYPE,
+            "fifo.png": tarfile.FIFOTYPE,
+            "dev.png": tarfile.CHRTYPE,
+            "hard.png": tarfile.LNKTYPE,
+        }.items():
             about = tarfile.TarInfo(name)
             about.type, about.linkname = kind, "/etc/passwd"
             archive.addfile(about)
@@ -177,9 +181,7 @@ def test_links_devices_and_names_that_lead_out_of_a_tar_are_listed(
     found = opened(path)
     assert found.images.ids == ("ok.png",)
     assert reasons(found) == {
-        **dict.fromkeys(
-            ("link.png", "fifo.png", "dev.png", "hard.png"), "a link or a device, not an image"
-        ),
+        **dict.fromkeys(("link.png", "fifo.png", "dev.png", "hard.png"), "a link or a device, not an image"),
         "../up.png": "its name leads out of the archive",
     }
 
@@ -193,15 +195,11 @@ def test_what_is_before_the_cut_of_a_tar_is_used(tmp_path: Path, encoded: Encode
     assert any("cut off" in one.reason for one in found.skipped)
 
 
-def test_a_compressed_tar_that_grows_without_end_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compressed_tar_that_grows_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tars, "TAR_BYTES", 10_000)
     monkeypatch.setattr(tars, "TAR_GROWTH", 2)
     (tmp_path / "a.tar.xz").write_bytes(lzma.compress(bytes(10**7)))
-    with pytest.raises(
-        SourceError, match=r"a\.tar\.xz unpacks to more than .*: unpack it to a folder"
-    ):
+    with pytest.raises(SourceError, match=r"a\.tar\.xz unpacks to more than .*: unpack it to a folder"):
         opened(tmp_path / "a.tar.xz")
 
 
@@ -214,10 +212,7 @@ def test_a_compressed_tar_needs_no_more_room_than_it_takes(
     assert tars.TarSource("tar", str(path)).listing().names == ("a.png",)
     free -= 1
     place = re.escape(tempfile.gettempdir())
-    with pytest.raises(
-        SourceError,
-        match=rf"a\.tar\.gz cannot be unpacked: only 67 MB are free in {place}; free some",
-    ):
+    with pytest.raises(SourceError, match=rf"a\.tar\.gz cannot be unpacked: only 67 MB are free in {place}; free some"):
         tars.TarSource("tar", str(path)).listing()
 
 
@@ -227,9 +222,10 @@ def test_webdataset_shards_bring_classes_and_columns(tmp_path: Path, encoded: En
         for i in range(2):
             tone = 10 * (2 * shard + i) + 10
             members |= {
-                f"k{i}.png": encoded(tone), f"k{i}.cls": str(10 * i).encode(),
+                f"k{i}.png": encoded(tone),
+                f"k{i}.cls": str(10 * i).encode(),
                 f"k{i}.json": json.dumps({"place": f"p{shard}", "deep": [1]}).encode(),
-            }  # fmt: skip
+            }
         tarred(tmp_path / f"set-{shard:03d}.tar", members)
     names = ("set-000/k0.png", "set-000/k1.png", "set-001/k0.png", "set-001/k1.png")
     for place in (tmp_path, tmp_path / "set-{000..001}.tar", tmp_path / "set-*.tar"):
@@ -248,8 +244,9 @@ def test_a_dot_before_the_names_of_a_tar_parts_nothing(tmp_path: Path, encoded: 
     for i in range(2):
         members |= {
             f"./{i}/k\udcff.json": json.dumps({"mood": f"m{i}"}).encode(),
-            f"./{i}/k\udcff.png": encoded(10 + i), f"./{i}/k\udcff.cls": str(1 - i).encode(),
-        }  # fmt: skip
+            f"./{i}/k\udcff.png": encoded(10 + i),
+            f"./{i}/k\udcff.cls": str(1 - i).encode(),
+        }
     found = opened(tarred(tmp_path / "a.tar", members), labels=True)
     assert found.images.ids == ("0/k\\xff.png", "1/k\\xff.png")
     assert found.truth is not None
@@ -261,9 +258,7 @@ def test_a_dot_before_the_names_of_a_tar_parts_nothing(tmp_path: Path, encoded: 
 def test_an_image_without_a_class_among_others_is_named(tmp_path: Path, encoded: Encoded) -> None:
     members = {"a.png": encoded(1), "a.cls": b"1", "b.png": encoded(2)}
     path = tarred(tmp_path / "a.tar", members)
-    with pytest.raises(
-        SourceError, match=r"1 images have no class \(b\.png has no \.cls beside it\)"
-    ):
+    with pytest.raises(SourceError, match=r"1 images have no class \(b\.png has no \.cls beside it\)"):
         opened(path, labels=True)
     assert len(opened(path).images) == 2
 

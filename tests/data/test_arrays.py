@@ -41,7 +41,7 @@ def opened(path: Path, **options: Any) -> Opened:
         (RGB > 60, 255 * (RGB > 60).transpose(0, 3, 1, 2).astype(np.uint8)),
     ],
     ids=["last", "second", "grey", "one", "grey in colour", "0-1", "0-255", "whole", "16 bit", "mask"],
-)  # fmt: skip
+)
 def test_arrays_of_every_layout_and_range_come_out_as_bytes(
     array: np.ndarray, pixels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,9 +76,7 @@ def test_whole_numbers_are_as_bright_as_their_bits_allow(bits: int, tmp_path: Pa
         ([0.0, 1.0, 2.0], [0, 1, 2]),
     ],
 )
-def test_what_resizing_leads_beyond_0_and_1_is_clipped(
-    values: list[float], pixels: list[int], tmp_path: Path
-) -> None:
+def test_what_resizing_leads_beyond_0_and_1_is_clipped(values: list[float], pixels: list[int], tmp_path: Path) -> None:
     array = np.float32(values).reshape(3, 1, 1)
     assert opened(saved(tmp_path / "a.npy", array)).images.pixels.ravel().tolist() == pixels
 
@@ -108,15 +106,11 @@ def test_a_size_makes_squares_of_the_middle(tmp_path: Path) -> None:
     assert (pixels == 200).all()
 
 
-def test_what_grows_when_it_is_scaled_is_scaled_in_small_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_grows_when_it_is_scaled_is_scaled_in_small_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     resized = importing.resized
     monkeypatch.setattr(importing, "BLOCK_BYTES", 4 * 3 * 32**2)
-    monkeypatch.setattr(
-        importing, "resized", lambda block, size: sizes.append(len(block)) or resized(block, size)
-    )
+    monkeypatch.setattr(importing, "resized", lambda block, size: sizes.append(len(block)) or resized(block, size))
     array = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((10, 2, 2), np.uint8)
     pixels = opened(saved(tmp_path / "a.npy", array), size=32).images.pixels
     assert sizes == [4, 4, 2]
@@ -141,10 +135,8 @@ def test_what_grows_when_it_is_scaled_is_scaled_in_small_parts(
         (np.array([0, np.nan, np.inf]).reshape(3, 1, 1), "no numbers .* the first in image 1"),
         (np.asfortranarray(np.zeros((3, 4, 5))), "holds its array column by column: save it"),
     ],
-)  # fmt: skip
-def test_arrays_that_hold_no_images_are_refused(
-    array: np.ndarray, message: str, tmp_path: Path
-) -> None:
+)
+def test_arrays_that_hold_no_images_are_refused(array: np.ndarray, message: str, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(SourceError, match=message):
         opened(tmp_path / "a.npy")
@@ -169,9 +161,7 @@ def test_pickles_in_an_npz_are_never_run(member: str, tmp_path: Path) -> None:
 
 def test_labels_of_another_number_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz", images=RGB, labels=np.zeros(3))
-    with pytest.raises(
-        SourceError, match=r"has 2 images but labels of shape \(3,\): expected one each"
-    ):
+    with pytest.raises(SourceError, match=r"has 2 images but labels of shape \(3,\): expected one each"):
         opened(path, labels=True)
     with pytest.raises(SourceError, match=r"labels were asked, but .* has none"):
         opened(saved(tmp_path / "b.npz", images=RGB, names=np.array(["a", "b"])), labels=True)
@@ -179,9 +169,7 @@ def test_labels_of_another_number_are_refused(tmp_path: Path) -> None:
 
 def test_an_npz_without_an_array_of_images_lists_what_it_has(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz", left=RGB, right=RGB, y=np.zeros(2))
-    with pytest.raises(
-        SourceError, match="holds the arrays left, right, y: expected one of the name"
-    ):
+    with pytest.raises(SourceError, match="holds the arrays left, right, y: expected one of the name"):
         opened(path)
     assert len(opened(saved(tmp_path / "b.npz", only=RGB, y=np.zeros(2))).images) == 2
 
@@ -189,9 +177,7 @@ def test_an_npz_without_an_array_of_images_lists_what_it_has(tmp_path: Path) -> 
 def test_an_array_that_announces_more_than_it_holds_is_refused(tmp_path: Path) -> None:
     whole = saved(tmp_path / "a.npy", RGB).read_bytes()
     (tmp_path / "a.npy").write_bytes(whole[:-1])
-    with pytest.raises(
-        SourceError, match=r"is cut off: it announces uint8 of shape \(2, 4, 5, 3\)"
-    ):
+    with pytest.raises(SourceError, match=r"is cut off: it announces uint8 of shape \(2, 4, 5, 3\)"):
         opened(tmp_path / "a.npy")
     huge = io.BytesIO()
     about = {"descr": "|u1", "fortran_order": False, "shape": (10**15, 8, 8)}

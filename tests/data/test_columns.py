@@ -22,12 +22,7 @@ def test_rows_are_put_in_the_order_of_the_images() -> None:
 
 def test_texts_truths_and_few_whole_numbers_are_categories() -> None:
     table = pd.DataFrame(
-        {
-            "name": IMAGES,
-            "camera": ["z", None, "<b>"],
-            "sharp": [True, False, True],
-            "day": [2, 1, 10],
-        }
+        {"name": IMAGES, "camera": ["z", None, "<b>"], "sharp": [True, False, True], "day": [2, 1, 10]}
     )
     camera, sharp, day = columns_of(table, IMAGES)
     assert camera.names is not None
@@ -62,14 +57,7 @@ def test_numbers_without_an_end_are_missing() -> None:
 
 
 def test_large_numbers_are_no_categories() -> None:
-    table = pd.DataFrame(
-        {
-            "name": IMAGES,
-            "a": [1e30, 2e30, 1e30],
-            "b": [123456789.5, 1.0, 2.0],
-            "c": [3e9, 1.0, 2.0],
-        }
-    )
+    table = pd.DataFrame({"name": IMAGES, "a": [1e30, 2e30, 1e30], "b": [123456789.5, 1.0, 2.0], "c": [3e9, 1.0, 2.0]})
     a, b, c = columns_of(table, IMAGES)
     assert a.values.tolist() == np.float32([1e30, 2e30, 1e30]).tolist()
     assert b.names is None
@@ -78,7 +66,7 @@ def test_large_numbers_are_no_categories() -> None:
 
 @pytest.mark.parametrize(
     "value", [{"bbox": [1, 2]}, [1, 2], np.zeros(3), b"\xff\xd8"], ids=["dict", "list", "vector", "bytes"]
-)  # fmt: skip
+)
 def test_columns_of_more_than_one_value_are_left_out(value: object) -> None:
     table = pd.DataFrame({"odd": [None, value, value], "name": IMAGES, "n": [0.5, 1.5, 2.5]})
     assert [one.title for one in columns_of(table, IMAGES)] == ["n"]
@@ -98,9 +86,7 @@ def test_words_for_nothing_are_names_among_texts_and_missing_among_numbers() -> 
 
 def test_what_cannot_be_shown_is_left_out() -> None:
     names = [f"{one}.png" for one in range(1200)]
-    table = pd.DataFrame(
-        {"name": names, "comment": [f"text {n}" for n in names], "n": 0.5, "empty": None}
-    )
+    table = pd.DataFrame({"name": names, "comment": [f"text {n}" for n in names], "n": 0.5, "empty": None})
     assert [one.title for one in columns_of(table, names)] == ["n"]
     with pytest.raises(SourceError, match="at most 1,000 different texts"):
         columns_of(table[["name", "comment"]], names)
@@ -124,7 +110,7 @@ def test_csv_and_parquet_are_read_and_nothing_else() -> None:
     table = pd.DataFrame({"name": IMAGES, "x": [1.5, 2.5, 3.5]})
     content = io.BytesIO()
     table.to_parquet(content)
-    for found in (read_table(content.getvalue(), "T.PARQUET"), read_table(table.to_csv(index=False).encode(), "t.csv")):  # fmt: skip
+    for found in (read_table(content.getvalue(), "T.PARQUET"), read_table(table.to_csv(index=False).encode(), "t.csv")):
         pd.testing.assert_frame_equal(found, table)
     for content_, file in ((b"", "t.csv"), (b"\x00\xff\xfe\x9c", "t.csv"), (b"no", "t.parquet")):
         with pytest.raises(SourceError, match=rf"{file} cannot be read as a table"):

@@ -60,11 +60,22 @@ def paletted(transparent: int | None = None) -> Image.Image:
         (Image.fromarray(np.array([[0, 0.2, 1]], np.float32)), "tif", "L", [0, 51, 255]),
     ],
     ids=[
-        "grey", "colour", "1-bit", "palette", "palette with transparency", "GIF with transparency",
-        "RGBA", "half transparent", "LA", "CMYK", "16-bit PNG", "16-bit TIFF", "32-bit TIFF",
+        "grey",
+        "colour",
+        "1-bit",
+        "palette",
+        "palette with transparency",
+        "GIF with transparency",
+        "RGBA",
+        "half transparent",
+        "LA",
+        "CMYK",
+        "16-bit PNG",
+        "16-bit TIFF",
+        "32-bit TIFF",
         "float TIFF",
     ],
-)  # fmt: skip
+)
 def test_every_mode_becomes_8_bit_grey_or_colour(
     image: Image.Image, ending: str, mode: str, pixels: list[object], tmp_path: Path
 ) -> None:
@@ -83,25 +94,19 @@ def test_every_mode_becomes_8_bit_grey_or_colour(
     ],
     ids=["negative", "above 1", "constant", "not finite"],
 )
-def test_floats_outside_0_to_1_are_stretched_to_fit(
-    values: list[float], pixels: list[int], tmp_path: Path
-) -> None:
+def test_floats_outside_0_to_1_are_stretched_to_fit(values: list[float], pixels: list[int], tmp_path: Path) -> None:
     image = Image.fromarray(np.array([values], np.float32))
     assert row(saved(tmp_path / "x.tif", image)) == pixels
 
 
-@pytest.mark.parametrize(
-    ("orientation", "dark"), [(1, "left"), (2, "right"), (3, "right"), (6, "top"), (8, "bottom")]
-)
+@pytest.mark.parametrize(("orientation", "dark"), [(1, "left"), (2, "right"), (3, "right"), (6, "top"), (8, "bottom")])
 def test_a_photograph_comes_upright(orientation: int, dark: str, tmp_path: Path) -> None:
     image = Image.new("L", (32, 16), 255)
     image.paste(0, (0, 0, 16, 16))
     exif = Image.Exif()
     exif[0x0112] = orientation
     pixels = np.asarray(saved(tmp_path / "x.jpg", image, exif=exif))
-    half = {
-        "left": pixels[:, :12], "right": pixels[:, -12:], "top": pixels[:12], "bottom": pixels[-12:],
-    }  # fmt: skip
+    half = {"left": pixels[:, :12], "right": pixels[:, -12:], "top": pixels[:12], "bottom": pixels[-12:]}
     assert pixels.shape == ((16, 32) if orientation < 5 else (32, 16))
     assert half[dark].max() < 20
     assert pixels.mean() == pytest.approx(127.5, abs=3)
@@ -116,9 +121,7 @@ def test_an_animation_gives_its_first_picture(tmp_path: Path) -> None:
 def test_a_phone_s_picture_in_two_views_gives_the_first(tmp_path: Path) -> None:
     views = [Image.new("L", (16, 16), value) for value in (90, 200)]
     views[0].save(tmp_path / "x.mpo", save_all=True, append_images=views[1:])
-    assert (
-        decode(str((tmp_path / "x.mpo").rename(tmp_path / "x.jpg")), 32)[0].getpixel((8, 8)) == 90
-    )
+    assert decode(str((tmp_path / "x.mpo").rename(tmp_path / "x.jpg")), 32)[0].getpixel((8, 8)) == 90
 
 
 def test_a_large_jpeg_is_read_small_but_not_smaller_than_asked(tmp_path: Path) -> None:
@@ -164,9 +167,7 @@ def test_a_program_that_calls_itself_an_image_is_not_run(tmp_path: Path) -> None
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("limit", [15, 7], ids=["where Pillow warns", "where Pillow refuses"])
-def test_a_decompression_bomb_is_refused(
-    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_decompression_bomb_is_refused(limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "x.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(SourceError, match="more pixels than is safe"):
@@ -196,9 +197,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (10_000, 3), (3, 10_000)])
-def test_images_of_odd_shapes_give_a_square_and_their_extent(
-    size: tuple[int, int], tmp_path: Path
-) -> None:
+def test_images_of_odd_shapes_give_a_square_and_their_extent(size: tuple[int, int], tmp_path: Path) -> None:
     Image.new("RGB", size, (9, 8, 7)).save(tmp_path / "x.png")
     image, extent = decode(str(tmp_path / "x.png"), 32)
     assert extent == size

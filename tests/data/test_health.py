@@ -28,10 +28,7 @@ def report(pixels: np.ndarray, extents: np.ndarray | None = None, **more: np.nda
 
 def found(health: Health) -> dict[Problem, list[int]]:
     """The images of each problem that has any, in their order."""
-    return {
-        one: sorted(finding.images.tolist())
-        for one, finding in health.findings.items() if len(finding.images)
-    }  # fmt: skip
+    return {one: sorted(finding.images.tolist()) for one, finding in health.findings.items() if len(finding.images)}
 
 
 def photographs(count: int, seed: int) -> np.ndarray:
@@ -86,16 +83,12 @@ SPOILT = {
     "bright": lambda pictures: 255 - (255 - pictures) // 4,
     "blurred": lambda pictures: soft(pictures, 2.5),
     "blank": paper,
-    "outliers": lambda pictures: np.random.default_rng(4).integers(
-        0, 256, pictures.shape, dtype=np.uint8
-    ),
+    "outliers": lambda pictures: np.random.default_rng(4).integers(0, 256, pictures.shape, dtype=np.uint8),
 }
 
 
 @pytest.mark.parametrize("problem", SPOILT)
-def test_spoilt_pictures_are_found_and_no_others(
-    problem: Problem, sound: np.ndarray, others: np.ndarray
-) -> None:
+def test_spoilt_pictures_are_found_and_no_others(problem: Problem, sound: np.ndarray, others: np.ndarray) -> None:
     every = found(report(np.concatenate([sound, SPOILT[problem](others)])))
     outliers = every.pop("outliers", [])  # what is spoilt may well be unlike all others
     named = every.pop(problem, outliers)
@@ -243,10 +236,7 @@ def test_progress_rises_to_its_end(sound: np.ndarray) -> None:
 
 
 def test_extras_are_all_but_the_best_of_those_that_are_kept() -> None:
-    finding = Finding(
-        np.array([7, 1, 4, 2, 9], np.int32), np.zeros(5, np.float32),
-        np.array([0, 0, 0, 1, 1], np.int32),
-    )  # fmt: skip
+    finding = Finding(np.array([7, 1, 4, 2, 9], np.int32), np.zeros(5, np.float32), np.array([0, 0, 0, 1, 1], np.int32))
     kept = np.ones(10, bool)
     kept[[7, 9]] = False
     assert finding.extras().tolist() == [1, 4, 9]

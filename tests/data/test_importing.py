@@ -79,9 +79,7 @@ def test_another_size_is_another_store(folder: Path, decoded: list[str]) -> None
     assert len(decoded) == 10
 
 
-def test_only_new_and_changed_files_are_decoded(
-    folder: Path, decoded: list[str], encoded: Encoded
-) -> None:
+def test_only_new_and_changed_files_are_decoded(folder: Path, decoded: list[str], encoded: Encoded) -> None:
     (folder / "45.png").write_bytes(b"no image")
     before = opened(folder)
     decoded.clear()
@@ -107,15 +105,13 @@ def test_a_coloured_image_among_grey_ones_changes_the_channels_of_all(
     decoded.clear()
     found = opened(folder)
     assert decoded == ["red.png"]
-    assert found.images.pixels[:, :, 0, 0].tolist() == [
-        [10] * 3, [20] * 3, [30] * 3, [40] * 3, [50] * 3, [200, 0, 0],
-    ]  # fmt: skip
+    assert found.images.pixels[:, :, 0, 0].tolist() == [[10] * 3, [20] * 3, [30] * 3, [40] * 3, [50] * 3, [200, 0, 0]]
     (folder / "red.png").unlink()
     assert opened(folder).images.channels == 1
     assert tones(opened(folder)) == [10, 20, 30, 40, 50]
 
 
-def test_labels_can_be_asked_for_afterwards(folder: Path, decoded: list[str], encoded: Encoded) -> None:  # fmt: skip
+def test_labels_can_be_asked_for_afterwards(folder: Path, decoded: list[str], encoded: Encoded) -> None:
     for kind in "ab":
         (folder / kind).mkdir()
         (folder / kind / "1.png").write_bytes(encoded(77))
@@ -148,9 +144,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again_the_next_time(
     assert tones(opened(folder)) == [10, 20, 33, 40, 50]
 
 
-def test_a_file_that_vanishes_during_the_import_is_listed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_vanishes_during_the_import_is_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content_of = decoding.content_of
 
     def vanish(path: str) -> Any:
@@ -161,9 +155,7 @@ def test_a_file_that_vanishes_during_the_import_is_listed(
     monkeypatch.setattr(decoding, "content_of", vanish)
     found = opened(folder)
     assert tones(found) == [10, 30, 40, 50]
-    assert [(one.name, one.reason) for one in found.skipped] == [
-        ("20.png", "No such file or directory")
-    ]
+    assert [(one.name, one.reason) for one in found.skipped] == [("20.png", "No such file or directory")]
 
 
 def test_a_cancelled_import_leaves_nothing_and_harms_nothing(
@@ -211,7 +203,7 @@ def test_two_importers_of_one_folder_decode_it_once(folder: Path, decoded: list[
     assert len(decoded) == 5
 
 
-def test_who_waits_for_another_importer_can_give_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_who_waits_for_another_importer_can_give_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     going, go = threading.Event(), threading.Event()
 
     def slow(*_: object) -> Any:
@@ -222,9 +214,7 @@ def test_who_waits_for_another_importer_can_give_up(folder: Path, monkeypatch: p
     monkeypatch.setattr(decoding, "decode", slow)
 
     def first() -> None:
-        with pytest.raises(
-            SourceError, match=r"none of the 5 images .* the first is 10\.png: too slow"
-        ):
+        with pytest.raises(SourceError, match=r"none of the 5 images .* the first is 10\.png: too slow"):
             opened(folder)
 
     thread = threading.Thread(target=first)
@@ -236,7 +226,7 @@ def test_who_waits_for_another_importer_can_give_up(folder: Path, monkeypatch: p
     thread.join()
 
 
-def test_who_waits_for_another_importer_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_who_waits_for_another_importer_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decode, going, go = decoding.decode, threading.Event(), threading.Event()
 
     def held(*arguments: Any) -> Any:
@@ -265,9 +255,7 @@ def test_a_batch_is_of_few_large_files_or_many_small_ones() -> None:
     large = importing.BATCH_FILE_BYTES
     sizes = np.array([10, large, 2 * large, 1, 1, 1, large - 1, 1, 1])
     parts = importing.in_batches(np.arange(100, 109), sizes, 2)
-    assert [part.tolist() for part in parts] == [
-        [100], [101], [102], [103, 104], [105, 106], [107, 108],
-    ]  # fmt: skip
+    assert [part.tolist() for part in parts] == [[100], [101], [102], [103, 104], [105, 106], [107, 108]]
     thumbnails = np.full(600, large // importing.BATCH)
     parts = importing.in_batches(np.arange(600), thumbnails, importing.BATCH)
     assert [len(part) for part in parts] == [256, 256, 88]
@@ -322,23 +310,21 @@ def test_a_full_disk_is_told_by_the_process_that_meets_it() -> None:
     assert (type(answer), answer.errno) == (OSError, 28)
 
 
-def test_a_cache_that_cannot_be_written_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_cache_that_cannot_be_written_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(PixelFile, "write", full)
-    with pytest.raises(
-        SourceError, match=r"cannot be kept in .* \(No space left on device\): free"
-    ):
+    with pytest.raises(SourceError, match=r"cannot be kept in .* \(No space left on device\): free"):
         opened(folder)
     assert not list(cache().rglob("*.draft"))
 
 
-def test_a_pause_holds_the_import_until_it_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_pause_holds_the_import_until_it_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "BATCH", 1)
     go = threading.Event()
     found: list[Opened] = []
-    thread = threading.Thread(target=lambda: found.append(opened(folder, stop=lambda: not go.wait(10))))  # fmt: skip
+    thread = threading.Thread(target=lambda: found.append(opened(folder, stop=lambda: not go.wait(10))))
     thread.start()
     time.sleep(0.05)
     assert not found

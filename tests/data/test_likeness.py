@@ -26,9 +26,7 @@ def brute(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return ids, np.take_along_axis(distance, ids, 1)
 
 
-def test_neighbours_agree_with_brute_force_across_blocks(
-    points: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_neighbours_agree_with_brute_force_across_blocks(points: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(likeness, "QUERIES", 70)
     seen: list[tuple[int, int]] = []
     near = nearest(points, 4, progress=lambda *now: seen.append(now))
@@ -40,9 +38,7 @@ def test_neighbours_agree_with_brute_force_across_blocks(
 
 
 @needs_faiss
-def test_cells_find_nearly_all_and_never_the_image_itself(
-    points: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cells_find_nearly_all_and_never_the_image_itself(points: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(likeness, "EXACT_IMAGES", 100)
     near = nearest(points, 4)
     assert near is not None

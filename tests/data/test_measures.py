@@ -111,5 +111,5 @@ def test_blocks_change_nothing(noise: np.ndarray, monkeypatch: pytest.MonkeyPatc
 def test_measuring_stops_between_blocks(noise: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measures, "BLOCK_BYTES", 1)
     seen: list[int] = []
-    assert measure(of(noise), progress=lambda done, _: seen.append(done), stop=lambda: bool(seen)) is None  # fmt: skip
+    assert measure(of(noise), progress=lambda done, _: seen.append(done), stop=lambda: bool(seen)) is None
     assert len(seen) == 1

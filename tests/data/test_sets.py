@@ -71,10 +71,7 @@ def truth(listing: Listing) -> Truth:
 def classes(listing: Listing) -> dict[str, str]:
     """The name of each image's class."""
     found = truth(listing)
-    return {
-        name: found.class_names[label]
-        for name, label in zip(listing.names, found.labels, strict=True)
-    }
+    return {name: found.class_names[label] for name, label in zip(listing.names, found.labels, strict=True)}
 
 
 def where(source: SetFiles, listing: Listing) -> list[Path]:
@@ -116,9 +113,11 @@ def cifar10(folder: Path, **changes: object) -> None:
     for number in range(1, 6):
         content = {
             "batch_label": f"training batch {number} of 5",
-            "data": np.full((2, 3072), number, np.uint8), "labels": [number, number],
-            "filenames": ["a.png", "b.png"], **changes,
-        }  # fmt: skip
+            "data": np.full((2, 3072), number, np.uint8),
+            "labels": [number, number],
+            "filenames": ["a.png", "b.png"],
+            **changes,
+        }
         left = {key: value for key, value in content.items() if value is not None}
         (folder / f"data_batch_{number}").write_bytes(python2(left))
 
@@ -126,9 +125,11 @@ def cifar10(folder: Path, **changes: object) -> None:
 def cifar100(folder: Path, **changes: object) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     content = {
-        "data": np.arange(3, dtype=np.uint8)[:, None].repeat(3072, 1), "fine_labels": [11, 97, 4],
-        "coarse_labels": [14, 8, 0], **changes,
-    }  # fmt: skip
+        "data": np.arange(3, dtype=np.uint8)[:, None].repeat(3072, 1),
+        "fine_labels": [11, 97, 4],
+        "coarse_labels": [14, 8, 0],
+        **changes,
+    }
     (folder / "train").write_bytes(python2(content))
     (folder / "meta").write_bytes(python2({"coarse_label_names": ["?"] * 20}))
 
@@ -183,9 +184,7 @@ def test_cifar_planes_are_red_green_blue_and_rows_run_from_left_to_right(tmp_pat
         ({"data": "nothing"}, "data_batch_1 is not a CIFAR batch"),
     ],
 )
-def test_cifar_files_that_do_not_fit_are_refused(
-    changes: dict[str, object], message: str, tmp_path: Path
-) -> None:
+def test_cifar_files_that_do_not_fit_are_refused(changes: dict[str, object], message: str, tmp_path: Path) -> None:
     cifar10(tmp_path, **changes)
     with pytest.raises(SourceError, match=message):
         blocks("cifar10", tmp_path).listing()
@@ -213,12 +212,15 @@ def test_a_pickle_that_wants_to_run_code_is_refused_unrun(place: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "code", [b"cos\nsystem\n(S'mkdir trapped'\ntR.", b"cbuiltins\neval\n(S'1'\ntR.",
-             b"cnumpy\nload\n(S'x'\ntR.", b"cnumpy\nndarray.tofile\n."],
-)  # fmt: skip
-def test_hand_written_pickles_reach_nothing_else(
-    code: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    "code",
+    [
+        b"cos\nsystem\n(S'mkdir trapped'\ntR.",
+        b"cbuiltins\neval\n(S'1'\ntR.",
+        b"cnumpy\nload\n(S'x'\ntR.",
+        b"cnumpy\nndarray.tofile\n.",
+    ],
+)
+def test_hand_written_pickles_reach_nothing_else(code: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     cifar10(tmp_path)
     (tmp_path / "data_batch_1").write_bytes(b"\x80\x02" + code)
@@ -235,9 +237,7 @@ def test_cifar10_from_class_folders(below: str, tmp_path: Path) -> None:
     picture(tmp_path / "test" / "cat" / "2.png", (99, 0, 0), side=32)
     source = files("cifar10", tmp_path)
     listing = source.listing()
-    assert listing.names[3:8] == (
-        "cat/1.png", "deer/1.png", "dog/1.png", "frog/1.png", "frog/more/0.jpg",
-    )  # fmt: skip
+    assert listing.names[3:8] == ("cat/1.png", "deer/1.png", "dog/1.png", "frog/1.png", "frog/more/0.jpg")
     assert list(listing.names) == sorted(listing.names)
     assert truth(listing).labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 6, 7, 8, 9]
     assert truth(listing).class_names == CIFAR10_CLASSES
@@ -258,9 +258,10 @@ def test_cifar100_has_its_20_superclasses(below: str, tmp_path: Path) -> None:
     cifar100(tmp_path / below)
     source = blocks("cifar100-20", tmp_path)
     assert classes(source.listing()) == {
-        "train-00000": "people", "train-00001": "large carnivores",
+        "train-00000": "people",
+        "train-00001": "large carnivores",
         "train-00002": "aquatic mammals",
-    }  # fmt: skip
+    }
     assert truth(source.listing()).class_names == CIFAR100_SUPERCLASSES
     assert pixels(source)[:, 0, 0, 0].tolist() == [0, 1, 2]
 
@@ -299,9 +300,12 @@ def test_stl10_is_read_row_by_row_and_its_classes_count_from_1(below: str, tmp_p
     images = stl10(tmp_path / below)
     source = blocks("stl10", tmp_path)
     assert classes(source.listing()) == {
-        "train-00000": "airplane", "train-00001": "truck",
-        "test-00000": "cat", "test-00001": "cat", "test-00002": "bird",
-    }  # fmt: skip
+        "train-00000": "airplane",
+        "train-00001": "truck",
+        "test-00000": "cat",
+        "test-00001": "cat",
+        "test-00002": "bird",
+    }
     assert (pixels(source) == images[:5]).all()
     assert next(source.blocks()).flags.c_contiguous
 
@@ -322,16 +326,15 @@ def test_stl10_without_its_unlabelled_images_is_opened_all_the_same(tmp_path: Pa
     assert blocks("stl10", tmp_path).extra is None
 
 
-def test_images_do_not_depend_on_how_many_are_read_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_do_not_depend_on_how_many_are_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stl10(tmp_path / "stl")
     cifar10(tmp_path / "cifar")
     mnist(tmp_path / "mnist", count=7)
     sources = [
-        blocks("stl10", tmp_path / "stl"), blocks("cifar10", tmp_path / "cifar"),
+        blocks("stl10", tmp_path / "stl"),
+        blocks("cifar10", tmp_path / "cifar"),
         blocks("mnist", tmp_path / "mnist"),
-    ]  # fmt: skip
+    ]
     whole = [pixels(source) for source in sources]
     monkeypatch.setattr(binaries, "PIECE", 2 * 27_648 + 1)
     assert [len(block) for block in sources[0].blocks()] == [2, 2, 1]
@@ -397,10 +400,7 @@ def mnist(folder: Path, count: int = 3, ending: str = "") -> np.ndarray:
 @pytest.mark.parametrize("below", ["", "raw", "{}/raw"])
 @pytest.mark.parametrize(
     ("name", "kind", "class_names"),
-    [
-        ("mnist", "MNIST", ("0", "1", "2")),
-        ("fashion-mnist", "FashionMNIST", ("T-shirt/top", "trouser", "pullover")),
-    ],
+    [("mnist", "MNIST", ("0", "1", "2")), ("fashion-mnist", "FashionMNIST", ("T-shirt/top", "trouser", "pullover"))],
 )
 def test_mnist_from_its_idx_files(
     name: str, kind: str, class_names: tuple[str, ...], below: str, ending: str, tmp_path: Path
@@ -441,9 +441,7 @@ SQUARES = np.zeros((3, 28, 28), np.uint8)
         (LABELS, None, f"{LABELS}.gz cannot be read: No such file"),
     ],
 )
-def test_idx_files_that_do_not_fit_are_refused(
-    file: str, content: bytes | None, message: str, tmp_path: Path
-) -> None:
+def test_idx_files_that_do_not_fit_are_refused(file: str, content: bytes | None, message: str, tmp_path: Path) -> None:
     mnist(tmp_path)
     (tmp_path / file).unlink()
     if content is not None:
@@ -457,9 +455,13 @@ def test_compressed_idx_files_that_are_damaged_are_refused(tmp_path: Path) -> No
     path = tmp_path / f"{IMAGES}.gz"
     whole = path.read_bytes()
     damaged = [
-        whole[:-20], whole[:12], b"", b"not compressed", whole[:15] + b"\xff\xff" + whole[17:],
+        whole[:-20],
+        whole[:12],
+        b"",
+        b"not compressed",
+        whole[:15] + b"\xff\xff" + whole[17:],
         gzip.compress(idx(SQUARES)[:-100]),
-    ]  # fmt: skip
+    ]
     for content in damaged:
         path.write_bytes(content)
         with pytest.raises(SourceError, match=r"gz (is damaged|is cut off|begins with)"):
@@ -482,12 +484,8 @@ def test_the_subsets_of_imagenet_are_those_of_the_literature() -> None:
     assert IMAGENET10["n02085936"] == IMAGENET_DOGS["n02085936"] == "Maltese dog"
 
 
-@pytest.mark.parametrize(
-    "below", ["", "train", "ILSVRC2012_img_train", "ILSVRC/Data/CLS-LOC/train"]
-)
-@pytest.mark.parametrize(
-    ("name", "subset"), [("imagenet10", IMAGENET10), ("imagenet-dogs", IMAGENET_DOGS)]
-)
+@pytest.mark.parametrize("below", ["", "train", "ILSVRC2012_img_train", "ILSVRC/Data/CLS-LOC/train"])
+@pytest.mark.parametrize(("name", "subset"), [("imagenet10", IMAGENET10), ("imagenet-dogs", IMAGENET_DOGS)])
 def test_a_subset_of_imagenet_takes_its_classes_from_the_whole_tree(
     name: str, subset: dict[str, str], below: str, tmp_path: Path
 ) -> None:
@@ -530,9 +528,7 @@ def tiny(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("below", ["", "tiny-imagenet-200"])
-def test_tiny_imagenet_has_its_training_images_and_words_for_its_classes(
-    below: str, tmp_path: Path
-) -> None:
+def test_tiny_imagenet_has_its_training_images_and_words_for_its_classes(below: str, tmp_path: Path) -> None:
     tiny(tmp_path / below)
     source = files("tiny-imagenet", tmp_path)
     assert classes(source.listing()) == {
@@ -551,7 +547,7 @@ def test_tiny_imagenet_has_its_training_images_and_words_for_its_classes(
         ("wnids.txt", "", "holds no image files"),
         ("words.txt", None, r"words.txt cannot be read \(No such file or directory\): unpack"),
     ],
-)  # fmt: skip
+)
 def test_a_tiny_imagenet_that_is_not_whole_is_refused(
     file: str, content: str | None, message: str, tmp_path: Path
 ) -> None:
@@ -615,9 +611,7 @@ def pets(folder: Path) -> None:
     for name in ("Abyssinian_1", "Abyssinian_2", "yorkshire_terrier_9"):
         picture(folder / "images" / f"{name}.jpg")
     (folder / "annotations").mkdir()
-    (folder / "annotations" / "trainval.txt").write_text(
-        "Abyssinian_2 1 1 1\nyorkshire_terrier_9 37 2 25\n"
-    )
+    (folder / "annotations" / "trainval.txt").write_text("Abyssinian_2 1 1 1\nyorkshire_terrier_9 37 2 25\n")
     (folder / "annotations" / "test.txt").write_text("Abyssinian_1 1 1 1\npug_5 26 2 19\n")
 
 
@@ -631,9 +625,7 @@ def test_pets_have_the_breeds_of_their_annotations(below: str, tmp_path: Path) -
         "images/yorkshire_terrier_9.jpg": "yorkshire terrier",
         "images/Abyssinian_1.jpg": "Abyssinian",
     }
-    assert [(one.name, one.reason) for one in listing.skipped] == [
-        ("images/pug_5.jpg", "there is no such file")
-    ]
+    assert [(one.name, one.reason) for one in listing.skipped] == [("images/pug_5.jpg", "there is no such file")]
     assert all(path.exists() for path in where(source, listing))
 
 
@@ -647,9 +639,7 @@ def test_pets_have_the_breeds_of_their_annotations(below: str, tmp_path: Path) -
         ("\udcff", r"test.txt cannot be read \(not a text\)"),
     ],
 )
-def test_annotations_of_pets_that_do_not_fit_are_refused(
-    line: str, message: str, tmp_path: Path
-) -> None:
+def test_annotations_of_pets_that_do_not_fit_are_refused(line: str, message: str, tmp_path: Path) -> None:
     pets(tmp_path)
     path = tmp_path / "annotations" / "test.txt"
     path.write_bytes(line.encode("utf-8", "surrogateescape"))
@@ -672,9 +662,7 @@ def test_a_folder_without_the_set_is_told_what_it_should_hold(name: str, tmp_pat
 
 
 def test_sets_that_are_not_there_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        SourceError, match="there is no set 'svhn': expected one of cifar10, cifar1"
-    ):
+    with pytest.raises(SourceError, match="there is no set 'svhn': expected one of cifar10, cifar1"):
         set_source("svhn", str(tmp_path))
     with pytest.raises(SourceError, match=r"there is no folder .*nowhere: check the path"):
         set_source("stl10", str(tmp_path / "nowhere"))
@@ -699,9 +687,7 @@ def test_a_set_is_new_when_one_of_its_files_is(tmp_path: Path) -> None:
     assert changed.tolist() == [False, False, True, True, True]
 
 
-def test_the_place_of_a_set_does_not_depend_on_how_it_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_place_of_a_set_does_not_depend_on_how_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stl10(tmp_path)
     monkeypatch.chdir(tmp_path)
     here = blocks("stl10", Path("."))
@@ -712,9 +698,7 @@ def test_the_place_of_a_set_does_not_depend_on_how_it_is_named(
 # -- as torchvision reads them -----------------------------------------------------------------
 
 
-def test_cifar_is_what_torchvision_makes_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cifar_is_what_torchvision_makes_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "_check_integrity", lambda _: True)
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "_load_meta", lambda _: None)
     cifar10(tmp_path / "cifar-10-batches-py", data=noise(2, 3072), labels=[3, 9])
@@ -729,9 +713,7 @@ def test_cifar_is_what_torchvision_makes_of_it(
 
 
 @pytest.mark.parametrize("split", ["train", "test", "unlabeled"])
-def test_stl10_is_what_torchvision_makes_of_it(
-    split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stl10_is_what_torchvision_makes_of_it(split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets.STL10, "_check_integrity", lambda _: True)
     stl10(tmp_path / "stl10_binary")
     theirs = torchvision.datasets.STL10(str(tmp_path), split=split)
@@ -795,17 +777,13 @@ def test_without_a_network_one_sentence_says_what_to_do(
 
 @pytest.mark.parametrize("name", ["imagenet10", "imagenet-dogs"])
 def test_imagenet_is_not_downloaded(name: str, cache: Path) -> None:
-    message = (
-        f"cannot be downloaded, since ImageNet asks for an agreement first: open {name}:FOLDER"
-    )
+    message = f"cannot be downloaded, since ImageNet asks for an agreement first: open {name}:FOLDER"
     with pytest.raises(SourceError, match=message):
         set_source(name, None)
     assert not cache.exists()
 
 
-def test_a_set_is_downloaded_once_and_its_archive_is_not_kept(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_set_is_downloaded_once_and_its_archive_is_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def fake(root: str, *, download: bool) -> None:
@@ -819,14 +797,14 @@ def test_a_set_is_downloaded_once_and_its_archive_is_not_kept(
     assert calls == [(True, True)]
     assert (source.text, source.place) == ("stl10", f"stl10:{cache / 'sets' / 'stl10'}")
     assert [path.name for path in (cache / "sets").rglob("*") if path.suffix != ".bin"] == [
-        "stl10", "stl10_binary", "class_names.txt",
-    ]  # fmt: skip
+        "stl10",
+        "stl10_binary",
+        "class_names.txt",
+    ]
     assert len(source.listing().names) == 5
 
 
-def test_a_download_that_breaks_off_leaves_nothing(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_download_that_breaks_off_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fake(root: str, *, download: bool) -> None:
         assert download
         (Path(root) / "half").write_bytes(b"half")
@@ -839,9 +817,7 @@ def test_a_download_that_breaks_off_leaves_nothing(
     assert list((cache / "sets").iterdir()) == []
 
 
-def test_a_folder_that_the_user_names_is_never_written_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_the_user_names_is_never_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: pytest.fail("downloads"))
     for name in FREE:
         with pytest.raises(SourceError, match="does not hold"):

@@ -108,9 +108,7 @@ def test_a_colour_is_the_same_in_every_shape_and_hardly_brighter_than_another() 
     centres = drawing._picture(classes, colours, middle)[:, :, 16, 16].reshape(3, 4, 3)
     assert (centres == centres[:1]).all()
     assert len(np.unique(centres[0], axis=0)) == 4
-    assert (centres[0] @ LUMA).tolist() == pytest.approx(
-        [0.6 * 255] * 4, abs=4
-    )  # blue is cut off at 255
+    assert (centres[0] @ LUMA).tolist() == pytest.approx([0.6 * 255] * 4, abs=4)  # blue is cut off at 255
     named = dict(zip(COLOURS, centres[0].tolist(), strict=True))
     assert np.argmax(named["orange"]) == 0
     assert np.argmax(named["blue"]) == 2

@@ -138,9 +138,7 @@ def test_broken_files_are_listed_and_the_rest_is_used(photos: Path) -> None:
     assert found.skipped[2].reason == "the file is empty"
 
 
-def test_a_bomb_among_good_images_is_listed_without_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bomb_among_good_images_is_listed_without_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture(tmp_path / "a.png", side=4)
     picture(tmp_path / "b.png", side=6)
     picture(tmp_path / "c.png", side=20)
@@ -149,9 +147,7 @@ def test_a_bomb_among_good_images_is_listed_without_a_warning(
     assert opened(tmp_path).skipped == (Skipped("b.png", reason), Skipped("c.png", reason))
 
 
-def test_a_file_without_read_permission_is_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_without_read_permission_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture(tmp_path / "a.png")
     picture(tmp_path / "b.png").chmod(0)
     forbid(monkeypatch, "open", tmp_path / "b.png")
@@ -171,16 +167,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch, call: str, path: Path) -> None:
 
 
 def test_odd_names_keep_their_images_and_ids(tmp_path: Path) -> None:
-    names = sorted(
-        [
-            "käse 猫 🐈.png",
-            "two  spaces.png",
-            'it\'s "so".png',
-            "=1+1.png",
-            "a,b;c.png",
-            "%s {}.png",
-        ]
-    )
+    names = sorted(["käse 猫 🐈.png", "two  spaces.png", 'it\'s "so".png', "=1+1.png", "a,b;c.png", "%s {}.png"])
     names.append("z" * 240 + ".png")
     for name in names:
         picture(tmp_path / name)
@@ -218,14 +205,8 @@ def test_reading_tells_how_far_it_is(photos: Path) -> None:
         ("folder:~nobody-of-this-name/x", "there is no folder ~nobody-of-this-name/x"),
         ("folder:{}/file.png", "file.png is a file: expected a folder of images"),
         ("folder:{}/empty", r"empty holds no image files \(.bmp, .*\): choose another folder"),
-        (
-            "folder:{}/broken",
-            "none of the 2 images in .*broken can be read; the first is a.png: the file is",
-        ),
-        (
-            "folder:",
-            "there is no folder or file folder:: check the path .other sources are folder:PATH",
-        ),
+        ("folder:{}/broken", "none of the 2 images in .*broken can be read; the first is a.png: the file is"),
+        ("folder:", "there is no folder or file folder:: check the path .other sources are folder:PATH"),
         ("photos", "there is no folder or file photos: check the path"),
         ("{}/nowhere", "there is no folder or file .*nowhere: check the path"),
         ("{}/notes.txt", "notes.txt is no kind of file that images come in: expected a folder"),
@@ -236,9 +217,7 @@ def test_reading_tells_how_far_it_is(photos: Path) -> None:
         ("cifar10:{}/empty", "empty does not hold CIFAR-10: expected torchvision's"),
     ],
 )
-def test_a_source_without_images_is_refused_in_one_sentence(
-    source: str, message: str, tmp_path: Path
-) -> None:
+def test_a_source_without_images_is_refused_in_one_sentence(source: str, message: str, tmp_path: Path) -> None:
     picture(tmp_path / "file.png")
     for name in ("notes.txt", "metadata.csv"):
         (tmp_path / name).write_text("file_name\n")
@@ -282,25 +261,24 @@ def test_what_is_no_image_file_though_it_is_called_one_is_listed(
     found = opened(tmp_path)
     assert found.images.ids == ("folder.jpg/inside.png", "good.png")
     assert {one.name: one.reason for one in found.skipped} == {
-        "out.png": "a link out of the folder: not followed", "gone.png": "No such file or directory",
-        "loop.png": "Too many levels of symbolic links", "null.png": "not a regular file",
-        "linked": "a link to a folder: not followed", "pipe.png": "not a regular file",
+        "out.png": "a link out of the folder: not followed",
+        "gone.png": "No such file or directory",
+        "loop.png": "Too many levels of symbolic links",
+        "null.png": "not a regular file",
+        "linked": "a link to a folder: not followed",
+        "pipe.png": "not a regular file",
         "page.jpg": "not an image",
-    }  # fmt: skip
+    }
 
 
-def test_a_folder_without_read_permission_is_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_without_read_permission_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture(tmp_path / "a.png")
     picture(tmp_path / "closed" / "b.png")
     forbid(monkeypatch, "scandir", tmp_path / "closed")
     assert opened(tmp_path).skipped == (Skipped("closed/", "Permission denied"),)
 
 
-def test_names_that_read_the_same_are_one_image(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_that_read_the_same_are_one_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, grey in (("a.png", 10), ("b.png", 20)):
         picture(tmp_path / name, grey)
     monkeypatch.setattr(folders, "readable", lambda _: "same.png")
@@ -328,7 +306,7 @@ def test_a_path_alone_is_opened_as_what_it_is(suffix: str, photos: Path) -> None
     if suffix == ".zip":
         shutil.make_archive(str(photos), "zip", photos)
     elif suffix == ".csv":
-        place.write_text("file\n" + "\n".join(f"photos/{p.relative_to(photos)}" for p in photos.rglob("*.png")))  # fmt: skip
+        place.write_text("file\n" + "\n".join(f"photos/{p.relative_to(photos)}" for p in photos.rglob("*.png")))
     elif suffix == ".npy":
         np.save(place, opened(photos).images.pixels)
     assert len(open_source(str(place)).images) == 40

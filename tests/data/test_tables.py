@@ -39,12 +39,8 @@ def values(found: Opened, title: str) -> list[object]:
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_a_table_of_paths_brings_images_in_its_order_and_its_columns(
-    ending: str, place: Path
-) -> None:
-    table = pd.DataFrame(
-        {"note": ["x", "y", "x"], "file": ["sub/c.png", "a.png", "./b.png"], "age": [1.5, 2.5, 3.5]}
-    )
+def test_a_table_of_paths_brings_images_in_its_order_and_its_columns(ending: str, place: Path) -> None:
+    table = pd.DataFrame({"note": ["x", "y", "x"], "file": ["sub/c.png", "a.png", "./b.png"], "age": [1.5, 2.5, 3.5]})
     found = opened(place / f"t.{ending}", table)
     assert found.images.ids == ("sub/c.png", "a.png", "b.png")
     assert tones(found) == [30, 10, 20]
@@ -65,22 +61,32 @@ def test_rows_that_cannot_be_used_are_listed_with_their_reasons(place: Path) -> 
     (place.parent / "outside.png").write_bytes((place / "a.png").read_bytes())
     (place / "link.png").symlink_to(place.parent / "outside.png")
     rows = [
-        "a.png", "gone.png", "a.png", None, "../outside.png", "link.png", "sub",
-        "https://example.org/a.png", "b.png",
-    ]  # fmt: skip
+        "a.png",
+        "gone.png",
+        "a.png",
+        None,
+        "../outside.png",
+        "link.png",
+        "sub",
+        "https://example.org/a.png",
+        "b.png",
+    ]
     found = opened(place / "t.csv", pd.DataFrame({"path": rows, "n": range(9)}))
     assert found.images.ids == ("a.png", "b.png")
     assert values(found, "n") == ["0", "8"]
     outside = f"outside {place}: name the folder that the paths are in"
     assert {one.name: one.reason for one in found.skipped} == {
-        "gone.png": "No such file or directory", "a.png": "listed twice: row 1 has it already",
-        "row 4": "no path", "../outside.png": outside, "link.png": outside,
+        "gone.png": "No such file or directory",
+        "a.png": "listed twice: row 1 has it already",
+        "row 4": "no path",
+        "../outside.png": outside,
+        "link.png": outside,
         "sub": "not a regular file",
         "https://example.org/a.png": "an address, not a path: download the images first",
-    }  # fmt: skip
+    }
 
 
-def test_paths_may_lie_below_another_folder(place: Path, tmp_path_factory: pytest.TempPathFactory) -> None:  # fmt: skip
+def test_paths_may_lie_below_another_folder(place: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("tables") / "t.csv"
     table = pd.DataFrame({"path": [str(place / "a.png"), "b.png"]})
     with pytest.raises(
@@ -92,16 +98,11 @@ def test_paths_may_lie_below_another_folder(place: Path, tmp_path_factory: pytes
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_a_parquet_file_may_hold_the_images_themselves(
-    nested: bool, tmp_path: Path, encoded: Encoded
-) -> None:
+def test_a_parquet_file_may_hold_the_images_themselves(nested: bool, tmp_path: Path, encoded: Encoded) -> None:
     content: list[Any] = [encoded(10), None, b"no image", encoded((200, 0, 0), "JPEG")]
     if nested:
         content = [{"bytes": one, "path": f"p{i}.png"} for i, one in enumerate(content)]
-    found = opened(
-        tmp_path / "t.parquet", pd.DataFrame({"image": content, "label": ["a", "b", "b", "c"]}),
-        labels=True,
-    )  # fmt: skip
+    found = opened(tmp_path / "t.parquet", pd.DataFrame({"image": content, "label": ["a", "b", "b", "c"]}), labels=True)
     names = ("p0.png", "p3.png") if nested else ("row-0000000", "row-0000003")
     assert found.images.ids == names
     assert found.images.pixels[0, 0, 0, 0] == 10
@@ -124,7 +125,7 @@ def test_many_groups_of_rows_are_read(tmp_path: Path, encoded: Encoded) -> None:
         ({"path": [1.5, 2.5]}, "no column of .* holds paths of images"),
         ({"path": ["gone.png"]}, "lists no image that can be used below .*; the first is gone.png: No such file"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_table_without_images_is_refused(
     ending: str, table: dict[str, list[Any]], message: str, tmp_path: Path
@@ -134,8 +135,7 @@ def test_a_table_without_images_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
-    [("t.parquet", "cannot be read as a Parquet table"), ("t.csv", "cannot be read as a table")],
+    ("name", "message"), [("t.parquet", "cannot be read as a Parquet table"), ("t.csv", "cannot be read as a table")]
 )
 def test_what_is_no_table_is_refused(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n\0\0\xff")
@@ -145,17 +145,13 @@ def test_what_is_no_table_is_refused(name: str, message: str, tmp_path: Path) ->
 
 def test_labels_that_are_missing_are_asked_for(place: Path) -> None:
     table = pd.DataFrame({"path": ["a.png", "b.png"], "label": ["x", None]})
-    with pytest.raises(
-        SourceError, match="has no column label, class, category or target that says"
-    ):
+    with pytest.raises(SourceError, match="has no column label, class, category or target that says"):
         opened(place / "t.csv", table, labels=True)
     assert len(opened(place / "t.csv").images) == 2
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_classes_are_found_beyond_what_is_shown(
-    ending: str, tmp_path: Path, encoded: Encoded
-) -> None:
+def test_classes_are_found_beyond_what_is_shown(ending: str, tmp_path: Path, encoded: Encoded) -> None:
     names = [f"{one:02d}.png" for one in range(30)]
     for name in names:
         (tmp_path / name).write_bytes(encoded(9))
@@ -168,9 +164,7 @@ def test_classes_are_found_beyond_what_is_shown(
 
 
 def test_classes_with_the_names_of_nothing_are_classes(place: Path) -> None:
-    table = pd.DataFrame(
-        {"path": ["a.png", "b.png", "sub/c.png"], "label": ["None", "NA", "(none)"]}
-    )
+    table = pd.DataFrame({"path": ["a.png", "b.png", "sub/c.png"], "label": ["None", "NA", "(none)"]})
     truth = opened(place / "t.csv", table, labels=True).truth
     assert truth is not None
     assert truth.class_names == ("(none)", "NA", "None")
@@ -183,9 +177,7 @@ def test_measures_and_gaps_are_no_classes(values: list[float], place: Path) -> N
         opened(place / "t.csv", table, labels=True)
 
 
-def test_other_images_and_vectors_in_a_parquet_file_are_passed_over(
-    tmp_path: Path, encoded: Encoded
-) -> None:
+def test_other_images_and_vectors_in_a_parquet_file_are_passed_over(tmp_path: Path, encoded: Encoded) -> None:
     table = pd.DataFrame(
         {
             "image": [encoded(10), encoded(20)],
@@ -203,9 +195,7 @@ def test_other_images_and_vectors_in_a_parquet_file_are_passed_over(
 
 
 def test_paths_beside_vectors_in_a_parquet_file_are_read(place: Path) -> None:
-    table = pd.DataFrame(
-        {"path": ["a.png", "b.png"], "vector": [np.zeros(3), np.ones(3)], "age": [1.5, 2.5]}
-    )
+    table = pd.DataFrame({"path": ["a.png", "b.png"], "vector": [np.zeros(3), np.ones(3)], "age": [1.5, 2.5]})
     assert [one.title for one in opened(place / "t.parquet", table).columns] == ["age"]
 
 

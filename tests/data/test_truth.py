@@ -33,7 +33,7 @@ def test_classes_are_in_the_order_of_names_or_of_numbers() -> None:
 
 
 def test_so_many_classes_are_none() -> None:
-    with pytest.raises(SourceError, match="found 100,001 classes for 100,001 images: expected at most 10,000"):  # fmt: skip
+    with pytest.raises(SourceError, match="found 100,001 classes for 100,001 images: expected at most 10,000"):
         class_truth(list(range(100_001)))
 
 

@@ -74,13 +74,20 @@ BROKEN[1, 0], BROKEN[2, 1] = np.nan, np.inf
         (np.array([{}, 1, 2], object), "it holds Python objects, which are never loaded"),
     ],
     ids=[
-        "too few rows", "not finite", "too large", "all the same", "one column", "no column",
-        "text", "complex", "bool", "one dimension", "objects",
+        "too few rows",
+        "not finite",
+        "too large",
+        "all the same",
+        "one column",
+        "no column",
+        "text",
+        "complex",
+        "bool",
+        "one dimension",
+        "objects",
     ],
-)  # fmt: skip
-def test_an_array_that_does_not_fit_is_refused_in_words(
-    tmp_path: Path, array: np.ndarray, words: str
-) -> None:
+)
+def test_an_array_that_does_not_fit_is_refused_in_words(tmp_path: Path, array: np.ndarray, words: str) -> None:
     with pytest.raises(SourceError, match=words):
         imported(saved(tmp_path, array))
 
@@ -147,12 +154,17 @@ def test_a_column_of_lists_holds_whole_vectors(tmp_path: Path) -> None:
         ({"v": [[1.0, 2.0]] * 3, "w": [[1.0, 2.0]] * 3}, r"several columns of lists \(v, w\)"),
     ],
     ids=[
-        "too few rows", "no row for some", "two rows for one", "strange names", "no numbers",
-        "missing", "one column", "lists of two lengths", "two columns of lists",
+        "too few rows",
+        "no row for some",
+        "two rows for one",
+        "strange names",
+        "no numbers",
+        "missing",
+        "one column",
+        "lists of two lengths",
+        "two columns of lists",
     ],
-)  # fmt: skip
-def test_a_table_that_does_not_fit_is_refused_in_words(
-    tmp_path: Path, columns: dict[str, object], words: str
-) -> None:
+)
+def test_a_table_that_does_not_fit_is_refused_in_words(tmp_path: Path, columns: dict[str, object], words: str) -> None:
     with pytest.raises(SourceError, match=words):
         imported(table(tmp_path, columns))

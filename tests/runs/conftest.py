@@ -17,11 +17,21 @@ from engine.data.truth import Truth
 from engine.runs.store import RunFolder
 
 TINY = {
-    "encoder.width": 4, "features.epochs": 3, "features.batch": 16, "features.projection": 8,
-    "heads.heads": 2, "heads.epochs": 3, "heads.passes": 2, "heads.batch": 16,
-    "joint.steps": 6, "joint.adapt": "fixed", "joint.batch": 8, "joint.unlabelled": 2,
-    "reliable.agreement": 0.3, "reliable.confidence": 0.3,
-}  # fmt: skip
+    "encoder.width": 4,
+    "features.epochs": 3,
+    "features.batch": 16,
+    "features.projection": 8,
+    "heads.heads": 2,
+    "heads.epochs": 3,
+    "heads.passes": 2,
+    "heads.batch": 16,
+    "joint.steps": 6,
+    "joint.adapt": "fixed",
+    "joint.batch": 8,
+    "joint.unlabelled": 2,
+    "reliable.agreement": 0.3,
+    "reliable.confidence": 0.3,
+}
 
 MakeRun = Callable[..., RunFolder]
 

@@ -112,9 +112,7 @@ def test_a_request_comes_back_at_once_and_later_with_the_report(
     assert images(done.health, "dark") == [5]
 
 
-def test_a_failure_is_said_and_can_be_tried_again(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_is_said_and_can_be_tried_again(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise OSError("the disk is gone")
 
@@ -157,13 +155,13 @@ def test_what_is_found_is_left_out_but_for_one_of_each(opened: Opened) -> None:
     health, decided = health_of(opened), Exclusions(opened.images)
     exclude_found(health, decided, ["exact duplicates", "dark"])
     assert [(one.name, one.reason) for one in decided.left_out()] == [
-        ("05.png", "dark"), ("10.png", "exact duplicate"), ("11.png", "exact duplicate"),
-    ]  # fmt: skip
+        ("05.png", "dark"),
+        ("10.png", "exact duplicate"),
+        ("11.png", "exact duplicate"),
+    ]
     told = summary(opened, health, decided.kept)
     assert (told["images"], told["unreadable"], told["left_out"]) == (12, 1, 3)
-    assert told["findings"]["exact-duplicates"] == {
-        "images": 3, "groups": 1, "worst": [["00.png", "10.png", "11.png"]],
-    }  # fmt: skip
+    assert told["findings"]["exact-duplicates"] == {"images": 3, "groups": 1, "worst": [["00.png", "10.png", "11.png"]]}
     decided.close()
 
 
@@ -172,7 +170,5 @@ def test_a_run_knows_what_was_left_out(opened: Opened, tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", opened, tiny_config(), excluded)
     assert folder.card().excluded == excluded
     text = (folder.path / "run.json").read_text("utf-8")
-    (folder.path / "run.json").write_text(
-        text.replace('"excluded"', '"of an older version"'), "utf-8"
-    )
+    (folder.path / "run.json").write_text(text.replace('"excluded"', '"of an older version"'), "utf-8")
     assert RunFolder(folder.path).card().excluded == ()

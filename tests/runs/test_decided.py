@@ -42,9 +42,7 @@ def finish(folder: RunFolder) -> RunFolder:
 def parent(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     torch.set_num_threads(1)
     images, truth = drawn()
-    folder = RunFolder.create(
-        tmp_path_factory.mktemp("runs") / "parent", Opened(images, truth), tiny_config()
-    )
+    folder = RunFolder.create(tmp_path_factory.mktemp("runs") / "parent", Opened(images, truth), tiny_config())
     folder.save_columns(
         [
             ImageColumn("size", np.arange(60, dtype=np.float32)),
@@ -55,9 +53,12 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def guidance(
-    parent: RunFolder, states: dict[int, State], classes: dict[int, int] | None = None,
-    alive: tuple[int, ...] = (0, 1, 2), home: tuple[int, ...] = (0, 1, 2),
-) -> Guidance:  # fmt: skip
+    parent: RunFolder,
+    states: dict[int, State],
+    classes: dict[int, int] | None = None,
+    alive: tuple[int, ...] = (0, 1, 2),
+    home: tuple[int, ...] = (0, 1, 2),
+) -> Guidance:
     """What the states of some images, and their classes where they are not the model's, come to."""
     model = newest_clustering(parent)
     given = classes or {}
@@ -65,10 +66,7 @@ def guidance(
     state[list(states)] = list(states.values())
     numbers[list(given)] = list(given.values())
     moved = np.isin(np.arange(60), [*given, *(i for i, s in states.items() if s == State.DECIDED)])
-    return guide(
-        state, numbers, alive, np.array(home, np.uint16), moved, model.probabilities,
-        parent.images().ids,
-    )  # fmt: skip
+    return guide(state, numbers, alive, np.array(home, np.uint16), moved, model.probabilities, parent.images().ids)
 
 
 def branched(parent: RunFolder, path: Path, found: Guidance, **changes: object) -> RunFolder:
@@ -129,9 +127,7 @@ def test_images_that_were_left_out_are_not_in_the_new_run(
     assert not child.has(INHERITED_FEATURES)
 
 
-def test_where_all_images_stay_stage_one_goes_along_whole(
-    parent: RunFolder, tmp_path: Path
-) -> None:
+def test_where_all_images_stay_stage_one_goes_along_whole(parent: RunFolder, tmp_path: Path) -> None:
     child = branched(parent, tmp_path / "child", guidance(parent, {3: State.DECIDED}))
     for name in ("images/pixels.npy", "features/vectors.npy", "neighbors/ids.npy"):
         assert (child.path / name).samefile(parent.path / name)
@@ -169,9 +165,7 @@ def test_a_run_stopped_in_every_stage_equals_one_that_was_not(
     parent: RunFolder, true_classes: Guidance, tmp_path: Path, reselect: int
 ) -> None:
     choices = {"heads.images": 30, "joint.reselect": reselect}
-    whole, broken = (
-        branched(parent, tmp_path / name, true_classes, **choices) for name in ("whole", "broken")
-    )
+    whole, broken = (branched(parent, tmp_path / name, true_classes, **choices) for name in ("whole", "broken"))
     finish(whole)
     # 3 rounds of stage 2, 6 steps of stage 3, and one question at each start.
     states = [execute(broken, CPU, StopAfter(questions)) for questions in (0, 2, 5)]
@@ -180,23 +174,18 @@ def test_a_run_stopped_in_every_stage_equals_one_that_was_not(
     assert_same_results(whole, broken)
 
 
-def test_what_was_held_back_changes_nothing(
-    parent: RunFolder, true_classes: Guidance, tmp_path: Path
-) -> None:
+def test_what_was_held_back_changes_nothing(parent: RunFolder, true_classes: Guidance, tmp_path: Path) -> None:
     labels = np.where(true_classes.held, (true_classes.labels + 1) % 3, true_classes.labels)
     lied = replace(true_classes, labels=labels)
     honest, other = (
-        finish(branched(parent, tmp_path / name, found))
-        for name, found in (("honest", true_classes), ("other", lied))
+        finish(branched(parent, tmp_path / name, found)) for name, found in (("honest", true_classes), ("other", lied))
     )
     assert_same_results(honest, other)
     assert before_after(parent, honest).held != before_after(parent, other).held
     assert before_after(parent, honest).taught == before_after(parent, other).taught
 
 
-def test_what_was_decided_teaches_the_heads(
-    parent: RunFolder, true_classes: Guidance, tmp_path: Path
-) -> None:
+def test_what_was_decided_teaches_the_heads(parent: RunFolder, true_classes: Guidance, tmp_path: Path) -> None:
     labels = np.where(true_classes.taught, (true_classes.labels + 1) % 3, true_classes.labels)
     probabilities = []
     for name, found in (("told", true_classes), ("lied", replace(true_classes, labels=labels))):
@@ -296,11 +285,14 @@ def test_before_and_after_are_counted_image_by_image(parent: RunFolder, tmp_path
     child.save(
         "decided",
         {
-            "labels": np.array([0, 0, 1, 2, 0, 1]), "taught": mask < 4, "held": mask >= 4,
-            "refused": np.zeros(6, bool), "model": np.array(before),
+            "labels": np.array([0, 0, 1, 2, 0, 1]),
+            "taught": mask < 4,
+            "held": mask >= 4,
+            "refused": np.zeros(6, bool),
+            "model": np.array(before),
             "belief": np.eye(3, dtype=np.float32)[before],
         },
-    )  # fmt: skip
+    )
     with pytest.raises(RunError, match="has no labels yet"):
         before_after(parent, child)
     child.save("heads", {"probabilities": np.eye(3, dtype=np.float32)[before]})

@@ -35,9 +35,7 @@ def make(path: Path, seed: int | None) -> RunFolder:
 
 
 def test_further_images_change_the_encoder_and_get_no_labels(tmp_path: Path) -> None:
-    plain, one, other = (
-        finish(make(tmp_path / str(seed), seed)) for seed in (None, 5, 6)
-    )  # fmt: skip
+    plain, one, other = (finish(make(tmp_path / str(seed), seed)) for seed in (None, 5, 6))
     seen = [np.array(folder.load("features")["vectors"]) for folder in (plain, one, other)]
     assert [array.shape for array in seen] == [(60, 16)] * 3
     assert not np.array_equal(seen[0], seen[1])
@@ -64,9 +62,7 @@ def test_a_run_with_further_images_goes_on_as_if_it_had_not_stopped(tmp_path: Pa
     assert_same_results(whole, broken)
 
 
-def test_a_set_that_stays_in_host_memory_gives_the_same_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_set_that_stays_in_host_memory_gives_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = finish(make(tmp_path / "usual", 5))
     monkeypatch.setattr("engine.data.batches._room", lambda _: 0)
     assert_same_results(usual, finish(make(tmp_path / "tight", 5)))
@@ -97,6 +93,6 @@ def test_imported_vectors_need_no_further_images(tmp_path: Path) -> None:
 
 def test_further_images_of_another_size_are_refused(tmp_path: Path) -> None:
     small = ImageSet(np.zeros((2, 1, 4, 4), np.uint8), ("a", "b"), "small")
-    with pytest.raises(RunError, match=r"further images are \(1, 4, 4\), but those of drawn \(1, 8, 8\)"):  # fmt: skip
+    with pytest.raises(RunError, match=r"further images are \(1, 4, 4\), but those of drawn \(1, 8, 8\)"):
         RunFolder.create(tmp_path / "run", Opened(IMAGES, extra=small), tiny_config())
     assert list(tmp_path.iterdir()) == []

@@ -42,18 +42,27 @@ from tests.runs.conftest import MakeRun, drawn, tiny_config
 
 CPU = torch.device("cpu")
 PIECES = (
-    "features", "heads", "first", "joint", "encode", "condense", "judge", "neighbors", "kmeans",
-    "score", "save", "write",
-)  # fmt: skip
+    "features",
+    "heads",
+    "first",
+    "joint",
+    "encode",
+    "condense",
+    "judge",
+    "neighbors",
+    "kmeans",
+    "score",
+    "save",
+    "write",
+)
 
 
 def costs(config: RunConfig, images: int = 60, **changes: Any) -> Costs:
     """Every piece takes 1 s, between 0.5 and 2; a byte nothing."""
     each = {name: Cost(1.0, 0.5, 2.0) for name in PIECES} | {"write": Cost(0.0, 0.0, 0.0)}
     found = Costs(
-        "cpu", 1, images, 64, config.clusters, shape_of(config), each, dimensions=16,
-        weights=1000, memory=5_000_000,
-    )  # fmt: skip
+        "cpu", 1, images, 64, config.clusters, shape_of(config), each, dimensions=16, weights=1000, memory=5_000_000
+    )
     return replace(found, **changes)
 
 
@@ -65,16 +74,21 @@ def test_steps_and_frames_are_counted_by_hand() -> None:
     found = work(config, costs(config))
     # Frames after 0 1 2 4 5 7 9 of stage 1, 0 1 2 3 of stage 2, 0 1 2 3 4 5 6 of stage 3.
     assert {name: found[name] for name in PIECES[:-1]} == {
-        "features": 9, "heads": 3, "first": 1, "joint": 6,
-        "encode": 7 + 7 + 2, "condense": 7 + 7, "judge": 4 + 1,
-        "neighbors": 1, "kmeans": 1, "score": 3,
+        "features": 9,
+        "heads": 3,
+        "first": 1,
+        "joint": 6,
+        "encode": 7 + 7 + 2,
+        "condense": 7 + 7,
+        "judge": 4 + 1,
+        "neighbors": 1,
+        "kmeans": 1,
+        "score": 3,
         "save": 25 + 7 * 1 + 4 * 4 + 7 * (3 + 6),
-    }  # fmt: skip
+    }
 
 
-def test_what_is_counted_is_what_a_run_does(
-    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_counted_is_what_a_run_does(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[int] = []
     real = features.encode
 
@@ -95,7 +109,7 @@ def test_what_is_counted_is_what_a_run_does(
     assert len(written) == found["save"]
     # Arrays have headers of 128 bytes; the rest of what they hold is foretold.
     held = sum(file.stat().st_size - 128 for file in written if file.suffix == ".npy")
-    own = costs(config, weights=0, dimensions=features_of(folder), image_bytes=images.pixels[0].nbytes)  # fmt: skip
+    own = costs(config, weights=0, dimensions=features_of(folder), image_bytes=images.pixels[0].nbytes)
     heads = 8 * features_of(folder) * (features_of(folder) + config.clusters)
     assert work(config, own)["write"] - heads == pytest.approx(held, rel=0.1)
 
@@ -110,13 +124,13 @@ def test_a_forecast_is_work_times_cost() -> None:
     rest = 16 + 14 + 5 + 1 + 1 + 3 + 111
     assert found.seconds == {"features": 9, "heads": 4, "joint": 6, "rest": rest}
     assert (found.total, found.low, found.high) == (170, 85, 340)
-    assert (found.device, found.threads, found.memory, found.gpu_memory) == ("cpu", 1, 5_000_000, None)  # fmt: skip
+    assert (found.device, found.threads, found.memory, found.gpu_memory) == ("cpu", 1, 5_000_000, None)
 
 
 def test_more_of_anything_takes_longer() -> None:
     config = tiny_config()
     before = forecast(config, costs(config))
-    more = {"features.epochs": 4, "heads.epochs": 4, "joint.steps": 7, "joint.reselect": 1, "clusters": 6}  # fmt: skip
+    more = {"features.epochs": 4, "heads.epochs": 4, "joint.steps": 7, "joint.reselect": 1, "clusters": 6}
     for name, value in more.items():
         changed = with_settings(config, {name: value})
         assert forecast(changed, costs(config)).total > before.total, name
@@ -147,9 +161,7 @@ def test_another_step_must_be_measured_again(name: str) -> None:
 # -- measuring -----------------------------------------------------------------------------------
 
 
-def clock_at(
-    *times: float, seconds: float = 4.0, stop: Callable[[], bool] = lambda: False
-) -> Clock:
+def clock_at(*times: float, seconds: float = 4.0, stop: Callable[[], bool] = lambda: False) -> Clock:
     moments = iter(times)
     return Clock(seconds, stop, lambda: next(moments))
 
@@ -208,11 +220,16 @@ def test_a_probe_measures_whatever_is_counted(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("changes", [
-    {"features.objective": "moco", "features.norm_groups": 4}, {"features.objective": "byol"},
-    {"features.learning_rate": 10, "joint.learning_rate": 10, "heads.learning_rate": 1},
-    {"heads.start": "random", "joint.unlabelled": 1, "joint.batch": 1}, {"heads.images": 7},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"features.objective": "moco", "features.norm_groups": 4},
+        {"features.objective": "byol"},
+        {"features.learning_rate": 10, "joint.learning_rate": 10, "heads.learning_rate": 1},
+        {"heads.start": "random", "joint.unlabelled": 1, "joint.batch": 1},
+        {"heads.images": 7},
+    ],
+)
 def test_every_kind_of_step_can_be_measured(changes: dict[str, Any]) -> None:
     config = tiny_config(**changes)
     found = measured(config, drawn()[0])
@@ -297,8 +314,14 @@ def test_a_damaged_forecast_is_one_sentence(make_run: MakeRun, text: str) -> Non
 
 def test_durations_and_sizes_are_as_exact_as_a_forecast_can_be() -> None:
     assert [duration(x) for x in (0.42, 35.4, 119, 121, 3 * 3600, 47.5 * 3600, 40 * 86400)] == [
-        "0.4 s", "35 s", "119 s", "2 min", "3 h", "48 h", "40 days",
-    ]  # fmt: skip
+        "0.4 s",
+        "35 s",
+        "119 s",
+        "2 min",
+        "3 h",
+        "48 h",
+        "40 days",
+    ]
     assert [size(x) for x in (4_600_000, 66e6, 2.51e9)] == ["4.6 MB", "66 MB", "2.5 GB"]
 
 
@@ -314,9 +337,7 @@ def test_too_little_memory_and_too_long_a_time_are_warned_of() -> None:
 
 
 def test_forecasts_stand_in_a_table() -> None:
-    lines = table(
-        {"quick": foretold(), "paper": foretold(seconds={"joint": 4e6})}, None
-    ).splitlines()
-    assert lines[1].split() == ["quick", "35", "s", "28", "s", "-", "45", "s", "66", "MB", "-", "4.6", "MB"]  # fmt: skip
+    lines = table({"quick": foretold(), "paper": foretold(seconds={"joint": 4e6})}, None).splitlines()
+    assert lines[1].split() == ["quick", "35", "s", "28", "s", "-", "45", "s", "66", "MB", "-", "4.6", "MB"]
     assert lines[2].startswith("paper  46 days")
     assert lines[-1] == "paper takes about 46 days on cpu: take a GPU or Quick"

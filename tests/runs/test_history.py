@@ -7,14 +7,7 @@ import pytest
 
 from engine.data.batches import DeviceImages
 from engine.events import STAGES
-from engine.runs.history import (
-    History,
-    frame_steps_of,
-    load_frame,
-    load_history,
-    load_prototype_history,
-    save_frame,
-)
+from engine.runs.history import History, frame_steps_of, load_frame, load_history, load_prototype_history, save_frame
 from engine.runs.runner import Control, choose_device, execute
 from engine.runs.store import RunFolder
 from engine.stages.features import build_encoder, learn_features
@@ -53,10 +46,7 @@ def test_every_stage_leaves_its_frames_in_order(trained: RunFolder) -> None:
 
 def test_the_last_frames_are_what_the_stages_ended_with(trained: RunFolder) -> None:
     taken = frame_steps_of(trained)
-    last = {
-        stage: load_frame(trained, stage, max(s for n, s in taken if n == stage))
-        for stage in STAGES
-    }
+    last = {stage: load_frame(trained, stage, max(s for n, s in taken if n == stage)) for stage in STAGES}
     vectors = trained.load("features")["vectors"]
     assert last["features"].vectors is not None
     kept = last["features"].vectors.astype(np.float32)
@@ -114,10 +104,9 @@ def test_looking_does_not_change_what_is_learned() -> None:
         keep = None if kept is None else kept.append
         results.append(
             learn_features(
-                tiny_config(), pixels, encoder, emit=lambda _: None, stop=lambda: False,
-                checkpoint=Nothing(), keep=keep,
+                tiny_config(), pixels, encoder, emit=lambda _: None, stop=lambda: False, checkpoint=Nothing(), keep=keep
             ).vectors
-        )  # fmt: skip
+        )
     assert len(kept or []) > 3
     assert np.array_equal(*results)
 

@@ -83,9 +83,7 @@ def test_the_size_of_the_numbers_does_not_matter(
     np.save(file, vectors() * scale)
     choices = {"features.source": f"import:{file}", "heads.epochs": 20, "heads.passes": 8}
     other = finish(make_run("other", **choices))
-    np.testing.assert_allclose(
-        other.load("heads")["probabilities"], imported.load("heads")["probabilities"], atol=0.02
-    )
+    np.testing.assert_allclose(other.load("heads")["probabilities"], imported.load("heads")["probabilities"], atol=0.02)
 
 
 def test_stage_3_is_skipped_with_the_reason(imported: RunFolder) -> None:
@@ -127,9 +125,7 @@ def test_vectors_are_kept_once_on_the_disk(imported: RunFolder) -> None:
     assert one.samefile(other)
 
 
-def test_a_run_with_vectors_that_do_not_fit_is_not_made(
-    make_run: MakeRun, file: Path, tmp_path: Path
-) -> None:
+def test_a_run_with_vectors_that_do_not_fit_is_not_made(make_run: MakeRun, file: Path, tmp_path: Path) -> None:
     np.save(file, vectors()[:59])
     for refused in (
         lambda: make_run("run", **{"features.source": f"import:{file}"}),
@@ -152,10 +148,7 @@ def test_a_table_is_matched_with_the_images_by_name(make_run: MakeRun, tmp_path:
 
 
 def test_what_needs_a_network_says_that_there_is_none(imported: RunFolder) -> None:
-    for asked in (
-        lambda: predict_images(imported, IMAGES, CPU.device),
-        lambda: encoder_file(imported),
-    ):
+    for asked in (lambda: predict_images(imported, IMAGES, CPU.device), lambda: encoder_file(imported)):
         with pytest.raises(RunError, match=r"took its features from import:.*, and has no network"):
             asked()
 
@@ -179,11 +172,16 @@ def guidance(keep: np.ndarray, clusters: int) -> Guidance:
     taught = nobody.copy()
     taught[:6] = True
     fields: dict[str, Any] = {
-        "clusters": clusters, "keep": keep, "labels": labels, "taught": taught, "held": nobody,
-        "refused": nobody, "model": labels,
+        "clusters": clusters,
+        "keep": keep,
+        "labels": labels,
+        "taught": taught,
+        "held": nobody,
+        "refused": nobody,
+        "model": labels,
         "belief": np.full((kept, clusters), 1 / clusters, np.float32),
-    }  # fmt: skip
-    return Guidance(**{name: fields[name] for name in Guidance.__dataclass_fields__ if name in fields})  # fmt: skip
+    }
+    return Guidance(**{name: fields[name] for name in Guidance.__dataclass_fields__ if name in fields})
 
 
 @pytest.mark.parametrize(("left_out", "clusters"), [(0, 3), (0, 4), (5, 3)])
@@ -218,11 +216,17 @@ def test_a_network_of_torchvision_is_kept_or_tuned_and_trained_in_stage_3(
     make_run: MakeRun, weights: Path, tmp_path: Path, epochs: int
 ) -> None:
     choices = {
-        "features.source": f"weights:{MODEL}:{weights}", "features.epochs": epochs,
-        "features.objective": "moco", "features.norm_groups": 2, "features.batch": 30,
-        "heads.epochs": 1, "joint.steps": 1, "joint.batch": 4, "joint.unlabelled": 1,
+        "features.source": f"weights:{MODEL}:{weights}",
+        "features.epochs": epochs,
+        "features.objective": "moco",
+        "features.norm_groups": 2,
+        "features.batch": 30,
+        "heads.epochs": 1,
+        "joint.steps": 1,
+        "joint.batch": 4,
+        "joint.unlabelled": 1,
         "joint.average": 0.5,
-    }  # fmt: skip
+    }
     folder = make_run(**choices)
     came = load_encoder(f"encoder:{folder.path / 'encoder.pt'}").state_dict()
     weights.unlink()
@@ -235,18 +239,14 @@ def test_a_network_of_torchvision_is_kept_or_tuned_and_trained_in_stage_3(
     assert folder.load("features")["vectors"].shape == (60, 1024)
     # What it has learned can be asked and given on, without torchvision's file.
     found = predict_images(folder, IMAGES, CPU.device)
-    np.testing.assert_allclose(
-        found.probabilities, folder.load("joint")["probabilities"], rtol=1e-3, atol=1e-4
-    )
+    np.testing.assert_allclose(found.probabilities, folder.load("joint")["probabilities"], rtol=1e-3, atol=1e-4)
     (tmp_path / "given.pt").write_bytes(encoder_file(folder))
     given = load_encoder(f"encoder:{tmp_path / 'given.pt'}").state_dict()
     torch.testing.assert_close(given[name], kept[name], rtol=1e-3, atol=1e-3)
     assert read_card(f"encoder:{tmp_path / 'given.pt'}")["torchvision"] == MODEL
 
 
-def test_a_run_with_weights_that_do_not_fit_is_not_made(
-    make_run: MakeRun, weights: Path, tmp_path: Path
-) -> None:
+def test_a_run_with_weights_that_do_not_fit_is_not_made(make_run: MakeRun, weights: Path, tmp_path: Path) -> None:
     for source, words in {
         f"weights:resnet18:{weights}": "weights.pt does not fit resnet18: it lacks",
         f"weights:{MODEL}:{weights}.safetensors": "there is no file",
@@ -265,8 +265,6 @@ def test_a_trained_network_cannot_begin_stage_3_with_random_weights(make_run: Ma
 
 
 @pytest.mark.parametrize("source", ["resnet50", "Import:a.npy", ""])
-def test_what_stage_1_begins_with_is_written_in_one_of_five_ways(
-    make_run: MakeRun, source: str
-) -> None:
+def test_what_stage_1_begins_with_is_written_in_one_of_five_ways(make_run: MakeRun, source: str) -> None:
     with pytest.raises(SettingError, match="expected scratch, encoder:NAME, torchvision:NAME"):
         make_run(**{"features.source": source})

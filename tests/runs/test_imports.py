@@ -67,7 +67,7 @@ def test_what_cannot_be_opened_fails_with_a_sentence(importer: Importer, tmp_pat
     assert job.message.startswith("there is no folder or file")
 
 
-def test_the_unexpected_is_said_too(importer: Importer, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_the_unexpected_is_said_too(importer: Importer, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("division by zero")
 
@@ -113,7 +113,7 @@ def test_an_import_is_paused_continued_and_cancelled(
     assert ended(importer, again).state == "cancelled"
 
 
-def test_a_paused_import_can_be_cancelled(importer: Importer, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_paused_import_can_be_cancelled(importer: Importer, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "BATCH", 1)
     asked = Asked(str(photos))
     importer.begin(asked)
@@ -161,7 +161,7 @@ def test_a_source_is_known_however_it_is_spelled(one: str, other: str, same: boo
     assert Asked(one, 8) != Asked(one)
 
 
-def test_what_was_cancelled_can_be_opened_anew_at_once(importer: Importer, photos: Path, go: threading.Event) -> None:  # fmt: skip
+def test_what_was_cancelled_can_be_opened_anew_at_once(importer: Importer, photos: Path, go: threading.Event) -> None:
     asked = Asked(str(photos), 8)
     importer.begin(asked)
     until(importer, asked, "decoding")
@@ -177,7 +177,9 @@ def test_what_was_cancelled_can_be_opened_anew_at_once(importer: Importer, photo
     assert (job.state, job.done) == ("done", 40)
 
 
-def test_an_import_says_that_it_waits_for_another_of_the_same_images(importer: Importer, photos: Path, go: threading.Event) -> None:  # fmt: skip
+def test_an_import_says_that_it_waits_for_another_of_the_same_images(
+    importer: Importer, photos: Path, go: threading.Event
+) -> None:
     first, second = Asked(str(photos)), Asked(str(photos), 32, labels=True)
     importer.begin(first)
     until(importer, first, "decoding")

@@ -44,10 +44,7 @@ from tests.runs.conftest import TINY, MakeRun, drawn
 from tests.runs.test_pipeline import StopAfter
 
 CPU = choose_device("cpu")
-KEYS = [
-    "problem", "views", "features", "confident", "prototypes", "nearest", "agreement", "reliable",
-    "joint",
-]  # fmt: skip
+KEYS = ["problem", "views", "features", "confident", "prototypes", "nearest", "agreement", "reliable", "joint"]
 
 
 def finish(folder: RunFolder) -> RunFolder:
@@ -61,8 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     torch.set_num_threads(1)
     images, truth = drawn()
     config = with_settings(
-        preset("quick", clusters=3, channels=1),
-        {**TINY, "heads.epochs": 6, "reliable.confidence": 0.6},
+        preset("quick", clusters=3, channels=1), {**TINY, "heads.epochs": 6, "reliable.confidence": 0.6}
     )
     path = tmp_path_factory.mktemp("lesson") / "run"
     return finish(RunFolder.create(path, replace(Opened(images), truth=truth), config))
@@ -144,9 +140,7 @@ def test_frames_are_the_runs_own(run: RunFolder, made: dict[str, Any]) -> None:
                 assert {int(labels[place]) for place in places} <= {cluster}
 
 
-def test_without_maps_all_frames_are_principal_components_on_one_scale(
-    run: RunFolder, made: dict[str, Any]
-) -> None:
+def test_without_maps_all_frames_are_principal_components_on_one_scale(run: RunFolder, made: dict[str, Any]) -> None:
     vectors = np.array(run.load("features")["vectors"])
     own = principal_map(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     points = {(one["stage"], one["step"]): unpacked(one["points"]) for one in made["frames"]}
@@ -204,9 +198,7 @@ def test_the_first_rounds_are_the_real_e_and_m_steps(run: RunFolder, made: dict[
     assert last["round"] == 6
 
 
-def test_where_rounds_take_long_the_runs_frames_are_shown(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_rounds_take_long_the_runs_frames_are_shown(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.runs.playing.PIXELS", 60 * 8 * 8 - 1)
     play = step(lesson(run), "confident")["play"]
     assert play["values"] == [at for stage, at in frame_steps_of(run) if stage == "heads"]
@@ -285,9 +277,7 @@ def test_the_reliable_set_at_any_threshold(run: RunFolder, made: dict[str, Any])
     one, found = step(made, "reliable"), load_reliable(run, "heads")
     settings, truth = run.config().reliable, drawn()[1].labels
     for value, result in zip(one["play"]["values"], one["play"]["results"], strict=True):
-        again = judge(
-            found.labels, found.confidence, found.agreement, 3, replace(settings, agreement=value)
-        )
+        again = judge(found.labels, found.confidence, found.agreement, 3, replace(settings, agreement=value))
         assert (result["kept"], result["rejected"]) == (again.mask.sum(), (~again.mask).sum())
         assert result["per_cluster"] == again.per_cluster.tolist()
         assert all(again.mask[place] for place in result["accepted"])
@@ -299,13 +289,11 @@ def test_the_reliable_set_at_any_threshold(run: RunFolder, made: dict[str, Any])
     assert one["wrong"]["show"]["kept"] == 60
 
 
-def test_who_passes_tau_and_what_goes_wrong_without_it(
-    run: RunFolder, made: dict[str, Any]
-) -> None:
+def test_who_passes_tau_and_what_goes_wrong_without_it(run: RunFolder, made: dict[str, Any]) -> None:
     one = step(made, "joint")
     frames = [load_frame(run, *moment) for moment in frame_steps_of(run) if moment[0] == "joint"]
     for value, result in zip(one["play"]["values"], one["play"]["results"], strict=True):
-        expected = [(np.asarray(f.confidence)[0].astype(np.float32) >= np.float32(value)).mean() for f in frames]  # fmt: skip
+        expected = [(np.asarray(f.confidence)[0].astype(np.float32) >= np.float32(value)).mean() for f in frames]
         np.testing.assert_allclose(unpacked(result["passing"]), expected, rtol=1e-6)
     assert unpacked(one["wrong"]["show"]["passing"]).tolist() == [1] * len(frames)
 
@@ -316,9 +304,7 @@ def test_the_xray_is_what_stage_3_saw(run: RunFolder, made: dict[str, Any]) -> N
     assert shown["places"] == looks[0].ids.tolist()
     weak = pictures(shown["weak"]).reshape(48, len(looks), 8, 8)
     for place, look in enumerate(looks):
-        np.testing.assert_array_equal(
-            unpacked(shown["probabilities"])[:, place], look.probabilities
-        )
+        np.testing.assert_array_equal(unpacked(shown["probabilities"])[:, place], look.probabilities)
         np.testing.assert_array_equal(unpacked(shown["loss"])[:, place], look.loss)
         np.testing.assert_array_equal(unpacked(shown["passes"])[:, place], look.weights > 0)
         np.testing.assert_array_equal(weak[:, place], look.weak[:, 0])
@@ -401,9 +387,14 @@ def test_what_a_reviewer_decided_is_heeded(make_run: MakeRun, tmp_path: Path) ->
     config = parent.card().config
     none = np.zeros(60, bool)
     guidance = Guidance(
-        keep=~none, labels=labels, taught=taught, held=none, refused=none, model=labels,
+        keep=~none,
+        labels=labels,
+        taught=taught,
+        held=none,
+        refused=none,
+        model=labels,
         belief=np.full((60, 3), 1 / 3, np.float32),
-    )  # fmt: skip
+    )
     child = finish(parent.branch_decided(tmp_path / "child", config, guidance))
     found = lesson(child)
     assert not [one["key"] for one in found["steps"] if one["needs"]]
@@ -448,7 +439,7 @@ def test_a_few_colour_images_in_more_clusters_than_they_fill(tmp_path: Path) -> 
     json.dumps(found, allow_nan=False)
 
 
-def test_a_large_set_is_sampled_in_proportion_and_says_so(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_large_set_is_sampled_in_proportion_and_says_so(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = finish(make_run())
     monkeypatch.setattr("engine.runs.trials.EPOCHS", 1)
     make_trials(folder)
@@ -466,9 +457,7 @@ def test_a_large_set_is_sampled_in_proportion_and_says_so(make_run: MakeRun, mon
     trial = load_trials(folder).temperatures
     assert trial is not None
     result = step(found, "features")["play"]["results"][1]
-    np.testing.assert_allclose(
-        unpacked(result["points"]), trial.points[1][ids] / 2 + 0.5, rtol=1e-6
-    )
+    np.testing.assert_allclose(unpacked(result["points"]), trial.points[1][ids] / 2 + 0.5, rtol=1e-6)
     np.testing.assert_array_equal(unpacked(result["labels"]), trial.labels[1][ids])
     shown = step(found, "reliable")["show"]["accepted"]
     assert load_reliable(folder, "heads").mask[ids[shown]].all()
@@ -490,7 +479,7 @@ def test_images_of_a_trial_get_half_of_the_places_at_most(run: RunFolder) -> Non
 @pytest.mark.parametrize(
     ("objective", "temperature", "start", "own"),
     [("simclr", 0.5, 1, True), ("simclr", 0.4, 1, False), ("byol", 0.5, 1, False), ("moco", 0.1, 0, False)],
-)  # fmt: skip
+)
 def test_a_temperature_is_the_runs_own_where_that_learned_by_it(
     run: RunFolder, objective: str, temperature: float, start: int, own: bool
 ) -> None:
@@ -498,21 +487,23 @@ def test_a_temperature_is_the_runs_own_where_that_learned_by_it(
     changes = {"features.objective": objective, "features.temperature": temperature}
     material.config = with_settings(material.config, changes)
     numbers = np.ones(3, np.float32)
-    material.trials = Trials(temperatures=Temperatures(
-        np.arange(60), np.array(TEMPERATURES), np.zeros((3, 60, 2), np.float32), numbers, numbers,
-        np.zeros((3, 60), np.int32),
-    ))  # fmt: skip
+    material.trials = Trials(
+        temperatures=Temperatures(
+            np.arange(60),
+            np.array(TEMPERATURES),
+            np.zeros((3, 60, 2), np.float32),
+            numbers,
+            numbers,
+            np.zeros((3, 60), np.int32),
+        )
+    )
     play = features(material)["play"]
     assert (play["start"], play["own"]) == (start, own)
     assert "by SimCLR at T = 0.1," in play["results"][0]["says"]
 
 
-@pytest.mark.parametrize(
-    ("objective", "apart"), [("moco", True), ("simclr", True), ("byol", False)]
-)
-def test_images_are_only_pushed_apart_by_what_does_so(
-    run: RunFolder, objective: str, apart: bool
-) -> None:
+@pytest.mark.parametrize(("objective", "apart"), [("moco", True), ("simclr", True), ("byol", False)])
+def test_images_are_only_pushed_apart_by_what_does_so(run: RunFolder, objective: str, apart: bool) -> None:
     material = Material(run)
     material.config = with_settings(material.config, {"features.objective": objective})
     assert ("other images other ones" in features(material)["sentence"]) == apart
@@ -522,28 +513,27 @@ def test_images_are_only_pushed_apart_by_what_does_so(
     ("changes", "said"),
     [
         ({}, "Random turns, shifts, zooms and changes of tone make views"),
-        ({"crop": 0.2, "rotation": 0, "shift": 0, "zoom": 0, "flip": 0.5}, "Random crops, mirror images and changes of tone make"),
+        (
+            {"crop": 0.2, "rotation": 0, "shift": 0, "zoom": 0, "flip": 0.5},
+            "Random crops, mirror images and changes of tone make",
+        ),
         ({"rotation": 0, "shift": 0, "zoom": 0, "gamma": 0, "flip": 0.5}, "Random mirror images make"),
     ],
-)  # fmt: skip
-def test_what_happens_in_views_is_what_the_settings_say(
-    run: RunFolder, changes: dict[str, float], said: str
-) -> None:
+)
+def test_what_happens_in_views_is_what_the_settings_say(run: RunFolder, changes: dict[str, float], said: str) -> None:
     material = Material(run)
     changed = {f"views.contrastive.{name}": value for name, value in changes.items()}
     material.config = with_settings(material.config, changed)
     assert views(material)["sentence"].startswith(said)
 
 
-@pytest.mark.parametrize(("lowered", "said"), [(0, ""), (1, "for 1 cluster,"), (2, "for 2 clusters,")])  # fmt: skip
+@pytest.mark.parametrize(("lowered", "said"), [(0, ""), (1, "for 1 cluster,"), (2, "for 2 clusters,")])
 def test_it_says_for_how_many_clusters_the_threshold_was_lowered(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch, lowered: int, said: str
 ) -> None:
     found = load_reliable(run, "heads")
     thresholds = np.where(np.arange(3) < lowered, 0.1, 0.9).astype(np.float32)
-    monkeypatch.setattr(
-        "engine.runs.playing.judge", lambda *_: replace(found, thresholds=thresholds)
-    )
+    monkeypatch.setattr("engine.runs.playing.judge", lambda *_: replace(found, thresholds=thresholds))
     says = judged(Material(run), replace(run.config().reliable, agreement=0.9))["says"]
     assert ("It was lowered" in says) is bool(lowered)
     assert said in says
@@ -556,9 +546,7 @@ def test_the_prepared_run_is_a_run_on_digits() -> None:
 
 
 @pytest.mark.parametrize(("adapt", "said"), [("fixed", False), ("flex", True), ("soft", True)])
-def test_a_run_that_departs_from_the_formula_says_so(
-    make_run: MakeRun, adapt: str, said: bool
-) -> None:
+def test_a_run_that_departs_from_the_formula_says_so(make_run: MakeRun, adapt: str, said: bool) -> None:
     made = lesson(finish(make_run(**{"joint.adapt": adapt})))
     found = step(made, "joint")
     assert ("In this run" in found["sentence"]) is said

@@ -45,9 +45,8 @@ def mapped(make_run: MakeRun) -> RunFolder:
     save_frame(folder, Frame("heads", 2, labels=labels, confidence=np.ones((1, 60), np.float16)))
     for step in (0, 5):
         save_frame(
-            folder,
-            Frame("joint", step, vectors(9 + step).astype(np.float16), labels, np.ones((1, 60), np.float16)),
-        )  # fmt: skip
+            folder, Frame("joint", step, vectors(9 + step).astype(np.float16), labels, np.ones((1, 60), np.float16))
+        )
     return folder
 
 
@@ -154,9 +153,7 @@ def test_a_map_is_waited_for_until_stage_one_is_done(make_run: MakeRun) -> None:
     assert MapMaker().request(make_run(), SETTINGS, frames=False).state == "waiting"
 
 
-def test_progress_is_told_and_then_the_map_is_there(
-    mapped: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_is_told_and_then_the_map_is_there(mapped: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     target = mapped.path / artefact_of(mapped, SETTINGS)
     by(
         monkeypatch,
@@ -179,9 +176,7 @@ def test_progress_is_told_and_then_the_map_is_there(
     assert load_map(mapped) is not None
 
 
-def test_a_failure_is_told_and_only_tried_again_when_asked(
-    mapped: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_is_told_and_only_tried_again_when_asked(mapped: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     tries = mapped.path / "tries"
     by(monkeypatch, f"open({str(tries)!r}, 'a').write('x')", "sys.exit('error: no room')")
     maker = MapMaker()
@@ -198,9 +193,7 @@ def test_a_failure_is_told_and_only_tried_again_when_asked(
     assert tries.read_text() == "xx"
 
 
-def test_the_end_of_the_server_is_the_end_of_the_map(
-    mapped: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_end_of_the_server_is_the_end_of_the_map(mapped: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     by(monkeypatch, "time.sleep(600)")
     maker = MapMaker()
     maker.request(mapped, SETTINGS, frames=False)

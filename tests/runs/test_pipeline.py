@@ -40,9 +40,7 @@ class StopAfter(Control):
 
 def arrays(folder: RunFolder) -> dict[str, np.ndarray]:
     return {
-        f"{artefact}/{name}": np.array(array)
-        for artefact in ARTEFACTS
-        for name, array in folder.load(artefact).items()
+        f"{artefact}/{name}": np.array(array) for artefact in ARTEFACTS for name, array in folder.load(artefact).items()
     }
 
 
@@ -90,9 +88,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(make_run: Mak
 
 
 @pytest.mark.parametrize("objective", ["simclr", "moco", "byol"])
-def test_a_run_stopped_in_every_stage_equals_one_that_was_not(
-    make_run: MakeRun, objective: str
-) -> None:
+def test_a_run_stopped_in_every_stage_equals_one_that_was_not(make_run: MakeRun, objective: str) -> None:
     choices = {"features.objective": objective, "features.norm_groups": 2}
     whole, broken = make_run("whole", **choices), make_run("broken", **choices)
     execute(whole, CPU, Control())
@@ -102,20 +98,19 @@ def test_a_run_stopped_in_every_stage_equals_one_that_was_not(
     assert execute(broken, CPU, Control()) == "finished"
     events = [record.event for record in broken.records()[0]]
     started = [event.stage for event in events if isinstance(event, StageStarted)]
-    assert {stage: started.count(stage) for stage in started} == {
-        "features": 2, "heads": 3, "joint": 2,
-    }  # fmt: skip
+    assert {stage: started.count(stage) for stage in started} == {"features": 2, "heads": 3, "joint": 2}
     assert_same_results(whole, broken)
 
 
 @pytest.mark.parametrize("adapt", ["fixed", "flex", "free", "soft"])
-def test_stage_3_goes_on_with_what_its_weighing_and_its_reliable_set_had_become(
-    make_run: MakeRun, adapt: str
-) -> None:
+def test_stage_3_goes_on_with_what_its_weighing_and_its_reliable_set_had_become(make_run: MakeRun, adapt: str) -> None:
     choices = {
-        "joint.adapt": adapt, "joint.reselect": 1, "joint.threshold": 0.5, "joint.average": 0.5,
+        "joint.adapt": adapt,
+        "joint.reselect": 1,
+        "joint.threshold": 0.5,
+        "joint.average": 0.5,
         "joint.unlabelled": 7,
-    }  # fmt: skip
+    }
     whole, broken = make_run("whole", **choices), make_run("broken", **choices)
     execute(whole, CPU, Control())
     # The set is chosen anew before step 3 of 6: the run stops before step 2 and before step 4.
@@ -128,9 +123,7 @@ def test_stage_3_goes_on_with_what_its_weighing_and_its_reliable_set_had_become(
     assert_same_results(whole, broken)
 
 
-def test_the_reliable_set_is_chosen_anew_as_often_as_asked(
-    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_reliable_set_is_chosen_anew_as_often_as_asked(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     start = {"joint.start": "random"}  # so that the averaged model has labels of its own
     usual, other = make_run("usual", **start), make_run("other", **start, **{"joint.reselect": 2})
     assert execute(usual, CPU, Control()) == "finished"
@@ -175,9 +168,7 @@ def test_a_run_short_of_memory_goes_on_in_halves_and_says_so_once_a_stage(
     ]
 
 
-def test_a_run_too_short_of_memory_fails_with_a_cure(
-    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_too_short_of_memory_fails_with_a_cure(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     short_of_memory(monkeypatch, 7)
     folder = make_run(**{"features.objective": "byol"})
     assert execute(folder, CPU, Control()) == "failed"
@@ -215,7 +206,7 @@ def test_a_stage_that_could_not_be_saved_is_scored_all_the_same_when_it_is_done_
     assert_same_results(whole, broken)
     for stage, view in observe(whole).stages.items():
         other = observe(broken).stages[stage]
-        assert (view.scores, view.truth, view.reliable) == (other.scores, other.truth, other.reliable)  # fmt: skip
+        assert (view.scores, view.truth, view.reliable) == (other.scores, other.truth, other.reliable)
 
 
 def test_truth_changes_scores_and_nothing_else(make_run: MakeRun) -> None:
@@ -273,26 +264,27 @@ def test_an_empty_reliable_set_fails_with_what_to_do_and_keeps_stage_2(make_run:
 @pytest.mark.parametrize(
     "choices",
     [
-        {"heads.start": "random"}, {"heads.choose": "consensus"},
-        {"heads.double_softmax": False}, {"joint.start": "random"}, {"heads.images": 30},
-        {"joint.adapt": "flex"}, {"joint.adapt": "free"}, {"joint.adapt": "soft"},
+        {"heads.start": "random"},
+        {"heads.choose": "consensus"},
+        {"heads.double_softmax": False},
+        {"joint.start": "random"},
+        {"heads.images": 30},
+        {"joint.adapt": "flex"},
+        {"joint.adapt": "free"},
+        {"joint.adapt": "soft"},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_setting_changes_the_labels_of_its_stage_and_not_the_features(
     make_run: MakeRun, choices: dict[str, object]
 ) -> None:
     usual, other = make_run("usual"), make_run("other", **choices)
     for folder in (usual, other):
         assert execute(folder, CPU, Control()) == "finished"
-    np.testing.assert_array_equal(
-        usual.load("features")["vectors"], other.load("features")["vectors"]
-    )
+    np.testing.assert_array_equal(usual.load("features")["vectors"], other.load("features")["vectors"])
     stage = "joint" if any(name.startswith("joint") for name in choices) else "heads"
     if "heads.choose" not in choices:  # two heads agree with each other equally: either is right
-        assert not np.array_equal(
-            usual.load(stage)["probabilities"], other.load(stage)["probabilities"]
-        )
+        assert not np.array_equal(usual.load(stage)["probabilities"], other.load(stage)["probabilities"])
 
 
 def test_as_many_clusters_as_images_still_ends(make_run: MakeRun) -> None:

@@ -36,10 +36,7 @@ def run(folder: object) -> str:
     return execute(folder, choose_device("cpu"), Control())  # type: ignore[arg-type]
 
 
-def test_a_frozen_encoder_stays_as_it_came_and_the_run_can_go_on(
-    make_run: MakeRun,
-    colour: Path,
-) -> None:
+def test_a_frozen_encoder_stays_as_it_came_and_the_run_can_go_on(make_run: MakeRun, colour: Path) -> None:
     begun = {"features.source": f"encoder:{colour}", "features.epochs": 0}
     folder = make_run(**begun)
     assert run(folder) == "finished"
@@ -80,9 +77,7 @@ def test_a_finished_run_says_of_its_own_images_what_it_said_in_training(make_run
     folder = make_run()
     assert run(folder) == "finished"
     found = predict_images(folder, folder.images(), CPU)
-    np.testing.assert_allclose(
-        found.probabilities, folder.load("joint")["probabilities"], rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(found.probabilities, folder.load("joint")["probabilities"], rtol=1e-4, atol=1e-5)
     truth = folder.truth()
     assert scores(found, truth).keys() >= {"acc", "nmi", "ari"}
     assert scores(found, None) == {}
@@ -94,9 +89,7 @@ def test_before_stage_3_the_chosen_head_speaks(make_run: MakeRun) -> None:
     for artefact in ("joint", "reliable-joint"):
         shutil.rmtree(folder.path / artefact)
     found = predict_images(folder, folder.images(), CPU)
-    np.testing.assert_allclose(
-        found.probabilities, folder.load("heads")["probabilities"], rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(found.probabilities, folder.load("heads")["probabilities"], rtol=1e-4, atol=1e-5)
 
 
 def test_new_images_must_be_like_those_of_the_run_and_the_run_far_enough(make_run: MakeRun) -> None:
@@ -124,17 +117,13 @@ def test_a_run_keeps_the_encoder_it_began_with(make_run: MakeRun, colour: Path) 
     assert folder.card().config.features.source == f"encoder:{colour}"
 
 
-def test_a_run_that_would_begin_with_an_unknown_encoder_is_not_made(
-    make_run: MakeRun, tmp_path: Path
-) -> None:
+def test_a_run_that_would_begin_with_an_unknown_encoder_is_not_made(make_run: MakeRun, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="no encoder 'fish'"):
         make_run(**{"features.source": "encoder:fish", "features.epochs": 0})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_encoder_file_tells_nothing_of_the_place_of_its_images(
-    make_run: MakeRun, tmp_path: Path
-) -> None:
+def test_an_encoder_file_tells_nothing_of_the_place_of_its_images(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run()
     assert run(folder) == "finished"
     card = folder.path / "run.json"

@@ -194,22 +194,16 @@ def test_a_driver_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     found = choose_device()
     assert found.device == torch.device("cpu")
     assert found.note == f"the GPU cannot be used ({why}): training on the CPU"
-    with pytest.raises(
-        RunError, match=r"'cuda' is not available here \(CUDA initialization: .*11040"
-    ):
+    with pytest.raises(RunError, match=r"'cuda' is not available here \(CUDA initialization: .*11040"):
         choose_device("cuda")
 
 
-def test_a_gpu_that_breaks_at_its_first_number_is_not_taken(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_gpu_that_breaks_at_its_first_number_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, cuda=True, broken=[0])
     why = "(CUDA error: unspecified launch failure)"
     expected = Device(torch.device("cpu"), f"the GPU cannot be used {why}: training on the CPU")
     assert choose_device() == expected
-    with pytest.raises(
-        RunError, match=r"'cuda' is not available here \(CUDA error: unspecified launch failure\)"
-    ):
+    with pytest.raises(RunError, match=r"'cuda' is not available here \(CUDA error: unspecified launch failure\)"):
         choose_device("cuda")
     gpus(monkeypatch, cuda=True, mps=True, broken=[0])
     assert choose_device() == Device(torch.device("mps"), "")
@@ -220,15 +214,11 @@ def test_a_gpu_that_breaks_at_its_first_number_is_not_taken(
 def test_a_gpu_is_chosen_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, cuda=True, count=2)
     assert choose_device("cuda:1") == Device(torch.device("cuda:1"), "")
-    told = (
-        r"^device 'cuda:9' is not available here \(the GPUs here are numbered from 0 to 1\): choose"
-    )
+    told = r"^device 'cuda:9' is not available here \(the GPUs here are numbered from 0 to 1\): choose"
     with pytest.raises(RunError, match=told + " one of auto, cpu, cuda:0, cuda:1$"):
         choose_device("cuda:9")
     for name in ("cuda:", "cuda:-1", "cuda:one", "gpu:0"):
-        expected = (
-            f"^device '{name}' is not available here: choose one of auto, cpu, cuda:0, cuda:1$"
-        )
+        expected = f"^device '{name}' is not available here: choose one of auto, cpu, cuda:0, cuda:1$"
         if name != "cuda:":
             with pytest.raises(RunError, match=expected):
                 choose_device(name)
@@ -243,9 +233,7 @@ def test_a_gpu_that_another_process_has_filled_says_so(monkeypatch: pytest.Monke
     gpus(monkeypatch, cuda=True, broken=[0], error="CUDA error: out of memory\nCompile with x.")
     full = r"\(its memory is full: end what else runs on it\)"
     assert "its memory is full" in choose_device().note
-    with pytest.raises(
-        RunError, match=f"'cuda:0' is not available here {full}: choose one of auto, cpu$"
-    ):
+    with pytest.raises(RunError, match=f"'cuda:0' is not available here {full}: choose one of auto, cpu$"):
         choose_device("cuda:0")
 
 
@@ -253,9 +241,7 @@ def test_why_a_run_trains_where_it_does_is_kept_with_it(make_run: MakeRun) -> No
     folder, control = make_run(), Control()
     control.stop()
     cpu = torch.device("cpu")
-    assert (
-        execute(folder, Device(cpu, "no GPU was found: training on the CPU"), control) == "stopped"
-    )
+    assert execute(folder, Device(cpu, "no GPU was found: training on the CPU"), control) == "stopped"
     assert observe(folder).note == "no GPU was found: training on the CPU"
     assert execute(folder, Device(cpu), control) == "stopped"
     assert observe(folder).note == ""

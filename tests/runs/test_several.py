@@ -25,8 +25,7 @@ CPU = Device(torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
-    ("text", "seeds"),
-    [("0-4", (0, 1, 2, 3, 4)), ("7", (7,)), ("3, 0,1-2,2", (0, 1, 2, 3)), ("5-5", (5,))],
+    ("text", "seeds"), [("0-4", (0, 1, 2, 3, 4)), ("7", (7,)), ("3, 0,1-2,2", (0, 1, 2, 3)), ("5-5", (5,))]
 )
 def test_seeds_are_a_range_or_a_list(text: str, seeds: tuple[int, ...]) -> None:
     assert seeds_of(text) == seeds
@@ -44,24 +43,17 @@ def test_more_seeds_than_anyone_wants_are_refused() -> None:
 
 
 def test_scores_are_added_up_over_the_runs_that_have_them() -> None:
-    one = {
-        "seed": 0,
-        "state": "finished",
-        "truth": {"stage1": {"acc": 0.5}},
-        "skipped": {"stage3": "x"},
-    }
-    other = {
-        "seed": 1,
-        "truth": {"stage1": {"acc": 0.8}, "stage2": {"acc": 0.25}},
-        "reliable": None,
-    }
+    one = {"seed": 0, "state": "finished", "truth": {"stage1": {"acc": 0.5}}, "skipped": {"stage3": "x"}}
+    other = {"seed": 1, "truth": {"stage1": {"acc": 0.8}, "stage2": {"acc": 0.25}}, "reliable": None}
     assert together([one, other]) == {
         "truth.stage1.acc": {
-            "mean": 0.65, "deviation": pytest.approx(statistics.stdev([0.5, 0.8]), abs=1e-6),
-            "lowest": 0.5, "highest": 0.8,
+            "mean": 0.65,
+            "deviation": pytest.approx(statistics.stdev([0.5, 0.8]), abs=1e-6),
+            "lowest": 0.5,
+            "highest": 0.8,
         },
         "truth.stage2.acc": {"mean": 0.25, "deviation": None, "lowest": 0.25, "highest": 0.25},
-    }  # fmt: skip
+    }
 
 
 def seeded(make_run: MakeRun, name: str, seed: int) -> RunFolder:
@@ -132,10 +124,7 @@ class Impatient(Control):
 
 
 def test_an_interrupt_stops_those_that_have_not_begun_too(make_run: MakeRun) -> None:
-    folders, controls = (
-        [seeded(make_run, f"run-{seed}", seed) for seed in range(2)],
-        list[Control](),
-    )
+    folders, controls = ([seeded(make_run, f"run-{seed}", seed) for seed in range(2)], list[Control]())
     controls += [Impatient(controls), Control()]
     states: list[str] = []
     train_all(folders, CPU, controls, lambda _, state: states.append(state))

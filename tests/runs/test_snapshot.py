@@ -31,12 +31,17 @@ def at(*timed: tuple[float, Event]) -> list[Record]:
 @pytest.mark.parametrize(
     ("events", "state"),
     [
-        ([], "new"), ([RunQueued()], "queued"), ([RunQueued(), START], "running"),
-        ([START, RunPaused()], "paused"), ([START, RunPaused(), RunContinued()], "running"),
-        ([START, RunStopped()], "stopped"), ([START, RunFailed("no")], "failed"),
-        ([START, RunFinished()], "finished"), ([START, RunStopped(), RunQueued()], "queued"),
+        ([], "new"),
+        ([RunQueued()], "queued"),
+        ([RunQueued(), START], "running"),
+        ([START, RunPaused()], "paused"),
+        ([START, RunPaused(), RunContinued()], "running"),
+        ([START, RunStopped()], "stopped"),
+        ([START, RunFailed("no")], "failed"),
+        ([START, RunFinished()], "finished"),
+        ([START, RunStopped(), RunQueued()], "queued"),
     ],
-)  # fmt: skip
+)
 def test_the_last_word_decides_the_state(events: list[Event], state: str) -> None:
     assert fold(at(*((float(i), e) for i, e in enumerate(events)))).state == state
 
@@ -44,10 +49,16 @@ def test_the_last_word_decides_the_state(events: list[Event], state: str) -> Non
 def test_time_counts_only_while_running() -> None:
     found = fold(
         at(
-            (0, RunQueued()), (10, START), (14, RunPaused()), (100, RunContinued()),
-            (103, RunStopped()), (500, RunQueued()), (510, START), (511, RunFinished()),
+            (0, RunQueued()),
+            (10, START),
+            (14, RunPaused()),
+            (100, RunContinued()),
+            (103, RunStopped()),
+            (500, RunQueued()),
+            (510, START),
+            (511, RunFinished()),
         )
-    )  # fmt: skip
+    )
     assert found.seconds == 4 + 3 + 1
 
 
@@ -60,10 +71,13 @@ def test_the_gap_after_an_interruption_does_not_count() -> None:
 
 def test_folding_in_pieces_equals_folding_at_once() -> None:
     records = at(
-        (0, START), (1, StageStarted("heads", 4)), (2, Progress("heads", 2, 9.0, {"loss": 2.0})),
-        (3, Alarm("heads", "a", "b")), (4, Progress("heads", 4, 9.0, {"loss": 1.0}, (3, 4))),
+        (0, START),
+        (1, StageStarted("heads", 4)),
+        (2, Progress("heads", 2, 9.0, {"loss": 2.0})),
+        (3, Alarm("heads", "a", "b")),
+        (4, Progress("heads", 4, 9.0, {"loss": 1.0}, (3, 4))),
         (5, StageFinished("heads", 4.0)),
-    )  # fmt: skip
+    )
     piecewise = fold([])
     for record in records:
         piecewise = fold([record], piecewise)
@@ -76,11 +90,13 @@ def test_folding_in_pieces_equals_folding_at_once() -> None:
 def test_steps_repeated_after_an_interruption_replace_their_points() -> None:
     found = fold(
         at(
-            (0, StageStarted("joint", 9)), (1, Progress("joint", 3, 1.0, {"loss": 3.0})),
-            (2, Progress("joint", 6, 1.0, {"loss": 2.0})), (9, StageStarted("joint", 9)),
+            (0, StageStarted("joint", 9)),
+            (1, Progress("joint", 3, 1.0, {"loss": 3.0})),
+            (2, Progress("joint", 6, 1.0, {"loss": 2.0})),
+            (9, StageStarted("joint", 9)),
             (10, Progress("joint", 4, 1.0, {"loss": 2.5})),
         )
-    )  # fmt: skip
+    )
     assert found.stages["joint"].history == ((3, {"loss": 3.0}), (4, {"loss": 2.5}))
 
 

@@ -65,9 +65,7 @@ def test_more_clusters_than_images_leaves_nothing_behind(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_no_half_written_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_no_half_written_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -77,9 +75,7 @@ def test_a_full_disk_leaves_no_half_written_run(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_artefact_that_fails_half_way_leaves_the_old_one(
-    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_artefact_that_fails_half_way_leaves_the_old_one(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_run()
     folder.save("map", {"points": np.zeros(3)})
 
@@ -138,9 +134,7 @@ def test_one_writer_at_a_time(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
     assert not folder.is_locked
 
 
-def test_a_checkpoint_survives_a_failed_successor(
-    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_survives_a_failed_successor(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = make_run().checkpoint("features")
     assert checkpoint.load() is None
     checkpoint.save({"step": 3, "weight": torch.ones(2)})
@@ -171,9 +165,7 @@ def test_a_damaged_card_is_named(make_run: MakeRun, text: bytes) -> None:
         folder.card()
 
 
-def test_a_lack_of_memory_is_not_called_damage(
-    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lack_of_memory_is_not_called_damage(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who followed "delete it" would delete weights that took hours to train."""
     folder, places = make_run(), []
     folder.save("features", {"vectors": np.zeros((60, 2), np.float32)}, {"w": torch.ones(2)})
@@ -212,10 +204,7 @@ def test_an_event_that_the_disk_has_no_room_for_does_not_spoil_the_next(make_run
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert folder.records()[0] == kept
     folder.append(RunFailed("the disk is full"))
-    assert [one.event for one in folder.records()[0]] == [
-        RunQueued(),
-        RunFailed("the disk is full"),
-    ]
+    assert [one.event for one in folder.records()[0]] == [RunQueued(), RunFailed("the disk is full")]
 
 
 @pytest.mark.parametrize("line", [b"{}", b"nonsense", b'{"event": "Unheard", "time": 1}', b"\xff"])

@@ -43,13 +43,7 @@ def test_every_trial_is_made_once_and_the_run_stays_as_it_is(run: RunFolder) -> 
     before, told = every_file(run), []
     assert missing(run) == ["collapse", "temperatures", "head", "unbalanced"]
     make_trials(run, progress=lambda name, done: told.append((name, done)))
-    assert told == [
-        ("collapse", 0),
-        ("temperatures", 0.25),
-        ("head", 0.5),
-        ("unbalanced", 0.75),
-        ("", 1),
-    ]
+    assert told == [("collapse", 0), ("temperatures", 0.25), ("head", 0.5), ("unbalanced", 0.75), ("", 1)]
     after = every_file(run)
     assert {path: after[path] for path in before} == before
     assert missing(run) == []
@@ -100,9 +94,7 @@ def test_a_lesson_shows_what_went_wrong_and_nothing_that_did_not(
 
 
 @pytest.mark.parametrize(("after", "wrong"), [(0.05, True), (0.2, False)])
-def test_features_have_collapsed_when_little_of_their_spread_is_left(
-    after: float, wrong: bool
-) -> None:
+def test_features_have_collapsed_when_little_of_their_spread_is_left(after: float, wrong: bool) -> None:
     ids, points = np.arange(2), np.zeros((2, 2), np.float32)
     assert Collapse(ids, points, np.array([0.1, after, 0.5], np.float32)).wrong is wrong
 

@@ -60,9 +60,7 @@ def test_no_image_is_its_own_neighbour_even_among_exact_copies(find: Find) -> No
 def test_more_neighbours_than_images_are_all_others(k: int, find: Find) -> None:
     found = find(random_features(10), k)
     assert found.ids.shape == found.similarity.shape == (10, 9)
-    assert [sorted([row, *ids]) for row, ids in enumerate(found.ids.tolist())] == [
-        [*range(10)]
-    ] * 10
+    assert [sorted([row, *ids]) for row, ids in enumerate(found.ids.tolist())] == [[*range(10)]] * 10
 
 
 def test_two_images_have_each_other(find: Find) -> None:

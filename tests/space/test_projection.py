@@ -30,9 +30,7 @@ def test_umap_keeps_two_groups_apart_and_repeats_itself() -> None:
     gap = np.linalg.norm(one.mean(0) - other.mean(0))
     assert gap > 2 * max(one.std(0).max(), other.std(0).max())
     assert np.array_equal(found, umap_map(features, nearest(features, 12), MapSettings(), seed=3))
-    assert np.isfinite(
-        umap_map(features[18:22], nearest(features[18:22], 30), MapSettings(), seed=0)
-    ).all()
+    assert np.isfinite(umap_map(features[18:22], nearest(features[18:22], 30), MapSettings(), seed=0)).all()
 
 
 def test_a_map_begun_from_another_stays_near_it_and_tells_its_progress() -> None:
@@ -41,12 +39,8 @@ def test_a_map_begun_from_another_stays_near_it_and_tells_its_progress() -> None
     features[np.arange(60), np.arange(60) % 3] += 1
     first = umap_map(features, nearest(features, 12), MapSettings(), seed=0)
     told: list[float] = []
-    start = first * np.float32(
-        [1, -1]
-    )  # from scratch it would come out as `first`, its mirror image
-    second = umap_map(
-        features, nearest(features, 12), MapSettings(), seed=0, start=start, progress=told.append
-    )
+    start = first * np.float32([1, -1])  # from scratch it would come out as `first`, its mirror image
+    second = umap_map(features, nearest(features, 12), MapSettings(), seed=0, start=start, progress=told.append)
     # How near it stays depends on the processor's rounding; `first` itself would have -1.
     assert np.corrcoef(second[:, 1], start[:, 1])[0, 1] > 0.5
     assert told == sorted(told)

@@ -91,7 +91,7 @@ def test_when_nothing_is_left_to_try_the_error_is_told(resident: bool, failures:
         scene.step(failures)
 
 
-@pytest.mark.parametrize(("precision", "narrow"), [("auto", False), ("float32", False), ("bfloat16", True)])  # fmt: skip
+@pytest.mark.parametrize(("precision", "narrow"), [("auto", False), ("float32", False), ("bfloat16", True)])
 def test_a_cpu_multiplies_in_bfloat16_only_when_told_to(precision: str, narrow: bool) -> None:
     assert narrow_products(ComputeSettings(precision=precision), CPU) is narrow  # type: ignore[arg-type]
 

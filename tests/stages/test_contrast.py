@@ -9,31 +9,19 @@ import torch.nn.functional as F
 
 from engine.config import EncoderSettings, FeatureSettings
 from engine.stages import contrast
-from engine.stages.contrast import (
-    BYOL,
-    Attract,
-    MoCo,
-    byol_loss,
-    moco_loss,
-    objective_of,
-    simclr_loss,
-)
+from engine.stages.contrast import BYOL, Attract, MoCo, byol_loss, moco_loss, objective_of, simclr_loss
 from engine.stages.encoder import Encoder, Projector, initialise
 
 
 def tiny_encoder(norm_groups: int = 1) -> Encoder:
-    encoder = Encoder(
-        EncoderSettings(backbone="small", width=4), channels=1, side=8, norm_groups=norm_groups
-    )
+    encoder = Encoder(EncoderSettings(backbone="small", width=4), channels=1, side=8, norm_groups=norm_groups)
     initialise(encoder, torch.Generator().manual_seed(0))
     return encoder
 
 
 def byol(momentum: float = 0.75) -> BYOL:
     settings = FeatureSettings(objective="byol", projection=3, hidden=5, key_momentum=momentum)
-    made = objective_of(
-        settings, tiny_encoder(), batch=4, images=8, generator=torch.Generator().manual_seed(1)
-    )
+    made = objective_of(settings, tiny_encoder(), batch=4, images=8, generator=torch.Generator().manual_seed(1))
     assert isinstance(made, BYOL)
     return made
 
@@ -206,13 +194,9 @@ def test_byols_slow_copy_keeps_batch_statistics_of_its_own() -> None:
 
 @pytest.mark.parametrize(("hidden", "size"), [(None, 16), (5, 5)])
 @pytest.mark.parametrize("objective", ["moco", "simclr", "byol"])
-def test_the_hidden_layer_is_as_large_as_asked(
-    objective: str, hidden: int | None, size: int
-) -> None:
+def test_the_hidden_layer_is_as_large_as_asked(objective: str, hidden: int | None, size: int) -> None:
     settings = FeatureSettings(objective=objective, projection=3, hidden=hidden, norm_groups=1)  # type: ignore[arg-type]
-    made = objective_of(
-        settings, tiny_encoder(), batch=4, images=8, generator=torch.Generator().manual_seed(1)
-    )
+    made = objective_of(settings, tiny_encoder(), batch=4, images=8, generator=torch.Generator().manual_seed(1))
     assert made.projector.hidden.weight.shape == (size, 16)  # type: ignore[union-attr]
     assert made.projector.out.weight.shape == (3, size)  # type: ignore[union-attr]
     has_norm = isinstance(made.projector.norm, torch.nn.BatchNorm1d)  # type: ignore[union-attr]
@@ -238,9 +222,7 @@ def test_losses_are_not_rounded_by_mixed_precision(monkeypatch: pytest.MonkeyPat
 def test_pulling_together_alone_is_least_where_all_features_are_the_same() -> None:
     settings = FeatureSettings(objective="attract", projection=3, hidden=5)
     encoder = tiny_encoder()
-    objective = objective_of(
-        settings, encoder, batch=4, images=8, generator=torch.Generator().manual_seed(0)
-    )
+    objective = objective_of(settings, encoder, batch=4, images=8, generator=torch.Generator().manual_seed(0))
     assert isinstance(objective, Attract)
     first, second = torch.rand(2, 4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     assert objective(first, first).item() == pytest.approx(0, abs=1e-5)
@@ -249,9 +231,7 @@ def test_pulling_together_alone_is_least_where_all_features_are_the_same() -> No
     loss.backward()
     # Nothing is stopped: both views move every weight, and no slower copy is held.
     assert all(one.requires_grad for one in objective.parameters())
-    assert any(
-        bool(one.grad.abs().sum() > 0) for one in encoder.parameters() if one.grad is not None
-    )
+    assert any(bool(one.grad.abs().sum() > 0) for one in encoder.parameters() if one.grad is not None)
     with torch.no_grad():
         for one in (objective.projector.out, objective.projector.hidden):
             one.weight.zero_()

@@ -47,9 +47,7 @@ def test_split_norm_is_an_ordinary_norm_when_it_does_not_train() -> None:
         ("resnet34", 1, 160, 512),
     ],
 )
-def test_an_encoder_gives_vectors_of_its_size(
-    backbone: str, channels: int, side: int, size: int
-) -> None:
+def test_an_encoder_gives_vectors_of_its_size(backbone: str, channels: int, side: int, size: int) -> None:
     settings = EncoderSettings(backbone=backbone)  # type: ignore[arg-type]
     encoder = Encoder(settings, channels=channels, side=side).eval()
     assert encoder.features == size
@@ -59,13 +57,14 @@ def test_an_encoder_gives_vectors_of_its_size(
 @pytest.mark.parametrize(
     ("backbone", "side", "blocks", "positions"),
     [
-        ("resnet18", 64, 8, 8), ("resnet18", 96, 8, 3), ("resnet34", 32, 16, 2),
-        ("resnet34", 96, 16, 6), ("resnet34", 160, 16, 5),
+        ("resnet18", 64, 8, 8),
+        ("resnet18", 96, 8, 3),
+        ("resnet34", 32, 16, 2),
+        ("resnet34", 96, 16, 6),
+        ("resnet34", 160, 16, 5),
     ],
-)  # fmt: skip
-def test_a_resnet_sees_small_images_finely(
-    backbone: str, side: int, blocks: int, positions: int
-) -> None:
+)
+def test_a_resnet_sees_small_images_finely(backbone: str, side: int, blocks: int, positions: int) -> None:
     """A block halves the side three times; the stem before it by 1, 2 or, for large images, 4."""
     settings = EncoderSettings(backbone=backbone)  # type: ignore[arg-type]
     network = Encoder(settings, channels=3, side=side).eval().backbone

@@ -13,14 +13,7 @@ from engine.data.images import ImageSet
 from engine.events import Event, Progress, StageFinished, StageStarted
 from engine.stages import features, loop
 from engine.stages.encoder import Encoder, SplitBatchNorm, initialise
-from engine.stages.features import (
-    EpochOrder,
-    Features,
-    build_encoder,
-    encode,
-    learn_features,
-    take_features,
-)
+from engine.stages.features import EpochOrder, Features, build_encoder, encode, learn_features, take_features
 from engine.stages.frames import Frame
 from tests.runs.conftest import drawn, tiny_config
 
@@ -45,16 +38,12 @@ def learned(config: RunConfig) -> tuple[Features, list[Event]]:
     events: list[Event] = []
     images = pixels()
     encoder = build_encoder(config, images, channels=1, side=8)
-    found = learn_features(
-        config, images, encoder, emit=events.append, stop=lambda: False, checkpoint=Fresh()
-    )
+    found = learn_features(config, images, encoder, emit=events.append, stop=lambda: False, checkpoint=Fresh())
     return found, events
 
 
 def test_an_encoder_begins_with_the_statistics_of_its_images_and_the_seed_s_weights() -> None:
-    encoders = [
-        build_encoder(tiny_config(seed=seed), pixels(), channels=1, side=8) for seed in (0, 0, 1)
-    ]
+    encoders = [build_encoder(tiny_config(seed=seed), pixels(), channels=1, side=8) for seed in (0, 0, 1)]
     values = torch.from_numpy(drawn()[0].pixels).float() / 255
     torch.testing.assert_close(encoders[0].mean, values.mean((0, 2, 3)))
     torch.testing.assert_close(encoders[0].deviation, values.std((0, 2, 3), correction=0))
@@ -63,9 +52,7 @@ def test_an_encoder_begins_with_the_statistics_of_its_images_and_the_seed_s_weig
     assert not torch.equal(weights[0], weights[2])
 
 
-@pytest.mark.parametrize(
-    ("objective", "split"), [("moco", True), ("simclr", False), ("byol", False)]
-)
+@pytest.mark.parametrize(("objective", "split"), [("moco", True), ("simclr", False), ("byol", False)])
 def test_only_moco_normalises_parts_of_a_batch(objective: str, split: bool) -> None:
     config = tiny_config(**{"features.objective": objective, "features.norm_groups": 2})
     encoder = build_encoder(config, pixels(), channels=1, side=8)
@@ -115,10 +102,13 @@ def test_byol_learns_and_does_not_collapse(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(loop, "REPORT_SECONDS", -1.0)  # a report after every step
     config = tiny_config(
         **{
-            "features.objective": "byol", "features.epochs": 20, "features.key_momentum": 0.9,
-            "features.learning_rate": 0.1, "features.hidden": 32,
+            "features.objective": "byol",
+            "features.epochs": 20,
+            "features.key_momentum": 0.9,
+            "features.learning_rate": 0.1,
+            "features.hidden": 32,
         }
-    )  # fmt: skip
+    )
     found, events = learned(config)
     losses = [e.losses["prediction loss"] for e in events if isinstance(e, Progress)]
     assert len(losses) == 60
@@ -153,9 +143,7 @@ def test_a_batch_is_never_larger_than_the_set() -> None:
     assert len(EpochOrder(5, 256, seed=0).batch(0)) == 5
 
 
-def test_a_batch_to_encode_is_as_small_as_the_side_it_is_scaled_to_asks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_batch_to_encode_is_as_small_as_the_side_it_is_scaled_to_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "ENCODE_PIXELS", 10 * 16 * 16)
     settings, seen = EncoderSettings(backbone="small", width=4), []
     for fixed in (False, True):

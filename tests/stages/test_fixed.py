@@ -31,10 +31,12 @@ def test_where_nothing_was_said_nothing_changes() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        (LABELS, MASK[:3], REFUSED), (LABELS.astype(np.int32), MASK, REFUSED),
-        (LABELS, MASK, REFUSED.astype(np.uint8)), (LABELS[:, None], MASK, REFUSED),
+        (LABELS, MASK[:3], REFUSED),
+        (LABELS.astype(np.int32), MASK, REFUSED),
+        (LABELS, MASK, REFUSED.astype(np.uint8)),
+        (LABELS[:, None], MASK, REFUSED),
     ],
-)  # fmt: skip
+)
 def test_arrays_that_do_not_fit_are_refused(wrong: tuple[np.ndarray, ...]) -> None:
     with pytest.raises(TrainingError, match="expected int64, bool and bool, one of each an image"):
         FixedLabels(*wrong)

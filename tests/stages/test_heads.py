@@ -58,9 +58,7 @@ def test_every_head_has_a_loss_of_its_own() -> None:
     together = head_losses(logits, labels, kept, True)
     for head in range(3):
         one = slice(head, head + 1)
-        torch.testing.assert_close(
-            head_losses(logits[one], labels[one], kept[one], True)[0], together[head]
-        )
+        torch.testing.assert_close(head_losses(logits[one], labels[one], kept[one], True)[0], together[head])
 
 
 def test_a_sample_holds_the_fixed_images_and_is_else_what_it_was() -> None:
@@ -118,9 +116,7 @@ def test_imported_vectors_are_scaled_by_one_number() -> None:
     torch.testing.assert_close(_scaled(vectors), vectors / 25)
 
 
-def test_a_strong_view_of_a_vector_has_noise_as_each_feature_differs(
-    chance: torch.Generator,
-) -> None:
+def test_a_strong_view_of_a_vector_has_noise_as_each_feature_differs(chance: torch.Generator) -> None:
     vectors = torch.tensor([[0.0, 5.0], [20.0, 5.0]]).repeat(5_000, 1)
     weak, strong = _vector_views(vectors, chance)
     assert weak is vectors
@@ -133,10 +129,14 @@ def test_a_strong_view_of_a_vector_has_noise_as_each_feature_differs(
 def drawn_round(weak: torch.Tensor, strong: torch.Tensor) -> Round:
     images = len(weak)
     return Round(
-        torch.arange(images), F.normalize(weak, dim=1), weak, strong,
-        Known.of(FixedLabels.none(images), torch.device("cpu")), None,
+        torch.arange(images),
+        F.normalize(weak, dim=1),
+        weak,
+        strong,
+        Known.of(FixedLabels.none(images), torch.device("cpu")),
+        None,
         torch.Generator().manual_seed(0),
-    )  # fmt: skip
+    )
 
 
 def own_heads(clusters: int, scale: float = 10) -> Heads:
@@ -173,9 +173,7 @@ def test_an_m_step_learns_the_pseudo_labels_whatever_the_heads_believed() -> Non
     settings = HeadSettings(passes=200, batch=4, double_softmax=False)
     heads, drawn = own_heads(2, scale=1), drawn_round(strong, strong)
     optimiser = torch.optim.Adam(heads.parameters(), 0.05)
-    pseudo = PseudoLabels(
-        torch.tensor([[0, 1, 2, 3]]), torch.tensor([[1, 1, 0, 0]]), torch.ones(1, 4).bool()
-    )
+    pseudo = PseudoLabels(torch.tensor([[0, 1, 2, 3]]), torch.tensor([[1, 1, 0, 0]]), torch.ones(1, 4).bool())
     losses = m_step(settings, heads, optimiser, drawn, pseudo)
     assert losses.shape == (1,)
     assert losses.item() < 0.1

@@ -22,7 +22,7 @@ def test_only_what_counts_teaches() -> None:
 
 def test_what_counts_half_teaches_half() -> None:
     logits, target = torch.zeros(1, 2), torch.tensor([[0.9, 0.1]])
-    assert consistency_loss(logits, target, torch.tensor([0.5])).item() == pytest.approx(math.log(2) / 2)  # fmt: skip
+    assert consistency_loss(logits, target, torch.tensor([0.5])).item() == pytest.approx(math.log(2) / 2)
 
 
 def test_without_an_image_that_counts_nothing_is_learned() -> None:
@@ -37,9 +37,12 @@ def test_without_an_image_that_counts_nothing_is_learned() -> None:
 def reliable_set(labels: list[int], mask: list[bool]) -> ReliableSet:
     count = len(labels)
     return ReliableSet(
-        np.array(labels), np.ones(count, np.float32), np.ones(count, np.float32),
-        np.where(mask, 0, 1).astype(np.uint8), np.ones(max(labels) + 1, np.float32),
-    )  # fmt: skip
+        np.array(labels),
+        np.ones(count, np.float32),
+        np.ones(count, np.float32),
+        np.where(mask, 0, 1).astype(np.uint8),
+        np.ones(max(labels) + 1, np.float32),
+    )
 
 
 def test_every_cluster_teaches_as_often_as_any_other_and_only_by_reliable_images() -> None:
@@ -70,11 +73,9 @@ def test_teachers_come_back_from_a_checkpoint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "times", "expected"), [(10, 0, []), (10, 1, [5]), (12, 3, [3, 6, 9]), (2, 5, [1, 2, 3, 4, 5])],
-)  # fmt: skip
-def test_the_reliable_set_is_chosen_anew_at_even_steps(
-    steps: int, times: int, expected: list[int]
-) -> None:
+    ("steps", "times", "expected"), [(10, 0, []), (10, 1, [5]), (12, 3, [3, 6, 9]), (2, 5, [1, 2, 3, 4, 5])]
+)
+def test_the_reliable_set_is_chosen_anew_at_even_steps(steps: int, times: int, expected: list[int]) -> None:
     assert list(reselections(JointSettings(steps=steps, reselect=times))) == expected
 
 

@@ -55,11 +55,14 @@ class Training:
 
     def run(self, steps: int = 5) -> None:
         run_steps(
-            "joint", steps, self.step, {"counter": self.counter},
+            "joint",
+            steps,
+            self.step,
+            {"counter": self.counter},
             emit=self.events.append,
             stop=lambda: self.stop_before is not None and len(self.seen) >= self.stop_before,
             checkpoint=self.checkpoint,
-        )  # fmt: skip
+        )
 
 
 def test_every_step_is_taken_once_and_told() -> None:
@@ -108,10 +111,7 @@ def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_last_good_checkpo
         return plain(index)
 
     training.step = step  # type: ignore[method-assign]
-    told = (
-        f"^the loss of the joint stage became {value} by step 4: start a new run with a lower "
-        "joint.learning_rate$"
-    )
+    told = f"^the loss of the joint stage became {value} by step 4: start a new run with a lower joint.learning_rate$"
     with pytest.raises(TrainingError, match=told):
         training.run()
     assert training.checkpoint.state is not None
@@ -155,11 +155,7 @@ def test_the_step_of_a_failure_is_counted_from_the_beginning_of_the_stage() -> N
 
 
 def test_a_step_has_numbers_of_its_own_that_no_other_seed_or_step_has() -> None:
-    drawn = {
-        tuple(torch.rand(3, generator=seeded(seed, step)).tolist())
-        for seed in (0, 1, 2)
-        for step in (0, 1, 5)
-    }
+    drawn = {tuple(torch.rand(3, generator=seeded(seed, step)).tolist()) for seed in (0, 1, 2) for step in (0, 1, 5)}
     assert len(drawn) == 9
     again = torch.rand(3, generator=seeded(1, 5, "cpu"))
     assert tuple(again.tolist()) in drawn

@@ -60,8 +60,7 @@ def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, nn
 
 
 @pytest.mark.parametrize(
-    ("model", "features"),
-    [(SMALL, 1024), ("mobilenet_v3_small", 1024), ("efficientnet_b0", 1280), ("resnet18", 512)],
+    ("model", "features"), [(SMALL, 1024), ("mobilenet_v3_small", 1024), ("efficientnet_b0", 1280), ("resnet18", 512)]
 )
 def test_a_backbone_gives_what_its_classifier_would_have_got(model: str, features: int) -> None:
     found, width = backbone(model, 64)
@@ -133,7 +132,7 @@ def test_without_a_network_one_sentence_says_what_was_tried_and_what_to_do() -> 
     url = models.ShuffleNet_V2_X0_5_Weights.DEFAULT.url
     with pytest.raises(SettingError) as caught:
         pretrained(f"torchvision:{SMALL}")
-    assert f"could not be downloaded from {url} (<urlopen error no route to host>)" in str(caught.value)  # fmt: skip
+    assert f"could not be downloaded from {url} (<urlopen error no route to host>)" in str(caught.value)
     assert str(caught.value).endswith(f"features.source=weights:{SMALL}:FILE")
     check_pretrained(f"torchvision:{SMALL}")  # the name alone is right
 
@@ -143,18 +142,14 @@ def test_without_a_network_one_sentence_says_what_was_tried_and_what_to_do() -> 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pt", "w.pth"])
 @pytest.mark.parametrize("classes", [1000, 7])
-def test_weights_come_from_a_file_whatever_its_classifier(
-    tmp_path: Path, name: str, classes: int
-) -> None:
+def test_weights_come_from_a_file_whatever_its_classifier(tmp_path: Path, name: str, classes: int) -> None:
     state = network(classes=classes).state_dict()
     found = pretrained(written(tmp_path, state, name)).state
     assert all(torch.equal(value, state[key]) for key, value in found.items())
 
 
 @pytest.mark.parametrize("nest", ["state_dict", "model", "module", "no classifier", "half", "old"])
-def test_weights_may_be_wrapped_or_incomplete_where_it_does_not_matter(
-    tmp_path: Path, nest: str
-) -> None:
+def test_weights_may_be_wrapped_or_incomplete_where_it_does_not_matter(tmp_path: Path, nest: str) -> None:
     own = network().state_dict()
     state: Any = {
         "state_dict": {"epoch": 3, "state_dict": own},
@@ -209,12 +204,15 @@ def test_weights_of_another_network_are_refused_with_what_differs(tmp_path: Path
     other = {**own, "conv1.0.weight": torch.zeros(8, 3, 3, 3)}
     wild = {**own, "conv1.0.weight": torch.full_like(own["conv1.0.weight"], float("nan"))}
     for state, words in (
-        (lacking, f"weights.pt does not fit {SMALL}: it lacks conv5.1.weight, conv5.1.bias, "
-         "conv5.1.running_mean and 1 more; name the network that it was made for"),
+        (
+            lacking,
+            f"weights.pt does not fit {SMALL}: it lacks conv5.1.weight, conv5.1.bias, "
+            "conv5.1.running_mean and 1 more; name the network that it was made for",
+        ),
         (more, "it has unknown extra.weight"),
         (other, "conv1.0.weight is 8×3×3×3 instead of 24×3×3×3"),
         (wild, "not finite: conv1.0.weight"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(SettingError, match=words):
             pretrained(written(tmp_path, state))
 

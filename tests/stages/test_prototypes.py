@@ -82,19 +82,14 @@ def test_with_more_clusters_than_half_the_images_each_still_gets_one() -> None:
 
 # Image 0 is of cluster 1, whatever it looks like; image 3 is not of cluster 1.
 SAID = Known(
-    torch.tensor([1, 0, 0, 1]),
-    torch.tensor([True, False, False, False]),
-    torch.tensor([False, False, False, True]),
+    torch.tensor([1, 0, 0, 1]), torch.tensor([True, False, False, False]), torch.tensor([False, False, False, True])
 )
 NOTHING = Known(torch.zeros(4).long(), torch.zeros(4).bool(), torch.zeros(4).bool())
 
 
 def test_a_persons_word_comes_first_or_last_in_the_order_of_belief() -> None:
     found = informed(torch.cat((BELIEF, BELIEF.flip(2))), SAID)
-    wanted = [
-        [[-1.0, 1.1], [0.6, 0.4], [0.3, 0.7], [0.2, -1.0]],
-        [[-1.0, 1.9], [0.4, 0.6], [0.7, 0.3], [0.8, -1.0]],
-    ]
+    wanted = [[[-1.0, 1.1], [0.6, 0.4], [0.3, 0.7], [0.2, -1.0]], [[-1.0, 1.9], [0.4, 0.6], [0.7, 0.3], [0.8, -1.0]]]
     torch.testing.assert_close(found, torch.tensor(wanted))
 
 
@@ -113,9 +108,7 @@ def test_claims_give_way_to_what_a_person_said_and_fixed_images_follow() -> None
 
 
 def test_a_refused_label_leaves_the_others_to_the_image() -> None:
-    claimed_twice = PseudoLabels(
-        torch.tensor([[3, 3]]), torch.tensor([[0, 1]]), torch.ones(1, 2).bool()
-    )
+    claimed_twice = PseudoLabels(torch.tensor([[3, 3]]), torch.tensor([[0, 1]]), torch.ones(1, 2).bool())
     assert corrected(claimed_twice, SAID).kept.tolist() == [[True, False, True]]
 
 
@@ -170,9 +163,7 @@ def saved(belief: torch.Tensor, unit: torch.Tensor, exclusive: bool) -> tuple[Cl
 
 
 @pytest.mark.parametrize("exclusive", [False, True])
-def test_claims_keep_what_the_assignment_kept(
-    made: tuple[torch.Tensor, torch.Tensor], exclusive: bool
-) -> None:
+def test_claims_keep_what_the_assignment_kept(made: tuple[torch.Tensor, torch.Tensor], exclusive: bool) -> None:
     claims, kept = saved(*made, exclusive)
     assert np.array_equal(claims.kept, kept)
     assert kept.all() != exclusive  # the clusters overlap, so that the setting matters
@@ -233,15 +224,11 @@ def test_the_saved_claims_stay_as_they_are(made: tuple[torch.Tensor, torch.Tenso
     assert np.array_equal(claims.nearest, before[1])
 
 
-def test_equally_sure_images_do_not_change_places(
-    made: tuple[torch.Tensor, torch.Tensor],
-) -> None:
+def test_equally_sure_images_do_not_change_places(made: tuple[torch.Tensor, torch.Tensor]) -> None:
     _, unit = made
     claims, _ = saved(*made, False)
     certain = np.ones((IMAGES, CLUSTERS), np.float32)
-    after = without(
-        claims, unit.numpy(), certain, {3: claims.confident[3, [2]]}, exclusive=False
-    )  # fmt: skip
+    after = without(claims, unit.numpy(), certain, {3: claims.confident[3, [2]]}, exclusive=False)
     stays = np.delete(claims.confident[3], 2)
     assert np.array_equal(after.confident[3, :-1], stays)
     assert after.confident[3, -1] not in claims.confident[3]

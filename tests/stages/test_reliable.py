@@ -115,13 +115,16 @@ def test_decisions_count_for_the_floor_and_refused_labels_do_not() -> None:
 @pytest.mark.parametrize(
     ("images", "clusters", "asked", "expected"),
     [
-        (1797, 10, None, 18), (60_000, 10, None, 100), (200, 10, None, 10), (5, 2, None, 4),
-        (1797, 10, 100, 100), (50, 2, 100, 49), (1000, 10, 3, 3),
+        (1797, 10, None, 18),
+        (60_000, 10, None, 100),
+        (200, 10, None, 10),
+        (5, 2, None, 4),
+        (1797, 10, 100, 100),
+        (50, 2, 100, 49),
+        (1000, 10, 3, 3),
     ],
-)  # fmt: skip
-def test_neighbours_asked_grow_with_the_clusters(
-    images: int, clusters: int, asked: int | None, expected: int
-) -> None:
+)
+def test_neighbours_asked_grow_with_the_clusters(images: int, clusters: int, asked: int | None, expected: int) -> None:
     assert neighbor_count(ReliableSettings(neighbors=asked), images, clusters) == expected
 
 

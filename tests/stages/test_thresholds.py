@@ -71,7 +71,7 @@ def test_softmatch_remembers_what_came_before() -> None:
 @pytest.mark.parametrize(
     ("adapt", "kept"),
     [("fixed", set()), ("flex", {"learned"}), ("free", {"sure", "belief"}), ("soft", {"mean", "variance"})],
-)  # fmt: skip
+)
 def test_what_a_weighing_remembers_is_in_its_state(adapt: str, kept: set[str]) -> None:
     settings = JointSettings(adapt=adapt)  # type: ignore[arg-type]
     assert thresholds(settings, clusters=3, images=5).state_dict().keys() == kept
@@ -114,7 +114,5 @@ def test_flexmatch_lowers_its_threshold_along_the_curve_of_its_paper() -> None:
     weigh(torch.eye(4)[[0, 0, 1]], torch.arange(3))
     # Learned: 2 of cluster 0, 1 of cluster 1, 1 of none. Of cluster 1 is asked
     # .8 · (1/2) / (2 − 1/2) = .2667, of clusters 2 and 3 nothing.
-    target = torch.tensor(
-        [[0.24, 0.26, 0.25, 0.25], [0.24, 0.28, 0.24, 0.24], [0.24, 0.24, 0.24, 0.28]]
-    )
+    target = torch.tensor([[0.24, 0.26, 0.25, 0.25], [0.24, 0.28, 0.24, 0.24], [0.24, 0.24, 0.24, 0.28]])
     assert weigh(target, torch.arange(3)).tolist() == [0, 1, 1]

@@ -62,13 +62,11 @@ def test_colour_images_become_grey_for_an_encoder_of_grey_ones() -> None:
         torch.testing.assert_close(encoder.eval()(x), encoder(grey))
 
 
-def test_an_unknown_encoder_is_refused_with_the_known_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_encoder_is_refused_with_the_known_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trained, "FOLDER", tmp_path)
     (tmp_path / "birds.pt").touch()
     assert known_encoders() == ["birds"]
-    with pytest.raises(SettingError, match="no encoder 'fish': choose one of scratch, encoder:birds"):  # fmt: skip
+    with pytest.raises(SettingError, match="no encoder 'fish': choose one of scratch, encoder:birds"):
         load_encoder("encoder:fish")
     with pytest.raises(SettingError, match=r"features.source is 'birds'"):
         load_encoder("birds")
@@ -84,9 +82,7 @@ def test_a_file_that_is_no_encoder_is_refused(tmp_path: Path, file: Path) -> Non
         path.write_text(texts[path.name])
     for path in (broken, other, *written):
         for read in (load_encoder, read_card):
-            with pytest.raises(
-                SettingError, match=rf"{path.name} is no encoder \(.+\): choose one"
-            ):
+            with pytest.raises(SettingError, match=rf"{path.name} is no encoder \(.+\): choose one"):
                 read(f"encoder:{path}")
 
 
@@ -100,9 +96,7 @@ def test_a_file_that_is_no_encoder_is_refused(tmp_path: Path, file: Path) -> Non
     ],
     ids=["another width", "unknown backbone", "unknown setting", "no number"],
 )
-def test_a_card_that_does_not_fit_its_weights_is_refused(
-    file: Path, change: dict[str, object], reason: str
-) -> None:
+def test_a_card_that_does_not_fit_its_weights_is_refused(file: Path, change: dict[str, object], reason: str) -> None:
     content = torch.load(file, weights_only=True)
     torch.save({**content, "card": {**content["card"], **change}}, file)
     with pytest.raises(SettingError, match=rf"{file} is damaged \({reason}.*\): choose one of"):

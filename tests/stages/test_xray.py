@@ -14,15 +14,18 @@ from engine.stages.reliable import ReliableSet
 from engine.stages.thresholds import FixMatch
 from engine.stages.xray import images_to_watch, look_through
 
-STILL = ViewSettings(weak=WeakViews(flip=0, shift=0), strong=StrongViews(flip=0, operations=0, cutout=0))  # fmt: skip
+STILL = ViewSettings(weak=WeakViews(flip=0, shift=0), strong=StrongViews(flip=0, operations=0, cutout=0))
 
 
 def reliable_set(labels: list[int], mask: list[bool]) -> ReliableSet:
     count = len(labels)
     return ReliableSet(
-        np.array(labels), np.ones(count, np.float32), np.ones(count, np.float32),
-        np.where(mask, 0, 1).astype(np.uint8), np.ones(max(labels) + 1, np.float32),
-    )  # fmt: skip
+        np.array(labels),
+        np.ones(count, np.float32),
+        np.ones(count, np.float32),
+        np.where(mask, 0, 1).astype(np.uint8),
+        np.ones(max(labels) + 1, np.float32),
+    )
 
 
 def test_every_cluster_is_watched_by_reliable_and_by_rejected_images() -> None:
@@ -49,9 +52,7 @@ def test_a_look_by_hand() -> None:
     pixels = np.stack([np.full((1, 2, 2), value, np.uint8) for value in (0, 255, 51)])
     images = DeviceImages(ImageSet(pixels, ("a", "b", "c"), "drawn"), torch.device("cpu"))
     chance = torch.Generator().manual_seed(0)
-    seen = look_through(
-        7, Brightness().eval(), FixMatch(0.85), images, np.array([0, 2]), STILL, chance
-    )
+    seen = look_through(7, Brightness().eval(), FixMatch(0.85), images, np.array([0, 2]), STILL, chance)
     sure = [1 / (1 + math.exp(-2)), 1 / (1 + math.exp(-1.2))]  # 0.881 and 0.769
     np.testing.assert_allclose(seen.probabilities[:, 0], sure, rtol=1e-6)
     np.testing.assert_allclose(seen.loss, [-math.log(one) for one in sure], rtol=1e-5)

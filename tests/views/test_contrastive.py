@@ -7,9 +7,16 @@ from engine.config import GLYPH_VIEWS, ContrastiveViews
 from engine.views import contrastive_view
 
 NOTHING: dict[str, float] = {
-    "crop": 1, "flip": 0, "jitter": 0, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0,
-    "grey": 0, "blur": 0,
-}  # fmt: skip
+    "crop": 1,
+    "flip": 0,
+    "jitter": 0,
+    "brightness": 0,
+    "contrast": 0,
+    "saturation": 0,
+    "hue": 0,
+    "grey": 0,
+    "blur": 0,
+}
 
 
 def view(x: torch.Tensor, **changes: float) -> torch.Tensor:
@@ -25,22 +32,30 @@ def noise(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"crop": 0.3}, {"rotation": 20}, {"zoom": 0.4}, {"shift": 0.2}, {"shear": 0.3}, {"flip": 1},
-        {"jitter": 1, "brightness": 0.4}, {"jitter": 1, "contrast": 0.4},
-        {"jitter": 1, "saturation": 0.4}, {"jitter": 1, "hue": 0.1}, {"grey": 1}, {"blur": 1},
-        {"gamma": 0.5}, {"noise": 0.2},
+        {"crop": 0.3},
+        {"rotation": 20},
+        {"zoom": 0.4},
+        {"shift": 0.2},
+        {"shear": 0.3},
+        {"flip": 1},
+        {"jitter": 1, "brightness": 0.4},
+        {"jitter": 1, "contrast": 0.4},
+        {"jitter": 1, "saturation": 0.4},
+        {"jitter": 1, "hue": 0.1},
+        {"grey": 1},
+        {"blur": 1},
+        {"gamma": 0.5},
+        {"noise": 0.2},
     ],
     ids=lambda changes: [*changes][-1],
-)  # fmt: skip
+)
 def test_each_setting_alone_changes_nearly_every_image(changes: dict[str, float]) -> None:
     x = noise(20, 3, 24, 24)
     change = (view(x, **changes) - x).abs().amax((1, 2, 3))
     assert (change > 1e-3).sum() >= 18  # a factor drawn near 1 shows little
 
 
-@pytest.mark.parametrize(
-    ("size", "half"), [((8, 12), (4, 6)), ((9, 5), (4, 2)), ((1, 1), (1, 1))], ids=str
-)
+@pytest.mark.parametrize(("size", "half"), [((8, 12), (4, 6)), ((9, 5), (4, 2)), ((1, 1), (1, 1))], ids=str)
 def test_a_shrunken_view_has_half_the_side(size: tuple[int, int], half: tuple[int, int]) -> None:
     settings, chance = GLYPH_VIEWS.contrastive, torch.Generator().manual_seed(0)
     out = contrastive_view(noise(5, 1, *size), settings, chance, shrink=2)

@@ -86,12 +86,7 @@ def test_a_crop_that_keeps_all_is_the_whole_image(chance: torch.Generator) -> No
 
 def test_a_shift_mirrors_what_enters() -> None:
     x = torch.arange(4.0).view(1, 1, 1, 4)
-    for pixels, row in {
-        1: [1, 0, 1, 2],
-        -1: [1, 2, 3, 2],
-        2: [2, 1, 0, 1],
-        0: [0, 1, 2, 3],
-    }.items():
+    for pixels, row in {1: [1, 0, 1, 2], -1: [1, 2, 3, 2], 2: [2, 1, 0, 1], 0: [0, 1, 2, 3]}.items():
         close(shifted(x, torch.tensor([[pixels, 0]])), row)
         close(shifted(x.transpose(2, 3), torch.tensor([[0, pixels]])), row)
 

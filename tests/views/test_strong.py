@@ -38,9 +38,7 @@ def test_cutout_of_a_whole_side_never_leaves_the_image(chance: torch.Generator) 
 
 
 @pytest.mark.parametrize(("tones", "operations"), [("light", 9), ("all", 14)])
-def test_one_operation_in_so_many_is_to_leave_the_image(
-    tones: Any, operations: int, chance: torch.Generator
-) -> None:
+def test_one_operation_in_so_many_is_to_leave_the_image(tones: Any, operations: int, chance: torch.Generator) -> None:
     x = noise(1, 3, 16, 16).expand(1400, -1, -1, -1)
     settings = StrongViews(flip=0, operations=1, cutout=0, tones=tones)
     change = (strong_view(x, settings, chance) - x).abs().amax((1, 2, 3))
@@ -51,8 +49,7 @@ def test_one_operation_in_so_many_is_to_leave_the_image(
 def test_more_operations_leave_fewer_images_untouched(chance: torch.Generator) -> None:
     x = noise(1, 3, 16, 16).expand(500, -1, -1, -1)
     changes = [
-        (strong_view(x, StrongViews(flip=0, operations=n, cutout=0), chance) - x).abs().mean()
-        for n in (0, 1, 4, 16)
+        (strong_view(x, StrongViews(flip=0, operations=n, cutout=0), chance) - x).abs().mean() for n in (0, 1, 4, 16)
     ]
     assert changes[0] < 1e-5
     assert changes == sorted(changes)
@@ -60,9 +57,7 @@ def test_more_operations_leave_fewer_images_untouched(chance: torch.Generator) -
 
 def test_light_tones_keep_the_order_of_brightness(chance: torch.Generator) -> None:
     """Solarising would turn it round and posterising make steps; light operations do neither."""
-    settings = StrongViews(
-        flip=0, operations=16, rotation=0, shear=0, shift=0, cutout=0, tones="light"
-    )
+    settings = StrongViews(flip=0, operations=16, rotation=0, shear=0, shift=0, cutout=0, tones="light")
     ramp = torch.linspace(0, 1, 16).expand(300, 1, 16, 16)
     assert (strong_view(ramp, settings, chance).diff(dim=3) >= -1e-5).all()
 
@@ -78,9 +73,7 @@ def test_a_shift_stays_within_its_share_of_the_side(chance: torch.Generator) -> 
     """Light operations can dim a point but not move it; only the shift does."""
     x = torch.zeros(600, 1, 21, 21)
     x[:, :, 10, 10] = 1
-    settings = StrongViews(
-        flip=0, operations=4, rotation=0, shear=0, shift=0.2, cutout=0, tones="light"
-    )
+    settings = StrongViews(flip=0, operations=4, rotation=0, shear=0, shift=0.2, cutout=0, tones="light")
     peak = strong_view(x, settings, chance).flatten(1).argmax(1)
     far = torch.stack((peak // 21 - 10, peak % 21 - 10)).abs()
     assert far.max() == 4

@@ -4,16 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as reference
 
-from engine.views.tone import (
-    autocontrasted,
-    blurred,
-    equalised,
-    hue_matrix,
-    posterised,
-    recolour,
-    sharpened,
-    solarised,
-)
+from engine.views.tone import autocontrasted, blurred, equalised, hue_matrix, posterised, recolour, sharpened, solarised
 
 LUMA = torch.tensor([0.299, 0.587, 0.114])
 
@@ -99,10 +90,7 @@ def test_three_thirds_of_a_turn_of_hue_are_a_full_one() -> None:
 
 
 def test_blur_keeps_a_constant_image_and_the_mass_of_a_point() -> None:
-    close(
-        blurred(torch.full((2, 3, 20, 9), 0.3), torch.tensor([0.5, 2])),
-        torch.full((2, 3, 20, 9), 0.3),
-    )
+    close(blurred(torch.full((2, 3, 20, 9), 0.3), torch.tensor([0.5, 2])), torch.full((2, 3, 20, 9), 0.3))
     point = torch.zeros(1, 1, 45, 45)
     point[0, 0, 22, 22] = 1
     out = blurred(point, torch.tensor([1.0]))

@@ -23,15 +23,13 @@ def test_an_image_moves_by_whole_pixels_up_to_its_reach(chance: torch.Generator)
 
 
 def test_every_shift_is_as_likely_as_any_other(chance: torch.Generator) -> None:
-    _, _, rows, _ = weak_view(point(9, 9), WeakViews(flip=0, shift=0.2), chance).nonzero(as_tuple=True)  # fmt: skip
+    _, _, rows, _ = weak_view(point(9, 9), WeakViews(flip=0, shift=0.2), chance).nonzero(as_tuple=True)
     counts = rows.bincount(minlength=9)[2:7]
     assert counts.min() > 70
     assert counts.max() < 130
 
 
-def test_about_the_asked_share_is_mirrored_and_nothing_else_changes(
-    chance: torch.Generator,
-) -> None:
+def test_about_the_asked_share_is_mirrored_and_nothing_else_changes(chance: torch.Generator) -> None:
     x = torch.rand(1, 3, 6, 6, generator=chance).expand(400, -1, -1, -1)
     out = weak_view(x, WeakViews(flip=0.25, shift=0), chance)
     turned = (out == x.flip(3)).flatten(1).all(1)
