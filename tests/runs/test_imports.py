@@ -19,18 +19,29 @@ def importer() -> Importer:
     return Importer()
 
 
+class Gate(threading.Event):
+    """Decoding waits until it is set; `reached` says that an image waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+
+    def pass_through(self) -> bool:
+        self.reached.set()
+        return self.wait(120)
+
+
 @pytest.fixture
-def go(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Decoding waits until the event is set."""
-    event, decode = threading.Event(), decoding.decode
-    monkeypatch.setattr(decoding, "decode", lambda *each: decode(*each) if event.wait(10) else None)
-    yield event
-    event.set()
+def go(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    gate, decode = Gate(), decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda *each: decode(*each) if gate.pass_through() else None)
+    yield gate
+    gate.set()
 
 
 def until(importer: Importer, asked: Asked, state: str) -> None:
     """Waits until the import is in a state."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while (job := importer.look(asked)) is None or job.state != state:
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -38,7 +49,7 @@ def until(importer: Importer, asked: Asked, state: str) -> None:
 
 def ended(importer: Importer, asked: Asked) -> ImportJob:
     """The import after it has come to its end."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while (job := importer.look(asked)) is not None and job.underway:
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -123,7 +134,7 @@ def test_a_paused_import_can_be_cancelled(importer: Importer, photos: Path, monk
 
 
 def test_the_same_source_asked_for_twice_is_opened_once(
-    importer: Importer, photos: Path, go: threading.Event, monkeypatch: pytest.MonkeyPatch
+    importer: Importer, photos: Path, go: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
     open_source = sources.open_source
@@ -161,10 +172,11 @@ def test_a_source_is_known_however_it_is_spelled(one: str, other: str, same: boo
     assert Asked(one, 8) != Asked(one)
 
 
-def test_what_was_cancelled_can_be_opened_anew_at_once(importer: Importer, photos: Path, go: threading.Event) -> None:
+def test_what_was_cancelled_can_be_opened_anew_at_once(importer: Importer, photos: Path, go: Gate) -> None:
     asked = Asked(str(photos), 8)
     importer.begin(asked)
     until(importer, asked, "decoding")
+    assert go.reached.wait(120)
     importer.cancel(asked)
     importer.pause(asked)
     cancelling = importer.look(asked)
@@ -178,11 +190,12 @@ def test_what_was_cancelled_can_be_opened_anew_at_once(importer: Importer, photo
 
 
 def test_an_import_says_that_it_waits_for_another_of_the_same_images(
-    importer: Importer, photos: Path, go: threading.Event
+    importer: Importer, photos: Path, go: Gate
 ) -> None:
     first, second = Asked(str(photos)), Asked(str(photos), 32, labels=True)
     importer.begin(first)
     until(importer, first, "decoding")
+    assert go.reached.wait(120)
     importer.pause(first)
     importer.begin(second)
     until(importer, second, "waiting")
@@ -192,11 +205,12 @@ def test_an_import_says_that_it_waits_for_another_of_the_same_images(
 
 
 def test_the_command_line_says_once_that_it_waits(
-    importer: Importer, photos: Path, go: threading.Event, capsys: pytest.CaptureFixture[str]
+    importer: Importer, photos: Path, go: Gate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = Asked(str(photos))
     importer.begin(asked)
     until(importer, asked, "decoding")
+    assert go.reached.wait(120)
     release = threading.Timer(1.0, go.set)  # several rounds of waiting
     release.start()
     assert main(["import", str(photos)]) == 0
