@@ -16,10 +16,10 @@ from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
 from engine.config import RunConfig, preset, with_settings
-from engine.data.sources import Opened, open_source
+from engine.runs.folder import RunFolder
 from engine.runs.results import observe, summary
 from engine.runs.runner import Control, choose_device, execute
-from engine.runs.store import RunFolder
+from engine.sources.open_source import Opened, open_source
 
 THRESHOLDS: dict[str, dict[str, Any]] = {
     "FixMatch (fixed .95)": {"joint.adapt": "fixed"},

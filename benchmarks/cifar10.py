@@ -20,13 +20,13 @@ from benchmarks.report import device_slug, spread, table, write
 from engine import metrics
 from engine.config import RunConfig, flat, override, preset
 from engine.data.batches import DeviceImages
-from engine.data.sources import Opened
 from engine.errors import TrainingError
+from engine.runs.folder import RunFolder
 from engine.runs.pipeline import kmeans_labels
 from engine.runs.predict import predict_images, scores
 from engine.runs.results import observe, summary
 from engine.runs.runner import Control, Device, choose_device, execute
-from engine.runs.store import RunFolder
+from engine.sources.open_source import Opened
 from engine.space.neighbors import nearest
 from engine.stages.encoder import Heads
 from engine.stages.features import build_encoder, encode

@@ -25,13 +25,13 @@ from engine.curate.decisions import Decision
 from engine.curate.guidance import guide
 from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
-from engine.data.sources import Opened, open_source
 from engine.data.truth import Truth
 from engine.metrics import best_match
+from engine.runs.folder import RunFolder
 from engine.runs.history import load_history
 from engine.runs.results import load_reliable, newest_stage
 from engine.runs.runner import Control, choose_device, execute
-from engine.runs.store import RunFolder
+from engine.sources.open_source import Opened, open_source
 from engine.stages.reliable import ReliableSet
 
 # Short, so that a CPU can train with decisions several times; the encoder is frozen in stages 1 and 2.

@@ -28,7 +28,7 @@ from benchmarks.ui import BIG, IMAGES, Bench, Figure, browsing, make_runs
 from engine.curate.decisions import Decision, values_of
 from engine.curate.judging import Model
 from engine.curate.log import FILE, DecisionLog
-from engine.runs.store import RunFolder
+from engine.runs.folder import RunFolder
 
 MANY = 1_000_000
 BULK = 10_000

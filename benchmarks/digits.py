@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import spread, table, write
-from engine.data.sources import open_source
 from engine.metrics import accuracy, best_match
+from engine.sources.open_source import open_source
 
 SEEDS = range(10)
 # What the paper's own stage 2 swings by shows with fewer.

@@ -15,9 +15,9 @@ from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
 from engine import metrics
 from engine.config import RunConfig, preset, with_settings
-from engine.data.sources import Opened
 from engine.runs.pipeline import kmeans_labels
-from engine.stages.trained import known_encoders
+from engine.sources.open_source import Opened
+from engine.stages.encoder_file import known_encoders
 
 # Stage 3 on photographs takes a CPU longer than all of this: one step of it ends a run.
 BEGUN = {"joint.steps": 1}

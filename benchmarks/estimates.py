@@ -24,9 +24,9 @@ from benchmarks.report import device_slug, table, write
 from engine import metrics
 from engine.config import ReliableSettings, RunConfig, preset, with_settings
 from engine.data.images import ImageSet
-from engine.data.sources import Opened, open_source
 from engine.data.truth import Truth
-from engine.runs.store import RunFolder
+from engine.runs.folder import RunFolder
+from engine.sources.open_source import Opened, open_source
 from engine.stages.reliable import judge
 
 AGREEMENT = (0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1)

@@ -23,8 +23,8 @@ from PIL import Image
 from benchmarks.photos import NAME, unpacked
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import table
-from engine.data.folders import walk
-from engine.data.sources import open_source
+from engine.sources.folders import walk
+from engine.sources.open_source import open_source
 
 ROUNDS, BATCH = 3, 64
 # The side at which 60,000 colour images take 5 GB.

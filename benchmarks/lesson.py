@@ -83,7 +83,7 @@ def measure() -> None:
 
 
 def _file(place: Path) -> Path:
-    from engine.runs.replay import replay
+    from engine.lesson.html_file import replay
 
     run = made_run(place / "made", images=IMAGES)
     file = place / "lesson.html"

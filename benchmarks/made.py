@@ -25,7 +25,6 @@ import torch.nn.functional as F
 from engine import metrics
 from engine.config import RunConfig, preset, with_settings
 from engine.data.images import ImageSet
-from engine.data.sources import Opened
 from engine.data.truth import Truth
 from engine.events import (
     Event,
@@ -41,8 +40,9 @@ from engine.events import (
     TruthScored,
     to_json,
 )
+from engine.runs.folder import RunFolder, write_text
 from engine.runs.history import save_frame
-from engine.runs.store import RunFolder, write_text
+from engine.sources.open_source import Opened
 from engine.space.neighbors import Neighbors
 from engine.stages.clustering import Clustering
 from engine.stages.frames import CONFIDENT, Frame, condensed, frame_steps

@@ -14,9 +14,9 @@ from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
 from engine.config import RunConfig, preset, with_settings
 from engine.data.batches import DeviceImages
-from engine.data.sources import Opened
+from engine.forecast.timing import Nothing
 from engine.runs.runner import choose_device
-from engine.runs.timing import Nothing
+from engine.sources.open_source import Opened
 from engine.stages.features import build_encoder, learn_features
 
 # Epochs are such that all need the same arithmetic: a view of half the side costs a quarter, MoCo four

@@ -10,9 +10,9 @@ from filelock import FileLock
 
 from benchmarks.pieces import WORK, Options
 from engine.data.images import ImageSet
-from engine.data.sources import Opened, open_source
 from engine.data.truth import Truth
 from engine.errors import SourceError
+from engine.sources.open_source import Opened, open_source
 
 NAME = "CIFAR-10 (JPEG q92)"
 PLACES = ("cifar10-q92.tar.xz", ".data", ".data/cifar10-q92.tar.xz", "../shared/data/cifar10-q92.tar.xz")

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import spread, table, write
 from engine import metrics
-from engine.data.shapes import CLASSES, Shapes, shapes
+from engine.sources.shapes import CLASSES, Shapes, shapes
 
 SEEDS = range(5)
 VARIANTS: dict[str, tuple[str, ...]] = {"by shape": (), "colour left in": ("views.contrastive.hue=0",)}

@@ -22,8 +22,8 @@ from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
 from engine.config import RunConfig, override, preset
 from engine.data.images import ImageSet
-from engine.data.sources import Opened, open_source
 from engine.errors import TrainingError
+from engine.sources.open_source import Opened, open_source
 
 DRAWN, SIDE, CLUSTERS = 3000, 32, 10
 # The goal: a forecast is at most so many times too long or too short.
@@ -51,8 +51,8 @@ def configured(options: Options, name: str, channels: int, seed: int) -> RunConf
 
 def foretold(options: Options, name: str, seed: int) -> dict[str, Any]:
     """The forecast of a run, as JSON."""
-    from engine.runs.forecast import forecast, to_json
-    from engine.runs.probe import probe
+    from engine.forecast.forecast import forecast, to_json
+    from engine.forecast.probe import probe
     from engine.runs.runner import choose_device
 
     images = opened(options, name).images
@@ -63,10 +63,10 @@ def foretold(options: Options, name: str, seed: int) -> dict[str, Any]:
 
 def trained(options: Options, name: str, seed: int) -> dict[str, Any]:
     """What the run took: seconds by stage, bytes of memory and of disk."""
+    from engine.forecast.timing import resident_bytes
+    from engine.runs.folder import RunFolder
     from engine.runs.results import observe, summary
     from engine.runs.runner import Control, choose_device, execute
-    from engine.runs.store import RunFolder
-    from engine.runs.timing import resident_bytes
 
     images = opened(options, name)
     with tempfile.TemporaryDirectory() as place:

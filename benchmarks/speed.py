@@ -28,8 +28,8 @@ from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.errors import Stopped
 from engine.events import Event, Progress
+from engine.forecast.timing import Nothing
 from engine.runs.runner import choose_device
-from engine.runs.timing import Nothing
 from engine.stages import features as stage1
 from engine.stages.clustering import Clustering
 from engine.stages.contrast import objective_of

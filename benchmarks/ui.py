@@ -28,7 +28,7 @@ from benchmarks.start import Server, server, wait_for_port
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
 # -- what is looked for on the pages -----------------------------------------------------------
 
@@ -238,7 +238,7 @@ def browsing(workspace: Path, log: Path) -> Iterator[Bench]:
     """A new server on `workspace` with a browser at it, the run TRAINS in training."""
     from playwright.sync_api import sync_playwright
 
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     with log.open("wb") as out, server(str(workspace), out) as served, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
@@ -268,9 +268,9 @@ def measure() -> None:
 def make_runs(workspace: Path, *, huge: bool = True) -> None:
     """The runs: 60,000 images without a map, a million with one if asked for, and one to be trained."""
     from engine.config import preset, with_setting
-    from engine.data.sources import open_source
+    from engine.runs.folder import RunFolder
     from engine.runs.maps import DEFAULT, artefact_of, preview
-    from engine.runs.store import RunFolder
+    from engine.sources.open_source import open_source
 
     made_run(workspace / BIG, images=IMAGES)
     if huge:
@@ -330,8 +330,8 @@ def _about(paces: Sequence[float]) -> str:
 
 def _first_map(bench: Bench) -> None:
     """A run without a map: the preview at once, UMAP by a process in the background."""
+    from engine.runs.folder import RunFolder
     from engine.runs.maps import load_map, preview
-    from engine.runs.store import RunFolder
 
     folder = RunFolder(bench.training.folder.path.parent / BIG)
     began = time.perf_counter()
@@ -490,8 +490,8 @@ def _engine_judges(path: Path) -> tuple[list[float], list[float]]:
     """Milliseconds of asking the neighbours and judging, and of judging alone."""
     from dataclasses import replace
 
+    from engine.runs.folder import RunFolder
     from engine.runs.results import load_reliable
-    from engine.runs.store import RunFolder
     from engine.space.neighbors import Neighbors
     from engine.stages.reliable import judge, local_agreement
 

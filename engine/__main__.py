@@ -22,9 +22,9 @@ from engine.errors import RunError, SpiceError, sentence_of
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
     from engine.data.skipped import Skipped
-    from engine.data.sources import Opened
+    from engine.runs.folder import RunFolder
     from engine.runs.runner import Control
-    from engine.runs.store import RunFolder
+    from engine.sources.open_source import Opened
 
 INTERRUPTED = 130
 # What is forecast unless others are named.
@@ -267,7 +267,7 @@ def _prepared(options: argparse.Namespace) -> RunFolder:
 
 def _check_asked(options: argparse.Namespace) -> None:
     """Raises RunError when a run cannot be begun, or gone on with, as asked."""
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     folder = RunFolder(options.run)
     if options.resume and not folder.exists:
@@ -280,7 +280,7 @@ def _check_asked(options: argparse.Namespace) -> None:
 
 
 def _folder(options: argparse.Namespace, opened: Opened) -> RunFolder:
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     folder = RunFolder(options.run)
     if folder.exists:
@@ -293,7 +293,7 @@ def _folder(options: argparse.Namespace, opened: Opened) -> RunFolder:
 
 def _left_in(opened: Opened, options: argparse.Namespace) -> tuple[Opened, tuple[Skipped, ...]]:
     """What to train on, and the images that were left out before."""
-    from engine.curate.exclusions import without_excluded
+    from engine.health.exclusions import without_excluded
 
     if options.all_images:
         return opened, ()
@@ -310,7 +310,7 @@ def _left_in(opened: Opened, options: argparse.Namespace) -> tuple[Opened, tuple
 
 def _as_begun(folder: RunFolder, opened: Opened) -> Opened:
     """The source without the images that were left out when the run was begun, whatever is now."""
-    from engine.curate.exclusions import without
+    from engine.health.exclusions import without
 
     excluded = {one.name for one in folder.card().excluded}
     return without(opened, excluded) if excluded else opened
@@ -319,7 +319,7 @@ def _as_begun(folder: RunFolder, opened: Opened) -> Opened:
 def _opened(options: argparse.Namespace) -> Opened:
     from tqdm import tqdm
 
-    from engine.data.sources import open_source
+    from engine.sources.open_source import open_source
 
     with tqdm(desc="reading images", unit="image", disable=None, leave=False, delay=1) as bar:
 
@@ -345,8 +345,8 @@ def _opened(options: argparse.Namespace) -> Opened:
 
 
 def _health(options: argparse.Namespace) -> int:
-    from engine.curate.exclusions import Exclusions
-    from engine.runs.checkups import exclude_found, findings_named, health_of, lines, summary
+    from engine.health.exclusions import Exclusions
+    from engine.health.reports import exclude_found, findings_named, health_of, lines, summary
 
     asked = findings_named(options.exclude or "")
     opened = _opened(options)
@@ -455,10 +455,10 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _forecast(options: argparse.Namespace) -> int:
-    from engine.runs.forecast import forecast, table, to_json
-    from engine.runs.probe import probe
+    from engine.forecast.forecast import forecast, table, to_json
+    from engine.forecast.probe import probe
+    from engine.forecast.timing import free_bytes
     from engine.runs.runner import choose_device
-    from engine.runs.timing import free_bytes
 
     device, opened = choose_device(options.device), _opened(options)
     if device.note:
@@ -479,7 +479,7 @@ def _forecast(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     found = _summary(RunFolder(options.run))
     print(json.dumps(found) if options.json else json.dumps(found, indent=2))
@@ -487,10 +487,10 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from engine.curate.export import exported, to_csv, write_file
     from engine.curate.log import damaged_logs
+    from engine.exports.label_table import exported, to_csv, write_file
+    from engine.runs.folder import RunFolder
     from engine.runs.results import export_table, observe
-    from engine.runs.store import RunFolder
 
     folder = RunFolder(options.run)
     folder.card()
@@ -505,10 +505,10 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from engine.curate.export import predicted_table, to_csv, write_file
+    from engine.exports.label_table import predicted_table, to_csv, write_file
+    from engine.runs.folder import RunFolder
     from engine.runs.predict import predict_images, scores
     from engine.runs.runner import choose_device
-    from engine.runs.store import RunFolder
 
     folder, opened = RunFolder(options.run), _opened(options)
     clustering = predict_images(folder, opened.images, choose_device(options.device).device)
@@ -521,8 +521,8 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _map(options: argparse.Namespace) -> int:
+    from engine.runs.folder import RunFolder
     from engine.runs.maps import compute
-    from engine.runs.store import RunFolder
     from engine.space.projection import MapSettings
 
     folder = RunFolder(options.run)
@@ -537,9 +537,9 @@ def _map(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from engine.curate.export import write_file
-    from engine.runs.replay import replay
-    from engine.runs.store import RunFolder
+    from engine.exports.label_table import write_file
+    from engine.lesson.html_file import replay
+    from engine.runs.folder import RunFolder
 
     content = replay(RunFolder(options.run)).encode()
     write_file(content, options.out)
@@ -548,8 +548,8 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _trials(options: argparse.Namespace) -> int:
-    from engine.runs.store import RunFolder
-    from engine.runs.trials import make_trials
+    from engine.lesson.failure_trials import make_trials
+    from engine.runs.folder import RunFolder
 
     folder = RunFolder(options.run)
     folder.card()
@@ -562,9 +562,9 @@ def _trials(options: argparse.Namespace) -> int:
 
 
 def _encoder(options: argparse.Namespace) -> int:
-    from engine.curate.export import write_file
+    from engine.exports.label_table import write_file
+    from engine.runs.folder import RunFolder
     from engine.runs.predict import encoder_file
-    from engine.runs.store import RunFolder
 
     if options.out.suffix != ".pt":
         raise RunError(f"{options.out} does not end in .pt: name it so that features.source finds it")

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from engine.data.columns import ImageColumn
     from engine.data.images import ImageSet
     from engine.data.truth import Truth
+    from engine.runs.folder import RunFolder
     from engine.runs.history import History, PrototypeHistory
     from engine.runs.maps import MapJob, Moment
-    from engine.runs.store import RunFolder
     from engine.space.projection import MapSettings
     from engine.stages.prototypes import Claims
     from engine.stages.reliable import ReliableSet
@@ -40,7 +40,7 @@ MOST_CACHED = 48
 
 @st.cache_resource(show_spinner=False, max_entries=MOST_CACHED)
 def _arrays(path: str, artefact: str, modified: float | None) -> dict[str, np.ndarray]:
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     return RunFolder(path).load(artefact)
 
@@ -57,7 +57,7 @@ def has(name: str, artefact: str) -> bool:
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _images(path: str, made: float) -> ImageSet:
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     return RunFolder(path).images()
 
@@ -69,7 +69,7 @@ def images(name: str) -> ImageSet:
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _truth(path: str, made: float) -> Truth | None:
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     return RunFolder(path).truth()
 
@@ -95,7 +95,7 @@ def reliable(name: str, stage: Stage) -> ReliableSet:
 
 @st.cache_resource(show_spinner=False, max_entries=64)
 def _agreement(path: str, stage: Stage, count: int, modified: float | None) -> np.ndarray:
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
     from engine.space.neighbors import Neighbors
     from engine.stages.reliable import local_agreement
 
@@ -124,7 +124,7 @@ def judge(name: str, stage: Stage, settings: ReliableSettings) -> ReliableSet:
 @st.cache_resource(show_spinner=False, max_entries=16)
 def _head_votes(path: str, stage: Stage, heads_modified: float | None, modified: float | None) -> np.ndarray:
     from engine.metrics import head_votes
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     folder = RunFolder(path)
     labels = np.asarray(folder.load(f"reliable-{stage}")["labels"])
@@ -166,8 +166,8 @@ def neighbor_count(name: str) -> int:
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _history(path: str, made: float, frames: int, chosen: bool) -> History:
+    from engine.runs.folder import RunFolder
     from engine.runs.history import load_history
-    from engine.runs.store import RunFolder
 
     return load_history(RunFolder(path))
 
@@ -179,8 +179,8 @@ def history(name: str) -> History:
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _prototype_history(path: str, made: float, frames: int, chosen: bool) -> PrototypeHistory | None:
+    from engine.runs.folder import RunFolder
     from engine.runs.history import load_prototype_history
-    from engine.runs.store import RunFolder
 
     return load_prototype_history(RunFolder(path))
 
@@ -199,7 +199,7 @@ def _so_far(folder: RunFolder) -> tuple[str, float, int, bool]:
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _stage_one_labels(path: str, modified: float | None, newest: Stage | None) -> np.ndarray:
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     folder = RunFolder(path)
     labels = np.asarray(folder.load("features")["labels"])
@@ -323,8 +323,8 @@ def _points(name: str, layout: str, moment: Moment | None) -> np.ndarray:
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _preview(path: str, modified: float, frames: int) -> np.ndarray:
+    from engine.runs.folder import RunFolder
     from engine.runs.maps import preview
-    from engine.runs.store import RunFolder
 
     return preview(RunFolder(path))
 
@@ -357,7 +357,7 @@ def _kept_box(name: str, path: str, layout: str, modified: float, frames: int) -
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _imported(path: str, modified: float | None) -> list[ImageColumn]:
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     return RunFolder(path).columns()
 
@@ -406,7 +406,7 @@ def damaged_logs(name: str) -> list[str]:
 
 
 def csv(table: pd.DataFrame) -> bytes:
-    from engine.curate.export import to_csv
+    from engine.exports.label_table import to_csv
 
     return to_csv(table)
 
@@ -431,7 +431,7 @@ def known(name: str, stage: Stage | None) -> Known:
 
 @st.cache_resource(show_spinner=False, max_entries=2)
 def _unit(path: str, modified: float | None) -> np.ndarray:
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     vectors = np.asarray(RunFolder(path).load("features")["vectors"], np.float32)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from engine.config import RunConfig
 from engine.errors import Stopped, sentence_of
-from engine.runs.forecast import Costs, Forecast, forecast, load_forecast, save_forecast
+from engine.forecast.forecast import Costs, Forecast, forecast, load_forecast, save_forecast
 from spice_explorer.services import folder_of, workspace
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from engine.data.sources import Opened
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
+    from engine.sources.open_source import Opened
 
 State = Literal["new", "probing", "done", "busy", "failed"]
 
@@ -72,9 +72,9 @@ def ask(opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
 
 
 def _work(found: Probe, opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
-    from engine.runs.probe import probe
+    from engine.forecast.probe import probe
+    from engine.forecast.timing import free_bytes
     from engine.runs.runner import choose_device, the_runner
-    from engine.runs.timing import free_bytes
 
     def tell(done: float) -> None:
         found.done = done
@@ -106,8 +106,8 @@ def _work(found: Probe, opened: Opened, configs: Sequence[RunConfig], device: st
 
 def _taken(device: torch.device) -> bool:
     """Whether this process, or another that uses the same workspace, trains on the device."""
+    from engine.runs.folder import RunFolder
     from engine.runs.runner import the_runner
-    from engine.runs.store import RunFolder
 
     if the_runner().trains_on(device):
         return True

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engine.curate.exclusions import Exclusions
     from engine.data.skipped import Skipped
-    from engine.data.sources import Opened
-    from engine.runs.checkups import Checkup
+    from engine.health.exclusions import Exclusions
+    from engine.health.reports import Checkup
+    from engine.sources.open_source import Opened
 
 # A small set is examined within this time: its report comes with the page, and not a moment later.
 PATIENCE_SECONDS = 0.4
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 0.4
 
 def checkup(opened: Opened, *, again: bool = False, patient: bool = False) -> Checkup:
     """How the report on these images is coming along; asks for it the first time."""
-    from engine.runs.checkups import the_examiner
+    from engine.health.reports import the_examiner
 
     run = trained(opened)
     return the_examiner().request(
@@ -42,7 +42,7 @@ def trained(opened: Opened) -> str | None:
 
 def _runs() -> Iterator[tuple[str, float]]:
     """The runs of the workspace, newest first, and when each was made."""
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     for name in services.run_names():
         with contextlib.suppress(FileNotFoundError):  # it was removed at this moment
@@ -75,7 +75,7 @@ def decided(opened: Opened) -> Exclusions:
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _exclusions(source: str, fingerprint: str, _opened: Opened) -> Exclusions:  # noqa: ARG001
-    from engine.curate.exclusions import Exclusions
+    from engine.health.exclusions import Exclusions
 
     return Exclusions(_opened.images)
 
@@ -93,7 +93,7 @@ def to_train(opened: Opened) -> tuple[Opened, tuple[Skipped, ...]]:
 # images themselves, not by a row: a log that was removed counts its rows anew.
 @st.cache_resource(show_spinner="Leaving images out…", max_entries=2)
 def _cut(source: str, fingerprint: str, bits: bytes, _opened: Opened) -> Opened:  # noqa: ARG001
-    from engine.curate.exclusions import cut
+    from engine.health.exclusions import cut
 
     kept = np.unpackbits(np.frombuffer(bits, np.uint8), count=len(_opened.images))
     return cut(_opened, kept.astype(bool))

@@ -10,7 +10,7 @@ from engine.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from engine.runs.imports import Asked, ImportJob
+    from engine.sources.import_job import Asked, ImportJob
 
 Steer = Literal["pause", "continue", "cancel"]
 # Kinds of files that can be dropped onto the page; what is larger is named by its path.
@@ -19,7 +19,7 @@ UPLOADS = ("zip", "tar", "gz", "tgz", "xz", "csv", "parquet", "npy", "npz")
 
 def begin(source: str, size: int | None, labels: bool, root: str = "") -> Asked:
     """Begins to open `source`, in the background; what it returns asks how that goes."""
-    from engine.runs.imports import Asked, the_importer
+    from engine.sources.import_job import Asked, the_importer
 
     asked = Asked(source.strip(), size, labels, root.strip() or None)
     the_importer().begin(asked)
@@ -28,13 +28,13 @@ def begin(source: str, size: int | None, labels: bool, root: str = "") -> Asked:
 
 def look(asked: Asked) -> ImportJob | None:
     """How the import is coming along."""
-    from engine.runs.imports import the_importer
+    from engine.sources.import_job import the_importer
 
     return the_importer().look(asked)
 
 
 def steer(asked: Asked, action: Steer) -> None:
-    from engine.runs.imports import the_importer
+    from engine.sources.import_job import the_importer
 
     importer = the_importer()
     {"pause": importer.pause, "continue": importer.resume, "cancel": importer.cancel}[action](asked)
@@ -42,14 +42,14 @@ def steer(asked: Asked, action: Steer) -> None:
 
 def begin_again(asked: Asked) -> None:
     """Begins what was forgotten anew; what was kept of it is there at once."""
-    from engine.runs.imports import the_importer
+    from engine.sources.import_job import the_importer
 
     the_importer().begin(asked)
 
 
 def drop(asked: Asked) -> None:
     """Nobody waits for the import any more: it is cancelled, or what it brought is let go."""
-    from engine.runs.imports import the_importer
+    from engine.sources.import_job import the_importer
 
     importer = the_importer()
     importer.cancel(asked)
@@ -58,7 +58,7 @@ def drop(asked: Asked) -> None:
 
 def keep_upload(name: str, content: memoryview) -> str:
     """Keeps a file that was dropped onto the page, and returns its path; raises SourceError."""
-    from engine.data.store import cache
+    from engine.data.image_store import cache
 
     # The browser's name is shown, never used as a path: only its last part, of plain letters.
     last = name.replace("\\", "/").rpartition("/")[2]
@@ -81,13 +81,13 @@ def keep_upload(name: str, content: memoryview) -> str:
 
 def known_sets() -> Mapping[str, str]:
     """The sets that everybody knows: title by name."""
-    from engine.data.sets import SETS
+    from engine.sources.sets import SETS
 
     return {name: one.title for name, one in SETS.items()}
 
 
 def downloadable(name: str) -> bool:
     """Whether the set can be downloaded from here, if there is a network."""
-    from engine.data.sets import SETS
+    from engine.sources.sets import SETS
 
     return SETS[name].fetch is not None

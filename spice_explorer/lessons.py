@@ -24,8 +24,8 @@ from spice_explorer.services import Run, folder_of, workspace
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
-    from engine.data.sources import Opened
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
+    from engine.sources.open_source import Opened
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def prepared() -> tuple[Opened, RunConfig]:
     """The images and settings of the run that a first visit makes."""
     # Not the other way round: what reads the digits (SciPy) cannot be imported while torch is.
     opened = services.digits()
-    from engine.runs.lesson import prepared_config
+    from engine.lesson.build import prepared_config
 
     return opened, prepared_config()
 
@@ -103,8 +103,8 @@ def _prepare(place: Path) -> None:
     time.sleep(HEAD_START_SECONDS)
     try:
         opened, config = prepared()
+        from engine.runs.folder import RunFolder
         from engine.runs.runner import the_runner
-        from engine.runs.store import RunFolder
 
         the_runner().submit(RunFolder.create(place / PREPARED, opened, config))
     except Exception as error:
@@ -184,7 +184,7 @@ def _key(folder: RunFolder, live: bool) -> Key | None:
 
 def _make(folder: RunFolder, made: Made) -> None:
     try:
-        from engine.runs.lesson import lesson
+        from engine.lesson.build import lesson
 
         with _turn:
             bundle = lesson(folder)
@@ -203,7 +203,7 @@ def _make(folder: RunFolder, made: Made) -> None:
 
 def _try_what_goes_wrong(folder: RunFolder) -> None:
     """Begins the short trainings of what goes wrong, once for each run and never beside a training."""
-    from engine.runs.trials import missing
+    from engine.lesson.failure_trials import missing
 
     with _guard:
         mark = folder.path, services.made(folder)
@@ -217,7 +217,7 @@ def _try_what_goes_wrong(folder: RunFolder) -> None:
 
 
 def _try(folder: RunFolder, mark: tuple[Path, float]) -> None:
-    from engine.runs.trials import make_trials
+    from engine.lesson.failure_trials import make_trials
 
     def tell(trial: str, done: float) -> None:
         _trying[folder.path] = trial, done
@@ -275,7 +275,7 @@ def body(name: str, version: str) -> bytes:
 
 def file(name: str) -> bytes:
     """The lesson of a run that is shown, as one HTML file; raises RunError if there is none."""
-    from engine.runs.replay import page
+    from engine.lesson.html_file import page
 
     made = _shown_of(folder_of(name)) if name in services.run_names() else None
     if made is None:

@@ -57,7 +57,7 @@ def sheet(request: Request) -> Response:
 
 @lru_cache(maxsize=64)
 def _picture(path: str, _made: float, number: int) -> bytes:
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     images = RunFolder(path).images()
     file = io.BytesIO()

@@ -29,8 +29,8 @@ from engine.runs.snapshot import LIVE, Snapshot, fold
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
     from engine.data.skipped import Skipped
-    from engine.data.sources import Opened
-    from engine.runs.store import RunCard, RunFolder
+    from engine.runs.folder import RunCard, RunFolder
+    from engine.sources.open_source import Opened
 
 Action = Literal["pause", "continue", "stop"]
 # The encoders that come with the app. The engine's own list brings torch, and a form needs only names.
@@ -47,13 +47,13 @@ WARM_UP = (
     "spice_explorer.components.prototypes",
     "spice_explorer.components.reliability",
     "spice_explorer.components.curate",
-    "engine.runs.lesson",
+    "engine.lesson.build",
     "spice_explorer.components.lesson",
 )
 # What works in the background.
 WORKERS = {
-    "engine.runs.imports": "the_importer",
-    "engine.runs.checkups": "the_examiner",
+    "engine.sources.import_job": "the_importer",
+    "engine.health.reports": "the_examiner",
     "engine.runs.maps": "the_map_maker",
     "engine.runs.runner": "the_runner",
 }
@@ -131,7 +131,7 @@ def run_names() -> list[str]:
 
 def folder_of(name: str) -> RunFolder:
     """The folder of the run called `name`; raises RunError if there is none in the workspace."""
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     if name not in run_names():
         raise RunError(f"there is no run {name!r} in {workspace()}: choose another in the sidebar")
@@ -177,7 +177,7 @@ def made(folder: RunFolder) -> float:
 
 @st.cache_resource(show_spinner=False, max_entries=256)
 def _card(path: str, made: float) -> RunCard:  # noqa: ARG001 (Streamlit's key leaves out "_made")
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     return RunFolder(path).card()
 
@@ -196,8 +196,8 @@ def start(opened: Opened, config: RunConfig, device: str, excluded: tuple[Skippe
 
     `excluded` are images that were left out of the source, and that are not in `opened`.
     """
+    from engine.runs.folder import RunFolder
     from engine.runs.runner import choose_device, the_runner
-    from engine.runs.store import RunFolder
     from spice_explorer import forecasting
 
     choose_device(device)
@@ -296,9 +296,9 @@ def open_source(
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Opened:
     """The images at `source`; raises SourceError in a sentence for the page."""
-    from engine.data import sources
+    from engine.sources import open_source
 
-    return sources.open_source(source, size=size, labels=labels, progress=progress)
+    return open_source.open_source(source, size=size, labels=labels, progress=progress)
 
 
 @st.cache_resource(show_spinner=False)
@@ -335,7 +335,7 @@ def faults(config: RunConfig, opened: Opened) -> dict[str, str]:
 
 
 def _clusters_fault(config: RunConfig, opened: Opened) -> str:
-    from engine.runs.store import check_clusters
+    from engine.runs.folder import check_clusters
 
     try:
         check_clusters(config, len(opened.images), opened.images.source)
@@ -347,7 +347,7 @@ def _clusters_fault(config: RunConfig, opened: Opened) -> str:
 @st.cache_data(show_spinner="Looking at what stage 1 begins with…", max_entries=32)
 def _source_fault(source: str, written: tuple[int, int], fingerprint: str, _images: ImageSet) -> str:
     del written, fingerprint  # of the cache's key alone
-    from engine.runs.beginning import check_beginning
+    from engine.runs.initial_weights import check_beginning
 
     try:
         check_beginning(source, _images)

@@ -16,8 +16,8 @@ from engine.errors import SpiceError, sentence_of
 from spice_explorer import imports, services
 
 if TYPE_CHECKING:
-    from engine.data.sources import Opened
-    from engine.runs.imports import Asked, ImportJob
+    from engine.sources.import_job import Asked, ImportJob
+    from engine.sources.open_source import Opened
 
 log = logging.getLogger(__name__)
 

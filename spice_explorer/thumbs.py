@@ -169,6 +169,6 @@ def _keep(file: Path, body: bytes) -> bytes:
 
 @lru_cache(maxsize=256)
 def _fingerprint(path: str, _made: float) -> str:
-    from engine.runs.store import RunFolder
+    from engine.runs.folder import RunFolder
 
     return RunFolder(path).card().fingerprint

@@ -11,6 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+# Fixtures that tests of several rooms use.
+pytest_plugins = ["tests.tiny_runs", "tests.encoded_images"]
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:

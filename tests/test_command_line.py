@@ -22,9 +22,9 @@ import torch
 from engine.__main__ import INTERRUPTED, main
 from engine.curate.decisions import Decision
 from engine.curate.judging import Model
-from engine.data.store import cache
+from engine.data.image_store import cache
+from engine.runs.folder import RunFolder
 from engine.runs.results import decision_log
-from engine.runs.store import RunFolder
 
 TINY = [
     "encoder.width=4",

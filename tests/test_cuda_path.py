@@ -14,15 +14,15 @@ from benchmarks.speed import CLUSTERS, all_reliable, untrained_heads
 from engine.config import RunConfig, preset, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
-from engine.data.sources import Opened
 from engine.data.truth import Truth
 from engine.events import Alarm, Event, Progress
+from engine.forecast.timing import Nothing
+from engine.lesson.em_steps import Steps
+from engine.runs.folder import RunFolder
 from engine.runs.predict import predict_images
 from engine.runs.results import observe
 from engine.runs.runner import Control, Device, choose_device, execute
-from engine.runs.steps import Steps
-from engine.runs.store import RunFolder
-from engine.runs.timing import Nothing
+from engine.sources.open_source import Opened
 from engine.space.kmeans import lloyd
 from engine.space.neighbors import nearest
 from engine.stages import features as stage1

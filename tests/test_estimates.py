@@ -10,8 +10,8 @@ import pytest
 from benchmarks import estimates
 from benchmarks.made import made_run
 from engine import metrics
-from engine.data.sources import open_source
 from engine.runs.results import load_reliable
+from engine.sources.open_source import open_source
 
 RUN = [
     {"own": True, "purity": 0.5, "ours": 0.6, "a b": 0.9},

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.runs import probe as measuring
+from engine.forecast import probe as measuring
 from tests.test_command_line import TINY, do, refused
 
 

@@ -20,8 +20,8 @@ from benchmarks.pieces import Options, OutOfTime
 from benchmarks.report import ROOT
 from engine import metrics
 from engine.config import EncoderSettings, preset
-from engine.data.sources import open_source
 from engine.errors import SettingError, SpiceError
+from engine.sources.open_source import open_source
 from engine.stages.encoder import Encoder, initialise
 from tests.fake_cuda import FakeCuda, place_of
 

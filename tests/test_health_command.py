@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.runs.store import RunFolder
+from engine.runs.folder import RunFolder
 from tests.test_command_line import do, refused, run_arguments
 
 

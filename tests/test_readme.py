@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from engine.__main__ import main
-from engine.runs import trials
+from engine.lesson import failure_trials
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -83,7 +83,7 @@ def test_the_engine_commands_work_one_after_the_other(
     # All but the epochs of stage 1, which the command sets.
     assert told(*tuned, *shorter[2:])["seconds"]["stage1"] < 60
     assert told(*shapes, *shorter)["clusters"] == 4
-    monkeypatch.setattr(trials, "make_trials", lambda *_, **__: made.append(True))
+    monkeypatch.setattr(failure_trials, "make_trials", lambda *_, **__: made.append(True))
     made: list[bool] = []
     for command in lesson:
         assert main(command) == 0

@@ -12,19 +12,19 @@ import pytest
 
 from engine.config import preset
 from engine.data.images import ImageSet
-from engine.data.sources import Opened
-from engine.runs import replay as replaying
-from engine.runs.bundle import unpacked
+from engine.lesson import html_file as replaying
+from engine.lesson.build import lesson
+from engine.lesson.bundle import unpacked
+from engine.lesson.html_file import page
+from engine.runs.folder import RunFolder
 from engine.runs.history import save_frame, save_xray
-from engine.runs.lesson import lesson
-from engine.runs.replay import page
-from engine.runs.store import RunFolder
+from engine.sources.open_source import Opened
 from engine.space.neighbors import nearest
 from engine.stages.clustering import Clustering
 from engine.stages.frames import Frame, Xray
 from engine.stages.reliable import select_reliable
-from tests.runs.conftest import tiny_config
 from tests.test_command_line import do, refused, run_arguments
+from tests.tiny_runs import tiny_config
 
 
 def bundle_in(html: str) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def test_the_file_holds_the_lesson_and_the_whole_player(photos: Path, tmp_path: 
 def test_trials_are_told_one_by_one_and_enter_the_lesson(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.runs.trials.EPOCHS", 2)
+    monkeypatch.setattr("engine.lesson.failure_trials.EPOCHS", 2)
     run = tmp_path / "run"
     do(*run_arguments(photos, run))
     done = do("trials", str(run))

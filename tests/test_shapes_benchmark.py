@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import shapes
-from engine.data.shapes import shapes as drawn_shapes
+from engine.sources.shapes import shapes as drawn_shapes
 
 
 def test_clusters_are_judged_by_shape_and_by_colour_apart() -> None:

@@ -18,12 +18,12 @@ from benchmarks.gpu.sitting import CLUSTERS, Sitting, Unfit
 from benchmarks.speed import NOTHING, SIDE, all_reliable, drawn, untrained_heads
 from engine.config import JointSettings, RunConfig, with_settings
 from engine.data.batches import DeviceImages
-from engine.data.sources import Opened
 from engine.errors import Stopped
 from engine.events import Alarm, Event
+from engine.forecast.timing import Nothing
+from engine.runs.folder import RunFolder
 from engine.runs.runner import Control, Device, execute
-from engine.runs.store import RunFolder
-from engine.runs.timing import Nothing
+from engine.sources.open_source import Opened
 from engine.space.kmeans import lloyd
 from engine.space.neighbors import nearest
 from engine.stages import compute, loop

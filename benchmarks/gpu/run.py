@@ -27,16 +27,16 @@ from benchmarks.report import ROOT
 from benchmarks.speed import Bench
 from engine.config import RunConfig, with_settings
 from engine.data.batches import DeviceImages
-from engine.data.sources import Opened
 from engine.errors import SettingError, SourceError, Stopped
 from engine.events import Event, Progress, RunFinished, RunStarted, RunStopped, Stage, StageStarted
+from engine.runs.folder import RunFolder
 from engine.runs.pipeline import train
 from engine.runs.predict import predict_images, scores
 from engine.runs.results import load_reliable, observe, summary
-from engine.runs.store import RunFolder
+from engine.sources.open_source import Opened
 from engine.stages.encoder import Encoder
+from engine.stages.encoder_file import pack_encoder
 from engine.stages.features import build_encoder, encode
-from engine.stages.trained import pack_encoder
 
 STAGES: tuple[Stage, ...] = ("features", "heads", "joint")
 # Shares of the time for stages 1 and 3; the rest is stage 2's, and what is not known before.

@@ -15,7 +15,7 @@ from benchmarks.speed import SIDE, Bench, authors, drawn, peak
 from engine.config import RunConfig, with_settings
 from engine.data.batches import DeviceImages
 from engine.errors import Stopped
-from engine.runs.timing import Nothing
+from engine.forecast.timing import Nothing
 from engine.stages import compute
 from engine.stages.features import build_encoder, learn_features
 

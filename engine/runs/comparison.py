@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.errors import RunError
-from engine.runs.store import RunFolder
+from engine.runs.folder import RunFolder
 from engine.stages.clustering import Clustering
 
 

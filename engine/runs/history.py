@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from engine.events import STAGES, Stage
-from engine.runs.store import RunFolder
+from engine.runs.folder import RunFolder
 from engine.stages.frames import Frame, Xray
 
 FOLDER, XRAYS = "frames", "xray"

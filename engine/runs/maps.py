@@ -28,8 +28,8 @@ import numpy as np
 import engine
 from engine.errors import RunError, sentence_of
 from engine.events import Stage
+from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of, load_frame
-from engine.runs.store import RunFolder
 from engine.space.neighbors import Neighbors, nearest
 from engine.space.projection import MapSettings, aligned, principal_map, umap_map
 

@@ -18,15 +18,15 @@ from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
 from engine.events import Alarm, Emit, ReliableSelected, Scored, Stage, StageSkipped, TruthScored
+from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder
 from engine.runs.history import save_frame, save_xray
-from engine.runs.store import IMPORTED, INHERITED_FEATURES, RunFolder
 from engine.space.kmeans import kmeans
 from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.compute import use_device
+from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Encoder, Heads
 from engine.stages.features import Features, build_encoder, learn_features, take_features
-from engine.stages.fixed import FixedLabels
 from engine.stages.frames import Frame, Xray
 from engine.stages.heads import HeadClustering, learn_heads
 from engine.stages.joint import learn_jointly

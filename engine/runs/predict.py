@@ -12,12 +12,12 @@ from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
 from engine.errors import RunError
-from engine.runs.store import IMPORTED, RunFolder
+from engine.runs.folder import IMPORTED, RunFolder
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Encoder, Heads
+from engine.stages.encoder_file import load_encoder, network_of, pack_encoder
 from engine.stages.features import build_encoder
 from engine.stages.joint import Classifier, predict
-from engine.stages.trained import load_encoder, network_of, pack_encoder
 
 
 def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) -> Clustering:

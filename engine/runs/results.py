@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.curate.curation import Curation
-from engine.curate.export import label_table, with_decisions
 from engine.curate.log import DecisionLog
 from engine.errors import RunError
 from engine.events import Stage
-from engine.runs.forecast import load_forecast, to_json
+from engine.exports.label_table import label_table, with_decisions
+from engine.forecast.forecast import load_forecast, to_json
+from engine.runs.folder import RunFolder
 from engine.runs.snapshot import LIVE, Snapshot, StageView, fold
-from engine.runs.store import RunFolder
 from engine.stages.reliable import ReliableSet
 
 if TYPE_CHECKING:

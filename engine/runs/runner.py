@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import RunError, SpiceError, Stopped, first_sentence, host_is_full, out_of_memory, sentence_of
 from engine.events import Emit, RunContinued, RunFailed, RunFinished, RunPaused, RunQueued, RunStarted, RunStopped
-from engine.runs.store import RunFolder
+from engine.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     import torch

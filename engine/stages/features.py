@@ -16,9 +16,9 @@ from engine.events import Emit, StageFinished, StageStarted
 from engine.stages.compute import Losses, Portions, compiled, fused, memory_format, narrow_products, portion
 from engine.stages.contrast import objective_of
 from engine.stages.encoder import Encoder, initialise
+from engine.stages.encoder_file import load_encoder
 from engine.stages.frames import Frame, Keep, condensed, watch
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
-from engine.stages.trained import load_encoder
 from engine.views import contrastive_view
 
 # Pixels of a batch that is only encoded: 4,096 images of 32×32, 83 of 224×224.

@@ -23,9 +23,9 @@ from engine.data.batches import DeviceImages
 from engine.events import Emit
 from engine.stages.clustering import Clustering
 from engine.stages.compute import fused
+from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Encoder, Heads, initialise
 from engine.stages.features import Features, encode
-from engine.stages.fixed import FixedLabels
 from engine.stages.frames import CONFIDENT, Frame, Keep, watch
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
 from engine.stages.prototypes import Known, PseudoLabels, pseudo_label

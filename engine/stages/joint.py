@@ -25,15 +25,15 @@ from engine.events import Emit
 from engine.space.neighbors import nearest
 from engine.stages.clustering import Clustering
 from engine.stages.compute import Losses, Portions, compiled, fused, portion
+from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Encoder, Heads, initialise, whole_norms
 from engine.stages.features import EpochOrder, Features, encode
-from engine.stages.fixed import FixedLabels
 from engine.stages.frames import Frame, Keep, KeepXray, Xray, condensed, watch
 from engine.stages.heads import HeadClustering
+from engine.stages.joint_probe import images_to_watch, look_through
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
 from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
 from engine.stages.thresholds import thresholds
-from engine.stages.xray import images_to_watch, look_through
 from engine.views import strong_view, weak_view
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.errors import RunError
-from engine.stages.fixed import FixedLabels
+from engine.stages.decided_labels import FixedLabels
 
 # Entries of a table in memory at a time: 2**24 float32 are 64 MB.
 BLOCK_ENTRIES = 2**24

@@ -10,7 +10,7 @@ import numpy as np
 from engine.config import ReliableSettings
 from engine.space.neighbors import Neighbors
 from engine.stages.clustering import Clustering
-from engine.stages.fixed import FixedLabels
+from engine.stages.decided_labels import FixedLabels
 
 LEAST_NEIGHBORS, MOST_NEIGHBORS = 10, 100
 

@@ -12,8 +12,8 @@ from spice_explorer.present import dataset as present
 from spice_explorer.present.gallery import Known, page_slice, pages, tiles
 
 if TYPE_CHECKING:
-    from engine.data.sources import Opened
-    from engine.runs.imports import Asked, ImportJob
+    from engine.sources.import_job import Asked, ImportJob
+    from engine.sources.open_source import Opened
 
 Kind = Literal["digits", "shapes", "own", "set"]
 KINDS: dict[Kind, str] = {

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from engine.config import RunConfig
-from engine.runs.forecast import can_forecast
+from engine.forecast.forecast import can_forecast
 from spice_explorer import forecasting, services, session
 from spice_explorer.present import forecast as present
 
 if TYPE_CHECKING:
-    from engine.data.sources import Opened
-    from engine.runs.forecast import Forecast
+    from engine.forecast.forecast import Forecast
+    from engine.sources.open_source import Opened
     from spice_explorer.services import Run
 
 POLL_SECONDS = 0.5

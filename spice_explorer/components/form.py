@@ -15,7 +15,7 @@ from spice_explorer.present import settings
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
-    from engine.data.sources import Opened
+    from engine.sources.open_source import Opened
 
     Places = list[tuple[settings.Field, DeltaGenerator]]
 

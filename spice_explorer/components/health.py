@@ -18,9 +18,9 @@ from spice_explorer.present import health as present
 from spice_explorer.present.gallery import PIXELATED, Tile, data_uri
 
 if TYPE_CHECKING:
-    from engine.curate.exclusions import Exclusions
-    from engine.data.health import Finding, Health, Problem
-    from engine.data.sources import Opened
+    from engine.health.exclusions import Exclusions
+    from engine.health.health import Finding, Health, Problem
+    from engine.sources.open_source import Opened
 
 POLL_SECONDS = 0.5
 PER_PAGE = 96
@@ -117,7 +117,7 @@ def _choice(seen: _Seen, titles: dict[str, str]) -> str:
 
 
 def _finding(seen: _Seen, problem: Problem, reasons: dict[int, str]) -> None:
-    from engine.curate.exclusions import REASONS
+    from engine.health.exclusions import REASONS
 
     found, names = seen.health.findings[problem], seen.opened.images.ids
     st.caption(present.MEANING[problem])
@@ -241,7 +241,7 @@ def _gallery(
 
 
 def _by_hand() -> str:
-    from engine.curate.exclusions import BY_HAND
+    from engine.health.exclusions import BY_HAND
 
     return BY_HAND
 

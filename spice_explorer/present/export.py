@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from engine.curate.export import exported
+from engine.exports.label_table import exported
 
 Rows = Literal["all", "reliable only", "decided only", "selected images"]
 

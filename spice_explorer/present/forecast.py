@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.runs.forecast import Forecast, duration, size, warnings_of
+from engine.forecast.forecast import Forecast, duration, size, warnings_of
 from engine.runs.snapshot import Snapshot
 
 OWN = "These settings"

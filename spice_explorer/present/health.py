@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from engine.data.contact_sheet import contact_sheet
-from engine.data.health import DUPLICATES, Finding, Health, Problem
+from engine.health.health import DUPLICATES, Finding, Health, Problem
 from spice_explorer.palette import cluster_colour
 from spice_explorer.present.gallery import PIXELATED, THUMBNAIL, Tile, encoded, picture, thumbnail_size
 

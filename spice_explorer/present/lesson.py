@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.events import Stage
-from engine.runs.outline import STEPS
+from engine.lesson.outline import STEPS
 from engine.runs.snapshot import Snapshot
 from spice_explorer.present import progress, sprites
 

@@ -14,13 +14,13 @@ from streamlit.testing.v1.element_tree import Button
 from engine.config import RunConfig, preset, with_setting
 from engine.data.images import ImageSet
 from engine.data.skipped import Skipped
-from engine.data.sources import Opened, open_source
 from engine.data.truth import Truth
 from engine.events import Progress, RunFailed, RunStarted, StageStarted
-from engine.runs import trials
+from engine.lesson import failure_trials
+from engine.runs.folder import RunFolder
 from engine.runs.maps import DEFAULT, artefact_of
 from engine.runs.runner import Control, choose_device, execute
-from engine.runs.store import RunFolder
+from engine.sources.open_source import Opened, open_source
 from spice_explorer import lessons
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_digits: Opene
     place.mkdir()
     monkeypatch.setenv("SPICE_EXPLORER_RUNS", str(place))
     monkeypatch.setattr(lessons, "prepared", lambda: (few_digits, tiny_config()))
-    monkeypatch.setattr(trials, "missing", lambda _folder: [])
+    monkeypatch.setattr(failure_trials, "missing", lambda _folder: [])
     return place
 
 

@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 from engine.curate.decisions import Decision
 from engine.curate.log import FILE
-from engine.data.sources import Opened
-from engine.runs.store import RunFolder
+from engine.runs.folder import RunFolder
+from engine.sources.open_source import Opened
 from spice_explorer import artefacts, decisions, session
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts
 

@@ -11,7 +11,7 @@ import pytest
 from engine.curate.curation import Curation
 from engine.curate.decisions import Decision
 from engine.curate.log import FILE
-from engine.runs.store import RunFolder
+from engine.runs.folder import RunFolder
 from spice_explorer import curating, decisions
 from tests.app.asgi import Client
 from tests.app.conftest import CLUSTERS, IMAGES

@@ -12,14 +12,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from engine.config import RunConfig, preset, with_setting
-from engine.data.sources import Opened, open_source
 from engine.errors import RunError, Stopped
-from engine.runs import probe as measuring
-from engine.runs import timing
-from engine.runs.forecast import Cost, Costs, Forecast, load_forecast, save_forecast, shape_of
+from engine.forecast import probe as measuring
+from engine.forecast import timing
+from engine.forecast.forecast import Cost, Costs, Forecast, load_forecast, save_forecast, shape_of
+from engine.runs.folder import RunFolder
 from engine.runs.runner import Runner, the_runner
 from engine.runs.snapshot import Snapshot
-from engine.runs.store import RunFolder
+from engine.sources.open_source import Opened, open_source
 from spice_explorer import forecasting
 from spice_explorer.components.forecast import ASK, BUSY, _asked
 from spice_explorer.present import forecast as present

@@ -11,7 +11,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from engine.runs.store import RunFolder
+from engine.runs.folder import RunFolder
 from spice_explorer import palette
 from spice_explorer.present import gallery as present
 from spice_explorer.present.gallery import Known

@@ -14,14 +14,13 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from engine.curate import exclusions
-from engine.curate.exclusions import Exclusions
 from engine.curate.log import FILE
-from engine.data.health import Finding, Health, Problem
 from engine.data.images import ImageSet
-from engine.data.sources import Opened, open_source
-from engine.runs import checkups
-from engine.runs.store import RunFolder
+from engine.health import exclusions, reports
+from engine.health.exclusions import Exclusions
+from engine.health.health import Finding, Health, Problem
+from engine.runs.folder import RunFolder
+from engine.sources.open_source import Opened, open_source
 from spice_explorer import health, services
 from spice_explorer.present import health as present
 from tests.app.conftest import Visit, button, texts
@@ -100,13 +99,13 @@ def test_a_set_without_findings_says_so(visit: Visit) -> None:
 def test_progress_is_shown_while_the_images_are_looked_at(
     spoilt: Opened, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go, whole = threading.Event(), checkups.examine
+    go, whole = threading.Event(), reports.examine
 
     def slow(*arguments: Any, **more: Any) -> Health | None:
         go.wait(60)
         return whole(*arguments, **more)
 
-    monkeypatch.setattr(checkups, "examine", slow)
+    monkeypatch.setattr(reports, "examine", slow)
     monkeypatch.setattr(health, "PATIENCE_SECONDS", 0)
     at = with_source(visit("dataset"), spoilt)
     assert not [one for one in at.button_group if one.label == "Finding"]
@@ -121,7 +120,7 @@ def test_a_failed_report_can_be_made_again(spoilt: Opened, visit: Visit, monkeyp
         raise OSError("the disk is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkups, "examine", broken)
+        patch.setattr(reports, "examine", broken)
         at = with_source(visit("dataset"), spoilt)
     assert at.warning[0].value == "Not examined: the disk is gone."
     at = button(at, "Try again").click().run()

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine.data import decoding, importing
-from engine.data.store import cache
+from engine.data import decode_pool, import_images
+from engine.data.image_store import cache
 from engine.errors import SourceError
-from engine.runs.imports import Asked, the_importer
+from engine.sources.import_job import Asked, the_importer
 from spice_explorer import imports, session
 from spice_explorer.present import dataset as present
 from tests.app.conftest import Visit, button, texts
@@ -32,15 +32,15 @@ def reached() -> threading.Event:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch, reached: threading.Event) -> threading.Event:
     """Decoding waits until the event is set."""
-    go, decode = threading.Event(), decoding.decode
-    monkeypatch.setattr(importing, "BATCH", 1)
+    go, decode = threading.Event(), decode_pool.decode
+    monkeypatch.setattr(import_images, "BATCH", 1)
 
     def wait(*arguments: Any) -> Any:
         reached.set()
         assert go.wait(20)
         return decode(*arguments)
 
-    monkeypatch.setattr(decoding, "decode", wait)
+    monkeypatch.setattr(decode_pool, "decode", wait)
     return go
 
 

@@ -17,13 +17,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from streamlit.testing.v1 import AppTest
 
-from engine.data.sources import Opened
 from engine.events import Progress, RunFailed, RunFinished, RunPaused, RunQueued, RunStarted, StageStarted
-from engine.runs import lesson as lesson_of
-from engine.runs.outline import STEPS
+from engine.lesson import build as lesson_of
+from engine.lesson.outline import STEPS
+from engine.runs.folder import RunFolder
 from engine.runs.runner import the_runner
 from engine.runs.snapshot import fold
-from engine.runs.store import RunFolder
+from engine.sources.open_source import Opened
 from spice_explorer import lessons, routes, services
 from spice_explorer.lessons import PREPARED
 from spice_explorer.present import lesson as present

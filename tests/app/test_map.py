@@ -13,9 +13,9 @@ from starlette.requests import Request
 
 from engine.curate.decisions import Decision
 from engine.data.columns import ImageColumn
+from engine.runs.folder import RunFolder
 from engine.runs.history import load_history, save_frame
 from engine.runs.maps import MapJob
-from engine.runs.store import RunFolder
 from engine.stages.frames import Frame
 from engine.stages.reliable import ReliableSet
 from spice_explorer import artefacts, columns, decisions, palette

@@ -17,13 +17,13 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import NumberInput, Selectbox
 
 from engine.config import EncoderSettings, Preset, with_settings
-from engine.data.sources import Opened, open_source
 from engine.events import RunQueued, RunStarted, StageFinished, StageStarted
+from engine.runs.folder import RunFolder
 from engine.runs.runner import Control, choose_device, execute, the_runner
-from engine.runs.store import RunFolder
-from engine.stages import trained
+from engine.sources.open_source import Opened, open_source
+from engine.stages import encoder_file
 from engine.stages.encoder import Encoder
-from engine.stages.trained import pack_encoder
+from engine.stages.encoder_file import pack_encoder
 from spice_explorer import imports, services
 from spice_explorer.components import form
 from tests.app.conftest import IMAGES, ROOT, Visit, button, texts, tiny_config
@@ -213,7 +213,7 @@ def encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     encoder = Encoder(network, channels=3, side=8)
     (place / "photos.pt").write_bytes(pack_encoder(encoder, network, 8, {}))
     monkeypatch.setattr(services, "ENCODERS", place)
-    monkeypatch.setattr(trained, "FOLDER", place)
+    monkeypatch.setattr(encoder_file, "FOLDER", place)
     return place
 
 

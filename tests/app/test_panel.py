@@ -12,8 +12,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from engine.data.images import ImageSet
-from engine.data.sources import Opened
-from engine.runs.store import RunFolder
+from engine.runs.folder import RunFolder
+from engine.sources.open_source import Opened
 from engine.space.neighbors import Neighbors
 from engine.stages.reliable import Verdict, judge, local_agreement
 from spice_explorer import palette

@@ -11,11 +11,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from engine.data.images import ImageSet
-from engine.data.sources import Opened
 from engine.data.truth import Truth
 from engine.events import Progress, RunStarted, StageFinished, StageStarted
+from engine.runs.folder import RunFolder
 from engine.runs.history import PrototypeHistory, save_frame
-from engine.runs.store import RunFolder
+from engine.sources.open_source import Opened
 from engine.stages.frames import Frame
 from engine.stages.prototypes import Claims
 from spice_explorer import artefacts

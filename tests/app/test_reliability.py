@@ -19,9 +19,9 @@ from streamlit.elements.lib.streamlit_plotly_theme import GRAY_90
 from streamlit.testing.v1 import AppTest
 
 from engine.config import ReliableSettings, RunConfig
-from engine.data.sources import Opened
 from engine.errors import RunError
-from engine.runs.store import RunFolder
+from engine.runs.folder import RunFolder
+from engine.sources.open_source import Opened
 from engine.space.neighbors import Neighbors
 from engine.stages.reliable import ReliableSet, Verdict, judge, local_agreement, neighbor_count
 from spice_explorer import artefacts, charts, columns, services

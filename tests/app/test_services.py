@@ -15,13 +15,13 @@ import pytest
 
 from engine import metrics
 from engine.config import ENCODER
-from engine.data.sources import Opened
 from engine.errors import RunError
 from engine.events import Progress
+from engine.runs.folder import RunFolder
 from engine.runs.results import observe
 from engine.runs.runner import the_runner
-from engine.runs.store import RunFolder
-from engine.stages import trained
+from engine.sources.open_source import Opened
+from engine.stages import encoder_file
 from spice_explorer import artefacts, services
 from tests.app.conftest import IMAGES, tiny_config
 
@@ -99,12 +99,12 @@ def test_an_impossible_device_leaves_no_run_behind(workspace: Path, few_digits: 
 
 
 def test_the_app_lists_the_encoders_that_the_engine_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert services.ENCODERS == trained.FOLDER
-    for module, name in ((services, "ENCODERS"), (trained, "FOLDER")):
+    assert services.ENCODERS == encoder_file.FOLDER
+    for module, name in ((services, "ENCODERS"), (encoder_file, "FOLDER")):
         monkeypatch.setattr(module, name, tmp_path)
     for name in ("b.pt", "a.pt", "a.md"):
         (tmp_path / name).touch()
-    known = trained.known_encoders()
+    known = encoder_file.known_encoders()
     assert known == ["a", "b"]
     assert services.trained_encoders() == [ENCODER + name for name in known]
 

@@ -20,8 +20,8 @@ from starlette.responses import Response
 
 from engine.config import preset
 from engine.data.images import ImageSet
-from engine.data.sources import Opened
-from engine.runs.store import RunFolder
+from engine.runs.folder import RunFolder
+from engine.sources.open_source import Opened
 from spice_explorer import routes, thumbs
 from tests.app.conftest import IMAGES
 

@@ -13,8 +13,8 @@ from playwright.sync_api import Locator, Page, Route
 from engine.curate.decisions import Decision
 from engine.curate.judging import Model
 from engine.curate.log import FILE, DecisionLog
+from engine.runs.folder import RunFolder
 from engine.runs.results import load_reliable
-from engine.runs.store import RunFolder
 from tests.browser.conftest import serving
 from tests.browser.test_inspect import opened
 

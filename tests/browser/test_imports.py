@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from engine.data.decoding import MANY
+from engine.data.decode_pool import MANY
 
 pytestmark = pytest.mark.browser
 

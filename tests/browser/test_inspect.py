@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page
 
+from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of
 from engine.runs.maps import DEFAULT, Moment, artefact_of, has_maps
-from engine.runs.store import RunFolder
 from engine.stages.reliable import judge
 from tests.app.conftest import CLUSTERS, IMAGES
 

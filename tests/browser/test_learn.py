@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, Route, sync_playwright
 
-from engine.data.sources import open_source
+from engine.sources.open_source import open_source
 from tests.browser.conftest import FLAGS, chromium, serving
 from tests.browser.lesson import KEYS, array, bundle
 from tests.browser.lesson import page as file_of

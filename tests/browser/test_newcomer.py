@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
-from engine.data.sources import open_source
+from engine.sources.open_source import open_source
 
 pytestmark = pytest.mark.browser
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from engine.data.images import ImageSet
-from engine.data.sources import Opened
 from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError
+from engine.sources.open_source import Opened
 
 
 @pytest.mark.parametrize("labels", [[0, 2], [-1, 0], [[0, 1]]])

@@ -15,18 +15,18 @@ from engine.config import with_settings
 from engine.curate.curation import State
 from engine.curate.guidance import Guidance, guide
 from engine.data.columns import ImageColumn
-from engine.data.sources import Opened
 from engine.errors import RunError
 from engine.events import Progress, Scored
 from engine.runs.comparison import Agreement, before_after, newest_clustering
+from engine.runs.folder import INHERITED_FEATURES, RunFolder
 from engine.runs.history import frame_steps_of
 from engine.runs.inheritance import INPUTS
 from engine.runs.results import load_reliable, observe
 from engine.runs.runner import Control, choose_device, execute
-from engine.runs.store import INHERITED_FEATURES, RunFolder
+from engine.sources.open_source import Opened
 from engine.stages.reliable import ReliableSet, select_reliable
-from tests.runs.conftest import drawn, tiny_config
 from tests.runs.test_pipeline import StopAfter, assert_same_results
+from tests.tiny_runs import drawn, tiny_config
 
 CPU = choose_device("cpu")
 TRUTH = drawn()[1].labels

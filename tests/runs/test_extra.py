@@ -10,15 +10,15 @@ import pytest
 
 from engine.config import with_settings
 from engine.data.images import ImageSet
-from engine.data.sources import Opened
 from engine.errors import RunError
+from engine.runs.folder import RunFolder
 from engine.runs.history import load_frame
 from engine.runs.results import export_table, observe
 from engine.runs.runner import Control, choose_device, execute
-from engine.runs.store import RunFolder
-from tests.runs.conftest import drawn, tiny_config
+from engine.sources.open_source import Opened
 from tests.runs.test_imported import finish, guidance
 from tests.runs.test_pipeline import StopAfter, assert_same_results
+from tests.tiny_runs import drawn, tiny_config
 
 CPU = choose_device("cpu")
 IMAGES, TRUTH = drawn()

@@ -15,16 +15,16 @@ from engine.config import with_settings
 from engine.curate.guidance import Guidance
 from engine.errors import RunError, SettingError, SourceError
 from engine.events import Scored, StageSkipped
-from engine.runs.beginning import check_beginning
+from engine.runs.folder import IMPORTED, RunFolder
 from engine.runs.history import frame_steps_of
+from engine.runs.initial_weights import check_beginning
 from engine.runs.pipeline import NO_NETWORK
 from engine.runs.predict import encoder_file, predict_images
 from engine.runs.results import export_table, load_reliable, newest_stage, observe, summary
 from engine.runs.runner import Control, choose_device, execute
-from engine.runs.store import IMPORTED, RunFolder
-from engine.stages.trained import load_encoder, read_card
-from tests.runs.conftest import MakeRun, drawn
+from engine.stages.encoder_file import load_encoder, read_card
 from tests.runs.test_pipeline import StopAfter
+from tests.tiny_runs import MakeRun, drawn
 
 CPU = choose_device("cpu")
 IMAGES, TRUTH = drawn()

@@ -12,13 +12,13 @@ import pytest
 from engine.__main__ import main
 from engine.errors import RunError
 from engine.runs import maps
+from engine.runs.folder import RunFolder
 from engine.runs.history import save_frame
 from engine.runs.maps import MapMaker, artefact_of, compute, has_maps, load_map, preview, preview_at
-from engine.runs.store import RunFolder
 from engine.space.neighbors import nearest
 from engine.space.projection import MapSettings, principal_map
 from engine.stages.frames import Frame
-from tests.runs.conftest import MakeRun
+from tests.tiny_runs import MakeRun
 
 SETTINGS = MapSettings()
 STEPS = (0, 4, 9)

@@ -15,8 +15,8 @@ from engine.errors import RunError, SettingError
 from engine.runs.predict import encoder_file, predict_images, scores
 from engine.runs.runner import Control, choose_device, execute
 from engine.stages.encoder import Encoder, initialise
-from engine.stages.trained import load_encoder, pack_encoder, read_card
-from tests.runs.conftest import MakeRun, drawn
+from engine.stages.encoder_file import load_encoder, pack_encoder, read_card
+from tests.tiny_runs import MakeRun, drawn
 
 CPU = torch.device("cpu")
 

@@ -14,12 +14,12 @@ import torch
 from engine.errors import RunError, SettingError
 from engine.events import Event
 from engine.runs import several
+from engine.runs.folder import RunFolder
 from engine.runs.results import observe
 from engine.runs.runner import Control, Device, execute
 from engine.runs.several import seeds_of, together, train_all
-from engine.runs.store import RunFolder
 from tests.fake_cuda import FakeCuda
-from tests.runs.conftest import MakeRun
+from tests.tiny_runs import MakeRun
 
 CPU = Device(torch.device("cpu"))
 

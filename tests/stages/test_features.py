@@ -15,7 +15,7 @@ from engine.stages import features, loop
 from engine.stages.encoder import Encoder, SplitBatchNorm, initialise
 from engine.stages.features import EpochOrder, Features, build_encoder, encode, learn_features, take_features
 from engine.stages.frames import Frame
-from tests.runs.conftest import drawn, tiny_config
+from tests.tiny_runs import drawn, tiny_config
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from engine.config import HeadSettings
+from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Heads
-from engine.stages.fixed import FixedLabels
 from engine.stages.heads import (
     NOISE,
     Round,

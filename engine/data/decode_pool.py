@@ -1,0 +1,234 @@
+"""Batches of encoded images decoded into a `PixelFile`, by threads or, where many are, by processes.
+
+Decoding a small image is mostly Python, which only one thread of a process can run. The processes are
+started by a command of their own: multiprocessing would run the program that asks, be it a web server,
+once more in each.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+from engine.data.decode_image import content_of, decode, fit
+from engine.data.listing import Reader
+from engine.data.pixel_file import PixelFile
+from engine.errors import SourceError
+
+# From so many images on, starting processes pays.
+MANY = 2_000
+# Fewer are listed by then.
+SOON_SECONDS = 0.1
+# How much a decoding process stands back behind whoever trains or looks.
+NICE = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What became of m images.
+
+    Attributes:
+        places: (m,) of the listing.
+        good, coloured: (m,) bool.
+        extents: (m, 2) int32.
+        reasons: of those that are not good, by place.
+        changed: places of files that were written to since they were listed.
+    """
+
+    places: np.ndarray
+    good: np.ndarray
+    coloured: np.ndarray
+    extents: np.ndarray
+    reasons: dict[int, str]
+    changed: list[int]
+
+
+class Decode(Protocol):
+    def __call__(self, places: np.ndarray, keys: list[Any], stamps: np.ndarray) -> Batch: ...
+
+
+class Decoder:
+    """Decodes batches into the file at `pixels`, as squares of `size` pixels."""
+
+    def __init__(self, reader: Reader, pixels: Path, size: int) -> None:
+        self.reader, self.size = reader, size
+        self.file = PixelFile(pixels, (3, size, size))
+
+    def __call__(self, places: np.ndarray, keys: list[Any], stamps: np.ndarray) -> Batch:
+        block = np.zeros((len(places), self.size, self.size, 3), np.uint8)
+        good, extents = np.zeros(len(places), bool), np.zeros((len(places), 2), np.int32)
+        reasons: dict[int, str] = {}
+        changed = []
+        for row, place in enumerate(places.tolist()):
+            try:
+                data = self.reader(keys[row])
+                if isinstance(data, str):
+                    data, stamp = content_of(data)
+                    if stamp != tuple(stamps[row]):
+                        changed.append(place)
+                image, extents[row] = decode(data, self.size)
+                square = np.asarray(fit(image, self.size))
+                block[row] = square if square.ndim == 3 else square[..., None]
+                good[row] = True
+            except (SourceError, MemoryError) as error:
+                reasons[place] = str(error) or "more pixels than there is memory for"
+        pixels = np.ascontiguousarray(block.transpose(0, 3, 1, 2))
+        self.file.write(places[good], pixels[good])
+        return Batch(places, good, coloured(pixels), extents, reasons, changed)
+
+
+def coloured(block: np.ndarray) -> np.ndarray:
+    """(m,) bool: which of the images (m, C, H, W) are not grey."""
+    return (block != block[:, :1]).any(axis=(1, 2, 3))
+
+
+class Decoders:
+    """Threads that decode, each with a process of its own where many images are to be decoded.
+
+    Used in a `with` block, which ends them.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.pool = ThreadPoolExecutor(workers, "spice-decode")
+        self._processes = _Processes()
+        self._expecting = threading.Timer(SOON_SECONDS, self._processes.start, (workers,))
+        self._ends = ExitStack()
+
+    def __enter__(self) -> Decoders:
+        self._ends.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # a file is either good enough to decode or listed
+        self._ends.callback(self._processes.close)
+        self._ends.callback(self.pool.shutdown, cancel_futures=True)
+        self._ends.callback(self._expect_no_more)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.close()
+
+    def expect(self) -> None:
+        """Images are being listed: where that takes long, they are many, and processes are started
+        meanwhile."""
+        self._expecting.start()
+
+    def _expect_no_more(self) -> None:
+        self._expecting.cancel()
+        if self._expecting.is_alive():  # it is just starting processes: all of them are to be ended
+            self._expecting.join()
+
+    def release(self) -> None:
+        """Nothing more is to be decoded: processes may end while something else is done."""
+        self._processes.release()
+
+    def of(self, reader: Reader, pixels: Path, size: int, *, images: int) -> Decode:
+        """What the threads of `pool` are to do with a batch."""
+        self._expecting.cancel()
+        if images < MANY:
+            return Decoder(reader, pixels, size)
+        self._processes.decoder = reader, pixels, size
+        return self._processes
+
+
+class _Processes:
+    """A process for each thread that asks."""
+
+    def __init__(self) -> None:
+        self.decoder: tuple[Any, ...] = ()
+        self._own = threading.local()
+        self._all: list[subprocess.Popen[bytes]] = []
+        self._spare: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
+
+    def __call__(self, places: np.ndarray, keys: list[Any], stamps: np.ndarray) -> Batch:
+        try:
+            if not hasattr(self._own, "process"):
+                self._own.process = self._taken()
+                self._say(self.decoder)
+            self._say((places, keys, stamps))
+            answer = pickle.load(self._own.process.stdout)
+        except (BrokenPipeError, EOFError, pickle.UnpicklingError):
+            raise SourceError(
+                "a process that decoded images was ended from outside, perhaps for want of memory: "
+                "close other programs, or choose a smaller size"
+            ) from None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def start(self, count: int) -> None:
+        """Starts processes for threads that will ask."""
+        for _ in range(count):
+            self._spare.put(self._started())
+
+    def _taken(self) -> subprocess.Popen[bytes]:
+        try:
+            return self._spare.get_nowait()
+        except queue.Empty:
+            return self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        root = str(Path(__file__).parents[2])
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from engine.data.decode_pool import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+        self._all.append(process)
+        return process
+
+    def _say(self, what: Any) -> None:
+        pipe = self._own.process.stdin
+        pickle.dump(what, pipe, pickle.HIGHEST_PROTOCOL)
+        pipe.flush()
+
+    def release(self) -> None:
+        """Each process ends when nobody can speak to it any more."""
+        for process in self._all:
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+
+    def close(self) -> None:
+        """Ends the processes and waits for it."""
+        self.release()
+        for process in self._all:
+            assert process.stdout is not None
+            process.stdout.close()
+            process.wait()
+
+
+def serve() -> None:
+    """What a decoding process does: takes batches from stdin until it is closed, answers on stdout."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that asked
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    warnings.simplefilter("ignore")
+    asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not end up among the answers
+    with suppress(EOFError, BrokenPipeError):
+        decoder = Decoder(*pickle.load(asked))
+        while True:
+            _answer(decoder, pickle.load(asked), answers)
+
+
+def _answer(decoder: Decoder, batch: Any, answers: IO[bytes]) -> None:
+    try:
+        answer: Batch | OSError = decoder(*batch)
+    except OSError as error:  # a full disk
+        answer = error
+    pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
+    answers.flush()

@@ -1,0 +1,232 @@
+"""From a source to its store: list, decode what is new, in parallel, and keep it.
+
+Memory stays bounded whatever the set: images go from a worker's batch to the file, and nobody holds the
+whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from engine.data.decode_pool import Batch, Decoders, coloured
+from engine.data.image_store import PIXELS, ImageStore, Stored, Waiting
+from engine.data.images import fingerprint_of
+from engine.data.listing import BlockSource, FileSource, Listing, Reader, Source
+from engine.data.pixel_file import BLOCK_BYTES, PixelFile, blocks_of, close_gaps, reserve
+from engine.errors import SourceError, Stopped
+
+# Images that are decoded at a time, the bytes that these may have then, and those of their files:
+# a batch of small images is large enough to be worth its while, and one of photographs soon done.
+BATCH, BATCH_BYTES, BATCH_FILE_BYTES = 256, 2**23, 2**22
+# Batches in hand per worker: few, so that a pause or a stop is soon felt.
+AHEAD = 3
+
+Progress = Callable[[int, int], None]
+Stop = Callable[[], bool]
+
+
+def import_images(source: Source, size: int | None, *, progress: Progress, stop: Stop, waiting: Waiting) -> Stored:
+    """The images of `source`, squares of `size` pixels, decoded now as far as they are not kept.
+
+    Args:
+        size: None leaves the images of a `BlockSource` as they are.
+        progress: called with the numbers of images decoded and to decode.
+        stop: asked between batches; it may wait, for a pause.
+        waiting: told when another import of the same images is waited for, and when no more.
+
+    Raises:
+        SourceError: when there is nothing usable, or the disk is full.
+        Stopped: when `stop()` said so; what was kept before is kept still.
+    """
+    store = ImageStore(source, size)
+    with store.locked(stop, waiting), Decoders(os.cpu_count() or 1) as decoders:
+        kept, stamp = store.load(), source.stamp()
+        if kept is not None and stamp and (kept.stamp, kept.labelled) == (stamp, source.labels):
+            return kept
+        if kept is None:
+            decoders.expect()
+        listing = source.listing()
+        if kept is not None and _same(kept.listing, listing):
+            again = replace(kept, listing=listing, stamp=stamp, labelled=source.labels)
+            store.relist(again)
+            return again
+        draft = store.draft()
+        try:
+            made = _Import(source, listing, size, draft, decoders, progress, stop).run(kept)
+            return store.replace(draft, replace(made, stamp=stamp, labelled=source.labels))
+        except OSError as error:
+            raise SourceError(
+                f"the images cannot be kept in {store.folder.parent} ({error.strerror or error}): "
+                "free some space, or name another place with SPICE_EXPLORER_CACHE"
+            ) from None
+        finally:
+            store.discard(draft)
+
+
+def _same(one: Listing, other: Listing) -> bool:
+    return one.names == other.names and np.array_equal(one.stamps, other.stamps)
+
+
+class _Import:
+    """One import. Rows of the file are those of the listing until the end, when gaps are closed."""
+
+    def __init__(
+        self,
+        source: Source,
+        listing: Listing,
+        size: int | None,
+        draft: Path,
+        decoders: Decoders,
+        progress: Progress,
+        stop: Stop,
+    ) -> None:
+        self.source, self.listing, self.size, self.decoders = source, listing, size, decoders
+        self.pixels, self.progress, self.stop = draft / PIXELS, progress, stop
+        count = len(listing.names)
+        self.good, self.coloured = np.zeros(count, bool), np.zeros(count, bool)
+        self.extents = np.zeros((count, 2), np.int32)
+        self.stamps = listing.stamps.copy()
+        self.reasons: dict[int, str] = {}
+
+    def run(self, kept: Stored | None) -> Stored:
+        shape = self._from_files(kept) if hasattr(self.source, "reader") else self._from_blocks()
+        if not self.good.any():
+            first = min(self.reasons)
+            raise SourceError(
+                f"none of the {len(self.good):,} images in {self.source.text} can be read; the first "
+                f"is {self.listing.names[first]}: {self.reasons[first]}"
+            )
+        channels = 3 if self.coloured.any() else 1
+        close_gaps(self.pixels, self.good, shape, channels)
+        listing = replace(self.listing, stamps=self.stamps, keys=())
+        pixels = np.load(self.pixels, mmap_mode="r", allow_pickle=False)
+        names = [name for name, ok in zip(listing.names, self.good, strict=True) if ok]
+        fingerprint = fingerprint_of(pixels.shape, names, blocks_of(self.pixels))
+        return Stored(listing, "", False, self.good, self.reasons, self.extents[self.good], fingerprint, pixels)
+
+    # -- encoded files -------------------------------------------------------------------------
+
+    def _from_files(self, kept: Stored | None) -> tuple[int, ...]:
+        assert self.size is not None, "files have all sizes: one is chosen"
+        shape = (3, self.size, self.size)
+        reserve(self.pixels, len(self.good), shape)
+        todo = ~self._reuse(kept, shape)
+        places = np.flatnonzero(todo)
+        self.progress(0, len(places))
+        reader = cast(FileSource, self.source).reader()
+        done = 0
+        for batch in self._decoded(reader, places):
+            self.good[batch.places], self.coloured[batch.places] = batch.good, batch.coloured
+            self.extents[batch.places] = batch.extents
+            self.reasons |= batch.reasons
+            self.stamps[batch.changed] = -1  # written to meanwhile: it is read again the next time
+            done += len(batch.places)
+            self.progress(done, len(places))
+        return shape
+
+    def _reuse(self, kept: Stored | None, shape: tuple[int, ...]) -> np.ndarray:
+        """(L,) bool: the images that are kept from before, and are copied."""
+        names = self.listing.names
+        if kept is None or kept.pixels.shape[2:] != shape[1:]:
+            return np.zeros(len(names), bool)
+        before = {name: place for place, name in enumerate(kept.listing.names)}
+        old = np.array([before.get(name, -1) for name in names])
+        same = (old >= 0) & (kept.listing.stamps[old] == self.listing.stamps).all(1)
+        self.reasons = {int(place): kept.reasons[int(old[place])] for place in np.flatnonzero(same & ~kept.good[old])}
+        places = np.flatnonzero(same & kept.good[old])
+        rows = (np.cumsum(kept.good) - 1)[old[places]]
+        self.good[places], self.extents[places] = True, kept.extents[rows]
+        file = PixelFile(self.pixels, shape)
+        step = max(1, BLOCK_BYTES // int(np.prod(shape)))
+        for start in range(0, len(places), step):
+            part = slice(start, start + step)
+            block = kept.pixels[rows[part]]
+            self.coloured[places[part]] = coloured(block)
+            file.write(places[part], np.broadcast_to(block, (len(block), *shape)))
+        return same
+
+    def _decoded(self, reader: Reader, places: np.ndarray) -> Iterator[Batch]:
+        """Decoded batches as they come; raises Stopped, or SourceError when a process dies."""
+        assert self.size is not None
+        most = max(1, min(BATCH, BATCH_BYTES // (3 * self.size**2)))
+        keys, stamps, decoders = self.listing.keys, self.listing.stamps, self.decoders
+        decode = decoders.of(reader, self.pixels, self.size, images=len(places))
+        pending: deque[Future[Batch]] = deque()
+        for part in in_batches(places, stamps[places, 0], most):
+            self._go_on()
+            batch = part, [keys[place] for place in part], stamps[part]
+            pending.append(decoders.pool.submit(decode, *batch))
+            if len(pending) >= AHEAD * decoders.workers:
+                yield pending.popleft().result()
+        while pending:
+            self._go_on()
+            yield pending.popleft().result()
+        decoders.release()
+
+    def _go_on(self) -> None:
+        if self.stop():
+            raise Stopped
+
+    # -- arrays --------------------------------------------------------------------------------
+
+    def _from_blocks(self) -> tuple[int, ...]:
+        done, shape, file = 0, (), None
+        self.progress(0, len(self.good))
+        for block in self._blocks():
+            self._go_on()
+            part = slice(done, done + len(block))
+            self.extents[part] = block.shape[3], block.shape[2]
+            pixels = block if self.size is None else resized(block, self.size)
+            if file is None:
+                shape = (3, *pixels.shape[2:])
+                reserve(self.pixels, len(self.good), shape)
+                file = PixelFile(self.pixels, shape)
+            self.good[part], self.coloured[part] = True, coloured(pixels)
+            file.write(np.arange(done, done + len(block)), np.broadcast_to(pixels, (len(block), *shape)))
+            done += len(block)
+            self.progress(done, len(self.good))
+        if done != len(self.good):
+            raise SourceError(f"{self.source.text} announced {len(self.good):,} images and holds {done:,}")
+        return shape
+
+    def _blocks(self) -> Iterator[np.ndarray]:
+        """Blocks of images (m, C, H, W) that are small before and after they are scaled."""
+        for block in cast(BlockSource, self.source).blocks():
+            side = max(*block.shape[2:], self.size or 0)
+            step = max(1, BLOCK_BYTES // (3 * side**2))
+            yield from (block[start : start + step] for start in range(0, len(block), step))
+
+
+def in_batches(places: np.ndarray, sizes: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """`places` (n,) in parts of at most `most`, whose files have at most BATCH_FILE_BYTES together,
+    or are a single one; `sizes` (n,) int64 are the bytes of their files."""
+    ends, start = np.cumsum(sizes), 0
+    while start < len(places):
+        limit = BATCH_FILE_BYTES + (ends[start - 1] if start else 0)
+        fitting = int(np.searchsorted(ends, limit, side="right"))
+        end = min(max(fitting, start + 1), start + most)
+        yield places[start:end]
+        start = end
+
+
+def resized(block: np.ndarray, size: int) -> np.ndarray:
+    """The middle squares of images (m, C, H, W) uint8, as (m, C, size, size) uint8."""
+    import torch
+    import torch.nn.functional as F
+
+    height, width = block.shape[2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = torch.from_numpy(block[:, :, top : top + side, left : left + side].copy())
+    if side == size:
+        return square.numpy()
+    scaled = F.interpolate(square.float(), (size, size), mode="bicubic", antialias=True)
+    return scaled.round_().clamp_(0, 255).byte().numpy()

@@ -1,0 +1,294 @@
+"""`Health`: what may be wrong with a source's images, found before anything is trained.
+
+Nothing here is certain, and nothing is left out by itself: a finding is a list to look at, the worst
+first. Most thresholds have two fixed ends and lie between them relative to what is usual in the set:
+a set that is dark throughout is not a set of defects, and a set of digits has no blurred half.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from engine.data.images import ImageSet
+from engine.health import likeness
+from engine.health.likeness import NEIGHBORS, Near
+from engine.health.measures import Measures, Progress, Stop, measure
+
+Problem = Literal["exact duplicates", "near duplicates", "dark", "bright", "blurred", "blank", "odd aspect", "outliers"]
+PROBLEMS: tuple[Problem, ...] = get_args(Problem)
+DUPLICATES: tuple[Problem, ...] = ("exact duplicates", "near duplicates")
+# Raised with every change of what is found, so that reports kept earlier are made again.
+RULES = 1
+
+# Fewer images than these say nothing of what is usual.
+FEW = 50
+# Standard deviation in levels of 255 of a picture of nothing: a scanner's noise on white paper has 2 to
+# 3, while the flattest of CIFAR-10's 50,000 photographs has 6.
+BLANK = 4.0
+# The brightest pixels (specks apart) of a dark picture: always below 16 of 255, at most 64, and half
+# of what is usual between; no photograph of 5,000 of CIFAR-10 lies below 64. Bright: the same of the
+# darkest pixels, from the other end.
+DARK, DARK_SHARE = (16.0, 64.0), 1 / 2
+# Sharpness (`Measures`): a blur of 2 pixels takes photographs of 32 pixels from 0.9 to 0.016, while
+# 99.9 % of sharp ones lie above 0.14. Large pictures have less of it: an eighth of what is usual.
+BLURRED, BLURRED_SHARE = (0.005, 0.1), 1 / 8
+# Long over short side: the middle square loses three fifths of such a picture. Sets of banners are
+# usual in themselves, hence also half as long again as the median.
+ODD_ASPECT, ODD_ASPECT_SHARE = 2.5, 1.5
+# 1 − cosine of shape vectors: re-encoding costs 0.003, a shift or crop by a pixel in 32 about 0.05, and
+# the usual nearest neighbour among 5,000 photographs lies at 0.38, among digits at 0.08.
+NEAR, NEAR_SHARE = (0.01, 0.1), 1 / 3
+# Of 64 bits, and of 1: a pair that is near must also agree in hash and mean colour, which tells small
+# planes in two skies apart, and a red shirt from a blue one.
+NEAR_BITS, NEAR_HUE = 12, 0.1
+# The same for trained features, which know mirrored and cropped pictures again. Features draw whole
+# clusters together, too: such a pair must also be more alike in shape, straight or in the mirror, than
+# nearest neighbours usually are. By features alone 134 of 1,797 digits were near duplicates, so 19.
+NEAR_FEATURES, NEAR_FEATURES_SHARE = (0.0, 0.05), 1 / 5
+NEAR_SHAPE, NEAR_SHAPE_SHARE = (0.01, 0.4), 3 / 4
+# The modified z-score from which Iglewicz and Hoaglin (1993) call a value an outlier.
+OUTLIER = 3.5
+# Where nearly all lie equally far apart (drawn patterns), a twentieth further is no outlier yet.
+SPREAD = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """The images that have one problem, the worst first.
+
+    Attributes:
+        images: (m,) int32.
+        values: (m,) float32, what was measured: the brightest level (dark), the darkest (bright),
+            sharpness, contrast (blank), long over short side, z-score (outliers), 1 − cosine to the
+            nearest (near duplicates), 0 (exact duplicates).
+        groups: (m,) int32 of duplicates: the number of each one's group, from 0. A group lies
+            together, what is best kept first: the largest original, then the sharpest.
+    """
+
+    images: np.ndarray
+    values: np.ndarray
+    groups: np.ndarray
+
+    def extras(self, kept: np.ndarray | None = None) -> np.ndarray:
+        """(m,) int32 all but the first of each group, among the images that are `kept` (N,) bool."""
+        here = np.ones(len(self.images), bool) if kept is None else kept[self.images]
+        images, groups = self.images[here], self.groups[here]
+        again = np.ones(len(images), bool)
+        again[np.unique(groups, return_index=True)[1]] = False
+        return images[again] if len(groups) else images
+
+
+@dataclass(frozen=True, eq=False)
+class Health:
+    """A finding for every problem, of `images` images; an empty one where nothing was found.
+
+    `aspects` is false where nothing is known of the images' own sides.
+    """
+
+    images: int
+    aspects: bool
+    findings: dict[Problem, Finding]
+
+    def save(self, path: Path) -> None:
+        """Writes the whole report, or leaves what was there."""
+        arrays: dict[str, np.ndarray] = {"about": np.array([RULES, self.images, self.aspects])}
+        for problem, found in self.findings.items():
+            for name in ("images", "values", "groups"):
+                arrays[f"{problem}-{name}"] = getattr(found, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        try:
+            with open(handle, "wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+            os.replace(draft, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(draft)
+            raise
+
+    @classmethod
+    def load(cls, path: Path, images: int) -> Health | None:
+        """The report of `images` images in `path`; None when there is none, it is damaged, or it was
+        made by other rules."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                rules, count, aspects = arrays["about"].tolist()
+                if rules != RULES or count != images:
+                    return None
+                found: dict[Problem, Finding] = {
+                    one: Finding(*(arrays[f"{one}-{name}"] for name in ("images", "values", "groups")))
+                    for one in PROBLEMS
+                }
+        except Exception:  # a damaged archive may raise anything; the report can be made again
+            return None
+        return cls(count, bool(aspects), found)
+
+
+def examine(
+    images: ImageSet,
+    extents: np.ndarray | None = None,
+    *,
+    features: np.ndarray | None = None,
+    progress: Progress = lambda _done, _total: None,
+    stop: Stop = lambda: False,
+) -> Health | None:
+    """Looks at every image; None when it was stopped.
+
+    Args:
+        extents: (N, 2) width and height of the originals, None where there are only arrays.
+        features: (N, D) of a trained run of the same images: near duplicates are then looked for
+            among them too, and outliers by them alone.
+        progress: called with what is done and what there is to do: three steps an image.
+    """
+    count = len(images)
+
+    def part(number: int) -> Progress:
+        return lambda done, total: progress(number * count + round(count * done / max(1, total)), 3 * count)
+
+    measures = measure(images, progress=part(0), stop=stop)
+    if measures is None:
+        return None
+    equal = likeness.equal_groups(measures)
+    distinct = np.unique(equal, return_index=True)[1]  # copies would be each other's neighbours
+    distinct = np.sort(distinct[measures.contrast[distinct] >= BLANK])
+    pairs = _near_pairs(measures, distinct, features, part(1), stop)
+    strange = None if pairs is None else _strange(measures, distinct, features, part(2), stop)
+    if pairs is None or strange is None:
+        return None
+    area = np.ones(count) if extents is None else extents.astype(np.float64).prod(1)
+    best = np.lexsort((np.arange(count), -measures.sharpness, -area))
+    findings = dict(_single(measures, extents)) | {"outliers": strange}
+    findings["exact duplicates"] = _grouped(equal, np.zeros(count, np.float32), best)
+    findings["near duplicates"] = _near_groups(pairs, equal, best)
+    progress(3 * count, 3 * count)
+    return Health(count, extents is not None, {one: findings[one] for one in PROBLEMS})
+
+
+# -- one image at a time -----------------------------------------------------------------------
+
+
+def _single(measures: Measures, extents: np.ndarray | None) -> Iterator[tuple[Problem, Finding]]:
+    blank = measures.contrast < BLANK
+    brightest = measures.brightest.astype(np.float32)
+    darkest = measures.darkest.astype(np.float32)
+    yield "blank", _worst(blank, measures.contrast)
+    dark = ~blank & (brightest <= _limit(brightest, DARK, DARK_SHARE))
+    yield "dark", _worst(dark, brightest)
+    bright = ~blank & (255 - darkest <= _limit(255 - darkest, DARK, DARK_SHARE))
+    yield "bright", _worst(bright, darkest, -darkest)
+    sharpness = measures.sharpness
+    limit = _limit(sharpness[~blank], BLURRED, BLURRED_SHARE)
+    yield "blurred", _worst(~blank & (sharpness < limit), sharpness)
+    if extents is None:
+        yield "odd aspect", _worst(np.zeros(len(measures), bool), sharpness)
+    else:
+        sides = np.maximum(extents, 1).astype(np.float32)
+        length = sides.max(1) / sides.min(1)
+        odd = length > max(ODD_ASPECT, ODD_ASPECT_SHARE * float(np.median(length)))
+        yield "odd aspect", _worst(odd, length, -length)
+
+
+def _limit(values: np.ndarray, ends: tuple[float, float], share: float) -> float:
+    """Below it a value is too low: a share of the usual, between two ends; the upper end where too
+    few images say what is usual."""
+    if len(values) < FEW:
+        return ends[1]
+    return float(np.clip(share * np.median(values), *ends))
+
+
+def _worst(which: np.ndarray, values: np.ndarray, order: np.ndarray | None = None) -> Finding:
+    """The images `which`, those with the lowest `order` first (by default the lowest values)."""
+    found = np.flatnonzero(which)
+    found = found[np.argsort((values if order is None else order)[found], kind="stable")]
+    nothing = np.zeros(0, np.int32)
+    return Finding(found.astype(np.int32), values[found].astype(np.float32), nothing)
+
+
+# -- beside the others -------------------------------------------------------------------------
+
+
+def _near_pairs(
+    measures: Measures, distinct: np.ndarray, features: np.ndarray | None, progress: Progress, stop: Stop
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Pairs (P, 2) of images that are nearly equal, and how far apart (P,) float32 they are."""
+    shapes = likeness.shape_vectors(measures)
+    near = likeness.nearest(shapes[distinct], NEIGHBORS, progress=progress, stop=stop)
+    if near is None:
+        return None
+    pairs, apart = _close(near, distinct, NEAR, NEAR_SHARE)
+    usual = _limit(near.distance[:, :1].ravel() ** 2 / 2, NEAR_SHAPE, NEAR_SHAPE_SHARE)
+    hashes, sure = measures.hash[pairs], likeness.hues_apart(measures, pairs) <= NEAR_HUE
+    sure &= likeness.bits_apart(hashes[:, 0], hashes[:, 1]) <= NEAR_BITS
+    pairs, apart = pairs[sure], apart[sure]
+    if features is None:
+        return pairs, apart
+    near = likeness.nearest(likeness.units(features)[distinct], NEIGHBORS, stop=stop)
+    if near is None:
+        return None
+    more, further = _close(near, distinct, NEAR_FEATURES, NEAR_FEATURES_SHARE)
+    one, other = shapes[more[:, 0]], shapes[more[:, 1]]
+    alike = np.maximum((one * other).sum(1), (one * likeness.mirrored(other)).sum(1))
+    sure = 1 - alike <= usual
+    return np.concatenate([pairs, more[sure]]), np.concatenate([apart, further[sure]])
+
+
+def _close(near: Near, among: np.ndarray, ends: tuple[float, float], share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (P, 2) of images with vectors of length 1 that lie close together, and 1 − their cosine."""
+    apart = near.distance**2 / 2
+    if not apart.size:
+        return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
+    rows, columns = np.nonzero(apart <= _limit(apart[:, 0], ends, share))
+    return np.stack([among[rows], among[near.ids[rows, columns]]], 1), apart[rows, columns]
+
+
+def _near_groups(pairs: tuple[np.ndarray, np.ndarray], equal: np.ndarray, best: np.ndarray) -> Finding:
+    """Groups of images that are nearly equal, with the exact copies of each."""
+    between, apart = pairs
+    count = len(equal)
+    first = np.unique(equal, return_index=True)[1]
+    copies = np.stack([np.arange(count), first[equal]], 1)
+    groups = likeness.groups_of(np.concatenate([between, copies]), count)
+    nearest = np.full(count, np.inf, np.float32)
+    for side in (0, 1):
+        np.minimum.at(nearest, between[:, side], apart)
+    # Copies have no pair of their own, and a group of nothing but copies has none at all.
+    nearest = nearest[first[equal]]
+    groups = np.where(np.isfinite(nearest), groups, count + np.arange(count))
+    return _grouped(groups, nearest, best)
+
+
+def _grouped(groups: np.ndarray, values: np.ndarray, best: np.ndarray) -> Finding:
+    """Groups (N,) of two images and more: the largest first, in each the best first."""
+    _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    first = np.full(len(sizes), len(groups))
+    np.minimum.at(first, inverse, np.arange(len(groups)))
+    place = np.lexsort((first, -sizes)).argsort()  # the order of the groups
+    shown = best[sizes[inverse[best]] > 1]
+    shown = shown[np.argsort(place[inverse[shown]], kind="stable")]
+    return Finding(shown.astype(np.int32), values[shown].astype(np.float32), place[inverse[shown]].astype(np.int32))
+
+
+def _strange(
+    measures: Measures, distinct: np.ndarray, features: np.ndarray | None, progress: Progress, stop: Stop
+) -> Finding | None:
+    """Images whose tenth nearest lies much further away than is usual: copies of an outlier, as long
+    as they are few, do not make it a usual one."""
+    score = np.zeros(len(measures), np.float32)
+    if len(distinct) >= FEW:
+        vectors = likeness.look_vectors(measures) if features is None else likeness.units(features)
+        near = likeness.nearest(vectors[distinct], NEIGHBORS, progress=progress, stop=stop)
+        if near is None:
+            return None
+        # Distances have a long tail, their logarithms hardly any: one threshold fits sets of any kind.
+        mean = np.log(np.maximum(near.distance[:, -1], 1e-6))
+        spread = float(np.median(np.abs(mean - np.median(mean))))
+        score[distinct] = 0.6745 * (mean - np.median(mean)) / max(spread, SPREAD)
+    return _worst(score >= OUTLIER, score, -score)

@@ -1,0 +1,102 @@
+"""Stage 2 of a run again, by hand: one E-step or M-step at a time, with what each has found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from engine.config import RunConfig
+from engine.data.batches import DeviceImages
+from engine.errors import RunError
+from engine.runs.folder import IMPORTED, RunFolder
+from engine.stages.features import Features, build_encoder
+from engine.stages.heads import EStep, Round, Rounds, e_step, m_step
+
+
+@dataclass(frozen=True, eq=False)
+class Half:
+    """What half a round has left.
+
+    Attributes:
+        round: counted from 0.
+        found: the E-step's result; that of the same round after an M-step.
+        now: `found` after an E-step; after an M-step, what an E-step would find with the heads as they
+            have become, on the same views.
+        ids: (M,) int64, the images that the places in `found` stand for.
+        losses: (H,) float32 of the M-step; None after an E-step.
+    """
+
+    round: int
+    found: EStep
+    now: EStep
+    ids: np.ndarray
+    losses: np.ndarray | None
+
+
+class Steps:
+    """Stage 2 of the run in a folder, begun anew: after all its rounds the heads are the run's own.
+
+    It drives what `learn_heads` drives, and writes nothing.
+    """
+
+    def __init__(self, folder: RunFolder, device: torch.device | str = "cpu") -> None:
+        """Raises RunError before stage 1 is done."""
+        self.config: RunConfig = folder.config()
+        pixels = DeviceImages(folder.images(), torch.device(device))
+        decided = folder.load("decided") if folder.has("decided") else {}
+        self._rounds = Rounds(
+            self.config, pixels, load_features(folder, pixels), fixed=folder.fixed(), belief=decided.get("belief")
+        )
+        self.round = 0
+        self._drawn: Round | None = None
+        self._found: EStep | None = None
+
+    @property
+    def heads(self) -> torch.nn.Module:
+        """The H heads as they are now."""
+        return self._rounds.heads
+
+    @property
+    def next(self) -> str:
+        """ "E" or "M": what `advance` will do."""
+        return "E" if self._found is None else "M"
+
+    @property
+    def done(self) -> bool:
+        """True after as many rounds as the run has."""
+        return self.round >= self.config.heads.epochs
+
+    def advance(self) -> Half:
+        """The next E-step or M-step; raises RunError after the last."""
+        if self.done:
+            raise RunError(f"all {self.round} rounds of stage 2 are done: begin again to see them once more")
+        return self._e_step() if self._found is None else self._m_step(self._found)
+
+    def _e_step(self) -> Half:
+        self._drawn = self._rounds.draw(self.round)
+        self._found = e_step(self.config.heads, self._rounds.heads, self._drawn)
+        return Half(self.round, self._found, self._found, self._drawn.ids.numpy(), None)
+
+    def _m_step(self, found: EStep) -> Half:
+        assert self._drawn is not None
+        losses = m_step(self.config.heads, self._rounds.heads, self._rounds.optimiser, self._drawn, found.labels)
+        # Whatever the heads were made to believe before, they are asked now.
+        now = e_step(self.config.heads, self._rounds.heads, replace(self._drawn, belief=None))
+        half = Half(self.round, found, now, self._drawn.ids.numpy(), losses.cpu().numpy())
+        self.round, self._drawn, self._found = self.round + 1, None, None
+        return half
+
+
+def load_features(folder: RunFolder, pixels: DeviceImages) -> Features:
+    """Stage 1's result, the encoder on the device of `pixels`; raises RunError before it is done."""
+    if not folder.has("features"):
+        raise RunError(f"{folder.path} has no features yet: train until stage 1 is done")
+    vectors = np.array(folder.load("features")["vectors"])
+    if folder.has(IMPORTED):
+        return Features(None, vectors)
+    images = folder.images()
+    encoder = build_encoder(folder.config(), pixels, channels=images.channels, side=min(images.size))
+    encoder.load_state_dict(folder.weights("features"))
+    return Features(encoder.eval(), vectors)

@@ -1,0 +1,248 @@
+"""Images in numpy's own files: an array in .npy, or an .npz with images, names and labels."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from engine.data.listing import Listing
+from engine.data.truth import Truth, class_truth
+from engine.errors import SourceError
+from engine.sources.archives import DAMAGED, file_stamp
+from engine.sources.folders import existing_file, readable
+
+IMAGES = ("images", "image", "x", "X", "data", "pixels", "x_train", "imgs", "arr_0")
+LABELS = ("labels", "label", "y", "Y", "targets", "target", "y_train")
+NAMES = ("names", "ids", "files", "filenames", "paths")
+BLOCK_BYTES = 2**24
+# Names and labels are read whole.
+MOST_SMALL = 2**30
+# How many bits the whole numbers of images have.
+BITS = (1, 8, 10, 12, 14, 16)
+# How far resizing leads beyond 0 and 1: bicubic to -0.45 and 1.45 at the most (its weights at a place in
+# the middle of four pixels, in both directions).
+OVERSHOOT = 0.5
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How an array holds images.
+
+    Attributes:
+        shape: (N, …) as stored.
+        channels_last: (N, H, W, C) instead of (N, C, H, W) or (N, H, W).
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    channels_last: bool
+
+
+class ArraySource:
+    """The images of an array: (N, H, W), (N, H, W, C) or (N, C, H, W). Nothing in it is ever unpickled.
+
+    Floats go from 0 to 1, or to 255. Those that images had after they were resized may go a little
+    beyond 0 and 1 and are clipped. Whole numbers have 1, 8, 10, 12, 14 or 16 bits, the fewest that hold
+    the highest number in the array: cameras and scanners put 12 bits into numbers of 16.
+    """
+
+    side: int | None = None
+
+    def __init__(self, text: str, path: str, *, labels: bool = False) -> None:
+        self.path, self.labels = existing_file(path, "a .npy or .npz file"), labels
+        self.text, self.place = readable(text), f"arrays:{readable(os.path.abspath(self.path))}"
+
+    def stamp(self) -> str:
+        return file_stamp([self.path])
+
+    def listing(self) -> Listing:
+        count = self._layout().shape[0]
+        names = self._small(NAMES, count)
+        if names is not None and (names.dtype.kind != "U" or len(set(names.tolist())) != count):
+            names = None
+        listed = names.tolist() if names is not None else [f"image-{i:06d}" for i in range(count)]
+        stamps = np.zeros((count, 2), np.int64)
+        stamps[:, 0], stamps[:, 1] = np.arange(count), self.path.stat().st_mtime_ns
+        return Listing(tuple(map(readable, listed)), stamps, truth=self._truth(count))
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        layout = self._layout()
+        scale = self._scale(layout)
+        for part in self._parts(layout):
+            yield _as_pixels(part, layout, scale)
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def _truth(self, count: int) -> Truth | None:
+        found = self._small(LABELS, count) if self.labels else None
+        if self.labels and found is None:
+            raise SourceError(
+                f"labels were asked, but {self.path} has none (expected an array of the name "
+                "labels or y): open it without labels"
+            )
+        return None if found is None else class_truth(found.tolist())
+
+    def _layout(self) -> _Layout:
+        member = self._member(IMAGES, dimensions=3)
+        with self._opened(member) as file:
+            shape, fortran, dtype = _header(file, self.path)
+            there = self._bytes(member) - file.tell()
+        if int(np.prod(shape, dtype=object)) * dtype.itemsize > there:
+            raise SourceError(f"{self.path} is cut off: it announces {dtype} of shape {shape} and holds less")
+        if fortran and len(shape) > 1:
+            raise SourceError(f"{self.path} holds its array column by column: save it with numpy.ascontiguousarray")
+        if dtype.kind not in "buif":
+            raise SourceError(f"{self.path} holds {dtype}: expected whole numbers or floats")
+        if len(shape) not in (3, 4) or min(shape) < 1:
+            hint = "; features are named with features.source=import:FILE" if len(shape) == 2 else ""
+            raise SourceError(f"{self.path} has shape {shape}: expected (N, H, W), (N, H, W, C) or (N, C, H, W){hint}")
+        last = len(shape) == 4 and shape[3] in (1, 3, 4)
+        if len(shape) == 4 and not last and shape[1] not in (1, 3, 4):
+            raise SourceError(f"{self.path} has shape {shape}: expected 1, 3 or 4 channels, last or second")
+        return _Layout(shape, dtype, last)
+
+    def _parts(self, layout: _Layout) -> Iterator[np.ndarray]:
+        """The array block after block, as it is stored."""
+        row = int(np.prod(layout.shape[1:]))
+        size = max(1, BLOCK_BYTES // (row * layout.dtype.itemsize))
+        with self._opened(self._member(IMAGES, dimensions=3)) as file:
+            _header(file, self.path)
+            for start in range(0, layout.shape[0], size):
+                count = min(size, layout.shape[0] - start)
+                content = file.read(count * row * layout.dtype.itemsize)
+                if len(content) != count * row * layout.dtype.itemsize:
+                    raise SourceError(
+                        f"{self.path} is cut off: {layout.shape[0]:,} images were announced, "
+                        f"{start:,} to {start + count:,} are there"
+                    )
+                yield np.frombuffer(content, layout.dtype).reshape(count, *layout.shape[1:])
+
+    def _scale(self, layout: _Layout) -> float:
+        """What brings the values to 0–255; raises SourceError for values that cannot be colours."""
+        if layout.dtype == np.uint8:
+            return 1.0
+        low, high, seen = np.inf, -np.inf, 0
+        for part in self._parts(layout):
+            finite = np.isfinite(part).reshape(len(part), -1).all(1)
+            if not finite.all():
+                first = seen + int(finite.argmin())
+                raise SourceError(
+                    f"{self.path} holds values that are no numbers (NaN or infinite), the first in "
+                    f"image {first:,}: expected 0 to 1, or 0 to 255"
+                )
+            low, high, seen = min(low, part.min()), max(high, part.max()), seen + len(part)
+        scale = _whole_scale(low, high) if layout.dtype.kind in "ui" else _float_scale(low, high)
+        if scale is None:
+            raise SourceError(
+                f"{self.path} holds values from {low:g} to {high:g}: expected 0 to 1, 0 to 255, or "
+                "whole numbers from 0 to 65,535"
+            )
+        return scale
+
+    def _small(self, wanted: tuple[str, ...], count: int) -> np.ndarray | None:
+        """A further array of an .npz, one value an image; None where there is none."""
+        member = self._member(wanted)
+        if member is None or self.path.suffix.lower() != ".npz":
+            return None
+        with self._opened(member) as file:
+            shape, _, dtype = _header(file, self.path)
+            if shape[:1] != (count,) or len(shape) != 1:
+                raise SourceError(
+                    f"{self.path} has {count:,} images but {member.removesuffix('.npy')} of shape "
+                    f"{shape}: expected one each"
+                )
+            return np.frombuffer(file.read(min(MOST_SMALL, count * dtype.itemsize)), dtype)
+
+    def _member(self, wanted: tuple[str, ...], dimensions: int = 1) -> str | None:
+        """The array in an .npz under one of the names, or the only one with so many dimensions."""
+        if self.path.suffix.lower() != ".npz":
+            return None
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                inside = [name for name in archive.namelist() if name.endswith(".npy")]
+        except (*DAMAGED, OSError) as error:
+            raise SourceError(f"{self.path} cannot be read as an .npz file: {error}") from None
+        for name in wanted:
+            if f"{name}.npy" in inside:
+                return f"{name}.npy"
+        if dimensions == 1:
+            return None
+        large = [name for name in inside if self._dimensions(name) >= dimensions]
+        if len(large) == 1:
+            return large[0]
+        listed = ", ".join(name.removesuffix(".npy") for name in inside) or "none"
+        raise SourceError(
+            f"{self.path} holds the arrays {listed}: expected one of the name images, with three or four dimensions"
+        )
+
+    def _bytes(self, member: str | None) -> int:
+        if member is None:
+            return self.path.stat().st_size
+        with zipfile.ZipFile(self.path) as archive:
+            return archive.getinfo(member).file_size
+
+    def _dimensions(self, member: str) -> int:
+        with self._opened(member) as file:
+            return len(_header(file, self.path)[0])
+
+    @contextlib.contextmanager
+    def _opened(self, member: str | None) -> Iterator[IO[bytes]]:
+        try:
+            if member is None:
+                with self.path.open("rb") as file:
+                    yield file
+            else:
+                with zipfile.ZipFile(self.path) as archive, archive.open(member) as inside:
+                    yield inside
+        except (*DAMAGED, RuntimeError, NotImplementedError) as error:
+            raise SourceError(f"{self.path} is damaged: {error}") from None
+
+
+def _whole_scale(low: float, high: float) -> float | None:
+    """What brings whole numbers to 0–255; None where nothing does. Those up to 1 are masks."""
+    tops = (2**bits - 1 for bits in BITS)
+    top = next((top for top in tops if high <= top), None)
+    return None if low < 0 or top is None else 255 / top
+
+
+def _float_scale(low: float, high: float) -> float | None:
+    """What brings floats to 0–255, the overshoot of 0–1 beyond it; None where nothing does."""
+    if low >= 0:
+        return 255.0 if high <= 1 + OVERSHOOT else 1.0 if high <= 255 else None
+    # Images round 0, of which half would be lost, do not reach 1.
+    return 255.0 if low >= -OVERSHOOT and 1 <= high <= 1 + OVERSHOOT else None
+
+
+def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type of the array that follows; raises SourceError, for pickles too."""
+    formats = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        version = np.lib.format.read_magic(file)
+        shape, fortran, dtype = formats[version](file)
+    except (ValueError, KeyError, EOFError) as error:
+        raise SourceError(f"{path} is no numpy array ({error}): expected .npy or .npz") from None
+    if dtype.hasobject:
+        raise SourceError(f"{path} holds Python objects, which could run code: save plain numbers instead")
+    return shape, fortran, dtype
+
+
+def _as_pixels(part: np.ndarray, layout: _Layout, scale: float) -> np.ndarray:
+    """A block as (m, C, H, W) uint8; transparency is laid on white."""
+    if part.ndim == 3:
+        part = part[:, None]
+    elif layout.channels_last:
+        part = part.transpose(0, 3, 1, 2)
+    pixels = part
+    if part.dtype != np.uint8:
+        pixels = np.clip(np.round(part.astype(np.float32) * scale), 0, 255)
+    if pixels.shape[1] == 4:
+        opacity = pixels[:, 3:].astype(np.float32) / 255
+        pixels = np.round(pixels[:, :3] * opacity + 255 * (1 - opacity))
+    return np.ascontiguousarray(pixels.astype(np.uint8))

@@ -1,0 +1,170 @@
+"""A folder of image files, of any size and depth; Hugging Face's image folder is one with a table."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.data.columns import METADATA, metadata_columns
+from engine.data.decode_image import IMAGE_ENDINGS
+from engine.data.listing import Listing, Reader
+from engine.data.skipped import Skipped
+from engine.data.truth import Truth, class_truth
+from engine.errors import SourceError
+
+_ENDINGS = tuple(IMAGE_ENDINGS)
+# First folders that name a part of a set, not a class.
+SPLITS = frozenset({"train", "test", "val", "valid", "validation"})
+
+
+def existing_folder(text: str) -> Path:
+    """The folder that the user named; raises SourceError."""
+    path = Path(os.path.expanduser(text))  # leaves ~nobody as it is, where Path's own raises
+    if not path.exists():
+        raise SourceError(f"there is no folder {text}: check the path")
+    if not path.is_dir():
+        raise SourceError(f"{text} is a file: expected a folder of images")
+    return path
+
+
+def existing_file(text: str, what: str) -> Path:
+    """The file that the user named, which should be `what`; raises SourceError."""
+    path = Path(os.path.expanduser(text))
+    if not path.exists():
+        raise SourceError(f"there is no file {text}: check the path")
+    if not path.is_file():
+        raise SourceError(f"{text} is not a regular file: expected {what}")
+    return path
+
+
+def readable(name: str) -> str:
+    """`name` as valid text, which JSON, CSV and pages can hold: bytes that are no UTF-8 as \\xNN."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True)
+class FolderReader:
+    """Finds files by their path below `root`."""
+
+    root: Path
+
+    def __call__(self, key: str) -> str:
+        return f"{self.root}{os.sep}{key}"
+
+
+class FolderSource:
+    """The image files below a folder, sorted by path.
+
+    Hidden files and folders are passed over. Links to folders are not followed, so that one that
+    points upwards cannot make the walk endless, and links to files outside are not read.
+    """
+
+    side: int | None = 32
+
+    def __init__(self, text: str, path: str, *, labels: bool = False) -> None:
+        self.root, self.text, self.labels = existing_folder(path), readable(text), labels
+        self.place = f"folder:{readable(os.path.abspath(self.root))}"
+
+    def stamp(self) -> str:
+        return ""
+
+    def reader(self) -> Reader:
+        return FolderReader(self.root)
+
+    def listing(self) -> Listing:
+        found = walk(self.root)
+        if not found.files:
+            raise SourceError(
+                f"{self.root} holds no image files ({', '.join(sorted(IMAGE_ENDINGS))}): choose another folder"
+            )
+        names, keys, stamps, skipped = unique(found.files, found.stamps)
+        columns, truth, odd = metadata_columns(self.root, found.tables, names, labels=self.labels)
+        if self.labels and truth is None:
+            truth = folder_truth(self.root, names)
+        return Listing(names, stamps, keys, (*found.skipped, *skipped, *odd), truth, columns)
+
+
+@dataclass
+class Walk:
+    """What is below a folder, as paths relative to it with forward slashes."""
+
+    files: list[str]
+    stamps: np.ndarray
+    tables: list[str]
+    skipped: list[Skipped]
+
+
+def walk(root: Path) -> Walk:
+    """The image files below `root`, sorted, each with its bytes and time."""
+    real, found = os.path.realpath(root), {}
+    tables: list[str] = []
+    skipped: list[Skipped] = []
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        try:
+            with os.scandir(root / below) as entries:
+                inside = [one for one in entries if not one.name.startswith(".")]
+        except OSError as error:
+            skipped.append(Skipped(readable(f"{below or '.'}/"), error.strerror or str(error)))
+            continue
+        for entry in inside:
+            path = f"{below}/{entry.name}" if below else entry.name
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(path)
+                elif entry.is_dir():
+                    skipped.append(Skipped(readable(path), "a link to a folder: not followed"))
+                elif entry.name in METADATA:
+                    tables.append(path)
+                elif entry.name.lower().endswith(_ENDINGS):
+                    found[path] = _stamp(entry, real)
+            except OSError as error:
+                skipped.append(Skipped(readable(path), error.strerror or str(error)))
+            except SourceError as error:
+                skipped.append(Skipped(readable(path), str(error)))
+    files = sorted(found)
+    stamps = np.array([found[one] for one in files], np.int64).reshape(-1, 2)
+    return Walk(files, stamps, sorted(tables), sorted(skipped, key=lambda one: one.name))
+
+
+def _stamp(entry: os.DirEntry[str], root: str) -> tuple[int, int]:
+    """Bytes and time (ns) of a file; raises SourceError where it is none, or lies elsewhere."""
+    about = entry.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise SourceError("not a regular file")
+    if entry.is_symlink() and not os.path.realpath(entry.path).startswith(root + os.sep):
+        raise SourceError("a link out of the folder: not followed")
+    return about.st_size, about.st_mtime_ns
+
+
+def unique(paths: list[str], stamps: np.ndarray) -> tuple[tuple[str, ...], list[str], np.ndarray, list[Skipped]]:
+    """Readable names, paths and stamps; of several paths that read the same, only the first."""
+    names = [readable(one) for one in paths]
+    if len(set(names)) == len(names):
+        return tuple(names), paths, stamps, []
+    first = {name: place for place, name in reversed(list(enumerate(names)))}
+    places = sorted(first.values())
+    again = [
+        Skipped(name, "another image has the same name") for place, name in enumerate(names) if first[name] != place
+    ]
+    return tuple(names[i] for i in places), [paths[i] for i in places], stamps[places], again
+
+
+def folder_truth(where: object, names: Iterable[str]) -> Truth:
+    """The first subfolder of each image as its class, or the second where the first is a split."""
+    parts = [name.split("/")[:-1] for name in names]
+    if parts and all(len(one) > 1 and one[0].lower() in SPLITS for one in parts):
+        parts = [one[1:] for one in parts]
+    stray = sum(not one for one in parts)
+    if stray:
+        raise SourceError(
+            f"labels were asked from the subfolders of {where}, but {stray} images lie directly in "
+            "it: move them into class folders, or do not ask for labels"
+        )
+    return class_truth([one[0] for one in parts])

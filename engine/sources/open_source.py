@@ -1,0 +1,217 @@
+"""From what a user names ("digits", "folder:photos", "photos.zip") to an `ImageSet` and, if any, a `Truth`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from engine.data.columns import METADATA, ImageColumn, of_images
+from engine.data.image_store import Stored, Waiting
+from engine.data.images import ImageSet
+from engine.data.import_images import Progress, Stop, import_images
+from engine.data.listing import Source
+from engine.data.skipped import Skipped
+from engine.data.truth import Truth
+from engine.errors import SourceError
+from engine.sources.arrays import ArraySource
+from engine.sources.folders import FolderSource
+from engine.sources.sets import SETS, set_source
+from engine.sources.shapes import CLASSES, COLOURS
+from engine.sources.shapes import shapes as drawn_shapes
+from engine.sources.tables import TableSource
+from engine.sources.tars import TarSource, tarfile_like
+from engine.sources.zips import ZipSource
+
+# What comes before the path, and what it stands for.
+KINDS: dict[str, Callable[..., Source]] = {
+    "folder": FolderSource,
+    "imagefolder": FolderSource,
+    "zip": ZipSource,
+    "tar": TarSource,
+    "webdataset": TarSource,
+    "table": TableSource,
+    "arrays": ArraySource,
+}
+DIGITS, SHAPES = "digits", "shapes"
+LEAST_SIDE, MOST_SIDE = 4, 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What a source gave.
+
+    Attributes:
+        truth: if it was there and wanted.
+        skipped: what could not be used.
+        extents: (N, 2) int32, width and height of each image as it came; None where all came as
+            they are here.
+        columns: what the source says of its images besides.
+        extra: further images for stage 1 alone, of the same size and channels.
+    """
+
+    images: ImageSet
+    truth: Truth | None = None
+    skipped: tuple[Skipped, ...] = ()
+    extents: np.ndarray | None = None
+    columns: tuple[ImageColumn, ...] = ()
+    extra: ImageSet | None = None
+
+    def __post_init__(self) -> None:
+        if self.truth is not None and len(self.truth.labels) != len(self.images):
+            raise SourceError(
+                f"{self.images.source} has {len(self.images)} images but "
+                f"{len(self.truth.labels)} true labels: expected one each"
+            )
+
+
+def open_source(
+    source: str,
+    *,
+    size: int | None = None,
+    labels: bool = False,
+    root: str | None = None,
+    progress: Progress = lambda _done, _total: None,
+    stop: Stop = lambda: False,
+    waiting: Waiting = lambda _waits: None,
+) -> Opened:
+    """Opens `source`, and keeps what was decoded, so that it is there at once the next time.
+
+    Args:
+        source: "digits", "shapes", KIND:PATH, the name of a set, NAME:PATH, or a path alone.
+        size: side in pixels to which images are scaled (their middle square is kept); by default 32,
+            the set's own, or as they are in an array.
+        labels: take the classes that come with the images (folders, a column, .cls files, an array)
+            as their truth. Sets that everybody knows bring theirs in any case.
+        root: the folder that the paths of a table are in, by default the table's own.
+        progress: called with the numbers of images decoded and to decode.
+        stop: asked now and then; it may wait, for a pause.
+        waiting: told when another import of the same images is waited for, and when no more.
+
+    Raises:
+        SourceError: in one sentence, when there is nothing usable there.
+        Stopped: when `stop()` said so.
+    """
+    if size is not None and not LEAST_SIDE <= size <= MOST_SIDE:
+        raise SourceError(f"size is {size}: allowed from {LEAST_SIDE} to {MOST_SIDE} pixels")
+    if source in BUILT_IN:
+        return BUILT_IN[source]()
+    found = source_of(source, labels=labels, root=root)
+    bring = partial(import_images, progress=progress, stop=stop, waiting=waiting)
+    stored = bring(found, size or found.side)
+    opened = _opened(found.text, stored)
+    further = getattr(found, "extra", None)
+    if further is None:
+        return opened
+    extra = bring(further, size or further.side)
+    return replace(opened, extra=_opened(further.text, extra).images)
+
+
+def source_of(text: str, *, labels: bool = False, root: str | None = None) -> Source:
+    """The source that `text` names, not yet opened; raises SourceError when there is none."""
+    kind, colon, path = text.partition(":")
+    if kind in SETS:
+        if colon and not path:
+            raise SourceError(f"the path is missing after {text}: write {kind}:PATH, or {kind} alone")
+        return set_source(kind, path or None)
+    if not (kind in KINDS and path):
+        kind, path = _kind_of(text), text
+    further = {"root": root} if kind == "table" else {}
+    return KINDS[kind](f"{kind}:{path}", path, labels=labels, **further)
+
+
+def kind_and_path(text: str) -> tuple[str, str] | None:
+    """What a text such as "zip:~/a.zip" names, the path made absolute, by the text alone: the same once
+    nothing is there any more. None where it does not name both."""
+    kind, _, path = text.partition(":")
+    return (kind, absolute(path)) if path and kind in {*KINDS, *SETS} else None
+
+
+def absolute(path: str) -> str:
+    """The same for "~/photos", "~/photos/" and the absolute path."""
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _kind_of(text: str) -> str:
+    """The kind of source that the path alone shows; raises SourceError."""
+    path = Path(os.path.expanduser(text))
+    name = path.name.lower()
+    if path.is_dir():
+        return "folder"
+    if path.is_file():
+        if tarfile_like(path):
+            return "tar"
+        endings = {
+            ".zip": "zip",
+            ".csv": "table",
+            ".parquet": "table",
+            ".jsonl": "table",
+            ".npy": "arrays",
+            ".npz": "arrays",
+        }
+        if path.suffix.lower() in endings and name not in METADATA:
+            return endings[path.suffix.lower()]
+        if name in METADATA:
+            raise SourceError(f"{text} belongs to a folder of images: open the folder it is in")
+        raise SourceError(
+            f"{text} is no kind of file that images come in: expected a folder, .zip, .tar, .csv, "
+            ".parquet, .npy or .npz"
+        )
+    known = [*(f"{kind}:PATH" for kind in KINDS), *BUILT_IN, *SETS]
+    raise SourceError(f"there is no folder or file {text}: check the path (other sources are {', '.join(known)})")
+
+
+def _opened(text: str, stored: Stored) -> Opened:
+    """What was stored, as those who use it want it: the images that could be decoded."""
+    images = ImageSet(stored.pixels, stored.names, text, stored.fingerprint)
+    truth, good = stored.listing.truth, stored.good
+    return Opened(
+        images,
+        None if truth is None else truth.of(good),
+        stored.skipped,
+        stored.extents,
+        of_images(stored.listing.columns, good),
+    )
+
+
+def digits() -> Opened:
+    """scikit-learn's 1,797 handwritten digits, 8×8 grey, 10 classes, with their truth."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
+    ids = tuple(f"digit-{index:04d}" for index in range(len(pixels)))
+    truth = Truth(bunch.target.astype(np.int64), tuple("0123456789"))
+    return Opened(ImageSet(pixels, ids, DIGITS), truth)
+
+
+def shapes() -> Opened:
+    """960 drawn shapes, 32×32 in colour, 4 classes, with their truth; the colours, which say nothing
+    of the class, are a column to look at."""
+    drawn = drawn_shapes()
+    colours = ImageColumn("colour", drawn.colours, COLOURS)
+    images = ImageSet(drawn.pixels, drawn.ids, SHAPES)
+    return Opened(images, Truth(drawn.classes, CLASSES), columns=(colours,))
+
+
+# What needs neither a file nor a network.
+BUILT_IN: dict[str, Callable[[], Opened]] = {DIGITS: digits, SHAPES: shapes}
+
+
+__all__ = [
+    "BUILT_IN",
+    "DIGITS",
+    "KINDS",
+    "SHAPES",
+    "Opened",
+    "absolute",
+    "digits",
+    "kind_and_path",
+    "open_source",
+    "shapes",
+    "source_of",
+]

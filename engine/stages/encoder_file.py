@@ -1,0 +1,133 @@
+"""Encoders that were trained before: stage 1 can begin with one instead of random weights.
+
+An encoder is one file: its weights and a card that says how it was made. Those that come with the app
+lie in assets/encoders, each with a model card to read.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.config import ENCODER, EncoderSettings, from_dict
+from engine.errors import SettingError, first_sentence, out_of_memory
+from engine.stages.encoder import Encoder
+from engine.stages.torchvision_encoder import UNREADABLE, backbone, pretrained
+
+FOLDER = Path(__file__).parents[2] / "assets" / "encoders"
+# The field of a card that holds torchvision's name of a network that is not of our own making.
+TORCHVISION_NAME = "torchvision"
+
+
+def known_encoders() -> list[str]:
+    """The names of the encoders that come with the app."""
+    return sorted(path.stem for path in FOLDER.glob("*.pt"))
+
+
+def pack_encoder(
+    encoder: Encoder, network: EncoderSettings | str, side: int, made: dict[str, Any], *, exact: bool = False
+) -> bytes:
+    """The file of `encoder`, with weights in half precision unless `exact`.
+
+    Args:
+        network: the settings of its network, or torchvision's name of it.
+        side: of the images that it was trained on, in pixels.
+        made: how, in plain values.
+    """
+    weights = {
+        name: value.half() if value.is_floating_point() and not exact else value
+        for name, value in encoder.state_dict().items()
+    }
+    known = {TORCHVISION_NAME: network} if isinstance(network, str) else {"encoder": asdict(network)}
+    card = {**known, "channels": encoder.channels, "side": side, **made}
+    content = io.BytesIO()
+    torch.save({"card": card, "weights": {k: v.cpu() for k, v in weights.items()}}, content)
+    return content.getvalue()
+
+
+def encoder_content(source: str) -> bytes:
+    """The file of the encoder that `source` ("encoder:…", "torchvision:…" or "weights:…") names.
+
+    Whoever has it needs neither a network nor another file. Raises SettingError.
+    """
+    if source.startswith(ENCODER):
+        load_encoder(source)
+        return encoder_path(source).read_bytes()
+    found = pretrained(source)
+    encoder = Encoder(
+        EncoderSettings(), channels=3, side=found.side, fixed_side=True, network=backbone(found.model, found.side)
+    )
+    encoder.backbone.load_state_dict(found.state)
+    encoder.mean.copy_(found.mean)
+    encoder.deviation.copy_(found.deviation)
+    return pack_encoder(encoder, found.model, found.side, found.made, exact=True)
+
+
+def read_card(source: str) -> dict[str, Any]:
+    """How the encoder "encoder:NAME" was made; raises SettingError."""
+    return dict(_read(source)["card"])
+
+
+def network_of(source: str) -> tuple[EncoderSettings | str, int]:
+    """What `pack_encoder` was told of the network of "encoder:…", and its side; raises SettingError."""
+    card = read_card(source)
+    name = card.get(TORCHVISION_NAME)
+    return name or from_dict(card["encoder"], EncoderSettings), card["side"]
+
+
+def load_encoder(source: str, *, norm_groups: int = 1) -> Encoder:
+    """The encoder "encoder:NAME" or "encoder:FILE", on the CPU.
+
+    It takes images of any side and colour: they are scaled to the side it was trained with.
+
+    Raises:
+        SettingError: when there is none, or the file is not an encoder.
+    """
+    found = _read(source)
+    try:
+        card = found["card"]
+        name, side = card.get(TORCHVISION_NAME), card["side"]
+        encoder = Encoder(
+            EncoderSettings() if name else from_dict(card["encoder"], EncoderSettings),
+            channels=card["channels"],
+            side=side,
+            norm_groups=norm_groups,
+            fixed_side=True,
+            network=backbone(name, side) if name else None,
+        )
+        encoder.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in found["weights"].items()})
+    except (*UNREADABLE, SettingError) as error:
+        if out_of_memory(error):
+            raise
+        raise SettingError(f"{source} is damaged ({first_sentence(error)}): {_choose()}") from None
+    return encoder
+
+
+def encoder_path(source: str) -> Path:
+    """The file of "encoder:NAME" or "encoder:FILE.pt"; raises SettingError for any other text."""
+    name = source.removeprefix(ENCODER)
+    if not source.startswith(ENCODER) or not name:
+        raise SettingError(f"features.source is {source!r}: {_choose()}")
+    return Path(name).expanduser() if name.endswith(".pt") else FOLDER / f"{name}.pt"
+
+
+def _read(source: str) -> dict[str, Any]:
+    path, name = encoder_path(source), source.removeprefix(ENCODER)
+    try:
+        found = dict(torch.load(path, map_location="cpu", weights_only=True))
+        return {"card": dict(found["card"]), "weights": dict(found["weights"])}
+    except FileNotFoundError:
+        raise SettingError(f"there is no encoder {name!r}: {_choose()}") from None
+    except UNREADABLE as error:
+        if out_of_memory(error):
+            raise
+        raise SettingError(f"{path} is no encoder ({first_sentence(error)}): {_choose()}") from None
+
+
+def _choose() -> str:
+    names = ", ".join(["scratch", *(ENCODER + name for name in known_encoders()), "encoder:FILE.pt"])
+    return f"choose one of {names}"

@@ -1,0 +1,66 @@
+"""Tiny runs: 60 drawn images of three kinds of bars, a network of four channels, a few steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.config import RunConfig, preset, with_settings
+from engine.data.images import ImageSet
+from engine.data.truth import Truth
+from engine.runs.folder import RunFolder
+from engine.sources.open_source import Opened
+
+TINY = {
+    "encoder.width": 4,
+    "features.epochs": 3,
+    "features.batch": 16,
+    "features.projection": 8,
+    "heads.heads": 2,
+    "heads.epochs": 3,
+    "heads.passes": 2,
+    "heads.batch": 16,
+    "joint.steps": 6,
+    "joint.adapt": "fixed",
+    "joint.batch": 8,
+    "joint.unlabelled": 2,
+    "reliable.agreement": 0.3,
+    "reliable.confidence": 0.3,
+}
+
+MakeRun = Callable[..., RunFolder]
+
+
+def drawn(seed: int = 0, images: int = 60) -> tuple[ImageSet, Truth]:
+    """Horizontal, vertical and no bars on noise, with their truth."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 60, (images, 1, 8, 8), dtype=np.uint8)
+    labels = np.arange(images) % 3
+    for index, label in enumerate(labels):
+        if label == 1:
+            pixels[index, 0, 3:5] = 255
+        elif label == 2:
+            pixels[index, 0, :, 3:5] = 255
+    ids = tuple(f"bar-{index:02d}" for index in range(images))
+    return ImageSet(pixels, ids, "drawn"), Truth(labels.astype(np.int64), ("none", "flat", "tall"))
+
+
+def tiny_config(**changes: object) -> RunConfig:
+    return with_settings(preset("quick", clusters=3, channels=1), {**TINY, **changes})
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Makes a run folder called `name` over the drawn images; `truth` may be replaced or None."""
+
+    def make(name: str = "run", truth: object = "own", **changes: object) -> RunFolder:
+        images, own = drawn()
+        chosen = own if truth == "own" else truth
+        opened = replace(Opened(images), truth=chosen)
+        return RunFolder.create(tmp_path / name, opened, tiny_config(**changes))
+
+    return make
