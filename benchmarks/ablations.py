@@ -15,10 +15,13 @@ from benchmarks.cifar10 import configured
 from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
-from engine.config import RunConfig, preset, with_settings
+from engine.config import RunConfig, with_settings
+from engine.jobs import Control
+from engine.presets import preset
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.results import observe, summary
-from engine.runs.runner import Control, choose_device, execute
+from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened, open_source
 
 THRESHOLDS: dict[str, dict[str, Any]] = {
@@ -37,7 +40,7 @@ def trained(folder: Path, opened: Opened, config: RunConfig, device: str) -> dic
     """The summary of a run in `folder`, trained from wherever it was left."""
     run = RunFolder(folder)
     if not run.exists:
-        run = RunFolder.create(folder, opened, config)
+        run = create_run(folder, opened, config)
     with run.lock():
         state = execute(run, choose_device(device), Control())
     if state != "finished":
@@ -48,7 +51,7 @@ def trained(folder: Path, opened: Opened, config: RunConfig, device: str) -> dic
 def branched(base: Path, folder: Path, opened: Opened, config: RunConfig, device: str) -> dict[str, Any]:
     """A run that shares stages 1 and 2 with the finished run in `base`; its own folder goes again."""
     shutil.rmtree(folder, ignore_errors=True)
-    run = RunFolder.create(folder, opened, config)
+    run = create_run(folder, opened, config)
     for artefact in ALIKE:
         shutil.copytree(base / artefact, run.path / artefact)
     found = trained(folder, opened, config, device)

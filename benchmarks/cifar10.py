@@ -18,14 +18,17 @@ from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, OutOfTime, Pieces
 from benchmarks.report import device_slug, spread, table, write
 from engine import metrics
-from engine.config import RunConfig, flat, override, preset
+from engine.config import RunConfig, flat, override
 from engine.data.batches import DeviceImages
 from engine.errors import TrainingError
+from engine.jobs import Control
+from engine.presets import preset
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.pipeline import kmeans_labels
 from engine.runs.predict import predict_images, scores
 from engine.runs.results import observe, summary
-from engine.runs.runner import Control, Device, choose_device, execute
+from engine.runs.runner import Device, choose_device, execute
 from engine.sources.open_source import Opened
 from engine.space.neighbors import nearest
 from engine.stages.encoder import Heads
@@ -53,7 +56,7 @@ def train(options: Options, pieces: Pieces, seed: int) -> dict[str, Any]:
     test = photos(options, "test", None if whole(options) else options.images)
     if not folder.exists:
         opened = photos(options, "train", None if whole(options) else options.images)
-        RunFolder.create(folder.path, opened, configured(options, seed))
+        create_run(folder.path, opened, configured(options, seed))
     curve = pieces.folder / f"curve-{seed}.jsonl"
     slice_seconds = max(LEAST_SLICE_SECONDS, min(60.0, options.minutes * 60 / SLICES))
     while True:

@@ -18,7 +18,7 @@ from benchmarks.ablations import trained
 from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
-from engine.config import RunConfig, preset, with_settings
+from engine.config import RunConfig, with_settings
 from engine.curate import propagation, queues
 from engine.curate.carry import carried
 from engine.curate.decisions import Decision
@@ -26,11 +26,14 @@ from engine.curate.guidance import guide
 from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
 from engine.data.truth import Truth
+from engine.jobs import Control
 from engine.metrics import best_match
+from engine.presets import preset
+from engine.runs.create import branch_decided
 from engine.runs.folder import RunFolder
 from engine.runs.history import load_history
 from engine.runs.results import load_reliable, newest_stage
-from engine.runs.runner import Control, choose_device, execute
+from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened, open_source
 from engine.stages.reliable import ReliableSet
 
@@ -144,7 +147,7 @@ class Curator:
             self.probabilities,
             self.run.images().ids,
         )
-        child = self.run.branch_decided(place, card.config, guidance)
+        child = branch_decided(self.run, place, card.config, guidance)
         with child.lock():
             if execute(child, choose_device(device), Control()) != "finished":
                 raise RuntimeError(f"{child.path} did not finish")

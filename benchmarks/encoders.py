@@ -14,7 +14,8 @@ from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
 from engine import metrics
-from engine.config import RunConfig, preset, with_settings
+from engine.config import RunConfig, with_settings
+from engine.presets import preset
 from engine.runs.pipeline import kmeans_labels
 from engine.sources.open_source import Opened
 from engine.stages.encoder_file import known_encoders

@@ -22,9 +22,10 @@ from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, table, write
 from engine import metrics
-from engine.config import ReliableSettings, RunConfig, preset, with_settings
+from engine.config import ReliableSettings, RunConfig, with_settings
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
+from engine.presets import preset
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened, open_source
 from engine.stages.reliable import judge

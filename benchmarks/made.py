@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from engine import metrics
-from engine.config import RunConfig, preset, with_settings
+from engine.config import RunConfig, with_settings
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
 from engine.events import (
@@ -40,7 +40,10 @@ from engine.events import (
     TruthScored,
     to_json,
 )
-from engine.runs.folder import RunFolder, write_text
+from engine.presets import preset
+from engine.runs.create import create_run
+from engine.runs.files import write_text
+from engine.runs.folder import RunFolder
 from engine.runs.history import save_frame
 from engine.sources.open_source import Opened
 from engine.space.neighbors import Neighbors
@@ -187,7 +190,7 @@ def _inputs(
         labels = np.where(wrong, rng.integers(clusters, size=count), kinds.main)
         found = Truth(labels, tuple(f"kind {number}" for number in range(clusters)))
     opened = Opened(ImageSet(pixels, ids, f"made:{count}"), found)
-    return RunFolder.create(target.with_name(f".{target.name}-{os.getpid()}"), opened, config)
+    return create_run(target.with_name(f".{target.name}-{os.getpid()}"), opened, config)
 
 
 def _pixels(kinds: _Kinds, clusters: int, size: int, channels: int, rng: np.random.Generator) -> np.ndarray:

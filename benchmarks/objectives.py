@@ -12,9 +12,10 @@ from benchmarks.cifar10 import features_judged
 from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
-from engine.config import RunConfig, preset, with_settings
+from engine.config import RunConfig, with_settings
 from engine.data.batches import DeviceImages
 from engine.forecast.timing import Nothing
+from engine.presets import preset
 from engine.runs.runner import choose_device
 from engine.sources.open_source import Opened
 from engine.stages.features import build_encoder, learn_features

@@ -7,8 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.report import table, write
 from benchmarks.speed import SIDE, drawn
-from engine.config import RunConfig, preset, with_settings
+from engine.config import RunConfig, with_settings
 from engine.data.batches import DeviceImages
+from engine.presets import preset
 from engine.stages.contrast import objective_of
 from engine.stages.features import build_encoder
 

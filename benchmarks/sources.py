@@ -20,9 +20,10 @@ from benchmarks.imports import apart, imports, imports_body
 from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
-from engine.config import RunConfig, override, preset
+from engine.config import RunConfig, override
 from engine.data.images import ImageSet
 from engine.errors import TrainingError
+from engine.presets import preset
 from engine.sources.open_source import Opened, open_source
 
 DRAWN, SIDE, CLUSTERS = 3000, 32, 10
@@ -51,8 +52,9 @@ def configured(options: Options, name: str, channels: int, seed: int) -> RunConf
 
 def foretold(options: Options, name: str, seed: int) -> dict[str, Any]:
     """The forecast of a run, as JSON."""
-    from engine.forecast.forecast import forecast, to_json
+    from engine.forecast.forecast import forecast
     from engine.forecast.probe import probe
+    from engine.runs.kept_forecast import to_json
     from engine.runs.runner import choose_device
 
     images = opened(options, name).images
@@ -64,14 +66,15 @@ def foretold(options: Options, name: str, seed: int) -> dict[str, Any]:
 def trained(options: Options, name: str, seed: int) -> dict[str, Any]:
     """What the run took: seconds by stage, bytes of memory and of disk."""
     from engine.forecast.timing import resident_bytes
-    from engine.runs.folder import RunFolder
+    from engine.jobs import Control
+    from engine.runs.create import create_run
     from engine.runs.results import observe, summary
-    from engine.runs.runner import Control, choose_device, execute
+    from engine.runs.runner import choose_device, execute
 
     images = opened(options, name)
     with tempfile.TemporaryDirectory() as place:
         config = configured(options, name, images.images.channels, seed)
-        folder = RunFolder.create(Path(place) / "run", images, config)
+        folder = create_run(Path(place) / "run", images, config)
         for library in ("engine.runs.pipeline", "sklearn.cluster", "sklearn.metrics", "scipy.optimize"):
             importlib.import_module(library)
         before = resident_bytes()

@@ -23,12 +23,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, table, write
 from benchmarks.views import PerImage, contrastive_per_image
-from engine.config import RunConfig, preset, with_setting, with_settings
+from engine.config import RunConfig, with_setting, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.errors import Stopped
 from engine.events import Event, Progress
 from engine.forecast.timing import Nothing
+from engine.presets import preset
 from engine.runs.runner import choose_device
 from engine.stages import features as stage1
 from engine.stages.clustering import Clustering

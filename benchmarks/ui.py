@@ -28,7 +28,8 @@ from benchmarks.start import Server, server, wait_for_port
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from engine.runs.folder import RunFolder
+    from engine.runs.create import create_run
+from engine.runs.folder import RunFolder
 
 # -- what is looked for on the pages -----------------------------------------------------------
 
@@ -267,8 +268,8 @@ def measure() -> None:
 
 def make_runs(workspace: Path, *, huge: bool = True) -> None:
     """The runs: 60,000 images without a map, a million with one if asked for, and one to be trained."""
-    from engine.config import preset, with_setting
-    from engine.runs.folder import RunFolder
+    from engine.config import with_setting
+    from engine.presets import preset
     from engine.runs.maps import DEFAULT, artefact_of, preview
     from engine.sources.open_source import open_source
 
@@ -279,7 +280,7 @@ def make_runs(workspace: Path, *, huge: bool = True) -> None:
         large.save(artefact_of(large, DEFAULT), {"points": preview(large)})
     config = preset("quick", clusters=10, channels=1)
     config = with_setting(config, "features.epochs", EPOCHS)
-    RunFolder.create(workspace / TRAINS, open_source("digits"), config)
+    create_run(workspace / TRAINS, open_source("digits"), config)
 
 
 def measure_in(workspace: Path, log: Path) -> None:

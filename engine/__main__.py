@@ -16,14 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.config import RunConfig, override, preset
+from engine.config import RunConfig, override
 from engine.errors import RunError, SpiceError, sentence_of
+from engine.presets import preset
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
     from engine.data.skipped import Skipped
+    from engine.jobs import Control
     from engine.runs.folder import RunFolder
-    from engine.runs.runner import Control
     from engine.sources.open_source import Opened
 
 INTERRUPTED = 130
@@ -185,7 +186,8 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from engine.runs.runner import Control, choose_device, execute
+    from engine.jobs import Control
+    from engine.runs.runner import choose_device, execute
 
     if options.seeds is not None:
         return _run_several(options)
@@ -209,7 +211,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _run_several(options: argparse.Namespace) -> int:
     """A run for each seed; stdout has a line of JSON for each as it ends, and one of all together."""
-    from engine.runs.runner import Control, choose_device
+    from engine.jobs import Control
+    from engine.runs.runner import choose_device
     from engine.runs.several import seeds_of, together, train_all
 
     logging.getLogger("engine").addHandler(logging.NullHandler())
@@ -280,6 +283,7 @@ def _check_asked(options: argparse.Namespace) -> None:
 
 
 def _folder(options: argparse.Namespace, opened: Opened) -> RunFolder:
+    from engine.runs.create import create_run
     from engine.runs.folder import RunFolder
 
     folder = RunFolder(options.run)
@@ -288,7 +292,7 @@ def _folder(options: argparse.Namespace, opened: Opened) -> RunFolder:
         return folder
     opened, excluded = _left_in(opened, options)
     config = _config(options, opened.images.channels)
-    return RunFolder.create(options.run, opened, config, excluded)
+    return create_run(options.run, opened, config, excluded)
 
 
 def _left_in(opened: Opened, options: argparse.Namespace) -> tuple[Opened, tuple[Skipped, ...]]:
@@ -455,9 +459,10 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _forecast(options: argparse.Namespace) -> int:
-    from engine.forecast.forecast import forecast, table, to_json
+    from engine.forecast.forecast import forecast, table
     from engine.forecast.probe import probe
     from engine.forecast.timing import free_bytes
+    from engine.runs.kept_forecast import to_json
     from engine.runs.runner import choose_device
 
     device, opened = choose_device(options.device), _opened(options)
@@ -488,9 +493,9 @@ def _show(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from engine.curate.log import damaged_logs
-    from engine.exports.label_table import exported, to_csv, write_file
+    from engine.exports.label_table import export_table, exported, to_csv, write_file
     from engine.runs.folder import RunFolder
-    from engine.runs.results import export_table, observe
+    from engine.runs.results import observe
 
     folder = RunFolder(options.run)
     folder.card()

@@ -390,7 +390,7 @@ def labels_at(name: str, moment: Moment) -> np.ndarray:
 def label_table(name: str) -> pd.DataFrame:
     """The newest labels of the run, one row an image; raises RunError before stage 2 is done,
     DecisionError when the decisions cannot be read."""
-    from engine.runs.results import export_table
+    from engine.exports.label_table import export_table
     from spice_explorer import decisions
 
     # By the log that is open already: a second connection would move a damaged one from under it.

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 from engine.config import RunConfig
 from engine.errors import Stopped, sentence_of
-from engine.forecast.forecast import Costs, Forecast, forecast, load_forecast, save_forecast
+from engine.forecast.forecast import Costs, forecast
+from engine.runs.kept_forecast import Forecast, load_forecast, save_forecast
 from spice_explorer.services import folder_of, workspace
 
 if TYPE_CHECKING:

@@ -103,10 +103,10 @@ def _prepare(place: Path) -> None:
     time.sleep(HEAD_START_SECONDS)
     try:
         opened, config = prepared()
-        from engine.runs.folder import RunFolder
+        from engine.runs.create import create_run
         from engine.runs.runner import the_runner
 
-        the_runner().submit(RunFolder.create(place / PREPARED, opened, config))
+        the_runner().submit(create_run(place / PREPARED, opened, config))
     except Exception as error:
         trouble = sentence_of(error, "making the prepared run")
     with _guard:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from engine import config as settings
+from engine import presets
 from engine.config import RunConfig
 from engine.errors import RunError, SpiceError
 from engine.events import Progress, Record, RunContinued, RunStarted, Stage
@@ -196,13 +197,13 @@ def start(opened: Opened, config: RunConfig, device: str, excluded: tuple[Skippe
 
     `excluded` are images that were left out of the source, and that are not in `opened`.
     """
-    from engine.runs.folder import RunFolder
+    from engine.runs.create import create_run
     from engine.runs.runner import choose_device, the_runner
     from spice_explorer import forecasting
 
     choose_device(device)
     name = _free_name(opened.images.source, config)
-    folder = RunFolder.create(workspace() / name, opened, config, excluded)
+    folder = create_run(workspace() / name, opened, config, excluded)
     forecasting.keep(folder, opened, config, device)
     the_runner().submit(folder, device)
     return name
@@ -213,11 +214,12 @@ def continue_from(name: str, config: RunConfig, device: str = "auto") -> str:
 
     `config` may differ from that run's in `reliable` and `joint` alone.
     """
+    from engine.runs.create import branch_run
     from engine.runs.runner import choose_device, the_runner
 
     choose_device(device)
     folder = folder_of(name)
-    branch = folder.branch(workspace() / _free_name(folder.card().source, config), config)
+    branch = branch_run(folder, workspace() / _free_name(folder.card().source, config), config)
     the_runner().submit(branch, device)
     return branch.path.name
 
@@ -225,6 +227,7 @@ def continue_from(name: str, config: RunConfig, device: str = "auto") -> str:
 def train_with_decisions(name: str, device: str = "auto") -> str:
     """A new run from stage 1 of the run `name` with what was decided about it, queued; returns its
     name; raises SpiceError."""
+    from engine.runs.create import branch_decided
     from engine.runs.runner import choose_device, the_runner
     from spice_explorer import decisions
 
@@ -232,7 +235,7 @@ def train_with_decisions(name: str, device: str = "auto") -> str:
     folder, guidance = folder_of(name), decisions.guidance(name)
     config = replace(folder.card().config, clusters=guidance.clusters)
     place = workspace() / _free_name(folder.card().source, config)
-    branch = folder.branch_decided(place, config, guidance)
+    branch = branch_decided(folder, place, config, guidance)
     decisions.carry(name, branch.path.name, guidance.keep)
     the_runner().submit(branch, device)
     return branch.path.name
@@ -314,7 +317,7 @@ def shapes() -> Opened:
 
 
 def preset(name: str, clusters: int, channels: int, seed: int) -> RunConfig:
-    return settings.preset(name, clusters=clusters, channels=channels, seed=seed)
+    return presets.preset(name, clusters=clusters, channels=channels, seed=seed)
 
 
 def trained_encoders() -> list[str]:
@@ -335,7 +338,7 @@ def faults(config: RunConfig, opened: Opened) -> dict[str, str]:
 
 
 def _clusters_fault(config: RunConfig, opened: Opened) -> str:
-    from engine.runs.folder import check_clusters
+    from engine.runs.create import check_clusters
 
     try:
         check_clusters(config, len(opened.images), opened.images.source)

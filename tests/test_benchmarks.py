@@ -18,11 +18,12 @@ from benchmarks.photos import photos
 from benchmarks.pieces import Options, OutOfTime, Pieces
 from engine.errors import RunError
 from engine.events import Emit, Progress, StageStarted
+from engine.jobs import Control
 from engine.runs.folder import RunFolder
 from engine.runs.history import load_history, load_prototype_history
 from engine.runs.maps import DEFAULT, artefact_of, load_map
 from engine.runs.results import load_reliable, observe, summary
-from engine.runs.runner import Control, Device, execute
+from engine.runs.runner import Device, execute
 from engine.sources.open_source import open_source
 from engine.space.neighbors import Neighbors
 from engine.stages.reliable import local_agreement

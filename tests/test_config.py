@@ -8,9 +8,6 @@ from typing import Any, get_args
 import pytest
 
 from engine.config import (
-    GLYPH_VIEWS,
-    PAPER,
-    QUICK,
     FeatureSettings,
     Preset,
     ReliableSettings,
@@ -20,11 +17,11 @@ from engine.config import (
     from_dict,
     override,
     parse_value,
-    preset,
     to_dict,
     with_setting,
 )
 from engine.errors import SettingError
+from engine.presets import GLYPH_VIEWS, PAPER, QUICK, preset
 
 # What the paper does not speak of: the run itself, and our small network.
 OURS = {"clusters", "seed", "preset", "encoder.width", "features.hidden", "compute.precision", "compute.compile"}

@@ -11,17 +11,20 @@ import pytest
 import torch
 
 from benchmarks.speed import CLUSTERS, all_reliable, untrained_heads
-from engine.config import RunConfig, preset, with_settings
+from engine.config import RunConfig, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
 from engine.events import Alarm, Event, Progress
 from engine.forecast.timing import Nothing
+from engine.jobs import Control
 from engine.lesson.em_steps import Steps
+from engine.presets import preset
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.predict import predict_images
 from engine.runs.results import observe
-from engine.runs.runner import Control, Device, choose_device, execute
+from engine.runs.runner import Device, choose_device, execute
 from engine.sources.open_source import Opened
 from engine.space.kmeans import lloyd
 from engine.space.neighbors import nearest
@@ -72,7 +75,7 @@ def drawn(count: int = IMAGES, seed: int = 0) -> ImageSet:
 
 def made(place: Path, changes: Changes, extra: ImageSet | None = None) -> RunFolder:
     truth = Truth(np.arange(IMAGES) % CLUSTERS, tuple("abcdefghij"))
-    return RunFolder.create(place, Opened(drawn(), truth, extra=extra), configured(changes))
+    return create_run(place, Opened(drawn(), truth, extra=extra), configured(changes))
 
 
 def trained(folder: RunFolder, device: str | torch.device, control: Control | None = None) -> Arrays:

@@ -19,8 +19,9 @@ from benchmarks.gpu.sitting import Sitting, Unfit
 from benchmarks.pieces import Options, OutOfTime
 from benchmarks.report import ROOT
 from engine import metrics
-from engine.config import EncoderSettings, preset
+from engine.config import EncoderSettings
 from engine.errors import SettingError, SpiceError
+from engine.presets import preset
 from engine.sources.open_source import open_source
 from engine.stages.encoder import Encoder, initialise
 from tests.fake_cuda import FakeCuda, place_of

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.config import preset
 from engine.data.images import ImageSet
 from engine.lesson import html_file as replaying
 from engine.lesson.build import lesson
 from engine.lesson.bundle import unpacked
 from engine.lesson.html_file import page
+from engine.presets import preset
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.history import save_frame, save_xray
 from engine.sources.open_source import Opened
@@ -68,7 +69,7 @@ def test_trials_are_told_one_by_one_and_enter_the_lesson(
 
 def test_a_run_without_stage_1_is_refused_and_no_file_is_left(tmp_path: Path) -> None:
     images = ImageSet(np.zeros((20, 1, 8, 8), np.uint8), tuple(map(str, range(20))), "drawn")
-    RunFolder.create(tmp_path / "new", Opened(images), tiny_config())
+    create_run(tmp_path / "new", Opened(images), tiny_config())
     file = tmp_path / "lesson.html"
     said = refused("replay", str(tmp_path / "new"), "--out", str(file))
     assert said.endswith("has no features yet: train until stage 1 is done")
@@ -112,7 +113,7 @@ def made_up(path: Path) -> RunFolder:
     """A finished run of 2,000 photographs as it lies on the disk, without the training."""
     images = ImageSet(noise(N, 3, SIDE, SIDE), tuple(f"photos/holiday-{n:04d}.jpg" for n in range(N)), "folder:photos")
     config = preset("quick", clusters=K, channels=3)
-    folder, rng = RunFolder.create(path, Opened(images), config), np.random.default_rng(0)
+    folder, rng = create_run(path, Opened(images), config), np.random.default_rng(0)
     vectors = rng.normal(0, 1, (N, D)).astype(np.float32)
     near = nearest(vectors, 30)
     belief = rng.dirichlet([0.1] * K, N).astype(np.float32)

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.config import RunConfig, preset, with_settings
+from engine.config import RunConfig, with_settings
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
+from engine.presets import preset
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
 
@@ -61,6 +63,6 @@ def make_run(tmp_path: Path) -> MakeRun:
         images, own = drawn()
         chosen = own if truth == "own" else truth
         opened = replace(Opened(images), truth=chosen)
-        return RunFolder.create(tmp_path / name, opened, tiny_config(**changes))
+        return create_run(tmp_path / name, opened, tiny_config(**changes))
 
     return make

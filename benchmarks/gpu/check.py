@@ -21,8 +21,9 @@ from engine.data.batches import DeviceImages
 from engine.errors import Stopped
 from engine.events import Alarm, Event
 from engine.forecast.timing import Nothing
-from engine.runs.folder import RunFolder
-from engine.runs.runner import Control, Device, execute
+from engine.jobs import Control
+from engine.runs.create import create_run
+from engine.runs.runner import Device, execute
 from engine.sources.open_source import Opened
 from engine.space.kmeans import lloyd
 from engine.space.neighbors import nearest
@@ -354,7 +355,7 @@ def _resume(scene: Scene) -> float:
 def _whole_run(scene: Scene) -> float:
     """0 when three stages on the device end with all that a run leaves, as the app would start them."""
     with tempfile.TemporaryDirectory() as place:
-        folder = RunFolder.create(Path(place) / "run", Opened(drawn(240)), scene.tiny(compute__precision="auto"))
+        folder = create_run(Path(place) / "run", Opened(drawn(240)), scene.tiny(compute__precision="auto"))
         with folder.lock():
             state = execute(folder, Device(scene.device), Control())
         left = [one for one in ("features", "heads", "joint", "reliable-joint") if not folder.has(one)]

@@ -29,6 +29,7 @@ from engine.config import RunConfig, with_settings
 from engine.data.batches import DeviceImages
 from engine.errors import SettingError, SourceError, Stopped
 from engine.events import Event, Progress, RunFinished, RunStarted, RunStopped, Stage, StageStarted
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.pipeline import train
 from engine.runs.predict import predict_images, scores
@@ -60,7 +61,7 @@ def run(sitting: Sitting) -> None:
     WORK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as place:
         config = scheduled(sitting, begun(sitting, Path(place)), len(opened.images))
-        folder = RunFolder.create(Path(place) / "run", opened, config)
+        folder = create_run(Path(place) / "run", opened, config)
         _Trained(sitting, folder, test).train()
 
 

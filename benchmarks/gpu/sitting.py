@@ -13,8 +13,9 @@ import torch
 
 from benchmarks.pieces import Options
 from benchmarks.report import provenance
-from engine.config import RunConfig, override, preset
+from engine.config import RunConfig, override
 from engine.errors import SpiceError, first_sentence
+from engine.presets import preset
 
 PRESET = "fast"
 CLUSTERS = 10

@@ -13,6 +13,9 @@ import numpy as np
 from engine.curate.curation import Curation, State
 from engine.data.images import ImageSet
 from engine.errors import RunError
+from engine.runs.folder import RunFolder
+from engine.runs.results import decision_log, load_reliable, newest_stage
+from engine.runs.snapshot import Snapshot
 from engine.stages.clustering import Clustering
 from engine.stages.reliable import ReliableSet
 
@@ -123,3 +126,22 @@ def write_file(content: bytes, path: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()
+
+
+def export_table(folder: RunFolder, snapshot: Snapshot, curation: Curation | None = None) -> pd.DataFrame:
+    """The newest labels of the run, one row an image, with what was decided about them, if anything
+    was: `curation`, or else what the run's log says.
+
+    Raises:
+        RunError: before stage 2 is done.
+        DecisionError: when the decisions cannot be read.
+    """
+    stage = newest_stage(folder)
+    if stage is None:
+        raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")
+    verdict = load_reliable(folder, stage)
+    table = label_table(folder.images(), verdict, stage=stage, epoch=snapshot.stages[stage].step)
+    if curation is None:
+        with contextlib.closing(decision_log(folder)) as log:
+            curation = log.curation
+    return with_decisions(table, curation) if curation.row else table

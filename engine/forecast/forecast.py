@@ -4,8 +4,6 @@ the work that settings ask for, counted, times what each piece costs here (`Cost
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +12,9 @@ from typing import Any
 from engine.config import ENCODER, SCRATCH, RunConfig, flat
 from engine.errors import RunError
 from engine.events import Stage
-from engine.runs.folder import RunFolder, write_text
+from engine.runs.kept_forecast import Forecast
 from engine.stages.frames import DIRECTIONS, frame_steps
 
-FILE = "forecast.json"
 DAY = 86_400.0
 # The pieces of work (see `work`) that make up each part of a run; all others are its "rest".
 PARTS: dict[str, tuple[str, ...]] = {
@@ -112,31 +109,6 @@ class Costs:
     def fit(self, config: RunConfig) -> bool:
         """Whether a step of `config` is one that was measured."""
         return shape_of(config) == self.shape
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a run will take.
-
-    Attributes:
-        seconds: by part: features, heads, joint and the rest.
-        low, high: between which the seconds in all may lie.
-        memory, gpu_memory: bytes at the peak, as in `Costs`.
-        disk: bytes of the finished run's folder.
-    """
-
-    device: str
-    threads: int
-    seconds: dict[str, float]
-    low: float
-    high: float
-    memory: int
-    gpu_memory: int | None
-    disk: int
-
-    @property
-    def total(self) -> float:
-        return sum(self.seconds.values())
 
 
 def shape_of(config: RunConfig) -> tuple[tuple[str, Any], ...]:
@@ -327,28 +299,3 @@ def table(found: Mapping[str, Forecast], free: int | None) -> str:
 
 
 # -- kept with the run -----------------------------------------------------------------------------
-
-
-def save_forecast(folder: RunFolder, found: Forecast) -> None:
-    """Keeps the forecast with the run that it is about, to be compared with what it took."""
-    write_text(folder.path / FILE, json.dumps(to_json(found), indent=1))
-
-
-def load_forecast(folder: RunFolder) -> Forecast | None:
-    """What was forecast before the run began, None where nothing was; raises RunError."""
-    try:
-        kept = json.loads((folder.path / FILE).read_text("utf-8"))
-        kept.pop("total")
-        found = Forecast(**kept)
-        # To use the numbers once shows that they are some.
-        float(found.total + found.low + found.high)
-        return found
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{folder.path / FILE} is damaged ({error}): delete it") from None
-
-
-def to_json(found: Forecast) -> dict[str, Any]:
-    """Plain values by name, the total beside its parts."""
-    return {"total": round(found.total, 3), **dataclasses.asdict(found)}

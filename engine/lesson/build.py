@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.config import RunConfig, preset, with_settings
+from engine.config import RunConfig, with_settings
 from engine.errors import RunError
 from engine.events import STAGES
 from engine.lesson.bundle import Cast, finite, packed, sprite
 from engine.lesson.chapters import chapters
 from engine.lesson.run_view import Material
+from engine.presets import preset
 from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of, load_frame, load_xrays
 from engine.runs.maps import DEFAULT, has_maps, load_map, preview, preview_at

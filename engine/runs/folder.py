@@ -24,15 +24,13 @@ a reader never meets half of one. Nothing that is read can run code.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
-import pickle
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,18 +38,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from engine.config import IMPORT, SCRATCH, RunConfig, from_dict, to_dict, with_setting
+from engine.config import RunConfig, from_dict, with_setting
 from engine.data.columns import ImageColumn
 from engine.data.images import ImageSet
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
-from engine.errors import RunError, first_sentence, out_of_memory
+from engine.errors import RunError
 from engine.events import STAGES, Event, Record, Stage, from_json, to_json
-from engine.sources.open_source import Opened
+from engine.runs.files import FileCheckpoint, link_file, load_array, load_weights, save_array, save_weights, synced
 from engine.stages.decided_labels import FixedLabels
 
 if TYPE_CHECKING:
-    from engine.curate.guidance import Guidance
+    pass
 
 FORMAT = 1
 # Another run's stage 1, for which this run has yet to make a clustering of its own.
@@ -86,122 +84,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
-    # -- making and opening --------------------------------------------------------------------
-
-    @classmethod
-    def create(
-        cls, path: str | os.PathLike[str], opened: Opened, config: RunConfig, excluded: tuple[Skipped, ...] = ()
-    ) -> RunFolder:
-        """A new run folder, complete or not there at all.
-
-        `excluded` are images of the source that a person left out, and that are not in `opened`.
-
-        Raises:
-            RunError: when something is there already, K or the further images do not fit the images,
-                or it cannot be written.
-            SpiceError: when what `features.source` names is not there or does not fit.
-        """
-        target = Path(path).absolute()
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise RunError(f"{target} exists and is not empty: resume the run in it, or choose another folder")
-        check_clusters(config, len(opened.images), opened.images.source)
-        _check_extra(opened)
-        return cls._made(target, lambda draft: draft._write_inputs(opened, config, excluded))
-
-    def branch(self, path: str | os.PathLike[str], config: RunConfig) -> RunFolder:
-        """A new run that goes on from this one's stages 1 and 2 with other settings of what follows.
-
-        Raises:
-            RunError: when stage 2 is not done, `config` asks for other stages 1 and 2, or the new
-                run cannot be written.
-        """
-        from engine.runs.inheritance import inherit
-
-        target, own = _free(path), self.card()
-        if not self.has("heads"):
-            raise RunError(f"{self.path} has no stage 2 yet: nothing can go on from it")
-        if replace(config, reliable=own.config.reliable, joint=own.config.joint) != own.config:
-            raise RunError("only the settings of the reliable set and of stage 3 can differ here")
-        return self._made(target, lambda draft: inherit(draft, self, config))
-
-    def branch_decided(self, path: str | os.PathLike[str], config: RunConfig, guidance: Guidance) -> RunFolder:
-        """A new run that goes on from this one's stage 1 with what a reviewer decided: images that
-        were excluded are not in it, and stages 2 and 3 learn the labels that were decided.
-
-        It has as many clusters as `guidance`, whatever `config` says.
-
-        Raises:
-            RunError: when stage 1 is not done, `guidance` is about other images, K does not fit,
-                `config` asks for another stage 1, or the new run cannot be written.
-        """
-        from engine.runs.inheritance import inherit_decided
-
-        target, own = _free(path), self.card()
-        if not self.has("features"):
-            raise RunError(f"{self.path} has no stage 1 yet: nothing can go on from it")
-        if len(guidance.keep) != own.images:
-            raise RunError(
-                f"the decisions are about {len(guidance.keep):,} images, but {self.path} has "
-                f"{own.images:,}: decide about the images of this run"
-            )
-        config = replace(config, clusters=guidance.clusters)
-        later = {name: getattr(config, name) for name in ("clusters", "heads", "reliable", "joint")}
-        if replace(own.config, **later) != config:
-            raise RunError("only K and the settings of what follows stage 1 can differ here")
-        check_clusters(config, int(guidance.keep.sum()), own.source)
-        return self._made(target, lambda draft: inherit_decided(draft, self, config, guidance))
-
-    @classmethod
-    def _made(cls, target: Path, write: Callable[[RunFolder], None]) -> RunFolder:
-        """The run folder at `target` as `write` fills it, complete or not there at all."""
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            draft = cls(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-            try:
-                draft.path.chmod(0o755)
-                write(draft)
-                if target.exists():
-                    target.rmdir()
-                draft.path.rename(target)
-            except BaseException:
-                shutil.rmtree(draft.path, ignore_errors=True)
-                raise
-        except OSError as error:
-            raise RunError(
-                f"a run cannot be written to {target} ({error.strerror or error}): free some space "
-                "or choose another folder"
-            ) from None
-        return cls(target)
-
-    def _write_inputs(self, opened: Opened, config: RunConfig, excluded: tuple[Skipped, ...]) -> None:
-        from engine.runs.initial_weights import keep_beginning
-
-        images = opened.images
-        if config.features.source != SCRATCH:  # first, since it may not be there, or not fit
-            keep_beginning(self.path, config.features.source, images)
-        self._save_images("images", images)
-        if opened.columns:
-            self.save_columns(list(opened.columns))
-        if opened.truth is not None:
-            names = np.array(opened.truth.class_names)
-            self.save("truth", {"labels": opened.truth.labels, "class_names": names})
-        card = {
-            "format": FORMAT,
-            "source": images.source,
-            "images": len(images),
-            "fingerprint": images.fingerprint,
-            "created": time.time(),
-            "skipped": [[one.name, one.reason] for one in opened.skipped],
-            "excluded": [[one.name, one.reason] for one in excluded],
-            "config": to_dict(config),
-        }
-        imported = config.features.source.startswith(IMPORT)
-        if opened.extra is not None and not imported:
-            self._save_images("extra", opened.extra)
-            card["extra"] = len(opened.extra)
-        write_text(self.path / "run.json", json.dumps(card, indent=1))
-
-    def _save_images(self, artefact: str, images: ImageSet) -> None:
+    def save_images(self, artefact: str, images: ImageSet) -> None:
         """Pixels that are in a file already are not written a second time."""
         ids = {"ids": np.array(images.ids)}
         if images.file is None:
@@ -306,11 +189,11 @@ class RunFolder:
         try:
             for name, array in arrays.items():
                 with synced(draft / f"{name}.npy") as file:
-                    _save_array(file, array)
+                    save_array(file, array)
             for name, file in (linked or {}).items():
                 link_file(file, draft / f"{name}.npy")
             if weights is not None:
-                _save_weights(draft / "weights.pt", weights)
+                save_weights(draft / "weights.pt", weights)
             draft.chmod(0o755)
             shutil.rmtree(target, ignore_errors=True)
             draft.rename(target)
@@ -323,7 +206,7 @@ class RunFolder:
         if not self.has(artefact):
             raise RunError(f"{self.path} has no {artefact} yet: train until it does")
         files = sorted((self.path / artefact).glob("*.npy"))
-        return _Arrays(self.path / artefact, {file.stem: _load_array(file) for file in files})
+        return _Arrays(self.path / artefact, {file.stem: load_array(file) for file in files})
 
     def remove(self, artefact: str) -> None:
         """Deletes an artefact, if it is there."""
@@ -331,7 +214,7 @@ class RunFolder:
 
     def weights(self, artefact: str) -> dict[str, Any]:
         """The state dict of an artefact, on the CPU: a module that loads it moves it to its device."""
-        return _load_weights(self.path / artefact / "weights.pt")
+        return load_weights(self.path / artefact / "weights.pt")
 
     def modified(self, artefact: str) -> float | None:
         """When the artefact was written (seconds since 1970), None if it was not."""
@@ -432,34 +315,6 @@ def _read_card(file: Path, _modified: int) -> RunCard:
         raise RunError(f"{file} is damaged ({error})") from None
 
 
-def _free(path: str | os.PathLike[str]) -> Path:
-    """The absolute path; raises RunError when something is there already."""
-    target = Path(path).absolute()
-    if target.exists():
-        raise RunError(f"{target} exists: choose another folder")
-    return target
-
-
-def check_clusters(config: RunConfig, images: int, source: str) -> None:
-    """Raises RunError when there are too many clusters, or too few, for so many images."""
-    if not 2 <= config.clusters <= images:
-        raise RunError(f"clusters is {config.clusters}, but {source} has {images} images: choose from 2 to {images}")
-    if config.clusters > config.heads.images:
-        raise RunError(
-            f"clusters is {config.clusters}, but an E-step labels only {config.heads.images} images: raise heads.images"
-        )
-
-
-def _check_extra(opened: Opened) -> None:
-    """Raises RunError when the further images are of another size or colour than the images."""
-    images, extra = opened.images, opened.extra
-    if extra is not None and extra.pixels.shape[1:] != images.pixels.shape[1:]:
-        raise RunError(
-            f"the further images are {extra.pixels.shape[1:]}, but those of {images.source} "
-            f"{images.pixels.shape[1:]} (channels, height, width): open both in one size and colour"
-        )
-
-
 class _Arrays(dict[str, np.ndarray]):
     """An artefact's arrays by name; one that is gone from the disk is missed in words."""
 
@@ -469,91 +324,3 @@ class _Arrays(dict[str, np.ndarray]):
 
     def __missing__(self, name: str) -> np.ndarray:
         raise RunError(f"{self._path / name}.npy is gone: delete its folder and resume the run to make it again")
-
-
-@dataclass(frozen=True)
-class FileCheckpoint:
-    """A stage's state in one file; the old one stays until the new one is complete."""
-
-    path: Path
-
-    def load(self) -> dict[str, Any] | None:
-        """The state, on the CPU: whatever loads it moves it to its own device."""
-        return _load_weights(self.path) if self.path.exists() else None
-
-    def save(self, state: dict[str, Any]) -> None:
-        draft = self.path.with_suffix(".tmp")
-        try:
-            _save_weights(draft, state)
-            draft.replace(self.path)
-        finally:
-            draft.unlink(missing_ok=True)
-
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole text file, or leaves what was there."""
-    draft = path.with_name(f".{path.name}.tmp")
-    try:
-        with synced(draft) as file:
-            file.write(text.encode("utf-8"))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def synced(path: Path) -> Iterator[Any]:
-    """A new file to write, flushed to the disk at the end."""
-    with path.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _save_array(file: Any, array: np.ndarray) -> None:
-    try:
-        np.save(file, array, allow_pickle=False)
-    except OSError as error:
-        if error.errno is None:  # numpy counts the bytes and forgets the reason: ask the system again
-            file.write(b"\0")
-            file.flush()
-        raise
-
-
-def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    """A second name for a file that nobody changes in its place, or a copy where there can be none."""
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one without hard links
-        shutil.copyfile(source, target)
-
-
-def _load_array(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="c", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise RunError(f"{path} is damaged ({error}): delete its folder and resume the run to make it again") from None
-
-
-def _save_weights(path: Path, state: dict[str, Any]) -> None:
-    import torch
-
-    content = io.BytesIO()  # written to a file itself, torch would hide a full disk behind its own error
-    torch.save(state, content)
-    with synced(path) as file:
-        file.write(content.getbuffer())
-
-
-def _load_weights(path: Path) -> dict[str, Any]:
-    import torch
-
-    try:
-        # Never straight to a GPU: one that is full would make the file look damaged.
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        if out_of_memory(error):
-            raise
-        raise RunError(f"{path} is damaged ({first_sentence(error)}): delete it to do its stage again") from None

@@ -17,7 +17,8 @@ from engine.curate.guidance import Guidance
 from engine.data.columns import of_images
 from engine.data.images import ImageSet
 from engine.events import Record, Scored, Stage, TruthScored, to_json
-from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder, link_file, write_text
+from engine.runs.files import link_file, write_text
+from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder
 
 BEGINNING = ("extra", "encoder.pt")
 STAGE_ONE = (*BEGINNING, IMPORTED, "neighbors", "frames", "maps")

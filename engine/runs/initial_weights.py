@@ -12,7 +12,8 @@ import numpy as np
 from engine.config import ENCODER, IMPORT, SCRATCH
 from engine.data.images import ImageSet
 from engine.data.vectors import import_vectors
-from engine.runs.folder import IMPORTED, synced
+from engine.runs.files import synced
+from engine.runs.folder import IMPORTED
 
 BLANK_BYTES = 2**24
 

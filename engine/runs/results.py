@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.curate.curation import Curation
 from engine.curate.log import DecisionLog
-from engine.errors import RunError
 from engine.events import Stage
-from engine.exports.label_table import label_table, with_decisions
-from engine.forecast.forecast import load_forecast, to_json
 from engine.runs.folder import RunFolder
+from engine.runs.kept_forecast import load_forecast, to_json
 from engine.runs.snapshot import LIVE, Snapshot, StageView, fold
 from engine.stages.reliable import ReliableSet
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 _SCORES = ("pseudo_label_loss", "head_agreement", "size_entropy", "silhouette")
 _NUMBERED: dict[str, Stage] = {"stage1": "features", "stage2": "heads", "stage3": "joint"}
@@ -48,25 +44,6 @@ def newest_stage(folder: RunFolder) -> Stage | None:
 def load_reliable(folder: RunFolder, stage: Stage) -> ReliableSet:
     """The judged labels of `stage`; raises RunError if there are none yet."""
     return ReliableSet(**folder.load(f"reliable-{stage}"))
-
-
-def export_table(folder: RunFolder, snapshot: Snapshot, curation: Curation | None = None) -> pd.DataFrame:
-    """The newest labels of the run, one row an image, with what was decided about them, if anything
-    was: `curation`, or else what the run's log says.
-
-    Raises:
-        RunError: before stage 2 is done.
-        DecisionError: when the decisions cannot be read.
-    """
-    stage = newest_stage(folder)
-    if stage is None:
-        raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")
-    verdict = load_reliable(folder, stage)
-    table = label_table(folder.images(), verdict, stage=stage, epoch=snapshot.stages[stage].step)
-    if curation is None:
-        with contextlib.closing(decision_log(folder)) as log:
-            curation = log.curation
-    return with_decisions(table, curation) if curation.row else table
 
 
 def decision_log(folder: RunFolder) -> DecisionLog:

@@ -10,12 +10,13 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import RunError, SpiceError, Stopped, first_sentence, host_is_full, out_of_memory, sentence_of
-from engine.events import Emit, RunContinued, RunFailed, RunFinished, RunPaused, RunQueued, RunStarted, RunStopped
+from engine.events import RunFailed, RunFinished, RunQueued, RunStarted, RunStopped
+from engine.jobs import Control
 from engine.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -23,40 +24,6 @@ if TYPE_CHECKING:
     from filelock import AcquireReturnProxy
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Control:
-    """Two switches that a person holds and a training thread asks about at every step."""
-
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _go: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self._go.set()
-
-    def pause(self) -> None:
-        self._go.clear()
-
-    def resume(self) -> None:
-        self._go.set()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._go.set()
-
-    @property
-    def paused(self) -> bool:
-        return not self._go.is_set()
-
-    def asked_to_stop(self, emit: Emit) -> bool:
-        """True when the thread shall stop; waits here while the run is paused."""
-        if self.paused and not self._stop.is_set():
-            emit(RunPaused())
-            self._go.wait()
-            if not self._stop.is_set():
-                emit(RunContinued())
-        return self._stop.is_set()
 
 
 @dataclass(frozen=True)

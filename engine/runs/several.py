@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import SettingError
+from engine.jobs import Control
 from engine.runs.folder import RunFolder
-from engine.runs.runner import Control, Device, execute
+from engine.runs.runner import Device, execute
 
 if TYPE_CHECKING:
     import torch

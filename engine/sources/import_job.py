@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from engine.errors import Stopped, sentence_of
-from engine.runs.runner import Control
+from engine.jobs import Control
 
 if TYPE_CHECKING:
     from engine.sources.open_source import Opened

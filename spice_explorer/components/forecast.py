@@ -12,7 +12,7 @@ from spice_explorer import forecasting, services, session
 from spice_explorer.present import forecast as present
 
 if TYPE_CHECKING:
-    from engine.forecast.forecast import Forecast
+    from engine.runs.kept_forecast import Forecast
     from engine.sources.open_source import Opened
     from spice_explorer.services import Run
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.forecast.forecast import Forecast, duration, size, warnings_of
+from engine.forecast.forecast import duration, size, warnings_of
+from engine.runs.kept_forecast import Forecast
 from engine.runs.snapshot import Snapshot
 
 OWN = "These settings"

@@ -11,15 +11,18 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
-from engine.config import RunConfig, preset, with_setting
+from engine.config import RunConfig, with_setting
 from engine.data.images import ImageSet
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.events import Progress, RunFailed, RunStarted, StageStarted
+from engine.jobs import Control
 from engine.lesson import failure_trials
+from engine.presets import preset
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.maps import DEFAULT, artefact_of
-from engine.runs.runner import Control, choose_device, execute
+from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened, open_source
 from spice_explorer import lessons
 
@@ -59,7 +62,7 @@ def few_digits() -> Opened:
 def trained(tmp_path_factory: pytest.TempPathFactory, few_digits: Opened) -> Path:
     """A finished run, with random places for its map so that no test waits for UMAP."""
     path = tmp_path_factory.mktemp("trained") / "demo"
-    folder = RunFolder.create(path, few_digits, tiny_config())
+    folder = create_run(path, few_digits, tiny_config())
     with folder.lock():
         assert execute(folder, choose_device("cpu"), Control()) == "finished"
     places = np.random.default_rng(0).normal(size=(IMAGES, 2)).astype(np.float32)
@@ -97,7 +100,7 @@ def without_truth(finished: RunFolder) -> RunFolder:
 @pytest.fixture
 def interrupted(workspace: Path, few_digits: Opened) -> RunFolder:
     """Someone trained stage 1 and is gone."""
-    folder = RunFolder.create(workspace / "halfway", few_digits, tiny_config())
+    folder = create_run(workspace / "halfway", few_digits, tiny_config())
     folder.append(RunStarted("cpu", 1))
     folder.append(StageStarted("features", 10))
     folder.append(Progress("features", 4, 1000.0, {"contrastive loss": 5.0}))

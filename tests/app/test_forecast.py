@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine.config import RunConfig, preset, with_setting
+from engine.config import RunConfig, with_setting
 from engine.errors import RunError, Stopped
 from engine.forecast import probe as measuring
 from engine.forecast import timing
-from engine.forecast.forecast import Cost, Costs, Forecast, load_forecast, save_forecast, shape_of
+from engine.forecast.forecast import Cost, Costs, shape_of
+from engine.presets import preset
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
+from engine.runs.kept_forecast import Forecast, load_forecast, save_forecast
 from engine.runs.runner import Runner, the_runner
 from engine.runs.snapshot import Snapshot
 from engine.sources.open_source import Opened, open_source
@@ -204,7 +207,7 @@ def test_a_run_of_another_process_is_not_disturbed_either(
     workspace: Path, few_digits: Opened, measure: Callable[..., None]
 ) -> None:
     measure(lambda _configs, **_: pytest.fail("a run is training"))
-    folder = RunFolder.create(workspace / "other", few_digits, preset("quick", clusters=4, channels=1))
+    folder = create_run(workspace / "other", few_digits, preset("quick", clusters=4, channels=1))
     with folder.lock():
         forecasting.ask(few_digits, [folder.config()], "cpu")
         for thread in threading.enumerate():
@@ -215,7 +218,7 @@ def test_a_run_of_another_process_is_not_disturbed_either(
 
 def test_a_new_run_keeps_the_forecast_that_was_shown(workspace: Path, few_digits: Opened) -> None:
     config = preset("quick", clusters=4, channels=1)
-    folder = RunFolder.create(workspace / "new", few_digits, config)
+    folder = create_run(workspace / "new", few_digits, config)
     forecasting.keep(folder, few_digits, config, "cpu")
     assert load_forecast(folder) is None
     forecasting.probe_of(few_digits, "cpu").costs.append(costs(config))

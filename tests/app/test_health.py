@@ -19,6 +19,7 @@ from engine.data.images import ImageSet
 from engine.health import exclusions, reports
 from engine.health.exclusions import Exclusions
 from engine.health.health import Finding, Health, Problem
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened, open_source
 from spice_explorer import health, services
@@ -140,7 +141,7 @@ def test_a_run_made_anew_of_other_images_lends_them_nothing(
     assert health.trained(few_digits) == finished.path.name
     config = finished.card().config
     shutil.rmtree(finished.path)
-    other = RunFolder.create(finished.path, spoilt, config)
+    other = create_run(finished.path, spoilt, config)
     other.save("features", {"vectors": np.zeros((len(spoilt.images), 2), np.float32)})
     assert health.trained(few_digits) is None
     assert health.trained(spoilt) == finished.path.name
@@ -274,7 +275,7 @@ def test_the_run_shows_what_was_left_out(finished: RunFolder, visit: Visit, few_
     decided = Exclusions(few_digits.images)
     decided.exclude(np.array([3]), "blank")
     opened, excluded = health.to_train(few_digits)
-    RunFolder.create(services.workspace() / "less", opened, finished.card().config, excluded)
+    create_run(services.workspace() / "less", opened, finished.card().config, excluded)
     decided.close()
     at = visit("train", run="less")
     assert "1 image was left out before training" in [one.label for one in at.expander]

@@ -20,6 +20,7 @@ from streamlit.testing.v1 import AppTest
 from engine.events import Progress, RunFailed, RunFinished, RunPaused, RunQueued, RunStarted, StageStarted
 from engine.lesson import build as lesson_of
 from engine.lesson.outline import STEPS
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.runner import the_runner
 from engine.runs.snapshot import fold
@@ -112,8 +113,8 @@ def test_a_second_visit_trains_nothing(workspace: Path, trained: Path, visit: Vi
 
 
 def test_it_says_which_run_trains_first(workspace: Path, few_digits: Opened, visit: Visit) -> None:
-    first = RunFolder.create(workspace / "first", few_digits, tiny_config())
-    second = RunFolder.create(workspace / PREPARED, few_digits, tiny_config())
+    first = create_run(workspace / "first", few_digits, tiny_config())
+    second = create_run(workspace / PREPARED, few_digits, tiny_config())
     with first.lock(), second.lock():
         for event in (RunStarted("cpu", 1), StageStarted("features", 10), Progress("features", 4, 1.0, {})):
             first.append(event)
@@ -127,7 +128,7 @@ def test_a_paused_run_can_be_continued(
 ) -> None:
     steered: list[tuple[str, str]] = []
     monkeypatch.setattr(services, "steer", lambda *asked: steered.append(asked))
-    folder = RunFolder.create(workspace / PREPARED, few_digits, tiny_config())
+    folder = create_run(workspace / PREPARED, few_digits, tiny_config())
     with folder.lock():
         for event in (RunStarted("cpu", 1), StageStarted("features", 10), RunPaused()):
             folder.append(event)
@@ -141,7 +142,7 @@ def test_a_paused_run_can_be_continued(
 
 
 def test_a_run_that_failed_says_why_and_can_be_resumed(workspace: Path, few_digits: Opened, visit: Visit) -> None:
-    folder = RunFolder.create(workspace / PREPARED, few_digits, tiny_config())
+    folder = create_run(workspace / PREPARED, few_digits, tiny_config())
     folder.append(RunStarted("cpu", 1))
     folder.append(RunFailed("the loss of stage 1 is nan: lower features.learning_rate"))
     at = visit("learn")
@@ -214,7 +215,7 @@ def test_a_run_made_anew_under_the_same_name_shows_nothing_of_the_old_one(
 ) -> None:
     at = until(visit("learn", run="demo", teach="own"), made)
     shutil.rmtree(finished.path)
-    RunFolder.create(finished.path, few_digits, tiny_config())
+    create_run(finished.path, few_digits, tiny_config())
     at.run()
     assert told(at)["address"].endswith("?v=opening")
     assert len(locked(fetched(told(at)["address"]))) == 8

@@ -18,8 +18,10 @@ from streamlit.testing.v1.element_tree import NumberInput, Selectbox
 
 from engine.config import EncoderSettings, Preset, with_settings
 from engine.events import RunQueued, RunStarted, StageFinished, StageStarted
+from engine.jobs import Control
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
-from engine.runs.runner import Control, choose_device, execute, the_runner
+from engine.runs.runner import choose_device, execute, the_runner
 from engine.sources.open_source import Opened, open_source
 from engine.stages import encoder_file
 from engine.stages.encoder import Encoder
@@ -86,7 +88,7 @@ def without_stage_3(tmp_path_factory: pytest.TempPathFactory, few_digits: Opened
     place = tmp_path_factory.mktemp("imported")
     np.save(place / "v.npy", few_digits.images.pixels.reshape(IMAGES, -1))
     config = with_settings(tiny_config(), {"features.source": f"import:{place / 'v.npy'}"})
-    folder = RunFolder.create(place / "imported", few_digits, config)
+    folder = create_run(place / "imported", few_digits, config)
     with folder.lock():
         assert execute(folder, choose_device("cpu"), Control()) == "finished"
     return folder.path
@@ -392,7 +394,7 @@ def test_a_gpu_that_does_not_work_is_told_and_a_missing_one_only_hinted(
 def test_a_run_with_a_kept_encoder_is_watched_from_its_first_moment(
     workspace: Path, few_digits: Opened, visit: Visit
 ) -> None:
-    folder = RunFolder.create(workspace / "kept", few_digits, tiny_config())
+    folder = create_run(workspace / "kept", few_digits, tiny_config())
     for event in (RunStarted("cpu", 1), StageStarted("features", 0)):
         folder.append(event)
     with folder.lock():
@@ -415,7 +417,7 @@ def test_a_failed_run_says_why_and_can_be_resumed(visit: Visit) -> None:
 def test_a_queued_run_can_be_stopped_but_not_paused(
     workspace: Path, few_digits: Opened, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = RunFolder.create(workspace / "waits", few_digits, tiny_config())
+    folder = create_run(workspace / "waits", few_digits, tiny_config())
     folder.append(RunQueued())
     monkeypatch.setattr(the_runner(), "owns", lambda _folder: True)
     with folder.lock():

@@ -12,6 +12,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from engine.data.images import ImageSet
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
 from engine.space.neighbors import Neighbors
@@ -277,7 +278,7 @@ def test_names_are_escaped(finished: RunFolder) -> None:
     evil = tuple(f"<b>folder/'<script>{index}" for index in range(20))
     pixels = np.asarray(finished.images().pixels[:20])
     opening = Opened(ImageSet(pixels, evil, "evil"), None, ())
-    RunFolder.create(finished.path.parent / "evil", opening, tiny_config())
+    create_run(finished.path.parent / "evil", opening, tiny_config())
     shown = texts(opened("evil", 3))
     assert "<script>" not in shown
     assert "&#x27;&lt;script&gt;3" in shown

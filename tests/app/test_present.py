@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.config import FeatureSettings, RunConfig, preset, with_setting
+from engine.config import FeatureSettings, RunConfig, with_setting
 from engine.data.contact_sheet import contact_sheet
 from engine.events import (
     Event,
@@ -25,6 +25,7 @@ from engine.events import (
     StageSkipped,
     StageStarted,
 )
+from engine.presets import preset
 from engine.runs.runner import choose_device
 from engine.runs.snapshot import Snapshot, fold
 from spice_explorer import charts, palette

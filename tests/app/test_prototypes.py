@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
 from engine.events import Progress, RunStarted, StageFinished, StageStarted
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.history import PrototypeHistory, save_frame
 from engine.sources.open_source import Opened
@@ -386,7 +387,7 @@ def made_run(workspace: Path, clusters: int, labels: np.ndarray, names: tuple[st
     pixels = generator.integers(0, 255, (count, 1, 8, 8), np.uint8)
     ids = tuple(f"<b>{index}</b>.png" for index in range(count))
     truth = Truth(labels % len(names), names)
-    folder = RunFolder.create(
+    folder = create_run(
         workspace / "odd", Opened(ImageSet(pixels, ids, "digits"), truth, ()), replace(tiny_config(), clusters=clusters)
     )
     means = generator.normal(size=(clusters, 8)).astype(np.float32)

@@ -17,6 +17,7 @@ from engine import metrics
 from engine.config import ENCODER
 from engine.errors import RunError
 from engine.events import Progress
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.results import observe
 from engine.runs.runner import the_runner
@@ -58,7 +59,7 @@ def test_a_run_made_anew_under_an_old_name_is_read_from_its_start(interrupted: R
     services.look("halfway")
     shutil.rmtree(interrupted.path)
     time.sleep(0.02)
-    RunFolder.create(interrupted.path, few_digits, tiny_config())
+    create_run(interrupted.path, few_digits, tiny_config())
     assert services.look("halfway").snapshot.stages["features"].step == 0
 
 

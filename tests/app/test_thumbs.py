@@ -18,8 +18,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.config import preset
 from engine.data.images import ImageSet
+from engine.presets import preset
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
 from spice_explorer import routes, thumbs
@@ -66,7 +67,7 @@ def photos(workspace: Path) -> RunFolder:
     pixels = np.zeros((3, 3, SIDE, SIDE // 2), np.uint8)
     pixels[1, 0], pixels[2, 1] = 250, 250
     opened = Opened(ImageSet(pixels, ("a", "b", "c"), "photos"), None, ())
-    return RunFolder.create(workspace / "photos", opened, preset("quick", clusters=2, channels=3))
+    return create_run(workspace / "photos", opened, preset("quick", clusters=2, channels=3))
 
 
 def kept(workspace: Path) -> list[str]:

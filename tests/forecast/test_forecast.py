@@ -18,25 +18,13 @@ from engine.data.images import ImageSet
 from engine.errors import RunError, Stopped
 from engine.events import StageStarted
 from engine.forecast import probe as measuring
-from engine.forecast.forecast import (
-    Cost,
-    Costs,
-    Forecast,
-    duration,
-    forecast,
-    load_forecast,
-    save_forecast,
-    shape_of,
-    size,
-    table,
-    to_json,
-    warnings_of,
-    work,
-)
+from engine.forecast.forecast import Cost, Costs, duration, forecast, shape_of, size, table, warnings_of, work
 from engine.forecast.probe import probe, sample
 from engine.forecast.timing import Clock, cost_of, counted_up, resident_bytes, watched_memory
+from engine.jobs import Control
+from engine.runs.kept_forecast import Forecast, load_forecast, save_forecast, to_json
 from engine.runs.results import observe, summary
-from engine.runs.runner import Control, choose_device, execute
+from engine.runs.runner import choose_device, execute
 from engine.stages import features, joint
 from tests.tiny_runs import MakeRun, drawn, tiny_config
 

@@ -18,6 +18,7 @@ from engine.health import reports
 from engine.health.exclusions import Exclusions
 from engine.health.health import Health, Problem
 from engine.health.reports import Examiner, exclude_found, findings_named, health_of, summary
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
 from tests.tiny_runs import tiny_config
@@ -167,7 +168,7 @@ def test_what_is_found_is_left_out_but_for_one_of_each(opened: Opened) -> None:
 
 def test_a_run_knows_what_was_left_out(opened: Opened, tmp_path: Path) -> None:
     excluded = (Skipped("y.png", "dark"),)
-    folder = RunFolder.create(tmp_path / "run", opened, tiny_config(), excluded)
+    folder = create_run(tmp_path / "run", opened, tiny_config(), excluded)
     assert folder.card().excluded == excluded
     text = (folder.path / "run.json").read_text("utf-8")
     (folder.path / "run.json").write_text(text.replace('"excluded"', '"of an older version"'), "utf-8")

@@ -17,10 +17,11 @@ import torch
 from PIL import Image
 
 from engine import metrics
-from engine.config import preset, with_settings
+from engine.config import with_settings
 from engine.curate.guidance import Guidance
 from engine.data.images import ImageSet
 from engine.errors import RunError
+from engine.jobs import Control
 from engine.lesson.build import lesson, prepared_config
 from engine.lesson.bundle import Cast, packed, sprite, unpacked
 from engine.lesson.chapters import NEEDS_JOINT, features, joint, views
@@ -28,12 +29,14 @@ from engine.lesson.em_steps import Steps
 from engine.lesson.failure_trials import TEMPERATURES, Temperatures, Trials, load_trials, make_trials
 from engine.lesson.interactive import judged
 from engine.lesson.run_view import Material
+from engine.presets import preset
+from engine.runs.create import branch_decided, create_run
 from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of, load_frame, load_xrays
 from engine.runs.maps import DEFAULT, artefact_of
 from engine.runs.pipeline import NO_NETWORK
 from engine.runs.results import load_reliable
-from engine.runs.runner import Control, choose_device, execute
+from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened
 from engine.space.neighbors import Neighbors
 from engine.space.projection import principal_map
@@ -61,7 +64,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         preset("quick", clusters=3, channels=1), {**TINY, "heads.epochs": 6, "reliable.confidence": 0.6}
     )
     path = tmp_path_factory.mktemp("lesson") / "run"
-    return finish(RunFolder.create(path, replace(Opened(images), truth=truth), config))
+    return finish(create_run(path, replace(Opened(images), truth=truth), config))
 
 
 @pytest.fixture(scope="module")
@@ -395,7 +398,7 @@ def test_what_a_reviewer_decided_is_heeded(make_run: MakeRun, tmp_path: Path) ->
         model=labels,
         belief=np.full((60, 3), 1 / 3, np.float32),
     )
-    child = finish(parent.branch_decided(tmp_path / "child", config, guidance))
+    child = finish(branch_decided(parent, tmp_path / "child", config, guidance))
     found = lesson(child)
     assert not [one["key"] for one in found["steps"] if one["needs"]]
     result = step(found, "prototypes")["show"]["prototypes"]
@@ -428,7 +431,7 @@ def test_a_few_colour_images_in_more_clusters_than_they_fill(tmp_path: Path) -> 
     images = ImageSet(pixels, tuple(f"folder/{n}.png" for n in range(20)), "folder:photos")
     changes = {**TINY, "features.batch": 8, "reliable.confidence": 0.2, "heads.exclusive": False}
     config = with_settings(preset("quick", clusters=7, channels=3), changes)
-    found = lesson(finish(RunFolder.create(tmp_path / "few", Opened(images), config)))
+    found = lesson(finish(create_run(tmp_path / "few", Opened(images), config)))
     assert (found["images"], found["clusters"]) == (20, 7)
     assert found["names"][3] == "3.png"
     assert len(step(found, "problem")["show"]["places"]) == 20

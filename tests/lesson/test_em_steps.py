@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from engine.errors import RunError
+from engine.jobs import Control
 from engine.lesson.em_steps import Steps
-from engine.runs.runner import Control, choose_device, execute
+from engine.runs.runner import choose_device, execute
 from tests.tiny_runs import MakeRun, drawn
 
 CPU = choose_device("cpu")

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from engine.errors import RunError, Stopped
+from engine.jobs import Control
 from engine.lesson import failure_trials
 from engine.lesson.build import lesson
 from engine.lesson.failure_trials import Collapse, PoorHead, load_trials, make_trials, missing, spread_of
 from engine.runs.folder import RunFolder
-from engine.runs.runner import Control, choose_device, execute
+from engine.runs.runner import choose_device, execute
 from tests.lesson.test_build import every_file
 from tests.tiny_runs import MakeRun, drawn
 

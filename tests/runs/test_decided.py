@@ -17,12 +17,14 @@ from engine.curate.guidance import Guidance, guide
 from engine.data.columns import ImageColumn
 from engine.errors import RunError
 from engine.events import Progress, Scored
+from engine.jobs import Control
 from engine.runs.comparison import Agreement, before_after, newest_clustering
+from engine.runs.create import branch_decided, branch_run, create_run
 from engine.runs.folder import INHERITED_FEATURES, RunFolder
 from engine.runs.history import frame_steps_of
 from engine.runs.inheritance import INPUTS
 from engine.runs.results import load_reliable, observe
-from engine.runs.runner import Control, choose_device, execute
+from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened
 from engine.stages.reliable import ReliableSet, select_reliable
 from tests.runs.test_pipeline import StopAfter, assert_same_results
@@ -42,7 +44,7 @@ def finish(folder: RunFolder) -> RunFolder:
 def parent(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     torch.set_num_threads(1)
     images, truth = drawn()
-    folder = RunFolder.create(tmp_path_factory.mktemp("runs") / "parent", Opened(images, truth), tiny_config())
+    folder = create_run(tmp_path_factory.mktemp("runs") / "parent", Opened(images, truth), tiny_config())
     folder.save_columns(
         [
             ImageColumn("size", np.arange(60, dtype=np.float32)),
@@ -71,7 +73,7 @@ def guidance(
 
 def branched(parent: RunFolder, path: Path, found: Guidance, **changes: object) -> RunFolder:
     config = with_settings(parent.card().config, {"clusters": found.clusters, **changes})
-    return parent.branch_decided(path, config, found)
+    return branch_decided(parent, path, config, found)
 
 
 @pytest.fixture
@@ -215,7 +217,7 @@ def test_decisions_outlive_a_branch_of_their_run(parent: RunFolder, tmp_path: Pa
     found = guidance(parent, {3: State.DECIDED}, {3: 1})
     child = finish(branched(parent, tmp_path / "child", found))
     config = with_settings(child.card().config, {"reliable.confidence": 1.0})
-    again = finish(child.branch(tmp_path / "again", config))
+    again = finish(branch_run(child, tmp_path / "again", config))
     judged = load_reliable(again, "joint")
     assert (judged.mask[3], judged.labels[3]) == (True, 1)
 
@@ -264,7 +266,7 @@ def test_decisions_about_other_images_are_refused(parent: RunFolder, tmp_path: P
 
 def test_nothing_goes_on_from_a_run_without_stage_one(parent: RunFolder, tmp_path: Path) -> None:
     images, truth = drawn()
-    new = RunFolder.create(tmp_path / "new", Opened(images, truth), tiny_config())
+    new = create_run(tmp_path / "new", Opened(images, truth), tiny_config())
     with pytest.raises(RunError, match="has no stage 1 yet"):
         branched(new, tmp_path / "child", guidance(parent, {}))
 

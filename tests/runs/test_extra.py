@@ -11,10 +11,13 @@ import pytest
 from engine.config import with_settings
 from engine.data.images import ImageSet
 from engine.errors import RunError
+from engine.exports.label_table import export_table
+from engine.jobs import Control
+from engine.runs.create import branch_decided, branch_run, create_run
 from engine.runs.folder import RunFolder
 from engine.runs.history import load_frame
-from engine.runs.results import export_table, observe
-from engine.runs.runner import Control, choose_device, execute
+from engine.runs.results import observe
+from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened
 from tests.runs.test_imported import finish, guidance
 from tests.runs.test_pipeline import StopAfter, assert_same_results
@@ -31,7 +34,7 @@ def further(seed: int) -> ImageSet:
 
 def make(path: Path, seed: int | None) -> RunFolder:
     extra = None if seed is None else further(seed)
-    return RunFolder.create(path, Opened(IMAGES, TRUTH, extra=extra), tiny_config())
+    return create_run(path, Opened(IMAGES, TRUTH, extra=extra), tiny_config())
 
 
 def test_further_images_change_the_encoder_and_get_no_labels(tmp_path: Path) -> None:
@@ -71,9 +74,9 @@ def test_a_set_that_stays_in_host_memory_gives_the_same_run(tmp_path: Path, monk
 def test_runs_that_go_on_inherit_the_further_images(tmp_path: Path) -> None:
     parent = finish(make(tmp_path / "parent", 5))
     config = parent.card().config
-    branch = parent.branch(tmp_path / "branch", with_settings(config, {"joint.steps": 2}))
+    branch = branch_run(parent, tmp_path / "branch", with_settings(config, {"joint.steps": 2}))
     keep = np.arange(60) > 3
-    decided = parent.branch_decided(tmp_path / "decided", config, guidance(keep, 3))
+    decided = branch_decided(parent, tmp_path / "decided", config, guidance(keep, 3))
     for folder in (branch, decided):
         extra = folder.extra()
         assert extra is not None
@@ -86,7 +89,7 @@ def test_runs_that_go_on_inherit_the_further_images(tmp_path: Path) -> None:
 def test_imported_vectors_need_no_further_images(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.random.default_rng(0).normal(size=(60, 4)))
     config = with_settings(tiny_config(), {"features.source": f"import:{tmp_path / 'v.npy'}"})
-    folder = RunFolder.create(tmp_path / "run", Opened(IMAGES, extra=further(5)), config)
+    folder = create_run(tmp_path / "run", Opened(IMAGES, extra=further(5)), config)
     assert folder.extra() is None
     assert execute(folder, CPU, Control()) == "finished"
 
@@ -94,5 +97,5 @@ def test_imported_vectors_need_no_further_images(tmp_path: Path) -> None:
 def test_further_images_of_another_size_are_refused(tmp_path: Path) -> None:
     small = ImageSet(np.zeros((2, 1, 4, 4), np.uint8), ("a", "b"), "small")
     with pytest.raises(RunError, match=r"further images are \(1, 4, 4\), but those of drawn \(1, 8, 8\)"):
-        RunFolder.create(tmp_path / "run", Opened(IMAGES, extra=small), tiny_config())
+        create_run(tmp_path / "run", Opened(IMAGES, extra=small), tiny_config())
     assert list(tmp_path.iterdir()) == []

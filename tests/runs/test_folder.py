@@ -27,10 +27,13 @@ from engine.events import (
     from_json,
     to_json,
 )
-from engine.runs.folder import RunFolder, write_text
+from engine.jobs import Control
+from engine.runs.create import branch_run, create_run
+from engine.runs.files import write_text
+from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of
 from engine.runs.results import load_reliable, observe
-from engine.runs.runner import Control, choose_device, execute
+from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened, open_source
 from tests.tiny_runs import MakeRun, drawn, tiny_config
 
@@ -55,13 +58,13 @@ def test_a_new_folder_holds_images_truth_and_settings(make_run: MakeRun) -> None
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(RunError, match="not empty"):
-        RunFolder.create(tmp_path, Opened(drawn()[0]), tiny_config())
+        create_run(tmp_path, Opened(drawn()[0]), tiny_config())
     assert [one.name for one in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_more_clusters_than_images_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="choose from 2 to 60"):
-        RunFolder.create(tmp_path / "run", Opened(drawn()[0]), tiny_config(clusters=61))
+        create_run(tmp_path / "run", Opened(drawn()[0]), tiny_config(clusters=61))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -71,7 +74,7 @@ def test_a_full_disk_leaves_no_half_written_run(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RunError, match=r"cannot be written .*No space left.*: free some space"):
-        RunFolder.create(tmp_path / "run", Opened(drawn()[0]), tiny_config())
+        create_run(tmp_path / "run", Opened(drawn()[0]), tiny_config())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -225,7 +228,7 @@ def test_a_damaged_array_is_named(make_run: MakeRun) -> None:
 def test_a_run_cannot_lie_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunError, match=r"cannot be written to .*(Not a directory|File exists)"):
-        RunFolder.create(tmp_path / "file" / "run", Opened(drawn()[0]), tiny_config())
+        create_run(tmp_path / "file" / "run", Opened(drawn()[0]), tiny_config())
 
 
 def test_a_text_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +265,7 @@ def parent(make_run: MakeRun) -> RunFolder:
 
 def test_a_branch_goes_on_from_stage_two_with_other_thresholds(parent: RunFolder) -> None:
     config = with_settings(parent.card().config, {"reliable.agreement": 0.1, "joint.steps": 3})
-    branch = parent.branch(parent.path.parent / "branch", config)
+    branch = branch_run(parent, parent.path.parent / "branch", config)
     assert branch.card().parent == "parent"
     assert branch.card().config == config
     before = observe(branch)
@@ -280,7 +283,7 @@ def test_a_branch_goes_on_from_stage_two_with_other_thresholds(parent: RunFolder
 
 
 def test_a_branch_shares_its_parents_files(parent: RunFolder) -> None:
-    branch = parent.branch(parent.path.parent / "branch", parent.card().config)
+    branch = branch_run(parent, parent.path.parent / "branch", parent.card().config)
     for name in ("images/pixels.npy", "features/vectors.npy"):
         assert (branch.path / name).samefile(parent.path / name)
     assert not (branch.path / "events.jsonl").samefile(parent.path / "events.jsonl")
@@ -291,22 +294,22 @@ def test_a_branch_shares_its_parents_files(parent: RunFolder) -> None:
 def test_a_branch_can_change_nothing_of_stages_one_and_two(parent: RunFolder) -> None:
     config = with_settings(parent.card().config, {"heads.epochs": 9})
     with pytest.raises(RunError, match="only the settings of the reliable set and of stage 3"):
-        parent.branch(parent.path.parent / "branch", config)
+        branch_run(parent, parent.path.parent / "branch", config)
     assert not (parent.path.parent / "branch").exists()
     with pytest.raises(RunError, match="exists: choose another folder"):
-        parent.branch(parent.path, parent.card().config)
+        branch_run(parent, parent.path, parent.card().config)
 
 
 def test_nothing_goes_on_from_a_run_without_stage_two(make_run: MakeRun) -> None:
     folder = make_run()
     with pytest.raises(RunError, match="no stage 2 yet"):
-        folder.branch(folder.path.parent / "branch", folder.card().config)
+        branch_run(folder, folder.path.parent / "branch", folder.card().config)
     assert [one.name for one in folder.path.parent.iterdir()] == [folder.path.name]
 
 
 def test_pixels_that_are_kept_in_a_file_are_not_written_twice(photos: Path, tmp_path: Path) -> None:
     opened = open_source(str(photos), size=8)
-    folder = RunFolder.create(tmp_path / "run", opened, tiny_config())
+    folder = create_run(tmp_path / "run", opened, tiny_config())
     (kept,) = cache().rglob("pixels-*.npy")
     own = folder.path / "images" / "pixels.npy"
     assert own.samefile(kept)
@@ -324,7 +327,7 @@ def test_a_run_keeps_the_images_that_were_opened_when_others_are_in_their_place_
     other = open_source(str(photos), size=8)
     assert len(other.images) == len(opened.images)
     assert not np.array_equal(other.images.pixels, before)
-    folder = RunFolder.create(tmp_path / "run", opened, tiny_config())
+    folder = create_run(tmp_path / "run", opened, tiny_config())
     assert folder.images().ids == opened.images.ids
     assert np.array_equal(folder.images().pixels, before)
     assert folder.images().fingerprint == folder.card().fingerprint
@@ -333,7 +336,7 @@ def test_a_run_keeps_the_images_that_were_opened_when_others_are_in_their_place_
 def test_a_part_of_a_file_is_written(photos: Path, tmp_path: Path) -> None:
     images = open_source(str(photos), size=8).images
     part = ImageSet(images.pixels[5:25], images.ids[5:25], "part")
-    folder = RunFolder.create(tmp_path / "run", Opened(part), tiny_config())
+    folder = create_run(tmp_path / "run", Opened(part), tiny_config())
     assert np.array_equal(folder.images().pixels, images.pixels[5:25])
     assert (images.file is not None, part.file) == (True, None)
 
@@ -341,6 +344,6 @@ def test_a_part_of_a_file_is_written(photos: Path, tmp_path: Path) -> None:
 def test_what_a_source_says_of_its_images_goes_into_the_run(tmp_path: Path) -> None:
     images, _ = drawn()
     column = ImageColumn("age", np.arange(len(images), dtype=np.float32))
-    folder = RunFolder.create(tmp_path / "run", Opened(images, columns=(column,)), tiny_config())
+    folder = create_run(tmp_path / "run", Opened(images, columns=(column,)), tiny_config())
     (found,) = folder.columns()
     assert (found.title, found.values.tolist()) == ("age", list(range(len(images))))

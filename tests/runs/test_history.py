@@ -7,9 +7,10 @@ import pytest
 
 from engine.data.batches import DeviceImages
 from engine.events import STAGES
+from engine.jobs import Control
 from engine.runs.folder import RunFolder
 from engine.runs.history import History, frame_steps_of, load_frame, load_history, load_prototype_history, save_frame
-from engine.runs.runner import Control, choose_device, execute
+from engine.runs.runner import choose_device, execute
 from engine.stages.features import build_encoder, learn_features
 from engine.stages.frames import Frame, frame_steps
 from tests.tiny_runs import MakeRun, drawn, tiny_config

@@ -15,13 +15,16 @@ from engine.config import with_settings
 from engine.curate.guidance import Guidance
 from engine.errors import RunError, SettingError, SourceError
 from engine.events import Scored, StageSkipped
+from engine.exports.label_table import export_table
+from engine.jobs import Control
+from engine.runs.create import branch_decided, branch_run
 from engine.runs.folder import IMPORTED, RunFolder
 from engine.runs.history import frame_steps_of
 from engine.runs.initial_weights import check_beginning
 from engine.runs.pipeline import NO_NETWORK
 from engine.runs.predict import encoder_file, predict_images
-from engine.runs.results import export_table, load_reliable, newest_stage, observe, summary
-from engine.runs.runner import Control, choose_device, execute
+from engine.runs.results import load_reliable, newest_stage, observe, summary
+from engine.runs.runner import choose_device, execute
 from engine.stages.encoder_file import load_encoder, read_card
 from tests.runs.test_pipeline import StopAfter
 from tests.tiny_runs import MakeRun, drawn
@@ -158,7 +161,7 @@ def test_what_needs_a_network_says_that_there_is_none(imported: RunFolder) -> No
 
 def test_a_branch_judges_by_its_own_thresholds_and_skips_stage_3_too(imported: RunFolder) -> None:
     config = with_settings(imported.card().config, {"reliable.agreement": 0.99})
-    branch = finish(imported.branch(imported.path.with_name("branch"), config))
+    branch = finish(branch_run(imported, imported.path.with_name("branch"), config))
     np.testing.assert_array_equal(arrays(branch, "features")["vectors"], vectors())
     assert observe(branch).stages["joint"].skipped == NO_NETWORK
     strict, usual = (load_reliable(one, "heads").mask for one in (branch, imported))
@@ -191,7 +194,7 @@ def test_decisions_train_on_the_vectors_of_the_images_that_stay(
     keep = np.arange(60) >= left_out
     config = with_settings(imported.card().config, {"clusters": clusters})
     place = imported.path.with_name("decided")
-    branch = imported.branch_decided(place, config, guidance(keep, clusters))
+    branch = branch_decided(imported, place, config, guidance(keep, clusters))
     shutil.rmtree(imported.path)
     finish(branch)
     np.testing.assert_array_equal(arrays(branch, "features")["vectors"], vectors()[keep])

@@ -13,10 +13,11 @@ import torch
 
 from engine.data.truth import Truth
 from engine.events import Alarm, ReliableSelected, Scored, StageStarted, TruthScored
+from engine.jobs import Control
 from engine.runs.folder import RunFolder
 from engine.runs.history import load_xrays
 from engine.runs.results import observe
-from engine.runs.runner import Control, choose_device, execute
+from engine.runs.runner import choose_device, execute
 from engine.stages.encoder import Encoder
 from engine.stages.reliable import ReliableSet, select_reliable
 from tests.tiny_runs import MakeRun, drawn

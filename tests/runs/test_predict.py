@@ -12,8 +12,9 @@ import torch
 from engine.config import EncoderSettings
 from engine.data.images import ImageSet
 from engine.errors import RunError, SettingError
+from engine.jobs import Control
 from engine.runs.predict import encoder_file, predict_images, scores
-from engine.runs.runner import Control, choose_device, execute
+from engine.runs.runner import choose_device, execute
 from engine.stages.encoder import Encoder, initialise
 from engine.stages.encoder_file import load_encoder, pack_encoder, read_card
 from tests.tiny_runs import MakeRun, drawn

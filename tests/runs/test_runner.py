@@ -9,10 +9,11 @@ import torch
 
 from engine.errors import RunError
 from engine.events import Progress, RunPaused, StageFinished
+from engine.jobs import Control
 from engine.runs import runner as module
 from engine.runs.folder import RunFolder
 from engine.runs.results import observe
-from engine.runs.runner import Control, Device, Runner, choose_device, execute
+from engine.runs.runner import Device, Runner, choose_device, execute
 from tests.tiny_runs import MakeRun
 
 LONG = {"features.epochs": 4000}

@@ -13,10 +13,11 @@ import torch
 
 from engine.errors import RunError, SettingError
 from engine.events import Event
+from engine.jobs import Control
 from engine.runs import several
 from engine.runs.folder import RunFolder
 from engine.runs.results import observe
-from engine.runs.runner import Control, Device, execute
+from engine.runs.runner import Device, execute
 from engine.runs.several import seeds_of, together, train_all
 from tests.fake_cuda import FakeCuda
 from tests.tiny_runs import MakeRun

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.config import GLYPH_VIEWS, ContrastiveViews
+from engine.config import ContrastiveViews
+from engine.presets import GLYPH_VIEWS
 from engine.views import contrastive_view
 
 NOTHING: dict[str, float] = {

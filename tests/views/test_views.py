@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine.config import GLYPH_VIEWS, ContrastiveViews, StrongViews, ViewSettings, WeakViews
+from engine.config import ContrastiveViews, StrongViews, ViewSettings, WeakViews
+from engine.presets import GLYPH_VIEWS
 from engine.views import contrastive_view, strong_view, weak_view
 
 View = Callable[[torch.Tensor, torch.Generator], torch.Tensor]

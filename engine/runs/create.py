@@ -1,0 +1,164 @@
+"""How a run folder comes about: for the first time, or as a branch that goes on from another run.
+
+Whatever fails, the folder is complete or not there at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from engine.config import IMPORT, SCRATCH, RunConfig, to_dict
+from engine.curate.guidance import Guidance
+from engine.data.skipped import Skipped
+from engine.errors import RunError
+from engine.runs.files import write_text
+from engine.runs.folder import FORMAT, RunFolder
+from engine.runs.inheritance import inherit, inherit_decided
+from engine.runs.initial_weights import keep_beginning
+from engine.sources.open_source import Opened
+
+
+def create_run(
+    path: str | os.PathLike[str], opened: Opened, config: RunConfig, excluded: tuple[Skipped, ...] = ()
+) -> RunFolder:
+    """A new run folder, complete or not there at all.
+
+    `excluded` are images of the source that a person left out, and that are not in `opened`.
+
+    Raises:
+        RunError: when something is there already, K or the further images do not fit the images,
+            or it cannot be written.
+        SpiceError: when what `features.source` names is not there or does not fit.
+    """
+    target = Path(path).absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise RunError(f"{target} exists and is not empty: resume the run in it, or choose another folder")
+    check_clusters(config, len(opened.images), opened.images.source)
+    _check_extra(opened)
+    return _made(target, lambda draft: _write_inputs(draft, opened, config, excluded))
+
+
+def branch_run(parent: RunFolder, path: str | os.PathLike[str], config: RunConfig) -> RunFolder:
+    """A new run that goes on from the parent's stages 1 and 2 with other settings of what follows.
+
+    Raises:
+        RunError: when stage 2 is not done, `config` asks for other stages 1 and 2, or the new
+            run cannot be written.
+    """
+    target, own = _free(path), parent.card()
+    if not parent.has("heads"):
+        raise RunError(f"{parent.path} has no stage 2 yet: nothing can go on from it")
+    if replace(config, reliable=own.config.reliable, joint=own.config.joint) != own.config:
+        raise RunError("only the settings of the reliable set and of stage 3 can differ here")
+    return _made(target, lambda draft: inherit(draft, parent, config))
+
+
+def branch_decided(parent: RunFolder, path: str | os.PathLike[str], config: RunConfig, guidance: Guidance) -> RunFolder:
+    """A new run that goes on from the parent's stage 1 with what a reviewer decided: images that
+    were excluded are not in it, and stages 2 and 3 learn the labels that were decided.
+
+    It has as many clusters as `guidance`, whatever `config` says.
+
+    Raises:
+        RunError: when stage 1 is not done, `guidance` is about other images, K does not fit,
+            `config` asks for another stage 1, or the new run cannot be written.
+    """
+    target, own = _free(path), parent.card()
+    if not parent.has("features"):
+        raise RunError(f"{parent.path} has no stage 1 yet: nothing can go on from it")
+    if len(guidance.keep) != own.images:
+        raise RunError(
+            f"the decisions are about {len(guidance.keep):,} images, but {parent.path} has "
+            f"{own.images:,}: decide about the images of this run"
+        )
+    config = replace(config, clusters=guidance.clusters)
+    later = {name: getattr(config, name) for name in ("clusters", "heads", "reliable", "joint")}
+    if replace(own.config, **later) != config:
+        raise RunError("only K and the settings of what follows stage 1 can differ here")
+    check_clusters(config, int(guidance.keep.sum()), own.source)
+    return _made(target, lambda draft: inherit_decided(draft, parent, config, guidance))
+
+
+def _made(target: Path, write: Callable[[RunFolder], None]) -> RunFolder:
+    """The run folder at `target` as `write` fills it, complete or not there at all."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = RunFolder(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            draft.path.chmod(0o755)
+            write(draft)
+            if target.exists():
+                target.rmdir()
+            draft.path.rename(target)
+        except BaseException:
+            shutil.rmtree(draft.path, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise RunError(
+            f"a run cannot be written to {target} ({error.strerror or error}): free some space or choose another folder"
+        ) from None
+    return RunFolder(target)
+
+
+def _write_inputs(draft: RunFolder, opened: Opened, config: RunConfig, excluded: tuple[Skipped, ...]) -> None:
+    images = opened.images
+    if config.features.source != SCRATCH:  # first, since it may not be there, or not fit
+        keep_beginning(draft.path, config.features.source, images)
+    draft.save_images("images", images)
+    if opened.columns:
+        draft.save_columns(list(opened.columns))
+    if opened.truth is not None:
+        names = np.array(opened.truth.class_names)
+        draft.save("truth", {"labels": opened.truth.labels, "class_names": names})
+    card = {
+        "format": FORMAT,
+        "source": images.source,
+        "images": len(images),
+        "fingerprint": images.fingerprint,
+        "created": time.time(),
+        "skipped": [[one.name, one.reason] for one in opened.skipped],
+        "excluded": [[one.name, one.reason] for one in excluded],
+        "config": to_dict(config),
+    }
+    imported = config.features.source.startswith(IMPORT)
+    if opened.extra is not None and not imported:
+        draft.save_images("extra", opened.extra)
+        card["extra"] = len(opened.extra)
+    write_text(draft.path / "run.json", json.dumps(card, indent=1))
+
+
+def _free(path: str | os.PathLike[str]) -> Path:
+    """The absolute path; raises RunError when something is there already."""
+    target = Path(path).absolute()
+    if target.exists():
+        raise RunError(f"{target} exists: choose another folder")
+    return target
+
+
+def check_clusters(config: RunConfig, images: int, source: str) -> None:
+    """Raises RunError when there are too many clusters, or too few, for so many images."""
+    if not 2 <= config.clusters <= images:
+        raise RunError(f"clusters is {config.clusters}, but {source} has {images} images: choose from 2 to {images}")
+    if config.clusters > config.heads.images:
+        raise RunError(
+            f"clusters is {config.clusters}, but an E-step labels only {config.heads.images} images: raise heads.images"
+        )
+
+
+def _check_extra(opened: Opened) -> None:
+    """Raises RunError when the further images are of another size or colour than the images."""
+    images, extra = opened.images, opened.extra
+    if extra is not None and extra.pixels.shape[1:] != images.pixels.shape[1:]:
+        raise RunError(
+            f"the further images are {extra.pixels.shape[1:]}, but those of {images.source} "
+            f"{images.pixels.shape[1:]} (channels, height, width): open both in one size and colour"
+        )

@@ -1,0 +1,106 @@
+"""Files of a run folder: each is written whole under another name, flushed to the disk and renamed, so
+that a reader never meets half of one. Nothing that is read can run code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.errors import RunError, first_sentence, out_of_memory
+
+
+@dataclass(frozen=True)
+class FileCheckpoint:
+    """A stage's state in one file; the old one stays until the new one is complete."""
+
+    path: Path
+
+    def load(self) -> dict[str, Any] | None:
+        """The state, on the CPU: whatever loads it moves it to its own device."""
+        return load_weights(self.path) if self.path.exists() else None
+
+    def save(self, state: dict[str, Any]) -> None:
+        draft = self.path.with_suffix(".tmp")
+        try:
+            save_weights(draft, state)
+            draft.replace(self.path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole text file, or leaves what was there."""
+    draft = path.with_name(f".{path.name}.tmp")
+    try:
+        with synced(draft) as file:
+            file.write(text.encode("utf-8"))
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def synced(path: Path) -> Iterator[Any]:
+    """A new file to write, flushed to the disk at the end."""
+    with path.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def save_array(file: Any, array: np.ndarray) -> None:
+    try:
+        np.save(file, array, allow_pickle=False)
+    except OSError as error:
+        if error.errno is None:  # numpy counts the bytes and forgets the reason: ask the system again
+            file.write(b"\0")
+            file.flush()
+        raise
+
+
+def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """A second name for a file that nobody changes in its place, or a copy where there can be none."""
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def load_array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="c", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise RunError(f"{path} is damaged ({error}): delete its folder and resume the run to make it again") from None
+
+
+def save_weights(path: Path, state: dict[str, Any]) -> None:
+    import torch
+
+    content = io.BytesIO()  # written to a file itself, torch would hide a full disk behind its own error
+    torch.save(state, content)
+    with synced(path) as file:
+        file.write(content.getbuffer())
+
+
+def load_weights(path: Path) -> dict[str, Any]:
+    import torch
+
+    try:
+        # Never straight to a GPU: one that is full would make the file look damaged.
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        if out_of_memory(error):
+            raise
+        raise RunError(f"{path} is damaged ({first_sentence(error)}): delete it to do its stage again") from None
