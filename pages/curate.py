@@ -1,7 +1,8 @@
 """Curate: from labels to trusted labels, mostly from the keyboard."""
 
 from spice_explorer import session
-from spice_explorer.components import chrome, curate, needs
+from spice_explorer.sections import chrome, needs
+from spice_explorer.sections.curate import page
 
 chrome.heading(
     "Curate",
@@ -11,4 +12,4 @@ chrome.heading(
 with session.plain_errors():
     run = needs.run_of_page()
     if run is not None and needs.labels(run):
-        curate.show(run)
+        page.show(run)

@@ -1,11 +1,12 @@
 """Dataset: choose images and look at them."""
 
 from spice_explorer import session
-from spice_explorer.components import chrome, dataset
+from spice_explorer.sections import chrome
+from spice_explorer.sections.dataset import page
 
 chrome.heading("Dataset", "Choose the images to cluster. Labels are not needed, and never used for training.")
 with session.plain_errors():
-    dataset.chooser()
+    page.chooser()
 with session.plain_errors():
-    dataset.report(session.opened())
-    dataset.to_train()
+    page.report(session.opened())
+    page.to_train()

@@ -1,7 +1,7 @@
 """Export: take the labels away."""
 
 from spice_explorer import session
-from spice_explorer.components import chrome, export, needs
+from spice_explorer.sections import chrome, export, needs
 
 chrome.heading("Export", "The newest labels as a table: one row an image, with where it came from.")
 with session.plain_errors():

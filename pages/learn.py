@@ -1,7 +1,7 @@
 """Learn: the method step by step, on a run of its own or the chosen one."""
 
 from spice_explorer import session
-from spice_explorer.components import chrome, lesson
+from spice_explorer.sections import chrome, lesson
 
 chrome.heading("Learn", "How images without labels come to trusted labels, in nine steps on a real run.")
 with session.plain_errors():

@@ -1,7 +1,8 @@
 """Prototypes: what each cluster is about."""
 
 from spice_explorer import session
-from spice_explorer.components import chrome, forming, needs, prototypes
+from spice_explorer.sections import chrome, needs
+from spice_explorer.sections.prototypes import forming, page
 
 chrome.heading(
     "Prototypes", "The surest images of a cluster form its prototype; the images nearest to it get its label."
@@ -10,6 +11,6 @@ with session.plain_errors():
     run = needs.run_of_page()
     if run is not None:
         if needs.labels(run):
-            prototypes.show(run)
+            page.show(run)
         else:
             forming.live(run)

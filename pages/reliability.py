@@ -1,7 +1,7 @@
 """Reliability: which labels to trust, and why not the others."""
 
 from spice_explorer import session
-from spice_explorer.components import chrome, needs, reliability
+from spice_explorer.sections import chrome, needs, reliability
 
 chrome.heading(
     "Reliability",

@@ -10,8 +10,9 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from spice_explorer import routes, services, session
-from spice_explorer.components import chrome
+from spice_explorer import lifecycle, session
+from spice_explorer.http import routes
+from spice_explorer.sections import chrome
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
@@ -40,9 +41,9 @@ def ui() -> None:
 
 @contextlib.asynccontextmanager
 async def lifespan(_app: Any) -> AsyncIterator[None]:
-    services.warm_up()
+    lifecycle.warm_up()
     yield
-    services.stop_everything()
+    lifecycle.stop_everything()
 
 
 if get_script_run_ctx(suppress_warning=True) is None:

@@ -13,7 +13,7 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.errors import SpiceError, sentence_of
-from spice_explorer import imports, services
+from spice_explorer.queries import imports, runs, sources
 
 if TYPE_CHECKING:
     from engine.sources.import_job import Asked, ImportJob
@@ -79,7 +79,7 @@ def current_run() -> str | None:
 
     None also where a run was asked for that is gone: what is done next shall not happen to another.
     """
-    wanted, names = _wanted_run(), services.run_names()
+    wanted, names = _wanted_run(), runs.run_names()
     if wanted:
         return _keep(wanted) if wanted in names else None
     return _keep(names[0]) if names else None
@@ -88,7 +88,7 @@ def current_run() -> str | None:
 def missing_run() -> str | None:
     """The run that was asked for although there is none, or no more."""
     wanted = _wanted_run()
-    return wanted if wanted and wanted not in services.run_names() else None
+    return wanted if wanted and wanted not in runs.run_names() else None
 
 
 def _wanted_run() -> str | None:
@@ -145,7 +145,7 @@ def selection_version() -> int:
 def open_image(run: str) -> int | None:
     """The image of `run` whose panel is open: the address names it, or it was opened before."""
     asked = st.query_params.get("image") or st.session_state.get("image", "")
-    if not asked.isdecimal() or len(asked) > 12 or int(asked) >= services.card(run).images:
+    if not asked.isdecimal() or len(asked) > 12 or int(asked) >= runs.card(run).images:
         return None
     show_image(int(asked))
     return int(asked)
@@ -168,7 +168,7 @@ def close_image() -> None:
 
 def opened() -> Opened:
     """The source that a new run will train on: what was opened on the Dataset page, or digits."""
-    return st.session_state.get("opened") or services.digits()
+    return st.session_state.get("opened") or sources.digits()
 
 
 def keep_opened(source: Opened) -> None:

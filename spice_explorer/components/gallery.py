@@ -18,7 +18,8 @@ import numpy as np
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from spice_explorer import session, thumbs
+from spice_explorer import session
+from spice_explorer.http import thumbs
 from spice_explorer.palette import VERDICTS
 from spice_explorer.present import gallery as present
 from spice_explorer.present.gallery import PIXELATED, Known, Tile

@@ -24,7 +24,7 @@ from engine.runs.folder import RunFolder
 from engine.runs.maps import DEFAULT, artefact_of
 from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened, open_source
-from spice_explorer import lessons
+from spice_explorer.queries import lessons
 
 ROOT = Path(__file__).parents[2]
 IMAGES, CLUSTERS = 240, 4

@@ -14,7 +14,8 @@ from engine.curate.decisions import Decision
 from engine.curate.log import FILE
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
-from spice_explorer import artefacts, decisions, session
+from spice_explorer import session
+from spice_explorer.queries import artefacts, decisions
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts
 
 

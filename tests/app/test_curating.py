@@ -12,7 +12,8 @@ from engine.curate.curation import Curation
 from engine.curate.decisions import Decision
 from engine.curate.log import FILE
 from engine.runs.folder import RunFolder
-from spice_explorer import curating, decisions
+from spice_explorer.http import curate_api
+from spice_explorer.queries import decisions
 from tests.app.asgi import Client
 from tests.app.conftest import CLUSTERS, IMAGES
 
@@ -21,7 +22,7 @@ ACT = "/spice/curate/demo/act"
 
 @pytest.fixture
 def client() -> Client:
-    return Client(curating.routes())
+    return Client(curate_api.routes())
 
 
 def act(client: Client, *ops: dict[str, Any], by: str = "Ann", seen: int = 0) -> Any:
@@ -98,7 +99,7 @@ def test_what_others_did_is_told_with_both_answers(client: Client) -> None:
     act(client, {"action": "relabel", "ids": [5, 6], "class": 1}, by="Ann")
     told = act(client, {"action": "relabel", "ids": [5], "class": 2}, by="Bob")
     assert told["changed"]["ids"] == [5, 6]
-    assert told["changed"]["states"] == [1 + curating.DISPUTED, 1]
+    assert told["changed"]["states"] == [1 + curate_api.DISPUTED, 1]
     (dispute,) = told["disputes"]
     assert dispute["id"] == 5
     assert [(one["reviewer"], one["class"]) for one in dispute["answers"]] == [("Bob", 2), ("Ann", 1)]

@@ -23,9 +23,9 @@ from engine.runs.kept_forecast import Forecast, load_forecast, save_forecast
 from engine.runs.runner import Runner, the_runner
 from engine.runs.snapshot import Snapshot
 from engine.sources.open_source import Opened, open_source
-from spice_explorer import forecasting
-from spice_explorer.components.forecast import ASK, BUSY, _asked
 from spice_explorer.present import forecast as present
+from spice_explorer.queries import forecasts
+from spice_explorer.sections.train.forecast import ASK, BUSY, _asked
 from tests.app.conftest import Visit, button, texts
 
 PIECES = (
@@ -54,9 +54,9 @@ def costs(config: RunConfig, memory: int = 10**8) -> Costs:
 
 @pytest.fixture(autouse=True)
 def _nothing_known() -> Iterator[None]:
-    forecasting._probes.clear()
+    forecasts._probes.clear()
     yield
-    forecasting._probes.clear()
+    forecasts._probes.clear()
 
 
 @pytest.fixture
@@ -194,11 +194,11 @@ def test_a_probe_gives_way_to_a_run_and_knows_its_threads(
 
     measure(act)
     opened = open_source("digits")
-    forecasting.ask(opened, [preset("quick", clusters=10, channels=1)], "cpu")
+    forecasts.ask(opened, [preset("quick", clusters=10, channels=1)], "cpu")
     for thread in threading.enumerate():
         if thread.name == "spice-forecast":
             thread.join(20)
-    assert forecasting.probe_of(opened, "cpu").state == "busy"
+    assert forecasts.probe_of(opened, "cpu").state == "busy"
     assert told["threads"] == the_runner().threads
 
 
@@ -209,24 +209,24 @@ def test_a_run_of_another_process_is_not_disturbed_either(
     measure(lambda _configs, **_: pytest.fail("a run is training"))
     folder = create_run(workspace / "other", few_digits, preset("quick", clusters=4, channels=1))
     with folder.lock():
-        forecasting.ask(few_digits, [folder.config()], "cpu")
+        forecasts.ask(few_digits, [folder.config()], "cpu")
         for thread in threading.enumerate():
             if thread.name == "spice-forecast":
                 thread.join(20)
-    assert forecasting.probe_of(few_digits, "cpu").state == "busy"
+    assert forecasts.probe_of(few_digits, "cpu").state == "busy"
 
 
 def test_a_new_run_keeps_the_forecast_that_was_shown(workspace: Path, few_digits: Opened) -> None:
     config = preset("quick", clusters=4, channels=1)
     folder = create_run(workspace / "new", few_digits, config)
-    forecasting.keep(folder, few_digits, config, "cpu")
+    forecasts.keep(folder, few_digits, config, "cpu")
     assert load_forecast(folder) is None
-    forecasting.probe_of(few_digits, "cpu").costs.append(costs(config))
-    forecasting.keep(folder, few_digits, with_setting(config, "heads.batch", 5), "cpu")
-    forecasting.keep(folder, few_digits, config, "auto")  # another device was asked about
+    forecasts.probe_of(few_digits, "cpu").costs.append(costs(config))
+    forecasts.keep(folder, few_digits, with_setting(config, "heads.batch", 5), "cpu")
+    forecasts.keep(folder, few_digits, config, "auto")  # another device was asked about
     assert load_forecast(folder) is None
-    forecasting.keep(folder, few_digits, config, "cpu")
-    assert load_forecast(folder) == forecasting.probe_of(few_digits, "cpu").of(config)
+    forecasts.keep(folder, few_digits, config, "cpu")
+    assert load_forecast(folder) == forecasts.probe_of(few_digits, "cpu").of(config)
 
 
 def test_what_a_run_took_stands_beside_its_forecast(finished: RunFolder, visit: Visit) -> None:

@@ -25,8 +25,8 @@ def page(ids: list[int], per_page: int = 100, key: str = "all", odd: bool = Fals
     import numpy as np
     import streamlit as st
 
-    from spice_explorer import artefacts
     from spice_explorer.components import gallery
+    from spice_explorer.queries import artefacts
 
     asked = gallery.gallery(
         "demo",

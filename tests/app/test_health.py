@@ -22,8 +22,8 @@ from engine.health.health import Finding, Health, Problem
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened, open_source
-from spice_explorer import health, services
 from spice_explorer.present import health as present
+from spice_explorer.queries import health, runs, sources, training
 from tests.app.conftest import Visit, button, texts
 
 pytestmark = pytest.mark.usefixtures("workspace")
@@ -130,7 +130,7 @@ def test_a_failed_report_can_be_made_again(spoilt: Opened, visit: Visit, monkeyp
 
 def test_a_run_of_the_same_images_lends_its_features(finished: RunFolder, few_digits: Opened, visit: Visit) -> None:
     assert health.trained(few_digits) == finished.path.name
-    assert health.trained(services.digits()) is None
+    assert health.trained(sources.digits()) is None
     at = with_source(visit("dataset"), few_digits)
     assert "also by the features of demo" in texts(at)
 
@@ -226,7 +226,7 @@ def test_train_uses_what_is_kept_and_says_so(spoilt: Opened, visit: Visit, monke
     decided.exclude(np.array([0, 1]), "dark")
     decided.close()
     started: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(services, "start", lambda *asked: started.append(asked) or "none")
+    monkeypatch.setattr(training, "start", lambda *asked: started.append(asked) or "none")
     at = with_source(visit("dataset"), spoilt)
     at.switch_page("../pages/train.py").run()
     count = len(spoilt.images)
@@ -275,7 +275,7 @@ def test_the_run_shows_what_was_left_out(finished: RunFolder, visit: Visit, few_
     decided = Exclusions(few_digits.images)
     decided.exclude(np.array([3]), "blank")
     opened, excluded = health.to_train(few_digits)
-    create_run(services.workspace() / "less", opened, finished.card().config, excluded)
+    create_run(runs.workspace() / "less", opened, finished.card().config, excluded)
     decided.close()
     at = visit("train", run="less")
     assert "1 image was left out before training" in [one.label for one in at.expander]

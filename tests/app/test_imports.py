@@ -15,8 +15,9 @@ from engine.data import decode_pool, import_images
 from engine.data.image_store import cache
 from engine.errors import SourceError
 from engine.sources.import_job import Asked, the_importer
-from spice_explorer import imports, session
+from spice_explorer import session
 from spice_explorer.present import dataset as present
+from spice_explorer.queries import imports
 from tests.app.conftest import Visit, button, texts
 from tests.app.test_pages import imported, metrics, open_folder
 

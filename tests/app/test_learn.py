@@ -25,9 +25,10 @@ from engine.runs.folder import RunFolder
 from engine.runs.runner import the_runner
 from engine.runs.snapshot import fold
 from engine.sources.open_source import Opened
-from spice_explorer import lessons, routes, services
-from spice_explorer.lessons import PREPARED
+from spice_explorer.http import routes
 from spice_explorer.present import lesson as present
+from spice_explorer.queries import lessons, training
+from spice_explorer.queries.lessons import PREPARED
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts, tiny_config
 
 
@@ -127,7 +128,7 @@ def test_a_paused_run_can_be_continued(
     workspace: Path, few_digits: Opened, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steered: list[tuple[str, str]] = []
-    monkeypatch.setattr(services, "steer", lambda *asked: steered.append(asked))
+    monkeypatch.setattr(training, "steer", lambda *asked: steered.append(asked))
     folder = create_run(workspace / PREPARED, few_digits, tiny_config())
     with folder.lock():
         for event in (RunStarted("cpu", 1), StageStarted("features", 10), RunPaused()):

@@ -18,9 +18,11 @@ from engine.runs.history import load_history, save_frame
 from engine.runs.maps import MapJob
 from engine.stages.frames import Frame
 from engine.stages.reliable import ReliableSet
-from spice_explorer import artefacts, columns, decisions, palette
+from spice_explorer import palette
 from spice_explorer.components import image_map
-from spice_explorer.present import maps
+from spice_explorer.http import columns
+from spice_explorer.present import maps as present
+from spice_explorer.queries import artefacts, decisions, maps
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts
 
 Told = Callable[[], dict[str, Any]]
@@ -50,7 +52,7 @@ def no_umap(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         assert not again
         return MapJob("computing", "map", 0.25)
 
-    monkeypatch.setattr(artefacts, "map_job", job)
+    monkeypatch.setattr(maps, "map_job", job)
     return asked
 
 
@@ -148,7 +150,7 @@ def test_the_moments_are_only_mapped_when_someone_replays(visit: Visit, monkeypa
         asked.append(frames)
         return MapJob("computing", "replay", 0.5) if frames else MapJob("ready")
 
-    monkeypatch.setattr(artefacts, "map_job", job)
+    monkeypatch.setattr(maps, "map_job", job)
     at = visit("map")
     assert True not in asked
     at.session_state["map-demo"] = {"replay": True}
@@ -168,7 +170,7 @@ def test_a_failed_umap_says_why_and_can_be_tried_again(
         again_asked.append(again)
         return MapJob("failed", message="no <b>room</b>")
 
-    monkeypatch.setattr(artefacts, "map_job", job)
+    monkeypatch.setattr(maps, "map_job", job)
     at = visit("map")
     assert "UMAP failed (No \\<b\\>room\\</b\\>)" in at.warning[0].value
     assert True not in again_asked
@@ -192,10 +194,10 @@ def test_the_selection_is_shown_unless_it_is_another_runs(visit: Visit, told: To
     at = visit("map")
     at.session_state["selection"] = ("demo", np.array([3, 8]))
     at.run()
-    assert maps.from_bits(told()["selection"], IMAGES).tolist() == [3, 8]
+    assert present.from_bits(told()["selection"], IMAGES).tolist() == [3, 8]
     at.session_state["selection"] = ("other", np.array([3, 8]))
     at.run()
-    assert maps.from_bits(told()["selection"], IMAGES).tolist() == []
+    assert present.from_bits(told()["selection"], IMAGES).tolist() == []
     assert "images selected" not in texts(at)
 
 
@@ -346,8 +348,8 @@ def test_what_is_served_may_be_kept_and_is_not_sniffed() -> None:
 
 @pytest.mark.usefixtures("finished")
 def test_above_the_limit_a_sample_is_drawn_and_said(visit: Visit, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maps, "MOST_POINTS", 100)
-    monkeypatch.setattr(maps.sample, "__defaults__", (100, 0))
+    monkeypatch.setattr(present, "MOST_POINTS", 100)
+    monkeypatch.setattr(present.sample, "__defaults__", (100, 0))
     at = visit("map")
     data = told()
     ids = fetch(data["ids"])
@@ -358,7 +360,7 @@ def test_above_the_limit_a_sample_is_drawn_and_said(visit: Visit, told: Told, mo
     assert len(fetch(data["place"])) == 2 * len(ids)
     at.session_state["selection"] = ("demo", ids[[2, 5]].astype(np.int64))
     at.run()
-    assert maps.from_bits(told()["selection"], len(ids)).tolist() == [2, 5]
+    assert present.from_bits(told()["selection"], len(ids)).tolist() == [2, 5]
 
 
 # -- pure --------------------------------------------------------------------------------------
@@ -366,48 +368,48 @@ def test_above_the_limit_a_sample_is_drawn_and_said(visit: Visit, told: Told, mo
 
 def test_places_keep_their_proportions_and_lie_in_the_middle() -> None:
     points = np.array([[0.0, 0.0], [10.0, 5.0]])
-    box = maps.Box.of(points)
-    place = maps.squared(points, box) / maps.SPAN
+    box = present.Box.of(points)
+    place = present.squared(points, box) / present.SPAN
     np.testing.assert_allclose(place, [[1 / 6, 1 / 3], [5 / 6, 2 / 3]], atol=1e-4)
-    far = maps.squared(np.array([[-90.0, 5.0]]), box)
+    far = present.squared(np.array([[-90.0, 5.0]]), box)
     assert far[0, 0] == 0
 
 
 def test_all_images_in_one_place_are_a_map_too() -> None:
     points = np.ones((3, 2))
-    assert maps.squared(points, maps.Box.of(points)).tolist() == [[32768, 32768]] * 3
+    assert present.squared(points, present.Box.of(points)).tolist() == [[32768, 32768]] * 3
 
 
 def test_a_selection_survives_the_way_there_and_back() -> None:
     chosen = np.array([0, 7, 8, 19])
-    assert maps.from_bits(maps.to_bits(chosen, 20), 20).tolist() == chosen.tolist()
+    assert present.from_bits(present.to_bits(chosen, 20), 20).tolist() == chosen.tolist()
 
 
 def test_a_sample_takes_the_same_share_of_every_cluster() -> None:
     groups = np.repeat([0, 1], [80, 20])
-    kept = maps.sample(groups, most=10)
+    kept = present.sample(groups, most=10)
     assert kept is not None
     assert np.bincount(groups[kept]).tolist() == [8, 2]
-    assert maps.sample(groups, most=100) is None
+    assert present.sample(groups, most=100) is None
 
 
 def test_what_changed_names_the_stage() -> None:
     first, second, third = np.array([0, 0, 0, 0]), np.array([0, 1, 0, 1]), np.array([0, 1, 2, 2])
-    assert maps.changed(first, second, third).tolist() == [0, 1, 2, 3]
-    assert maps.changed(first, second, None).tolist() == [0, 1, 0, 1]
-    assert len(maps.CHANGES) == 4
+    assert present.changed(first, second, third).tolist() == [0, 1, 2, 3]
+    assert present.changed(first, second, None).tolist() == [0, 1, 0, 1]
+    assert len(present.CHANGES) == 4
 
 
 def test_moments_are_named_by_epoch_round_and_step() -> None:
-    assert maps.moment("features", 30, 60, 10) == "stage 1 · epoch 5 of 10"
-    assert maps.moment("features", 0, 0, 0) == "stage 1 · epoch 0 of 0"
-    assert maps.moment("heads", 4, 15, 10) == "stage 2 · round 4 of 15"
-    assert maps.moment("joint", 1200, 10000, 10) == "stage 3 · step 1,200 of 10,000"
+    assert present.moment("features", 30, 60, 10) == "stage 1 · epoch 5 of 10"
+    assert present.moment("features", 0, 0, 0) == "stage 1 · epoch 0 of 0"
+    assert present.moment("heads", 4, 15, 10) == "stage 2 · round 4 of 15"
+    assert present.moment("joint", 1200, 10000, 10) == "stage 3 · step 1,200 of 10,000"
 
 
 def test_a_ramp_runs_from_low_to_high() -> None:
-    told = maps.number("flips", "changes", {"url": "u", "type": "u1"}, 0, 7).told()
-    assert (told["low"], told["high"], len(told["palette"])) == (0, 7, maps.RAMP_STEPS)
+    told = present.number("flips", "changes", {"url": "u", "type": "u1"}, 0, 7).told()
+    assert (told["low"], told["high"], len(told["palette"])) == (0, 7, present.RAMP_STEPS)
     assert palette.ramp(2) == [palette.RAMP[0], palette.RAMP[-1]]
 
 

@@ -26,8 +26,8 @@ from engine.sources.open_source import Opened, open_source
 from engine.stages import encoder_file
 from engine.stages.encoder import Encoder
 from engine.stages.encoder_file import pack_encoder
-from spice_explorer import imports, services
-from spice_explorer.components import form
+from spice_explorer.queries import imports, runs, training
+from spice_explorer.sections.train import form
 from tests.app.conftest import IMAGES, ROOT, Visit, button, texts, tiny_config
 
 ALL = ("dataset", "train", "map", "prototypes", "reliability", "curate", "export", "learn")
@@ -214,7 +214,7 @@ def encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place.mkdir()
     encoder = Encoder(network, channels=3, side=8)
     (place / "photos.pt").write_bytes(pack_encoder(encoder, network, 8, {}))
-    monkeypatch.setattr(services, "ENCODERS", place)
+    monkeypatch.setattr(training, "ENCODERS", place)
     monkeypatch.setattr(encoder_file, "FOLDER", place)
     return place
 
@@ -268,11 +268,11 @@ def test_vectors_can_be_typed_are_judged_at_once_and_train_without_stage_3(
     assert choice(at, "features.source").value == f"import:{file}"
     number(at, "heads.epochs").set_value(1).run()
     button(at, "Start training").click().run()
-    name = services.run_names()[0]
-    while services.look(name).live:
+    name = runs.run_names()[0]
+    while runs.look(name).live:
         time.sleep(0.05)
     at = visit("train", run=name)
-    assert services.look(name).snapshot.state == "finished"
+    assert runs.look(name).snapshot.state == "finished"
     assert "skipped: the features were imported" in texts(at)
     assert (workspace / name / "imported").is_dir()
 
@@ -428,7 +428,7 @@ def test_a_queued_run_can_be_stopped_but_not_paused(
 @pytest.mark.usefixtures("interrupted")
 def test_an_interrupted_run_can_be_resumed(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     resumed = []
-    monkeypatch.setattr(services, "resume", lambda name, device: resumed.append((name, device)))
+    monkeypatch.setattr(training, "resume", lambda name, device: resumed.append((name, device)))
     at = visit("train")
     assert "interrupted" in texts(at)
     assert "4 of 10 steps" in texts(at)

@@ -115,10 +115,10 @@ def page(run: str, confidence: float | None = None, agreement: float | None = No
     """A page with nothing but the panel; with thresholds, as the Reliability page draws it."""
     from dataclasses import replace
 
-    from spice_explorer import artefacts, services
-    from spice_explorer.components import panel
+    from spice_explorer.queries import artefacts, runs
+    from spice_explorer.sections import panel
 
-    look = services.look(run)
+    look = runs.look(run)
     if confidence is None or agreement is None:
         panel.show(look)
         return

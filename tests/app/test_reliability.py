@@ -24,10 +24,12 @@ from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
 from engine.space.neighbors import Neighbors
 from engine.stages.reliable import ReliableSet, Verdict, judge, local_agreement, neighbor_count
-from spice_explorer import artefacts, charts, columns, services
+from spice_explorer import charts
 from spice_explorer.components import plane
+from spice_explorer.http import columns
 from spice_explorer.present import reliability as present
 from spice_explorer.present.reliability import Thresholds
+from spice_explorer.queries import artefacts, runs, training
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts
 from tests.browser.conftest import FLAGS, chromium
 
@@ -305,7 +307,7 @@ def move(at: AppTest, serial: int = 1, **change: Any) -> AppTest:
 
 
 def verdict_of(stage: Any = "joint", **change: Any) -> ReliableSet:
-    own = services.look("demo").card.config.reliable
+    own = runs.look("demo").card.config.reliable
     return artefacts.judge("demo", stage, replace(own, **change))
 
 
@@ -519,7 +521,7 @@ def branches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, RunConfig]]:
         calls.append((name, config))
         return name
 
-    monkeypatch.setattr(services, "continue_from", continue_from)
+    monkeypatch.setattr(training, "continue_from", continue_from)
     return calls
 
 
@@ -530,7 +532,7 @@ def test_stage_3_is_trained_from_these_thresholds(visit: Visit, branches: list[t
     assert f"no floor: **{teachers:,} images** teach" in texts(at)
     assert not branches
     button(at, "Start the new run").click().run()
-    own = services.look("demo").card.config
+    own = runs.look("demo").card.config
     wanted = replace(own, reliable=replace(own.reliable, agreement=0.9, floor=0.0))
     assert branches == [("demo", wanted)]
     assert wanted.reliable.neighbors is None  # as many as the run asked: the setting stays
@@ -549,7 +551,7 @@ def test_a_run_that_cannot_be_made_is_a_sentence(visit: Visit, monkeypatch: pyte
     def fails(*_: Any) -> str:
         raise RunError("the disk is <full>")
 
-    monkeypatch.setattr(services, "continue_from", fails)
+    monkeypatch.setattr(training, "continue_from", fails)
     at = visit("reliability")
     button(at, "Start the new run").click().run()
     assert at.error[0].value == "The disk is \\<full\\>"

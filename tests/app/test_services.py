@@ -23,7 +23,8 @@ from engine.runs.results import observe
 from engine.runs.runner import the_runner
 from engine.sources.open_source import Opened
 from engine.stages import encoder_file
-from spice_explorer import artefacts, services
+from spice_explorer import lifecycle
+from spice_explorer.queries import artefacts, runs, training
 from tests.app.conftest import IMAGES, tiny_config
 
 
@@ -36,31 +37,31 @@ def wait_until(done: Callable[[], bool], seconds: float = 60) -> None:
 
 def test_runs_are_listed_newest_first(finished: RunFolder, interrupted: RunFolder) -> None:
     (finished.path.parent / "no run").mkdir()
-    assert services.run_names() == [interrupted.path.name, finished.path.name]
+    assert runs.run_names() == [interrupted.path.name, finished.path.name]
 
 
 @pytest.mark.usefixtures("workspace")
 def test_a_run_outside_the_workspace_is_not_there() -> None:
     with pytest.raises(RunError, match=r"there is no run '\.\./x'"):
-        services.folder_of("../x")
+        runs.folder_of("../x")
 
 
 def test_looking_again_reads_only_what_is_new(interrupted: RunFolder) -> None:
-    assert services.look("halfway").snapshot.stages["features"].step == 4
+    assert runs.look("halfway").snapshot.stages["features"].step == 4
     interrupted.append(Progress("features", 6, 10.0, {"contrastive loss": 4.0}))
     with interrupted.lock():
-        run = services.look("halfway")
+        run = runs.look("halfway")
         assert run.snapshot == observe(interrupted)
         assert (run.snapshot.state, run.mine) == ("running", False)
-    assert services.look("halfway").snapshot.state == "interrupted"
+    assert runs.look("halfway").snapshot.state == "interrupted"
 
 
 def test_a_run_made_anew_under_an_old_name_is_read_from_its_start(interrupted: RunFolder, few_digits: Opened) -> None:
-    services.look("halfway")
+    runs.look("halfway")
     shutil.rmtree(interrupted.path)
     time.sleep(0.02)
     create_run(interrupted.path, few_digits, tiny_config())
-    assert services.look("halfway").snapshot.stages["features"].step == 0
+    assert runs.look("halfway").snapshot.stages["features"].step == 0
 
 
 def test_the_history_of_a_run_made_anew_is_its_own(finished: RunFolder) -> None:
@@ -81,38 +82,38 @@ def test_the_history_of_a_run_made_anew_is_its_own(finished: RunFolder) -> None:
 
 @pytest.mark.usefixtures("workspace")
 def test_a_run_is_started_stopped_and_taken_up_again(few_digits: Opened) -> None:
-    name = services.start(few_digits, tiny_config(), "cpu")
+    name = training.start(few_digits, tiny_config(), "cpu")
     assert name == "digits-k4-seed0-1"
-    assert services.start(few_digits, tiny_config(), "cpu") == "digits-k4-seed0-2"
-    services.steer("digits-k4-seed0-2", "stop")
-    wait_until(lambda: not services.look("digits-k4-seed0-2").live)
-    wait_until(lambda: not the_runner().owns(services.folder_of("digits-k4-seed0-2")))
-    assert services.look(name).snapshot.state == "finished"
-    assert services.look("digits-k4-seed0-2").snapshot.state == "stopped"
-    services.resume("digits-k4-seed0-2", "cpu")
-    wait_until(lambda: services.look("digits-k4-seed0-2").snapshot.state == "finished")
+    assert training.start(few_digits, tiny_config(), "cpu") == "digits-k4-seed0-2"
+    training.steer("digits-k4-seed0-2", "stop")
+    wait_until(lambda: not runs.look("digits-k4-seed0-2").live)
+    wait_until(lambda: not the_runner().owns(runs.folder_of("digits-k4-seed0-2")))
+    assert runs.look(name).snapshot.state == "finished"
+    assert runs.look("digits-k4-seed0-2").snapshot.state == "stopped"
+    training.resume("digits-k4-seed0-2", "cpu")
+    wait_until(lambda: runs.look("digits-k4-seed0-2").snapshot.state == "finished")
 
 
 def test_an_impossible_device_leaves_no_run_behind(workspace: Path, few_digits: Opened) -> None:
     with pytest.raises(RunError, match="device 'abacus' is not available"):
-        services.start(few_digits, tiny_config(), "abacus")
+        training.start(few_digits, tiny_config(), "abacus")
     assert not list(workspace.iterdir())
 
 
 def test_the_app_lists_the_encoders_that_the_engine_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert services.ENCODERS == encoder_file.FOLDER
-    for module, name in ((services, "ENCODERS"), (encoder_file, "FOLDER")):
+    assert training.ENCODERS == encoder_file.FOLDER
+    for module, name in ((training, "ENCODERS"), (encoder_file, "FOLDER")):
         monkeypatch.setattr(module, name, tmp_path)
     for name in ("b.pt", "a.pt", "a.md"):
         (tmp_path / name).touch()
     known = encoder_file.known_encoders()
     assert known == ["a", "b"]
-    assert services.trained_encoders() == [ENCODER + name for name in known]
+    assert training.trained_encoders() == [ENCODER + name for name in known]
 
 
 @pytest.mark.usefixtures("finished")
 def test_judging_by_the_runs_own_thresholds_gives_its_own_verdict() -> None:
-    own = services.look("demo").card.config.reliable
+    own = runs.look("demo").card.config.reliable
     judged = artefacts.judge("demo", "joint", own)
     assert np.array_equal(judged.verdicts, artefacts.reliable("demo", "joint").verdicts)
 
@@ -145,21 +146,21 @@ def test_one_head_estimates_no_purity(finished: RunFolder) -> None:
 
 def test_the_server_warms_up_what_pages_want(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(services, "WARM_UP_SECONDS", 0)
-    monkeypatch.setattr(services.importlib, "import_module", asked.append)
-    services.warm_up()
+    monkeypatch.setattr(lifecycle, "WARM_UP_SECONDS", 0)
+    monkeypatch.setattr(runs.importlib, "import_module", asked.append)
+    lifecycle.warm_up()
     for thread in threading.enumerate():
         if thread.name == "spice-warm-up":
             thread.join(10)
-    assert asked == list(services.WARM_UP)
+    assert asked == list(lifecycle.WARM_UP)
     monkeypatch.undo()
-    assert all(importlib.util.find_spec(module) for module in services.WARM_UP)
+    assert all(importlib.util.find_spec(module) for module in lifecycle.WARM_UP)
 
 
 def test_all_background_work_ends_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str] = []
-    for module, worker in services.WORKERS.items():
+    for module, worker in lifecycle.WORKERS.items():
         one = getattr(importlib.import_module(module), worker)()
         monkeypatch.setattr(one, "close", lambda name=worker: closed.append(name))
-    services.stop_everything()
+    lifecycle.stop_everything()
     assert closed == ["the_importer", "the_examiner", "the_map_maker", "the_runner"]

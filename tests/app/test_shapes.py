@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from spice_explorer import services
-from spice_explorer.components import form
+from spice_explorer.queries import training
+from spice_explorer.sections.train import form
 from tests.app.conftest import Visit, button
 
 
@@ -31,7 +31,7 @@ def test_their_preset_is_chosen_with_them(visit: Visit) -> None:
     assert at.number_input(key="k-shapes").value == 4
     assert at.selectbox(key="preset").value == "shapes"
     assert not at.error
-    config = services.preset("shapes", 4, 3, 0)
+    config = training.preset("shapes", 4, 3, 0)
     assert config.views.contrastive.hue == 0.5
 
 

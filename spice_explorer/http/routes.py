@@ -1,0 +1,114 @@
+"""What the browser fetches by itself: sheets of thumbnails and their names, for the map's hover card.
+
+/spice/sprites/RUN/SHEET.webp   1,024 thumbnails in 32 columns
+/spice/sprites/RUN/SHEET.json   their names
+/spice/lesson/RUN.json?v=…      the lesson of a run; "opening" before there is one
+/spice/lesson/RUN.html          the same as one file, to be saved
+/dataset                        the first page, which is at /
+"""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from engine.errors import SpiceError
+from spice_explorer.addresses import address_of
+from spice_explorer.http import columns, curate_api, thumbs
+from spice_explorer.http.thumbs import HEADERS, MOST_DIGITS
+from spice_explorer.present import sprites
+from spice_explorer.queries import artefacts, lessons, runs
+
+# A lesson grows while its run trains.
+FRESH = {**HEADERS, "Cache-Control": "no-store"}
+
+
+def address(run: str) -> str:
+    """Where the sheets of a run are served; changes with the run's images."""
+    return address_of("sprites", run)
+
+
+def sheet(request: Request) -> Response:
+    """One sheet as WebP, or its names as JSON; 404 for runs and sheets that are not there."""
+    run, asked = request.path_params["run"], str(request.path_params["sheet"])
+    if not asked.isdecimal() or len(asked) > MOST_DIGITS:
+        return PlainTextResponse("no such sheet", 404, HEADERS)
+    number = int(asked)
+    try:
+        images = artefacts.images(run)
+    except (SpiceError, OSError):
+        return PlainTextResponse("no such run", 404, HEADERS)
+    if not 0 <= number < sprites.sheets(len(images)):
+        return PlainTextResponse("no such sheet", 404, HEADERS)
+    if request.path_params["kind"] == "json":
+        return JSONResponse(images.names[sprites.ids_of(number, len(images))], headers=HEADERS)
+    folder = runs.folder_of(run)
+    body = _picture(str(folder.path), runs.made(folder), number)
+    return Response(body, media_type="image/webp", headers=HEADERS)
+
+
+@lru_cache(maxsize=64)
+def _picture(path: str, _made: float, number: int) -> bytes:
+    from engine.runs.folder import RunFolder
+
+    images = RunFolder(path).images()
+    file = io.BytesIO()
+    drawn = sprites.sheet(images.pixels[sprites.ids_of(number, len(images))])
+    drawn.save(file, "webp", lossless=images.size[0] <= sprites.SHARP, quality=80)
+    return file.getvalue()
+
+
+def lesson(request: Request) -> Response:
+    """A run's lesson as the player reads it; 404 for runs that are not there."""
+    run, version = request.path_params["run"], request.query_params.get("v", "")
+    try:
+        body = lessons.body(run, version)
+    except (SpiceError, OSError):
+        return PlainTextResponse("there is no such run any more", 404, FRESH)
+    return Response(body, media_type="application/json", headers=FRESH)
+
+
+def lesson_file(request: Request) -> Response:
+    """A run's lesson as one HTML file; it is saved, never opened as a page of this server."""
+    run = request.path_params["run"]
+    try:
+        body = lessons.file(run)
+    except (SpiceError, OSError) as error:
+        return PlainTextResponse(str(error), 404, FRESH)
+    saved = f"attachment; filename*=UTF-8''{quote(run, safe='')}.html"
+    return Response(body, media_type="text/html", headers={**FRESH, "Content-Disposition": saved})
+
+
+def first_page(request: Request) -> Response:
+    """From /dataset to /: the first page of an app has no address of its own."""
+    query = request.url.query
+    return RedirectResponse(f"./?{query}" if query else "./")
+
+
+def options() -> dict[str, Any]:
+    """Routes and middleware for `st.App`: strangers' host names are refused on every route."""
+    hosts = list(st.get_option("server.allowedHosts") or []) or ["*"]
+    if st.get_option("server.address") not in (None, "127.0.0.1", "localhost"):
+        hosts.append(str(st.get_option("server.address")))
+    path = "/spice/sprites/{run}/{sheet}.{kind}"
+    return {
+        "routes": [
+            Route("/dataset", first_page, methods=["GET"]),
+            Route(path, sheet, methods=["GET"]),
+            Route("/spice/lesson/{run}.json", lesson, methods=["GET"]),
+            Route("/spice/lesson/{run}.html", lesson_file, methods=["GET"]),
+            *thumbs.routes(),
+            columns.route(),
+            *curate_api.routes(),
+        ],
+        "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+    }

@@ -1,0 +1,222 @@
+"""The artefacts of a run: images, truth, labels, verdicts, and how they came about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from engine.events import Stage
+from spice_explorer.present.gallery import Known
+from spice_explorer.queries.cache import cached
+from spice_explorer.queries.runs import card, folder_of
+
+if TYPE_CHECKING:
+    from engine.config import ReliableSettings
+    from engine.data.images import ImageSet
+    from engine.data.truth import Truth
+    from engine.runs.folder import RunFolder
+    from engine.runs.history import History, PrototypeHistory
+    from engine.stages.reliable import ReliableSet
+
+MOST_CACHED = 48
+
+
+def arrays(name: str, artefact: str) -> dict[str, np.ndarray]:
+    """The arrays of a run's artefact, memory-mapped; raises RunError when it is not there yet."""
+    folder = folder_of(name)
+    return _arrays(str(folder.path), artefact, folder.modified(artefact))
+
+
+@st.cache_resource(show_spinner=False, max_entries=MOST_CACHED)
+def _arrays(path: str, artefact: str, modified: float | None) -> dict[str, np.ndarray]:
+    from engine.runs.folder import RunFolder
+
+    del modified  # of the cache's key alone: the artefact's own time
+    return RunFolder(path).load(artefact)
+
+
+def has(name: str, artefact: str) -> bool:
+    return folder_of(name).has(artefact)
+
+
+@cached()
+def images(name: str) -> ImageSet:
+    """The run's images, memory-mapped."""
+    return folder_of(name).images()
+
+
+@cached()
+def truth(name: str) -> Truth | None:
+    """Ground truth of the run's images, for scores and pictures only; None without it."""
+    return folder_of(name).truth()
+
+
+def judged_stages(name: str) -> list[Stage]:
+    """The stages whose labels have been judged, newest first."""
+    order: tuple[Stage, ...] = ("joint", "heads")
+    return [stage for stage in order if has(name, f"reliable-{stage}")]
+
+
+def reliable(name: str, stage: Stage) -> ReliableSet:
+    """The run's own verdict on the labels of `stage`."""
+    from engine.stages.reliable import ReliableSet
+
+    return ReliableSet(**arrays(name, f"reliable-{stage}"))
+
+
+@cached("reliable-heads", "reliable-joint", "neighbors", entries=64)
+def agreement(name: str, stage: Stage, count: int) -> np.ndarray:
+    """(N,) float32: share of the `count` nearest neighbours with an image's label of `stage`."""
+    from engine.space.neighbors import Neighbors
+    from engine.stages.reliable import local_agreement
+
+    near, judged = arrays(name, "neighbors"), arrays(name, f"reliable-{stage}")
+    return local_agreement(np.asarray(judged["labels"]), Neighbors(near["ids"], near["similarity"]), count)
+
+
+def judge(name: str, stage: Stage, settings: ReliableSettings) -> ReliableSet:
+    """The verdict on the labels of `stage` under other settings, by the engine's own rule."""
+    from engine.stages.reliable import judge, neighbor_count
+
+    own, clusters = reliable(name, stage), card(name).config.clusters
+    count = neighbor_count(settings, len(own.labels), clusters)
+    fixed = folder_of(name).fixed()
+    agreed = agreement(name, stage, count)
+    return judge(own.labels, own.confidence, agreed, clusters, settings, fixed=fixed)
+
+
+@cached("heads", "reliable-heads", "reliable-joint", entries=16)
+def _head_votes(name: str, stage: Stage) -> np.ndarray:
+    from engine.metrics import head_votes
+
+    labels = np.asarray(arrays(name, f"reliable-{stage}")["labels"])
+    return head_votes(np.asarray(arrays(name, "heads")["head_labels"]), labels)
+
+
+def estimated_purity(name: str, stage: Stage, mask: np.ndarray) -> float | None:
+    """What share of the images in `mask` (N,) may be of their cluster's commonest class, 0 to 1, by
+    how far heads and neighbours agree, without any truth; None where nothing can be said (one head,
+    no image in `mask`, one cluster).
+
+    It takes clusters for classes and cannot see what all heads and neighbours get wrong together.
+    Against truth it was 2 points off on digits (6 at worst), 2 to 4 with too few or too many
+    clusters; 2 to 8 (15 at worst), mostly too high at stage 2 and too low at stage 3, after a stage
+    1 of a few epochs; and on photographs up to 15 too high where purity was a third to two thirds,
+    6 too low where it was high. Which of a run's subsets is purer it mostly told right
+    (benchmarks/results/estimates-cpu.md).
+    """
+    from engine.metrics import estimated_purity
+
+    if len(arrays(name, "heads")["head_labels"]) < 2:
+        return None
+    own, votes = reliable(name, stage), _head_votes(name, stage)
+    return estimated_purity(own.labels, own.agreement, votes, mask)
+
+
+def neighbor_count(name: str) -> int:
+    """How many neighbours the run itself asked."""
+    from engine.stages.reliable import neighbor_count
+
+    asked = card(name)
+    return neighbor_count(asked.config.reliable, asked.images, asked.config.clusters)
+
+
+# -- how the run went --------------------------------------------------------------------------
+
+
+def _so_far(folder: RunFolder) -> tuple[int, bool]:
+    """What tells a run's frames from those before them."""
+    from engine.runs.history import frame_steps_of
+
+    return len(frame_steps_of(folder)), folder.has("heads")
+
+
+@cached(_so_far)
+def history(name: str) -> History:
+    """Labels of every image at the frames of stages 2 and 3 so far."""
+    from engine.runs.history import load_history
+
+    return load_history(folder_of(name))
+
+
+@cached(_so_far)
+def prototype_history(name: str) -> PrototypeHistory | None:
+    """The chosen head's prototypes over the rounds of stage 2; None before there are any."""
+    from engine.runs.history import load_prototype_history
+
+    return load_prototype_history(folder_of(name))
+
+
+@cached("features", "reliable-heads", "reliable-joint")
+def stage_one_labels(name: str) -> np.ndarray:
+    """(N,) stage 1's k-means labels, renumbered to fit the newest judged labels best."""
+    labels, stages = np.asarray(arrays(name, "features")["labels"]), judged_stages(name)
+    return _matched(labels, np.asarray(reliable(name, stages[0]).labels)) if stages else labels
+
+
+def newest_labels(name: str) -> np.ndarray | None:
+    """(N,) the newest labels there are: judged ones, else stage 1's, else None."""
+    stages = judged_stages(name)
+    if stages:
+        return reliable(name, stages[0]).labels
+    return stage_one_labels(name) if has(name, "features") else None
+
+
+@cached("features", "reliable-heads", "reliable-joint")
+def matched_truth(name: str) -> tuple[np.ndarray, tuple[str, ...]] | None:
+    """(N,) true classes, numbered like the clusters of the newest labels that they fit best (further
+    classes follow), and the names by these numbers ("" where a cluster has no class)."""
+    found, labels = truth(name), newest_labels(name)
+    if found is None:
+        return None
+    numbers = found.labels if labels is None else _matched(found.labels, labels)
+    present, example = np.unique(numbers, return_index=True)
+    names = [""] * (int(numbers.max(initial=0)) + 1)
+    for number, image in zip(present.tolist(), example.tolist(), strict=True):
+        names[number] = found.class_names[found.labels[image]]
+    return numbers, tuple(names)
+
+
+def changed(name: str) -> np.ndarray:
+    """(N,) uint8: which stages gave an image another label than the stage before."""
+    from spice_explorer.present.maps import changed
+
+    judged = {stage: reliable(name, stage).labels for stage in judged_stages(name)}
+    return changed(stage_one_labels(name), judged["heads"], judged.get("joint"))
+
+
+def _matched(labels: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """`labels` renumbered one to one so that the most images have the number they have in `like`."""
+    from engine.metrics import best_match
+
+    match = best_match(labels, like)
+    new = np.arange(int(labels.max(initial=0)) + 1)
+    free = iter(sorted(set(range(len(new) + len(match))) - set(match.values())))
+    for label in new.tolist():
+        new[label] = match[label] if label in match else next(free)
+    return new[labels]
+
+
+# -- what is known of every image --------------------------------------------------------------
+
+
+def known(name: str, stage: Stage | None) -> Known:
+    """Everything a gallery can say of the run's images, with the labels of `stage`, if any."""
+    shown, found = images(name), truth(name)
+    bare = Known(shown.pixels, shown.names)
+    if found is not None:
+        bare = replace(bare, truth=found.labels, classes=found.class_names)
+    if stage is None:
+        return bare
+    verdict = reliable(name, stage)
+    return replace(bare, labels=verdict.labels, confidence=verdict.confidence, agreement=verdict.agreement)
+
+
+@cached("features", entries=2)
+def unit_vectors(name: str) -> np.ndarray:
+    """(N, D) float32: stage 1's features, scaled to length 1."""
+    vectors = np.asarray(arrays(name, "features")["vectors"], np.float32)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,131 @@
+"""What a run would take here: probes in the background, one at a time, and what they have found.
+
+A probe belongs to images of one number and size on one device. It never runs beside a training run on
+that device: each would slow the other down, and the forecast would be wrong.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from engine.config import RunConfig
+from engine.errors import Stopped, sentence_of
+from engine.forecast.forecast import Costs, forecast
+from engine.runs.kept_forecast import Forecast, load_forecast, save_forecast
+from spice_explorer.queries.runs import folder_of, workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from engine.runs.folder import RunFolder
+    from engine.sources.open_source import Opened
+
+State = Literal["new", "probing", "done", "busy", "failed"]
+
+
+@dataclass
+class Probe:
+    """What is known of the costs of one kind of images on one device.
+
+    Attributes:
+        asked: the settings whose steps are, or were last, to be measured.
+        done: the share of a probe at work.
+        free: bytes of memory that were free before it, None where the system does not say.
+    """
+
+    state: State = "new"
+    asked: tuple[RunConfig, ...] = ()
+    done: float = 0.0
+    message: str = ""
+    free: int | None = None
+    costs: list[Costs] = field(default_factory=list)
+
+    def of(self, config: RunConfig) -> Forecast | None:
+        """The forecast of a run with `config`; None where its steps have not been measured."""
+        fitting = [one for one in self.costs if one.fit(config)]
+        return forecast(config, fitting[-1]) if fitting else None
+
+
+_probes: dict[tuple[object, ...], Probe] = {}
+# One probe at a time: two would measure each other.
+_turn = threading.Lock()
+
+
+def probe_of(opened: Opened, device: str) -> Probe:
+    """What has been measured for such images on the device called `device`."""
+    images = opened.images
+    extra = 0 if opened.extra is None else len(opened.extra)
+    return _probes.setdefault((images.pixels.shape, extra, device), Probe())
+
+
+def ask(opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
+    """Begins to measure the steps of `configs`, in the background, unless that is under way."""
+    found = probe_of(opened, device)
+    if found.state == "probing":
+        return
+    found.state, found.done, found.message = "probing", 0.0, ""
+    found.asked = tuple(configs)
+    threading.Thread(target=_work, args=(found, opened, configs, device), daemon=True, name="spice-forecast").start()
+
+
+def _work(found: Probe, opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
+    from engine.forecast.probe import probe
+    from engine.forecast.timing import free_bytes
+    from engine.runs.runner import choose_device, the_runner
+
+    def tell(done: float) -> None:
+        found.done = done
+
+    runner = the_runner()
+    try:
+        with _turn:
+            chosen = choose_device(device).device
+            if _taken(chosen):
+                raise Stopped
+            found.free = free_bytes(chosen)
+            workspace().mkdir(parents=True, exist_ok=True)
+            found.costs += probe(
+                opened.images,
+                configs,
+                chosen,
+                threads=runner.threads,
+                place=workspace(),
+                extra=0 if opened.extra is None else len(opened.extra),
+                stop=lambda: runner.trains_on(chosen),
+                progress=tell,
+            )
+        found.state = "done"
+    except Stopped:
+        found.state = "busy"
+    except Exception as error:
+        found.state, found.message = "failed", sentence_of(error, "the forecast")
+
+
+def _taken(device: torch.device) -> bool:
+    """Whether this process, or another that uses the same workspace, trains on the device."""
+    from engine.runs.folder import RunFolder
+    from engine.runs.runner import the_runner
+
+    if the_runner().trains_on(device):
+        return True
+    folders = [RunFolder(entry) for entry in workspace().glob("*") if entry.is_dir()]
+    return any(one.is_locked and not the_runner().owns(one) for one in folders)
+
+
+# -- kept with a run -------------------------------------------------------------------------------
+
+
+def keep(folder: RunFolder, opened: Opened, config: RunConfig, device: str) -> None:
+    """Keeps with a new run what was forecast for it, if anything was."""
+    found = probe_of(opened, device).of(config)
+    if found is not None:
+        save_forecast(folder, found)
+
+
+def of_run(name: str) -> Forecast | None:
+    """What was forecast for the run before it began; raises RunError when it cannot be read."""
+    return load_forecast(folder_of(name))

@@ -1,0 +1,92 @@
+"""Stage 2's prototypes: what they are made of, what they claim, and what if they were made of less."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spice_explorer.queries.artefacts import arrays, reliable, truth, unit_vectors
+from spice_explorer.queries.cache import cached
+from spice_explorer.queries.runs import card
+
+if TYPE_CHECKING:
+    from engine.stages.prototypes import Claims
+    from spice_explorer.present.prototypes import Change, Hint, Overview
+
+
+@cached("heads", entries=4)
+def claims(name: str) -> Claims:
+    """What stage 2's prototypes are made of and which images each claims."""
+    from engine.stages.prototypes import claims_of
+
+    heads = arrays(name, "heads")
+    saved = (np.asarray(heads[one]) for one in ("confident", "prototypes", "nearest"))
+    return claims_of(unit_vectors(name), *saved, exclusive=_exclusive(name))
+
+
+def _exclusive(name: str) -> bool:
+    """Whether only the nearest of several prototypes keeps its claim to an image."""
+    return card(name).config.heads.exclusive
+
+
+@cached("heads", entries=4)
+def overview(name: str) -> Overview:
+    """Sizes, flags and, with truth, purity of stage 2's clusters."""
+    from engine.stages.prototypes import own_cosines
+    from spice_explorer.present import prototypes as present
+
+    own, near, verdict = claims(name), arrays(name, "neighbors"), reliable(name, "heads")
+    found = truth(name)
+    cosines = own_cosines(unit_vectors(name), own.prototypes, own.confident)
+    return present.overview(
+        np.asarray(verdict.labels),
+        verdict.mask,
+        own.confident,
+        present.duplicates(own.confident, near["ids"], near["similarity"]),
+        present.outliers(cosines),
+        None if found is None else found.labels,
+    )
+
+
+@cached("heads", entries=256)
+def borderline(name: str, cluster: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(m,) images with this cluster's pseudo-label, the least clear first, by how much nearer they
+    are to its prototype than to the next, and that next cluster."""
+    from engine.stages.prototypes import margins
+
+    mine = claims(name)
+    ids = mine.members(cluster)
+    margin, other = margins(unit_vectors(name), mine.prototypes, ids, cluster)
+    order = np.argsort(margin, kind="stable")
+    return ids[order], margin[order], other[order]
+
+
+@cached("heads", entries=4)
+def alike(name: str) -> tuple[np.ndarray, list[Hint]]:
+    """(K, K) cosines between stage 2's prototypes, and which clusters may belong together."""
+    from spice_explorer.present import prototypes as present
+
+    cosines = present.similarity(arrays(name, "heads")["prototypes"])
+    labels = np.asarray(reliable(name, "heads").labels)
+    touching = present.shared_neighbors(labels, arrays(name, "neighbors")["ids"], len(cosines))
+    return cosines, present.merge_hints(cosines, *touching)
+
+
+@cached("heads")
+def _without(name: str, vetoed: tuple[tuple[int, tuple[int, ...]], ...]) -> tuple[Claims, list[Change]]:
+    from engine.stages.prototypes import claimed_labels, without
+    from spice_explorer.present.prototypes import change
+
+    before, unit = claims(name), unit_vectors(name)
+    images = {cluster: np.array(ids, np.int64) for cluster, ids in vetoed}
+    probabilities = arrays(name, "heads")["probabilities"]
+    after = without(before, unit, probabilities, images, exclusive=_exclusive(name))
+    labels = claimed_labels(before, len(unit)), claimed_labels(after, len(unit))
+    return after, [change(before, after, labels, cluster) for cluster in images]
+
+
+def without(name: str, vetoed: dict[int, tuple[int, ...]]) -> tuple[Claims, list[Change]]:
+    """Stage 2's claims if the vetoed images did not help to form their prototypes, and what that
+    changes in each of those clusters; raises RunError when too few images are left."""
+    return _without(name, tuple(vetoed.items()))

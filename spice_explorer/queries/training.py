@@ -1,0 +1,163 @@
+"""Runs are started, steered and gone on with; and what keeps one from being started."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import streamlit as st
+
+from engine import config as settings
+from engine import presets
+from engine.config import RunConfig
+from engine.errors import SpiceError
+from spice_explorer.queries import decisions, forecasts
+from spice_explorer.queries.runs import folder_of, workspace
+
+if TYPE_CHECKING:
+    from engine.data.images import ImageSet
+    from engine.data.skipped import Skipped
+    from engine.sources.open_source import Opened
+
+Action = Literal["pause", "continue", "stop"]
+# The encoders that come with the app. The engine's own list brings torch, and a form needs only names.
+ENCODERS = Path(__file__).parents[2] / "assets" / "encoders"
+
+
+def gpus() -> int:
+    """How many GPUs CUDA sees; 0 until torch is there to be asked, which the warm-up imports."""
+    count = getattr(getattr(sys.modules.get("torch"), "cuda", None), "device_count", None)
+    return int(count()) if count else 0
+
+
+def start(opened: Opened, config: RunConfig, device: str, excluded: tuple[Skipped, ...] = ()) -> str:
+    """Makes a new run, queues it for training and returns its name; raises SpiceError.
+
+    `excluded` are images that were left out of the source, and that are not in `opened`.
+    """
+    from engine.runs.create import create_run
+    from engine.runs.runner import choose_device, the_runner
+
+    choose_device(device)
+    name = _free_name(opened.images.source, config)
+    folder = create_run(workspace() / name, opened, config, excluded)
+    forecasts.keep(folder, opened, config, device)
+    the_runner().submit(folder, device)
+    return name
+
+
+def continue_from(name: str, config: RunConfig, device: str = "auto") -> str:
+    """A new run from stages 1 and 2 of the run `name`, queued; returns its name; raises SpiceError.
+
+    `config` may differ from that run's in `reliable` and `joint` alone.
+    """
+    from engine.runs.create import branch_run
+    from engine.runs.runner import choose_device, the_runner
+
+    choose_device(device)
+    folder = folder_of(name)
+    branch = branch_run(folder, workspace() / _free_name(folder.card().source, config), config)
+    the_runner().submit(branch, device)
+    return branch.path.name
+
+
+def train_with_decisions(name: str, device: str = "auto") -> str:
+    """A new run from stage 1 of the run `name` with what was decided about it, queued; returns its
+    name; raises SpiceError."""
+    from engine.runs.create import branch_decided
+    from engine.runs.runner import choose_device, the_runner
+
+    choose_device(device)
+    folder, guidance = folder_of(name), decisions.guidance(name)
+    config = replace(folder.card().config, clusters=guidance.clusters)
+    place = workspace() / _free_name(folder.card().source, config)
+    branch = branch_decided(folder, place, config, guidance)
+    decisions.carry(name, branch.path.name, guidance.keep)
+    the_runner().submit(branch, device)
+    return branch.path.name
+
+
+def _free_name(source: str, config: RunConfig) -> str:
+    """ "photos-k10-seed0-2": what the run is about, and the first number that is free."""
+    kind, _, path = source.partition(":")
+    plain = Path(path).expanduser().absolute().name if path else kind
+    slug = "".join(c if c.isalnum() or c in "-_" else "-" for c in plain.lower()).strip("-")[:40]
+    stem = f"{slug or kind}-k{config.clusters}-seed{config.seed}"
+    number = 1
+    while (workspace() / f"{stem}-{number}").exists():
+        number += 1
+    return f"{stem}-{number}"
+
+
+def steer(name: str, action: Action) -> None:
+    """Pauses, continues or stops a run of this process; raises RunError for any other."""
+    from engine.runs.runner import the_runner
+
+    runner, folder = the_runner(), folder_of(name)
+    {"pause": runner.pause, "continue": runner.resume, "stop": runner.stop}[action](folder)
+
+
+def resume(name: str, device: str = "auto") -> None:
+    """Queues a stopped, failed or interrupted run again; raises SpiceError."""
+    from engine.runs.runner import the_runner
+
+    the_runner().submit(folder_of(name), device)
+
+
+def preset(name: str, clusters: int, channels: int, seed: int) -> RunConfig:
+    return presets.preset(name, clusters=clusters, channels=channels, seed=seed)
+
+
+def trained_encoders() -> list[str]:
+    """What `features.source` can name: "encoder:NAME" for each encoder that comes with the app."""
+    return [f"encoder:{path.stem}" for path in sorted(ENCODERS.glob("*.pt"))]
+
+
+def faults(config: RunConfig, opened: Opened) -> dict[str, str]:
+    """Why these images cannot be trained on so, by the setting's dotted name; what stage 1 begins with
+    only as far as that is known without a download."""
+    found = {"clusters": _clusters_fault(config, opened)}
+    source = config.features.source
+    if source != settings.SCRATCH:
+        # Only vectors depend on the images.
+        own = opened.images.fingerprint if source.startswith(settings.IMPORT) else ""
+        found["features.source"] = _source_fault(source, _written(source), own, opened.images)
+    return {name: fault for name, fault in found.items() if fault}
+
+
+def _clusters_fault(config: RunConfig, opened: Opened) -> str:
+    from engine.runs.create import check_clusters
+
+    try:
+        check_clusters(config, len(opened.images), opened.images.source)
+    except SpiceError as error:
+        return str(error)
+    return ""
+
+
+@st.cache_data(show_spinner="Looking at what stage 1 begins with…", max_entries=32)
+def _source_fault(source: str, written: tuple[int, int], fingerprint: str, _images: ImageSet) -> str:
+    del written, fingerprint  # of the cache's key alone
+    from engine.runs.initial_weights import check_beginning
+
+    try:
+        check_beginning(source, _images)
+    except SpiceError as error:
+        return str(error)
+    return ""
+
+
+def _written(source: str) -> tuple[int, int]:
+    """When the file that `source` names was written, and its size; zeros for a name."""
+    kind, _, place = source.partition(":")
+    if f"{kind}:" == settings.WEIGHTS:
+        place = place.partition(":")[2]
+    if f"{kind}:" == settings.ENCODER and not place.endswith(".pt"):
+        place = str(ENCODERS / f"{place}.pt")
+    try:
+        found = Path(place).expanduser().stat()
+    except (OSError, ValueError, RuntimeError):
+        return 0, 0
+    return found.st_mtime_ns, found.st_size

@@ -1,0 +1,53 @@
+"""How pure the classes are, by a random sample that a person has looked at."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from engine.curate.audit import HALF_WIDTH, Share, more_needed, wilson
+from spice_explorer.present import curation as present
+from spice_explorer.queries import decisions
+from spice_explorer.queries.runs import Run
+from spice_explorer.sections.curate.classes import named
+
+
+def show(run: Run) -> None:
+    """Each class with its share of right labels, an interval, and how many more to look at."""
+    st.caption(
+        "Choose “Random audit” above: it shows images of every class at random, decided or not. "
+        "A accepts a label, any other answer says it was wrong. Accuracy is estimated from these "
+        "answers alone; no truth is looked at."
+    )
+    classes, own = decisions.classes(run.name), decisions.classes_of(run.name)
+    answers = decisions.audited(run.name)
+    sizes = {one.number: int((own == one.number).sum()) for one in classes}
+    shares = {one.number: wilson(*answers.get(one.number, (0, 0))) for one in classes}
+    _overall(sizes, shares)
+    st.dataframe(
+        {
+            "class": [named(one) for one in classes],
+            "images": list(sizes.values()),
+            "right, by the sample (95 %)": [_words(one) for one in shares.values()],
+            f"more to be sure of ± {HALF_WIDTH:.0%}": [
+                more_needed(one.right, one.total, sizes[number]) for number, one in shares.items()
+            ],
+        },
+        hide_index=True,
+        height=min(36 + 35 * len(classes), 400),
+        key=f"audit-{run.name}",
+    )
+
+
+def _words(share: Share) -> str:
+    return present.interval(share.right, share.total, share.low, share.high)
+
+
+def _overall(sizes: dict[int, int], shares: dict[int, Share]) -> None:
+    """Each class weighs what it holds: the sample has as many of every class."""
+    known = [one for one, share in shares.items() if share.total]
+    if not known or any(not shares[one].total for one, size in sizes.items() if size):
+        return
+    whole = sum(sizes.values())
+    value = sum(sizes[one] * (shares[one].value or 0) for one in known) / whole
+    looked = sum(share.total for share in shares.values())
+    st.markdown(f"Right labels over all classes: **{present.percent(value)}**, from {looked:,} images.")

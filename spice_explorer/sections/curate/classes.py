@@ -1,0 +1,261 @@
+"""Clusters as classes: what each holds, and what can be done with a whole one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from engine.curate.decisions import Action, Decision
+from engine.errors import SpiceError
+from spice_explorer import session
+from spice_explorer.components import gallery
+from spice_explorer.present import curation as present
+from spice_explorer.queries import artefacts, decisions
+from spice_explorer.queries.decisions import Shown
+from spice_explorer.queries.runs import Run
+
+# Images of each half that a split shows before it is done.
+HALF = 36
+
+
+def show(run: Run, reviewer: str) -> None:
+    """The table of classes, and the actions on the one that is chosen."""
+    classes = decisions.classes(run.name)
+    by_number = {one.number: one for one in classes}
+    _table(run, classes)
+    _disputed_names(run.name, by_number)
+    chosen = _chosen(run.name, by_number)
+    if chosen is None:
+        return
+    left, right = st.columns(2, gap="large")
+    with left:
+        _accept(run, reviewer, by_number[chosen])
+        _rename(run, reviewer, by_number[chosen])
+    with right:
+        _merge(run, reviewer, by_number, chosen)
+        _new(run, reviewer)
+    _split(run, reviewer, by_number[chosen])
+
+
+def _chosen(run: str, by_number: dict[int, Shown]) -> int | None:
+    """The class that is chosen."""
+    kept = st.session_state.get(f"class of {run}")
+    chosen = box("Class", by_number, kept, key=f"class-{run}", width=340)
+    st.session_state[f"class of {run}"] = chosen
+    return chosen
+
+
+def box(
+    label: str, by_number: dict[int, Shown], wanted: int | None, *, key: str, width: int, place: int = 0
+) -> int | None:
+    """A box of classes: at first the one `wanted`, or that at `place`. It shows the names that it was
+    drawn with: other names, another box."""
+    numbers, names = list(by_number), tuple(map(named, by_number.values()))
+    first = numbers.index(wanted) if wanted in by_number else min(place, len(numbers) - 1)
+    return st.selectbox(
+        label, numbers, first, width=width, key=f"{key}-{hash(names)}", format_func=lambda one: named(by_number[one])
+    )
+
+
+def named(one: Shown) -> str:
+    return one.name if one.name == f"Cluster {one.number}" else f"{one.name} ({one.number})"
+
+
+def act(run: str, action: Action, reviewer: str, done: str, **about: Any) -> None:
+    """Commits one decision and remembers what to say of it; a callback of buttons."""
+    _committed(run, action, reviewer, done, **about)
+
+
+def _committed(run: str, action: Action, reviewer: str, done: str, **about: Any) -> bool:
+    """The same; False when it was refused."""
+    try:
+        decisions.commit(run, [Decision(action, reviewer, visit=visit(), seen=_seen(run), **about)])
+        st.session_state["curation told"] = True, done
+        return True
+    except SpiceError as error:
+        st.session_state["curation told"] = False, session.sentence(str(error))
+        return False
+
+
+def visit() -> str:
+    """This browser tab, for the log."""
+    return f"page-{session.visitor()}"
+
+
+def drawn(run: str, row: int) -> None:
+    """The page shows all decisions up to `row`; whoever acts on it has seen these."""
+    st.session_state[f"curation seen-{run}"] = row
+
+
+def _seen(run: str) -> int:
+    return int(st.session_state.get(f"curation seen-{run}", 0))
+
+
+def tell() -> None:
+    """What came of the decision that was taken just now."""
+    told = st.session_state.pop("curation told", None)
+    if told:
+        (st.success if told[0] else st.error)(told[1])
+
+
+# -- the table ---------------------------------------------------------------------------------
+
+
+def _table(run: Run, classes: list[Shown]) -> None:
+    rows = present.class_counts([one.number for one in classes], *_now(run.name))
+    st.dataframe(
+        {
+            "class": [named(one) for one in classes],
+            "images": [one.images for one in rows],
+            "decided": [one.decided for one in rows],
+            "rejected": [one.rejected for one in rows],
+            "left out": [one.excluded for one in rows],
+            "to decide": [one.left for one in rows],
+            "of these reliable": [one.sure for one in rows],
+        },
+        hide_index=True,
+        height=min(36 + 35 * len(rows), 400),
+        key=f"classes-{run.name}",
+    )
+
+
+def _now(run: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Class, state and reliability of each image."""
+    said = decisions.needed_model(run)
+    reliable = artefacts.reliable(run, artefacts.judged_stages(run)[0]).mask
+    now = decisions.curation(run)
+    return now.classes_of(said.labels), now.state, reliable
+
+
+def _disputed_names(run: str, by_number: dict[int, Shown]) -> None:
+    for number, answers in decisions.curation(run).renamed.items():
+        both = " and ".join(f"“{session.plain(name)}” ({session.plain(who)})" for who, name in answers)
+        shown = session.plain(by_number[number].name)
+        st.warning(f"Cluster {number} was named twice, unseen: {both}. “{shown}” stands.")
+
+
+# -- one class ---------------------------------------------------------------------------------
+
+
+def _accept(run: Run, reviewer: str, one: Shown) -> None:
+    own, state, reliable = _now(run.name)
+    sure, every = (
+        present.to_accept(own, state, reliable, one.number, all_of_it=all_of_it) for all_of_it in (False, True)
+    )
+    st.markdown(f"**Accept “{session.plain(one.name)}”** · one decision for many images")
+    with st.container(horizontal=True):
+        _bulk(run.name, reviewer, "accept", sure, f"Accept reliable {len(sure):,}")
+        _bulk(run.name, reviewer, "accept", every, f"Accept all {len(every):,}")
+        _bulk(
+            run.name,
+            reviewer,
+            "exclude",
+            every,
+            f"Leave out {len(every):,}",
+            "Images that nobody has decided are left out of training and export.",
+        )
+
+
+def _bulk(run: str, reviewer: str, action: Action, ids: np.ndarray, label: str, help: str | None = None) -> None:
+    done = f"{len(ids):,} {'accepted' if action == 'accept' else 'left out'}."
+    st.button(
+        label,
+        key=label.rpartition(" ")[0],
+        disabled=not reviewer or not len(ids),
+        help=help,
+        on_click=lambda: act(run, action, reviewer, done, images=ids),
+    )
+
+
+def _button(label: str, key: str, disabled: bool, on_click: Callable[[], None]) -> None:
+    st.button(label, key=key, disabled=disabled, on_click=on_click)
+
+
+def _rename(run: Run, reviewer: str, one: Shown) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.text_input("Name", one.name, key=f"name-{one.number}-{one.name}", width=240)
+        colour = st.color_picker("Colour", one.colour, key=f"colour-{one.number}-{one.colour}")
+        changed = name != one.name, colour != one.colour
+
+        def keep() -> None:
+            if changed[0] and not _committed(run.name, "rename", reviewer, "Renamed.", class_=one.number, text=name):
+                return
+            if changed[1]:
+                done = "Renamed and coloured." if changed[0] else "Coloured."
+                act(run.name, "recolour", reviewer, done, class_=one.number, text=colour)
+
+        _button("Keep", "keep name", not reviewer or not any(changed), keep)
+
+
+def _merge(run: Run, reviewer: str, by_number: dict[int, Shown], chosen: int) -> None:
+    others = [one for one in by_number if one != chosen]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        into = st.selectbox(
+            "Merge it into",
+            others,
+            index=None,
+            placeholder="choose a class",
+            width=240,
+            format_func=lambda one: named(by_number[one]),
+            key=f"into-{chosen}",
+        )
+        _button(
+            "Merge",
+            "merge",
+            not reviewer or into is None,
+            lambda: act(run.name, "merge", reviewer, "Merged.", class_=into, other=chosen),
+        )
+
+
+def _new(run: Run, reviewer: str) -> None:
+    ids = session.selection(run.name)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.text_input("New class", key="new class name", width=240)
+        _button(
+            f"Make it of the {len(ids):,} selected" if len(ids) else "Make it",
+            "new class",
+            not reviewer or not name.strip(),
+            lambda: act(run.name, "new class", reviewer, "Made.", text=name, images=ids),
+        )
+
+
+# -- splitting ---------------------------------------------------------------------------------
+
+
+def _split(run: Run, reviewer: str, one: Shown) -> None:
+    label = f"Split “{session.plain(one.name)}” in two"
+    with st.expander(label, key=f"split-{one.number}", on_change="rerun") as opened:
+        if opened.open:
+            _halves(run, reviewer, one)
+
+
+def _halves(run: Run, reviewer: str, one: Shown) -> None:
+    """Both halves as 2-means on the features would have them, before anything is decided."""
+    members = np.flatnonzero(decisions.classes_of(run.name) == one.number)
+    if len(members) < 2:
+        st.caption("A class of fewer than two images cannot be split.")
+        return
+    second = decisions.halves(run.name, members)
+    known = artefacts.known(run.name, None)
+    for column, ids, title in zip(st.columns(2), (members[~second], members[second]), ("stays", "goes"), strict=True):
+        with column:
+            st.markdown(f"**{len(ids):,} images · {title}**")
+            gallery.gallery(run.name, known, ids, key=f"half-{title}", per_page=HALF, side=46)
+    moving = members[second]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.text_input("Name of the second half", key="split name", width=240)
+        _button(
+            "Split",
+            "split now",
+            not reviewer or not name.strip(),
+            lambda: act(run.name, "split", reviewer, "Split.", other=one.number, images=moving, text=name),
+        )
+        st.button(
+            "Select the second half",
+            key="select half",
+            on_click=lambda: session.select_anew(run.name, moving),
+            help="The selection travels: see it on the Map.",
+        )

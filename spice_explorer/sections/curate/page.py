@@ -1,0 +1,236 @@
+"""The Curate page's parts: who decides, what comes next, the component, and what agrees with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from engine.errors import SpiceError
+from spice_explorer import session
+from spice_explorer.components import curator, gallery
+from spice_explorer.http import columns, curate_api, thumbs
+from spice_explorer.queries import artefacts, decisions, runs
+from spice_explorer.queries.runs import Run
+from spice_explorer.sections import needs, panel
+from spice_explorer.sections.curate import audit, classes, retrain, spreading
+from spice_explorer.sections.curate.classes import act
+
+QUEUES = {
+    "rejected": "Rejected first",
+    "undecided": "Most undecided",
+    "flipped": "Changed most",
+    "typical": "Typical of many",
+    "class": "One class",
+    "border": "Border of two",
+    "duplicates": "Alike, labelled differently",
+    "audit": "Random audit",
+    "disputed": "Disputes",
+    "selection": "The selection",
+}
+VIEWS = ("Classes", "Spread", "Purity audit", "Train with my decisions")
+AUDIT_SEED = 0
+
+
+def show(run: Run) -> None:
+    """Who decides and what comes next; the component; below it what is done with whole classes."""
+    seen = decisions.curation(run.name).row
+    needs.whole_log(run)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="curate controls"):
+        typed = _typed()
+        queue = _queue(run)
+    reviewer = _reviewer(run.name, typed)
+    key = f"curator-{run.name.replace('__', '-')}"
+    curator.curator(_told(run, reviewer, queue), key=key, on_open=lambda: _opened(key))
+    _agreeing(run, reviewer, key)
+    view = st.segmented_control(
+        "Show", VIEWS, default=VIEWS[0], required=True, key="curate view", label_visibility="collapsed"
+    )
+    with session.plain_errors():
+        if view == VIEWS[0]:
+            classes.show(run, reviewer)
+        elif view == VIEWS[1]:
+            spreading.show(run, reviewer)
+        elif view == VIEWS[2]:
+            audit.show(run)
+        else:
+            retrain.show(run)
+        classes.tell()
+    classes.drawn(run.name, seen)
+    panel.show(run)
+
+
+def _opened(key: str) -> None:
+    index = st.session_state[key].get("open")
+    if isinstance(index, int):
+        session.show_image(index)
+
+
+# -- who ---------------------------------------------------------------------------------------
+
+
+def _typed() -> str:
+    kept = st.session_state.get("reviewer", "")
+    typed = st.text_input(
+        "Your name",
+        kept,
+        key="reviewer name",
+        width=190,
+        placeholder="who decides?",
+        help="Every decision is kept with it; undo takes back your own.",
+    )
+    st.session_state["reviewer"] = typed
+    return typed
+
+
+def _reviewer(run: str, typed: str) -> str:
+    """The name as it is kept, "" while there is none that can be."""
+    try:
+        name = curate_api.reviewer(typed) if typed.strip() else ""
+    except SpiceError as error:
+        st.error(session.sentence(str(error)))
+        return ""
+    if name and session.also_present(run, name):
+        st.warning(
+            f"Someone decides as “{session.plain(name)}” in another tab too: undo takes back the "
+            "decisions of both. If that is not you, choose another name."
+        )
+    return name
+
+
+# -- what comes next ---------------------------------------------------------------------------
+
+
+def _queue(run: Run) -> dict[str, Any]:
+    asked, *about = str(st.session_state.get("queue") or st.query_params.get("queue", "")).split("-")
+    first = list(QUEUES).index(asked) if asked in QUEUES else 0
+    kind = st.selectbox("Next come", QUEUES, first, format_func=QUEUES.__getitem__, key="queue kind", width=230)
+    name = _named_queue(run, kind, [int(one) for one in about if one.isdecimal()])
+    # For the next time on this page, and for the address; a selection is this visit's alone.
+    st.session_state["queue"] = kind if kind == "selection" else name
+    if st.query_params.get("queue") != st.session_state["queue"]:
+        st.query_params["queue"] = st.session_state["queue"]
+    try:
+        ids = decisions.queue(run.name, name) if name else np.zeros(0, np.int64)
+    except (SpiceError, LookupError) as error:
+        st.caption(session.sentence(str(error)))
+        ids = np.zeros(0, np.int64)
+    version = st.session_state.setdefault("queue version", 0)
+    st.button("Look again", key="queue again", on_click=_again, help="Order anew by what is left.")
+    return {
+        "name": kind,
+        "title": QUEUES[kind],
+        "address": curate_api.queue_address(run.name, name),
+        "count": len(ids),
+        "version": f"{name}-{version}",
+        "mark": "audit" if kind == "audit" else "",
+    }
+
+
+def _again() -> None:
+    st.session_state["queue version"] += 1
+
+
+def _named_queue(run: Run, kind: str, asked: list[int]) -> str:
+    """The queue's name for the server, with what it is about: at first the classes `asked` for."""
+    by_number = {one.number: one for one in decisions.classes(run.name)}
+
+    def choose(label: str, place: int) -> int | None:
+        wanted = asked[place] if place < len(asked) else None
+        return classes.box(label, by_number, wanted, key=f"queue {label}", width=180, place=place)
+
+    if kind == "class":
+        return f"class-{choose('Of class', 0)}"
+    if kind == "border":
+        return f"border-{choose('Between', 0)}-{choose('and', 1)}"
+    if kind == "audit":
+        return f"audit-{AUDIT_SEED}"
+    if kind == "selection":
+        return decisions.keep(session.selection(run.name))
+    return kind
+
+
+# -- the component -----------------------------------------------------------------------------
+
+
+def _told(run: Run, reviewer: str, queue: dict[str, Any]) -> dict[str, Any]:
+    said, at = decisions.needed_model(run.name), columns.Addresses(run.name).at
+    start, end = thumbs.address(run.name)
+    made = runs.made(runs.folder_of(run.name))
+    return {
+        "key": f"{run.name}-{made}-{said.stage}",
+        "run": run.name,
+        "api": curate_api.address(run.name),
+        "n": run.card.images,
+        "reviewer": reviewer,
+        "classes": [vars(one) for one in decisions.classes(run.name)],
+        "queue": queue,
+        "stage": said.stage,
+        "columns": {
+            "label": at(f"label.{said.stage}", "u2"),
+            "confidence": at(f"confidence.{said.stage}", "f4"),
+            "agreement": at(f"agreement.{said.stage}", "f4"),
+        },
+        "thumbs": {"start": start, "end": end},
+        "sharp": gallery.sharp(artefacts.known(run.name, None)),
+        "readOnly": "",
+    }
+
+
+# -- what agrees -------------------------------------------------------------------------------
+
+
+def _agreeing(run: Run, reviewer: str, key: str) -> None:
+    """The images that agree with those just marked, and one button that gives them the class."""
+    asked = st.session_state.get(key, {}).get("propagate") or st.session_state.get("agreeing")
+    if not asked or asked.get("run", run.name) != run.name:
+        return
+    st.session_state["agreeing"] = {**asked, "run": run.name}
+    seeds = np.array([i for i in asked.get("ids", []) if 0 <= i < run.card.images], np.int64)
+    own = decisions.classes_of(run.name)
+    if not len(seeds):
+        return
+    class_ = int(np.bincount(own[seeds]).argmax())
+    shown = next(one for one in decisions.classes(run.name) if one.number == class_)
+    with st.container(border=True, key="agreeing box"):
+        share = st.slider(
+            f"What agrees with {len(seeds):,} of “{session.plain(shown.name)}”",
+            0.1,
+            1.0,
+            0.6,
+            0.05,
+            help="Least share of an image's neighbours with that class.",
+            key="agreeing share",
+        )
+        found = decisions.agreeing(run.name, seeds, class_, share)
+        known = replace(artefacts.known(run.name, None), labels=own.astype(np.int64))
+        gallery.gallery(
+            run.name,
+            known,
+            found,
+            key="agreeing",
+            per_page=60,
+            side=52,
+            nothing="No undecided image agrees that much: lower the share.",
+        )
+        with st.container(horizontal=True):
+            st.button(
+                f"Give all {len(seeds) + len(found):,} the class “{session.plain(shown.name)}”",
+                type="primary",
+                disabled=not reviewer or not len(found),
+                key="agree",
+                on_click=_agree,
+                args=(run.name, reviewer, np.union1d(seeds, found), class_),
+            )
+            st.button("Leave it", key="disagree", on_click=_leave)
+
+
+def _agree(run: str, reviewer: str, ids: np.ndarray, class_: int) -> None:
+    act(run, "relabel", reviewer, f"{len(ids):,} images decided.", images=ids, class_=class_)
+    _leave()
+
+
+def _leave() -> None:
+    st.session_state["agreeing"] = {"ids": []}

@@ -1,0 +1,115 @@
+"""Training with decisions: what would be learned, the button, and what it brought."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from engine.curate.audit import wilson
+from engine.errors import SpiceError
+from spice_explorer import session
+from spice_explorer.palette import cluster_colour
+from spice_explorer.present import curation as present
+from spice_explorer.queries import decisions, training
+from spice_explorer.queries.runs import Run
+
+if TYPE_CHECKING:
+    from engine.runs.comparison import Agreement
+
+MOST_FLOWS = 8
+
+
+def show(run: Run) -> None:
+    """The report of this run, if it was trained with decisions; then what the next would learn."""
+    _report(run)
+    try:
+        guidance = decisions.guidance(run.name)
+    except SpiceError as error:
+        st.error(session.sentence(str(error)), icon=":material/error:")
+        return
+    left_out = int((~guidance.keep).sum())
+    learners = "Stage 2 learns" if run.snapshot.stages["joint"].skipped else "Stages 2 and 3 learn"
+    st.markdown(
+        f"A new run goes on from stage 1 of **{session.plain(run.name)}** in "
+        f"**{guidance.clusters} classes**. {learners} **{int(guidance.taught.sum()):,}** "
+        f"decided labels, whatever the thresholds say; **{int(guidance.held.sum()):,}** more are held "
+        f"back, never trained on, to say honestly how good it is. Left out: {left_out:,}."
+    )
+    nothing = not guidance.taught.any() and guidance.clusters == run.card.config.clusters
+    if nothing:
+        st.caption("Nothing is decided yet: the new run would learn what this one did.")
+    if st.button(
+        "Train with my decisions",
+        type="primary",
+        key="train with decisions",
+        disabled=nothing,
+        icon=":material/model_training:",
+    ):
+        _start(run)
+
+
+def _start(run: Run) -> None:
+    try:
+        name = training.train_with_decisions(run.name)
+    except SpiceError as error:
+        st.error(session.sentence(str(error)), icon=":material/error:")
+        return
+    session.choose_run(name)
+    st.session_state["train view next"] = "watch"
+    st.switch_page("../pages/train.py")
+
+
+# -- before and after --------------------------------------------------------------------------
+
+
+def _report(run: Run) -> None:
+    found = decisions.before_after(run.name)
+    if found is None:
+        return
+    parent = session.plain(run.card.parent)
+    with st.container(border=True, key="before and after"):
+        st.markdown(f"**Before and after** · {parent} → {session.plain(run.name)}")
+        st.markdown(
+            f"{found.changed:,} of {found.images:,} images have another label now"
+            + (f"; {found.left_out:,} were left out" if found.left_out else "")
+            + "."
+        )
+        rows = [
+            _row("decisions it was trained with", found.taught),
+            _row("decisions held back: the honest score", found.held),
+        ]
+        st.html(
+            "<table class='spice-scores'><tr><th>agrees with the reviewer</th><th>before</th>"
+            f"<th>after</th></tr>{''.join(rows)}</table>"
+        )
+        st.html(_flows(found.flow))
+
+
+def _row(what: str, found: Agreement) -> str:
+    cells = "".join(f"<td>{html.escape(_interval(right, found.total))}</td>" for right in (found.before, found.after))
+    return f"<tr><th>{html.escape(what)}</th>{cells}</tr>"
+
+
+def _interval(right: int, total: int) -> str:
+    share = wilson(right, total)
+    return present.interval(right, total, share.low, share.high)
+
+
+def _flows(flow: np.ndarray) -> str:
+    """The largest groups of images that changed their class."""
+    moved = flow.copy()
+    np.fill_diagonal(moved, 0)
+    order = np.argsort(-moved, axis=None, kind="stable")[:MOST_FLOWS]
+    lines = [
+        f"<span>{_swatch(one)}{one} → {_swatch(other)}{other}: {moved[one, other]:,}</span>"
+        for one, other in zip(*np.unravel_index(order, moved.shape), strict=True)
+        if moved[one, other]
+    ]
+    return f"<div class='spice-legend'>{''.join(lines)}</div>" if lines else ""
+
+
+def _swatch(cluster: int) -> str:
+    return f"<i style='background:{cluster_colour(int(cluster))}'></i>"

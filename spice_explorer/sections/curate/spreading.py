@@ -1,0 +1,83 @@
+"""From the decided images to all others: what they vote for, how good such votes are, one decision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import streamlit as st
+
+from engine.curate.audit import wilson
+from spice_explorer.components import gallery
+from spice_explorer.present import curation as present
+from spice_explorer.queries import artefacts, decisions
+from spice_explorer.queries.decisions import Votes
+from spice_explorer.queries.runs import Run
+from spice_explorer.sections.curate.classes import act
+
+
+def show(run: Run, reviewer: str) -> None:
+    """How often the votes are right, which images they would change, and the button."""
+    found = decisions.votes(run.name)
+    if found is None:
+        st.caption(
+            "Decide about some images of two classes at least, best in the order “Typical of many”: "
+            "then they vote on all others."
+        )
+        return
+    _honestly(found)
+    share = st.slider(
+        "Least share of the votes",
+        0.0,
+        1.0,
+        0.7,
+        0.05,
+        key="least votes",
+        help="Of the votes of the most similar decided images, weighted by similarity.",
+    )
+    sure = found.agreement >= share
+    ids, classes = found.ids[sure], found.classes[sure]
+    own = decisions.classes_of(run.name)
+    changed = ids[classes != own[ids]]
+    st.markdown(
+        f"**{len(ids):,}** of {len(found.ids):,} undecided images have so sure a vote; "
+        f"**{len(changed):,}** of them would get another class:"
+    )
+    _changes(run, own, ids, classes, changed)
+    st.button(
+        f"Give these {len(ids):,} images their classes",
+        type="primary",
+        key="spread votes",
+        disabled=not reviewer or not len(ids),
+        on_click=lambda: act(run.name, "accept", reviewer, f"{len(ids):,} images decided.", images=ids, new=classes),
+    )
+
+
+def _honestly(found: Votes) -> None:
+    """Each decided image asked as if it were not: no truth is needed for that."""
+    votes, model = (wilson(right, found.total) for right in (found.right, found.model_right))
+    st.markdown(
+        f"Asked about each other, your **{found.total:,}** decided images are right about "
+        f"**{present.interval(votes.right, votes.total, votes.low, votes.high)}**; the model is right "
+        f"about {present.interval(model.right, model.total, model.low, model.high)} of them."
+    )
+    if found.right < found.model_right:
+        st.warning(
+            "On these images the model's own labels are better than such votes: spread only what is "
+            "very sure, or train with your decisions instead."
+        )
+
+
+def _changes(run: Run, own: np.ndarray, ids: np.ndarray, classes: np.ndarray, changed: np.ndarray) -> None:
+    after = own.astype(np.int64)
+    after[ids] = classes
+    known = artefacts.known(run.name, None)  # the model's confidence is in its own label, not in this
+    gallery.gallery(
+        run.name,
+        replace(known, labels=after),
+        changed,
+        key="votes",
+        per_page=60,
+        side=52,
+        nothing="None: all of them agree with the class that they have.",
+    )

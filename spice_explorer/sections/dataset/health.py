@@ -1,0 +1,299 @@
+"""The Dataset page's health report: what was found, galleries, and what is left out before training."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from engine.errors import SpiceError
+from spice_explorer import session
+from spice_explorer.components import gallery
+from spice_explorer.present import dataset as tables
+from spice_explorer.present import health as present
+from spice_explorer.present.gallery import PIXELATED, Tile, data_uri
+from spice_explorer.queries import health
+
+if TYPE_CHECKING:
+    from engine.health.exclusions import Exclusions
+    from engine.health.health import Finding, Health, Problem
+    from engine.sources.open_source import Opened
+
+POLL_SECONDS = 0.5
+PER_PAGE = 96
+LARGE_SIDE = 240
+UNREADABLE, LEFT_OUT = "unreadable", "left out"
+LEAVE_OUT = gallery.Action("exclude", "Leave the marked out")
+PUT_BACK = gallery.Action("put back", "Put the marked back")
+
+
+def show(opened: Opened) -> None:
+    """The report, or how it is coming along; whatever is clicked in it draws it alone anew."""
+    st.subheader("Health")
+    live = health.checkup(opened, patient=True).state == "examining"
+    st.fragment(_report, run_every=POLL_SECONDS if live else None)(opened, live)
+
+
+def _report(opened: Opened, was_live: bool) -> None:
+    with session.plain_errors():
+        job = health.checkup(opened)
+        if job.state == "examining":
+            st.progress(*present.progress(job.done, job.total))
+        elif was_live and gallery.only_a_fragment():
+            st.rerun()  # the report is there: nobody has to ask any more
+        elif job.health is None:
+            st.warning(f"Not examined: {session.plain(job.message)}.", icon=":material/warning:")
+            st.button("Try again", key="examine again", on_click=_again, args=(opened,))
+        else:
+            _findings(_Seen(opened, job.health, health.decided(opened)))
+
+
+def _again(opened: Opened) -> None:
+    health.checkup(opened, again=True)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is shown: a report, and what is left out at the moment."""
+
+    opened: Opened
+    health: Health
+    decided: Exclusions
+
+    @property
+    def key(self) -> str:
+        return self.opened.images.fingerprint[:12]
+
+
+def _findings(seen: _Seen) -> None:
+    reasons, skipped = seen.decided.reasons(), seen.opened.skipped
+    counts = present.counts(seen.health, seen.decided.kept)
+    titles = {UNREADABLE: f"Unreadable {len(skipped):,}"} if skipped else {}
+    titles |= {one.problem: one.label for one in counts}
+    titles |= {LEFT_OUT: f"Left out {len(reasons):,}"} if reasons else {}
+    if error := st.session_state.pop("health error", None):
+        st.error(error, icon=":material/error:")
+    if not titles:
+        st.success("Nothing was found that might be wrong.", icon=":material/check_circle:")
+    st.caption(" ".join(filter(None, (present.nothing_found(seen.health), _compared_by(seen)))))
+    chosen = _choice(seen, titles) if titles else None
+    if chosen == UNREADABLE:
+        table = tables.skipped_table([(one.name, one.reason) for one in skipped])
+        st.dataframe(table, hide_index=True, height=min(320, 38 + 35 * len(table)), key="skipped")
+    elif chosen == LEFT_OUT:
+        _left_out(seen, reasons)
+    elif chosen is not None:
+        _finding(seen, next(one for one in counts if one.problem == chosen).problem, reasons)
+    else:
+        _buttons(seen)
+
+
+def _compared_by(seen: _Seen) -> str:
+    run = health.trained(seen.opened)
+    return f"Likeness and outliers also by the features of {session.plain(run)}." if run else ""
+
+
+def _choice(seen: _Seen, titles: dict[str, str]) -> str:
+    """The finding to look at; it stays when counts change, which makes the control another one."""
+    kept, options = f"finding of {seen.key}", list(titles)
+    before = st.session_state.get(kept)
+    chosen = st.segmented_control(
+        "Finding",
+        options,
+        format_func=titles.__getitem__,
+        required=True,
+        key=f"finding-{seen.key}",
+        default=before if before in options else options[0],
+        label_visibility="collapsed",
+    )
+    st.session_state[kept] = chosen
+    return str(chosen)
+
+
+# -- a finding -------------------------------------------------------------------------------------
+
+
+def _finding(seen: _Seen, problem: Problem, reasons: dict[int, str]) -> None:
+    from engine.health.exclusions import REASONS
+
+    found, names = seen.health.findings[problem], seen.opened.images.ids
+    st.caption(present.MEANING[problem])
+    some = present.leaving(problem, found, seen.decided.kept)
+    every = found.images[seen.decided.kept[found.images]]
+    buttons = [(f"Leave these {len(every):,} out", every, REASONS[problem])]
+    if len(found.groups):
+        one = f"Keep one of each, leave {len(some):,} out"
+        buttons = [(one, some, REASONS[problem]), (f"Leave all {len(every):,} out", *buttons[0][1:])]
+    _buttons(seen, *buttons)
+    _one(seen, found, problem)
+
+    def tiles(part: slice) -> list[Tile]:
+        return present.tiles(problem, found, part, names, reasons)
+
+    _gallery(seen, found.images, tiles, (LEAVE_OUT, PUT_BACK), problem)
+
+
+def _left_out(seen: _Seen, reasons: dict[int, str]) -> None:
+    """What is left out, reason by reason."""
+    images = np.array(sorted(reasons, key=lambda image: (reasons[image], image)))
+    st.caption("These are not trained on. They stay where they are, and can be put back.")
+    with st.container(horizontal=True, vertical_alignment="center", key="put back"):
+        st.button(
+            f"Put all {len(images):,} back",
+            key="put all back",
+            icon=":material/undo:",
+            on_click=_act,
+            args=(seen, lambda decided: decided.put_back(images, _visit())),
+        )
+        _undo(seen)
+    _one(seen, None, None)
+
+    def tiles(part: slice) -> list[Tile]:
+        return present.left_out_tiles(images, part, seen.opened.images.ids, reasons)
+
+    _gallery(seen, images, tiles, (PUT_BACK,), LEFT_OUT)
+
+
+def _buttons(seen: _Seen, *offered: tuple[str, np.ndarray, str]) -> None:
+    """One click each, and the undo of the last."""
+    if not offered and seen.decided.undoable() is None:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", key="leave out"):
+        for place, (label, images, reason) in enumerate(offered):
+            st.button(
+                label,
+                key=f"leave out {place}",
+                type="secondary" if place else "primary",
+                disabled=not len(images),
+                on_click=_act,
+                args=(seen, _leaving_out(images, reason)),
+            )
+        _undo(seen)
+
+
+def _leaving_out(images: np.ndarray, reason: str) -> Callable[[Exclusions], object]:
+    return lambda decided: decided.exclude(images, reason, _visit())
+
+
+def _undo(seen: _Seen) -> None:
+    last = seen.decided.undoable()
+    if last is not None:
+        many = f"{len(last.images):,} image{'' if len(last.images) == 1 else 's'}"
+        st.button(
+            f"Undo: {session.plain(last.text)}, {many}",
+            key="undo leaving out",
+            icon=":material/undo:",
+            on_click=_act,
+            args=(seen, lambda decided: decided.undo(_visit())),
+        )
+
+
+def _act(seen: _Seen, decide: Callable[[Exclusions], object]) -> None:
+    try:
+        decide(seen.decided)
+    except SpiceError as error:
+        st.session_state["health error"] = session.sentence(str(error))
+
+
+def _visit() -> str:
+    return session.visitor()
+
+
+# -- pictures --------------------------------------------------------------------------------------
+
+
+def _gallery(
+    seen: _Seen,
+    images: np.ndarray,
+    tiles: Callable[[slice], list[Tile]],
+    actions: tuple[gallery.Action, ...],
+    what: str,
+) -> None:
+    pixels = seen.opened.images.pixels
+
+    def page(part: slice) -> gallery.Page:
+        here, kept = images[part], seen.decided.kept
+        out = [] if what == LEFT_OUT else (~kept[here]).tolist()
+        return gallery.Page(tiles(part), present.sheet(pixels[here], seen.key), out)
+
+    asked = gallery.pictures(
+        seen.key,
+        seen.key,
+        len(pixels),
+        np.asarray(images, np.int64),
+        page,
+        key=f"health-{seen.key}-{what}",
+        actions=actions,
+        per_page=PER_PAGE,
+        sharp=max(pixels.shape[2:]) <= PIXELATED,
+        current=_opened_image(seen),
+        on_open=lambda image: _open(seen.key, image),
+    )
+    if asked is not None:
+        if asked.action == "exclude":
+            _act(seen, lambda decided: decided.exclude(asked.ids, _by_hand(), _visit()))
+        else:
+            _act(seen, lambda decided: decided.put_back(asked.ids, _visit()))
+        st.rerun(scope="fragment" if gallery.only_a_fragment() else "app")
+
+
+def _by_hand() -> str:
+    from engine.health.exclusions import BY_HAND
+
+    return BY_HAND
+
+
+def _open(of: str, image: int | None) -> None:
+    st.session_state["health image"] = None if image is None else (of, image)
+
+
+def _opened_image(seen: _Seen) -> int:
+    of, image = st.session_state.get("health image") or ("", -1)
+    return image if of == seen.key else -1
+
+
+def _one(seen: _Seen, found: Finding | None, problem: Problem | None) -> None:
+    """The image that was clicked, large, with what was measured and what can be done."""
+    image = _opened_image(seen)
+    if image < 0:
+        return
+    images, kept = seen.opened.images, bool(seen.decided.kept[image])
+    with st.container(horizontal=True, border=True, key="one image"):
+        sharp = ";image-rendering:pixelated" if max(images.size) <= PIXELATED else ""
+        source = data_uri(images.pixels[image], LARGE_SIDE)
+        name = html.escape(images.ids[image], quote=True)
+        st.html(f"<img src='{source}' alt='{name}' style='width:{LARGE_SIDE}px{sharp}'>", width=260)
+        with st.container():
+            st.markdown(f"**{session.plain(images.ids[image])}**")
+            for line in _lines(seen, image, found, problem):
+                st.caption(session.plain(line))
+            with st.container(horizontal=True):
+                st.button(
+                    "Leave this one out" if kept else "Put back",
+                    key="this one",
+                    on_click=_act,
+                    args=(seen, _turning(image, kept)),
+                )
+                st.button("Close", key="close one", on_click=_open, args=(seen.key, None))
+
+
+def _turning(image: int, kept: bool) -> Callable[[Exclusions], object]:
+    one = np.array([image])
+    if kept:
+        return lambda decided: decided.exclude(one, _by_hand(), _visit())
+    return lambda decided: decided.put_back(one, _visit())
+
+
+def _lines(seen: _Seen, image: int, found: Finding | None, problem: Problem | None) -> list[str]:
+    lines, extents = [], seen.opened.extents
+    if extents is not None:
+        lines.append(f"original: {extents[image, 0]:,} × {extents[image, 1]:,} pixels")
+    if found is not None and problem is not None:
+        at = np.flatnonzero(found.images == image)
+        lines += [present.measured(problem, float(found.values[at[0]]))] if len(at) else []
+    reason = seen.decided.reasons().get(image)
+    return [*lines, f"left out: {reason}"] if reason else lines

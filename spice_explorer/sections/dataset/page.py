@@ -1,0 +1,223 @@
+"""The Dataset page's parts: a chooser, and a report on what was opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import streamlit as st
+
+from spice_explorer import charts, session
+from spice_explorer.components import gallery
+from spice_explorer.present import dataset as present
+from spice_explorer.present.gallery import Known, page_slice, pages, tiles
+from spice_explorer.queries import imports, sources
+from spice_explorer.sections import scores
+from spice_explorer.sections.dataset import health
+
+if TYPE_CHECKING:
+    from engine.sources.import_job import Asked, ImportJob
+    from engine.sources.open_source import Opened
+
+Kind = Literal["digits", "shapes", "own", "set"]
+KINDS: dict[Kind, str] = {
+    "digits": "Digits (built in)",
+    "shapes": "Shapes (built in)",
+    "own": "Your images",
+    "set": "Benchmark sets",
+}
+SAMPLE, PER_PAGE = 192, 96
+LIVE_SECONDS = 0.5
+# What takes as long as it takes.
+UNCOUNTED = {
+    "waiting": "Another import of these images is under way or paused: waiting for it…",
+    "cancelling": "Cancelling…",
+}
+
+
+def chooser() -> None:
+    """Asks for a source; opening one keeps it for the Train page."""
+    with st.container(border=True, key="source"):
+        kind: Kind = st.segmented_control(
+            "Source", list(KINDS), format_func=KINDS.__getitem__, default="digits", required=True, key="source kind"
+        )
+        if kind == "digits":
+            _digits()
+        elif kind == "shapes":
+            _shapes()
+        elif kind == "own":
+            _own()
+        else:
+            _set()
+    watch_import()
+
+
+def _digits() -> None:
+    st.caption("1,797 handwritten digits, 8 × 8 grey. Nothing to download: a laptop trains them in about a minute.")
+    if st.button("Use the digits", key="use digits"):
+        session.keep_opened(sources.digits())
+
+
+def _shapes() -> None:
+    st.caption(
+        "960 drawn shapes on cluttered backgrounds, 32 × 32 in colour. The shape is the class and the "
+        "colour misleads: preset “Shapes” clusters by shape, and without its change of hue by colour."
+    )
+    if st.button("Use the shapes", key="use shapes"):
+        session.keep_opened(sources.shapes())
+
+
+def _own() -> None:
+    left, right = st.columns([4, 1], vertical_alignment="top")
+    path = left.text_input(
+        "Folder or file", key="source path", placeholder="~/photos, photos.zip, images.csv …"
+    ).strip()
+    size = right.number_input(
+        "Size",
+        4,
+        1024,
+        None,
+        key="source size",
+        placeholder="32",
+        help="Side in pixels to which images are scaled; their middle square is kept. Arrays stay as "
+        "they are unless you choose one.",
+    )
+    root = ""
+    if present.is_table(path):
+        root = st.text_input(
+            "Folder that the paths in the table are in", key="source root", placeholder="the table's own folder"
+        )
+    labels = st.checkbox(
+        "Use the classes that come with the images, for scores only",
+        key="source labels",
+        help="Class folders, a column such as label, .cls files in WebDataset shards, an array y.",
+    )
+    st.caption(
+        "A folder with its subfolders · zip or tar (gz, xz, bz2) · CSV or Parquet with paths or with "
+        "the images in it · a Hugging Face image folder · NumPy npy or npz · webdataset:FOLDER for tar "
+        "shards. Read on the machine that runs this app; what cannot be read is listed with its reason."
+    )
+    if st.button("Open", type="primary", key="open source"):
+        _begin(path, None if size is None else int(size), labels, root)
+    with st.expander("Or drop a file here", key="drop"):
+        dropped = st.file_uploader(
+            "A zip, tar, table or array", type=list(imports.UPLOADS), key="dropped", label_visibility="collapsed"
+        )
+        if dropped is not None and st.button("Open this file", key="open dropped"):
+            kept = imports.keep_upload(dropped.name, dropped.getbuffer())
+            _begin(kept, None if size is None else int(size), labels, root)
+
+
+def _set() -> None:
+    known = imports.known_sets()
+    left, right = st.columns([1, 3])
+    name = str(left.selectbox("Set", list(known), format_func=known.__getitem__, key="set name"))
+    fetched = imports.downloadable(name)
+    path = right.text_input(
+        "Folder",
+        key=f"set path {name}",
+        placeholder="empty: download it, if there is a network" if fetched else "where it is",
+    ).strip()
+    st.caption(
+        "In the form in which the set is distributed. Its classes are used for scores only."
+        if fetched
+        else "This set may not be downloaded by a program: name the folder of your ImageNet. Its "
+        "classes are used for scores only."
+    )
+    if st.button("Open the set", type="primary", key="open set"):
+        _begin(f"{name}:{path}" if path else name, None, True, "")
+
+
+# -- an import -----------------------------------------------------------------------------------
+
+
+def _begin(source: str, size: int | None, labels: bool, root: str) -> None:
+    if not source:
+        st.warning("Type the path of a folder or a file first.", icon=":material/edit:")
+        return
+    session.keep_import(imports.begin(source, size, labels, root))
+
+
+def watch_import() -> None:
+    """The import that this visitor waits for, drawn anew until it ends; or how the last one failed."""
+    asked, ended = session.current_import(), session.import_ended()
+    if asked is not None:
+        st.fragment(_import, run_every=LIVE_SECONDS)(asked)
+    elif ended is not None and ended.state == "cancelled":
+        st.info("The import was cancelled. Nothing was kept of it.", icon=":material/block:")
+    elif ended is not None:
+        st.error(session.sentence(ended.message), icon=":material/error:")
+
+
+def _import(asked: Asked) -> None:
+    with session.plain_errors():
+        job = imports.look(asked)
+        if job is None:  # a tab that waited for the same has taken it over, and had it forgotten
+            imports.begin_again(asked)
+        elif job.underway:
+            _underway(asked, job)
+        else:
+            if job.opened is not None:
+                session.keep_opened(job.opened)
+            else:
+                session.end_import(job)
+            st.rerun()
+
+
+def _underway(asked: Asked, job: ImportJob) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", key="import"):
+        share, words = present.import_progress(job.state, job.done, job.total)
+        st.progress(share, UNCOUNTED.get(job.state, words), width="stretch")
+        if job.state == "cancelling":
+            return
+        paused = job.state == "paused"
+        st.button(
+            "Continue" if paused else "Pause",
+            key="pause import",
+            icon=":material/play_arrow:" if paused else ":material/pause:",
+            on_click=imports.steer,
+            args=(asked, "continue" if paused else "pause"),
+        )
+        st.button(
+            "Cancel", key="cancel import", icon=":material/close:", on_click=imports.steer, args=(asked, "cancel")
+        )
+
+
+def report(opened: Opened) -> None:
+    """What was opened: numbers, a sample, class balance with truth, health."""
+    images, truth = opened.images, opened.truth
+    classes = None if truth is None else len(truth.class_names)
+    found = present.facts(images.pixels, classes, len(opened.skipped))
+    st.subheader(session.plain(images.source.partition(":")[2] or images.source.capitalize()))
+    with st.container(horizontal=True, key="facts"):
+        st.metric("Images", f"{found.images:,}", border=True)
+        st.metric("Size", found.size, border=True)
+        st.metric("Colours", found.colours, border=True)
+        if found.classes is not None:
+            st.metric("Classes in the truth", found.classes, border=True)
+        st.metric("Skipped files", f"{found.skipped:,}", border=True)
+    _sample(opened)
+    if truth is not None:
+        with scores.truth_box("balance", "Ground truth"):
+            st.markdown("**Images of each class**")
+            table = present.class_balance(truth.labels, truth.class_names)
+            charts.draw(charts.class_balance(table), "balance", "Images of each class")
+    health.show(opened)
+
+
+def to_train() -> None:
+    """A button that leads to the settings of a new run, whatever run is looked at."""
+    if st.button("Train on these images", key="to train", icon=":material/arrow_forward:"):
+        st.session_state["train view next"] = "new"
+        st.switch_page("../pages/train.py")
+
+
+def _sample(opened: Opened) -> None:
+    count = len(opened.images)
+    ids = present.sample(count, SAMPLE)
+    st.markdown("**All images**" if len(ids) == count else f"**A sample of {len(ids)}**")
+    known = Known(opened.images.pixels, opened.images.names)
+    last, place = pages(len(ids), PER_PAGE), st.empty()
+    page = min(last, st.pagination(last, key=f"page-sample-{last}")) if last > 1 else 1
+    with place.container():
+        shown = tiles(known, ids[page_slice(page, PER_PAGE)])
+        gallery.strip(shown, side=58, sharp=gallery.sharp(known))

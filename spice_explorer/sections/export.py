@@ -1,0 +1,78 @@
+"""The Export page's parts: which rows, a preview, the download."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from spice_explorer import session
+from spice_explorer.present import export as present
+from spice_explorer.present.export import Rows
+from spice_explorer.queries import exports
+from spice_explorer.queries.runs import Run
+from spice_explorer.sections import needs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PREVIEW = 500
+
+
+def show(run: Run) -> None:
+    """Everything on the page; the CSV is made when it is asked for."""
+    table = exports.label_table(run.name)
+    needs.whole_log(run)
+    if run.live:
+        st.info("The run goes on: these are its newest labels so far.", icon=":material/hourglass_top:")
+    found = _rows(run.name, table)
+    with st.container(horizontal=True, key="export numbers"):
+        st.metric("Images", f"{len(table):,}", border=True)
+        st.metric("Reliable", f"{int(table['reliable'].sum()):,}", border=True)
+        st.metric("Clusters in use", f"{table['label'].nunique():,}", border=True)
+        st.metric("Stage", {"heads": "2", "joint": "3"}[str(table["stage"].iloc[0])], border=True)
+    _preview(found)
+    st.markdown("**What the columns mean**")
+    st.dataframe(present.columns_table(list(table.columns)), hide_index=True, key="columns")
+
+
+def _rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are asked for, with the button that downloads them."""
+    selected = session.selection(name)
+    choices: list[Rows] = ["all", "reliable only"]
+    if "decision" in table:
+        choices.append("decided only")
+    if len(selected):
+        choices.append("selected images")
+    with st.container(horizontal=True, vertical_alignment="bottom", key="export controls"):
+        rows: Rows = st.segmented_control(
+            "Rows", choices, default="all", required=True, key=f"rows-{len(choices)}", format_func=str.capitalize
+        )
+        found, dropped = present.chosen(table, rows, selected)
+        st.download_button(
+            f"Download {len(found):,} rows as CSV",
+            lambda: exports.csv(found),
+            file_name=present.file_name(name, rows),
+            mime="text/csv",
+            type="primary",
+            key="download",
+            on_click="ignore",
+            icon=":material/download:",
+        )
+    if dropped:
+        st.caption(present.dropped_words(dropped))
+    return found
+
+
+def _preview(found: pd.DataFrame) -> None:
+    st.markdown(f"**Preview** · the first {PREVIEW:,} rows" if len(found) > PREVIEW else "**Preview**")
+    st.dataframe(
+        found.head(PREVIEW),
+        hide_index=True,
+        height=360,
+        key="preview",
+        column_config={
+            "confidence": st.column_config.NumberColumn(format="%.4f"),
+            "agreement": st.column_config.NumberColumn(format="%.3f"),
+        },
+    )

@@ -1,0 +1,120 @@
+"""What the map can be coloured by and replay: columns and moments with their addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from engine.errors import DecisionError
+from engine.events import Stage
+from spice_explorer.palette import NOBODY, VERDICTS
+from spice_explorer.present import maps as present
+from spice_explorer.queries import artefacts, decisions, maps
+from spice_explorer.queries.runs import Run
+
+# In the order of engine.curate.curation.State.
+REVIEWED = ("not decided", "decided", "rejected", "left out")
+REVIEWED_COLOURS = (NOBODY, VERDICTS[0], VERDICTS[1], VERDICTS[3])
+# `columns.Addresses.at`: a column's name and type → its address.
+At = Callable[[str, str], dict[str, str]]
+
+
+def stages(run: Run, at: At) -> list[dict[str, Any]]:
+    """What the map can be coloured by, with the labels of each stage; the newest stage first."""
+    judged, common = artefacts.judged_stages(run.name), _common(run, at)
+    found = [_judged(run, stage, at) for stage in judged]
+    if artefacts.has(run.name, "features"):
+        names = [str(one) for one in range(run.card.config.clusters)]
+        label = at("label.features", "u2")
+        cluster = present.category("cluster", "cluster", label, names).told()
+        cluster["note"] = "A k-means of the features, numbered to fit the newest labels."
+        found.append({"key": "features", "title": "stage 1", "columns": [cluster]})
+    found = found or [{"key": "none", "title": "none yet", "columns": []}]
+    for stage in found:
+        stage["columns"] += common
+    return found
+
+
+def _judged(run: Run, stage: Stage, at: At) -> dict[str, Any]:
+    verdict, settings = artefacts.reliable(run.name, stage), run.card.config.reliable
+    label, confidence, agreement = (
+        at(f"{what}.{stage}", kind) for what, kind in (("label", "u2"), ("confidence", "f4"), ("agreement", "f4"))
+    )
+    names = [str(one) for one in range(run.card.config.clusters)]
+    return {
+        "key": stage,
+        "title": present.STAGES[stage],
+        "columns": [
+            present.category("cluster", "cluster", label, names).told(),
+            present.verdict(label, confidence, agreement, verdict.thresholds, settings.agreement, settings.confidence),
+            present.on_ramp("confidence", "confidence", "nines", confidence).told(),
+            present.on_ramp(
+                "agreement", "agreement", "share", agreement, "Share of the nearest neighbours with the same label."
+            ).told(),
+        ],
+    }
+
+
+def _common(run: Run, at: At) -> list[dict[str, Any]]:
+    """Columns that do not depend on the stage."""
+    out, name = [], run.name
+    if artefacts.judged_stages(name):
+        out.append(present.changes(at("changed", "u1")))
+    if len(artefacts.history(name).steps) > 1:
+        most = int(artefacts.history(name).flips.max(initial=0))
+        out.append(present.number("flips", "changes of label", at("flips", "u1"), 0, most))
+    out += _decided(name, at)
+    found = artefacts.matched_truth(name)
+    if found is not None:
+        out.append(present.category("truth", "truth", at("truth", "u2"), found[1]))
+    out += [_imported(name, at, number) for number in range(len(maps.imported(name)))]
+    return [one.told() for one in out] or [_unknown(at)]
+
+
+def _decided(name: str, at: At) -> list[present.Column]:
+    """What people decided, and the classes as they left them; nothing while nobody has decided."""
+    try:
+        if not artefacts.judged_stages(name) or not decisions.curation(name).row:
+            return []
+        classes = decisions.classes(name)
+    except DecisionError:  # said on the Curate page; the map is good without
+        return []
+    colours, names = zip(*((one.colour, one.name) for one in classes), strict=True)
+    return [
+        present.Column("reviewed", "reviewed", "category", at("reviewed", "u1"), REVIEWED_COLOURS, REVIEWED),
+        present.Column("class", "class", "category", at("class", "u2"), colours, names),
+    ]
+
+
+def _imported(name: str, at: At, number: int) -> present.Column:
+    """A column of the user's own table."""
+    column, key = maps.imported(name)[number], f"imported.{number}"
+    if column.names is not None:
+        return present.category(key, column.title, at(key, "u2"), column.names)
+    known = column.values[np.isfinite(column.values)]  # earlier runs may have kept infinite ones
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    return present.number(key, column.title, at(key, "f4"), low, high)
+
+
+def _unknown(at: At) -> dict[str, Any]:
+    """What the map is coloured by while nothing is known of any image."""
+    return present.category("none", "nothing yet", at("none", "u1"), ["image"]).told()
+
+
+def moments(run: Run, layout: str, at: At) -> list[dict[str, Any]]:
+    """The moments that can be replayed."""
+    told = artefacts.history(run.name)
+    labelled = set(zip(told.stages, told.steps, strict=True))
+    epochs, out = run.card.config.features.epochs, []
+    for stage, step in maps.moments(run.name):
+        label = at(f"label.{stage}.{step}", "u2")
+        out.append(
+            {
+                "title": present.moment(stage, step, run.snapshot.stages[stage].steps, epochs),
+                "place": at(f"place.{layout}.{stage}.{step}", "u2"),
+                "label": label if (stage, step) in labelled else None,
+            }
+        )
+    return out

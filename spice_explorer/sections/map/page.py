@@ -1,0 +1,249 @@
+"""The Map page's parts: what the map is told, how UMAP is doing, the pictures below the map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from engine.errors import SpiceError
+from spice_explorer import session
+from spice_explorer.components import gallery, image_map
+from spice_explorer.http import columns, routes
+from spice_explorer.present import maps as present
+from spice_explorer.present import sprites
+from spice_explorer.present.gallery import Known
+from spice_explorer.queries import artefacts, maps, runs
+from spice_explorer.queries.runs import Run
+from spice_explorer.sections import panel
+from spice_explorer.sections.map import colourings
+
+POLL_SECONDS = 2.0
+LAYOUT = "15-0.1"
+MOST_FLIPPED = 2_000
+SHOWN = {"selection": "Selected", "flipped": "Changed their label most"}
+
+
+def show(run: Run) -> None:
+    """Map with its legend and replay, then pictures."""
+    key = f"map-{run.name.replace('__', '-')}"  # Streamlit keeps two underlines for itself
+    replaying = image_map.replaying(key)
+    shown = _shown(run.name)
+    wait = POLL_SECONDS if run.live or not all(_layouts(run, replaying)) else None
+    st.fragment(_state_of_the_map, run_every=wait)(run.name, replaying, shown)
+    ids = maps.drawn(run.name)
+    count = run.card.images if ids is None else len(ids)
+
+    def selected() -> None:
+        places = image_map.picked(key, count)
+        session.select(run.name, places if ids is None else ids[places])
+
+    def opened() -> None:
+        index = image_map.opened(key)
+        if index is not None:
+            session.show_image(index)
+
+    image_map.image_map(
+        _told(run, ids, count), key=key, on_selection=selected, on_opened=opened, on_replay=lambda: None
+    )
+    _import(run.name)
+    _pictures(run.name)
+    panel.show(run)
+
+
+# -- how the map is coming along ---------------------------------------------------------------
+
+
+def _layouts(run: Run, replaying: bool) -> tuple[bool, bool]:
+    """Whether UMAP is there for the map, and for a replay if there is one; asking has it made."""
+    settings = maps.map_settings(LAYOUT)
+    job = maps.map_job(run.name, settings, frames=False)
+    # While a run trains, moments are added: their maps wait until all are there.
+    replayed = not replaying or run.live or job.state != "ready"
+    if not replayed:
+        replayed = maps.map_job(run.name, settings, frames=True).state == "ready"
+    return job.state == "ready", replayed
+
+
+def _shown(name: str) -> tuple[int, int, bool, bool]:
+    """How much there is to show: moments, judged stages, UMAP and that of every moment."""
+    settings = maps.map_settings(LAYOUT)
+    ready = [maps.has_maps(name, settings, frames=frames) for frames in (False, True)]
+    return len(maps.moments(name)), len(artefacts.judged_stages(name)), ready[0], ready[1]
+
+
+def _state_of_the_map(name: str, replaying: bool, shown: tuple[int, int, bool, bool]) -> None:
+    """A line about the layout; runs the page again when there is more to show."""
+    with session.plain_errors():
+        if _shown(name) != shown:
+            st.rerun()
+        settings, run = maps.map_settings(LAYOUT), runs.look(name)
+        job = maps.map_job(name, settings, frames=replaying and shown[2] and not run.live)
+        if job.state == "ready":
+            st.caption("UMAP of stage 1's features. Wheel zooms, a click opens an image.")
+        elif job.state == "failed":
+            _failed(name, job.message, replaying)
+        elif job.state == "waiting":
+            st.caption(
+                ":material/hourglass_top: Principal components of what stage 1 has learned so far; "
+                "UMAP follows when it is done."
+            )
+        else:
+            what = "UMAP" if job.part == "map" else "UMAP of every moment"
+            st.caption(
+                f":material/hourglass_top: {what} is being computed ({job.done:.0%}); until then "
+                f"{'the map' if not shown[2] else 'the replay'} shows principal components."
+            )
+
+
+def _failed(name: str, message: str, replaying: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.warning(f"Principal components: UMAP failed ({session.sentence(message)}).", icon=":material/warning:")
+        st.button("Try again", key="map again", on_click=_again, args=(name, replaying))
+
+
+def _again(name: str, replaying: bool) -> None:
+    maps.map_job(name, maps.map_settings(LAYOUT), frames=replaying, again=True)
+
+
+# -- what the map is told ----------------------------------------------------------------------
+
+
+def _told(run: Run, ids: np.ndarray | None, count: int) -> dict[str, Any]:
+    name = run.name
+    addresses, (_, _, mapped, replayed) = columns.Addresses(name), _shown(name)
+    at = addresses.at
+    chosen = session.selection(name)
+    among = chosen if ids is None else np.flatnonzero(np.isin(ids, chosen))
+    index = session.open_image(name)
+    return {
+        "key": f"{name}-{runs.made(runs.folder_of(name))}-{count}",
+        "run": name,
+        "n": count,
+        "ids": None if ids is None else at("ids", "u4"),
+        "note": _note(run.card.images, count),
+        "place": at(f"place.{LAYOUT if mapped else 'pca'}", "u2"),
+        "stages": colourings.stages(run, at),
+        "frames": colourings.moments(run, LAYOUT if replayed else "pca", at),
+        "frameNote": "" if replayed else "principal components",
+        "open": index,
+        "near": _near(name, index),
+        "sprites": {
+            "address": routes.address(name),
+            "each": sprites.EACH,
+            "columns": sprites.COLUMNS,
+            "sharp": gallery.sharp(artefacts.known(name, None)),
+            "version": addresses.made,
+        },
+        "selection": present.to_bits(among, count),
+        "version": session.selection_version(),
+    }
+
+
+def _note(images: int, drawn: int) -> str:
+    if drawn == images:
+        return ""
+    return f"{drawn:,} of {images:,} images: the same share of every cluster, at random"
+
+
+def _near(name: str, index: int | None) -> list[int]:
+    """The neighbours that were asked about the open image's label."""
+    if index is None or not artefacts.has(name, "neighbors"):
+        return []
+    found = artefacts.arrays(name, "neighbors")["ids"][index, : artefacts.neighbor_count(name)]
+    return np.asarray(found).tolist()
+
+
+# -- columns of one's own ----------------------------------------------------------------------
+
+
+def _import(name: str) -> None:
+    with st.popover("Colour by a table of yours", icon=":material/table:"):
+        st.caption(
+            f"A CSV or Parquet file with a column of image names (such as “{_example(name)}”) and "
+            "columns of numbers or texts. They colour and filter the map; no training sees them."
+        )
+        file = st.file_uploader("Table", ["csv", "parquet"], key=f"table-{name}")
+        if file is not None:
+            st.button("Use it", key="use table", on_click=_take_table, args=(name, file))
+        told = st.session_state.pop("table told", None)
+        if told:
+            (st.success if told[0] else st.error)(told[1])
+
+
+def _example(name: str) -> str:
+    return session.plain(str(artefacts.images(name).ids[0]))
+
+
+def _take_table(name: str, file: Any) -> None:
+    try:
+        found = maps.import_columns(name, file.getvalue(), file.name)
+    except (SpiceError, OSError) as error:
+        st.session_state["table told"] = False, session.sentence(str(error))
+        return
+    titles = ", ".join(session.plain(one.title) for one in found)
+    st.session_state["table told"] = True, f"The map can be coloured by: {titles}."
+
+
+# -- the pictures ------------------------------------------------------------------------------
+
+
+def _pictures(name: str) -> None:
+    flips = artefacts.history(name).flips if maps.moments(name) else np.zeros(0, np.uint8)
+    chosen = session.selection(name)
+    options = list(SHOWN) if flips.any() else ["selection"]
+    titles = {"selection": f"Selected ({len(chosen):,})", "flipped": SHOWN["flipped"]}
+    what = st.segmented_control(
+        "Pictures",
+        options,
+        default="selection",
+        required=True,
+        key=f"pictures-{name}",
+        format_func=titles.__getitem__,
+        label_visibility="collapsed",
+    )
+    known = _known(name)
+    if what == "flipped":
+        _flipped(name, known, flips)
+    else:
+        _selected(name, known, chosen)
+
+
+def _known(name: str) -> Known:
+    judged = artefacts.judged_stages(name)
+    return artefacts.known(name, judged[0] if judged else None)
+
+
+def _flipped(name: str, known: Known, flips: np.ndarray) -> None:
+    order = np.argsort(-flips.astype(np.int16), kind="stable")[:MOST_FLIPPED]
+    order = order[flips[order] > 0]
+    st.caption(
+        f"{np.count_nonzero(flips):,} images changed their label while stages 2 and 3 trained, the "
+        f"first of these {int(flips.max())} times."
+    )
+    _act(name, gallery.gallery(name, known, order, key=f"flipped-{name}", actions=SELECT))
+
+
+def _selected(name: str, known: Known, chosen: np.ndarray) -> None:
+    if not len(chosen):
+        st.caption("Drag round points to see their images here; a click on a point opens its image.")
+        return
+    st.caption("Under each: cluster · confidence · agreement")
+    _act(name, gallery.gallery(name, known, chosen, key=f"selected-{name}", actions=REFINE))
+
+
+SELECT = (gallery.Action("only", "Select only these"), gallery.Action("add", "Add to selection"))
+REFINE = (gallery.Action("only", "Keep only these"), gallery.Action("drop", "Take out"))
+
+
+def _act(name: str, asked: gallery.Asked | None) -> None:
+    """What was asked of the marked images: they make, join or leave the selection."""
+    if asked is None:
+        return
+    chosen = session.selection(name)
+    result = {"only": asked.ids, "add": np.union1d(chosen, asked.ids), "drop": np.setdiff1d(chosen, asked.ids)}[
+        asked.action
+    ]
+    session.select_anew(name, result)
+    st.rerun()

@@ -1,0 +1,75 @@
+"""What a page needs of a run, and what it says while that is not there."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from spice_explorer import session
+from spice_explorer.present import progress
+from spice_explorer.queries import artefacts, exports, maps, runs
+from spice_explorer.queries.runs import Run
+from spice_explorer.sections import chrome
+
+POLL_SECONDS = 2.0
+
+
+def run_of_page() -> Run | None:
+    """The chosen run; without one an empty state is drawn."""
+    name = session.current_run()
+    if name is not None:
+        return runs.look(name)
+    lost = session.missing_run()
+    if lost and runs.run_names():
+        chrome.empty(f"There is no run “{lost}” any more", "Choose another one in the sidebar.")
+        return None
+    chrome.empty("No run yet", "Start one: the built-in digits need nothing but a click.", "train", "Go to Train")
+    return None
+
+
+def features(run: Run) -> bool:
+    """True when stage 1 has left a first frame; else an empty state is drawn, which waits for it."""
+    if maps.moments(run.name) or artefacts.has(run.name, "features"):
+        return True
+    _not_yet(run, "frames", "The map shows the features that stage 1 learns.")
+    return False
+
+
+def labels(run: Run) -> bool:
+    """True when stage 2 is done and judged; else an empty state is drawn, which waits for it."""
+    if artefacts.judged_stages(run.name):
+        return True
+    _not_yet(run, "reliable-heads", "The first labels come from stage 2.")
+    return False
+
+
+def whole_log(run: Run) -> None:
+    """A warning where a decision log of the run was damaged, as long as it lies beside the new one."""
+    damaged = exports.damaged_logs(run.name)
+    if damaged:
+        st.warning(
+            f"The decision log was damaged. It was moved to {' and '.join(damaged)} in the run's "
+            "folder, and a new one was begun: nothing of the old one was overwritten. This is said "
+            "until that file is moved away."
+        )
+
+
+def _not_yet(run: Run, artefact: str, why: str) -> None:
+    state = run.snapshot.state
+    title = f"{run.name} is not that far"
+    advice = {
+        "failed": "The run failed. See its message on the Train page, mend it and resume.",
+        "interrupted": "The run was interrupted. Resume it on the Train page.",
+        "stopped": "The run was stopped. Resume it on the Train page.",
+        "paused": "The run is paused. Continue it on the Train page.",
+    }
+    where = progress.short_state(run.snapshot)
+    follow = advice.get(state, f"It is {where}. This page fills in by itself.")
+    chrome.empty(title, f"{why} {follow}", "train", "Go to Train")
+    if run.live:
+        st.fragment(_wait, run_every=POLL_SECONDS)(run.name, artefact)
+
+
+def _wait(name: str, artefact: str) -> None:
+    with session.plain_errors():
+        if artefacts.has(name, artefact) or not runs.look(name).live:
+            st.rerun()

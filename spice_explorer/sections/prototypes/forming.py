@@ -1,0 +1,93 @@
+"""How prototypes came about, round after round of stage 2; while it trains, live."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from spice_explorer import charts, session
+from spice_explorer.components import gallery
+from spice_explorer.palette import cluster_colour
+from spice_explorer.present import prototypes as present
+from spice_explorer.present.gallery import Known, page_slice, pages, tiles
+from spice_explorer.queries import artefacts, runs
+from spice_explorer.queries.runs import Run
+
+if TYPE_CHECKING:
+    from engine.runs.history import PrototypeHistory
+
+POLL_SECONDS = 2.0
+ROWS = 10
+SHOWN, COLUMNS = 12, 6
+
+
+def history_of(run: Run, known: Known, cluster: int) -> None:
+    """Images that formed one prototype at the first, a middle and the last round; its path."""
+    history = artefacts.prototype_history(run.name)
+    if history is None:
+        st.caption("This run kept no frames of stage 2.")
+        return
+    _moments(history, known, cluster)
+    cosines, sizes = present.path(history, cluster)
+    left, right = st.columns(2)
+    with left:
+        figure = charts.over_rounds(history.rounds, cosines, "cosine to the last", cluster, decimals=3)
+        charts.draw(figure, f"cosines-{cluster}", "Cosine of the prototype to the last one")
+    with right:
+        figure = charts.over_rounds(history.rounds, sizes, "images", cluster)
+        charts.draw(figure, f"sizes-{cluster}", "Images of the cluster over the rounds")
+
+
+def _moments(history: PrototypeHistory, known: Known, cluster: int) -> None:
+    cosines, sizes = present.path(history, cluster)
+    chosen = present.moments(history.rounds)
+    for column, place in zip(st.columns(3), chosen, strict=False):
+        title = f"Round {history.rounds[place]}: {_having_it(int(sizes[place]))}"
+        if place < len(history.rounds) - 1:
+            title += f", cosine {cosines[place]:.3f} to the last"
+        with column:
+            st.html(f"<div class='spice-label'>{html.escape(title)}</div>")
+            shown = tiles(known, history.confident[place, cluster, :SHOWN], captions=False)
+            gallery.strip(shown, columns=COLUMNS, sharp=gallery.sharp(known))
+
+
+def _having_it(size: int) -> str:
+    """A prototype is formed of its surest images, also where these are surer of another."""
+    return "1 image has it as its likeliest" if size == 1 else f"{size:,} images have it as their likeliest"
+
+
+# -- while stage 2 trains ------------------------------------------------------------------------
+
+
+def live(run: Run) -> None:
+    """The prototypes so far, where stage 2 has begun; drawn anew while it trains."""
+    if artefacts.prototype_history(run.name) is None:
+        return
+    st.fragment(_so_far, run_every=POLL_SECONDS if run.live else None)(run.name)
+
+
+def _so_far(name: str) -> None:
+    with session.plain_errors():
+        history = artefacts.prototype_history(name)
+        if history is None:
+            return
+        run = runs.look(name)
+        view = run.snapshot.stages["heads"]
+        now = "is forming the prototypes" if run.live else "was cut off while prototypes formed"
+        st.markdown(
+            f"**Stage 2 {now}: round {view.step:,} of {view.steps:,}.** Below are those of the first "
+            f"of its heads, the last as they were after round {history.rounds[-1]}."
+        )
+        clusters = history.sizes.shape[1]
+        last = pages(clusters, ROWS)
+        page = st.pagination(last, key=f"page-forming-{last}") if last > 1 else 1
+        known = artefacts.known(name, None)
+        for cluster in range(clusters)[page_slice(page, ROWS)]:
+            with st.container(border=True, key=f"forming-{cluster}"):
+                st.html(
+                    "<div class='spice-cluster'><div class='name'><i style='background:"
+                    f"{cluster_colour(cluster)}'></i>Cluster {cluster}</div></div>"
+                )
+                _moments(history, known, cluster)

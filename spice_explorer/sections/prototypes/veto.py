@@ -1,0 +1,188 @@
+"""Vetoes of one visitor: images that must not help to form a prototype, and what that would change.
+
+They live in the session, and nothing is trained with them: the page shows what equations 2–4 of the
+paper would make of stage 2's last probabilities.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from engine.errors import RunError
+from spice_explorer import session
+from spice_explorer.components import gallery
+from spice_explorer.palette import cluster_colour
+from spice_explorer.present import prototypes as present
+from spice_explorer.present.gallery import Known
+from spice_explorer.present.prototypes import Change, Veto
+from spice_explorer.queries import prototypes, runs
+from spice_explorer.queries.runs import Run
+
+if TYPE_CHECKING:
+    from engine.stages.prototypes import Claims
+
+MOST_LINES = 8
+# Images on a page of the galleries that show a change.
+FEW = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What the vetoes would change: the claims after them, and the change in each such cluster."""
+
+    vetoed: dict[int, tuple[int, ...]]
+    after: Claims
+    changes: dict[int, Change]
+
+
+# -- the decisions -----------------------------------------------------------------------------
+
+
+def decisions(run: str) -> list[Veto]:
+    """Those on the run's stage 2 as it is now: a run made anew begins without any."""
+    kept = st.session_state.setdefault("vetoes", {})
+    return kept.setdefault((run, runs.folder_of(run).modified("heads")), [])
+
+
+def add(run: str, cluster: int, ids: np.ndarray, *, taken_back: bool = False) -> None:
+    decisions(run).append(Veto(cluster, tuple(ids.tolist()), taken_back))
+
+
+def _undo(run: str) -> None:
+    decisions(run).pop()
+
+
+def _clear(run: str) -> None:
+    decisions(run).clear()
+
+
+# -- what they would change ----------------------------------------------------------------------
+
+
+def summary(run: Run, only: str) -> Preview | None:
+    """A box that says what all vetoes together would change; nothing where there are none.
+
+    Args:
+        only: the session key under which the page keeps the clusters that it shows.
+    """
+    made = decisions(run.name)
+    if not made:
+        return None
+    vetoed, preview = present.vetoed(made), None
+    with st.container(border=True, key="veto-summary"):
+        count = sum(len(ids) for ids in vetoed.values())
+        st.markdown(
+            f"**{count:,} {'veto' if count == 1 else 'vetoes'}** · A preview: nothing is retrained, "
+            "and the run stays as it is."
+        )
+        try:
+            preview = _preview(run.name, vetoed)
+        except RunError as error:
+            st.error(session.sentence(str(error)), icon=":material/error:")
+        if preview is not None:
+            _lines(preview)
+        _buttons(run.name, list(vetoed), only)
+    return preview
+
+
+def _preview(run: str, vetoed: dict[int, tuple[int, ...]]) -> Preview:
+    after, changes = prototypes.without(run, vetoed)
+    return Preview(vetoed, after, {change.cluster: change for change in changes})
+
+
+def _lines(preview: Preview) -> None:
+    changes = list(preview.changes.values())
+    rows = "".join(_line(change, preview) for change in changes[:MOST_LINES])
+    more = len(changes) - MOST_LINES
+    rest = f"<tr><td colspan=5>and {more:,} more clusters</td></tr>" if more > 0 else ""
+    st.html(
+        "<table class='spice-vetoes'><tr><th></th><th>vetoed</th>"
+        "<th title='Cosine of the prototype as it is and as it would be'>prototype, old · new</th>"
+        f"<th>lose its label</th><th>gain its label</th></tr>{rows}{rest}</table>"
+    )
+
+
+def _line(change: Change, preview: Preview) -> str:
+    numbers = (
+        f"{len(preview.vetoed[change.cluster]):,}",
+        f"{change.cosine:.4f}",
+        _count(change.lost, change.lost_to, "to"),
+        _count(change.gained, change.gained_from, "from"),
+    )
+    cells = "".join(f"<td>{html.escape(one)}</td>" for one in numbers)
+    return (
+        f"<tr><td><i style='background:{cluster_colour(change.cluster)}'></i>Cluster {change.cluster}</td>{cells}</tr>"
+    )
+
+
+def _count(ids: np.ndarray, labels: np.ndarray, way: str) -> str:
+    return f"{len(ids):,}: {present.tally(labels, way)}" if len(ids) else "0"
+
+
+def _buttons(run: str, clusters: list[int], only: str) -> None:
+    def show() -> None:
+        st.session_state[only] = clusters
+
+    with st.container(horizontal=True, key="veto-buttons"):
+        st.button("Undo the last", on_click=_undo, args=(run,), key="undo veto")
+        st.button("Clear all", on_click=_clear, args=(run,), key="clear vetoes")
+        if clusters:
+            st.button("Show these clusters only", on_click=show, key="show vetoed")
+
+
+# -- one cluster ---------------------------------------------------------------------------------
+
+
+def forming(run: Run, known: Known, cluster: int, preview: Preview | None) -> None:
+    """What the vetoes in a cluster change, and all images that form its prototype, to be vetoed."""
+    if preview is not None and cluster in preview.vetoed:
+        _changed(run, known, preview.changes[cluster], preview.vetoed[cluster])
+    found = prototypes.claims(run.name) if preview is None else preview.after
+    ids = found.confident[cluster]
+    st.caption(
+        f"{len(ids):,} images form the prototype, surest first. Mark some and veto them to see what "
+        "the labels would be if they did not help."
+    )
+    asked = gallery.gallery(run.name, known, ids, key=f"forming-{cluster}", actions=[gallery.Action("veto", "Veto")])
+    if asked is not None:
+        add(run.name, cluster, asked.ids)
+        st.rerun()
+
+
+def _changed(run: Run, known: Known, change: Change, vetoed: tuple[int, ...]) -> None:
+    cluster = change.cluster
+    with st.container(border=True, key=f"veto-{cluster}"):
+        st.markdown(
+            "**With these vetoes** · Nothing is retrained. Cosine of the prototype as it is and as it "
+            f"would be: {change.cosine:.4f}."
+        )
+        _part(run, known, f"lost-{cluster}", change.lost, "Lose its label", change.lost_to, "to")
+        _part(run, known, f"gained-{cluster}", change.gained, "Gain its label", change.gained_from, "from")
+        _part(run, known, f"joined-{cluster}", change.joined, "Take the place of the vetoed", None, "")
+        _title(f"Vetoed ({len(vetoed):,})")
+        asked = gallery.gallery(
+            run.name,
+            known,
+            np.array(vetoed, np.int64),
+            key=f"vetoed-{cluster}",
+            per_page=FEW,
+            actions=[gallery.Action("back", "Take the veto back")],
+        )
+        if asked is not None:
+            add(run.name, cluster, asked.ids, taken_back=True)
+            st.rerun()
+
+
+def _part(run: Run, known: Known, key: str, ids: np.ndarray, title: str, labels: np.ndarray | None, way: str) -> None:
+    where = f": {present.tally(labels, way)}" if labels is not None and len(ids) else ""
+    _title(f"{title} ({len(ids):,}){where}")
+    gallery.gallery(run.name, known, ids, key=key, per_page=FEW, nothing="No image does.")
+
+
+def _title(text: str) -> None:
+    st.html(f"<div class='spice-label'>{html.escape(text)}</div>")

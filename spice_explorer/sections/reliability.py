@@ -1,0 +1,437 @@
+"""The Reliability page's parts: the instrument, and everything that follows from its thresholds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from engine.config import ReliableSettings
+from engine.errors import SpiceError
+from engine.events import Stage
+from spice_explorer import charts, session
+from spice_explorer.components import gallery, plane
+from spice_explorer.components.gallery import Action
+from spice_explorer.http import columns
+from spice_explorer.palette import CLUSTERS, STATES, VERDICTS
+from spice_explorer.present import reliability as present
+from spice_explorer.present.reliability import Split, Thresholds
+from spice_explorer.queries import artefacts, runs, training
+from spice_explorer.queries.runs import Run
+from spice_explorer.sections import panel, scores
+
+if TYPE_CHECKING:
+    from engine.stages.reliable import ReliableSet
+
+STAGES: dict[Stage, str] = {"joint": "stage 3 · the final labels", "heads": "stage 2 · what stage 3 learns from"}
+ACTIONS = (Action("select", "Add to selection"), Action("only", "Select only these"))
+POLL_SECONDS = 2.0
+# In the address.
+PARAMETERS = ("t", "stage", "reason", "cluster")
+REASON_NAMES = ("reliable", "disagree", "unsure", "neither")
+# More clusters than this are counted, not named.
+MOST_NAMED = 8
+ESTIMATE = (
+    "An estimate from how far the heads and the neighbours agree; no true label was looked at. It "
+    "assumes that clusters stand for classes, and misses what all of them get wrong together."
+)
+# In the list of clusters: no filter.
+ALL = "all"
+
+
+def show(run: Run) -> None:
+    """The page; while the run trains it also waits for stage 3's labels."""
+    st.fragment(_inspector)(run)
+    if run.live:
+        stages = artefacts.judged_stages(run.name)
+        st.fragment(_until_more, run_every=POLL_SECONDS)(run.name, stages)
+
+
+def _until_more(name: str, stages: list[Stage]) -> None:
+    with session.plain_errors():
+        if artefacts.judged_stages(name) != stages or not runs.look(name).live:
+            st.rerun()
+
+
+def _inspector(run: Run) -> None:
+    """Reruns alone when something on the page is changed."""
+    with session.plain_errors():
+        view = _view(run)
+        settings = _settings(run, view.thresholds)
+        verdict = artefacts.judge(run.name, view.stage, settings)
+        truth = artefacts.truth(run.name)
+        found = present.split(verdict.labels, verdict.verdicts, None if truth is None else truth.labels)
+        _stages(run)
+        _instrument(run, view, found)
+        _below(run, view, settings, verdict, found)
+        _galleries(run, view, verdict)
+        _keep(run, view)
+        panel.show(
+            run,
+            stage=view.stage,
+            judged=verdict,
+            count=view.thresholds.neighbors,
+            confidence=view.thresholds.confidence,
+        )
+
+
+# -- what is looked at -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page shows of a run; kept while other pages are visited, and in the address."""
+
+    stage: Stage
+    thresholds: Thresholds
+    reason: int = 1
+    cluster: int | None = None
+
+
+def _view(run: Run) -> View:
+    """The view as it was left, with what has been asked since: by a link, a widget, the instrument."""
+    stages, most = artefacts.judged_stages(run.name), _most_neighbors(run.name)
+    view: View = st.session_state.get(f"reliability-{run.name}") or _first(run)
+    view = _linked(_chosen(view, run), run, stages, most)
+    key = _instrument_key(run)
+    moved, pick = plane.asked(key, "thresholds"), plane.asked(key, "pick") or {}
+    if moved:
+        values = [moved.get(name) for name in asdict(view.thresholds)]
+        view = replace(view, thresholds=present.thresholds_of(values, most) or view.thresholds)
+    if "cluster" in pick:
+        view = replace(view, cluster=pick["cluster"])
+    if "reason" in pick:
+        view = replace(view, reason=pick["reason"])
+    # The run may have been made anew under its name since.
+    if view.stage not in stages or view.thresholds.neighbors > most:
+        view = replace(_first(run), reason=view.reason)
+    if view.cluster not in (None, *range(run.card.config.clusters)):
+        view = replace(view, cluster=None)
+    _show_in_widgets(view, run)
+    return view
+
+
+def _chosen(view: View, run: Run) -> View:
+    """`view` with what the widgets say; they are gone when another page was visited meanwhile."""
+    state = st.session_state
+    if _key("stage", run) not in state:
+        return view
+    cluster = state[_key("cluster", run)]
+    return replace(
+        view,
+        stage=state[_key("stage", run)],
+        reason=state[_key("reason", run)],
+        cluster=None if cluster == ALL else cluster,
+    )
+
+
+def _show_in_widgets(view: View, run: Run) -> None:
+    cluster = ALL if view.cluster is None else view.cluster
+    for what, value in (("stage", view.stage), ("reason", view.reason), ("cluster", cluster)):
+        st.session_state[_key(what, run)] = value
+
+
+def _key(what: str, run: Run) -> str:
+    return f"reliability {what}-{run.name}"
+
+
+def _first(run: Run) -> View:
+    return View(artefacts.judged_stages(run.name)[0], _own(run))
+
+
+def _own(run: Run) -> Thresholds:
+    """The thresholds that the run itself was judged by."""
+    own = run.card.config.reliable
+    return Thresholds(own.agreement, own.confidence, artefacts.neighbor_count(run.name), own.floor)
+
+
+def _most_neighbors(name: str) -> int:
+    return int(artefacts.arrays(name, "neighbors")["ids"].shape[1])
+
+
+def _settings(run: Run, asked: Thresholds) -> ReliableSettings:
+    own = run.card.config.reliable
+    usual = asked.neighbors == artefacts.neighbor_count(run.name)
+    return replace(
+        own,
+        agreement=asked.agreement,
+        confidence=asked.confidence,
+        floor=asked.floor,
+        neighbors=own.neighbors if usual else asked.neighbors,
+    )
+
+
+def _linked(view: View, run: Run, stages: list[Stage], most: int) -> View:
+    """`view` with what the address asks for, the first time that it does; bad values are ignored.
+
+    The browser may send an address that is a moment old, so what this page has written itself is no
+    link.
+    """
+    found = tuple(st.query_params.get(name) for name in PARAMETERS)
+    seen: set[tuple[str | None, ...]] = st.session_state.setdefault("reliability links", set())
+    if found in seen or not any(found):
+        return view
+    seen.add(found)
+    text, stage, reason, cluster = (value or "" for value in found)
+    asked = present.thresholds_of(text.split(","), most)
+    if asked is not None:
+        view = replace(view, thresholds=asked)
+        version = f"thresholds version-{run.name}"
+        st.session_state[version] = st.session_state.get(version, 0) + 1
+    if stage in stages:
+        view = replace(view, stage=next(one for one in stages if one == stage))
+    if reason in REASON_NAMES:
+        view = replace(view, reason=REASON_NAMES.index(reason))
+    if cluster.isdecimal() and len(cluster) < 8:
+        view = replace(view, cluster=int(cluster))
+    return view
+
+
+def _keep(run: Run, view: View) -> None:
+    """For the next time on this page, and as an address that opens the same view again."""
+    st.session_state[f"reliability-{run.name}"] = view
+    first = _first(run)
+    wanted = {
+        "t": view.thresholds.text() if view.thresholds != first.thresholds else None,
+        "stage": view.stage if view.stage != first.stage else None,
+        "reason": REASON_NAMES[view.reason] if view.reason != first.reason else None,
+        "cluster": None if view.cluster is None else str(view.cluster),
+    }
+    st.session_state["reliability links"].add(tuple(wanted[name] for name in PARAMETERS))
+    for name, value in wanted.items():
+        if value is None:
+            st.query_params.pop(name, None)
+        elif st.query_params.get(name) != value:
+            st.query_params[name] = value
+
+
+# -- the instrument ----------------------------------------------------------------------------
+
+
+def _stages(run: Run) -> None:
+    st.segmented_control(
+        "Labels of",
+        artefacts.judged_stages(run.name),
+        required=True,
+        key=_key("stage", run),
+        format_func=STAGES.__getitem__,
+        label_visibility="collapsed",
+    )
+
+
+def _instrument_key(run: Run) -> str:
+    return f"plane-{run.name.replace('__', '-')}"
+
+
+def _instrument(run: Run, view: View, found: Split) -> None:
+    own, at = artefacts.reliable(run.name, view.stage), columns.Addresses(run.name).at
+    data: dict[str, Any] = {
+        "labels": at(f"label.{view.stage}", "u2"),
+        "confidence": at(f"confidence.{view.stage}", "f4"),
+        "agreed": at(f"agreed.{view.stage}.COUNT", "u2"),
+        "images": found.images,
+        "clusters": run.card.config.clusters,
+        "most": _most_neighbors(run.name),
+        "mostNines": present.MOST_NINES,
+        "own": asdict(_own(run)),
+        "ownCounts": present.split(own.labels, own.verdicts).by_reason,
+        "asked": asdict(view.thresholds),
+        "version": st.session_state.get(f"thresholds version-{run.name}", 0),
+        "engine": {"thresholds": asdict(view.thresholds), "counts": found.by_reason},
+        "reasons": present.REASONS,
+        "explanations": present.EXPLANATIONS,
+        "colours": VERDICTS,
+        "clusterColours": CLUSTERS,
+        "bad": STATES["failed"],
+        "reason": view.reason,
+        "cluster": view.cluster,
+    }
+    plane.plane(data, key=_instrument_key(run))
+
+
+# -- how good it is, and what to do with it ----------------------------------------------------
+
+
+def _below(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split) -> None:
+    estimate = artefacts.estimated_purity(run.name, view.stage, verdict.mask)
+    with st.container(horizontal=True, vertical_alignment="center", key="below the instrument"):
+        if estimate is not None:
+            st.markdown(
+                f"Estimated purity of the reliable set: **{_percent(estimate)}**", width="stretch", help=ESTIMATE
+            )
+        _train(run, view, settings, verdict)
+    if artefacts.truth(run.name) is not None:
+        with scores.truth_box("reliability"):
+            _against_truth(run, view, settings, verdict, found, estimate)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
+
+
+def _against_truth(
+    run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split, estimate: float | None
+) -> None:
+    words = (
+        f"Purity of the reliable set **{_percent(found.purity)}** (of all labels "
+        f"{_percent(found.purity_of_all)}) · right labels that are reliable "
+        f"**{_percent(found.coverage)}**"
+    )
+    if estimate is not None and found.purity is not None:
+        off = f"{100 * (estimate - found.purity):+.1f}".replace("-", "−")
+        words += f" · estimate {_percent(estimate)}, truth {_percent(found.purity)}: off by {off} points"
+    st.markdown(words)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        _curve(run, view, settings, verdict, found)
+    with right:
+        _confusion(run, verdict)
+
+
+def _curve(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split) -> None:
+    truth = artefacts.truth(run.name)
+    assert truth is not None
+    st.markdown("**Purity and coverage** · as the agreement threshold moves")
+    # What the floor keeps stays whatever agreement is asked: these images join the curve first.
+    strict = artefacts.judge(run.name, view.stage, replace(settings, agreement=1.0))
+    always = verdict.agreement >= strict.thresholds[verdict.labels]
+    curve = present.purity_coverage(
+        verdict.labels,
+        truth.labels,
+        np.where(always, np.float32(1), verdict.agreement),
+        verdict.confidence >= np.float32(settings.confidence),
+    )
+    if not len(curve.agreement):
+        st.caption("No image is confident enough: lower the confidence.")
+        return
+    kept = artefacts.reliable(run.name, view.stage)
+    own = present.split(kept.labels, kept.verdicts, truth.labels)
+    charts.draw(
+        charts.purity_coverage(curve, (found.coverage, found.purity), (own.coverage, own.purity)),
+        "purity and coverage",
+        "Purity of the reliable set over its coverage",
+    )
+
+
+def _confusion(run: Run, verdict: ReliableSet) -> None:
+    truth = artefacts.truth(run.name)
+    assert truth is not None
+    st.markdown("**Reliable images** · clusters and their true classes")
+    table = present.confusion(verdict.labels, truth.labels, truth.class_names, verdict.mask)
+    if not len(table.clusters):
+        st.caption("No image is reliable.")
+        return
+    charts.draw(charts.confusion(table), "confusion", "Reliable images of each cluster and class")
+    if table.hidden:
+        st.caption(
+            f"The {len(table.clusters)} clusters with the most images of other classes; "
+            f"{table.hidden:,} more are not shown."
+        )
+
+
+# -- training from here ------------------------------------------------------------------------
+
+
+def _train(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet) -> None:
+    """A button that says what it will do before it does it."""
+    teachers = verdict
+    if view.stage != "heads":
+        teachers = artefacts.judge(run.name, "heads", settings)
+    taught = teachers.per_cluster
+    nobody = not taught.any()
+    reason = "No label of stage 2 is reliable under these thresholds: lower one of them first."
+    skipped = run.snapshot.stages["joint"].skipped
+    with st.popover(
+        "A new run from these thresholds" if skipped else "Train stage 3 from these thresholds",
+        icon=":material/model_training:",
+        disabled=nobody,
+        help=reason if nobody else None,
+    ):
+        asked = view.thresholds
+        st.markdown(
+            f"Starts a new run that goes on from stage 2 of **{session.plain(run.name)}** with "
+            f"agreement ≥ {asked.agreement:g}, confidence ≥ {asked.confidence:g}, {asked.neighbors} "
+            f"neighbours, {_floor(asked.floor)}: **{int(taught.sum()):,} images** "
+            f"{'are reliable' if skipped else 'teach'}. This run stays as it is."
+        )
+        if skipped:
+            st.caption(f"Stage 3 is skipped there too: {session.plain(skipped)}.")
+        if settings == run.card.config.reliable:
+            st.caption("These are the run's own thresholds: the new run would do the same again.")
+        if not skipped:
+            _without_teacher(np.flatnonzero(taught == 0))
+        started = st.button("Start the new run", type="primary", key="train from here")
+    if nobody:
+        st.caption(reason)
+    elif started:
+        _start(run, settings)
+
+
+def _floor(share: float) -> str:
+    return f"every cluster keeping {_percent(share)}" if share else "no floor"
+
+
+def _without_teacher(clusters: np.ndarray) -> None:
+    if not len(clusters):
+        return
+    named = ", ".join(str(one) for one in clusters[:MOST_NAMED].tolist())
+    more = f" and {len(clusters) - MOST_NAMED:,} more" if len(clusters) > MOST_NAMED else ""
+    what, would = ("Cluster", "it") if len(clusters) == 1 else ("Clusters", "they")
+    st.warning(
+        f"{what} {named}{more} would have no teacher, so {would} may die out in stage 3.", icon=":material/warning:"
+    )
+
+
+def _start(run: Run, settings: ReliableSettings) -> None:
+    try:
+        name = training.continue_from(run.name, replace(run.card.config, reliable=settings))
+    except SpiceError as error:
+        st.error(session.sentence(str(error)), icon=":material/error:")
+        return
+    session.choose_run(name)
+    st.session_state["train view next"] = "watch"
+    st.switch_page("../pages/train.py")
+
+
+# -- the images --------------------------------------------------------------------------------
+
+
+def _galleries(run: Run, view: View, verdict: ReliableSet) -> None:
+    among = np.ones(len(verdict.labels), bool)
+    if view.cluster is not None:
+        among = verdict.labels == view.cluster
+    selected = session.selection(run.name)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="gallery controls"):
+        place = st.empty()
+        st.selectbox("Cluster", [ALL, *range(run.card.config.clusters)], key=_key("cluster", run), width=130)
+        if len(selected) and st.checkbox(f"Only the {len(selected):,} selected", key="only selected"):
+            among = among & np.isin(np.arange(len(among)), selected)
+        counts = np.bincount(verdict.verdicts[among], minlength=len(present.REASONS))
+        place.segmented_control(
+            "Images",
+            range(len(present.REASONS)),
+            required=True,
+            key=_key("reason", run),
+            format_func=lambda one: f"{present.REASONS[one].capitalize()} ({counts[one]:,})",
+        )
+    ids = present.order(
+        np.flatnonzero(among & (verdict.verdicts == view.reason)),
+        verdict.agreement,
+        verdict.confidence,
+        doubtful_first=view.reason != 0,
+    )
+    st.caption(
+        f"{present.EXPLANATIONS[view.reason]} {'Surest' if view.reason == 0 else 'Most doubtful'} "
+        "first; under each: cluster · confidence · agreement."
+    )
+    known = replace(artefacts.known(run.name, view.stage), agreement=verdict.agreement)
+    asked = gallery.gallery(
+        run.name, known, ids, key="reliability", actions=ACTIONS, nothing="No image has this verdict here."
+    )
+    if asked is not None:
+        kept = selected if asked.action == "select" else np.zeros(0, np.int64)
+        session.select_anew(run.name, np.union1d(kept, asked.ids))
+        # The sidebar, outside of this fragment, shows how many are selected.
+        st.rerun()

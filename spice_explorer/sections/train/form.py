@@ -1,0 +1,182 @@
+"""The form of a new run: K, preset, seed, device and every setting with its meaning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from engine.config import SCRATCH, RunConfig
+from engine.errors import SpiceError
+from spice_explorer import session
+from spice_explorer.present import settings
+from spice_explorer.queries import health, training
+from spice_explorer.sections.train import forecast
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
+    from engine.sources.open_source import Opened
+
+    Places = list[tuple[settings.Field, DeltaGenerator]]
+
+PRESETS = {
+    "quick": "Quick: a small network, minutes on a laptop",
+    "fast": "Fast: ResNet-18 with BYOL, for one GPU",
+    "paper": "Paper: the published settings, hours on a GPU",
+    "shapes": "Shapes: the built-in ones, by shape and not by colour, about a minute on a laptop",
+    "paper-stl10": "Paper on STL-10: the authors' own settings, days on a GPU",
+    "paper-cifar10": "Paper on CIFAR-10: the authors' own settings, days on a GPU",
+    "paper-cifar100-20": "Paper on CIFAR-100-20: the authors' own settings, days on a GPU",
+    "paper-imagenet10": "Paper on ImageNet-10: the authors' own settings, days on a GPU",
+    "paper-imagenet-dogs": "Paper on ImageNet-Dogs: the authors' own settings, days on a GPU",
+    "paper-tiny-imagenet": "Paper on Tiny-ImageNet: the authors' own settings, days on a GPU",
+}
+# Examples of what else stage 1 can begin with; any other is typed.
+BEGINNINGS = ("torchvision:resnet18", "torchvision:resnet50", "torchvision:vit_b_16")
+
+
+@st.fragment
+def new_run() -> None:
+    """The whole form; it reruns alone, so that typing in it is quick."""
+    with session.plain_errors():
+        opened, excluded = health.to_train(session.opened())
+        _images(opened, len(excluded))
+        config, device, wrong = _basics(opened)
+        begin = st.container(key="begin")
+        places, values = _advanced(config)
+        final, errors = settings.apply(config, values)
+        errors |= wrong
+        for setting, fault in training.faults(final, opened).items():
+            errors.setdefault(setting, fault)
+        with begin:  # first of all what is not allowed can no longer be started
+            _begin(opened, config, final, errors, device)
+        _explain(places, errors, settings.advice(final))
+
+
+def _begin(opened: Opened, config: RunConfig, final: RunConfig, errors: dict[str, str], device: str) -> None:
+    """The start button, what differs from the preset, and what is not allowed."""
+    for error in errors.values():
+        st.error(session.sentence(error), icon=":material/error:")
+    _changes(config, final)
+    if st.button("Start training", type="primary", key="start", disabled=bool(errors), icon=":material/play_arrow:"):
+        _start(final, device)
+    forecast.ahead(opened, final, device)
+
+
+def _images(opened: Opened, excluded: int) -> None:
+    images = opened.images
+    source = images.source.partition(":")[2] or images.source
+    height, width = images.size
+    whole, out = f"{len(images) + excluded:,} images", f", {excluded:,} left out"
+    counted = f"**{len(images):,} of {whole}**" if excluded else f"**{whole}**"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(
+            f"{counted} of {session.plain(source)}, {width} × {height} pixels{out if excluded else ''}", width="content"
+        )
+        st.page_link("../pages/dataset.py", label="Choose others", icon=":material/photo_library:", width="content")
+
+
+def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
+    """The preset with K and seed, the device, and what of K and seed is not allowed: the form stays
+    whole, and keeps what was typed into it."""
+    truth = opened.truth
+    classes = len(truth.class_names) if truth is not None else 10
+    usual = max(2, min(classes, len(opened.images)))
+    clusters, preset, seed, device = st.columns([1, 2.4, 1, 1.6])
+    k = clusters.number_input(
+        "Clusters K",
+        value=usual,
+        step=1,
+        key=f"k-{opened.images.source}",
+        help="How many groups to find. SPICE needs to be told; a few too many is better than too few.",
+    )
+    offered = _offered(opened.images.source)
+    name = preset.selectbox("Preset", offered.keys(), format_func=offered.__getitem__, key="preset")
+    number = seed.number_input("Seed", value=0, step=1, key="seed", help="Same seed, same device: same result.")
+    devices = settings.devices(training.gpus())
+    where = device.selectbox("Device", devices, format_func=devices.__getitem__, key="device")
+    chosen = training.preset(name, usual, opened.images.channels, 0)
+    config, wrong = settings.apply(chosen, {"clusters": int(k), "seed": int(number)})
+    return config, where, wrong
+
+
+def _offered(source: str) -> dict[str, str]:
+    """The presets for any images, and one made for the set that is opened: the shapes' own first,
+    the authors' last."""
+    usual = {name: PRESETS[name] for name in ("quick", "fast", "paper")}
+    if source in PRESETS:
+        return {source: PRESETS[source], **usual}
+    own = f"paper-{source.partition(':')[0]}"
+    return {**usual, own: PRESETS[own]} if own in PRESETS else usual
+
+
+def _advanced(config: RunConfig) -> tuple[Places, dict[str, Any]]:
+    """Every field with the place for words beside it, and the values by dotted name."""
+    places: Places = []
+    values: dict[str, Any] = {}
+    texts = {"features.source": (SCRATCH, *training.trained_encoders(), *BEGINNINGS)}
+    st.html("<div class='spice-label'>Every other setting, with its meaning and the paper's value</div>")
+    for group in settings.groups(config, texts):
+        with st.expander(group.title, key=f"group-{group.name}"):
+            for field in group.fields:
+                left, right = st.columns([1, 2.6], vertical_alignment="center")
+                with left:
+                    # A change of preset or of colour gives every field a fresh start value.
+                    key = f"{config.preset}-{config.views.weak.flip}-{field.name}"
+                    values[field.name] = _input(field, key)
+                places.append((field, right))
+    return places, values
+
+
+def _explain(places: Places, errors: dict[str, str], advice: dict[str, str]) -> None:
+    """Beside each field its meaning, with advice, or why its value is not allowed beside the others."""
+    for field, place in places:
+        if field.name in errors:
+            place.error(session.sentence(errors[field.name]), icon=":material/error:")
+        else:
+            place.caption(session.plain(field.help))
+            if field.name in advice:
+                place.caption(f":material/info: **{session.sentence(advice[field.name])}.**")
+
+
+def _input(field: settings.Field, key: str) -> Any:
+    if field.kind == "choice":
+        options = field.options
+        if field.free:  # what was typed is an option from then on
+            options = tuple(dict.fromkeys([*options, st.session_state.get(key, field.value)]))
+        chosen = st.selectbox(
+            field.label, options, index=options.index(field.value), key=key, accept_new_options=field.free
+        )
+        return str(chosen).strip() if field.free else chosen
+    if field.kind == "switch":
+        return st.toggle(field.label, value=field.value, key=key)
+    whole = field.kind == "whole"
+    return st.number_input(
+        field.label,
+        value=field.value,
+        step=int(field.step) if whole else field.step,
+        format="%d" if whole else "%g",
+        key=key,
+        placeholder="automatic",
+    )
+
+
+def _changes(config: RunConfig, final: RunConfig) -> None:
+    changed = settings.changed(config, settings.flat(final))
+    if changed:
+        listed = ", ".join(f"{name} = {settings.plain(value)}" for name, value in changed.items())
+        st.caption(f"Changed from the preset: {session.plain(listed)}")
+
+
+def _start(config: RunConfig, device: str) -> None:
+    try:
+        with st.spinner("Preparing the run…"):
+            opened, excluded = health.to_train(session.opened())
+            name = training.start(opened, config, device, excluded)
+    except SpiceError as error:
+        st.error(session.sentence(str(error)), icon=":material/error:")
+        return
+    session.choose_run(name)
+    st.session_state["train view next"] = "watch"
+    st.rerun()
