@@ -28,8 +28,7 @@ from benchmarks.start import Server, server, wait_for_port
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from engine.runs.create import create_run
-from engine.runs.folder import RunFolder
+    from engine.runs.folder import RunFolder
 
 # -- what is looked for on the pages -----------------------------------------------------------
 
@@ -270,6 +269,7 @@ def make_runs(workspace: Path, *, huge: bool = True) -> None:
     """The runs: 60,000 images without a map, a million with one if asked for, and one to be trained."""
     from engine.config import with_setting
     from engine.presets import preset
+    from engine.runs.create import create_run
     from engine.runs.maps import DEFAULT, artefact_of, preview
     from engine.sources.open_source import open_source
 

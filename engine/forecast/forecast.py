@@ -14,6 +14,7 @@ from engine.errors import RunError
 from engine.events import Stage
 from engine.runs.kept_forecast import Forecast
 from engine.stages.frames import DIRECTIONS, frame_steps
+from engine.stages.reliable import neighbor_count
 
 DAY = 86_400.0
 # The pieces of work (see `work`) that make up each part of a run; all others are its "rest".
@@ -217,7 +218,6 @@ def _files(frames: Mapping[Stage, int]) -> int:
 def disk_bytes(config: RunConfig, costs: Costs) -> float:
     """Bytes of the run folder when the run has finished, without maps and decisions."""
     from engine.runs.pipeline import LEAST_KEPT
-    from engine.stages.reliable import neighbor_count
 
     clusters, heads, features = config.clusters, config.heads.heads, costs.dimensions
     kept = max(LEAST_KEPT, neighbor_count(config.reliable, costs.images, clusters))

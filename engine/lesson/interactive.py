@@ -13,11 +13,13 @@ import numpy as np
 
 from engine.config import SCRATCH, ContrastiveViews, ReliableSettings
 from engine.lesson.bundle import finite, packed, sprite
+from engine.lesson.em_steps import Steps
 from engine.lesson.run_view import Material
 from engine.runs.history import load_frame
 from engine.stages.frames import Frame
-from engine.stages.prototypes import claims_of, pseudo_label
+from engine.stages.prototypes import Known, claims_of, pseudo_label
 from engine.stages.reliable import Verdict, judge, local_agreement
+from engine.views import contrastive_view
 
 if TYPE_CHECKING:
     from engine.lesson.em_steps import Half
@@ -41,8 +43,6 @@ SHOWN = 24
 def seen_views(material: Material, ids: np.ndarray, settings: ContrastiveViews) -> Result:
     """A sheet of 8 random views of each image `ids`, image after image."""
     import torch
-
-    from engine.views import contrastive_view
 
     pixels = np.repeat(material.images.pixels[ids], VIEWS, 0)
     chance = torch.Generator().manual_seed(material.config.seed)
@@ -114,8 +114,6 @@ def quick_to_step(material: Material) -> bool:
 
 def by_hand(material: Material) -> dict[str, Any]:
     """The first rounds of stage 2 again, one E-step or M-step at a time, and then its end."""
-    from engine.lesson.em_steps import Steps
-
     steps, values, results = Steps(material.folder), [], []
     while not steps.done and steps.round < ROUNDS:
         half = steps.advance()
@@ -248,8 +246,6 @@ def _labelled(material: Material, center_ratio: float, exclusive: bool) -> tuple
     """Confident images (K, c), prototypes (K, D) and claimed images (K, N/K) of the chosen head on all
     clean images, as stage 2 makes them at its end."""
     import torch
-
-    from engine.stages.prototypes import Known
 
     assert material.heads is not None
     assert material.unit is not None

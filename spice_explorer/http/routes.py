@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from engine.errors import SpiceError
+from engine.runs.folder import RunFolder
 from spice_explorer.addresses import address_of
 from spice_explorer.http import columns, curate_api, thumbs
 from spice_explorer.http.thumbs import HEADERS, MOST_DIGITS
@@ -58,8 +59,6 @@ def sheet(request: Request) -> Response:
 
 @lru_cache(maxsize=64)
 def _picture(path: str, _made: float, number: int) -> bytes:
-    from engine.runs.folder import RunFolder
-
     images = RunFolder(path).images()
     file = io.BytesIO()
     drawn = sprites.sheet(images.pixels[sprites.ids_of(number, len(images))])

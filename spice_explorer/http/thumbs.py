@@ -27,6 +27,7 @@ from starlette.routing import Route
 
 from engine.data.contact_sheet import contact_sheet
 from engine.errors import SpiceError
+from engine.runs.folder import RunFolder
 from spice_explorer.addresses import address_of
 from spice_explorer.present.gallery import PIXELATED, THUMBNAIL, encoded, thumbnail_size, webp
 from spice_explorer.queries import artefacts, runs
@@ -169,6 +170,4 @@ def _keep(file: Path, body: bytes) -> bytes:
 
 @lru_cache(maxsize=256)
 def _fingerprint(path: str, _made: float) -> str:
-    from engine.runs.folder import RunFolder
-
     return RunFolder(path).card().fingerprint

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
+from engine import metrics
 from engine.events import Stage
+from engine.metrics import best_match, head_votes
+from engine.runs.folder import RunFolder
+from engine.runs.history import frame_steps_of, load_history, load_prototype_history
+from engine.space.neighbors import Neighbors
+from engine.stages import reliable as rule
+from engine.stages.reliable import ReliableSet, local_agreement
+from spice_explorer.present import maps as present
 from spice_explorer.present.gallery import Known
 from spice_explorer.queries.cache import cached
 from spice_explorer.queries.runs import card, folder_of
@@ -17,9 +25,7 @@ if TYPE_CHECKING:
     from engine.config import ReliableSettings
     from engine.data.images import ImageSet
     from engine.data.truth import Truth
-    from engine.runs.folder import RunFolder
     from engine.runs.history import History, PrototypeHistory
-    from engine.stages.reliable import ReliableSet
 
 MOST_CACHED = 48
 
@@ -32,8 +38,6 @@ def arrays(name: str, artefact: str) -> dict[str, np.ndarray]:
 
 @st.cache_resource(show_spinner=False, max_entries=MOST_CACHED)
 def _arrays(path: str, artefact: str, modified: float | None) -> dict[str, np.ndarray]:
-    from engine.runs.folder import RunFolder
-
     del modified  # of the cache's key alone: the artefact's own time
     return RunFolder(path).load(artefact)
 
@@ -62,36 +66,27 @@ def judged_stages(name: str) -> list[Stage]:
 
 def reliable(name: str, stage: Stage) -> ReliableSet:
     """The run's own verdict on the labels of `stage`."""
-    from engine.stages.reliable import ReliableSet
-
     return ReliableSet(**arrays(name, f"reliable-{stage}"))
 
 
 @cached("reliable-heads", "reliable-joint", "neighbors", entries=64)
 def agreement(name: str, stage: Stage, count: int) -> np.ndarray:
     """(N,) float32: share of the `count` nearest neighbours with an image's label of `stage`."""
-    from engine.space.neighbors import Neighbors
-    from engine.stages.reliable import local_agreement
-
     near, judged = arrays(name, "neighbors"), arrays(name, f"reliable-{stage}")
     return local_agreement(np.asarray(judged["labels"]), Neighbors(near["ids"], near["similarity"]), count)
 
 
 def judge(name: str, stage: Stage, settings: ReliableSettings) -> ReliableSet:
     """The verdict on the labels of `stage` under other settings, by the engine's own rule."""
-    from engine.stages.reliable import judge, neighbor_count
-
     own, clusters = reliable(name, stage), card(name).config.clusters
-    count = neighbor_count(settings, len(own.labels), clusters)
+    count = rule.neighbor_count(settings, len(own.labels), clusters)
     fixed = folder_of(name).fixed()
     agreed = agreement(name, stage, count)
-    return judge(own.labels, own.confidence, agreed, clusters, settings, fixed=fixed)
+    return rule.judge(own.labels, own.confidence, agreed, clusters, settings, fixed=fixed)
 
 
 @cached("heads", "reliable-heads", "reliable-joint", entries=16)
 def _head_votes(name: str, stage: Stage) -> np.ndarray:
-    from engine.metrics import head_votes
-
     labels = np.asarray(arrays(name, f"reliable-{stage}")["labels"])
     return head_votes(np.asarray(arrays(name, "heads")["head_labels"]), labels)
 
@@ -108,20 +103,16 @@ def estimated_purity(name: str, stage: Stage, mask: np.ndarray) -> float | None:
     6 too low where it was high. Which of a run's subsets is purer it mostly told right
     (benchmarks/results/estimates-cpu.md).
     """
-    from engine.metrics import estimated_purity
-
     if len(arrays(name, "heads")["head_labels"]) < 2:
         return None
     own, votes = reliable(name, stage), _head_votes(name, stage)
-    return estimated_purity(own.labels, own.agreement, votes, mask)
+    return metrics.estimated_purity(own.labels, own.agreement, votes, mask)
 
 
 def neighbor_count(name: str) -> int:
     """How many neighbours the run itself asked."""
-    from engine.stages.reliable import neighbor_count
-
     asked = card(name)
-    return neighbor_count(asked.config.reliable, asked.images, asked.config.clusters)
+    return rule.neighbor_count(asked.config.reliable, asked.images, asked.config.clusters)
 
 
 # -- how the run went --------------------------------------------------------------------------
@@ -129,24 +120,18 @@ def neighbor_count(name: str) -> int:
 
 def _so_far(folder: RunFolder) -> tuple[int, bool]:
     """What tells a run's frames from those before them."""
-    from engine.runs.history import frame_steps_of
-
     return len(frame_steps_of(folder)), folder.has("heads")
 
 
 @cached(_so_far)
 def history(name: str) -> History:
     """Labels of every image at the frames of stages 2 and 3 so far."""
-    from engine.runs.history import load_history
-
     return load_history(folder_of(name))
 
 
 @cached(_so_far)
 def prototype_history(name: str) -> PrototypeHistory | None:
     """The chosen head's prototypes over the rounds of stage 2; None before there are any."""
-    from engine.runs.history import load_prototype_history
-
     return load_prototype_history(folder_of(name))
 
 
@@ -173,25 +158,21 @@ def matched_truth(name: str) -> tuple[np.ndarray, tuple[str, ...]] | None:
     if found is None:
         return None
     numbers = found.labels if labels is None else _matched(found.labels, labels)
-    present, example = np.unique(numbers, return_index=True)
+    kinds, example = np.unique(numbers, return_index=True)
     names = [""] * (int(numbers.max(initial=0)) + 1)
-    for number, image in zip(present.tolist(), example.tolist(), strict=True):
+    for number, image in zip(kinds.tolist(), example.tolist(), strict=True):
         names[number] = found.class_names[found.labels[image]]
     return numbers, tuple(names)
 
 
 def changed(name: str) -> np.ndarray:
     """(N,) uint8: which stages gave an image another label than the stage before."""
-    from spice_explorer.present.maps import changed
-
     judged = {stage: reliable(name, stage).labels for stage in judged_stages(name)}
-    return changed(stage_one_labels(name), judged["heads"], judged.get("joint"))
+    return present.changed(stage_one_labels(name), judged["heads"], judged.get("joint"))
 
 
 def _matched(labels: np.ndarray, like: np.ndarray) -> np.ndarray:
     """`labels` renumbered one to one so that the most images have the number they have in `like`."""
-    from engine.metrics import best_match
-
     match = best_match(labels, like)
     new = np.arange(int(labels.max(initial=0)) + 1)
     free = iter(sorted(set(range(len(new) + len(match))) - set(match.values())))

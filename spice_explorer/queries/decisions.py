@@ -13,10 +13,16 @@ import numpy as np
 import streamlit as st
 
 from engine.curate import propagation, queues
+from engine.curate.carry import carried
+from engine.curate.curation import State
 from engine.curate.decisions import Decision
+from engine.curate.guidance import guide
 from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
+from engine.curate.splitting import two_means
 from engine.errors import RunError
+from engine.runs import comparison
+from engine.runs.results import decision_log
 from spice_explorer.palette import cluster_colour
 from spice_explorer.queries import artefacts, runs
 
@@ -42,8 +48,6 @@ class Shown:
 
 def log_of(name: str) -> DecisionLog:
     """The decision log of a run, one a process; raises DecisionError or RunError."""
-    from engine.runs.results import decision_log
-
     folder = runs.folder_of(name)
     made = runs.made(folder)
     with _guard:
@@ -114,7 +118,6 @@ def halves(name: str, members: np.ndarray) -> np.ndarray:
 
 @st.cache_resource(show_spinner="Looking for two halves…", max_entries=8)
 def _halves(name: str, modified: float | None, members: bytes) -> np.ndarray:  # noqa: ARG001
-    from engine.curate.splitting import two_means
 
     ids = np.frombuffer(members, "<u4")
     return two_means(artefacts.unit_vectors(name)[ids], seed=runs.card(name).config.seed)
@@ -191,9 +194,6 @@ def guidance(name: str) -> Guidance:
 
     Of a disputed image nothing is learned until the dispute is settled.
     """
-    from engine.curate.curation import State
-    from engine.curate.guidance import guide
-
     said = needed_model(name)
     with reading(name) as now:
         state = np.where(now.disputed & (now.state != State.EXCLUDED), State.UNDECIDED, now.state)
@@ -206,8 +206,6 @@ def guidance(name: str) -> Guidance:
 
 def carry(parent: str, child: str, keep: np.ndarray) -> None:
     """Tells what was decided about a run to the run that was trained with it."""
-    from engine.curate.carry import carried
-
     said = needed_model(parent)
     with reading(parent) as now:
         asked = carried(now, now.classes_of(said.labels), keep, f"from {parent}")
@@ -219,12 +217,10 @@ def carry(parent: str, child: str, keep: np.ndarray) -> None:
 
 def before_after(name: str) -> BeforeAfter | None:
     """What training with decisions has changed; None where nothing can be compared."""
-    from engine.runs.comparison import before_after
-
     parent, folder = runs.card(name).parent, runs.folder_of(name)
     if not folder.has("decided") or parent not in runs.run_names() or model(name) is None:
         return None
-    return before_after(runs.folder_of(parent), folder)
+    return comparison.before_after(runs.folder_of(parent), folder)
 
 
 # -- queues ------------------------------------------------------------------------------------

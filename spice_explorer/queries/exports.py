@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.curate import log
+from engine.exports.label_table import export_table, to_csv
 from spice_explorer.queries import decisions
 from spice_explorer.queries.runs import folder_of, look
 
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
 def label_table(name: str) -> pd.DataFrame:
     """The newest labels of the run, one row an image; raises RunError before stage 2 is done,
     DecisionError when the decisions cannot be read."""
-    from engine.exports.label_table import export_table
-
     # By the log that is open already: a second connection would move a damaged one from under it.
     with decisions.log_of(name).reading() as curation:
         return export_table(folder_of(name), look(name).snapshot, curation)
@@ -23,12 +23,8 @@ def label_table(name: str) -> pd.DataFrame:
 
 def damaged_logs(name: str) -> list[str]:
     """Names of the run's decision logs that were found damaged and moved aside."""
-    from engine.curate.log import damaged_logs
-
-    return damaged_logs(folder_of(name).path)
+    return log.damaged_logs(folder_of(name).path)
 
 
 def csv(table: pd.DataFrame) -> bytes:
-    from engine.exports.label_table import to_csv
-
     return to_csv(table)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Literal
 from engine.config import RunConfig
 from engine.errors import Stopped, sentence_of
 from engine.forecast.forecast import Costs, forecast
+from engine.runs.folder import RunFolder
 from engine.runs.kept_forecast import Forecast, load_forecast, save_forecast
+from engine.runs.runner import choose_device, the_runner
 from spice_explorer.queries.runs import folder_of, workspace
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     import torch
 
-    from engine.runs.folder import RunFolder
     from engine.sources.open_source import Opened
 
 State = Literal["new", "probing", "done", "busy", "failed"]
@@ -75,7 +76,6 @@ def ask(opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
 def _work(found: Probe, opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
     from engine.forecast.probe import probe
     from engine.forecast.timing import free_bytes
-    from engine.runs.runner import choose_device, the_runner
 
     def tell(done: float) -> None:
         found.done = done
@@ -107,9 +107,6 @@ def _work(found: Probe, opened: Opened, configs: Sequence[RunConfig], device: st
 
 def _taken(device: torch.device) -> bool:
     """Whether this process, or another that uses the same workspace, trains on the device."""
-    from engine.runs.folder import RunFolder
-    from engine.runs.runner import the_runner
-
     if the_runner().trains_on(device):
         return True
     folders = [RunFolder(entry) for entry in workspace().glob("*") if entry.is_dir()]

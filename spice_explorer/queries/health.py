@@ -9,6 +9,7 @@ import numpy as np
 import streamlit as st
 
 from engine.errors import SpiceError
+from engine.runs.folder import RunFolder
 from spice_explorer.queries import runs
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ def trained(opened: Opened) -> str | None:
 
 def _runs() -> Iterator[tuple[str, float]]:
     """The runs of the workspace, newest first, and when each was made."""
-    from engine.runs.folder import RunFolder
-
     for name in runs.run_names():
         with contextlib.suppress(FileNotFoundError):  # it was removed at this moment
             yield name, runs.made(RunFolder(runs.workspace() / name))

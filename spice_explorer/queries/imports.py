@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Literal
 
+from engine.data.image_store import cache
 from engine.errors import SourceError
+from engine.sources.import_job import Asked, the_importer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from engine.sources.import_job import Asked, ImportJob
+    from engine.sources.import_job import ImportJob
 
 Steer = Literal["pause", "continue", "cancel"]
 # Kinds of files that can be dropped onto the page; what is larger is named by its path.
@@ -19,8 +21,6 @@ UPLOADS = ("zip", "tar", "gz", "tgz", "xz", "csv", "parquet", "npy", "npz")
 
 def begin(source: str, size: int | None, labels: bool, root: str = "") -> Asked:
     """Begins to open `source`, in the background; what it returns asks how that goes."""
-    from engine.sources.import_job import Asked, the_importer
-
     asked = Asked(source.strip(), size, labels, root.strip() or None)
     the_importer().begin(asked)
     return asked
@@ -28,29 +28,21 @@ def begin(source: str, size: int | None, labels: bool, root: str = "") -> Asked:
 
 def look(asked: Asked) -> ImportJob | None:
     """How the import is coming along."""
-    from engine.sources.import_job import the_importer
-
     return the_importer().look(asked)
 
 
 def steer(asked: Asked, action: Steer) -> None:
-    from engine.sources.import_job import the_importer
-
     importer = the_importer()
     {"pause": importer.pause, "continue": importer.resume, "cancel": importer.cancel}[action](asked)
 
 
 def begin_again(asked: Asked) -> None:
     """Begins what was forgotten anew; what was kept of it is there at once."""
-    from engine.sources.import_job import the_importer
-
     the_importer().begin(asked)
 
 
 def drop(asked: Asked) -> None:
     """Nobody waits for the import any more: it is cancelled, or what it brought is let go."""
-    from engine.sources.import_job import the_importer
-
     importer = the_importer()
     importer.cancel(asked)
     importer.forget(asked)
@@ -58,8 +50,6 @@ def drop(asked: Asked) -> None:
 
 def keep_upload(name: str, content: memoryview) -> str:
     """Keeps a file that was dropped onto the page, and returns its path; raises SourceError."""
-    from engine.data.image_store import cache
-
     # The browser's name is shown, never used as a path: only its last part, of plain letters.
     last = name.replace("\\", "/").rpartition("/")[2]
     plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in last).lstrip(".")[-80:]

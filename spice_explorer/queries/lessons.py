@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 from engine.errors import RunError, Stopped, sentence_of
 from engine.events import STAGES, Stage
+from engine.lesson.failure_trials import make_trials, missing
+from engine.runs.runner import the_runner
 from spice_explorer.addresses import address_of
 from spice_explorer.present import lesson as present
 from spice_explorer.queries import artefacts, maps, runs, sources
@@ -203,8 +205,6 @@ def _make(folder: RunFolder, made: Made) -> None:
 
 def _try_what_goes_wrong(folder: RunFolder) -> None:
     """Begins the short trainings of what goes wrong, once for each run and never beside a training."""
-    from engine.lesson.failure_trials import missing
-
     with _guard:
         mark = folder.path, runs.made(folder)
         if mark in _tried or _trying or _busy():
@@ -217,8 +217,6 @@ def _try_what_goes_wrong(folder: RunFolder) -> None:
 
 
 def _try(folder: RunFolder, mark: tuple[Path, float]) -> None:
-    from engine.lesson.failure_trials import make_trials
-
     def tell(trial: str, done: float) -> None:
         _trying[folder.path] = trial, done
 
@@ -236,8 +234,6 @@ def _try(folder: RunFolder, mark: tuple[Path, float]) -> None:
 def _busy() -> bool:
     """True while this process trains, or is about to."""
     import torch
-
-    from engine.runs.runner import the_runner
 
     return the_runner().trains_on(torch.device("cpu"))
 

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.data.columns import columns_of, read_table
 from engine.errors import RunError
+from engine.runs import maps as drawn_maps
+from engine.runs.history import frame_steps_of
+from engine.runs.maps import load_map, preview, preview_at, request_map
+from engine.space.projection import MapSettings
+from spice_explorer.present.maps import MOST_POINTS, Box, sample, squared
 from spice_explorer.queries import artefacts
 from spice_explorer.queries.cache import cached
 from spice_explorer.queries.runs import card, folder_of
@@ -15,35 +21,25 @@ if TYPE_CHECKING:
     from engine.data.columns import ImageColumn
     from engine.runs.folder import RunFolder
     from engine.runs.maps import MapJob, Moment
-    from engine.space.projection import MapSettings
-    from spice_explorer.present.maps import Box
 
 
 def moments(name: str) -> list[Moment]:
     """Stage and step of every frame that the run has left so far, oldest first."""
-    from engine.runs.history import frame_steps_of
-
     return frame_steps_of(folder_of(name))
 
 
 def map_job(name: str, settings: MapSettings, *, frames: bool, again: bool = False) -> MapJob:
     """How the UMAP of the run is coming along; asking for it starts it."""
-    from engine.runs.maps import request_map
-
     return request_map(folder_of(name), settings, frames=frames, again=again)
 
 
 def has_maps(name: str, settings: MapSettings, *, frames: bool) -> bool:
     """True when the UMAP of the run is there and, if asked, that of every moment."""
-    from engine.runs.maps import has_maps
-
-    return has_maps(folder_of(name), settings, frames=frames)
+    return drawn_maps.has_maps(folder_of(name), settings, frames=frames)
 
 
 def drawn(name: str) -> np.ndarray | None:
     """(n,) ids of the images that the map draws, where these are a sample; None for all."""
-    from spice_explorer.present.maps import MOST_POINTS, sample
-
     count = card(name).images
     if count <= MOST_POINTS:
         return None
@@ -54,15 +50,11 @@ def drawn(name: str) -> np.ndarray | None:
 def places(name: str, layout: str, moment: Moment | None) -> np.ndarray:
     """(N, 2) uint16 places on the map `layout` ("pca", or UMAP's settings as "15-0.1"), of the run's
     features or of a frame; raises RunError when that map is not there."""
-    from spice_explorer.present.maps import squared
-
     points, box = _points(name, layout, moment), _box(name, layout)
     return squared(points, box).astype("<u2")
 
 
 def _points(name: str, layout: str, moment: Moment | None) -> np.ndarray:
-    from engine.runs.maps import load_map, preview_at
-
     folder = folder_of(name)
     if layout == "pca":
         newest = _preview(name)
@@ -75,21 +67,15 @@ def _points(name: str, layout: str, moment: Moment | None) -> np.ndarray:
 
 def _features_so_far(folder: RunFolder) -> float | int | None:
     """What tells the newest features from older ones: their time, or the frames before there is one."""
-    from engine.runs.history import frame_steps_of
-
     return folder.modified("features") or len(frame_steps_of(folder))
 
 
 @cached(_features_so_far)
 def _preview(name: str) -> np.ndarray:
-    from engine.runs.maps import preview
-
     return preview(folder_of(name))
 
 
 def map_settings(layout: str) -> MapSettings:
-    from engine.space.projection import MapSettings
-
     neighbors, _, distance = layout.partition("-")
     return MapSettings(int(neighbors), float(distance))
 
@@ -97,8 +83,6 @@ def map_settings(layout: str) -> MapSettings:
 @cached(_features_so_far, entries=32)
 def _box(name: str, layout: str) -> Box:
     """The square of the newest features' map: a replay keeps to it."""
-    from spice_explorer.present.maps import Box
-
     return Box.of(_points(name, layout, None))
 
 
@@ -110,8 +94,6 @@ def imported(name: str) -> list[ImageColumn]:
 
 def import_columns(name: str, content: bytes, file: str) -> list[ImageColumn]:
     """Keeps the columns of a CSV or Parquet file with the run; raises SourceError."""
-    from engine.data.columns import columns_of, read_table
-
     found = columns_of(read_table(content, file), artefacts.images(name).ids)
     folder_of(name).save_columns(found)
     return found

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spice_explorer.present import prototypes as present
+from spice_explorer.present.prototypes import change
 from spice_explorer.queries.artefacts import arrays, reliable, truth, unit_vectors
 from spice_explorer.queries.cache import cached
 from spice_explorer.queries.runs import card
@@ -34,7 +36,6 @@ def _exclusive(name: str) -> bool:
 def overview(name: str) -> Overview:
     """Sizes, flags and, with truth, purity of stage 2's clusters."""
     from engine.stages.prototypes import own_cosines
-    from spice_explorer.present import prototypes as present
 
     own, near, verdict = claims(name), arrays(name, "neighbors"), reliable(name, "heads")
     found = truth(name)
@@ -65,8 +66,6 @@ def borderline(name: str, cluster: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 @cached("heads", entries=4)
 def alike(name: str) -> tuple[np.ndarray, list[Hint]]:
     """(K, K) cosines between stage 2's prototypes, and which clusters may belong together."""
-    from spice_explorer.present import prototypes as present
-
     cosines = present.similarity(arrays(name, "heads")["prototypes"])
     labels = np.asarray(reliable(name, "heads").labels)
     touching = present.shared_neighbors(labels, arrays(name, "neighbors")["ids"], len(cosines))
@@ -76,7 +75,6 @@ def alike(name: str) -> tuple[np.ndarray, list[Hint]]:
 @cached("heads")
 def _without(name: str, vetoed: tuple[tuple[int, tuple[int, ...]], ...]) -> tuple[Claims, list[Change]]:
     from engine.stages.prototypes import claimed_labels, without
-    from spice_explorer.present.prototypes import change
 
     before, unit = claims(name), unit_vectors(name)
     images = {cluster: np.array(ids, np.int64) for cluster, ids in vetoed}

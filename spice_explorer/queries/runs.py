@@ -12,10 +12,13 @@ import streamlit as st
 
 from engine.errors import RunError
 from engine.events import Progress, Record, RunContinued, RunStarted, Stage
+from engine.runs.folder import RunFolder
+from engine.runs.results import settled
+from engine.runs.runner import the_runner
 from engine.runs.snapshot import LIVE, Snapshot, fold
 
 if TYPE_CHECKING:
-    from engine.runs.folder import RunCard, RunFolder
+    from engine.runs.folder import RunCard
 
 # Progress records from which the speed of a stage is taken (two a second).
 PACE_RECORDS = 20
@@ -91,8 +94,6 @@ def run_names() -> list[str]:
 
 def folder_of(name: str) -> RunFolder:
     """The folder of the run called `name`; raises RunError if there is none in the workspace."""
-    from engine.runs.folder import RunFolder
-
     found = RunFolder(workspace() / name)
     # A name, not a path; to list the workspace instead would take longer the more runs there are.
     if Path(name).name != name or name.startswith(".") or not found.exists:
@@ -102,9 +103,6 @@ def folder_of(name: str) -> RunFolder:
 
 def look(name: str) -> Run:
     """The run as it is now; raises RunError when it cannot be read."""
-    from engine.runs.results import settled
-    from engine.runs.runner import the_runner
-
     folder = folder_of(name)
     with _guard:
         follower = _followed(folder)
@@ -139,7 +137,5 @@ def made(folder: RunFolder) -> float:
 
 @st.cache_resource(show_spinner=False, max_entries=256)
 def _card(path: str, made: float) -> RunCard:
-    from engine.runs.folder import RunFolder
-
     del made  # of the cache's key alone
     return RunFolder(path).card()

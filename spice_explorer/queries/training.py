@@ -13,6 +13,9 @@ from engine import config as settings
 from engine import presets
 from engine.config import RunConfig
 from engine.errors import SpiceError
+from engine.runs.create import branch_decided, branch_run, check_clusters, create_run
+from engine.runs.initial_weights import check_beginning
+from engine.runs.runner import choose_device, the_runner
 from spice_explorer.queries import decisions, forecasts
 from spice_explorer.queries.runs import folder_of, workspace
 
@@ -37,9 +40,6 @@ def start(opened: Opened, config: RunConfig, device: str, excluded: tuple[Skippe
 
     `excluded` are images that were left out of the source, and that are not in `opened`.
     """
-    from engine.runs.create import create_run
-    from engine.runs.runner import choose_device, the_runner
-
     choose_device(device)
     name = _free_name(opened.images.source, config)
     folder = create_run(workspace() / name, opened, config, excluded)
@@ -53,9 +53,6 @@ def continue_from(name: str, config: RunConfig, device: str = "auto") -> str:
 
     `config` may differ from that run's in `reliable` and `joint` alone.
     """
-    from engine.runs.create import branch_run
-    from engine.runs.runner import choose_device, the_runner
-
     choose_device(device)
     folder = folder_of(name)
     branch = branch_run(folder, workspace() / _free_name(folder.card().source, config), config)
@@ -66,9 +63,6 @@ def continue_from(name: str, config: RunConfig, device: str = "auto") -> str:
 def train_with_decisions(name: str, device: str = "auto") -> str:
     """A new run from stage 1 of the run `name` with what was decided about it, queued; returns its
     name; raises SpiceError."""
-    from engine.runs.create import branch_decided
-    from engine.runs.runner import choose_device, the_runner
-
     choose_device(device)
     folder, guidance = folder_of(name), decisions.guidance(name)
     config = replace(folder.card().config, clusters=guidance.clusters)
@@ -93,16 +87,12 @@ def _free_name(source: str, config: RunConfig) -> str:
 
 def steer(name: str, action: Action) -> None:
     """Pauses, continues or stops a run of this process; raises RunError for any other."""
-    from engine.runs.runner import the_runner
-
     runner, folder = the_runner(), folder_of(name)
     {"pause": runner.pause, "continue": runner.resume, "stop": runner.stop}[action](folder)
 
 
 def resume(name: str, device: str = "auto") -> None:
     """Queues a stopped, failed or interrupted run again; raises SpiceError."""
-    from engine.runs.runner import the_runner
-
     the_runner().submit(folder_of(name), device)
 
 
@@ -128,8 +118,6 @@ def faults(config: RunConfig, opened: Opened) -> dict[str, str]:
 
 
 def _clusters_fault(config: RunConfig, opened: Opened) -> str:
-    from engine.runs.create import check_clusters
-
     try:
         check_clusters(config, len(opened.images), opened.images.source)
     except SpiceError as error:
@@ -140,7 +128,6 @@ def _clusters_fault(config: RunConfig, opened: Opened) -> str:
 @st.cache_data(show_spinner="Looking at what stage 1 begins with…", max_entries=32)
 def _source_fault(source: str, written: tuple[int, int], fingerprint: str, _images: ImageSet) -> str:
     del written, fingerprint  # of the cache's key alone
-    from engine.runs.initial_weights import check_beginning
 
     try:
         check_beginning(source, _images)

@@ -147,7 +147,7 @@ def test_one_head_estimates_no_purity(finished: RunFolder) -> None:
 def test_the_server_warms_up_what_pages_want(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(lifecycle, "WARM_UP_SECONDS", 0)
-    monkeypatch.setattr(runs.importlib, "import_module", asked.append)
+    monkeypatch.setattr(lifecycle.importlib, "import_module", asked.append)
     lifecycle.warm_up()
     for thread in threading.enumerate():
         if thread.name == "spice-warm-up":

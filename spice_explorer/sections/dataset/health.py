@@ -11,6 +11,7 @@ import numpy as np
 import streamlit as st
 
 from engine.errors import SpiceError
+from engine.health.exclusions import BY_HAND, REASONS
 from spice_explorer import session
 from spice_explorer.components import gallery
 from spice_explorer.present import dataset as tables
@@ -118,8 +119,6 @@ def _choice(seen: _Seen, titles: dict[str, str]) -> str:
 
 
 def _finding(seen: _Seen, problem: Problem, reasons: dict[int, str]) -> None:
-    from engine.health.exclusions import REASONS
-
     found, names = seen.health.findings[problem], seen.opened.images.ids
     st.caption(present.MEANING[problem])
     some = present.leaving(problem, found, seen.decided.kept)
@@ -242,8 +241,6 @@ def _gallery(
 
 
 def _by_hand() -> str:
-    from engine.health.exclusions import BY_HAND
-
     return BY_HAND
 
 
