@@ -1,0 +1,77 @@
+"""Runs of the first version: two folders that its own code wrote, and what it said of them.
+
+60 drawn images, K = 3: one run is finished and has five decisions (an image accepted once more and undone
+among them), one was stopped in stage 1.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.curate.curation import State
+from engine.exports.label_table import export_table, to_csv
+from engine.jobs import Control
+from engine.runs.create import branch_run
+from engine.runs.folder import RunFolder
+from engine.runs.history import load_history
+from engine.runs.predict import predict_images
+from engine.runs.results import decision_log, observe, summary
+from engine.runs.runner import Device, execute
+
+KEPT = Path(__file__).parents[1] / "fixtures" / "runs-of-the-first-version.zip"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    with zipfile.ZipFile(KEPT) as archive:
+        archive.extractall(tmp_path)
+    return tmp_path
+
+
+def test_its_scores_and_labels_are_what_it_said(kept: Path) -> None:
+    folder = RunFolder(kept / "finished")
+    assert summary(folder, observe(folder)) == json.loads((kept / "summary.json").read_text())
+    assert to_csv(export_table(folder, observe(folder))) == (kept / "labels.csv").read_bytes()
+
+
+def test_its_decisions_stand_and_can_be_undone(kept: Path) -> None:
+    log = decision_log(RunFolder(kept / "finished"))
+    assert [one.action for one in log.decisions()] == ["accept", "relabel", "exclude", "accept", "undo"]
+    curation = log.curation
+    assert np.flatnonzero(curation.state == State.DECIDED).tolist() == [0, 1, 2, 3]
+    assert np.flatnonzero(curation.state == State.EXCLUDED).tolist() == [4]
+    log.close()
+
+
+def test_its_model_labels_images_as_it_did(kept: Path) -> None:
+    folder = RunFolder(kept / "finished")
+    found = predict_images(folder, folder.images(), CPU)
+    assert np.allclose(found.probabilities, folder.load("joint")["probabilities"], atol=1e-5)
+    assert load_history(folder).steps == (*range(4), *range(7))  # rounds of stage 2, steps of stage 3
+
+
+def test_a_run_goes_on_from_it(kept: Path) -> None:
+    parent = RunFolder(kept / "finished")
+    branch = branch_run(parent, kept / "branch", parent.card().config)
+    with branch.lock():
+        assert execute(branch, Device(CPU), Control()) == "finished"
+    same = (branch.load("joint")["probabilities"], parent.load("joint")["probabilities"])
+    assert np.allclose(*same, atol=1e-4)
+
+
+def test_a_run_that_was_stopped_is_resumed(kept: Path) -> None:
+    folder = RunFolder(kept / "stopped")
+    assert observe(folder).state == "stopped"
+    checkpoint = folder.checkpoint("features").load()
+    assert checkpoint is not None
+    assert 0 < checkpoint["step"] < observe(folder).stages["features"].steps
+    with folder.lock():
+        assert execute(folder, Device(CPU), Control()) == "finished"
+    assert observe(folder).stages["features"].step == observe(folder).stages["features"].steps
