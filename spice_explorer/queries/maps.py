@@ -12,7 +12,8 @@ from engine.runs import maps as drawn_maps
 from engine.runs.history import frame_steps_of
 from engine.runs.maps import load_map, preview, preview_at, request_map
 from engine.space.projection import MapSettings
-from spice_explorer.present.maps import MOST_POINTS, Box, sample, squared
+from spice_explorer.present import maps as present
+from spice_explorer.present.maps import Box
 from spice_explorer.queries import artefacts
 from spice_explorer.queries.cache import cached
 from spice_explorer.queries.runs import card, folder_of
@@ -41,17 +42,17 @@ def has_maps(name: str, settings: MapSettings, *, frames: bool) -> bool:
 def drawn(name: str) -> np.ndarray | None:
     """(n,) ids of the images that the map draws, where these are a sample; None for all."""
     count = card(name).images
-    if count <= MOST_POINTS:
+    if count <= present.MOST_POINTS:
         return None
     labels = artefacts.stage_one_labels(name) if artefacts.has(name, "features") else np.zeros(count, np.uint8)
-    return sample(labels)
+    return present.sample(labels)
 
 
 def places(name: str, layout: str, moment: Moment | None) -> np.ndarray:
     """(N, 2) uint16 places on the map `layout` ("pca", or UMAP's settings as "15-0.1"), of the run's
     features or of a frame; raises RunError when that map is not there."""
     points, box = _points(name, layout, moment), _box(name, layout)
-    return squared(points, box).astype("<u2")
+    return present.squared(points, box).astype("<u2")
 
 
 def _points(name: str, layout: str, moment: Moment | None) -> np.ndarray:
