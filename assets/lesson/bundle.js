@@ -3,8 +3,6 @@
 const KINDS = { u8: Uint8Array, u16: Uint16Array, u32: Uint32Array, i32: Int32Array, f32: Float32Array };
 const decoded = new WeakMap();
 
-const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-
 // The flat typed array of {shape, dtype, data}, or of plain nested lists; `shapeOf` has its shape.
 function arrayOf(spec) {
   if (Array.isArray(spec)) return spec.flat(Infinity);
@@ -12,7 +10,8 @@ function arrayOf(spec) {
   return decoded.get(spec);
 }
 
-const shapeOf = (spec) => (Array.isArray(spec) ? [spec.length, ...(Array.isArray(spec[0]) ? [spec[0].length] : [])] : spec.shape);
+const shapeOf = (spec) =>
+  Array.isArray(spec) ? [spec.length, ...(Array.isArray(spec[0]) ? [spec[0].length] : [])] : spec.shape;
 
 class Bundle {
   constructor(data) {
@@ -33,10 +32,16 @@ class Bundle {
     return last ? arrayOf(last.labels) : undefined;
   }
 
-  close() { for (const sheet of [this.sheet, ...this.sheets.values()]) sheet?.close(); }
+  close() {
+    for (const sheet of [this.sheet, ...this.sheets.values()]) sheet?.close();
+  }
 
   // Two lessons may have the same image at two places.
-  imagesAt(places) { return places.map((place) => arrayOf(this.ids)[place]); }
+  imagesAt(places) {
+    return places.map((place) => arrayOf(this.ids)[place]);
+  }
 
-  nameOf(place) { return this.names?.[place] ?? `image ${arrayOf(this.ids)[place]}`; }
+  nameOf(place) {
+    return this.names?.[place] ?? `image ${arrayOf(this.ids)[place]}`;
+  }
 }

@@ -1,8 +1,22 @@
 // Charts: bars, a histogram, a heat map and lines, as small as they can be read.
 
 const MOST_BARS = 14; // below one another; more stand in columns
+/** @type {CanvasTextAlign[]} */
+const ALIGNED = ["left", "center", "right"];
 
-// One bar for each value; `colour(i)`, `name(i)` and `words(value, i)` say the rest.
+/**
+ * @typedef {object} Bars
+ * @property {(i: number) => string} [colour]
+ * @property {(i: number) => string | number} [name]
+ * @property {(value: number, i: number) => string} [words]
+ * @property {number} [most] what a full bar stands for
+ */
+
+/**
+ * One bar for each value.
+ * @param {number[]} values
+ * @param {Bars} options
+ */
 function barsOf(values, { colour = colourOf, name = (i) => i, words = number, most } = {}) {
   const full = most ?? Math.max(1e-9, ...values);
   const rows = values.map((value, i) => {
@@ -11,16 +25,23 @@ function barsOf(values, { colour = colourOf, name = (i) => i, words = number, mo
     return [text("span", "name", name(i)), make("span", { className: "track" }, bar), text("em", "", words(value, i))];
   });
   const made = make("div", { className: "bars" }, ...rows.flat());
-  if (values.length > MOST_BARS) made.style.gridTemplateColumns = `repeat(${Math.ceil(values.length / MOST_BARS)}, auto minmax(0, 1fr) auto)`;
+  if (values.length > MOST_BARS)
+    made.style.gridTemplateColumns = `repeat(${Math.ceil(values.length / MOST_BARS)}, auto minmax(0, 1fr) auto)`;
   return made;
 }
 
-// Counts over 0 to 1; bins from `line` on are drawn full, those below it faint.
+/**
+ * Counts over 0 to 1; bins from `line` on are drawn full, those below it faint.
+ * @param {number[]} counts
+ * @param {{line?: number, title?: string}} options
+ */
 function histogramOf(counts, { line, title = "" } = {}) {
   const canvas = make("canvas", { className: "chart" });
   canvas.setAttribute("aria-label", title);
   return fitted(canvas, () => {
-    const { pen, width, height, ink } = penOf(canvas), floor = height - 18, top = Math.max(1, ...counts);
+    const { pen, width, height, ink } = penOf(canvas);
+    const floor = height - 18;
+    const top = Math.max(1, ...counts);
     const step = width / counts.length;
     counts.forEach((count, i) => {
       pen.globalAlpha = line === undefined || (i + 0.5) / counts.length >= line ? 1 : 0.4;
@@ -29,8 +50,8 @@ function histogramOf(counts, { line, title = "" } = {}) {
     });
     pen.globalAlpha = 1;
     pen.fillStyle = pen.strokeStyle = ink;
-    for (const [at, align] of [[0, "left"], [0.5, "center"], [1, "right"]]) {
-      pen.textAlign = align;
+    for (const [i, at] of [0, 0.5, 1].entries()) {
+      pen.textAlign = ALIGNED[i];
       pen.fillText(percent(at), at * width, height - 3);
     }
     pen.textAlign = "right";
@@ -55,7 +76,9 @@ function heatOf(values, clusters) {
   const [low, high] = [Math.min(...apart), Math.max(...apart)];
   canvas.title = `cosine between prototypes: ${low.toFixed(2)} to ${high.toFixed(2)}`;
   return fitted(canvas, () => {
-    const { pen, width, height, ink } = penOf(canvas), edge = 16, side = Math.min(width, height) - edge;
+    const { pen, width, height, ink } = penOf(canvas);
+    const edge = 16;
+    const side = Math.min(width, height) - edge;
     const each = side / clusters;
     pen.textAlign = "center";
     pen.textBaseline = "middle";
@@ -66,7 +89,8 @@ function heatOf(values, clusters) {
         pen.fillText(i, edge / 2, edge + (i + 0.5) * each);
       }
       for (let j = 0; j < clusters; j++) {
-        pen.globalAlpha = i === j ? 0.06 : 0.06 + (0.94 * (values[i * clusters + j] - low)) / Math.max(1e-9, high - low);
+        pen.globalAlpha =
+          i === j ? 0.06 : 0.06 + (0.94 * (values[i * clusters + j] - low)) / Math.max(1e-9, high - low);
         pen.fillStyle = i === j ? ink : CLUSTERS[0];
         pen.fillRect(edge + j * each, edge + i * each, each - 1, each - 1);
       }
@@ -75,18 +99,24 @@ function heatOf(values, clusters) {
   });
 }
 
-// lines: [{name, values (0 to 1), colour, dashed}] over the frames; `at` is marked.
+/**
+ * Lines over the frames; the frame `at` (0 to 1) is marked.
+ * @param {{name: string, values: number[], colour: string}[]} lines values from 0 to 1
+ * @param {{level?: number, words?: string, at?: number}} options
+ */
 function linesOf(lines, { level, words = "", at } = {}) {
   const canvas = make("canvas", { className: "chart" });
   canvas.setAttribute("aria-label", lines.map((one) => one.name).join(", "));
   const draw = () => {
-    const { pen, width, height, ink } = penOf(canvas), floor = height - 4, roof = 16;
+    const { pen, width, height, ink } = penOf(canvas);
+    const floor = height - 4;
+    const roof = 16;
     const y = (value) => floor - value * (floor - roof);
     pen.lineWidth = 2;
     lines.forEach(({ name, values, colour }, n) => {
       pen.strokeStyle = pen.fillStyle = colour;
       pen.beginPath();
-      values.forEach((value, i) => pen.lineTo((i / Math.max(1, values.length - 1)) * width, y(value)));
+      for (const [i, value] of values.entries()) pen.lineTo((i / Math.max(1, values.length - 1)) * width, y(value));
       pen.stroke();
       const x = n ? width - pen.measureText(name).width - 20 : 0;
       pen.fillRect(x, 6, 14, 3);
@@ -108,6 +138,9 @@ function linesOf(lines, { level, words = "", at } = {}) {
     if (canvas.at !== undefined) lineDown(pen, clamp(canvas.at * width, 0.5, width - 0.5), floor, roof);
   };
   canvas.at = at;
-  canvas.move = (share) => { canvas.at = share; if (canvas.clientWidth) draw(); };
+  canvas.move = (share) => {
+    canvas.at = share;
+    if (canvas.clientWidth) draw();
+  };
   return fitted(canvas, draw);
 }

@@ -1,23 +1,33 @@
 // Cloud: every image as a point on a 2D canvas, coloured by its cluster; its picture under the pointer.
 
-const CLOUD_EDGE = 10, REACH = 14;
+const CLOUD_EDGE = 10;
+const REACH = 14;
 
 class Cloud {
+  /** @param {Bundle} bundle */
   constructor(bundle) {
     this.bundle = bundle;
     this.canvas = make("canvas", { className: "cloud" });
     this.canvas.setAttribute("aria-label", "Map: every image as a point");
-    this.card = make("div", { className: "card", hidden: true }, this.picture = make("i", { className: "cell" }), this.words = text("span", "", ""));
+    this.picture = make("i", { className: "cell" });
+    this.words = text("span", "", "");
+    this.card = make("div", { className: "card", hidden: true }, this.picture, this.words);
     this.root = make("div", { className: "plane" }, this.canvas, this.card);
     this.canvas.addEventListener("pointermove", (e) => this.hover(e));
-    this.canvas.addEventListener("pointerleave", () => { this.card.hidden = true; });
+    this.canvas.addEventListener("pointerleave", () => {
+      this.card.hidden = true;
+    });
     fitted(this.canvas, () => this.draw());
     this.root.close = () => this.canvas.close();
   }
 
   // Places between `from` and `to` (flat x, y in 0 to 1), the part `share` of the way.
   show(from, to, share, labels, confidence) {
-    Object.assign(this, { from, to, share, labels, confidence });
+    this.from = from;
+    this.to = to;
+    this.share = share;
+    this.labels = labels;
+    this.confidence = confidence;
     this.draw();
   }
 
@@ -25,14 +35,17 @@ class Cloud {
     const { from, to, share, width, height } = this;
     const mix = (k) => from[k] + (to[k] - from[k]) * share;
     return [
-      CLOUD_EDGE + mix(2 * i) * (width - 2 * CLOUD_EDGE), CLOUD_EDGE + (1 - mix(2 * i + 1)) * (height - 2 * CLOUD_EDGE),
+      CLOUD_EDGE + mix(2 * i) * (width - 2 * CLOUD_EDGE),
+      CLOUD_EDGE + (1 - mix(2 * i + 1)) * (height - 2 * CLOUD_EDGE),
     ];
   }
 
   draw() {
     if (!this.from || !this.canvas.clientWidth) return;
-    const { pen, width, height } = penOf(this.canvas), count = this.from.length / 2;
-    Object.assign(this, { width, height });
+    const { pen, width, height } = penOf(this.canvas);
+    const count = this.from.length / 2;
+    this.width = width;
+    this.height = height;
     const side = clamp(Math.sqrt((width * height) / count) / 3, 2.5, 7);
     // One colour after the other: a change of colour costs more than a point.
     const groups = new Map();
@@ -45,7 +58,8 @@ class Cloud {
     for (const [label, members] of groups) {
       pen.fillStyle = colourOf(label);
       for (const i of members) {
-        const [x, y] = this.at(i), own = this.confidence ? side * (0.55 + 0.45 * (this.confidence[i] / 255)) : side;
+        const [x, y] = this.at(i);
+        const own = this.confidence ? side * (0.55 + 0.45 * (this.confidence[i] / 255)) : side;
         pen.fillRect(x - own / 2, y - own / 2, own, own);
       }
     }
@@ -54,18 +68,23 @@ class Cloud {
 
   hover({ offsetX, offsetY }) {
     if (!this.width) return;
-    let near = -1, best = REACH * REACH;
+    let near = -1;
+    let best = REACH * REACH;
     for (let i = 0; i < this.from.length / 2; i++) {
-      const [x, y] = this.at(i), far = (x - offsetX) ** 2 + (y - offsetY) ** 2;
+      const [x, y] = this.at(i);
+      const far = (x - offsetX) ** 2 + (y - offsetY) ** 2;
       if (far < best) [near, best] = [i, far];
     }
     this.card.hidden = near < 0;
     if (near < 0) return;
-    const [x, y] = this.at(near), label = this.labels ? ` · cluster ${this.labels[near]}` : "";
+    const [x, y] = this.at(near);
+    const label = this.labels ? ` · cluster ${this.labels[near]}` : "";
     this.bundle.sheet.fill(this.picture, near);
     this.words.textContent = `${this.bundle.nameOf(near)}${label}`;
-    Object.assign(this.card.style, x > this.width / 2
-      ? { left: "auto", right: `${this.width - x + 12}px` } : { left: `${x + 12}px`, right: "auto" });
+    Object.assign(
+      this.card.style,
+      x > this.width / 2 ? { left: "auto", right: `${this.width - x + 12}px` } : { left: `${x + 12}px`, right: "auto" },
+    );
     this.card.style.top = `${clamp(y - 36, 0, Math.max(0, this.height - 76))}px`;
   }
 }

@@ -1,24 +1,36 @@
 // Small things that all parts use. The palette is spice_explorer/palette.py's.
 
 const CLUSTERS = [
-  "#0070c2", "#eb9900", "#b80029", "#a3a3eb", "#e0667a", "#85477a", "#ad7000", "#5c85ff",
-  "#00a3ad", "#c21fad", "#00663d", "#4752f5", "#f58f7a", "#ff5cb8", "#b85270", "#cc853d",
-  "#1f99d6", "#337a52", "#1f47d6", "#991f99", "#d60047", "#c24799", "#70b88f", "#8566e0",
+  "#0070c2",
+  "#eb9900",
+  "#b80029",
+  "#a3a3eb",
+  "#e0667a",
+  "#85477a",
+  "#ad7000",
+  "#5c85ff",
+  "#00a3ad",
+  "#c21fad",
+  "#00663d",
+  "#4752f5",
+  "#f58f7a",
+  "#ff5cb8",
+  "#b85270",
+  "#cc853d",
+  "#1f99d6",
+  "#337a52",
+  "#1f47d6",
+  "#991f99",
+  "#d60047",
+  "#c24799",
+  "#70b88f",
+  "#8566e0",
 ];
 const NOBODY = "#8c8c8c";
 const STAGES = { features: "Stage 1", heads: "Stage 2", joint: "Stage 3" };
 
-const make = (tag, properties = {}, ...children) => {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children.filter((one) => one !== undefined && one !== null));
-  return made;
-};
 const text = (tag, className, words) => make(tag, { className, textContent: words });
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-const number = (value) => value.toLocaleString("en");
 const colourOf = (cluster) => (cluster >= 0 ? CLUSTERS[cluster % CLUSTERS.length] : NOBODY);
-// 0% and 100% only where that is exact.
-const percent = (share) => `${share > 0 && share < 1 ? clamp(100 * share, 0.1, 99.9).toFixed(1) : 100 * share}%`;
 const short = (value) => (Number.isInteger(value) ? number(value) : String(Number(value.toPrecision(3))));
 const button = (words, onclick, more = {}) => make("button", { type: "button", textContent: words, onclick, ...more });
 const swatch = (cluster) => {
@@ -28,17 +40,16 @@ const swatch = (cluster) => {
 };
 // What needs ground truth is framed and named as such, as on every page of the app.
 const truthful = (...children) => make("span", { className: "truth" }, text("b", "", "truth"), " ", ...children);
-const readable = (name) => {
-  const words = name.replaceAll("_", " ");
-  return words.charAt(0).toUpperCase() + words.slice(1);
-};
+const readable = (name) => capital(name.replaceAll("_", " "));
 
 // A pen on a canvas as sharp as the screen, emptied; the canvas is as large as it is shown.
 function penOf(canvas) {
-  const ratio = window.devicePixelRatio || 1, { clientWidth: width, clientHeight: height } = canvas;
+  const ratio = window.devicePixelRatio || 1;
+  const { clientWidth: width, clientHeight: height } = canvas;
   const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
   if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
-  const pen = canvas.getContext("2d"), style = getComputedStyle(canvas);
+  const pen = canvas.getContext("2d");
+  const style = getComputedStyle(canvas);
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
   pen.font = `${style.fontSize} ${style.fontFamily}`;

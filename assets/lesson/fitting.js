@@ -1,7 +1,9 @@
 // Fitting: figures fill the room they are given, so that a step never needs to be scrolled.
 
-const GAP = 4, MOST_CELL = 96;
-const LEAST_ROW = 13, DENSE_ROW = 26; // heights at which a row's words can still be read, and must be small
+const GAP = 4;
+const MOST_CELL = 96;
+const LEAST_ROW = 13;
+const DENSE_ROW = 26; // heights at which a row's words can still be read, and must be small
 
 // The largest side of a square cell with which `count` of them fit into width × height.
 function cellFor(count, width, height, most = MOST_CELL) {
@@ -19,19 +21,21 @@ function layRows(box, count, cells, spare, width, height, most) {
   let best;
   for (let columns = 1; columns <= Math.min(4, count); columns++) {
     const high = height / Math.ceil(count / columns) - GAP;
-    const side = Math.min(high, (width / columns - spare - 16 * (columns > 1)) / cells - GAP);
+    const side = Math.min(high, (width / columns - spare - (columns > 1 ? 16 : 0)) / cells - GAP);
     if (!best || best.high < LEAST_ROW || (high >= LEAST_ROW && side > best.side)) best = { side, high, columns };
   }
   box.classList.toggle("dense", best.high < DENSE_ROW);
   box.style.setProperty("--cell", `${Math.floor(clamp(best.side, 7, most))}px`);
-  box.style.gridTemplate = `repeat(${Math.ceil(count / best.columns)}, min-content) / repeat(${best.columns}, minmax(0, 1fr))`;
+  const lines = Math.ceil(count / best.columns);
+  box.style.gridTemplate = `repeat(${lines}, min-content) / repeat(${best.columns}, minmax(0, 1fr))`;
 }
 
 // Calls `draw(width, height)` now and whenever the element gets another size.
 function fitted(element, draw) {
   let last = "";
   const look = () => {
-    const { clientWidth: width, clientHeight: height } = element, size = `${width} ${height}`;
+    const { clientWidth: width, clientHeight: height } = element;
+    const size = `${width} ${height}`;
     if (!width || !height || size === last) return;
     last = size;
     draw(width, height);

@@ -5,8 +5,11 @@ const QUIZ_AFTER = 8;
 const placeOf = ({ kind, step }) => step?.key ?? kind;
 
 class Player {
+  /** @param {HTMLElement} root */
   constructor(root) {
-    Object.assign(this, { root, at: 0, steps: new Map() });
+    this.root = root;
+    this.at = 0;
+    this.steps = new Map();
     root.className = "lesson";
     root.tabIndex = 0;
     this.dots = make("nav", { className: "dots", ariaLabel: "Steps" });
@@ -14,10 +17,20 @@ class Player {
     this.below = make("div", { className: "below" });
     this.back = button("← Back", () => this.go(this.at - 1));
     this.next = button("Next →", () => this.go(this.at + 1), { className: "primary" });
-    this.tools = make("span", { className: "tools" },
-      button("Present", () => this.present(true), { title: "Presenter mode (P)" }), button("Keys", () => this.ask(true), { title: "All keys (?)" }));
+    this.tools = make(
+      "span",
+      { className: "tools" },
+      button("Present", () => this.present(true), { title: "Presenter mode (P)" }),
+      button("Keys", () => this.ask(true), { title: "All keys (?)" }),
+    );
     this.help = helpOf(() => this.ask(false));
-    root.replaceChildren(make("header", {}, this.dots, this.tools), this.screen, make("footer", {}, this.back, this.next), this.below, this.help);
+    root.replaceChildren(
+      make("header", {}, this.dots, this.tools),
+      this.screen,
+      make("footer", {}, this.back, this.next),
+      this.below,
+      this.help,
+    );
     this.listen();
   }
 
@@ -25,8 +38,13 @@ class Player {
     this.pressed = (e) => this.key(e);
     document.addEventListener("keydown", this.pressed);
     // A slider that was moved by hand gives the arrow keys back.
-    this.root.addEventListener("pointerup", (e) => { if (e.target.type === "range") e.target.blur(); });
-    this.left = () => { if (!document.fullscreenElement && this.filled) this.present(false); };
+    this.root.addEventListener("pointerup", (e) => {
+      const target = /** @type {HTMLInputElement} */ (e.target);
+      if (target.type === "range") target.blur();
+    });
+    this.left = () => {
+      if (!document.fullscreenElement && this.filled) this.present(false);
+    };
     document.addEventListener("fullscreenchange", this.left);
     this.recolour = matchMedia("(prefers-color-scheme: dark)");
     this.recoloured = () => this.draw();
@@ -35,23 +53,37 @@ class Player {
 
   // The lesson's data; `waits`: sentences for the steps that wait, by the stage's name, while it trains.
   take(data, waits = {}) {
-    const before = this.bundle, same = before?.run === data.run;
+    const before = this.bundle;
+    const same = before?.run === data.run;
     this.bundle = new Bundle(data);
     this.waits = waits;
     if (same) this.keep(before);
     else this.forget();
-    this.screens = data.steps.map((step, i) => ({ kind: "step", step, place: i + 1, mark: String(i + 1), title: step.title }));
-    if (data.quiz) this.screens.splice(QUIZ_AFTER, 0, { kind: "quiz", mark: "?", title: "Quiz: which will be rejected?" });
+    this.screens = data.steps.map((step, i) => ({
+      kind: "step",
+      step,
+      place: i + 1,
+      mark: String(i + 1),
+      title: step.title,
+    }));
+    if (data.quiz)
+      this.screens.splice(QUIZ_AFTER, 0, { kind: "quiz", mark: "?", title: "Quiz: which will be rejected?" });
     if (data.frames.length) this.screens.push({ kind: "run", mark: "▶\uFE0E", title: "The whole run" });
     this.dots.replaceChildren(...this.screens.map((one, i) => this.dot(one, i)));
-    this.at = same ? Math.max(0, this.screens.findIndex((one) => placeOf(one) === this.place)) : 0;
+    this.at = same
+      ? Math.max(
+          0,
+          this.screens.findIndex((one) => placeOf(one) === this.place),
+        )
+      : 0;
     this.draw();
     before?.close();
   }
 
   // Of the lesson before, what was made by hand with that part of it which is still the same.
   keep(before) {
-    const { bundle } = this, alike = (part) => JSON.stringify(part(before)) === JSON.stringify(part(bundle));
+    const { bundle } = this;
+    const alike = (part) => JSON.stringify(part(before)) === JSON.stringify(part(bundle));
     if (alike((one) => one.xray && [one.imagesAt(one.xray.places), one.xray.steps])) bundle.looked = before.looked;
     const asked = (one) => one.quiz && [{ ...one.quiz, places: one.imagesAt(one.quiz.places) }];
     this.made = this.made && alike(asked) ? new Quiz(bundle).like(this.made) : undefined;
@@ -75,11 +107,14 @@ class Player {
     if (at >= 0) this.go(at);
   }
 
-  get presenting() { return this.root.classList.contains("presenting"); }
+  get presenting() {
+    return this.root.classList.contains("presenting");
+  }
 
   draw() {
     if (!this.screens) return;
-    const screen = this.screens[this.at], film = placeOf(screen) === this.place ? this.scrubber?.film : undefined;
+    const screen = this.screens[this.at];
+    const film = placeOf(screen) === this.place ? this.scrubber?.film : undefined;
     this.shown?.root.close?.();
     this.scrubber?.root.close();
     this.scrubber = undefined;
@@ -89,7 +124,8 @@ class Player {
       if (i === this.at) dot.setAttribute("aria-current", "step");
       else dot.removeAttribute("aria-current");
     });
-    [this.back.disabled, this.next.disabled] = [this.at === 0, this.at === this.screens.length - 1];
+    this.back.disabled = this.at === 0;
+    this.next.disabled = this.at === this.screens.length - 1;
     this.shown = this[screen.kind](screen);
     this.screen.replaceChildren(this.shown.root);
     this.under(screen.kind);
@@ -105,9 +141,16 @@ class Player {
 
   quiz() {
     this.made ??= new Quiz(this.bundle); // what was marked stays while one looks at another step
-    const head = make("div", { className: "words" }, text("h2", "", "Which will be rejected?"), text("p", "sentence",
-      "Mark the pictures whose label you think the reliable set leaves out, then check."));
-    return { root: make("article", { className: "step quizzing" }, head, this.made.root), key: (key) => this.made.key(key) };
+    const head = make(
+      "div",
+      { className: "words" },
+      text("h2", "", "Which will be rejected?"),
+      text("p", "sentence", "Mark the pictures whose label you think the reliable set leaves out, then check."),
+    );
+    return {
+      root: make("article", { className: "step quizzing" }, head, this.made.root),
+      key: (key) => this.made.key(key),
+    };
   }
 
   run() {
@@ -127,7 +170,9 @@ class Player {
   forget() {
     this.shown?.root.close?.();
     this.scrubber?.root.close();
-    [this.shown, this.scrubber, this.made] = [];
+    this.shown = undefined;
+    this.scrubber = undefined;
+    this.made = undefined;
   }
 
   // -- presenter mode ------------------------------------------------------------------------------
@@ -140,7 +185,13 @@ class Player {
       this.root.popover = "manual";
       this.root.showPopover();
       this.root.focus({ preventScroll: true });
-      if (fill) this.root.requestFullscreen?.().then(() => { this.filled = true; }).catch(() => {});
+      if (fill)
+        this.root
+          .requestFullscreen?.()
+          .then(() => {
+            this.filled = true;
+          })
+          .catch(() => {});
     } else {
       if (this.filled && document.fullscreenElement) document.exitFullscreen().catch(() => {});
       this.filled = false;
@@ -149,20 +200,28 @@ class Player {
     this.draw();
   }
 
-  ask(open) { this.help.hidden = !open; if (open) this.help.querySelector("button").focus(); }
+  ask(open) {
+    this.help.hidden = !open;
+    if (open) this.help.querySelector("button").focus();
+  }
 
   // -- keys ----------------------------------------------------------------------------------------
 
   key(e) {
-    const target = e.composedPath()[0] ?? e.target, inside = e.composedPath().includes(this.root);
+    const target = e.composedPath()[0] ?? e.target;
+    const inside = e.composedPath().includes(this.root);
     if (!this.screens || e.altKey || e.ctrlKey || e.metaKey || e.defaultPrevented) return;
     if (typing(target) || !this.root.isConnected) return;
     // Elsewhere on the page other things have keys of their own; a link or button leaves all but two free.
     if (!inside && !this.presenting && target.closest?.("[role]:not(a, button), input, select, summary")) return;
     const range = target.type === "range" && !this.presenting;
     if (range && e.key.startsWith("Arrow")) return;
-    if (!this.presenting && [" ", "Enter"].includes(e.key) && target.matches?.("a, button, input[type=checkbox]")) return;
-    if (this.act(e.key)) { e.preventDefault(); e.stopPropagation(); }
+    if (!this.presenting && [" ", "Enter"].includes(e.key) && target.matches?.("a, button, input[type=checkbox]"))
+      return;
+    if (this.act(e.key)) {
+      e.preventDefault();
+      e.stopPropagation();
+    }
   }
 
   act(key) {
@@ -174,16 +233,27 @@ class Player {
     const step = this.shown instanceof Step ? this.shown : undefined;
     const film = step?.film ?? this.scrubber?.film;
     const acts = {
-      ArrowRight: () => this.go(this.at + 1), ArrowLeft: () => this.go(this.at - 1),
-      PageDown: () => this.go(this.at + 1), PageUp: () => this.go(this.at - 1),
-      Home: () => this.go(0), End: () => this.go(this.screens.length - 1),
-      q: () => this.goTo("quiz"), 0: () => this.goTo("run"), "?": () => this.ask(true),
-      p: () => this.present(!this.presenting), f: () => this.present(!this.presenting, true),
+      ArrowRight: () => this.go(this.at + 1),
+      ArrowLeft: () => this.go(this.at - 1),
+      PageDown: () => this.go(this.at + 1),
+      PageUp: () => this.go(this.at - 1),
+      Home: () => this.go(0),
+      End: () => this.go(this.screens.length - 1),
+      q: () => this.goTo("quiz"),
+      0: () => this.goTo("run"),
+      "?": () => this.ask(true),
+      p: () => this.present(!this.presenting),
+      f: () => this.present(!this.presenting, true),
       ...(this.presenting && { Escape: () => this.present(false) }),
-      ...(step?.slider && { ArrowUp: () => step.choose(step.result + 1), ArrowDown: () => step.choose(step.result - 1) }),
+      ...(step?.slider && {
+        ArrowUp: () => step.choose(step.result + 1),
+        ArrowDown: () => step.choose(step.result - 1),
+      }),
       ...(step?.box && { w: () => step.setWrong(!step.wrong) }),
       ...(film && {
-        " ": () => film.toggle(), ",": () => film.step(-1), ".": () => film.step(1),
+        " ": () => film.toggle(),
+        ",": () => film.step(-1),
+        ".": () => film.step(1),
         s: () => film.setSpeed(SPEEDS[(SPEEDS.indexOf(film.speed) + 1) % SPEEDS.length]),
       }),
     };

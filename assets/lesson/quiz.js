@@ -1,25 +1,38 @@
 // Quiz: twelve pictures; which will be rejected? Then the score, and why of each.
 
 class Quiz {
+  /** @param {Bundle} bundle */
   constructor(bundle) {
-    Object.assign(this, { bundle, marked: new Set(), at: 0, checked: false });
+    this.bundle = bundle;
+    this.marked = new Set();
+    this.at = 0;
+    this.checked = false;
     const { places } = bundle.quiz;
     this.answers = places.map((place, i) => this.answer(place, i));
     this.check = button("Check", () => this.judge(), { className: "primary" });
     this.again = button("Again", () => this.reset(), { hidden: true });
     this.score = text("p", "score", "");
     this.score.setAttribute("role", "status");
-    this.root = make("div", { className: "quiz" },
+    this.root = make(
+      "div",
+      { className: "quiz" },
       make("div", { className: "answers" }, ...this.answers),
-      make("div", { className: "foot" }, this.check, this.again, this.score));
+      make("div", { className: "foot" }, this.check, this.again, this.score),
+    );
     this.move(0);
   }
 
   answer(place, i) {
-    const why = text("span", "why", ""), label = this.bundle.quiz.labels?.[i];
-    const given = label === undefined ? undefined : make("span", { className: "given" }, swatch(label), `cluster ${label}`);
-    const made = make("button", { type: "button", className: "answer", onclick: () => this.mark(i) },
-      make("span", {}, this.bundle.sheet.cell(place), given), why);
+    const why = text("span", "why", "");
+    const label = this.bundle.quiz.labels?.[i];
+    const given =
+      label === undefined ? undefined : make("span", { className: "given" }, swatch(label), `cluster ${label}`);
+    const made = make(
+      "button",
+      { type: "button", className: "answer", onclick: () => this.mark(i) },
+      make("span", {}, this.bundle.sheet.cell(place), given),
+      why,
+    );
     made.setAttribute("aria-label", `Picture ${i + 1}: ${this.bundle.nameOf(place)}`);
     made.setAttribute("aria-pressed", "false");
     return made;
@@ -35,7 +48,7 @@ class Quiz {
 
   move(by) {
     this.at = clamp(this.at + by, 0, this.answers.length - 1);
-    this.answers.forEach((one, i) => one.classList.toggle("at", i === this.at));
+    for (const [i, one] of this.answers.entries()) one.classList.toggle("at", i === this.at);
   }
 
   judge() {
@@ -48,8 +61,10 @@ class Quiz {
       one.lastChild.textContent = `${rejected[i] ? "✗ rejected" : "✓ kept"}: ${why[i]}`;
       one.title = why[i];
     });
-    this.score.textContent = `${right.filter(Boolean).length} of ${right.length} right. Of these, ${rejected.filter(Boolean).length} were rejected.`;
-    [this.check.hidden, this.again.hidden] = [true, false];
+    const score = `${right.filter(Boolean).length} of ${right.length} right`;
+    this.score.textContent = `${score}. Of these, ${rejected.filter(Boolean).length} were rejected.`;
+    this.check.hidden = true;
+    this.again.hidden = false;
   }
 
   // Takes over what was marked in a quiz with the same questions.
@@ -61,7 +76,7 @@ class Quiz {
   }
 
   reset() {
-    Object.assign(this, { checked: false });
+    this.checked = false;
     this.marked.clear();
     for (const one of this.answers) {
       one.classList.remove("right", "missed");
@@ -70,7 +85,8 @@ class Quiz {
       one.title = "";
     }
     this.score.textContent = "";
-    [this.check.hidden, this.again.hidden] = [false, true];
+    this.check.hidden = false;
+    this.again.hidden = true;
   }
 
   // Keys of a screen: true when the key was taken.

@@ -1,46 +1,75 @@
 // Film: frames of training on the map, played or scrubbed; points move between frames.
 // Scrubber: the film of the whole run, with prototypes, counts and losses that move along.
 
-const FRAME_MS = 900, SPEEDS = [0.5, 1, 2, 4], GLIDE_MS = 260, MOST_SUREST = 6;
+const FRAME_MS = 900;
+const SPEEDS = [0.5, 1, 2, 4];
+const GLIDE_MS = 260;
+const MOST_SUREST = 6;
 
 class Film {
-  // `indices`: places among the bundle's frames. `onTime(t)`: t counts from 0 and may lie between frames.
+  /**
+   * @param {Bundle} bundle
+   * @param {number[]} indices places among the bundle's frames
+   * @param {(t: number, frame: any) => void} onTime t counts from 0 and may lie between frames
+   */
   constructor(bundle, indices, onTime = () => {}) {
-    Object.assign(this, { bundle, frames: indices.map((i) => bundle.frames[i]), onTime, speed: 1 });
+    this.bundle = bundle;
+    this.frames = indices.map((i) => bundle.frames[i]);
+    this.onTime = onTime;
+    this.speed = 1;
     this.cloud = new Cloud(bundle);
     this.t = this.frames.length - 1;
     this.play = button("Play", () => this.toggle(), { className: "play" });
     this.slider = make("input", { type: "range", min: 0, max: this.t, step: 1, value: this.t });
     this.slider.setAttribute("aria-label", "Moment of training");
-    this.slider.oninput = () => { this.pause(); this.glide(Number(this.slider.value)); };
+    this.slider.oninput = () => {
+      this.pause();
+      this.glide(Number(this.slider.value));
+    };
     this.moment = text("b", "moment", "");
     this.speeds = SPEEDS.map((speed) => button(`${speed === 0.5 ? "½" : speed}×`, () => this.setSpeed(speed)));
-    this.controls = make("div", { className: "scrub" }, this.play,
-      button("‹", () => this.step(-1), { ariaLabel: "Frame before" }), button("›", () => this.step(1), { ariaLabel: "Next frame" }),
-      this.slider, this.moment, make("span", { className: "speeds" }, ...this.speeds));
+    this.controls = make(
+      "div",
+      { className: "scrub" },
+      this.play,
+      button("‹", () => this.step(-1), { ariaLabel: "Frame before" }),
+      button("›", () => this.step(1), { ariaLabel: "Next frame" }),
+      this.slider,
+      this.moment,
+      make("span", { className: "speeds" }, ...this.speeds),
+    );
     this.root = make("div", { className: "film-strip" }, this.cloud.root, this.controls);
     this.root.film = this;
-    this.root.close = () => { this.pause(); this.cloud.root.close(); };
+    this.root.close = () => {
+      this.pause();
+      this.cloud.root.close();
+    };
     this.setSpeed(1);
     this.go(this.t);
   }
 
-  get playing() { return this.clock !== undefined; }
-  get last() { return this.frames.length - 1; }
+  get playing() {
+    return this.clock !== undefined;
+  }
+  get last() {
+    return this.frames.length - 1;
+  }
 
   setSpeed(speed) {
     this.speed = speed;
-    SPEEDS.forEach((one, i) => this.speeds[i].setAttribute("aria-pressed", String(one === speed)));
+    for (const [i, one] of SPEEDS.entries()) this.speeds[i].setAttribute("aria-pressed", String(one === speed));
   }
 
   go(t) {
     this.t = clamp(t, 0, this.last);
-    const from = Math.floor(this.t), to = Math.min(this.last, from + 1), now = this.frames[Math.round(this.t)];
+    const from = Math.floor(this.t);
+    const to = Math.min(this.last, from + 1);
+    const now = this.frames[Math.round(this.t)];
     const [a, b] = [this.frames[from], this.frames[to]];
     const column = (spec) => (spec ? arrayOf(spec) : undefined);
     this.cloud.show(arrayOf(a.points), arrayOf(b.points), this.t - from, column(now.labels), column(now.confidence));
     const words = `${STAGES[now.stage]} · step ${number(now.step)} of ${number(now.of)}`;
-    this.slider.value = Math.round(this.t);
+    this.slider.value = String(Math.round(this.t));
     this.slider.setAttribute("aria-valuetext", words);
     this.moment.textContent = words;
     this.onTime(this.t, now);
@@ -55,7 +84,8 @@ class Film {
 
   // From wherever it is to a frame, in a quarter of a second; a new goal takes over.
   glide(goal) {
-    const from = this.t, begun = performance.now();
+    const from = this.t;
+    const begun = performance.now();
     this.goal = goal;
     cancelAnimationFrame(this.gliding);
     const move = () => {
@@ -72,7 +102,10 @@ class Film {
     this.glide(clamp(Math.round(this.goal ?? this.t) + by, 0, this.last));
   }
 
-  toggle() { if (this.playing) this.pause(); else this.start(); }
+  toggle() {
+    if (this.playing) this.pause();
+    else this.start();
+  }
 
   start() {
     cancelAnimationFrame(this.gliding);
@@ -99,6 +132,7 @@ class Film {
 }
 
 class Scrubber {
+  /** @param {Bundle} bundle */
   constructor(bundle) {
     this.bundle = bundle;
     this.rows = Array.from({ length: bundle.clusters }, (_, k) => this.row(k));
@@ -106,22 +140,44 @@ class Scrubber {
     this.clusters = make("div", { className: "growing" }, ...this.rows.map((row) => row.root));
     this.losses = new Losses(bundle);
     this.note = text("p", "note", "");
-    this.film = new Film(bundle, bundle.frames.map((_, i) => i), (t, frame) => this.tell(t, frame));
+    this.film = new Film(
+      bundle,
+      bundle.frames.map((_, i) => i),
+      (t, frame) => this.tell(t, frame),
+    );
     this.legend = make("p", { className: "legend" });
     const side = make("div", { className: "side" }, this.clusters, this.note, this.losses.canvas, this.legend);
-    this.root = make("section", { className: "scrubber" }, make("div", { className: "scene" }, this.film.cloud.root, side), this.film.controls);
+    this.root = make(
+      "section",
+      { className: "scrubber" },
+      make("div", { className: "scene" }, this.film.cloud.root, side),
+      this.film.controls,
+    );
     this.root.setAttribute("aria-label", "The whole run");
-    fitted(this.clusters, (width, height) => layRows(this.clusters, bundle.clusters, MOST_SUREST, 150, width, height, 44));
-    this.root.close = () => { this.film.root.close(); this.clusters.close(); this.losses.canvas.close(); };
+    fitted(this.clusters, (width, height) =>
+      layRows(this.clusters, bundle.clusters, MOST_SUREST, 150, width, height, 44),
+    );
+    this.root.close = () => {
+      this.film.root.close();
+      this.clusters.close();
+      this.losses.canvas.close();
+    };
     this.tell(this.film.t, bundle.frames.at(-1));
   }
 
   row(k) {
     const cells = Array.from({ length: MOST_SUREST }, () => make("i", { className: "cell" }));
-    const bar = text("i", "bar", ""), count = text("em", "", "");
+    const bar = text("i", "bar", "");
+    const count = text("em", "", "");
     bar.style.background = colourOf(k);
-    const root = make("div", { className: "row" }, make("span", { className: "name" }, swatch(k), String(k)),
-      ...cells, make("span", { className: "track" }, bar), count);
+    const root = make(
+      "div",
+      { className: "row" },
+      make("span", { className: "name" }, swatch(k), String(k)),
+      ...cells,
+      make("span", { className: "track" }, bar),
+      count,
+    );
     return { root, cells, bar, count };
   }
 
@@ -140,20 +196,26 @@ class Scrubber {
       count.textContent = frame.sizes ? number(frame.sizes[k]) : "";
     });
     this.clusters.classList.toggle("idle", !frame.sizes && !frame.prototypes);
-    this.legend.replaceChildren(...this.losses.at(frame).map(({ name, value, colour }) => {
-      const dash = text("i", "dash", "");
-      dash.style.background = colour;
-      return make("span", {}, dash, `${name} ${short(value)}`);
-    }));
-    this.note.textContent = frame.labels ? "" : "Stage 1 knows no clusters yet: it learns only which views belong together.";
+    this.legend.replaceChildren(
+      ...this.losses.at(frame).map(({ name, value, colour }) => {
+        const dash = text("i", "dash", "");
+        dash.style.background = colour;
+        return make("span", {}, dash, `${name} ${short(value)}`);
+      }),
+    );
+    this.note.textContent = frame.labels
+      ? ""
+      : "Stage 1 knows no clusters yet: it learns only which views belong together.";
   }
 }
 
 // The losses of each stage, each on a scale of its own, over the same time as the film.
 class Losses {
+  /** @param {Bundle} bundle */
   constructor(bundle) {
     this.stages = [...new Set(bundle.frames.map((frame) => frame.stage))].map((stage) => ({
-      stage, places: bundle.frames.flatMap((frame, i) => (frame.stage === stage ? [[i, frame.step]] : [])),
+      stage,
+      places: bundle.frames.flatMap((frame, i) => (frame.stage === stage ? [[i, frame.step]] : [])),
       losses: bundle.curves.find((one) => one.stage === stage)?.losses ?? {},
     }));
     this.last = Math.max(1, bundle.frames.length - 1);
@@ -169,9 +231,13 @@ class Losses {
   // The losses of a frame's stage as they were then.
   at({ stage, step }) {
     const { losses } = this.stages.find((one) => one.stage === stage);
-    return Object.entries(losses).map(([name, points], n) => ({
-      name, value: (points.findLast(([at]) => at <= step) ?? points[0])[1], colour: CLUSTERS[n % CLUSTERS.length],
-    })).filter(({ value }) => Number.isFinite(value));
+    return Object.entries(losses)
+      .map(([name, points], n) => ({
+        name,
+        value: (points.findLast(([at]) => at <= step) ?? points[0])[1],
+        colour: CLUSTERS[n % CLUSTERS.length],
+      }))
+      .filter(({ value }) => Number.isFinite(value));
   }
 
   // Where a step of a stage lies on the film.
@@ -183,21 +249,30 @@ class Losses {
   }
 
   draw() {
-    const { pen, width, height, ink } = penOf(this.canvas), roof = 18;
+    const { pen, width, height, ink } = penOf(this.canvas);
+    const roof = 18;
     const x = (t) => (t / this.last) * (width - 2) + 1;
     for (const { stage, places, losses } of this.stages) {
       pen.fillStyle = ink;
       pen.globalAlpha = 0.75;
-      if (places[0][0]) { pen.fillRect(x(places[0][0] - 0.5), 0, 1, height); }
+      if (places[0][0]) {
+        pen.fillRect(x(places[0][0] - 0.5), 0, 1, height);
+      }
       pen.fillText(STAGES[stage], x(places[0][0] ? places[0][0] - 0.5 : 0) + 4, 12);
       pen.globalAlpha = 1;
       Object.values(losses).forEach((points, n) => {
-        const values = points.map(([, value]) => value).filter(Number.isFinite), low = Math.min(...values), high = Math.max(...values);
+        const values = points.map(([, value]) => value).filter(Number.isFinite);
+        const low = Math.min(...values);
+        const high = Math.max(...values);
         pen.strokeStyle = CLUSTERS[n % CLUSTERS.length];
         pen.lineWidth = 1.5;
         pen.beginPath();
         for (const [step, value] of points) {
-          if (Number.isFinite(value)) pen.lineTo(x(this.time(places, step)), height - 3 - ((value - low) / Math.max(1e-9, high - low)) * (height - roof - 5));
+          if (Number.isFinite(value))
+            pen.lineTo(
+              x(this.time(places, step)),
+              height - 3 - ((value - low) / Math.max(1e-9, high - low)) * (height - roof - 5),
+            );
         }
         pen.stroke();
       });

@@ -3,34 +3,52 @@
 const SHARP = 32; // up to this side pictures are drawn as squares, not blurred
 
 class Sprite {
+  /**
+   * @param {{data: string, columns: number}} sprite as engine/runs/bundle.py makes it
+   * @param {number} count
+   */
   constructor({ data, columns }, count) {
-    Object.assign(this, { columns, count, rows: Math.ceil(count / columns) });
+    this.columns = columns;
+    this.count = count;
+    this.rows = Math.ceil(count / columns);
     const kind = data.startsWith("iVBOR") ? "png" : "webp";
     this.url = data.startsWith("data:") ? data : `data:image/${kind};base64,${data}`;
     this.image = new Image();
-    this.ready = new Promise((done) => { this.image.onload = this.image.onerror = done; });
+    this.ready = new Promise((done) => {
+      this.image.onload = this.image.onerror = done;
+    });
     this.image.src = this.url;
     this.ready.then(() => this.measure());
   }
 
   measure() {
-    [this.width, this.height] = [this.image.naturalWidth / this.columns, this.image.naturalHeight / this.rows];
+    this.width = this.image.naturalWidth / this.columns;
+    this.height = this.image.naturalHeight / this.rows;
     // One address for hundreds of cells: a long data address would be read anew for each.
     const [kind, base64] = this.url.split(";base64,");
     this.url = URL.createObjectURL(new Blob([bytesOf(base64)], { type: kind.slice(5) }));
   }
 
-  get sharp() { return this.width <= SHARP; }
-  get ratio() { return this.width ? this.height / this.width : 1; }
+  get sharp() {
+    return this.width <= SHARP;
+  }
+  get ratio() {
+    return this.width ? this.height / this.width : 1;
+  }
 
   // Shows picture `place` in an element whose size is given in its style, now or once it is decoded.
   fill(cell, place) {
     cell.dataset.place = place;
-    if (!this.width) { this.ready.then(() => Number(cell.dataset.place) === place && this.width && this.fill(cell, place)); return cell; }
-    const column = place % this.columns, row = Math.floor(place / this.columns);
+    if (!this.width) {
+      this.ready.then(() => Number(cell.dataset.place) === place && this.width && this.fill(cell, place));
+      return cell;
+    }
+    const column = place % this.columns;
+    const row = Math.floor(place / this.columns);
     const part = (at, of) => (of > 1 ? `${(100 * at) / (of - 1)}%` : "0");
     Object.assign(cell.style, {
-      backgroundImage: `url("${this.url}")`, backgroundSize: `${100 * this.columns}% ${100 * this.rows}%`,
+      backgroundImage: `url("${this.url}")`,
+      backgroundSize: `${100 * this.columns}% ${100 * this.rows}%`,
       backgroundPosition: `${part(column, this.columns)} ${part(row, this.rows)}`,
       imageRendering: this.sharp ? "pixelated" : "auto",
     });
@@ -47,5 +65,7 @@ class Sprite {
     return this.fill(made, place);
   }
 
-  close() { if (this.url.startsWith("blob:")) URL.revokeObjectURL(this.url); }
+  close() {
+    if (this.url.startsWith("blob:")) URL.revokeObjectURL(this.url);
+  }
 }

@@ -1,20 +1,46 @@
 // Step: one sentence, the formula, the pictures and numbers, one thing to play with, what goes wrong.
 
 class Step {
-  // `place`: 1 to 9. `waits`: what is said of a step whose stage still trains.
+  /**
+   * @param {Bundle} bundle
+   * @param {any} data
+   * @param {number} place from 1 to 9
+   * @param {string | undefined} waits what is said of a step whose stage still trains
+   */
   constructor(bundle, data, place, waits) {
-    Object.assign(this, { bundle, data, result: data.play?.start ?? 0, wrong: false, touched: false });
+    this.bundle = bundle;
+    this.data = data;
+    this.result = data.play?.start ?? 0;
+    this.wrong = false;
+    this.touched = false;
     this.figures = make("div", { className: "figures" });
     this.numbers = make("div", { className: "numbers" });
     this.says = text("p", "says", "");
     this.says.setAttribute("role", "status");
-    this.words = make("div", { className: "words" },
-      text("p", "place", `${place} of ${bundle.steps.length}`), text("h2", "", data.title), text("p", "sentence", data.sentence),
-      data.formula ? make("div", { className: "formula" }, text("span", "", data.formula), data.source ? text("cite", "", data.source) : undefined) : undefined,
-      ...(data.needs ? [text("p", "needs", waits || data.needs)] : [this.numbers, this.playing(), this.says, this.trouble()]));
+    this.words = make(
+      "div",
+      { className: "words" },
+      text("p", "place", `${place} of ${bundle.steps.length}`),
+      text("h2", "", data.title),
+      text("p", "sentence", data.sentence),
+      data.formula
+        ? make(
+            "div",
+            { className: "formula" },
+            text("span", "", data.formula),
+            data.source ? text("cite", "", data.source) : undefined,
+          )
+        : undefined,
+      ...(data.needs
+        ? [text("p", "needs", waits || data.needs)]
+        : [this.numbers, this.playing(), this.says, this.trouble()]),
+    );
     this.root = make("article", { className: "step" }, this.words, this.figures);
     this.root.dataset.step = data.key;
-    this.root.close = () => { this.close(); this.watcher.disconnect(); };
+    this.root.close = () => {
+      this.close();
+      this.watcher.disconnect();
+    };
     this.watcher = new ResizeObserver(() => this.fit());
     this.watcher.observe(this.words);
     if (data.needs) this.figures.append(this.blank(waits || data.needs));
@@ -37,9 +63,16 @@ class Step {
     const own = text("i", "own", "");
     own.title = "the run's own setting";
     own.style.setProperty("--at", play.start / Math.max(1, play.values.length - 1));
-    this.unplayed = this.data.show.frames ? button("Back to the film of this run", () => this.unplay(), { hidden: true }) : undefined;
-    const label = make("label", { className: "play-with" }, text("span", "label", play.label), this.value,
-      make("span", { className: "slide" }, this.slider, play.own === false ? undefined : own));
+    this.unplayed = this.data.show.frames
+      ? button("Back to the film of this run", () => this.unplay(), { hidden: true })
+      : undefined;
+    const label = make(
+      "label",
+      { className: "play-with" },
+      text("span", "label", play.label),
+      this.value,
+      make("span", { className: "slide" }, this.slider, play.own === false ? undefined : own),
+    );
     return make("div", {}, label, this.unplayed);
   }
 
@@ -49,7 +82,12 @@ class Step {
     this.box = make("input", { type: "checkbox", className: "switch" });
     this.box.setAttribute("role", "switch");
     this.box.onchange = () => this.setWrong(this.box.checked);
-    return make("label", { className: "wrong" }, this.box, make("span", {}, text("b", "", "What goes wrong "), wrong.label));
+    return make(
+      "label",
+      { className: "wrong" },
+      this.box,
+      make("span", {}, text("b", "", "What goes wrong "), wrong.label),
+    );
   }
 
   // Takes over what was played with in the same step, if it still offers the same.
@@ -61,7 +99,8 @@ class Step {
       return this;
     }
     if (own && JSON.stringify([own.name, own.values]) === JSON.stringify([play?.name, play?.values])) {
-      Object.assign(this, { result, touched });
+      this.result = result;
+      this.touched = touched;
       this.slider.value = result;
     }
     this.setWrong(wrong);
@@ -89,7 +128,9 @@ class Step {
     this.draw();
   }
 
-  get film() { return this.figures.querySelector(".film-strip")?.film; }
+  get film() {
+    return part(this.figures, ".film-strip")?.film;
+  }
 
   get shown() {
     const { show, play, wrong } = this.data;
@@ -99,7 +140,9 @@ class Step {
   }
 
   draw() {
-    const { shown } = this, { play } = this.data, own = play?.own !== false;
+    const { shown } = this;
+    const { play } = this.data;
+    const own = play?.own !== false;
     if (this.value) {
       const value = play.values[this.result];
       this.value.textContent = typeof value === "number" ? short(value) : String(value);
@@ -120,13 +163,18 @@ class Step {
 
   // Where words cannot be scrolled they are set smaller until they fit.
   fit() {
-    const { words } = this, presenting = words.closest(".presenting");
+    const { words } = this;
+    const presenting = words.closest(".presenting");
     for (const zoom of presenting ? [1, 0.94, 0.88, 0.82, 0.76, 0.7, 0.64, 0.58] : [1]) {
-      words.style.zoom = zoom;
+      words.style.zoom = String(zoom);
       if (words.scrollHeight <= words.clientHeight + 1) return;
     }
   }
 
   // Figures watch their own size: they let go before others take their place.
-  close() { for (const one of this.figures.querySelectorAll("*")) one.close?.(); }
+  close() {
+    /** @type {NodeListOf<HTMLElement>} */
+    const all = this.figures.querySelectorAll("*");
+    for (const one of all) one.close?.();
+  }
 }

@@ -1,19 +1,27 @@
 // X-ray: one image in joint training: what its weak view says, whether that is sure enough, and what its
 // strong view learns, over the frames of stage 3.
 
-const CHOICE_ROWS = 3, MOST_CHOICE = 24;
+const CHOICE_ROWS = 3;
+const MOST_CHOICE = 24;
 // What is said of τ where it is asked at all: of all clusters, or of those that have learned most.
 const LEVELS = { fixed: "", flex: ", the most that is asked" };
 
 class XRay {
+  /** @param {Bundle} bundle */
   constructor(bundle) {
     const { xray } = bundle;
     // The bundle keeps what was chosen: a figure is drawn anew with every turn of its step.
     this.place = bundle.looked ??= { image: 0, frame: xray.steps.length - 1 };
-    Object.assign(this, { bundle, xray });
+    this.bundle = bundle;
+    this.xray = xray;
     const count = xray.places.length * xray.steps.length;
-    [this.weak, this.strong] = [bundle.own(xray.weak, count), bundle.own(xray.strong, count)];
-    [this.probabilities, this.loss, this.weights, this.passes, this.labels] = ["probabilities", "loss", "weights", "passes", "labels"].map((name) => arrayOf(xray[name]));
+    this.weak = bundle.own(xray.weak, count);
+    this.strong = bundle.own(xray.strong, count);
+    this.probabilities = arrayOf(xray.probabilities);
+    this.loss = arrayOf(xray.loss);
+    this.weights = arrayOf(xray.weights);
+    this.passes = arrayOf(xray.passes);
+    this.labels = arrayOf(xray.labels);
     this.clusters = shapeOf(xray.probabilities)[2];
     this.build();
     this.choose(this.place.image);
@@ -22,7 +30,8 @@ class XRay {
   build() {
     const { bundle, xray } = this;
     this.choices = xray.places.map((place, i) => {
-      const cell = bundle.sheet.cell(place), choice = make("button", { type: "button", onclick: () => this.choose(i) }, cell);
+      const cell = bundle.sheet.cell(place);
+      const choice = make("button", { type: "button", onclick: () => this.choose(i) }, cell);
       choice.setAttribute("aria-label", `X-ray of ${bundle.nameOf(place)}`);
       return choice;
     });
@@ -30,37 +39,61 @@ class XRay {
     this.slider = make("input", { type: "range", min: 0, max: xray.steps.length - 1, value: this.place.frame });
     this.slider.setAttribute("aria-label", "Moment of stage 3");
     this.slider.oninput = () => this.go(Number(this.slider.value));
-    this.pictures = ["weak view", "strong view"].map((name) => make("div", { className: "view" }, make("i", { className: "cell" }), text("span", "", name)));
+    this.pictures = ["weak view", "strong view"].map((name) =>
+      make("div", { className: "view" }, make("i", { className: "cell" }), text("span", "", name)),
+    );
     this.history = make("div", { className: "history" });
     this.verdict = text("p", "verdict", "");
     this.moment = text("span", "moment", "");
-    this.root = make("div", { className: "xray" },
-      this.chosen = fitted(make("div", { className: "choices" }, ...this.choices), (width) => {
-        const each = Math.ceil(this.choices.length / CHOICE_ROWS);
-        this.chosen.style.setProperty("--cell", `${Math.floor(clamp(width / each - 7, 12, MOST_CHOICE))}px`);
-      }),
+    this.chosen = fitted(make("div", { className: "choices" }, ...this.choices), (width) => {
+      const each = Math.ceil(this.choices.length / CHOICE_ROWS);
+      this.chosen.style.setProperty("--cell", `${Math.floor(clamp(width / each - 7, 12, MOST_CHOICE))}px`);
+    });
+    this.root = make(
+      "div",
+      { className: "xray" },
+      this.chosen,
       make("div", { className: "film" }, this.pictures[0], this.bars, this.pictures[1]),
-      this.verdict, this.history, make("div", { className: "scrub" }, this.slider, this.moment));
-    this.root.close = () => { this.lines?.close(); this.chosen.close(); };
+      this.verdict,
+      this.history,
+      make("div", { className: "scrub" }, this.slider, this.moment),
+    );
+    this.root.close = () => {
+      this.lines?.close();
+      this.chosen.close();
+    };
   }
 
   choose(image) {
     this.place.image = image;
-    this.choices.forEach((choice, i) => choice.setAttribute("aria-pressed", String(i === image)));
-    const { xray, clusters } = this, frames = xray.steps.length, at = (f) => image * frames + f;
-    const surest = xray.steps.map((_, f) => Math.max(...this.probabilities.subarray(at(f) * clusters, (at(f) + 1) * clusters)));
-    const losses = xray.steps.map((_, f) => this.loss[at(f)]), most = Math.max(1e-9, ...losses);
+    for (const [i, choice] of this.choices.entries()) choice.setAttribute("aria-pressed", String(i === image));
+    const { xray, clusters } = this;
+    const frames = xray.steps.length;
+    const at = (f) => image * frames + f;
+    const surest = xray.steps.map((_, f) =>
+      Math.max(...this.probabilities.subarray(at(f) * clusters, (at(f) + 1) * clusters)),
+    );
+    const losses = xray.steps.map((_, f) => this.loss[at(f)]);
+    const most = Math.max(1e-9, ...losses);
     this.lines?.close();
-    this.lines = linesOf([
-      { name: "surest probability of the weak view", values: surest, colour: CLUSTERS[0] },
-      { name: `loss of the strong view, up to ${short(most)}`, values: losses.map((one) => one / most), colour: CLUSTERS[1] },
-    ], xray.adapt in LEVELS ? { level: xray.threshold, words: `τ = ${xray.threshold}${LEVELS[xray.adapt]}` } : {});
+    this.lines = linesOf(
+      [
+        { name: "surest probability of the weak view", values: surest, colour: CLUSTERS[0] },
+        {
+          name: `loss of the strong view, up to ${short(most)}`,
+          values: losses.map((one) => one / most),
+          colour: CLUSTERS[1],
+        },
+      ],
+      xray.adapt in LEVELS ? { level: xray.threshold, words: `τ = ${xray.threshold}${LEVELS[xray.adapt]}` } : {},
+    );
     this.history.replaceChildren(this.lines);
     this.go(this.place.frame);
   }
 
   go(frame) {
-    const { xray, clusters, place } = this, at = place.image * xray.steps.length + frame;
+    const { xray, clusters, place } = this;
+    const at = place.image * xray.steps.length + frame;
     place.frame = frame;
     this.slider.value = frame;
     this.weak.fill(this.pictures[0].firstChild, at);
@@ -69,28 +102,38 @@ class XRay {
     const passes = Boolean(this.passes[at]);
     this.root.dataset.passes = String(passes);
     this.draw(chances);
-    this.verdict.textContent = this.weighed(at, Math.max(...chances)) + (passes
-      ? ` The strong view learns cluster ${this.labels[at]}, loss ${short(this.loss[at])}.` : " The strong view teaches nothing this time.");
+    this.verdict.textContent =
+      this.weighed(at, Math.max(...chances)) +
+      (passes
+        ? ` The strong view learns cluster ${this.labels[at]}, loss ${short(this.loss[at])}.`
+        : " The strong view teaches nothing this time.");
     this.moment.textContent = `step ${number(xray.steps[frame])} of ${number(xray.steps.at(-1))}`;
     this.lines.move(frame / Math.max(1, xray.steps.length - 1));
   }
 
   // Whether the weak view, so sure, was enough: for τ, or for what the run asked instead at that moment.
   weighed(at, surest) {
-    const { adapt, threshold } = this.xray, sure = percent(surest), cluster = this.labels[at];
+    const { adapt, threshold } = this.xray;
+    const sure = percent(surest);
+    const cluster = this.labels[at];
+    const there = `cluster ${cluster} at this moment`;
     if (adapt === "soft") return `The weak view is ${sure} sure and counts ${percent(this.weights[at])}.`;
     if (this.passes[at]) {
       if (adapt === "fixed" || (adapt === "flex" && surest >= threshold)) return `The weak view passes: ${sure} ≥ τ.`;
-      return `The weak view passes: ${sure} is ${adapt === "flex" ? "less than τ, but " : ""}enough for cluster ${cluster} at this moment.`;
+      const less = adapt === "flex" ? "less than τ, but " : "";
+      return `The weak view passes: ${sure} is ${less}enough for ${there}.`;
     }
-    return `The weak view does not pass: ${sure} ${adapt === "fixed" ? "< τ" : `is too little for cluster ${cluster} at this moment`}.`;
+    return `The weak view does not pass: ${sure} ${adapt === "fixed" ? "< τ" : `is too little for ${there}`}.`;
   }
 
   // The likeliest clusters first where there are many; the line is τ.
   draw(chances) {
     const order = chances.map((_, k) => k);
     const shown = chances.length > 12 ? order.sort((a, b) => chances[b] - chances[a]).slice(0, 12) : order;
-    const drawn = barsOf(shown.map((k) => chances[k]), { most: 1, words: percent, colour: (i) => colourOf(shown[i]), name: (i) => shown[i] });
+    const drawn = barsOf(
+      shown.map((k) => chances[k]),
+      { most: 1, words: percent, colour: (i) => colourOf(shown[i]), name: (i) => shown[i] },
+    );
     this.bars.replaceChildren(...drawn.children);
     this.bars.style.setProperty("--level", this.xray.threshold);
   }

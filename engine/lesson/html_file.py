@@ -9,9 +9,10 @@ from typing import Any
 
 from engine.errors import RunError
 from engine.lesson.build import lesson
+from engine.lesson.scripts import joined
 from engine.runs.folder import RunFolder
 
-# The page, the style and the scripts, which are joined in the order that order.txt states.
+# The page, the style and the scripts.
 ASSETS = Path(__file__).parents[2] / "assets" / "lesson"
 MARKERS = ("/*PLAYER.CSS*/", "/*PLAYER.JS*/", "/*BUNDLE*/")
 # What would end a script or style, or begin a comment that hides its end, wherever it stands.
@@ -29,7 +30,7 @@ def replay(folder: RunFolder) -> str:
 def page(bundle: dict[str, Any]) -> str:
     """The page that shows a bundle; raises RunError where the player is not whole."""
     try:
-        parts = [_read("player.css"), "\n".join(_read(name) for name in _read("order.txt").split())]
+        parts = [_read("player.css"), joined(ASSETS / "order.txt", "js")]
         found = _read("page.html")
     except OSError as error:
         raise RunError(

@@ -9,36 +9,9 @@ that was written, a moment later, so that what stands below is drawn anew; and f
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import streamlit as st
-
-_HERE = Path(__file__).parent
-# Joined in this order: each uses what stands in those before it.
-_SCRIPTS = (
-    "elements",
-    "server",
-    "labels",
-    "queue",
-    "outbox",
-    "decisions",
-    "pace",
-    "pictures",
-    "marks",
-    "tiles",
-    "keys",
-    "keyboard",
-    "classes",
-    "question",
-    "about",
-    "bar",
-    "stage",
-    "face",
-    "hands",
-    "curator",
-)
+from spice_explorer.components.scripts import component
 
 
 def curator(data: dict[str, Any], *, key: str, on_open: Callable[[], None]) -> None:
@@ -50,15 +23,6 @@ def curator(data: dict[str, Any], *, key: str, on_open: Callable[[], None]) -> N
         key: distinct for each run.
         on_open: called when the panel of an image is asked for.
     """
-    # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
-    html, css, js = _sources()
-    draw = st.components.v2.component("spice_curator", html=html, css=css, js=js)
-    draw(key=key, data=data, on_changed_change=lambda: None, on_open_change=on_open, on_propagate_change=lambda: None)
-
-
-@lru_cache
-def _sources() -> tuple[str, str, str]:
-    """HTML, CSS and JavaScript of the curator."""
-    script = "\n".join((_HERE / "curator" / f"{one}.js").read_text("utf-8") for one in _SCRIPTS)
-    html, css = ((_HERE / f"curator.{kind}").read_text("utf-8") for kind in ("html", "css"))
-    return html, css, script
+    component("curator")(
+        key=key, data=data, on_changed_change=lambda: None, on_open_change=on_open, on_propagate_change=lambda: None
+    )

@@ -1,6 +1,6 @@
 """The one gallery of the app: pages of pictures in a component, never a widget per picture.
 
-Marking, focus and the keyboard live in the browser (gallery.js). The server sends the one page that
+Marking, focus and the keyboard live in the browser (gallery/*.js). The server sends the one page that
 is shown and hears of three things: a page was turned, an image was opened, an action was asked for.
 """
 
@@ -10,8 +10,6 @@ import html
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +17,13 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from spice_explorer import session
+from spice_explorer.components.scripts import component
 from spice_explorer.http import thumbs
 from spice_explorer.palette import VERDICTS
 from spice_explorer.present import gallery as present
 from spice_explorer.present.gallery import PIXELATED, Known, Tile
 
 PER_PAGE = 120
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -192,10 +190,7 @@ def _draw(
             chosen = present.marked(found.get("ids", []), images)
             st.session_state[f"asked {place}"] = (run, Asked(found["action"], chosen))
 
-    # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
-    markup, css, js = _sources()
-    draw = st.components.v2.component("spice_gallery", html=markup, css=css, js=js)
-    draw(key=place, data=data, on_page_change=lambda: None, on_open_change=opened, on_ask_change=asked)
+    component("gallery")(key=place, data=data, on_page_change=lambda: None, on_open_change=opened, on_ask_change=asked)
 
 
 def _place(key: str) -> str:
@@ -234,12 +229,6 @@ def only_a_fragment() -> bool:
     """True while a fragment is drawn alone, without the rest of the page."""
     context = get_script_run_ctx()
     return context is not None and bool(context.fragment_ids_this_run)
-
-
-@lru_cache
-def _sources() -> list[str]:
-    """HTML, CSS and JavaScript of the gallery."""
-    return [(_HERE / f"gallery.{kind}").read_text("utf-8") for kind in ("html", "css", "js")]
 
 
 def sharp(known: Known) -> bool:

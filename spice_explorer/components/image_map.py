@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
+from spice_explorer.components.scripts import component
 from spice_explorer.present import maps
-
-_HERE = Path(__file__).parent / "map"
-# Joined in this order: each uses what stands in those before it.
-_SCRIPTS = ("columns", "points", "search", "legend", "replay", "view", "overlay", "card", "map")
 
 
 def image_map(
@@ -26,10 +21,7 @@ def image_map(
     on_replay: Callable[[], None],
 ) -> None:
     """Draws the map; what a person did last lies in the session state under `key`."""
-    # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
-    html, css, js = _sources()
-    draw = st.components.v2.component("spice_map", html=html, css=css, js=js)
-    draw(
+    component("map")(
         key=key,
         data=data,
         height="content",
@@ -58,10 +50,3 @@ def opened(key: str) -> int | None:
 def replaying(key: str) -> bool:
     state: Any = st.session_state.get(key) or {}
     return bool(state.get("replay"))
-
-
-@lru_cache
-def _sources() -> tuple[str, str, str]:
-    """HTML, CSS and JavaScript of the map."""
-    script = "\n".join((_HERE / f"{name}.js").read_text("utf-8") for name in _SCRIPTS)
-    return (_HERE / "map.html").read_text("utf-8"), (_HERE / "map.css").read_text("utf-8"), script

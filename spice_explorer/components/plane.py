@@ -1,22 +1,17 @@
-"""The reliability instrument: any thresholds judged in the browser. Drawn by plane.js."""
+"""The reliability instrument: any thresholds judged in the browser. Drawn by plane/*.js."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-_HERE = Path(__file__).parent
+from spice_explorer.components.scripts import component
 
 
 def plane(data: dict[str, Any], *, key: str) -> None:
     """Draws it; what was asked for lies in the session state under `key` (see `asked`)."""
-    # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
-    html, css, js = _sources()
-    draw = st.components.v2.component("spice_plane", html=html, css=css, js=js)
-    draw(key=key, data=data, on_thresholds_change=lambda: None, on_pick_change=lambda: None)
+    component("plane")(key=key, data=data, on_thresholds_change=lambda: None, on_pick_change=lambda: None)
 
 
 def asked(key: str, what: str) -> dict[str, Any] | None:
@@ -28,9 +23,3 @@ def asked(key: str, what: str) -> dict[str, Any] | None:
         return None
     st.session_state[taken] = found["serial"]
     return dict(found)
-
-
-@lru_cache
-def _sources() -> list[str]:
-    """HTML, CSS and JavaScript of the instrument."""
-    return [(_HERE / f"plane.{kind}").read_text("utf-8") for kind in ("html", "css", "js")]

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from engine.runs.snapshot import LIVE
 from spice_explorer import session
+from spice_explorer.components.scripts import component
 from spice_explorer.present import lesson as present
 from spice_explorer.queries import lessons, runs, training
 from spice_explorer.queries.lessons import PREPARED, Made
@@ -22,7 +21,6 @@ from spice_explorer.queries.runs import Run
 from spice_explorer.sections import chrome
 
 POLL_SECONDS = 1.0
-ASSETS = Path(__file__).parents[2] / "assets" / "lesson"
 OWN = "own"
 
 
@@ -158,17 +156,5 @@ def _file(name: str, made: Made | None) -> None:
 
 def player(name: str, made: Made | None, waits: Mapping[str, str]) -> None:
     """Draws it; the browser fetches the lesson when its address is a new one."""
-    # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
-    css, js = _sources()
-    body = "<div class='lesson-room'></div>"
-    draw = st.components.v2.component("spice_lesson", html=body, css=css, js=js)
     data: dict[str, Any] = {"address": lessons.address(name, made), "waits": dict(waits)}
-    draw(key="lesson", data=data, height="content")
-
-
-@lru_cache
-def _sources() -> tuple[str, str]:
-    """CSS and JavaScript of the player, and the door by which it comes into the page."""
-    names = [*(ASSETS / "order.txt").read_text("utf-8").split(), "component.js"]
-    script = "\n".join((ASSETS / name).read_text("utf-8") for name in names)
-    return (ASSETS / "player.css").read_text("utf-8"), script
+    component("lesson")(key="lesson", data=data, height="content")

@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from engine.sources.open_source import Opened
 from engine.space.neighbors import Neighbors
 from engine.stages.reliable import ReliableSet, Verdict, judge, local_agreement, neighbor_count
 from spice_explorer import charts
-from spice_explorer.components import plane
+from spice_explorer.components.scripts import parts
 from spice_explorer.http import columns
 from spice_explorer.present import reliability as present
 from spice_explorer.present.reliability import Thresholds
@@ -195,7 +194,7 @@ def test_the_address_changes_with_the_labels(finished: RunFolder) -> None:
 @pytest.fixture(scope="module")
 def script() -> Iterator[Page]:
     """A page in which plane.js has been read, with its classes in sight."""
-    source = (Path(plane.__file__).with_name("plane.js")).read_text("utf-8")
+    source = parts("plane")["js"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page()

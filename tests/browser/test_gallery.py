@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from tests.browser.conftest import FLAGS, ROOT, chromium
+from spice_explorer.components.scripts import parts
+from tests.browser.conftest import FLAGS, chromium
 
 pytestmark = pytest.mark.browser
 
-HERE = ROOT / "spice_explorer" / "components"
 PER_PAGE, TOTAL = 12, 30
 
 
@@ -45,7 +45,7 @@ class Driver:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        text = {kind: (HERE / f"gallery.{kind}").read_text("utf-8") for kind in ("html", "css", "js")}
+        text = parts("gallery")
         script = text["js"].replace("export default function", "function component")
         page.goto("about:blank")  # a window without the last test's functions and listeners
         page.set_content(f"<style>{text['css']} #root {{ width: 400px; }}</style><div id='root'>{text['html']}</div>")

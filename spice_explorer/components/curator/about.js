@@ -3,7 +3,16 @@
 const TAKES = ["first", "second"];
 
 class About {
-  constructor(root, classes, keys) { Object.assign(this, { root, classes, keys }); }
+  /**
+   * @param {HTMLElement} root
+   * @param {Classes} classes
+   * @param {Keys} keys
+   */
+  constructor(root, classes, keys) {
+    this.root = root;
+    this.classes = classes;
+    this.keys = keys;
+  }
 
   // facts: {id, state, disputed, class, said, sure, agreed, answers}; `said` may not be there yet.
   draw(facts) {
@@ -24,7 +33,8 @@ class About {
   }
 
   one(facts) {
-    const { id, disputed, answers, class: given } = facts, { classes, keys } = this;
+    const { id, disputed, answers, class: given } = facts;
+    const { classes, keys } = this;
     const open = make("button", { className: "open", textContent: `Image ${id}` });
     open.title = `All about it (${keys.textOf("open")})`;
     open.dataset.command = "open";
@@ -32,7 +42,8 @@ class About {
     return [
       make("div", { className: "line" }, this.badge(facts), open),
       make("div", { className: "class" }, swatch(classes.colourOf(given)), name),
-      this.model(facts), ...(disputed ? [this.dispute(answers)] : []),
+      this.model(facts),
+      ...(disputed ? [this.dispute(answers)] : []),
     ];
   }
 
@@ -47,7 +58,8 @@ class About {
     if (said === undefined) return fact;
     const other = said !== given;
     fact.append(make("span", { textContent: other ? "the model: " : "the model says so, " }));
-    if (other) fact.append(swatch(this.classes.colourOf(said)), make("b", { textContent: this.classes.nameOf(said) }), ", ");
+    if (other)
+      fact.append(swatch(this.classes.colourOf(said)), make("b", { textContent: this.classes.nameOf(said) }), ", ");
     const tail = [sure, agreed].map((share) => (Number.isFinite(share) ? percent(share) : "–"));
     fact.append(make("span", { textContent: `${tail[0]} sure; ${tail[1]} of its neighbours agree` }));
     return fact;
@@ -55,7 +67,8 @@ class About {
 
   // With both answers, where they are known; the server tells those of the first disputes only.
   dispute(answers = []) {
-    const words = answers.length ? "Two answers, neither having seen the other. Take one:"
+    const words = answers.length
+      ? "Two answers, neither having seen the other. Take one:"
       : "Reviewers disagree: any decision settles it.";
     const takes = answers.map((one, i) => this.answer(one, i));
     return make("div", { className: "dispute" }, make("span", { textContent: words }), ...takes);

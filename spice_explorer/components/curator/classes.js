@@ -1,12 +1,25 @@
 // Classes: what an image can be given. The first ones and those used of late are shown as chips.
 
-const MOST_CHIPS = 30, MOST_RECENT = 8, NO_COLOUR = "#8c8c8c";
+const MOST_CHIPS = 30;
+const MOST_RECENT = 8;
+const NO_COLOUR = "#8c8c8c";
 
 class Classes {
+  /**
+   * @param {HTMLElement} root
+   * @param {Keys} keys
+   * @param {(number: number) => void} onChoose
+   */
   constructor(root, keys, onChoose) {
-    Object.assign(this, { root, keys, list: [], by: new Map(), recent: [], coming: "", version: 0 });
+    this.root = root;
+    this.keys = keys;
+    this.list = [];
+    this.by = new Map();
+    this.recent = [];
+    this.coming = "";
+    this.version = 0;
     root.addEventListener("click", (e) => {
-      const chip = e.target.closest(".chip");
+      const chip = holder(e, ".chip");
       if (chip) onChoose(Number(chip.dataset.number));
     });
   }
@@ -15,7 +28,9 @@ class Classes {
     const text = JSON.stringify(list);
     if (text === this.text) return;
     this.version++;
-    Object.assign(this, { text, list, by: new Map(list.map((one) => [one.number, one])) });
+    this.text = text;
+    this.list = list;
+    this.by = new Map(list.map((one) => [one.number, one]));
     this.keys.take(list);
   }
 
@@ -24,21 +39,25 @@ class Classes {
     return this.by.get(number)?.name ?? `Cluster ${number} (merged)`;
   }
 
-  colourOf(number) { return this.by.get(number)?.colour ?? NO_COLOUR; }
+  colourOf(number) {
+    return this.by.get(number)?.colour ?? NO_COLOUR;
+  }
 
   used(number) {
     this.recent = [number, ...this.recent.filter((one) => one !== number)].slice(0, MOST_RECENT);
   }
 
   get shown() {
-    const first = this.list.slice(0, MOST_CHIPS), there = new Set(first.map((one) => one.number));
+    const first = this.list.slice(0, MOST_CHIPS);
+    const there = new Set(first.map((one) => one.number));
     const more = this.recent.filter((one) => this.by.has(one) && !there.has(one)).map((one) => this.by.get(one));
     return [...first, ...more];
   }
 
   // `current`: the class of the image that is shown.
   draw(current) {
-    const { shown } = this, text = [this.version, ...shown.map((one) => `${one.number} ${this.keyOf(one.number)}`)].join();
+    const { shown } = this;
+    const text = [this.version, ...shown.map((one) => `${one.number} ${this.keyOf(one.number)}`)].join();
     if (this.drawn !== text) {
       this.drawn = text;
       this.root.replaceChildren(...shown.map((one) => this.chip(one)));
@@ -46,15 +65,20 @@ class Classes {
       const more = `and ${several(rest, "class", "classes")} more: ${this.keys.textOf("find")} finds them`;
       if (rest > 0) this.root.append(make("p", { textContent: more }));
     }
-    for (const chip of this.root.querySelectorAll(".chip")) {
+    /** @type {NodeListOf<HTMLElement>} */
+    const chips = this.root.querySelectorAll(".chip");
+    for (const chip of chips) {
       chip.setAttribute("aria-pressed", String(Number(chip.dataset.number) === current));
     }
   }
 
-  keyOf(number) { return this.keys.textOf(classCommand(number)); }
+  keyOf(number) {
+    return this.keys.textOf(classCommand(number));
+  }
 
   chip({ number, name, colour }) {
-    const key = make("kbd", { textContent: this.keyOf(number) }), words = make("span", { textContent: name });
+    const key = make("kbd", { textContent: this.keyOf(number) });
+    const words = make("span", { textContent: name });
     const chip = make("button", { className: "chip", title: name }, key, swatch(colour), words);
     chip.dataset.number = number;
     return chip;

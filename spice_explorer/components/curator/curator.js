@@ -1,18 +1,31 @@
 // The curator: joins the parts, decides about images, moves through the queue, and tells the page.
 
-const POLL_MS = 3000, TELL_MS = 1500, VIEW_MEMORY = "spice-curator-view";
+const POLL_MS = 3000;
+const TELL_MS = 1500;
+const VIEW_MEMORY = "spice-curator-view";
 
 class Curator {
+  /** @param {HTMLElement} root */
   constructor(root) {
-    const find = (selector) => root.querySelector(selector);
+    const find = (selector) => part(root, selector);
     this.root = find(".curator");
     this.keys = new Keys();
     this.pictures = new Pictures();
-    this.stage = new Stage(find(".stage"), this.pictures, (place, e) => this.press(place, e), () => this.draw());
+    this.stage = new Stage(
+      find(".stage"),
+      this.pictures,
+      (place, e) => this.press(place, e),
+      () => this.draw(),
+    );
     this.classes = new Classes(find(".chips"), this.keys, (number) => this.give(number));
     this.about = new About(find(".about"), this.classes, this.keys);
     this.question = new Question(find(".ask"), () => this.focus());
-    this.keyboard = new Keyboard(find(".keys"), this.keys, () => this.draw(), () => this.uncover());
+    this.keyboard = new Keyboard(
+      find(".keys"),
+      this.keys,
+      () => this.draw(),
+      () => this.uncover(),
+    );
     this.marks = new Marks();
     this.pace = new Pace();
     this.face = new Face(this.root, this);
@@ -25,7 +38,8 @@ class Curator {
 
   take(data, tell) {
     const before = this.data;
-    [this.data, this.tell] = [data, tell];
+    this.data = data;
+    this.tell = tell;
     this.pictures.take(data.thumbs);
     if (before?.key !== data.key) this.begin();
     else if (before.queue.version !== data.queue.version) this.bring();
@@ -37,14 +51,20 @@ class Curator {
   // Another run, or the same made anew: nothing that was known of the old one holds.
   begin() {
     this.decisions?.close();
-    [this.decisions, this.queue, this.columns, this.wanted, this.failed] = [];
+    this.decisions = undefined;
+    this.queue = undefined;
+    this.columns = undefined;
+    this.wanted = undefined;
+    this.failed = undefined;
     this.marks.clear();
     this.classes.take(this.data.classes);
     this.load();
   }
 
   async load() {
-    const { key, api, n, columns } = this.data, server = new Server(api), stale = () => this.data.key !== key;
+    const { key, api, n, columns } = this.data;
+    const server = new Server(api);
+    const stale = () => this.data.key !== key;
     try {
       const found = await server.images(n);
       if (stale()) return;
@@ -56,7 +76,11 @@ class Curator {
     await this.bring();
     this.look();
     const { label, confidence, agreement } = columns;
-    const kinds = [[label, Uint16Array], [confidence, Float32Array], [agreement, Float32Array]];
+    const kinds = [
+      [label, Uint16Array],
+      [confidence, Float32Array],
+      [agreement, Float32Array],
+    ];
     const coming = kinds.map(([at, Kind]) => column(at, Kind).catch(() => undefined)); // can be done without
     const [said, sure, agreed] = await Promise.all(coming);
     if (stale()) return;
@@ -78,7 +102,8 @@ class Curator {
     }
     if (stale()) return;
     const shown = this.queue?.current;
-    [this.queue, this.failed] = [new Queue(ids, queue.mark, this.decisions.labels), ""];
+    this.queue = new Queue(ids, queue.mark, this.decisions.labels);
+    this.failed = "";
     this.marks.clear();
     const kept = shown !== undefined && this.queue.open(shown) && this.queue.find(shown);
     if (!kept) this.queue.go(this.queue.next(0));
@@ -110,11 +135,17 @@ class Curator {
     if (!holder?.matches("input, textarea, select, [contenteditable=true]")) this.focus();
   }
 
-  draw() { this.face.draw(); }
+  draw() {
+    this.face.draw();
+  }
 
-  say(...words) { this.face.say(...words); }
+  say(...words) {
+    this.face.say(...words);
+  }
 
-  focus() { this.root.focus({ preventScroll: true }); }
+  focus() {
+    this.root.focus({ preventScroll: true });
+  }
 
   // -- what comes of decisions -------------------------------------------------------------------
 
@@ -124,7 +155,9 @@ class Curator {
     document.addEventListener("visibilitychange", this.looking);
   }
 
-  look() { this.decisions?.look(this.data.reviewer); }
+  look() {
+    this.decisions?.look(this.data.reviewer);
+  }
 
   get hearer() {
     return {
@@ -144,7 +177,8 @@ class Curator {
 
   // An undo or redo is written: back to the image that it was about.
   turned({ action, near }, ids) {
-    const there = new Set(ids), target = near?.find((id) => there.has(id)) ?? ids[0];
+    const there = new Set(ids);
+    const target = near?.find((id) => there.has(id)) ?? ids[0];
     this.queue.answer(ids, action === "redo");
     const what = ids.length === 1 ? `image ${ids[0]}` : several(ids.length, "image");
     this.say(`${action === "undo" ? "Undone" : "Done again"}: ${what}`, "quiet");
@@ -218,7 +252,8 @@ class Curator {
   }
 
   settleDispute(place) {
-    const { labels, disputes } = this.decisions, { current } = this.queue;
+    const { labels, disputes } = this.decisions;
+    const { current } = this.queue;
     const answer = disputes.get(current)?.[place];
     if (!answer || !labels.disputed(current)) return;
     this.marks.clear();
@@ -229,7 +264,8 @@ class Curator {
   // From images that have been decided to what agrees with them. Python reads the log: they must be in it.
   spread() {
     if (this.refuse()) return;
-    const { labels, last } = this.decisions, decided = (id) => labels.stateOf(id) === DECIDED;
+    const { labels, last } = this.decisions;
+    const decided = (id) => labels.stateOf(id) === DECIDED;
     const ids = [this.targets, last].map((some) => some.filter(decided)).find((some) => some.length);
     if (!ids) return this.say("Give an image its class first: what agrees with it can then follow.", "quiet");
     this.wanted = ids;
@@ -238,13 +274,17 @@ class Curator {
 
   // -- moving ------------------------------------------------------------------------------------
 
-  get tiled() { return this.view === "grid"; }
+  get tiled() {
+    return this.view === "grid";
+  }
 
   // To the next image that is open. In the grid first what is left on the page, also before it.
   advance() {
-    const { queue } = this, on = queue.next(queue.at);
+    const { queue } = this;
+    const on = queue.next(queue.at);
     if (!this.tiled) return queue.go(on);
-    const first = this.stage.start(queue), end = Math.min(first + this.stage.perPage, queue.length);
+    const first = this.stage.start(queue);
+    const end = Math.min(first + this.stage.perPage, queue.length);
     const back = queue.next(first);
     queue.go(on < end || back >= end ? on : back);
   }
@@ -265,7 +305,8 @@ class Curator {
     if (!queue?.length) return false;
     const across = tiled ? stage.across : 0;
     const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -across, ArrowDown: across }[key];
-    const from = Math.min(queue.at, queue.length - 1), to = queue.at + by;
+    const from = Math.min(queue.at, queue.length - 1);
+    const to = queue.at + by;
     if (to < 0 || to >= queue.length + (tiled ? 0 : 1)) return true;
     if (tiled && ranged) marks.extend(from, to, queue.ids);
     else marks.fix(to);
@@ -275,7 +316,8 @@ class Curator {
   }
 
   press(place, e) {
-    const { queue, marks } = this, single = e.ctrlKey || e.metaKey || e.target.closest(".check");
+    const { queue, marks } = this;
+    const single = e.ctrlKey || e.metaKey || holder(e, ".check");
     if (this.tiled && e.shiftKey) marks.extend(queue.at, place, queue.ids);
     else if (this.tiled && single) marks.toggle(place, queue.ids[place]);
     else marks.fix(place);
@@ -312,7 +354,9 @@ class Curator {
 
   // -- fields and sheets over the page -----------------------------------------------------------
 
-  get asking() { return this.question.open || this.keyboard.open; }
+  get asking() {
+    return this.question.open || this.keyboard.open;
+  }
 
   askClass() {
     if (this.refuse() || !this.targets.length) return;
@@ -341,7 +385,9 @@ class Curator {
   }
 
   cover(covered) {
-    for (const part of this.root.querySelectorAll(".bar, .work")) part.inert = covered;
+    /** @type {NodeListOf<HTMLElement>} */
+    const below = this.root.querySelectorAll(".bar, .work");
+    for (const one of below) one.inert = covered;
   }
 
   close() {
@@ -352,13 +398,4 @@ class Curator {
     this.stage.watcher.disconnect();
     this.decisions?.close();
   }
-}
-
-const curators = new WeakMap();
-
-export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
-  if (!curators.has(parentElement)) curators.set(parentElement, new Curator(parentElement));
-  const curator = curators.get(parentElement);
-  curator.take(data, (name, value) => (name === "changed" ? setStateValue : setTriggerValue)(name, value));
-  return () => { curator.close(); curators.delete(parentElement); };
 }

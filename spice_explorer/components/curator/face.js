@@ -3,16 +3,24 @@
 const SENTENCE_MS = 8000;
 
 class Face {
+  /**
+   * @param {HTMLElement} root
+   * @param {Curator} curator
+   */
   constructor(root, curator) {
-    Object.assign(this, { root, curator });
-    this.notice = root.querySelector(".notice");
-    this.spoken = root.querySelector(".spoken");
-    this.buttons = [...root.querySelectorAll("[data-command]")].filter((one) => one.querySelector("kbd"));
+    this.root = root;
+    this.curator = curator;
+    this.notice = part(root, ".notice");
+    this.spoken = part(root, ".spoken");
+    /** @type {NodeListOf<HTMLButtonElement>} */
+    const commands = root.querySelectorAll("[data-command]");
+    this.buttons = [...commands].filter((one) => one.querySelector("kbd"));
     this.bar = new Bar(root);
   }
 
   draw() {
-    const { curator, root } = this, { data, decisions, stage, queue } = curator;
+    const { curator, root } = this;
+    const { data, decisions, stage, queue } = curator;
     root.classList.toggle("sharp", data.sharp);
     root.classList.toggle("tiled", curator.tiled);
     stage.fit();
@@ -26,7 +34,8 @@ class Face {
 
   drawQueue() {
     const { data, queue, decisions, stage, marks, pace, about, classes, tiled } = this.curator;
-    const { left } = queue, tileOf = (id) => this.tileOf(id);
+    const { left } = queue;
+    const tileOf = (id) => this.tileOf(id);
     this.bar.draw({ title: data.queue.title, queue, left, counts: decisions.labels.tally, rate: pace.rate });
     if (tiled) stage.drawGrid(queue, marks, tileOf);
     else stage.drawSingle(queue, tileOf);
@@ -38,26 +47,41 @@ class Face {
   }
 
   tileOf(id) {
-    const { decisions: { labels }, classes } = this.curator, given = labels.classOf(id);
+    const {
+      decisions: { labels },
+      classes,
+    } = this.curator;
+    const given = labels.classOf(id);
     const [name, colour] = [classes.nameOf(given), classes.colourOf(given)];
     return { state: labels.stateOf(id), disputed: labels.disputed(id), name, colour };
   }
 
   // What is known of the image that is shown, or of the marked ones.
   get facts() {
-    const { queue, columns, marks, decisions: { labels, disputes } } = this.curator;
+    const {
+      queue,
+      columns,
+      marks,
+      decisions: { labels, disputes },
+    } = this.curator;
     if (this.curator.tiled && marks.size) return this.marked;
     if (queue.ended) return undefined;
     const id = queue.current;
     return {
-      id, state: labels.stateOf(id), disputed: labels.disputed(id), class: labels.classOf(id),
-      said: columns?.said?.[id], sure: columns?.sure?.[id], agreed: columns?.agreed?.[id],
+      id,
+      state: labels.stateOf(id),
+      disputed: labels.disputed(id),
+      class: labels.classOf(id),
+      said: columns?.said?.[id],
+      sure: columns?.sure?.[id],
+      agreed: columns?.agreed?.[id],
       answers: disputes.get(id),
     };
   }
 
   get marked() {
-    const { queue, marks, stage } = this.curator, ids = [...marks.ids];
+    const { queue, marks, stage } = this.curator;
+    const ids = [...marks.ids];
     const here = new Set(stage.shown(queue));
     const [open, elsewhere] = [ids.filter((id) => queue.open(id)), ids.filter((id) => !here.has(id))];
     return { marked: ids.length, open: open.length, elsewhere: elsewhere.length };
@@ -65,10 +89,15 @@ class Face {
 
   // What tests, benchmarks and style sheets read.
   drawFacts() {
-    const { queue, decisions, view, blocked } = this.curator, { dataset } = this.root;
+    const { queue, decisions, view, blocked } = this.curator;
+    const { dataset } = this.root;
     Object.assign(dataset, {
-      saved: decisions?.row ?? 0, waiting: decisions?.waiting ?? 0, view, current: queue?.current ?? "",
-      decided: decisions?.labels.tally[DECIDED] ?? 0, ready: !blocked,
+      saved: decisions?.row ?? 0,
+      waiting: decisions?.waiting ?? 0,
+      view,
+      current: queue?.current ?? "",
+      decided: decisions?.labels.tally[DECIDED] ?? 0,
+      ready: !blocked,
     });
     if (view === "grid" && dataset.current) this.root.setAttribute("aria-activedescendant", `page-${dataset.current}`);
     else this.root.removeAttribute("aria-activedescendant");
@@ -76,10 +105,16 @@ class Face {
 
   drawButtons() {
     const { keys, decisions, blocked, targets, tiled } = this.curator;
-    const { waiting: waits, undoText, redoText } = decisions ?? {}, none = !targets.length;
+    const { waiting: waits, undoText, redoText } = decisions ?? {};
+    const none = !targets.length;
     const idle = {
-      accept: none, reject: none, exclude: none, find: none, name: none,
-      undo: !undoText && !waits, redo: !redoText && !waits,
+      accept: none,
+      reject: none,
+      exclude: none,
+      find: none,
+      name: none,
+      undo: !undoText && !waits,
+      redo: !redoText && !waits,
     };
     const titles = { undo: undoText, redo: redoText };
     for (const button of this.buttons) {
@@ -114,7 +149,8 @@ class Face {
   }
 
   get hint() {
-    const { keys, tiled } = this.curator, key = (command) => keys.textOf(command);
+    const { keys, tiled } = this.curator;
+    const key = (command) => keys.textOf(command);
     const walk = tiled
       ? [`${key("next")} ${key("back")} turn the page`, `${key("mark")}, Shift + arrows, Ctrl + click mark`]
       : [`${key("next")} ${key("back")} next and back`];

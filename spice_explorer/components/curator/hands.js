@@ -27,8 +27,13 @@ const DEEDS = {
 const EARLY = new Set(["help", "again"]);
 
 class Hands {
+  /**
+   * @param {HTMLElement} root
+   * @param {Curator} curator
+   */
   constructor(root, curator) {
-    Object.assign(this, { root, curator });
+    this.root = root;
+    this.curator = curator;
     root.addEventListener("keydown", (e) => this.type(e));
     root.addEventListener("click", (e) => this.click(e));
   }
@@ -38,7 +43,7 @@ class Hands {
   }
 
   click(e) {
-    const { command, take } = e.target.closest("button")?.dataset ?? {};
+    const { command, take } = holder(e, "button")?.dataset ?? {};
     if (command) this.run(command);
     else if (take) this.curator.settleDispute(Number(take));
     if (!this.curator.asking) this.curator.focus();

@@ -1,19 +1,33 @@
 // Keyboard: the sheet that shows the keys, and on which they are changed.
 
 const FIXED_KEYS = [
-  ["← →", "Image before, next image"], ["Arrows", "Walk through the grid"], ["Shift + arrows", "Mark a range (grid)"],
-  ["Ctrl + A", "Mark the page (grid)"], ["Ctrl + Z", "Undo"], ["Esc", "Unmark, or leave a field"],
+  ["← →", "Image before, next image"],
+  ["Arrows", "Walk through the grid"],
+  ["Shift + arrows", "Mark a range (grid)"],
+  ["Ctrl + A", "Mark the page (grid)"],
+  ["Ctrl + Z", "Undo"],
+  ["Esc", "Unmark, or leave a field"],
 ];
 
 class Keyboard {
-  // `onChange`: another key has been chosen; `onClose`: the sheet has gone.
+  /**
+   * @param {HTMLElement} root
+   * @param {Keys} keys
+   * @param {() => void} onChange another key has been chosen
+   * @param {() => void} onClose the sheet has gone
+   */
   constructor(root, keys, onChange, onClose) {
-    Object.assign(this, { root, keys, onChange, onClose });
+    this.root = root;
+    this.keys = keys;
+    this.onChange = onChange;
+    this.onClose = onClose;
     root.addEventListener("keydown", (e) => this.type(e));
     root.addEventListener("click", (e) => this.press(e));
   }
 
-  get open() { return !this.root.hidden; }
+  get open() {
+    return !this.root.hidden;
+  }
 
   show() {
     this.root.hidden = false;
@@ -28,17 +42,28 @@ class Keyboard {
   }
 
   say(text, bad = false) {
-    [this.words, this.bad] = [text, bad];
+    this.words = text;
+    this.bad = bad;
     this.draw();
   }
 
   draw() {
-    const { keys } = this, commands = COMMANDS.map(([command]) => command);
+    const { keys } = this;
+    const commands = COMMANDS.map(([command]) => command);
     const classes = [...keys.titles.keys()].filter((one) => !commands.includes(one) && keys.textOf(one));
     const lists = [
-      this.list("Decide and move", commands.map((one) => this.row(one))),
-      this.list("Classes", classes.map((one) => this.row(one))),
-      this.list("Always", FIXED_KEYS.map((one) => this.fixed(...one))),
+      this.list(
+        "Decide and move",
+        commands.map((one) => this.row(one)),
+      ),
+      this.list(
+        "Classes",
+        classes.map((one) => this.row(one)),
+      ),
+      this.list(
+        "Always",
+        FIXED_KEYS.map((one) => this.fixed(...one)),
+      ),
     ];
     this.root.replaceChildren(this.head(), make("div", { className: "keys-lists" }, ...lists));
   }
@@ -46,15 +71,23 @@ class Keyboard {
   head() {
     const words = make("span", { className: this.bad ? "words bad" : "words", textContent: this.words });
     words.setAttribute("role", "status");
-    return make("div", { className: "keys-head" }, make("b", { textContent: "Keys" }), words,
+    return make(
+      "div",
+      { className: "keys-head" },
+      make("b", { textContent: "Keys" }),
+      words,
       make("button", { className: "reset", textContent: "As they were", title: "Every key as it was at first" }),
-      make("button", { className: "close", textContent: "Close", title: "Esc" }));
+      make("button", { className: "close", textContent: "Close", title: "Esc" }),
+    );
   }
 
-  list(title, rows) { return make("section", {}, make("h4", { textContent: title }), ...rows); }
+  list(title, rows) {
+    return make("section", {}, make("h4", { textContent: title }), ...rows);
+  }
 
   row(command) {
-    const waits = command === this.chosen, title = this.keys.titles.get(command);
+    const waits = command === this.chosen;
+    const title = this.keys.titles.get(command);
     const text = waits ? "press a key" : this.keys.textOf(command) || "none";
     const key = make("button", { className: waits ? "key waits" : "key", textContent: text });
     key.dataset.key = command;
@@ -63,11 +96,16 @@ class Keyboard {
   }
 
   fixed(key, title) {
-    return make("div", { className: "key-row" }, make("kbd", { textContent: key }), make("span", { textContent: title }));
+    return make(
+      "div",
+      { className: "key-row" },
+      make("kbd", { textContent: key }),
+      make("span", { textContent: title }),
+    );
   }
 
   press(e) {
-    const button = e.target.closest("button");
+    const button = holder(e, "button");
     if (!button) return;
     if (button.classList.contains("close")) return this.hide();
     if (button.classList.contains("reset")) {
@@ -93,7 +131,8 @@ class Keyboard {
   choose(e) {
     if (["Shift", "Control", "Alt", "AltGraph", "Meta"].includes(e.key)) return;
     e.preventDefault();
-    const { chosen } = this, why = e.key === "Escape" ? "" : this.keys.change(chosen, e);
+    const { chosen } = this;
+    const why = e.key === "Escape" ? "" : this.keys.change(chosen, e);
     if (!why) this.chosen = undefined;
     this.onChange();
     this.say(why || "Click a key to change it.", Boolean(why));

@@ -1,5 +1,6 @@
 // Keys: which key does what. Every one can be changed; this browser remembers it.
 
+/** @type {[command: string, keys: string[], title: string][]} */
 const COMMANDS = [
   ["accept", ["a"], "The class is right"],
   ["reject", ["x"], "The class is wrong, the right one unknown"],
@@ -21,8 +22,22 @@ const COMMANDS = [
 const TAKEN = new Set(COMMANDS.flatMap(([, keys]) => keys));
 // Of classes by their number: digits, then the letters that no command has.
 const CLASS_KEYS = [..."1234567890", ..."abcdefghijklmnopqrstuvwxyz"].filter((key) => !TAKEN.has(key));
-const FIXED = ["Escape", "Tab", "Shift", "Control", "Alt", "AltGraph", "Meta", "CapsLock", "Dead", "Process",
-  "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"];
+const FIXED = [
+  "Escape",
+  "Tab",
+  "Shift",
+  "Control",
+  "Alt",
+  "AltGraph",
+  "Meta",
+  "CapsLock",
+  "Dead",
+  "Process",
+  "ArrowUp",
+  "ArrowDown",
+  "ArrowLeft",
+  "ArrowRight",
+];
 const SHOWN_KEYS = { " ": "Space", PageDown: "PgDn", PageUp: "PgUp", Enter: "Enter" };
 const MEMORY = "spice-curator-keys";
 
@@ -54,7 +69,8 @@ class Keys {
   }
 
   bind() {
-    [this.bound, this.shown] = [new Map(), new Map()];
+    this.bound = new Map();
+    this.shown = new Map();
     const give = (command, key) => {
       if (this.bound.has(key)) return;
       this.bound.set(key, command);
@@ -66,16 +82,23 @@ class Keys {
     }
   }
 
-  commandOf(e) { return keysOf(e).map((key) => this.bound.get(key)).find(Boolean); }
+  commandOf(e) {
+    return keysOf(e)
+      .map((key) => this.bound.get(key))
+      .find(Boolean);
+  }
 
   // The key of a command as it is written on a button, "" for none.
-  textOf(command) { return this.shown.get(command) ?? ""; }
+  textOf(command) {
+    return this.shown.get(command) ?? "";
+  }
 
   // Gives a command another key; returns why not, or "".
   change(command, e) {
     const [key] = keysOf(e);
     if (FIXED.includes(e.key)) return `${e.key} keeps its meaning: choose another key.`;
-    if (e.ctrlKey || e.metaKey || e.altKey) return "Keys with Ctrl, Alt or ⌘ belong to the browser: choose one without.";
+    if (e.ctrlKey || e.metaKey || e.altKey)
+      return "Keys with Ctrl, Alt or ⌘ belong to the browser: choose one without.";
     const holder = this.bound.get(key);
     if (holder === command) return "";
     if (holder) {

@@ -1,31 +1,53 @@
 // Labels: class and state of every image. `base` is what the server has confirmed; `now` is that
 // with the decisions that still wait, so that a decision shows before it is written.
 
-const UNDECIDED = 0, DECIDED = 1, REJECTED = 2, EXCLUDED = 3, DISPUTED = 128;
+const UNDECIDED = 0;
+const DECIDED = 1;
+const REJECTED = 2;
+const EXCLUDED = 3;
+const DISPUTED = 128;
 // The class of images for which a new one is being made: its number comes with the answer.
 const COMING = 0xffff;
 const STATE_OF = {
-  accept: DECIDED, relabel: DECIDED, "new class": DECIDED, reject: REJECTED, exclude: EXCLUDED,
+  accept: DECIDED,
+  relabel: DECIDED,
+  "new class": DECIDED,
+  reject: REJECTED,
+  exclude: EXCLUDED,
 };
 
 class Labels {
+  /**
+   * @param {number} n
+   * @param {ArrayBuffer} bytes class and state of every image
+   */
   constructor(n, bytes) {
     this.n = n;
     this.base = { classes: new Uint16Array(bytes, 0, n), states: new Uint8Array(bytes, 2 * n, n) };
     this.now = { classes: this.base.classes.slice(), states: this.base.states.slice() };
   }
 
-  classOf(id) { return this.now.classes[id]; }
+  classOf(id) {
+    return this.now.classes[id];
+  }
 
-  stateOf(id) { return this.now.states[id] & 3; }
+  stateOf(id) {
+    return this.now.states[id] & 3;
+  }
 
-  disputed(id) { return this.now.states[id] >= DISPUTED; }
+  disputed(id) {
+    return this.now.states[id] >= DISPUTED;
+  }
 
   // Nobody has answered yet, or two have and not the same.
-  open(id) { return this.stateOf(id) === UNDECIDED || this.disputed(id); }
+  open(id) {
+    return this.stateOf(id) === UNDECIDED || this.disputed(id);
+  }
 
+  /** @param {Op} op */
   apply({ action, ids, class: number }) {
-    const state = STATE_OF[action], { classes, states } = this.now;
+    const state = STATE_OF[action];
+    const { classes, states } = this.now;
     if (state === undefined) return;
     for (const id of ids) {
       states[id] = state;
@@ -53,7 +75,8 @@ class Labels {
 
   // How many images are in each state.
   get tally() {
-    const found = [0, 0, 0, 0], { states } = this.now;
+    const found = [0, 0, 0, 0];
+    const { states } = this.now;
     for (let i = 0; i < states.length; i++) found[states[i] & 3]++;
     return found;
   }

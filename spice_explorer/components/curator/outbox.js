@@ -1,20 +1,31 @@
 // Outbox: decisions on their way to the server, in order, one request at a time. Each has a key of its
 // own under which the server writes it once, however often it is sent.
 
-const WAITS_MS = [500, 1000, 2000, 4000, 8000, 15000], MOST_SENT = 200;
+const WAITS_MS = [500, 1000, 2000, 4000, 8000, 15000];
+const MOST_SENT = 200;
 // One name for this tab, whatever is drawn in it: decisions of other tabs count as unseen.
-const visit = () => (window.spiceVisit ??= token());
+const visit = () => {
+  window.spiceVisit ??= token();
+  return window.spiceVisit;
+};
 
 class Outbox {
-  // `hear.done(ops, answer)`: the answers to ops; `hear.moved()`: there is other news of the outbox.
+  /**
+   * @param {Server} server
+   * @param {{done: (ops: Op[], answer: any) => void, moved: () => void}} hear the answers to ops; other news of the outbox
+   */
   constructor(server, hear) {
-    Object.assign(this, { server, hear, waiting: [], failures: 0, trouble: "" });
+    this.server = server;
+    this.hear = hear;
+    this.waiting = [];
+    this.failures = 0;
+    this.trouble = "";
     this.warn = (e) => e.preventDefault();
     this.online = () => this.send();
     window.addEventListener("online", this.online);
   }
 
-  // op: {action, ids, class, classes, text, reviewer, seen, near}
+  /** @param {Op} op */
   put(op) {
     if (!this.waiting.length) window.addEventListener("beforeunload", this.warn);
     this.waiting.push({ key: token(), ...op });
@@ -24,7 +35,8 @@ class Outbox {
   // The first ops that were decided by one person and knowing the same. An undo goes alone: what its
   // answer changes is then its own.
   get batch() {
-    const [first] = this.waiting, alone = (op) => ["undo", "redo"].includes(op.action);
+    const [first] = this.waiting;
+    const alone = (op) => ["undo", "redo"].includes(op.action);
     if (alone(first)) return [first];
     const like = (op) => op.seen === first.seen && op.reviewer === first.reviewer && !alone(op);
     const end = this.waiting.findIndex((op) => !like(op));
@@ -35,7 +47,8 @@ class Outbox {
     if (this.sending || !this.waiting.length) return;
     clearTimeout(this.timer);
     this.sending = true;
-    const batch = this.batch, answer = await this.answered(batch);
+    const batch = this.batch;
+    const answer = await this.answered(batch);
     this.sending = false;
     if (answer) this.settle(batch, answer);
     this.hear.moved();
@@ -48,7 +61,8 @@ class Outbox {
     const ops = batch.map(({ reviewer: _reviewer, seen: _seen, near: _near, ...op }) => op);
     try {
       const answer = await this.server.act({ reviewer, visit: visit(), seen, ops });
-      [this.failures, this.trouble] = [0, ""];
+      this.failures = 0;
+      this.trouble = "";
       return answer;
     } catch (error) {
       if (error instanceof Refusal) return { results: batch.map(({ key }) => ({ key, error: error.message })) };
@@ -64,7 +78,10 @@ class Outbox {
     const done = batch.filter((op) => results.has(op.key));
     this.waiting = this.waiting.filter((op) => !results.has(op.key));
     if (!this.waiting.length) window.removeEventListener("beforeunload", this.warn);
-    this.hear.done(done.map((op) => ({ ...op, error: results.get(op.key).error })), answer);
+    this.hear.done(
+      done.map((op) => ({ ...op, error: results.get(op.key).error })),
+      answer,
+    );
     if (this.closed && !this.waiting.length) this.close();
   }
 

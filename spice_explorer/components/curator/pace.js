@@ -1,14 +1,19 @@
 // Pace: decisions a minute over the last minutes of work. Pauses are no work, nor is what ends them.
 
-const PAUSE_MS = 30000, SPAN_MS = 180000, LEAST_MS = 4000;
+const PAUSE_MS = 30000;
+const SPAN_MS = 180000;
+const LEAST_MS = 4000;
 
 class Pace {
   constructor(clock = () => performance.now()) {
-    Object.assign(this, { clock, worked: 0, steps: [] });
+    this.clock = clock;
+    this.worked = 0;
+    this.steps = [];
   }
 
   add(images) {
-    const now = this.clock(), gap = now - (this.last ?? -Infinity);
+    const now = this.clock();
+    const gap = now - (this.last ?? -Infinity);
     this.last = now;
     if (!(gap >= 0 && gap <= PAUSE_MS)) return;
     this.worked += gap;

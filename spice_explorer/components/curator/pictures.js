@@ -3,16 +3,21 @@
 const KEPT_PICTURES = 24;
 
 class Pictures {
-  constructor() { this.kept = new Map(); }
+  constructor() {
+    this.kept = new Map();
+  }
 
   // Another run, or other images: nothing that is kept holds.
   take({ start, end }) {
     if (this.start === start && this.end === end) return;
-    Object.assign(this, { start, end });
+    this.start = start;
+    this.end = end;
     this.kept.clear();
   }
 
-  thumb(id) { return `${this.start}${id}${this.end}`; }
+  thumb(id) {
+    return `${this.start}${id}${this.end}`;
+  }
 
   full(id) {
     const image = this.kept.get(id) ?? this.bring(id);
@@ -32,8 +37,12 @@ class Pictures {
     return image;
   }
 
-  ahead(ids) { for (const id of ids) if (!this.kept.has(id)) this.full(id); }
+  ahead(ids) {
+    for (const id of ids) if (!this.kept.has(id)) this.full(id);
+  }
 
   // The browser keeps thumbnails itself; asked for once, they come at once.
-  thumbsAhead(ids) { this.coming = Array.from(ids, (id) => make("img", { src: this.thumb(id) })); }
+  thumbsAhead(ids) {
+    this.coming = Array.from(ids, (id) => make("img", { src: this.thumb(id) }));
+  }
 }

@@ -1,21 +1,29 @@
 // Question: the field in which a class is found by its name, or a new one is named.
 
-const MOST_FOUND = 8, MOST_LETTERS = 60;
+const MOST_FOUND = 8;
+const MOST_LETTERS = 60;
 
 // Without accents and capitals: "Ete" finds "été".
 const folded = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 
 class Question {
+  /**
+   * @param {HTMLElement} root
+   * @param {() => void} onLeave
+   */
   constructor(root, onLeave) {
-    Object.assign(this, { root, onLeave });
+    this.root = root;
+    this.onLeave = onLeave;
     root.addEventListener("keydown", (e) => this.type(e));
     root.addEventListener("click", (e) => {
-      const entry = e.target.closest("[data-place]");
+      const entry = holder(e, "[data-place]");
       if (entry) this.answer(Number(entry.dataset.place));
     });
   }
 
-  get open() { return !this.root.hidden; }
+  get open() {
+    return !this.root.hidden;
+  }
 
   // Asks for one of `classes`; `then(number)`.
   find(classes, then) {
@@ -31,7 +39,9 @@ class Question {
   }
 
   begin(label, hint, then) {
-    Object.assign(this, { then, at: 0, found: [] });
+    this.onAnswer = then;
+    this.at = 0;
+    this.found = [];
     this.input = make("input", { type: "text", placeholder: label, maxLength: MOST_LETTERS });
     Object.assign(this.input, { autocomplete: "off", spellcheck: false, ariaLabel: label });
     this.list = make("div", { className: "found" });
@@ -44,20 +54,28 @@ class Question {
   // Names that begin so come first, then those that hold it; numbers find their class too.
   seek() {
     if (!this.known) return;
-    const asked = folded(this.input.value.trim()), ranks = [[], [], []];
+    const asked = folded(this.input.value.trim());
+    const ranks = [[], [], []];
     for (const one of this.known) {
       const place = String(one.number) === asked ? 0 : one.folded.indexOf(asked);
       if (place >= 0) ranks[one.folded === asked ? 0 : place > 0 ? 2 : 1].push(one);
     }
     const all = ranks.flat();
-    [this.found, this.more, this.at] = [all.slice(0, MOST_FOUND), all.length - MOST_FOUND, 0];
+    this.found = all.slice(0, MOST_FOUND);
+    this.more = all.length - MOST_FOUND;
+    this.at = 0;
     this.draw();
   }
 
   draw() {
     const entries = this.found.map(({ name, colour }, i) => {
-      const entry = make("button", { className: "entry", title: name }, swatch(colour), make("span", { textContent: name }));
-      entry.dataset.place = i;
+      const entry = make(
+        "button",
+        { className: "entry", title: name },
+        swatch(colour),
+        make("span", { textContent: name }),
+      );
+      entry.dataset.place = String(i);
       entry.tabIndex = -1;
       entry.setAttribute("aria-current", String(i === this.at));
       return entry;
@@ -83,9 +101,9 @@ class Question {
   answer(place) {
     const value = this.known ? this.found[place]?.number : this.input.value.trim();
     if (value === undefined || value === "") return;
-    const { then } = this;
+    const { onAnswer } = this;
     this.leave();
-    then(value);
+    onAnswer(value);
   }
 
   leave() {

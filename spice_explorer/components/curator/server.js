@@ -18,10 +18,13 @@ async function ask(url, options = {}) {
 
 // What is wrong by an answer's own words. Only the app says it in JSON: anybody else may be passing.
 async function complaint(answer) {
-  const { status } = answer, kind = answer.headers.get("content-type") ?? "", body = await answer.text();
+  const { status } = answer;
+  const kind = answer.headers.get("content-type") ?? "";
+  const body = await answer.text();
   if (kind.startsWith("text/plain") && body) return new Error(body);
   try {
-    const { error } = JSON.parse(body), passing = status >= 500 || [408, 429].includes(status);
+    const { error } = JSON.parse(body);
+    const passing = status >= 500 || [408, 429].includes(status);
     return new (passing ? Error : Refusal)(error);
   } catch {
     return new Error(`the server answers ${status}`);
@@ -29,7 +32,10 @@ async function complaint(answer) {
 }
 
 class Server {
-  constructor(api) { this.api = api; }
+  /** @param {string} api */
+  constructor(api) {
+    this.api = api;
+  }
 
   // Class and state of all n images, and the row of the log up to which they are right.
   async images(n) {

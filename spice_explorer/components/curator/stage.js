@@ -1,38 +1,64 @@
 // Stage: one large picture with a strip of those round it, or a page of thumbnails; and the end of both.
 
-const TILE_SIDE = 84, TILE_GAP = 8, CAPTION_HEIGHT = 20, STRIP_SIDE = 62, STRIP_BEFORE = 2, AHEAD = 6;
+const TILE_SIDE = 84;
+const TILE_GAP = 8;
+const CAPTION_HEIGHT = 20;
+const STRIP_SIDE = 62;
+const STRIP_BEFORE = 2;
+const AHEAD = 6;
 
 class Stage {
-  // `press(place, event)`: a tile was clicked. `sized`: another number of tiles fits.
+  /**
+   * @param {HTMLElement} root
+   * @param {Pictures} pictures
+   * @param {(place: number, event: MouseEvent) => void} press a tile was clicked
+   * @param {() => void} sized another number of tiles fits
+   */
   constructor(root, pictures, press, sized) {
-    for (const name of ["picture", "strip", "page", "pager", "finish", "pages", "marking"]) {
-      this[name] = root.querySelector(`.${name}`);
-    }
-    Object.assign(this, { root, pictures, perPage: 1, inStrip: 1 });
+    this.picture = part(root, ".picture");
+    this.strip = part(root, ".strip");
+    this.page = part(root, ".page");
+    this.pager = part(root, ".pager");
+    this.finish = part(root, ".finish");
+    this.pages = part(root, ".pages");
+    this.marking = part(root, ".marking");
+    this.root = root;
+    this.pictures = pictures;
+    this.perPage = 1;
+    this.inStrip = 1;
     this.round = new Tiles(this.strip, pictures, press);
     this.tiles = new Tiles(this.page, pictures, press);
-    this.watcher = new ResizeObserver(() => { if (this.fit()) sized(); });
+    this.watcher = new ResizeObserver(() => {
+      if (this.fit()) sized();
+    });
     this.watcher.observe(root);
   }
 
   // How many tiles fit: rows that fill the height, of tiles near TILE_SIDE. True when others than before.
   fit() {
-    const { offsetWidth: wide, offsetHeight: high } = this.root, inner = wide - 24, free = high - 62 + TILE_GAP;
+    const { offsetWidth: wide, offsetHeight: high } = this.root;
+    const inner = wide - 24;
+    const free = high - 62 + TILE_GAP;
     if (!wide) return false;
     const rows = Math.max(1, Math.round(free / (TILE_SIDE + CAPTION_HEIGHT + TILE_GAP)));
     const side = Math.max(TILE_SIDE / 2, Math.min(inner, Math.floor(free / rows) - CAPTION_HEIGHT - TILE_GAP));
     const before = [this.perPage, this.inStrip].join();
     this.across = Math.max(1, Math.floor((inner + TILE_GAP) / (side + TILE_GAP)));
-    [this.perPage, this.inStrip] = [rows * this.across, Math.max(3, Math.floor(inner / (STRIP_SIDE + 6)))];
+    this.perPage = rows * this.across;
+    this.inStrip = Math.max(3, Math.floor(inner / (STRIP_SIDE + 6)));
     this.page.style.gridTemplateColumns = `repeat(${this.across}, ${side}px)`;
     return before !== [this.perPage, this.inStrip].join();
   }
 
   // The first place of the page on which the current image is.
-  start(queue) { return Math.floor(clamp(queue.at, 0, Math.max(0, queue.length - 1)) / this.perPage) * this.perPage; }
+  start(queue) {
+    return Math.floor(clamp(queue.at, 0, Math.max(0, queue.length - 1)) / this.perPage) * this.perPage;
+  }
 
   // What stands on the page of the current image.
-  shown(queue) { return queue.ids.subarray(this.start(queue), this.start(queue) + this.perPage); }
+  shown(queue) {
+    return queue.ids.subarray(this.start(queue), this.start(queue) + this.perPage);
+  }
 
   drawSingle(queue, about) {
     const image = queue.ended ? undefined : this.pictures.full(queue.current);
@@ -45,7 +71,8 @@ class Stage {
   }
 
   drawGrid(queue, marks, about) {
-    const first = this.start(queue), { perPage } = this;
+    const first = this.start(queue);
+    const { perPage } = this;
     this.tiles.draw(first, this.shown(queue), queue.current, marks, about);
     const [page, pages] = [Math.floor(first / perPage) + 1, Math.ceil(queue.length / perPage)];
     const [back, next] = this.pager.querySelectorAll("button");
@@ -53,15 +80,16 @@ class Stage {
     const last = Math.min(first + perPage, queue.length);
     this.pages.textContent = queue.length ? `${number(first + 1)}–${number(last)} of ${number(queue.length)}` : "";
     this.marking.textContent = marks.size ? `${number(marks.size)} marked` : "";
-    this.pager.querySelector("[data-command=clear]").hidden = !marks.size;
-    const after = queue.ids.subarray(first + perPage, first + 2 * perPage), coming = `${after[0]} ${after.length}`;
+    part(this.pager, "[data-command=clear]").hidden = !marks.size;
+    const after = queue.ids.subarray(first + perPage, first + 2 * perPage);
+    const coming = `${after[0]} ${after.length}`;
     if (this.coming !== coming) this.pictures.thumbsAhead(after);
     this.coming = coming;
   }
 
   // The end of the queue: what is left, and what to do next.
   drawEnd(queue, left, shown) {
-    const [title, words, button] = this.finish.children;
+    const [title, words, button] = /** @type {HTMLElement[]} */ ([...this.finish.children]);
     this.finish.hidden = !shown;
     button.hidden = left === 0;
     if (!queue.length) {
@@ -81,7 +109,7 @@ class Stage {
 
   // Before there is anything to show; `why` when it will not come by itself.
   drawWait(why) {
-    const [title, words, button] = this.finish.children;
+    const [title, words, button] = /** @type {HTMLElement[]} */ ([...this.finish.children]);
     this.finish.hidden = false;
     title.textContent = why ? "The images could not be loaded" : "The images are coming…";
     words.textContent = why ? `${capital(why)}.` : "";

@@ -8,14 +8,23 @@ const STATES = [
 ];
 
 class Tiles {
+  /**
+   * @param {HTMLElement} root
+   * @param {Pictures} pictures
+   * @param {(place: number, event: MouseEvent) => void} onPress
+   */
   constructor(root, pictures, onPress) {
-    Object.assign(this, { root, pictures, tiles: [] });
+    this.root = root;
+    this.pictures = pictures;
+    this.tiles = [];
     root.addEventListener("click", (e) => {
-      const place = this.tiles.indexOf(e.target.closest(".tile"));
+      const place = this.tiles.indexOf(holder(e, ".tile"));
       if (place >= 0) onPress(this.first + place, e);
     });
     // Shift-click would select the text between.
-    root.addEventListener("mousedown", (e) => { if (e.shiftKey) e.preventDefault(); });
+    root.addEventListener("mousedown", (e) => {
+      if (e.shiftKey) e.preventDefault();
+    });
   }
 
   // Images `ids`, of which the first is at place `first` of the queue. `about(id)`: what is known of it.
@@ -27,7 +36,9 @@ class Tiles {
       this.root.replaceChildren(...tiles);
     }
     this.tiles = tiles;
-    tiles.forEach((tile, i) => this.dress(tile, ids[i], ids[i] === current, marks.has(ids[i]), about(ids[i])));
+    for (const [i, tile] of tiles.entries()) {
+      this.dress(tile, ids[i], ids[i] === current, marks.has(ids[i]), about(ids[i]));
+    }
   }
 
   tile(id) {

@@ -3,12 +3,21 @@
 const CARD_TILE = 72;
 
 class Card {
+  /**
+   * @param {HTMLElement} root
+   * @param {ImageMap} map
+   */
   constructor(root, map) {
-    Object.assign(this, { root, map, tile: root.querySelector(".tile"), text: root.querySelector(".text") });
+    this.root = root;
+    this.map = map;
+    this.tile = part(root, ".tile");
+    this.text = part(root, ".text");
     this.names = new Map();
   }
 
-  hide() { this.root.style.display = "none"; }
+  hide() {
+    this.root.style.display = "none";
+  }
 
   show(i, x, y) {
     const { root, map } = this;
@@ -20,7 +29,9 @@ class Card {
   }
 
   picture(id) {
-    const { sprites } = this.map.data, place = id % sprites.each, side = sprites.columns;
+    const { sprites } = this.map.data;
+    const place = id % sprites.each;
+    const side = sprites.columns;
     const { style } = this.tile;
     this.tile.classList.toggle("sharp", sprites.sharp);
     style.backgroundImage = `url("${sprites.address}/${Math.floor(id / sprites.each)}.webp?v=${sprites.version}")`;
@@ -29,12 +40,20 @@ class Card {
   }
 
   async describe(i) {
-    const { map } = this, { sprites } = map.data, specs = map.labels.columns;
-    const id = map.idOf(i), sheet = Math.floor(id / sprites.each);
+    const { map } = this;
+    const { sprites } = map.data;
+    const specs = map.labels.columns;
+    const id = map.idOf(i);
+    const sheet = Math.floor(id / sprites.each);
     this.text.textContent = "";
     if (!this.names.has(sheet)) {
       const address = `${sprites.address}/${sheet}.json?v=${sprites.version}`;
-      this.names.set(sheet, fetch(address).then((answer) => answer.json()).catch(() => []));
+      this.names.set(
+        sheet,
+        fetch(address)
+          .then((answer) => answer.json())
+          .catch(() => []),
+      );
     }
     const [names, ...values] = await Promise.all([this.names.get(sheet), ...specs.map((one) => map.values(one))]);
     if (map.hover !== i) return;

@@ -7,10 +7,12 @@ const kept = new Map();
 // The array at `url`, from memory where it was asked for before. Addresses carry a version.
 function column({ url, type }) {
   if (!kept.has(url)) {
-    const coming = fetch(url).then((answer) => {
-      if (!answer.ok) throw new Error(`${answer.status} for ${url}`);
-      return answer.arrayBuffer();
-    }).then((buffer) => new TYPES[type](buffer));
+    const coming = fetch(url)
+      .then((answer) => {
+        if (!answer.ok) throw new Error(`${answer.status} for ${url}`);
+        return answer.arrayBuffer();
+      })
+      .then((buffer) => new TYPES[type](buffer));
     coming.catch(() => kept.delete(url));
     kept.set(url, coming);
     if (kept.size > MOST_KEPT) kept.delete(kept.keys().next().value);
@@ -19,7 +21,7 @@ function column({ url, type }) {
 }
 
 function fromBits(text, count) {
-  const bits = text ? Uint8Array.from(atob(text), (c) => c.charCodeAt(0)) : new Uint8Array(0);
+  const bits = bytesOf(text);
   const out = new Uint8Array(count);
   for (let i = 0; i < count; i++) out[i] = (bits[i >> 3] >> (i & 7)) & 1;
   return out;
@@ -34,6 +36,3 @@ function toBits(chosen) {
   }
   return btoa(text);
 }
-
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-const count = (number) => number.toLocaleString("en");

@@ -1,6 +1,7 @@
 // Paints: a column's values as places on a palette, what the legend says, and which images pass.
 
-const MOST_NINES = 5, MOST_ENTRIES = 200;
+const MOST_NINES = 5;
+const MOST_ENTRIES = 200;
 const nines = (p) => -Math.log10(Math.max(1 - p, 10 ** -MOST_NINES)) / MOST_NINES;
 
 // How a value is placed on a ramp (0-1), and how a place on it is written.
@@ -11,7 +12,7 @@ const RAMPS = {
     place: (v, { low, high }) => (high > low ? (v - low) / (high - low) : 0),
     text: (t, { low, high }) => {
       const value = low + t * (high - low);
-      return high - low > 20 ? count(Math.round(value)) : String(+value.toPrecision(3));
+      return high - low > 20 ? number(Math.round(value)) : String(+value.toPrecision(3));
     },
   },
 };
@@ -20,7 +21,7 @@ const RAMPS = {
 const NOTHING = 0xff8c8c8c;
 const rgba = (hex) => {
   const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-  return (255 << 24 | b << 16 | g << 8 | r) >>> 0;
+  return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
 };
 
 // Whether each value passes the filter: a set of categories, or [low, high] on the ramp.
@@ -29,16 +30,18 @@ function passing(spec, values, filter, seen) {
     for (let i = 0; i < seen.length; i++) seen[i] &= filter.has(values[i]);
     return;
   }
-  const { place } = RAMPS[spec.kind], [low, high] = filter;
+  const { place } = RAMPS[spec.kind];
+  const [low, high] = filter;
   for (let i = 0; i < seen.length; i++) {
     const t = place(values[i], spec);
-    seen[i] &= t >= low - 1e-6 && t <= high + 1e-6;
+    seen[i] &= Number(t >= low - 1e-6 && t <= high + 1e-6);
   }
 }
 
 // (n,) colours as packed RGBA.
 function painted(spec, values) {
-  const palette = Uint32Array.from(spec.palette, rgba), out = new Uint32Array(values.length);
+  const palette = Uint32Array.from(spec.palette, rgba);
+  const out = new Uint32Array(values.length);
   const last = palette.length - 1;
   if (spec.kind === "category") {
     for (let i = 0; i < out.length; i++) out[i] = palette[values[i] % palette.length];
@@ -53,21 +56,27 @@ function painted(spec, values) {
 
 // How many images each category has.
 function tally(values) {
-  const found = new Uint32Array(65536), out = new Map();
+  const found = new Uint32Array(65536);
+  const out = new Map();
   for (let i = 0; i < values.length; i++) found[values[i]]++;
-  found.forEach((number, key) => { if (number) out.set(key, number); });
+  found.forEach((images, key) => {
+    if (images) out.set(key, images);
+  });
   return out;
 }
 
-const make = (tag, properties = {}, ...children) => {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-};
+/** @typedef {Set<number> | [low: number, high: number]} Filter which categories, or which part of the ramp, are shown */
 
 class Legend {
+  /**
+   * @param {HTMLElement} root
+   * @param {(key: string, filter: Filter | undefined, rebuild?: boolean) => void} onFilter
+   * @param {(thresholds: {agreement: number, confidence: number} | undefined, rebuild?: boolean) => void} onThresholds
+   */
   constructor(root, onFilter, onThresholds) {
-    Object.assign(this, { root, onFilter, onThresholds });
+    this.root = root;
+    this.onFilter = onFilter;
+    this.onThresholds = onThresholds;
   }
 
   show(spec, values, filter) {
@@ -88,19 +97,26 @@ class Legend {
     if (this.reset) this.reset.disabled = own;
     if (!this.counts) return;
     const found = tally(values);
-    for (const [key, number] of this.counts) number.textContent = count(found.get(key) ?? 0);
+    for (const [key, shown] of this.counts) shown.textContent = number(found.get(key) ?? 0);
   }
 
   entries(spec, values, filter) {
     const found = tally(values);
     this.counts = new Map();
     const names = spec.names ?? [];
-    const keys = names.length && names.length <= MOST_ENTRIES
-      ? names.map((_, i) => i).filter((i) => names[i] !== "") : [...found.keys()].sort((a, b) => found.get(b) - found.get(a));
+    const keys =
+      names.length && names.length <= MOST_ENTRIES
+        ? names.map((_, i) => i).filter((i) => names[i] !== "")
+        : [...found.keys()].sort((a, b) => found.get(b) - found.get(a));
     const list = make("div", { className: "entries" });
     for (const key of keys.slice(0, MOST_ENTRIES)) list.append(this.entry(spec, key, found.get(key) ?? 0, filter));
     if (keys.length > MOST_ENTRIES) {
-      list.append(make("div", { className: "legend-note", textContent: `and ${count(keys.length - MOST_ENTRIES)} smaller ones` }));
+      list.append(
+        make("div", {
+          className: "legend-note",
+          textContent: `and ${number(keys.length - MOST_ENTRIES)} smaller ones`,
+        }),
+      );
     }
     return list;
   }
@@ -108,22 +124,30 @@ class Legend {
   entry(spec, key, images, filter) {
     const swatch = make("i");
     swatch.style.background = spec.palette[key % spec.palette.length];
-    const number = make("em", { textContent: count(images) });
-    this.counts.set(key, number);
-    const button = make("button", { className: "entry", title: "Show only this; Ctrl or Shift adds" },
-      swatch, make("span", { textContent: spec.names?.[key] ?? String(key) }), number);
+    const shown = make("em", { textContent: number(images) });
+    this.counts.set(key, shown);
+    const button = make(
+      "button",
+      { className: "entry", title: "Show only this; Ctrl or Shift adds" },
+      swatch,
+      make("span", { textContent: spec.names?.[key] ?? String(key) }),
+      shown,
+    );
     button.setAttribute("aria-pressed", String(Boolean(filter?.has(key))));
     button.classList.toggle("off", Boolean(filter) && !filter.has(key));
     button.onclick = (e) => {
-      const more = e.ctrlKey || e.metaKey || e.shiftKey, next = new Set(more ? filter : []);
-      if (filter?.has(key)) next.delete(key); else next.add(key);
+      const more = e.ctrlKey || e.metaKey || e.shiftKey;
+      const next = new Set(more ? filter : []);
+      if (filter?.has(key)) next.delete(key);
+      else next.add(key);
       this.onFilter(spec.key, next.size ? next : undefined);
     };
     return button;
   }
 
   ramp(spec, filter) {
-    const [low, high] = filter ?? [0, 1], { text } = RAMPS[spec.kind];
+    const [low, high] = filter ?? [0, 1];
+    const { text } = RAMPS[spec.kind];
     const bar = make("div", { className: "ramp" });
     bar.style.background = `linear-gradient(90deg, ${spec.palette.join(",")})`;
     const words = make("div", { className: "between" });
@@ -132,7 +156,9 @@ class Legend {
       end.setAttribute("aria-label", `${i ? "Highest" : "Lowest"} ${spec.title} shown`);
       return end;
     });
-    const tell = () => { words.textContent = `${text(+ends[0].value, spec)} to ${text(+ends[1].value, spec)}`; };
+    const tell = () => {
+      words.textContent = `${text(+ends[0].value, spec)} to ${text(+ends[1].value, spec)}`;
+    };
     ends.forEach((end, i) => {
       end.oninput = () => {
         if (+ends[0].value > +ends[1].value) ends[1 - i].value = end.value;
@@ -146,6 +172,7 @@ class Legend {
   }
 
   // Sliders that decide anew which labels are reliable: agreement and confidence from which on.
+  /** @param {{own: boolean, agreement: number, confidence: number}} thresholds */
   thresholds({ own, ...now }) {
     const box = make("div", { className: "thresholds" });
     const slider = (label, place, text, moved) => {
@@ -159,7 +186,14 @@ class Legend {
       };
       box.append(make("label", {}, make("b", { textContent: label }), words, input));
     };
-    slider("Least agreement", now.agreement, (v) => v.toFixed(3), (v) => { now.agreement = v; });
+    slider(
+      "Least agreement",
+      now.agreement,
+      (v) => v.toFixed(3),
+      (v) => {
+        now.agreement = v;
+      },
+    );
     slider("Least confidence", nines(now.confidence), RAMPS.nines.text, (v) => {
       now.confidence = v >= 1 ? 1 : 1 - 10 ** (-MOST_NINES * v);
     });

@@ -1,16 +1,25 @@
 // Overlay: what lies above the points: numbers of clusters, trails, the open image, the lasso.
 
-const MOST_NUMBERED = 120, MOST_TRAILS = 300, NUMBERED_SAMPLE = 20000;
+const MOST_NUMBERED = 120;
+const MOST_TRAILS = 300;
+const NUMBERED_SAMPLE = 20000;
 
 class Overlay {
+  /**
+   * @param {HTMLCanvasElement} canvas
+   * @param {ImageMap} map
+   */
   constructor(canvas, map) {
     this.canvas = canvas;
     this.map = map;
   }
 
   draw() {
-    const { map } = this, ratio = window.devicePixelRatio || 1, style = getComputedStyle(map.box);
-    const pen = this.pen = this.canvas.getContext("2d");
+    const { map } = this;
+    const ratio = window.devicePixelRatio || 1;
+    const style = getComputedStyle(map.box);
+    const pen = this.canvas.getContext("2d");
+    this.pen = pen;
     this.font = style.fontFamily;
     this.colour = (name) => style.getPropertyValue(`--st-${name}`);
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -20,7 +29,7 @@ class Overlay {
       this.numbers();
     }
     this.open();
-    if (map.path) this.path();
+    if (map.hands.path) this.path();
     if (map.hover !== undefined) this.ring(map.hover, 6, 2, this.colour("text-color"));
   }
 
@@ -28,11 +37,14 @@ class Overlay {
   grey() {
     const pen = this.canvas.getContext("2d");
     pen.fillStyle = getComputedStyle(this.map.box).getPropertyValue("--st-text-color");
-    const [r, g, b] = [1, 3, 5].map((i) => parseInt(pen.fillStyle.slice(i, i + 2), 16) / 255);
+    const hex = String(pen.fillStyle);
+    const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16) / 255);
     return [r, g, b].map((one) => 0.5 * one + 0.27);
   }
 
-  at(i, place = this.map.place) { return this.map.toScreen(place[2 * i], place[2 * i + 1]); }
+  at(i, place = this.map.place) {
+    return this.map.toScreen(place[2 * i], place[2 * i + 1]);
+  }
 
   ring(i, radius, width, colour) {
     const { pen } = this;
@@ -43,6 +55,10 @@ class Overlay {
     pen.stroke();
   }
 
+  /**
+   * @param {Pair} from
+   * @param {Pair} to
+   */
   line(from, to) {
     this.pen.beginPath();
     this.pen.moveTo(...from);
@@ -52,7 +68,8 @@ class Overlay {
 
   // Cluster numbers at the middle of their places; a sample of each is enough to find it.
   middles() {
-    const { label, place, data } = this.map, members = new Map();
+    const { label, place, data } = this.map;
+    const members = new Map();
     if (!label) return [];
     for (let i = 0; i < label.length; i += Math.max(1, Math.floor(data.n / NUMBERED_SAMPLE))) {
       if (!members.has(label[i])) members.set(label[i], []);
@@ -63,7 +80,8 @@ class Overlay {
     const { names } = this.map.columnOf("cluster");
     return [...members].map(([k, ids]) => ({
       text: names?.[k] ?? String(k),
-      x: middle(ids.map((i) => place[2 * i])), y: middle(ids.map((i) => place[2 * i + 1])),
+      x: middle(ids.map((i) => place[2 * i])),
+      y: middle(ids.map((i) => place[2 * i + 1])),
     }));
   }
 
@@ -86,7 +104,9 @@ class Overlay {
 
   // From where the selected images, or those that moved most, came since the moment before.
   trails() {
-    const { pen, map } = this, { place, trailed, spec, shown } = map, { n } = map.data;
+    const { pen, map } = this;
+    const { place, trailed, spec, shown } = map;
+    const { n } = map.data;
     const far = new Float32Array(n);
     for (let i = 0; i < n; i++) {
       if (map.chosenCount && !map.chosen[i]) continue;
@@ -106,7 +126,8 @@ class Overlay {
 
   // The image whose panel is open, and lines to its neighbours.
   open() {
-    const { pen, map } = this, open = map.indexOf(map.data.open);
+    const { pen, map } = this;
+    const open = map.indexOf(map.data.open);
     if (open === undefined) return;
     pen.globalAlpha = 0.35;
     pen.strokeStyle = this.colour("text-color");
@@ -124,7 +145,7 @@ class Overlay {
     pen.lineWidth = 1.5;
     pen.strokeStyle = pen.fillStyle = this.colour("primary-color");
     pen.beginPath();
-    map.path.forEach((p, i) => (i ? pen.lineTo(...map.toScreen(...p)) : pen.moveTo(...map.toScreen(...p))));
+    for (const [x, y] of map.hands.path) pen.lineTo(...map.toScreen(x, y));
     pen.closePath();
     pen.stroke();
     pen.globalAlpha = 0.12;

@@ -19,11 +19,14 @@ void main() {
   float far = length(gl_PointCoord - 0.5) * 2.0;
   result = ink * (1.0 - smoothstep(1.0 - 2.0 / max(size, 2.0), 1.0, far));
 }`;
-const REST = 0, SHOWN = 1, CHOSEN = 2;
+const REST = 0;
+const SHOWN = 1;
+const CHOSEN = 2;
 // While the map moves, more points than this are thinned out; all are back when it rests.
 const SMOOTH = 150000;
 
 class Points {
+  /** @param {HTMLCanvasElement} canvas */
   constructor(canvas) {
     this.gl = canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true });
     this.canvas = canvas;
@@ -31,8 +34,14 @@ class Points {
   }
 
   prepare() {
-    const { gl } = this, program = gl.createProgram();
-    for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+    const { gl } = this;
+    const program = gl.createProgram();
+    /** @type {[kind: number, text: string][]} */
+    const shaders = [
+      [gl.VERTEX_SHADER, VERTEX],
+      [gl.FRAGMENT_SHADER, FRAGMENT],
+    ];
+    for (const [kind, text] of shaders) {
       const shader = gl.createShader(kind);
       gl.shaderSource(shader, text);
       gl.compileShader(shader);
@@ -68,7 +77,9 @@ class Points {
     this.upload("before", before ?? place);
   }
 
-  paint(colours) { this.upload("colour", colours); }
+  paint(colours) {
+    this.upload("colour", colours);
+  }
 
   mark(marks) {
     this.upload("mark", marks);

@@ -3,6 +3,10 @@
 const FRAME_MS = 1100;
 
 class Replay {
+  /**
+   * @param {HTMLElement} root
+   * @param {(frame: number | undefined) => void} onFrame
+   */
   constructor(root, onFrame) {
     this.root = root;
     this.onFrame = onFrame;
@@ -10,7 +14,10 @@ class Replay {
     this.play.onclick = () => this.toggle();
     this.slider = make("input", { type: "range", min: 0, step: 1 });
     this.slider.setAttribute("aria-label", "Moment of training");
-    this.slider.oninput = () => { this.stop(); this.go(+this.slider.value); };
+    this.slider.oninput = () => {
+      this.stop();
+      this.go(+this.slider.value);
+    };
     this.title = make("b", { className: "moment" });
     this.note = make("span", { className: "replay-note" });
     this.trails = make("input", { type: "checkbox", checked: true });
@@ -21,7 +28,7 @@ class Replay {
 
   take(frames, note) {
     this.frames = frames;
-    this.slider.max = Math.max(0, frames.length - 1);
+    this.slider.max = String(Math.max(0, frames.length - 1));
     this.note.textContent = note;
     if (this.at !== undefined) this.name();
   }
@@ -55,7 +62,8 @@ class Replay {
     this.play.textContent = "Pause";
     if (this.at >= this.frames.length - 1) this.go(0);
     this.timer = setInterval(() => {
-      if (this.at >= this.frames.length - 1) this.stop(); else this.go(this.at + 1);
+      if (this.at >= this.frames.length - 1) this.stop();
+      else this.go(this.at + 1);
     }, FRAME_MS);
   }
 

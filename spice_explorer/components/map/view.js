@@ -12,7 +12,8 @@ function viewOf(text, specs) {
   const [x, y, zoom] = (at ?? "").split(",").map(Number);
   const known = [x, y, zoom].every(Number.isFinite) && zoom > 0;
   return {
-    colour: colour || undefined, stage: stage || undefined,
+    colour: colour || undefined,
+    stage: stage || undefined,
     filters: (only ? only.split(";") : []).map((one) => filterOf(one, specs)).filter(Boolean),
     frame: /^\d+$/.test(frame ?? "") ? Number(frame) : undefined,
     camera: known ? { x: x * SPAN, y: y * SPAN, zoom: clamp(zoom, 0.5, 300) * HOME_ZOOM } : undefined,
@@ -20,7 +21,11 @@ function viewOf(text, specs) {
 }
 
 function filterOf(text, specs) {
-  const cut = text.lastIndexOf(":"), numbers = text.slice(cut + 1).split(",").map(Number);
+  const cut = text.lastIndexOf(":");
+  const numbers = text
+    .slice(cut + 1)
+    .split(",")
+    .map(Number);
   const spec = specs.find((one) => one.key === text.slice(0, cut));
   if (!spec || !numbers.every(Number.isFinite)) return undefined;
   return [spec.key, spec.kind === "category" ? new Set(numbers) : numbers.slice(0, 2)];

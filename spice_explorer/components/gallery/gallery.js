@@ -2,22 +2,22 @@
 // Python hears of pages turned (state), images opened and actions asked for (triggers).
 
 const TURNS = {
-  first: () => 1, back: (now) => now - 1, on: (now) => now + 1, last: (_now, pages) => pages,
+  first: () => 1,
+  back: (now) => now - 1,
+  on: (now) => now + 1,
+  last: (_now, pages) => pages,
 };
-const number = (value) => value.toLocaleString("en");
-
-function element(kind, name) {
-  const made = document.createElement(kind);
-  made.className = name;
-  return made;
-}
 
 class Gallery {
+  /** @param {HTMLElement} root */
   constructor(root) {
-    this.root = root.querySelector(".gallery");
-    for (const name of ["bar", "range", "hint", "count", "buttons", "grid"]) {
-      this[name] = root.querySelector(`.${name}`);
-    }
+    this.root = part(root, ".gallery");
+    this.bar = part(root, ".bar");
+    this.range = part(root, ".range");
+    this.hint = part(root, ".hint");
+    this.count = part(root, ".count");
+    this.buttons = part(root, ".buttons");
+    this.grid = part(root, ".grid");
     this.marks = new Set();
     this.tiles = [];
     this.at = 0;
@@ -27,7 +27,8 @@ class Gallery {
   take(data, speak) {
     const fresh = this.data?.version !== data.version;
     const turned = fresh || this.data.page !== data.page || this.data.perPage !== data.perPage;
-    [this.data, this.speak] = [data, speak];
+    this.data = data;
+    this.speak = speak;
     if (fresh) this.marks.clear();
     if (fresh || this.wanted === data.page) this.wanted = undefined;
     this.grid.style.setProperty("--side", `${data.side}px`);
@@ -45,13 +46,16 @@ class Gallery {
     this.showMarks();
   }
 
-  get markable() { return this.data.actions.length > 0; }
+  get markable() {
+    return this.data.actions.length > 0;
+  }
 
   // -- tiles -------------------------------------------------------------------------------------
 
   // A tile whose image stays is kept, and with it the focus and the picture.
   build() {
-    const { ids, sheet } = this.data, same = this.source === sheet.source;
+    const { ids, sheet } = this.data;
+    const same = this.source === sheet.source;
     const kept = new Map(same ? this.tiles.map((tile) => [tile.dataset.id, tile]) : []);
     this.source = sheet.source;
     const tiles = ids.map((id) => kept.get(String(id)) ?? this.tile(id));
@@ -59,19 +63,21 @@ class Gallery {
       this.grid.replaceChildren(...tiles);
     }
     this.tiles = tiles;
-    tiles.forEach((tile, i) => this.dress(tile, i));
+    for (const [i, tile] of tiles.entries()) this.dress(tile, i);
   }
 
   tile(id) {
-    const tile = element("div", "tile"), frame = element("div", "frame");
-    const picture = document.createElement("canvas"), check = element("span", "check");
+    const tile = make("div", { className: "tile" });
+    const frame = make("div", { className: "frame" });
+    const picture = make("canvas");
+    const check = make("span", { className: "check" });
     tile.dataset.id = id;
     tile.setAttribute("role", "option");
     picture.setAttribute("aria-hidden", "true"); // the tile itself is named
     check.setAttribute("aria-hidden", "true");
     check.title = "Mark";
     frame.append(picture, check);
-    tile.append(frame, element("div", "caption"));
+    tile.append(frame, make("div", { className: "caption" }));
     return tile;
   }
 
@@ -80,10 +86,15 @@ class Gallery {
     const { sheet, ids } = this.data;
     if (this.sheet === sheet.url) return;
     this.sheet = sheet.url;
-    const image = new Image(), at = new Map(ids.map((id, i) => [String(id), i]));
+    const image = new Image();
+    const at = new Map(ids.map((id, i) => [String(id), i]));
     const waiting = () => (this.sheet === sheet.url ? this.tiles.filter((tile) => !tile.dataset.shown) : []);
-    image.onload = () => waiting().forEach((tile) => this.cut(image, sheet, tile, at.get(tile.dataset.id)));
-    image.onerror = () => waiting().forEach((tile) => tile.classList.add("missing"));
+    image.onload = () => {
+      for (const tile of waiting()) this.cut(image, sheet, tile, at.get(tile.dataset.id));
+    };
+    image.onerror = () => {
+      for (const tile of waiting()) tile.classList.add("missing");
+    };
     image.src = sheet.url;
   }
 
@@ -97,7 +108,8 @@ class Gallery {
   }
 
   dress(tile, i) {
-    const { data } = this, caption = tile.querySelector(".caption");
+    const { data } = this;
+    const caption = tile.querySelector(".caption");
     tile.title = data.titles[i];
     tile.setAttribute("aria-label", data.titles[i].replaceAll("\n", ", "));
     caption.textContent = data.captions[i];
@@ -118,7 +130,7 @@ class Gallery {
   move(to, focus = true) {
     this.tiles[this.at]?.setAttribute("tabindex", "-1");
     for (const tile of this.tiles) if (!tile.hasAttribute("tabindex")) tile.tabIndex = -1;
-    this.at = Math.min(Math.max(to, 0), this.tiles.length - 1);
+    this.at = clamp(to, 0, this.tiles.length - 1);
     this.tiles[this.at].tabIndex = 0;
     if (focus) this.tiles[this.at].focus();
   }
@@ -144,7 +156,10 @@ class Gallery {
   }
 
   // From here on a range is counted; what is marked now stays whatever the range does.
-  fix(i) { [this.anchor, this.base] = [i, new Set(this.marks)]; }
+  fix(i) {
+    this.anchor = i;
+    this.base = new Set(this.marks);
+  }
 
   extend(to) {
     if (this.anchor === undefined) this.fix(this.at);
@@ -162,14 +177,19 @@ class Gallery {
   // -- pager and actions -------------------------------------------------------------------------
 
   // Where the turns lead to, also before that page has come.
-  get page() { return this.wanted ?? this.data.page; }
+  get page() {
+    return this.wanted ?? this.data.page;
+  }
 
   showPager() {
-    const { page, pages, perPage, total, ids } = this.data, from = (page - 1) * perPage;
+    const { page, pages, perPage, total, ids } = this.data;
+    const from = (page - 1) * perPage;
     const noun = total === 1 ? "image" : "images";
-    this.range.textContent = pages === 1 ? `${number(total)} ${noun}`
-      : `${number(from + 1)}–${number(from + ids.length)} of ${number(total)}`;
-    for (const button of this.bar.querySelectorAll("[data-turn]")) {
+    const shown = `${number(from + 1)}–${number(from + ids.length)} of ${number(total)}`;
+    this.range.textContent = pages === 1 ? `${number(total)} ${noun}` : shown;
+    /** @type {NodeListOf<HTMLButtonElement>} */
+    const buttons = this.bar.querySelectorAll("[data-turn]");
+    for (const button of buttons) {
       button.disabled = page === (["first", "back"].includes(button.dataset.turn) ? 1 : pages);
     }
     this.hint.textContent = "Click opens · Ctrl-click, Shift-click or Space marks";
@@ -177,9 +197,8 @@ class Gallery {
 
   showActions() {
     const made = this.data.actions.map(({ name, label }) => {
-      const button = document.createElement("button");
+      const button = make("button", { textContent: label });
       button.dataset.action = name;
-      button.textContent = label;
       return button;
     });
     const same = JSON.stringify(this.data.actions) === this.drawn;
@@ -188,7 +207,7 @@ class Gallery {
   }
 
   turn(to) {
-    const page = Math.min(Math.max(to, 1), this.data.pages);
+    const page = clamp(to, 1, this.data.pages);
     if (page === this.page) return false;
     this.wanted = page;
     this.grid.classList.add("waiting");
@@ -203,7 +222,9 @@ class Gallery {
     this.move(this.at);
   }
 
-  open(i) { this.speak.open(this.data.ids[i]); }
+  open(i) {
+    this.speak.open(this.data.ids[i]);
+  }
 
   // -- pointer and keyboard ----------------------------------------------------------------------
 
@@ -211,9 +232,11 @@ class Gallery {
     this.grid.addEventListener("click", (e) => this.press(e));
     this.grid.addEventListener("keydown", (e) => this.type(e));
     // Shift-click would select the text between.
-    this.grid.addEventListener("mousedown", (e) => { if (e.shiftKey) e.preventDefault(); });
+    this.grid.addEventListener("mousedown", (e) => {
+      if (e.shiftKey) e.preventDefault();
+    });
     this.bar.addEventListener("click", (e) => {
-      const button = e.target.closest("button");
+      const button = holder(e, "button");
       if (!button) return;
       const { turn, action } = button.dataset;
       if (turn) this.turn(TURNS[turn](this.page, this.data.pages));
@@ -223,10 +246,10 @@ class Gallery {
   }
 
   press(e) {
-    const i = this.tiles.indexOf(e.target.closest(".tile"));
+    const i = this.tiles.indexOf(holder(e, ".tile"));
     if (i < 0) return;
     const ranged = this.markable && e.shiftKey;
-    const single = this.markable && (e.ctrlKey || e.metaKey || e.target.closest(".check"));
+    const single = this.markable && (e.ctrlKey || e.metaKey || holder(e, ".check"));
     if (ranged && this.anchor !== undefined) this.extend(i);
     else if (ranged || single) this.toggle(i);
     this.move(i);
@@ -236,7 +259,8 @@ class Gallery {
   }
 
   get across() {
-    const top = this.tiles[0].offsetTop, next = this.tiles.findIndex((tile) => tile.offsetTop > top);
+    const top = this.tiles[0].offsetTop;
+    const next = this.tiles.findIndex((tile) => tile.offsetTop > top);
     return next < 0 ? this.tiles.length : next;
   }
 
@@ -247,16 +271,19 @@ class Gallery {
   }
 
   target(key) {
-    const last = this.tiles.length - 1, { at } = this;
+    const last = this.tiles.length - 1;
+    const { at } = this;
     const steps = {
-      ArrowLeft: () => at - 1, ArrowRight: () => at + 1,
+      ArrowLeft: () => at - 1,
+      ArrowRight: () => at + 1,
       ArrowUp: () => (at < this.across ? at : at - this.across),
       ArrowDown: () => (at + this.across > last ? at : at + this.across),
-      Home: () => 0, End: () => last,
+      Home: () => 0,
+      End: () => last,
       PageUp: () => Math.max(0, at - this.screenful),
       PageDown: () => Math.min(last, at + this.screenful),
     };
-    return steps[key] && Math.min(Math.max(steps[key](), 0), last);
+    return steps[key] && clamp(steps[key](), 0, last);
   }
 
   type(e) {
@@ -294,16 +321,4 @@ class Gallery {
     if (!e.shiftKey) this.fix(to);
     return true;
   }
-}
-
-const galleries = new WeakMap();
-
-export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
-  if (!galleries.has(parentElement)) galleries.set(parentElement, new Gallery(parentElement));
-  galleries.get(parentElement).take(data, {
-    page: (value) => setStateValue("page", value),
-    open: (value) => setTriggerValue("open", value),
-    ask: (value) => setTriggerValue("ask", value),
-  });
-  return () => galleries.delete(parentElement);
 }

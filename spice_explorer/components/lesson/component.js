@@ -3,8 +3,9 @@
 const AGAIN_MS = 2000;
 
 class Lesson {
+  /** @param {HTMLElement} parent */
   constructor(parent) {
-    this.root = parent.querySelector(".lesson-room");
+    this.root = part(parent, ".lesson-room");
     this.player = new Player(this.root.appendChild(make("div")));
   }
 
@@ -30,7 +31,10 @@ class Lesson {
   // A server that is busy or gone for a moment is asked again; what is shown stays.
   fail(error, asked) {
     this.address = undefined;
-    if (!this.found) this.player.screen.replaceChildren(text("p", "needs", `The lesson cannot be fetched (${error.message}). It is asked for again.`));
+    if (!this.found)
+      this.player.screen.replaceChildren(
+        text("p", "needs", `The lesson cannot be fetched (${error.message}). It is asked for again.`),
+      );
     this.again = setTimeout(() => this.take(asked), AGAIN_MS);
   }
 
@@ -46,5 +50,8 @@ export default function ({ data, parentElement }) {
   if (!lessons.has(parentElement)) lessons.set(parentElement, new Lesson(parentElement));
   const lesson = lessons.get(parentElement);
   lesson.take(data);
-  return () => { lesson.close(); lessons.delete(parentElement); };
+  return () => {
+    lesson.close();
+    lessons.delete(parentElement);
+  };
 }

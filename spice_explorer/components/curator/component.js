@@ -1,0 +1,13 @@
+// The door by which Streamlit comes in: one curator for each place on the page.
+
+const curators = new WeakMap();
+
+export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
+  if (!curators.has(parentElement)) curators.set(parentElement, new Curator(parentElement));
+  const curator = curators.get(parentElement);
+  curator.take(data, (name, value) => (name === "changed" ? setStateValue : setTriggerValue)(name, value));
+  return () => {
+    curator.close();
+    curators.delete(parentElement);
+  };
+}

@@ -1,0 +1,4 @@
+interface Window {
+  // The name of this tab.
+  spiceVisit?: string;
+}
