@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engine.runs.replay import ASSETS
+from engine.lesson.html_file import ASSETS
 
 from engine.lesson.scripts import files, joined
 
