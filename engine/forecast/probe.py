@@ -210,10 +210,15 @@ class _Probe:
 
         # Batch statistics want two images in each group at the least.
         least = min(whole, max(self._least, 2 * groups))
-        ratio = lambda size: whole / batch(size, self.few)  # noqa: E731
+
+        def ratio(size: int) -> float:
+            return whole / batch(size, self.few)
+
+        def halved(size: int, clock: Clock) -> None:
+            run(size, clock, 1.0)
+
         self.each["features"] = self._timed("features", run, whole, least, ratio)[0]
         if self.asked.features.coarse:
-            halved = lambda size, clock: run(size, clock, 1.0)  # noqa: E731
             self.each["coarse"] = self._timed("coarse", halved, whole, least, ratio)[0]
 
     def _heads(self) -> None:
@@ -268,7 +273,10 @@ class _Probe:
             )
 
         whole = settings.batch
-        ratio = lambda size: images(whole, self.count) / images(size, self.few)  # noqa: E731
+
+        def ratio(size: int) -> float:
+            return images(whole, self.count) / images(size, self.few)
+
         least = min(whole, math.ceil(self._least / settings.unlabelled))
         self.each["joint"] = self._timed("joint", run, whole, least, ratio)[0]
 

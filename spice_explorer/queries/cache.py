@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import streamlit as st
 
@@ -41,7 +41,7 @@ def cached(*marks: Mark, entries: int = 8) -> Callable[[Query], Query]:
             folder = folder_of(name)
             return keep(str(folder.path), (made(folder), *(_time(folder, one) for one in marks)), name, *asked)
 
-        return ask  # type: ignore[return-value]
+        return cast(Query, ask)
 
     return decorate
 

@@ -117,8 +117,8 @@ def halves(name: str, members: np.ndarray) -> np.ndarray:
 
 
 @st.cache_resource(show_spinner="Looking for two halves…", max_entries=8)
-def _halves(name: str, modified: float | None, members: bytes) -> np.ndarray:  # noqa: ARG001
-
+def _halves(name: str, modified: float | None, members: bytes) -> np.ndarray:
+    del modified  # of the cache's key alone
     ids = np.frombuffer(members, "<u4")
     return two_means(artefacts.unit_vectors(name)[ids], seed=runs.card(name).config.seed)
 
@@ -164,7 +164,8 @@ def votes(name: str) -> Votes | None:
 
 
 @st.cache_resource(show_spinner="The decided images vote…", max_entries=4)
-def _votes(name: str, modified: float | None, row: int) -> Votes | None:  # noqa: ARG001
+def _votes(name: str, modified: float | None, row: int) -> Votes | None:
+    del modified, row  # of the cache's key alone
     said = needed_model(name)
     with reading(name) as now:
         own, home = now.classes_of(said.labels), now.home

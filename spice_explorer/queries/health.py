@@ -73,9 +73,10 @@ def decided(opened: Opened) -> Exclusions:
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _exclusions(source: str, fingerprint: str, _opened: Opened) -> Exclusions:  # noqa: ARG001
+def _exclusions(source: str, fingerprint: str, _opened: Opened) -> Exclusions:
     from engine.health.exclusions import Exclusions
 
+    del source, fingerprint  # of the cache's key alone
     return Exclusions(_opened.images)
 
 
@@ -91,8 +92,9 @@ def to_train(opened: Opened) -> tuple[Opened, tuple[Skipped, ...]]:
 # Only a few states are remembered: each may hold on to a copy of the pixels. A state is known by the
 # images themselves, not by a row: a log that was removed counts its rows anew.
 @st.cache_resource(show_spinner="Leaving images out…", max_entries=2)
-def _cut(source: str, fingerprint: str, bits: bytes, _opened: Opened) -> Opened:  # noqa: ARG001
+def _cut(source: str, fingerprint: str, bits: bytes, _opened: Opened) -> Opened:
     from engine.health.exclusions import cut
 
+    del source, fingerprint  # of the cache's key alone
     kept = np.unpackbits(np.frombuffer(bits, np.uint8), count=len(_opened.images))
     return cut(_opened, kept.astype(bool))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engine.lesson.html_file import ASSETS
 
+from engine.lesson.html_file import ASSETS
 from engine.lesson.scripts import files, joined
 
 
