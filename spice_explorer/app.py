@@ -11,8 +11,8 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from spice_explorer import lifecycle, session
-from spice_explorer.http import routes
 from spice_explorer.sections import chrome
+from spice_explorer.web import routes
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (

@@ -18,10 +18,10 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from spice_explorer import session
 from spice_explorer.components.scripts import component
-from spice_explorer.http import thumbs
 from spice_explorer.palette import VERDICTS
 from spice_explorer.present import gallery as present
 from spice_explorer.present.gallery import PIXELATED, Known, Tile
+from spice_explorer.web import thumbs
 
 PER_PAGE = 120
 

@@ -13,12 +13,12 @@ from engine.errors import SpiceError
 from engine.events import Stage
 from spice_explorer import session
 from spice_explorer.components import gallery
-from spice_explorer.http import thumbs
 from spice_explorer.palette import VERDICTS, cluster_colour
 from spice_explorer.present import panel as present
 from spice_explorer.present.gallery import PIXELATED
 from spice_explorer.queries import artefacts
 from spice_explorer.queries.runs import Run
+from spice_explorer.web import thumbs
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet

@@ -14,13 +14,13 @@ from engine.events import Stage
 from spice_explorer import charts, session
 from spice_explorer.components import gallery, plane
 from spice_explorer.components.gallery import Action
-from spice_explorer.http import columns
 from spice_explorer.palette import CLUSTERS, STATES, VERDICTS
 from spice_explorer.present import reliability as present
 from spice_explorer.present.reliability import Split, Thresholds
 from spice_explorer.queries import artefacts, runs, training
 from spice_explorer.queries.runs import Run
 from spice_explorer.sections import panel, scores
+from spice_explorer.web import columns
 
 if TYPE_CHECKING:
     from engine.stages.reliable import ReliableSet

@@ -12,8 +12,8 @@ from engine.curate.curation import Curation
 from engine.curate.decisions import Decision
 from engine.curate.log import FILE
 from engine.runs.folder import RunFolder
-from spice_explorer.http import curate_api
 from spice_explorer.queries import decisions
+from spice_explorer.web import curate_api
 from tests.app.asgi import Client
 from tests.app.conftest import CLUSTERS, IMAGES
 

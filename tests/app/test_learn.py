@@ -25,10 +25,10 @@ from engine.runs.folder import RunFolder
 from engine.runs.runner import the_runner
 from engine.runs.snapshot import fold
 from engine.sources.open_source import Opened
-from spice_explorer.http import routes
 from spice_explorer.present import lesson as present
 from spice_explorer.queries import lessons, training
 from spice_explorer.queries.lessons import PREPARED
+from spice_explorer.web import routes
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts, tiny_config
 
 

@@ -20,9 +20,9 @@ from engine.stages.frames import Frame
 from engine.stages.reliable import ReliableSet
 from spice_explorer import palette
 from spice_explorer.components import image_map
-from spice_explorer.http import columns
 from spice_explorer.present import maps as present
 from spice_explorer.queries import artefacts, decisions, maps
+from spice_explorer.web import columns
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts
 
 Told = Callable[[], dict[str, Any]]

@@ -25,10 +25,10 @@ from engine.space.neighbors import Neighbors
 from engine.stages.reliable import ReliableSet, Verdict, judge, local_agreement, neighbor_count
 from spice_explorer import charts
 from spice_explorer.components.scripts import parts
-from spice_explorer.http import columns
 from spice_explorer.present import reliability as present
 from spice_explorer.present.reliability import Thresholds
 from spice_explorer.queries import artefacts, runs, training
+from spice_explorer.web import columns
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts
 from tests.browser.conftest import FLAGS, chromium
 

@@ -10,7 +10,7 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.responses import Response
 
-from spice_explorer.http import routes
+from spice_explorer.web import routes
 from tests.app.conftest import IMAGES
 
 

@@ -23,7 +23,7 @@ from engine.presets import preset
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
-from spice_explorer.http import routes, thumbs
+from spice_explorer.web import routes, thumbs
 from tests.app.conftest import IMAGES
 
 SIDE = 120

@@ -11,12 +11,12 @@ import streamlit as st
 from engine.errors import SpiceError
 from spice_explorer import session
 from spice_explorer.components import curator, gallery
-from spice_explorer.http import columns, curate_api, thumbs
 from spice_explorer.queries import artefacts, decisions, runs
 from spice_explorer.queries.runs import Run
 from spice_explorer.sections import needs, panel
 from spice_explorer.sections.curate import audit, classes, retrain, spreading
 from spice_explorer.sections.curate.classes import act
+from spice_explorer.web import columns, curate_api, thumbs
 
 QUEUES = {
     "rejected": "Rejected first",

@@ -10,7 +10,6 @@ import streamlit as st
 from engine.errors import SpiceError
 from spice_explorer import session
 from spice_explorer.components import gallery, image_map
-from spice_explorer.http import columns, routes
 from spice_explorer.present import maps as present
 from spice_explorer.present import sprites
 from spice_explorer.present.gallery import Known
@@ -18,6 +17,7 @@ from spice_explorer.queries import artefacts, maps, runs
 from spice_explorer.queries.runs import Run
 from spice_explorer.sections import panel
 from spice_explorer.sections.map import colourings
+from spice_explorer.web import columns, routes
 
 POLL_SECONDS = 2.0
 LAYOUT = "15-0.1"
