@@ -25,6 +25,7 @@ from engine import presets
 from engine.config import RunConfig
 from engine.errors import RunError, SpiceError
 from engine.events import Progress, Record, RunContinued, RunStarted, Stage
+from engine.jobs import close_all
 from engine.runs.snapshot import LIVE, Snapshot, fold
 
 if TYPE_CHECKING:
@@ -51,13 +52,6 @@ WARM_UP = (
     "engine.lesson.build",
     "spice_explorer.components.lesson",
 )
-# What works in the background.
-WORKERS = {
-    "engine.sources.import_job": "the_importer",
-    "engine.health.reports": "the_examiner",
-    "engine.runs.maps": "the_map_maker",
-    "engine.runs.runner": "the_runner",
-}
 # Progress records from which the speed of a stage is taken (two a second).
 PACE_RECORDS = 20
 
@@ -284,9 +278,7 @@ def warm_up() -> None:
 
 def stop_everything() -> None:
     """At the end of the server: training stops at its next step and leaves a checkpoint."""
-    for module, worker in WORKERS.items():
-        if module in sys.modules:  # what was never asked for anything has nothing to end
-            getattr(sys.modules[module], worker)().close()
+    close_all()
 
 
 # -- sources -----------------------------------------------------------------------------------
