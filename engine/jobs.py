@@ -218,6 +218,10 @@ class Jobs(Background, Generic[Key, Seen]):
         with self._change:
             return self._jobs[key].seen() if key in self._jobs else None
 
+    def underway(self, key: Key) -> bool:
+        job = self.look(key)
+        return job is not None and job.underway
+
     @property
     def busy(self) -> bool:
         """True while any job is under way."""

@@ -12,7 +12,6 @@ import importlib
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from engine import presets
 from engine.config import RunConfig
 from engine.errors import RunError, SpiceError
 from engine.events import Progress, Record, RunContinued, RunStarted, Stage
-from engine.jobs import close_all
+from engine.jobs import ENDED, Job, Jobs, Task, close_all
 from engine.runs.snapshot import LIVE, Snapshot, fold
 
 if TYPE_CHECKING:
@@ -107,6 +106,7 @@ class _Follower:
 
 _followers: dict[Path, _Follower] = {}
 _guard = threading.Lock()
+_warming_up = Jobs[str, Job]("spice-warm-up", Job("importing"))
 
 
 def workspace() -> Path:
@@ -268,12 +268,14 @@ def warm_up() -> None:
     Only once the first page has long been drawn, which should not have to share the processor.
     """
 
-    def work() -> None:
-        time.sleep(WARM_UP_SECONDS)
+    def work(task: Task[Job]) -> None:
+        task.sleep(WARM_UP_SECONDS)
         for module in WARM_UP:
+            if task.stopped:
+                return
             importlib.import_module(module)
 
-    threading.Thread(target=work, daemon=True, name="spice-warm-up").start()
+    _warming_up.ask("pages", work, "the warm-up", again=ENDED)
 
 
 def stop_everything() -> None:

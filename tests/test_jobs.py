@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import weakref
@@ -12,7 +11,7 @@ import pytest
 
 from engine import jobs as module
 from engine.errors import RunError, Stopped
-from engine.jobs import ENDED, Background, Control, Job, Jobs, Task, close_all
+from engine.jobs import Background, Control, Job, Jobs, Task, close_all
 
 AGES = 120.0
 BEGUN = Job("working")
@@ -108,26 +107,24 @@ def test_a_job_that_has_ended_begins_anew_only_if_asked_so() -> None:
 
 
 def test_many_who_ask_at_once_begin_one_job(go: threading.Event) -> None:
-    before = sys.getswitchinterval()
-    jobs, done, ready = Jobs[str, Job]("test", BEGUN), list[int](), threading.Barrier(8)
+    class Slow(str):
+        """It takes a while to be looked up, in which others look too."""
+
+        def __hash__(self) -> int:
+            time.sleep(0.02)
+            return super().__hash__()
+
+    jobs, done = Jobs[str, Job]("test", BEGUN), list[int]()
 
     def work(_task: Task[Job]) -> None:
         done.append(1)
         go.wait(AGES)
 
-    def ask() -> None:
-        ready.wait(AGES)
-        jobs.ask("loaf", work, "baking", again=ENDED)
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(AGES)
-    finally:
-        sys.setswitchinterval(before)
+    threads = [threading.Thread(target=jobs.ask, args=(Slow("loaf"), work, "baking")) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(AGES)
     go.set()
     until(lambda: not jobs.busy)
     assert len(done) == 1

@@ -27,7 +27,7 @@ from engine.runs.runner import the_runner
 from engine.sources.import_job import the_importer
 from engine.sources.open_source import Opened
 from engine.stages import encoder_file
-from spice_explorer import artefacts, services
+from spice_explorer import artefacts, forecasting, lessons, services
 from tests.app.conftest import IMAGES, tiny_config
 
 
@@ -162,7 +162,8 @@ def test_the_server_warms_up_what_pages_want(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_all_background_work_ends_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: set[Background] = set()
-    everyone = {the_importer(), the_examiner(), the_map_maker(), the_runner()}
+    everyone: set[Background] = {the_importer(), the_examiner(), the_map_maker(), the_runner()}
+    everyone |= {forecasting._measuring, lessons._preparing, lessons._lessons, lessons._trials, services._warming_up}
     for one in list(jobs._known):  # those of other tests too: none shall really be closed
         monkeypatch.setattr(one, "close", lambda *_, one=one: closed.add(one))
     services.stop_everything()
