@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import sys
-import threading
-import time
+
+from engine.jobs import ENDED, Job, Jobs, Task, close_all
 
 WARM_UP_SECONDS = 4.0
 WARM_UP = (
@@ -22,13 +21,8 @@ WARM_UP = (
     "engine.lesson.build",
     "spice_explorer.sections.lesson",
 )
-# What works in the background.
-WORKERS = {
-    "engine.sources.import_job": "the_importer",
-    "engine.health.reports": "the_examiner",
-    "engine.runs.maps": "the_map_maker",
-    "engine.runs.runner": "the_runner",
-}
+
+_warming_up = Jobs[str, Job]("spice-warm-up", Job("importing"))
 
 
 def warm_up() -> None:
@@ -37,16 +31,16 @@ def warm_up() -> None:
     Only once the first page has long been drawn, which should not have to share the processor.
     """
 
-    def work() -> None:
-        time.sleep(WARM_UP_SECONDS)
+    def work(task: Task[Job]) -> None:
+        task.sleep(WARM_UP_SECONDS)
         for module in WARM_UP:
+            if task.stopped:
+                return
             importlib.import_module(module)
 
-    threading.Thread(target=work, daemon=True, name="spice-warm-up").start()
+    _warming_up.ask("pages", work, "the warm-up", again=ENDED)
 
 
 def stop_everything() -> None:
     """At the end of the server: training stops at its next step and leaves a checkpoint."""
-    for module, worker in WORKERS.items():
-        if module in sys.modules:  # what was never asked for anything has nothing to end
-            getattr(sys.modules[module], worker)().close()
+    close_all()

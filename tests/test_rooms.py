@@ -327,3 +327,9 @@ def test_the_command_line_explains_itself_without_torch() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert out.rstrip().endswith("[]")
+
+
+@pytest.mark.parametrize("room", ["spice_explorer", "pages"])
+def test_the_app_works_in_the_background_only_by_jobs_that_end_with_the_server(room: str) -> None:
+    for path in python_files(room):
+        assert not [text for text in ("Thread(", "Timer(", "PoolExecutor(") if text in path.read_text("utf-8")], path

@@ -10,24 +10,23 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from engine.data.image_store import cache
-from engine.errors import RunError, Stopped, sentence_of
+from engine.errors import RunError, Stopped
 from engine.health.exclusions import REASONS, Exclusions
 from engine.health.health import DUPLICATES, PROBLEMS, Health, Problem, examine
+from engine.jobs import Job, Jobs, Task
 from engine.sources.open_source import Opened
 
 log = logging.getLogger(__name__)
 
-CheckupState = Literal["examining", "done", "failed"]
 # Reports of other sources that are remembered; the rest is a file away.
 MOST_KEPT = 16
 # Images, or groups, that a summary names of each finding.
@@ -35,14 +34,17 @@ WORST = 5
 
 
 @dataclass(frozen=True)
-class Checkup:
-    """How a report is coming along: `done` of `total` steps."""
+class Checkup(Job):
+    """How a report is coming along, "examining" at first: `done` of `total` steps."""
 
-    state: CheckupState = "examining"
+    state: str = "examining"
     done: int = 0
     total: int = 1
-    message: str = ""
-    health: Health | None = field(default=None, repr=False)
+
+    @property
+    def health(self) -> Health | None:
+        found: Health | None = self.result
+        return found
 
 
 def health_of(
@@ -157,14 +159,11 @@ def _worst(names: str | list[str]) -> str:
 # -- in the background -----------------------------------------------------------------------------
 
 
-class Examiner:
+class Examiner(Jobs[Path, Checkup]):
     """Makes reports in threads of their own; the same one asked for twice is made once."""
 
     def __init__(self) -> None:
-        self._jobs: OrderedDict[Path, Checkup] = OrderedDict()
-        self._threads: dict[Path, threading.Thread] = {}
-        self._guard = threading.Lock()
-        self._closing = threading.Event()
+        super().__init__("spice-health", Checkup(), keep=MOST_KEPT)
 
     def request(
         self, opened: Opened, features: Path | None = None, *, again: bool = False, patience: float = 0.0
@@ -173,48 +172,15 @@ class Examiner:
 
         `patience`: seconds to wait for one that is nearly there anyway.
         """
-        key = _file(opened, features)
-        with self._guard:
-            job = self._jobs.get(key)
-            if job is None or (again and job.state == "failed"):
-                self._jobs[key] = Checkup()
-                self._threads[key] = threading.Thread(
-                    target=self._work, args=(key, opened, features), daemon=True, name="spice-health"
-                )
-                self._threads[key].start()
-            self._jobs.move_to_end(key)
-            thread = self._threads.get(key)
-        if thread is not None and patience:
-            thread.join(patience)
-        with self._guard:
-            return self._jobs[key]
 
-    def close(self) -> None:
-        """Ends what is under way."""
-        self._closing.set()
+        def work(task: Task[Checkup]) -> Health:
+            return health_of(opened, features, progress=partial(task.tell, "examining"), stop=task.asked_to_stop)
 
-    def _work(self, key: Path, opened: Opened, features: Path | None) -> None:
-        try:
-            found = health_of(opened, features, progress=lambda *now: self._tell(key, *now), stop=self._closing.is_set)
-            job = Checkup("done", health=found)
-        except Stopped:
-            job = Checkup("failed", message="the examination was stopped")
-        except Exception as error:
-            what = f"the health report of {opened.images.source}"
-            job = Checkup("failed", message=sentence_of(error, what))
-        with self._guard:
-            self._jobs[key] = job
-            self._threads.pop(key, None)
-            self._forget()
-
-    def _tell(self, key: Path, done: int, total: int) -> None:
-        with self._guard:
-            self._jobs[key] = replace(self._jobs[key], done=done, total=total)
-
-    def _forget(self) -> None:
-        finished = [key for key in self._jobs if key not in self._threads]
-        for key in finished[:-MOST_KEPT]:
-            del self._jobs[key]
+        what = f"the health report of {opened.images.source}"
+        job = self.ask(_file(opened, features), work, what, again=("failed",) if again else (), patience=patience)
+        if job.state == "cancelled":
+            return replace(job, state="failed", message="the examination was stopped")
+        return job
 
 
 _examiner = Examiner()

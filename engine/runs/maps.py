@@ -11,23 +11,21 @@ import hashlib
 import json
 import logging
 import os
-import queue
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 import engine
-from engine.errors import RunError, sentence_of
+from engine.errors import RunError, Stopped
 from engine.events import Stage
+from engine.jobs import Job, Jobs, Task
 from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of, load_frame
 from engine.space.neighbors import Neighbors, nearest
@@ -186,15 +184,10 @@ class MapJob:
     message: str = ""
 
 
-@dataclass(frozen=True)
-class _Asked:
-    folder: RunFolder
+class _Asked(NamedTuple):
+    path: Path
     settings: MapSettings
     frames: bool
-
-    @property
-    def key(self) -> tuple[Path, MapSettings, bool]:
-        return self.folder.path.resolve(), self.settings, self.frames
 
 
 def _command(asked: _Asked) -> list[str]:
@@ -206,7 +199,7 @@ def _command(asked: _Asked) -> list[str]:
         "-m",
         "engine",
         "map",
-        str(asked.folder.path.resolve()),
+        str(asked.path),
         "--neighbors",
         str(asked.settings.neighbors),
         "--min-dist",
@@ -215,82 +208,53 @@ def _command(asked: _Asked) -> list[str]:
     ]
 
 
-class MapMaker:
+class MapMaker(Jobs[_Asked, Job]):
     """Has the maps made that it is asked for, one process after the other."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[_Asked] = queue.SimpleQueue()
-        self._jobs: dict[Any, MapJob] = {}
-        self._guard = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._process: subprocess.Popen[str] | None = None
+        super().__init__("spice-maps", Job("map"), at_once=1)
 
     def request(self, folder: RunFolder, settings: MapSettings, *, frames: bool, again: bool = False) -> MapJob:
         """How the map is coming along; asks for it the first time, and `again` after a failure.
 
         "waiting" means that stage 1 is not done, so that there is nothing to map yet.
         """
-        asked = _Asked(folder, settings, frames)
         if not (folder.has("features") and folder.has("neighbors")):
             return MapJob("waiting")
         if has_maps(folder, settings, frames=frames):
             return MapJob("ready")
-        with self._guard:
-            job = self._jobs.get(asked.key)
-            if job is None or job.state == "ready" or (again and job.state == "failed"):
-                job = self._jobs[asked.key] = MapJob("computing", "map")
-                self._queue.put(asked)
-                self._start()
-            return job
+        asked = _Asked(folder.path.resolve(), settings, frames)
+        renewed = ("done", "failed") if again else ("done",)
+        job = self.ask(asked, partial(_make, asked), f"the map of {asked.path}", again=renewed)
+        if job.underway:
+            return MapJob("computing", job.state, job.done)
+        return MapJob("failed", message=job.message)
 
-    def close(self) -> None:
-        """Ends the process that is at work, if any."""
-        if self._process is not None:
-            self._process.terminate()
 
-    def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, daemon=True, name="spice-maps")
-            self._thread.start()
-
-    def _work(self) -> None:
-        while True:
-            asked = self._queue.get()
-            time.sleep(HEAD_START_SECONDS)
-            try:
-                job = self._made(asked)
-            except Exception as error:
-                what = f"the map of {asked.folder.path}"
-                job = MapJob("failed", message=sentence_of(error, what))
-            with self._guard:
-                self._jobs[asked.key] = job
-
-    def _made(self, asked: _Asked) -> MapJob:
-        root = Path(engine.__file__).parents[1]
-        self._process = subprocess.Popen(
-            _command(asked),
-            cwd=root,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        with self._process as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            for line in process.stdout:
-                self._follow(asked, line)
-            complaint = process.stderr.read().strip()
-        if process.returncode:
-            log.error("the map of %s failed: %s", asked.folder.path, complaint)
-            last = (complaint.splitlines() or [f"exit status {process.returncode}"])[-1]
-            return MapJob("failed", message=last.removeprefix("error: "))
-        return MapJob("ready")
-
-    def _follow(self, asked: _Asked, line: str) -> None:
-        told = json.loads(line)
-        with self._guard:
-            self._jobs[asked.key] = replace(self._jobs[asked.key], part=told["part"], done=told["done"])
+def _make(asked: _Asked, task: Task[Job]) -> None:
+    task.sleep(HEAD_START_SECONDS)
+    root = Path(engine.__file__).parents[1]
+    with subprocess.Popen(
+        _command(asked),
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:
+        task.at_stop(process.terminate)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            told = json.loads(line)
+            task.tell(told["part"], told["done"])
+        complaint = process.stderr.read().strip()
+    if task.stopped:
+        raise Stopped
+    if process.returncode:
+        log.error("the map of %s failed: %s", asked.path, complaint)
+        last = (complaint.splitlines() or [f"exit status {process.returncode}"])[-1]
+        raise RunError(last.removeprefix("error: "))
 
 
 _maker = MapMaker()

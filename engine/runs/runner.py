@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import RunError, SpiceError, Stopped, first_sentence, host_is_full, out_of_memory, sentence_of
 from engine.events import RunFailed, RunFinished, RunQueued, RunStarted, RunStopped
-from engine.jobs import Control
+from engine.jobs import CLOSING_SECONDS, Background, Control
 from engine.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class _Job:
     lock: AcquireReturnProxy
 
 
-class Runner:
+class Runner(Background):
     """Queues runs and trains them, one at a time on each device, in daemon threads."""
 
     def __init__(self, threads: int | None = None) -> None:
@@ -163,6 +163,7 @@ class Runner:
         self._queues: dict[str, queue.SimpleQueue[_Job]] = {}
         self._guard = threading.Lock()
         self._idle = threading.Condition(self._guard)
+        super().__init__()
 
     def submit(self, folder: RunFolder, device: str = "auto") -> None:
         """Puts the run in its device's queue, for the first time or to go on.
@@ -209,7 +210,7 @@ class Runner:
         with self._guard:
             return any(job.device.device == device for job in self._jobs.values())
 
-    def close(self, seconds: float = 10.0) -> None:
+    def close(self, seconds: float = CLOSING_SECONDS) -> None:
         """Stops every run and waits, at most `seconds`, until their checkpoints are written."""
         with self._guard:
             for job in self._jobs.values():

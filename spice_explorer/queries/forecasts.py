@@ -6,13 +6,14 @@ that device: each would slow the other down, and the forecast would be wrong.
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING
 
 from engine.config import RunConfig
-from engine.errors import Stopped, sentence_of
+from engine.errors import Stopped
 from engine.forecast.forecast import Costs, forecast
+from engine.jobs import ENDED, Job, Jobs, Task
 from engine.runs.folder import RunFolder
 from engine.runs.kept_forecast import Forecast, load_forecast, save_forecast
 from engine.runs.runner import choose_device, the_runner
@@ -25,25 +26,37 @@ if TYPE_CHECKING:
 
     from engine.sources.open_source import Opened
 
-State = Literal["new", "probing", "done", "busy", "failed"]
 
-
-@dataclass
+@dataclass(eq=False)
 class Probe:
     """What is known of the costs of one kind of images on one device.
 
     Attributes:
-        asked: the settings whose steps are, or were last, to be measured.
-        done: the share of a probe at work.
+        asked: the settings whose steps are, or were last, measured.
         free: bytes of memory that were free before it, None where the system does not say.
     """
 
-    state: State = "new"
     asked: tuple[RunConfig, ...] = ()
-    done: float = 0.0
-    message: str = ""
     free: int | None = None
     costs: list[Costs] = field(default_factory=list)
+
+    @property
+    def state(self) -> str:
+        """ "new", "probing", "done", "failed", or "busy" where it gave way to a run."""
+        return "busy" if self._job.state == "cancelled" else self._job.state
+
+    @property
+    def done(self) -> float:
+        """The share of a probe at work."""
+        return self._job.done
+
+    @property
+    def message(self) -> str:
+        return self._job.message
+
+    @property
+    def _job(self) -> Job:
+        return _measuring.look(self) or Job("new")
 
     def of(self, config: RunConfig) -> Forecast | None:
         """The forecast of a run with `config`; None where its steps have not been measured."""
@@ -53,7 +66,7 @@ class Probe:
 
 _probes: dict[tuple[object, ...], Probe] = {}
 # One probe at a time: two would measure each other.
-_turn = threading.Lock()
+_measuring = Jobs[Probe, Job]("spice-forecast", Job("probing"), at_once=1)
 
 
 def probe_of(opened: Opened, device: str) -> Probe:
@@ -66,43 +79,29 @@ def probe_of(opened: Opened, device: str) -> Probe:
 def ask(opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
     """Begins to measure the steps of `configs`, in the background, unless that is under way."""
     found = probe_of(opened, device)
-    if found.state == "probing":
-        return
-    found.state, found.done, found.message = "probing", 0.0, ""
-    found.asked = tuple(configs)
-    threading.Thread(target=_work, args=(found, opened, configs, device), daemon=True, name="spice-forecast").start()
+    _measuring.ask(found, partial(_measure, found, opened, configs, device), "the forecast", again=ENDED)
 
 
-def _work(found: Probe, opened: Opened, configs: Sequence[RunConfig], device: str) -> None:
+def _measure(found: Probe, opened: Opened, configs: Sequence[RunConfig], device: str, task: Task[Job]) -> None:
     from engine.forecast.probe import probe
     from engine.forecast.timing import free_bytes
 
-    def tell(done: float) -> None:
-        found.done = done
-
-    runner = the_runner()
-    try:
-        with _turn:
-            chosen = choose_device(device).device
-            if _taken(chosen):
-                raise Stopped
-            found.free = free_bytes(chosen)
-            workspace().mkdir(parents=True, exist_ok=True)
-            found.costs += probe(
-                opened.images,
-                configs,
-                chosen,
-                threads=runner.threads,
-                place=workspace(),
-                extra=0 if opened.extra is None else len(opened.extra),
-                stop=lambda: runner.trains_on(chosen),
-                progress=tell,
-            )
-        found.state = "done"
-    except Stopped:
-        found.state = "busy"
-    except Exception as error:
-        found.state, found.message = "failed", sentence_of(error, "the forecast")
+    found.asked = tuple(configs)
+    runner, chosen = the_runner(), choose_device(device).device
+    if _taken(chosen):
+        raise Stopped
+    found.free = free_bytes(chosen)
+    workspace().mkdir(parents=True, exist_ok=True)
+    found.costs += probe(
+        opened.images,
+        configs,
+        chosen,
+        threads=runner.threads,
+        place=workspace(),
+        extra=0 if opened.extra is None else len(opened.extra),
+        stop=lambda: runner.trains_on(chosen) or task.asked_to_stop(),
+        progress=partial(task.tell, "probing"),
+    )
 
 
 def _taken(device: torch.device) -> bool:

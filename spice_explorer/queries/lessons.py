@@ -9,15 +9,16 @@ import hashlib
 import json
 import logging
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from engine.errors import RunError, Stopped, sentence_of
+from engine.errors import RunError, Stopped
 from engine.events import STAGES, Stage
+from engine.jobs import Job, Jobs, Task
 from engine.lesson.failure_trials import make_trials, missing
+from engine.runs.create import create_run
 from engine.runs.runner import the_runner
 from spice_explorer.addresses import address_of
 from spice_explorer.present import lesson as present
@@ -41,9 +42,9 @@ HEAD_START_SECONDS = 1.0
 Key = tuple[object, ...]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Made:
-    """A lesson in the making or made.
+    """A lesson.
 
     Attributes:
         key: the state of the run that it shows.
@@ -52,26 +53,23 @@ class Made:
     """
 
     key: Key
-    state: Literal["making", "ready", "failed"] = "making"
-    message: str = ""
-    body: bytes = b""
-    stages: frozenset[Stage] = frozenset()
+    body: bytes
+    stages: frozenset[Stage]
 
     @property
     def version(self) -> str:
         return hashlib.blake2b(self.body, digest_size=6).hexdigest()
 
 
-# By the run's folder: what is being made, and the last one that is there to be shown.
-_newest: dict[Path, Made] = {}
+# By the run's folder: the state that is, or was last, made a lesson of, and the last lesson to be shown.
+_newest: dict[Path, Key] = {}
 _shown: dict[Path, Made] = {}
-# The runs for which what goes wrong is being tried: the trial, and the share of them that are done.
-_trying: dict[Path, tuple[str, float]] = {}
-_tried: set[tuple[Path, float]] = set()
-_preparing: dict[Path, str | None] = {}
 _guard = threading.Lock()
-# One thing at a time: a lesson shall not slow down the run that it waits for more than it must.
-_turn = threading.Lock()
+_preparing = Jobs[Path, Job]("spice-lesson", Job("preparing"))
+# One at a time: a lesson shall not slow down the run that it waits for more than it must.
+_lessons = Jobs[tuple[Path, Key], Job]("spice-lesson", Job("making"), at_once=1)
+# What goes wrong with a run, by its folder and when that was made: the state is the trial at hand.
+_trials = Jobs[tuple[Path, float], Job]("spice-lesson", Job(""), at_once=1)
 
 
 # -- the prepared run --------------------------------------------------------------------------
@@ -91,38 +89,29 @@ def prepare(again: bool = False) -> None:
 
     `again`: also after a failure.
     """
-    place = workspace()
-    with _guard:
-        found = _preparing.get(place, "")
-        if PREPARED in runs.run_names() or found is None or (found and not again):
-            return
-        _preparing[place] = None
-    threading.Thread(target=_prepare, args=(place,), daemon=True, name="spice-lesson").start()
+    if PREPARED not in runs.run_names():
+        place, renewed = workspace(), ("done", "failed") if again else ("done",)
+        _preparing.ask(place, partial(_prepare, place), "making the prepared run", again=renewed)
 
 
-def _prepare(place: Path) -> None:
-    trouble = ""
-    time.sleep(HEAD_START_SECONDS)
-    try:
-        opened, config = prepared()
-        from engine.runs.create import create_run
-        from engine.runs.runner import the_runner
-
-        the_runner().submit(create_run(place / PREPARED, opened, config))
-    except Exception as error:
-        trouble = sentence_of(error, "making the prepared run")
-    with _guard:
-        _preparing[place] = trouble
+def _prepare(place: Path, task: Task[Job]) -> None:
+    task.sleep(HEAD_START_SECONDS)
+    if (place / PREPARED / "run.json").is_file():  # made while this was being asked for
+        return
+    opened, config = prepared()
+    task.sleep(0)  # nothing is to be trained any more when the server ends
+    the_runner().submit(create_run(place / PREPARED, opened, config))
 
 
 def preparing() -> bool:
     """True while the prepared run is being made."""
-    return _preparing.get(workspace(), "") is None
+    return _preparing.underway(workspace())
 
 
 def trouble() -> str:
     """Why the prepared run could not be made, "" if nothing is known against it."""
-    return _preparing.get(workspace()) or ""
+    job = _preparing.look(workspace())
+    return job.message if job else ""
 
 
 def ahead_of(run: Run) -> Run | None:
@@ -142,11 +131,9 @@ def follow(run: Run) -> Made | None:
     folder = folder_of(run.name)
     key = _key(folder, run.live)
     if key is not None:
-        with _guard:
-            known = _newest.get(folder.path)
-            if known is None or known.key != key:
-                _newest[folder.path] = fresh = Made(key)
-                _begin(_make, folder, fresh)
+        _newest[folder.path] = key
+        again = () if folder.path in _shown else ("done",)  # one that was made and had to go for others
+        _lessons.ask((folder.path, key), partial(_make, folder, key), f"the lesson of {folder.path}", again=again)
         if run.snapshot.state == "finished":
             _try_what_goes_wrong(folder)
     return _shown_of(folder)
@@ -160,19 +147,28 @@ def _shown_of(folder: RunFolder) -> Made | None:
 
 def making(name: str) -> bool:
     """True while a lesson of the run is being made."""
-    found = _newest.get(folder_of(name).path)
-    return found is not None and found.state == "making"
-
-
-def trying(name: str) -> tuple[str, float] | None:
-    """What goes wrong is being tried: the trial, and the share of them that are done; None if not."""
-    return _trying.get(folder_of(name).path)
+    return _lessons.underway(_newest_of(name))
 
 
 def fault(name: str) -> str:
     """Why the newest lesson of the run could not be made, "" if it could."""
-    found = _newest.get(folder_of(name).path)
-    return found.message if found else ""
+    job = _lessons.look(_newest_of(name))
+    return job.message if job else ""
+
+
+def _newest_of(name: str) -> tuple[Path, Key]:
+    path = folder_of(name).path
+    return path, _newest.get(path, ())
+
+
+def trying(name: str) -> tuple[str, float] | None:
+    """What goes wrong is being tried: the trial, and the share of them that are done; None if not."""
+    job = _trials.look(_mark(folder_of(name)))
+    return (job.state, job.done) if job and job.underway else None
+
+
+def _mark(folder: RunFolder) -> tuple[Path, float]:
+    return folder.path, runs.made(folder)
 
 
 def _key(folder: RunFolder, live: bool) -> Key | None:
@@ -180,55 +176,38 @@ def _key(folder: RunFolder, live: bool) -> Key | None:
     if times[0] is None and (live or not maps.moments(folder.path.name)):
         return None
     # Trials come one by one; the lesson takes them all at once.
-    tried = None if folder.path in _trying else folder.modified("trials")
+    tried = None if _trials.underway(_mark(folder)) else folder.modified("trials")
     return (runs.made(folder), *times, tried)
 
 
-def _make(folder: RunFolder, made: Made) -> None:
-    try:
-        from engine.lesson.build import lesson
+def _make(folder: RunFolder, key: Key, _task: Task[Job]) -> None:
+    from engine.lesson.build import lesson
 
-        with _turn:
-            bundle = lesson(folder)
-        made.body = json.dumps(bundle).encode()
-        made.stages = frozenset(stage for stage in STAGES if bundle["stages"][stage])
-        made.state = "ready"
-    except Exception as error:
-        made.state, made.message = "failed", sentence_of(error, f"the lesson of {folder.path}")
-    if made.state == "ready":
-        with _guard:
-            _shown.pop(folder.path, None)
-            _shown[folder.path] = made
-            for old in list(_shown)[:-MOST_KEPT]:
-                del _shown[old], _newest[old]
+    bundle = lesson(folder)
+    stages = frozenset(stage for stage in STAGES if bundle["stages"][stage])
+    made = Made(key, json.dumps(bundle).encode(), stages)
+    with _guard:
+        _shown.pop(folder.path, None)
+        _shown[folder.path] = made
+        for old in list(_shown)[:-MOST_KEPT]:
+            del _shown[old]
 
 
 def _try_what_goes_wrong(folder: RunFolder) -> None:
     """Begins the short trainings of what goes wrong, once for each run and never beside a training."""
-    with _guard:
-        mark = folder.path, runs.made(folder)
-        if mark in _tried or _trying or _busy():
-            return
-        _tried.add(mark)
-        if not missing(folder):
-            return
-        _trying[folder.path] = "", 0.0
-    _begin(_try, folder, mark)
+    job = _trials.look(_mark(folder))
+    if (job is None or job.state == "cancelled") and not _trials.busy and not _busy() and missing(folder):
+        # Those that a training has cancelled go on when nothing trains any more and somebody looks.
+        _trials.ask(_mark(folder), partial(_try, folder), f"the trials of {folder.path}", again=("cancelled",))
 
 
-def _try(folder: RunFolder, mark: tuple[Path, float]) -> None:
-    def tell(trial: str, done: float) -> None:
-        _trying[folder.path] = trial, done
-
+def _try(folder: RunFolder, task: Task[Job]) -> None:
     try:
-        make_trials(folder, progress=tell, stop=_busy)
-    except Stopped:  # they go on when nothing trains any more and somebody looks
-        _tried.discard(mark)
+        make_trials(folder, progress=task.tell, stop=lambda: _busy() or task.asked_to_stop())
+    except Stopped:
+        raise
     except Exception:  # a lesson without them is a lesson still
         log.exception("what goes wrong could not be tried for %s", folder.path)
-    finally:
-        with _guard:
-            _trying.pop(folder.path, None)
 
 
 def _busy() -> bool:
@@ -236,10 +215,6 @@ def _busy() -> bool:
     import torch
 
     return the_runner().trains_on(torch.device("cpu"))
-
-
-def _begin(work: Callable[..., None], *arguments: object) -> None:
-    threading.Thread(target=work, args=arguments, daemon=True, name="spice-lesson").start()
 
 
 # -- what the browser fetches --------------------------------------------------------------------

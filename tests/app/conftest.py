@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
+from engine import jobs
 from engine.config import RunConfig, with_setting
 from engine.data.images import ImageSet
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.events import Progress, RunFailed, RunStarted, StageStarted
-from engine.jobs import Control
+from engine.jobs import Control, Job, Jobs
 from engine.lesson import failure_trials
 from engine.presets import preset
 from engine.runs.create import create_run
@@ -128,6 +132,13 @@ def visit() -> Visit:
         return at
 
     return open_page
+
+
+def ends_alone(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> None:
+    """Has the jobs called `name` end with the server, and no others: these would begin nothing afterwards."""
+    plain: Jobs[Any, Job] = getattr(module, name)
+    monkeypatch.setattr(jobs, "_known", weakref.WeakSet())
+    monkeypatch.setattr(module, name, Jobs(plain._name, plain._begins, at_once=plain._at_once))
 
 
 def texts(at: AppTest) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +24,11 @@ from engine.runs.kept_forecast import Forecast, load_forecast, save_forecast
 from engine.runs.runner import Runner, the_runner
 from engine.runs.snapshot import Snapshot
 from engine.sources.open_source import Opened, open_source
+from spice_explorer import lifecycle
 from spice_explorer.present import forecast as present
 from spice_explorer.queries import forecasts
 from spice_explorer.sections.train.forecast import ASK, BUSY, _asked
-from tests.app.conftest import Visit, button, texts
+from tests.app.conftest import Visit, button, ends_alone, texts
 
 PIECES = (
     "features",
@@ -75,10 +77,14 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def settled(at: AppTest) -> AppTest:
     """The page when the probe is over."""
+    over()
+    return at.run()
+
+
+def over() -> None:
     for thread in threading.enumerate():
         if thread.name == "spice-forecast":
             thread.join(20)
-    return at.run()
 
 
 def labels(at: AppTest) -> list[str]:
@@ -214,6 +220,56 @@ def test_a_run_of_another_process_is_not_disturbed_either(
             if thread.name == "spice-forecast":
                 thread.join(20)
     assert forecasts.probe_of(few_digits, "cpu").state == "busy"
+
+
+@pytest.mark.usefixtures("workspace")
+def test_many_who_ask_at_once_begin_one_probe(
+    few_digits: Opened, measure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(forecasts.Probe):
+        """A look at its state takes its time, in which others look too."""
+
+        def __getattribute__(self, name: str) -> Any:
+            found = super().__getattribute__(name)
+            if name == "state":
+                time.sleep(0.2)
+            return found
+
+    probes, go, found = list[int](), threading.Event(), Slow()
+    measure(lambda _configs, **_: probes.append(1) or (go.wait(60) and []))
+    monkeypatch.setattr(forecasts, "probe_of", lambda *_: found)
+    config = preset("quick", clusters=4, channels=1)
+    threads = [threading.Thread(target=forecasts.ask, args=(few_digits, [config], "cpu")) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    go.set()
+    over()
+    assert len(probes) == 1
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_probe_ends_with_the_server(
+    few_digits: Opened, measure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, given_up = threading.Event(), threading.Event()
+
+    def act(_configs: list[RunConfig], stop: Callable[[], bool], **_: Any) -> list[Costs]:
+        begun.set()
+        while not stop():
+            assert not given_up.wait(0.01)
+        raise Stopped
+
+    measure(act)
+    ends_alone(monkeypatch, forecasts, "_measuring")
+    forecasts.ask(few_digits, [preset("quick", clusters=4, channels=1)], "cpu")
+    assert begun.wait(60)
+    try:
+        lifecycle.stop_everything()
+        assert forecasts.probe_of(few_digits, "cpu").state == "busy"
+    finally:
+        given_up.set()
 
 
 def test_a_new_run_keeps_the_forecast_that_was_shown(workspace: Path, few_digits: Opened) -> None:

@@ -17,19 +17,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from streamlit.testing.v1 import AppTest
 
+from engine.errors import RunError, Stopped
 from engine.events import Progress, RunFailed, RunFinished, RunPaused, RunQueued, RunStarted, StageStarted
 from engine.lesson import build as lesson_of
+from engine.lesson import failure_trials
 from engine.lesson.outline import STEPS
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.runner import the_runner
 from engine.runs.snapshot import fold
 from engine.sources.open_source import Opened
+from spice_explorer import lifecycle
 from spice_explorer.present import lesson as present
-from spice_explorer.queries import lessons, training
+from spice_explorer.queries import lessons, runs, training
 from spice_explorer.queries.lessons import PREPARED
 from spice_explorer.web import routes
-from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts, tiny_config
+from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, ends_alone, texts, tiny_config
 
 
 def told(at: AppTest) -> dict[str, Any]:
@@ -75,6 +78,13 @@ def until(at: AppTest, done: Callable[[AppTest], bool], seconds: float = 90) -> 
         time.sleep(0.05)
         at.run()
     return at
+
+
+def wait_for(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 90
+    while not done():
+        assert time.monotonic() < end, "nothing came of it"
+        time.sleep(0.02)
 
 
 def made(at: AppTest) -> bool:
@@ -209,6 +219,65 @@ def test_a_finished_run_says_that_its_lesson_is_being_made(visit: Visit, monkeyp
         go.set()
     until(at, made)
     assert told(at)["waits"] == {}
+
+
+@pytest.mark.usefixtures("finished")
+def test_trials_end_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, given_up = threading.Event(), threading.Event()
+
+    def make(_folder: RunFolder, *, progress: Callable[[str, float], None], stop: Callable[[], bool]) -> None:
+        progress("head", 0.5)
+        begun.set()
+        while not stop():
+            assert not given_up.wait(0.01)
+        raise Stopped
+
+    monkeypatch.setattr(failure_trials, "missing", lambda _folder: ["head"])
+    monkeypatch.setattr(failure_trials, "make_trials", make)
+    ends_alone(monkeypatch, lessons, "_trials")
+    # The runner may still be at a run of another test.
+    wait_for(lambda: lessons.follow(runs.look("demo")) is not None and begun.is_set())
+    assert lessons.trying("demo") == ("head", 0.5)
+    try:
+        lifecycle.stop_everything()
+        assert lessons.trying("demo") is None
+    finally:
+        given_up.set()
+
+
+def test_no_prepared_run_is_made_when_the_server_has_ended(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends_alone(monkeypatch, lessons, "_preparing")
+    monkeypatch.setattr(lessons, "HEAD_START_SECONDS", 600)
+    lessons.prepare()
+    assert lessons.preparing()
+    lifecycle.stop_everything()
+    assert not lessons.preparing()
+    lessons.prepare(again=True)
+    assert not lessons.preparing()
+    assert list(workspace.iterdir()) == []
+
+
+def test_a_lesson_in_the_queue_ends_with_the_server(
+    finished: RunFolder, workspace: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = list[str](), threading.Event()
+
+    def make(folder: RunFolder) -> dict[str, Any]:
+        begun.append(folder.path.name)
+        go.wait(60)
+        raise RunError("nobody looks any more")
+
+    shutil.copytree(trained, workspace / "other")
+    monkeypatch.setattr(lesson_of, "lesson", make)
+    ends_alone(monkeypatch, lessons, "_lessons")
+    for name in (finished.path.name, "other"):
+        lessons.follow(runs.look(name))
+    wait_for(lambda: bool(begun))
+    end = threading.Timer(0.2, go.set)  # what is in hand is waited for
+    end.start()
+    lifecycle.stop_everything()
+    wait_for(lambda: not lessons.making("other"))
+    assert begun == ["demo"]
 
 
 def test_a_run_made_anew_under_the_same_name_shows_nothing_of_the_old_one(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -194,9 +197,34 @@ def test_a_failure_is_told_and_only_tried_again_when_asked(mapped: RunFolder, mo
 
 
 def test_the_end_of_the_server_is_the_end_of_the_map(mapped: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    by(monkeypatch, "time.sleep(600)")
+    begun = mapped.path / "begun"
+    by(monkeypatch, f"open({str(begun)!r}, 'w')", "time.sleep(600)")
     maker = MapMaker()
     maker.request(mapped, SETTINGS, frames=False)
-    until(lambda: maker._process is not None)
+    until(begun.exists)
     maker.close()
     until(lambda: maker.request(mapped, SETTINGS, frames=False).state == "failed")
+
+
+def test_the_end_of_the_server_leaves_no_process_of_a_map_that_was_queued(
+    mapped: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = mapped.path / "begun"
+    by(monkeypatch, "import os", f"print(os.getpid(), file=open({str(begun)!r}, 'a'), flush=True)", "time.sleep(600)")
+    maker = MapMaker()
+
+    def ask() -> set[str]:
+        return {maker.request(mapped, MapSettings(neighbors), frames=False).state for neighbors in (5, 6, 7)}
+
+    assert ask() == {"computing"}
+    until(lambda: begun.exists() and begun.read_text().endswith("\n"))
+    maker.close()
+    try:
+        until(lambda: ask() == {"failed"})
+        (process,) = begun.read_text().split()
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(process), 0)
+    finally:
+        for process in begun.read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGTERM)
