@@ -74,7 +74,7 @@ def sentence_of(error: Exception, what: str) -> str:
     if isinstance(error, SpiceError):
         return str(error)
     if out_of_memory(error):
-        return f"memory ran out ({first_sentence(error)}): choose smaller batches, or end other programs"
+        return f"memory ran out ({first_sentence(error)}): choose smaller batches, or close other programs"
     if device_failed(error):
         return f"the GPU failed ({first_sentence(error)}): start SPICE Explorer again, and resume the run"
     if isinstance(error, OSError):

@@ -4,7 +4,7 @@ from spice_explorer import session
 from spice_explorer.components import chrome, forming, needs, prototypes
 
 chrome.heading(
-    "Prototypes", "The surest images of a cluster form its prototype; the images nearest to it get its label."
+    "Prototypes", "A cluster's most confident images form its prototype; the images nearest to it get its label."
 )
 with session.plain_errors():
     run = needs.run_of_page()

@@ -516,7 +516,7 @@ def _alike(name: str, path: str, exclusive: bool, modified: float | None) -> tup
 
 
 def alike(name: str) -> tuple[np.ndarray, list[Hint]]:
-    """(K, K) cosines between stage 2's prototypes, and which clusters may belong together."""
+    """(K, K) cosines between stage 2's prototypes, and which clusters may be the same class."""
     return _alike(name, *_stage_two(name))
 
 

@@ -105,7 +105,7 @@ def purity_coverage(
     """Purity over coverage; the points are (coverage, purity) now and with the run's thresholds."""
     import plotly.graph_objects as go
 
-    figure = _figure(280, "coverage: right labels that are reliable", "purity")
+    figure = _figure(280, "coverage: share of correct labels that are reliable", "purity")
     figure.add_trace(
         go.Scatter(
             x=curve.coverage,

@@ -72,7 +72,7 @@ def lesson(request: Request) -> Response:
     try:
         body = lessons.body(run, version)
     except (SpiceError, OSError):
-        return PlainTextResponse("there is no such run any more", 404, FRESH)
+        return PlainTextResponse("this run no longer exists", 404, FRESH)
     return Response(body, media_type="application/json", headers=FRESH)
 
 

@@ -347,7 +347,7 @@ def _clusters_fault(config: RunConfig, opened: Opened) -> str:
     return ""
 
 
-@st.cache_data(show_spinner="Looking at what stage 1 begins with…", max_entries=32)
+@st.cache_data(show_spinner="Reading the encoder that stage 1 starts from…", max_entries=32)
 def _source_fault(source: str, written: tuple[int, int], fingerprint: str, _images: ImageSet) -> str:
     del written, fingerprint  # of the cache's key alone
     from engine.runs.initial_weights import check_beginning

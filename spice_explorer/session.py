@@ -32,7 +32,7 @@ def plain_errors() -> Iterator[None]:
     except Exception as error:
         log.exception("a page failed")
         st.error(
-            f"This page met something unexpected ({type(error).__name__}: {error}). Your runs are "
+            f"An unexpected error occurred on this page ({type(error).__name__}: {error}). Your runs are "
             "safe. The server's log has the details for a bug report.",
             icon=":material/error:",
         )

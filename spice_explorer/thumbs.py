@@ -93,7 +93,7 @@ def sheet(request: Request) -> Response:
     except (SpiceError, OSError):
         return _missing("no such run")
     except (KeyError, ValueError):
-        return _missing("the pixels of this run are gone or damaged")
+        return _missing("the pixels of this run are missing or damaged")
     return Response(body, media_type="image/webp", headers=HEADERS)
 
 
@@ -120,7 +120,7 @@ def thumb(request: Request) -> Response:
     except (SpiceError, OSError):
         return _missing("no such run")
     except (KeyError, ValueError):
-        return _missing("the pixels of this run are gone or damaged")
+        return _missing("the pixels of this run are missing or damaged")
     return Response(body, media_type="image/webp", headers=HEADERS)
 
 

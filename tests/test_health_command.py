@@ -104,5 +104,5 @@ def test_a_run_of_one_image_is_refused(tmp_path: Path) -> None:
         Image.linear_gradient("L").resize((12, 12)).save(folder / f"{index}.png")
     health(folder, "--exclude", "exact-duplicates")
     said = refused(*run_arguments(folder, tmp_path / "run", "--size", "12"))
-    assert said.startswith("1 of the 3 images is kept, the others are left out")
+    assert said.startswith("1 of the 3 images is kept, the others are excluded")
     assert not (tmp_path / "run").exists()

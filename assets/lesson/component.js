@@ -30,7 +30,7 @@ class Lesson {
   // A server that is busy or gone for a moment is asked again; what is shown stays.
   fail(error, asked) {
     this.address = undefined;
-    if (!this.found) this.player.screen.replaceChildren(text("p", "needs", `The lesson cannot be fetched (${error.message}). It is asked for again.`));
+    if (!this.found) this.player.screen.replaceChildren(text("p", "needs", `The lesson could not be loaded (${error.message}). Trying again.`));
     this.again = setTimeout(() => this.take(asked), AGAIN_MS);
   }
 

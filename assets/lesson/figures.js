@@ -93,24 +93,24 @@ const FIGURES = {
   confident({ confident, confidence, sizes }, { bundle }) {
     if (!confident) return undefined;
     const sure = (k, i) => (Array.isArray(confidence) ? confidence[k]?.[i] : undefined);
-    return captioned(sizes ? "the images each cluster is surest of, and how many it has" : "the images each cluster is surest of", rowsOf(bundle, confident, {
+    return captioned(sizes ? "each cluster's most confident images, and its size" : "each cluster's most confident images", rowsOf(bundle, confident, {
       sizes,
-      title: (place, k, i) => `${bundle.nameOf(place)}${sure(k, i) === undefined ? "" : `: ${percent(sure(k, i))} sure`}`,
+      title: (place, k, i) => `${bundle.nameOf(place)}${sure(k, i) === undefined ? "" : `: confidence ${percent(sure(k, i))}`}`,
     }), 2);
   },
 
   prototypes: ({ prototypes }, { bundle }) => prototypes && captioned(
-    "their mean features are the prototype", rowsOf(bundle, prototypes, { title: (place) => bundle.nameOf(place) }), 2),
+    "the mean of their features is the prototype", rowsOf(bundle, prototypes, { title: (place) => bundle.nameOf(place) }), 2),
 
   similarity({ similarity }) {
     if (!similarity) return undefined;
-    return captioned("prototypes: stronger blue is more alike", heatOf(arrayOf(similarity), shapeOf(similarity)[0]), 1);
+    return captioned("prototypes: deeper blue means more similar", heatOf(arrayOf(similarity), shapeOf(similarity)[0]), 1);
   },
 
   claimed({ claimed, sizes }, { bundle }) {
     if (!claimed) return undefined;
     const half = Math.ceil(Math.max(...claimed.map((row) => row.length)) / 2);
-    return captioned("nearest to the prototype, and the farthest that still get its label", rowsOf(bundle, claimed, {
+    return captioned("the nearest images to the prototype, and the farthest that still get its label", rowsOf(bundle, claimed, {
       title: (place) => bundle.nameOf(place), split: half, sizes,
     }), 2);
   },

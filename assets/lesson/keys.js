@@ -1,9 +1,9 @@
 // Keys: what each does, on the page and in presenter mode.
 
 const KEYS = [
-  ["→ ←", "next step, step before"], ["1 – 9", "that step"], ["Q", "the quiz"], ["0", "the whole run"],
-  ["Home End", "first, last"], ["↑ ↓", "the thing to play with"], ["W", "what goes wrong"],
-  ["Space", "play and pause"], [", .", "frame before, next frame"], ["S", "speed"],
+  ["→ ←", "next step, previous step"], ["1 – 9", "that step"], ["Q", "the quiz"], ["0", "the whole run"],
+  ["Home End", "first, last"], ["↑ ↓", "the control"], ["W", "what goes wrong"],
+  ["Space", "play and pause"], [", .", "previous frame, next frame"], ["S", "speed"],
   ["P F", "presenter mode; F fills the screen"], ["Esc", "leave it"], ["?", "these keys"],
 ];
 

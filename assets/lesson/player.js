@@ -106,7 +106,7 @@ class Player {
   quiz() {
     this.made ??= new Quiz(this.bundle); // what was marked stays while one looks at another step
     const head = make("div", { className: "words" }, text("h2", "", "Which will be rejected?"), text("p", "sentence",
-      "Mark the pictures whose label you think the reliable set leaves out, then check."));
+      "Mark the pictures whose label you think will be rejected, then check."));
     return { root: make("article", { className: "step quizzing" }, head, this.made.root), key: (key) => this.made.key(key) };
   }
 

@@ -11,12 +11,12 @@ class Film {
     this.t = this.frames.length - 1;
     this.play = button("Play", () => this.toggle(), { className: "play" });
     this.slider = make("input", { type: "range", min: 0, max: this.t, step: 1, value: this.t });
-    this.slider.setAttribute("aria-label", "Moment of training");
+    this.slider.setAttribute("aria-label", "Time in training");
     this.slider.oninput = () => { this.pause(); this.glide(Number(this.slider.value)); };
     this.moment = text("b", "moment", "");
     this.speeds = SPEEDS.map((speed) => button(`${speed === 0.5 ? "½" : speed}×`, () => this.setSpeed(speed)));
     this.controls = make("div", { className: "scrub" }, this.play,
-      button("‹", () => this.step(-1), { ariaLabel: "Frame before" }), button("›", () => this.step(1), { ariaLabel: "Next frame" }),
+      button("‹", () => this.step(-1), { ariaLabel: "Previous frame" }), button("›", () => this.step(1), { ariaLabel: "Next frame" }),
       this.slider, this.moment, make("span", { className: "speeds" }, ...this.speeds));
     this.root = make("div", { className: "film-strip" }, this.cloud.root, this.controls);
     this.root.film = this;
@@ -145,7 +145,7 @@ class Scrubber {
       dash.style.background = colour;
       return make("span", {}, dash, `${name} ${short(value)}`);
     }));
-    this.note.textContent = frame.labels ? "" : "Stage 1 knows no clusters yet: it learns only which views belong together.";
+    this.note.textContent = frame.labels ? "" : "Stage 1 has no clusters yet: it only learns which views belong together.";
   }
 }
 

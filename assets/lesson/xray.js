@@ -3,7 +3,7 @@
 
 const CHOICE_ROWS = 3, MOST_CHOICE = 24;
 // What is said of τ where it is asked at all: of all clusters, or of those that have learned most.
-const LEVELS = { fixed: "", flex: ", the most that is asked" };
+const LEVELS = { fixed: "", flex: ", the highest threshold" };
 
 class XRay {
   constructor(bundle) {
@@ -28,7 +28,7 @@ class XRay {
     });
     this.bars = make("div", { className: `bars probabilities${xray.adapt in LEVELS ? "" : " without-level"}` });
     this.slider = make("input", { type: "range", min: 0, max: xray.steps.length - 1, value: this.place.frame });
-    this.slider.setAttribute("aria-label", "Moment of stage 3");
+    this.slider.setAttribute("aria-label", "Time in stage 3");
     this.slider.oninput = () => this.go(Number(this.slider.value));
     this.pictures = ["weak view", "strong view"].map((name) => make("div", { className: "view" }, make("i", { className: "cell" }), text("span", "", name)));
     this.history = make("div", { className: "history" });
@@ -52,7 +52,7 @@ class XRay {
     const losses = xray.steps.map((_, f) => this.loss[at(f)]), most = Math.max(1e-9, ...losses);
     this.lines?.close();
     this.lines = linesOf([
-      { name: "surest probability of the weak view", values: surest, colour: CLUSTERS[0] },
+      { name: "highest probability of the weak view", values: surest, colour: CLUSTERS[0] },
       { name: `loss of the strong view, up to ${short(most)}`, values: losses.map((one) => one / most), colour: CLUSTERS[1] },
     ], xray.adapt in LEVELS ? { level: xray.threshold, words: `τ = ${xray.threshold}${LEVELS[xray.adapt]}` } : {});
     this.history.replaceChildren(this.lines);
@@ -70,7 +70,7 @@ class XRay {
     this.root.dataset.passes = String(passes);
     this.draw(chances);
     this.verdict.textContent = this.weighed(at, Math.max(...chances)) + (passes
-      ? ` The strong view learns cluster ${this.labels[at]}, loss ${short(this.loss[at])}.` : " The strong view teaches nothing this time.");
+      ? ` The strong view learns cluster ${this.labels[at]}, loss ${short(this.loss[at])}.` : " The strong view is not used this time.");
     this.moment.textContent = `step ${number(xray.steps[frame])} of ${number(xray.steps.at(-1))}`;
     this.lines.move(frame / Math.max(1, xray.steps.length - 1));
   }
@@ -78,12 +78,12 @@ class XRay {
   // Whether the weak view, so sure, was enough: for τ, or for what the run asked instead at that moment.
   weighed(at, surest) {
     const { adapt, threshold } = this.xray, sure = percent(surest), cluster = this.labels[at];
-    if (adapt === "soft") return `The weak view is ${sure} sure and counts ${percent(this.weights[at])}.`;
+    if (adapt === "soft") return `The weak view's confidence is ${sure}; it counts ${percent(this.weights[at])}.`;
     if (this.passes[at]) {
       if (adapt === "fixed" || (adapt === "flex" && surest >= threshold)) return `The weak view passes: ${sure} ≥ τ.`;
-      return `The weak view passes: ${sure} is ${adapt === "flex" ? "less than τ, but " : ""}enough for cluster ${cluster} at this moment.`;
+      return `The weak view passes: ${sure} is ${adapt === "flex" ? "less than τ, but " : ""}enough for cluster ${cluster} at this point.`;
     }
-    return `The weak view does not pass: ${sure} ${adapt === "fixed" ? "< τ" : `is too little for cluster ${cluster} at this moment`}.`;
+    return `The weak view does not pass: ${sure} ${adapt === "fixed" ? "< τ" : `is too little for cluster ${cluster} at this point`}.`;
   }
 
   // The likeliest clusters first where there are many; the line is τ.

@@ -86,7 +86,7 @@ class Decision:
 
     def __post_init__(self) -> None:
         if self.action not in ACTIONS:
-            raise DecisionError(f"{self.action!r} is no action: expected one of {', '.join(ACTIONS)}")
+            raise DecisionError(f"{self.action!r} is not an action: expected one of {', '.join(ACTIONS)}")
 
 
 def values_of(one: Decision) -> tuple[object, ...]:
@@ -157,7 +157,7 @@ def plain_name(text: str, what: str) -> str:
     name = " ".join(part for part in unicodedata.normalize("NFC", text).split(" ") if part)
     odd = sorted({f"U+{ord(c):04X}" for c in name if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")})
     if odd:
-        raise DecisionError(f"the name of {what} holds control characters ({', '.join(odd[:3])}): type it without")
+        raise DecisionError(f"the name of {what} contains control characters ({', '.join(odd[:3])}): remove them")
     if not name:
         raise DecisionError(f"the name of {what} is empty: expected 1 to {MOST_LETTERS} letters")
     if len(name) > MOST_LETTERS:

@@ -109,13 +109,13 @@ def learned(alive: Sequence[int], classes: np.ndarray, keep: np.ndarray) -> list
 def _check_number(classes: int, images: int) -> None:
     if classes < 2:
         raise RunError(
-            f"{classes} of the classes is left: training needs 2 at least; undo a merge, leave fewer "
+            f"{classes} of the classes is left: training needs at least 2; undo a merge, exclude fewer "
             "images out, or make another class"
         )
     if classes > images:
         raise RunError(
             f"there are {classes:,} classes for the {images:,} images that are not left out: merge "
-            "classes, or leave fewer images out"
+            "classes, or exclude fewer images"
         )
 
 

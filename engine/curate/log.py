@@ -248,8 +248,8 @@ class DecisionLog:
         except sqlite3.DatabaseError as error:
             self.close()  # opened again, a damaged log is moved aside
             raise DecisionError(
-                f"{self.path} was damaged ({error}): nothing was decided; load the page again to go "
-                "on with a new log, the damaged one is kept beside it"
+                f"{self.path} was damaged ({error}): nothing was saved; reload the page to "
+                "continue with a new log; the damaged one is kept next to it"
             ) from None
 
 
@@ -267,8 +267,8 @@ def _unwritable(text: str) -> str:
     if "locked" in text or "busy" in text:
         return "is locked by another program: nothing was written; close that program, or try again"
     if "readonly" in text or "unable to open" in text:
-        return "cannot be written: nothing was decided; make the run's folder writable, or copy the run to where it is"
-    return f"cannot be written ({text}): nothing was decided"
+        return "cannot be written: nothing was saved; make the run's folder writable, or copy the run to where it is"
+    return f"cannot be written ({text}): nothing was saved"
 
 
 def _damaged(error: sqlite3.DatabaseError) -> bool:

@@ -41,7 +41,7 @@ class DeviceImages:
 
     @property
     def total(self) -> int:
-        """N and the further images."""
+        """N and the extra images."""
         return len(self) + (0 if self._extra is None else len(self._extra))
 
     def _on_device(self) -> torch.Tensor | None:
@@ -71,7 +71,7 @@ class DeviceImages:
         self._resident = None
 
     def leave_extra(self) -> None:
-        """Forgets the further images, and frees what they take on the device."""
+        """Forgets the extra images, and frees what they take on the device."""
         if self._extra is not None:
             self._extra = self._resident = None
             self._resident = self._on_device()

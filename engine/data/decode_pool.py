@@ -160,7 +160,7 @@ class _Processes:
             answer = pickle.load(self._own.process.stdout)
         except (BrokenPipeError, EOFError, pickle.UnpicklingError):
             raise SourceError(
-                "a process that decoded images was ended from outside, perhaps for want of memory: "
+                "a process that decodes images was killed, perhaps because memory ran out: "
                 "close other programs, or choose a smaller size"
             ) from None
         if isinstance(answer, BaseException):

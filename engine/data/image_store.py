@@ -188,7 +188,7 @@ def _stored(found: dict[str, Any], arrays: dict[str, np.ndarray], pixels: np.nda
     reasons = {int(place): why for place, why in found["reasons"].items()}
     good = arrays["good"]
     if good.shape != (len(names),) or len(pixels) != good.sum():
-        raise ValueError("index and pixels are of different images")
+        raise ValueError("index and pixels belong to different images")
     return Stored(
         listing, found["stamp"], found["labelled"], good, reasons, arrays["extents"], found["fingerprint"], pixels
     )

@@ -39,7 +39,7 @@ class ImageSet:
         if len(shape) != 4 or shape[1] not in (1, 3) or kind != np.uint8:
             raise SourceError(f"the images are {kind} of shape {shape}: expected uint8 of shape (N, 1 or 3, H, W)")
         if shape[0] == 0:
-            raise SourceError(f"{self.source} holds no images")
+            raise SourceError(f"{self.source} contains no images")
         if len(self.ids) != shape[0] or len(set(self.ids)) != shape[0]:
             raise SourceError(f"{len(set(self.ids))} distinct ids for {shape[0]} images: expected one each")
 

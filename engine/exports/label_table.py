@@ -115,7 +115,7 @@ def to_csv(table: pd.DataFrame) -> bytes:
 def write_file(content: bytes, path: Path) -> None:
     """Writes a whole file, or leaves what was there; raises RunError when it cannot."""
     if not path.name:
-        raise RunError(f"{path} is a folder: expected the name of a file")
+        raise RunError(f"{path} is a folder: expected a file name")
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         draft.write_bytes(content)

@@ -86,7 +86,7 @@ class Costs:
     Attributes:
         each: by the names in `work`; a piece that was not measured is absent.
         clusters: K that it was measured with; k-means takes its time in proportion to it.
-        extra: further images that stage 1 alone trains on.
+        extra: extra images that stage 1 alone trains on.
         dimensions: D.
         weights: bytes of the encoder's.
         memory: bytes of host memory at the peak, beyond what the process had before.
@@ -131,7 +131,7 @@ def forecast(config: RunConfig, costs: Costs) -> Forecast:
         RunError: when its steps are not those that were measured.
     """
     if not costs.fit(config):
-        raise RunError("these settings change what a step takes: measure again before forecasting")
+        raise RunError("these settings change the cost of a step: measure again before forecasting")
     counted = work(config, costs)
     spent = {name: costs.each[name].times(count) for name, count in counted.items() if count}
     parts = {part: _sum(spent.get(name, NOTHING) for name in names) for part, names in PARTS.items()}
@@ -278,7 +278,7 @@ def warnings_of(found: Forecast, free: int | None) -> list[str]:
             "choose smaller batches, or Quick"
         )
     if found.total > DAY:
-        cure = "choose Quick or fewer steps" if found.gpu_memory else "take a GPU or Quick"
+        cure = "choose Quick or fewer steps" if found.gpu_memory else "use a GPU or Quick"
         told.append(f"takes about {duration(found.total)} on {found.device}: {cure}")
     return told
 
@@ -293,7 +293,7 @@ def table(found: Mapping[str, Forecast], free: int | None) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     first = next(iter(found.values()))
-    lines.append(f"on {first.device} with {first.threads} CPU threads, if nothing else runs there")
+    lines.append(f"on {first.device} with {first.threads} CPU threads, if it is otherwise idle")
     lines += [f"{name} {told}" for name, one in found.items() for told in warnings_of(one, free)]
     return "\n".join(lines)
 

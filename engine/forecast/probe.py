@@ -74,7 +74,7 @@ def probe(
 
     Args:
         threads: CPU threads that the run will have, by default torch's own number here.
-        extra: further images that stage 1 alone will train on.
+        extra: extra images that stage 1 alone will train on.
         stop: asked between any two steps.
         progress: told the share that is done.
         place: the disk that runs are written to, by default that of temporary files.
@@ -86,7 +86,7 @@ def probe(
     for config in configs:
         if not can_forecast(config):
             raise RunError(
-                f"features.source is {config.features.source!r}: forecasts are for {SCRATCH!r} and {ENCODER}NAME only"
+                f"features.source is {config.features.source!r}: forecasts support only {SCRATCH!r} and {ENCODER}NAME"
             )
         if config.clusters > len(images):
             raise RunError(

@@ -141,7 +141,7 @@ class Exclusions:
                 draft.replace(names)
         except OSError as error:
             raise DecisionError(
-                f"{self.folder} cannot be written ({error.strerror or error}): nothing was decided; "
+                f"{self.folder} cannot be written ({error.strerror or error}): nothing was saved; "
                 f"free some space, or name another place with {HOME}"
             ) from None
         self._log.commit(asked, self._model)
@@ -257,7 +257,7 @@ def cut(opened: Opened, kept: np.ndarray) -> Opened:
         return opened
     if kept.sum() < 2:
         raise DecisionError(
-            f"{int(kept.sum())} of the {len(kept):,} images is kept, the others are left out: put some "
+            f"{int(kept.sum())} of the {len(kept):,} images is kept, the others are excluded: put some "
             "back before training"
         )
     images, truth, ids = opened.images, opened.truth, np.flatnonzero(kept)

@@ -81,7 +81,7 @@ def note(cast: Cast) -> str:
     if cast.whole:
         return ""
     return (
-        f"Shown are {len(cast.ids):,} of {cast.images:,} images: those that the steps speak of and, beside "
+        f"The lesson shows {len(cast.ids):,} of {cast.images:,} images: those that the steps speak of and, beside "
         "them, as large a share of every cluster. All numbers are of all images."
     )
 

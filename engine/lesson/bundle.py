@@ -109,7 +109,7 @@ class Cast:
         return [self.places(row) for row in table]
 
     def fill(self, labels: np.ndarray | None, seed: int) -> None:
-        """Takes further images at random, of every cluster as large a share as it has of all.
+        """Takes extra images at random, of every cluster as large a share as it has of all.
 
         Args:
             labels: (N,) in 0..K−1; None where there are none, which makes it one cluster.

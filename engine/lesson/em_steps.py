@@ -71,7 +71,7 @@ class Steps:
     def advance(self) -> Half:
         """The next E-step or M-step; raises RunError after the last."""
         if self.done:
-            raise RunError(f"all {self.round} rounds of stage 2 are done: begin again to see them once more")
+            raise RunError(f"all {self.round} rounds of stage 2 are done: start again to see them once more")
         return self._e_step() if self._found is None else self._m_step(self._found)
 
     def _e_step(self) -> Half:

@@ -33,8 +33,8 @@ def page(bundle: dict[str, Any]) -> str:
         found = _read("page.html")
     except OSError as error:
         raise RunError(
-            f"{error.filename} cannot be read ({error.strerror}): the lesson's player is a part of this "
-            "project; get its folder assets/lesson again"
+            f"{error.filename} cannot be read ({error.strerror}): the lesson's player is part of this "
+            "project; restore the folder assets/lesson"
         ) from None
     css, js = (_ENDS.sub("\\\\x3c", one) for one in parts)
     content = dict(zip(MARKERS, (css, js, data_of(bundle)), strict=True))

@@ -138,12 +138,12 @@ class Material:
         verdict = Verdict(int(found.verdicts[image]))
         if self.folder.fixed().mask[image]:
             return "A person decided this label."
-        near = f"{same} of {count} neighbours have its label (asked: {needed:.0%})"
-        sure = f"the head is {found.confidence[image]:.1%} sure (asked: {settings.confidence:.0%})"
+        near = f"{same} of {count} neighbours have its label (threshold: {needed:.0%})"
+        sure = f"the head's confidence is {found.confidence[image]:.1%} (threshold: {settings.confidence:.0%})"
         ends = {
-            Verdict.RELIABLE: "both suffice",
+            Verdict.RELIABLE: "both are enough",
             Verdict.NEIGHBORS_DISAGREE: "too few neighbours agree",
-            Verdict.NOT_CONFIDENT: "the head is not sure enough",
-            Verdict.NEITHER: "neither suffices",
+            Verdict.NOT_CONFIDENT: "the head is not confident enough",
+            Verdict.NEITHER: "neither is enough",
         }
         return f"{near} and {sure}: {ends[verdict]}."

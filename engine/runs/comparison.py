@@ -59,11 +59,11 @@ def before_after(parent: RunFolder, child: RunFolder) -> BeforeAfter:
             that `parent` does not have.
     """
     if not child.has("decided"):
-        raise RunError(f"{child.path} was not trained with decisions: choose a run that was")
+        raise RunError(f"{child.path} was not trained with decisions: choose one that was")
     ids, known = child.images().ids, frozenset(parent.images().ids)
     if not known.issuperset(ids):
         raise RunError(
-            f"{child.path} has images that {parent.path} does not have: compare a run with the one that it goes on from"
+            f"{child.path} has images that {parent.path} does not have: compare a run with the one it started from"
         )
     said, after = child.load("decided"), newest_clustering(child)
     before, labels, clusters = said["model"], said["labels"], after.clusters

@@ -35,7 +35,7 @@ def create_run(
     `excluded` are images of the source that a person left out, and that are not in `opened`.
 
     Raises:
-        RunError: when something is there already, K or the further images do not fit the images,
+        RunError: when something is there already, K or the extra images do not fit the images,
             or it cannot be written.
         SpiceError: when what `features.source` names is not there or does not fit.
     """
@@ -56,9 +56,9 @@ def branch_run(parent: RunFolder, path: str | os.PathLike[str], config: RunConfi
     """
     target, own = _free(path), parent.card()
     if not parent.has("heads"):
-        raise RunError(f"{parent.path} has no stage 2 yet: nothing can go on from it")
+        raise RunError(f"{parent.path} has no stage 2 yet: train stage 2 before starting a run from it")
     if replace(config, reliable=own.config.reliable, joint=own.config.joint) != own.config:
-        raise RunError("only the settings of the reliable set and of stage 3 can differ here")
+        raise RunError("only the settings of the reliable set and of stage 3 can be changed here")
     return _made(target, lambda draft: inherit(draft, parent, config))
 
 
@@ -74,16 +74,16 @@ def branch_decided(parent: RunFolder, path: str | os.PathLike[str], config: RunC
     """
     target, own = _free(path), parent.card()
     if not parent.has("features"):
-        raise RunError(f"{parent.path} has no stage 1 yet: nothing can go on from it")
+        raise RunError(f"{parent.path} has no stage 1 yet: train stage 1 before starting a run from it")
     if len(guidance.keep) != own.images:
         raise RunError(
             f"the decisions are about {len(guidance.keep):,} images, but {parent.path} has "
-            f"{own.images:,}: decide about the images of this run"
+            f"{own.images:,}: make decisions on the images of this run"
         )
     config = replace(config, clusters=guidance.clusters)
     later = {name: getattr(config, name) for name in ("clusters", "heads", "reliable", "joint")}
     if replace(own.config, **later) != config:
-        raise RunError("only K and the settings of what follows stage 1 can differ here")
+        raise RunError("only K and the settings after stage 1 can be changed here")
     check_clusters(config, int(guidance.keep.sum()), own.source)
     return _made(target, lambda draft: inherit_decided(draft, parent, config, guidance))
 
@@ -155,10 +155,10 @@ def check_clusters(config: RunConfig, images: int, source: str) -> None:
 
 
 def _check_extra(opened: Opened) -> None:
-    """Raises RunError when the further images are of another size or colour than the images."""
+    """Raises RunError when the extra images are of another size or colour than the images."""
     images, extra = opened.images, opened.extra
     if extra is not None and extra.pixels.shape[1:] != images.pixels.shape[1:]:
         raise RunError(
-            f"the further images are {extra.pixels.shape[1:]}, but those of {images.source} "
+            f"the extra images are {extra.pixels.shape[1:]}, but those of {images.source} "
             f"{images.pixels.shape[1:]} (channels, height, width): open both in one size and colour"
         )

@@ -82,7 +82,7 @@ def load_array(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="c", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise RunError(f"{path} is damaged ({error}): delete its folder and resume the run to make it again") from None
+        raise RunError(f"{path} is damaged ({error}): delete its folder and resume the run to rebuild it") from None
 
 
 def save_weights(path: Path, state: dict[str, Any]) -> None:
@@ -103,4 +103,4 @@ def load_weights(path: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         if out_of_memory(error):
             raise
-        raise RunError(f"{path} is damaged ({first_sentence(error)}): delete it to do its stage again") from None
+        raise RunError(f"{path} is damaged ({first_sentence(error)}): delete it to repeat its stage") from None

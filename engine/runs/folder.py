@@ -2,7 +2,7 @@
 
     run.json          what was asked: source, settings, fingerprint of the images
     images/           pixels.npy (uint8, memory-mapped when read) and ids
-    extra/            further images, for stage 1 alone
+    extra/            extra images, for stage 1 alone
     truth/            true labels and class names, only where they exist
     encoder.pt        the trained encoder that stage 1 begins with, if it does
     imported/         vectors from elsewhere that are taken as the features
@@ -63,7 +63,7 @@ LOCK_SECONDS, PROBE_SECONDS = 2.0, 0.1
 class RunCard:
     """What a run was asked to do and on which images.
 
-    `parent` is the run that it goes on from, "" for none; `extra` counts the further images of stage 1;
+    `parent` is the run that it goes on from, "" for none; `extra` counts the extra images of stage 1;
     `excluded` are the images that a person left out of the source beforehand, with the reason.
     """
 
@@ -102,7 +102,7 @@ class RunFolder:
         try:
             return _read_card(file, file.stat().st_mtime_ns)
         except FileNotFoundError:
-            raise RunError(f"{self.path} holds no run: expected the file run.json in it") from None
+            raise RunError(f"{self.path} contains no run: expected the file run.json in it") from None
 
     def config(self) -> RunConfig:
         """The settings to train with: a trained encoder is the run's own copy of it."""
@@ -272,7 +272,7 @@ class RunFolder:
         try:
             return FileLock(self.path / "lock", thread_local=False).acquire(timeout=LOCK_SECONDS)
         except Timeout:
-            raise RunError(f"{self.path} is being trained already: stop that run first") from None
+            raise RunError(f"{self.path} is already being trained: stop that run first") from None
 
     @property
     def is_locked(self) -> bool:
@@ -323,4 +323,4 @@ class _Arrays(dict[str, np.ndarray]):
         self._path = path
 
     def __missing__(self, name: str) -> np.ndarray:
-        raise RunError(f"{self._path / name}.npy is gone: delete its folder and resume the run to make it again")
+        raise RunError(f"{self._path / name}.npy is gone: delete its folder and resume the run to rebuild it")

@@ -35,7 +35,7 @@ from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
 # Neighbours kept for pages, whatever the reliable set asks: the map and its what-ifs need some.
 LEAST_KEPT = 30
 KMEANS_STARTS = 10
-NO_NETWORK = "the features were imported, so that there is no network to train further"
+NO_NETWORK = "the features are external vectors, so there is no network to train"
 
 
 @dataclass(frozen=True)
@@ -285,7 +285,7 @@ def _raise_alarms(run: Run, stage: Stage, clustering: Clustering) -> None:
         run.emit(Alarm(stage, cause, "choose fewer clusters, or another seed"))
     for cluster in clustering.dominant:
         share = clustering.sizes[cluster] / len(clustering.labels)
-        cause = f"cluster {cluster} holds {share:.0%} of the images"
+        cause = f"cluster {cluster} contains {share:.0%} of the images"
         run.emit(Alarm(stage, cause, "choose more clusters, or more epochs in stage 1"))
 
 
@@ -301,7 +301,7 @@ def _raise_reliable_alarms(run: Run, stage: Stage, found: ReliableSet) -> None:
             f"{_named(relaxed)} had the agreement lowered, as far as {found.thresholds.min():.2f} "
             f"instead of {settings.agreement:.2f}, to keep up to {settings.floor:.0%} of the images"
         )
-        run.emit(Alarm(stage, cause, "look at their images before you trust them"))
+        run.emit(Alarm(stage, cause, "check their images before you trust them"))
 
 
 def _named(clusters: list[int]) -> str:

@@ -27,7 +27,7 @@ def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) ->
         RunError: when stage 2 is not done, the images have another size or colour, or the features
             were imported.
     """
-    _check_network(folder, "label images that it has not seen: import vectors of these in a new run")
+    _check_network(folder, "label images that it has not seen: use their external vectors in a new run")
     config, own = folder.config(), folder.images()
     if (images.channels, images.size) != (own.channels, own.size):
         raise RunError(
@@ -55,7 +55,7 @@ def scores(clustering: Clustering, truth: Truth | None) -> dict[str, float]:
 
 def encoder_file(folder: RunFolder) -> bytes:
     """Stage 1's encoder as a file for `features.source=encoder:FILE.pt`; raises RunError."""
-    _check_network(folder, "give to others: name that file to them instead")
+    _check_network(folder, "share: share that file instead")
     if not folder.has("features"):
         raise RunError(f"{folder.path} has no encoder yet: train until stage 1 is done")
     card, images = folder.card(), folder.images()

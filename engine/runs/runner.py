@@ -89,7 +89,7 @@ def _trouble(name: str) -> str | None:
         torch.ones(1, device=name).item()
     except RuntimeError as error:
         full = out_of_memory(error)
-        return "its memory is full: end what else runs on it" if full else first_sentence(error)
+        return "its memory is full: close other programs that use it" if full else first_sentence(error)
     return None
 
 
@@ -133,7 +133,7 @@ def execute(folder: RunFolder, chosen: Device, control: Control) -> str:
 def _memory_ran_out(error: Exception, chosen: Device) -> str:
     """Whose memory ran out, and what helps. Nothing is lost: the run goes on from its checkpoint."""
     where = "this machine" if host_is_full(error) else str(chosen.device)
-    instead = "train on the CPU" if where.startswith(("cuda", "mps")) else "end other programs"
+    instead = "train on the CPU" if where.startswith(("cuda", "mps")) else "close other programs"
     return f"{where} is out of memory: choose smaller batches, or {instead}"
 
 
@@ -220,7 +220,7 @@ class Runner:
         with self._guard:
             job = self._jobs.get(folder.path.resolve())
         if job is None:
-            raise RunError(f"{folder.path.name} is not trained by this process: it cannot be steered from here")
+            raise RunError(f"{folder.path.name} is not trained by this process: it cannot be controlled from here")
         act(job.control)
 
     def _work(self, jobs: queue.SimpleQueue[_Job]) -> None:

@@ -53,11 +53,11 @@ def member_name(name: str) -> str | None:
         return None
     ending = os.path.splitext(name)[1].lower()
     if ending in ARCHIVE_ENDINGS:
-        raise SourceError("an archive within the archive: unpack it first")
+        raise SourceError("an archive inside the archive: unpack it first")
     if ending not in IMAGE_ENDINGS:
         return None
     if ".." in parts or name.startswith(("/", "\\")) or ":" in parts[0]:
-        raise SourceError("its name leads out of the archive")
+        raise SourceError("its path leads outside the archive")
     return readable("/".join(parts))
 
 
@@ -82,9 +82,7 @@ class Members:
     def sorted(self, where: Path) -> tuple[tuple[str, ...], list[Any], np.ndarray]:
         if not self.names:
             first = f"; the first it holds is {self.skipped[0].name}: {self.skipped[0].reason}" if self.skipped else ""
-            raise SourceError(
-                f"{where} holds no image files that can be used ({', '.join(sorted(IMAGE_ENDINGS))}){first}"
-            )
+            raise SourceError(f"{where} contains no usable image files ({', '.join(sorted(IMAGE_ENDINGS))}){first}")
         names = list(self.names)
         order = sorted(range(len(names)), key=names.__getitem__)
         keys, stamps = list(self.names.values()), np.array(self.stamps, np.int64)

@@ -51,7 +51,7 @@ class Opened:
         extents: (N, 2) int32, width and height of each image as it came; None where all came as
             they are here.
         columns: what the source says of its images besides.
-        extra: further images for stage 1 alone, of the same size and channels.
+        extra: extra images for stage 1 alone, of the same size and channels.
     """
 
     images: ImageSet
@@ -156,10 +156,9 @@ def _kind_of(text: str) -> str:
         if path.suffix.lower() in endings and name not in METADATA:
             return endings[path.suffix.lower()]
         if name in METADATA:
-            raise SourceError(f"{text} belongs to a folder of images: open the folder it is in")
+            raise SourceError(f"{text} describes a folder of images: open that folder")
         raise SourceError(
-            f"{text} is no kind of file that images come in: expected a folder, .zip, .tar, .csv, "
-            ".parquet, .npy or .npz"
+            f"{text} is not a supported kind of file: expected a folder, .zip, .tar, .csv, .parquet, .npy or .npz"
         )
     known = [*(f"{kind}:PATH" for kind in KINDS), *BUILT_IN, *SETS]
     raise SourceError(f"there is no folder or file {text}: check the path (other sources are {', '.join(known)})")

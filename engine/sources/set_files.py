@@ -171,7 +171,7 @@ class StlPart:
         count, rest = divmod(size, 3 * 96 * 96)
         if rest or not count:
             raise SourceError(
-                f"{self.path} is cut off or not of STL-10: its {size:,} bytes are no whole number "
+                f"{self.path} is truncated or not from STL-10: its {size:,} bytes are not a whole number "
                 "of images of 27,648 bytes; download the set again"
             )
         return np.memmap(self.path, np.uint8, "r", shape=(count, 3, 96, 96))
@@ -228,7 +228,7 @@ def _idx(path: Path, dimensions: int) -> Iterator[tuple[tuple[int, ...], IO[byte
         lengths = tuple(int(one) for one in np.frombuffer(header, ">u4"))
         told = len(magic + header) + math.prod(lengths)
         if 0 in lengths or math.prod(lengths[1:]) > PIECE:
-            raise SourceError(f"{path} says that its lengths are {lengths}: expected small images")
+            raise SourceError(f"{path} gives its lengths as {lengths}: expected small images")
         if not packed and size != told:
             raise SourceError(f"{path} holds {size:,} bytes where it says {told:,}: download the set again")
         yield lengths, file
@@ -242,6 +242,6 @@ def _pieces(file: IO[bytes], count: int, step: int, path: Path) -> Iterator[Any]
         except (OSError, EOFError, zlib.error) as error:
             raise SourceError(f"{path} is damaged ({error}): download the set again") from None
         if len(piece) < min(step, count):
-            raise SourceError(f"{path} is cut off: download the set again")
+            raise SourceError(f"{path} is truncated: download the set again")
         count -= len(piece)
         yield piece

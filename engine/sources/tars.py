@@ -49,7 +49,7 @@ class TarReader:
             file.seek(offset)
             content = file.read(length)
         if len(content) != length:
-            raise SourceError("the archive is cut off here")
+            raise SourceError("the archive is truncated here")
         return content
 
 
@@ -91,7 +91,7 @@ class TarSource:
                 if not found.names:
                     reason = f"{path} cannot be read as a tar archive: {error}"
                     raise SourceError(reason) from None
-                found.skip(path.name, f"the archive is cut off or damaged ({error})")
+                found.skip(path.name, f"the archive is truncated or damaged ({error})")
         names, keys, stamps = found.sorted(self.paths[0])
         rows = beside.rows(names)
         truth = None
@@ -204,7 +204,7 @@ class _Sidecars:
         if None in found:
             first = names[found.index(None)]
             raise SourceError(
-                f"labels were asked, but {found.count(None)} images have no class ({first} has no "
+                f"labels were requested, but {found.count(None)} images have no class ({first} has no "
                 f".cls beside it): open the images without labels"
             )
         return class_truth(found)
@@ -216,7 +216,7 @@ def shards(text: str) -> list[Path]:
     if path.is_dir():
         found = sorted(one for one in path.iterdir() if tarfile_like(one))
         if not found:
-            raise SourceError(f"{text} holds no tar files: expected WebDataset shards, NAME.tar")
+            raise SourceError(f"{text} contains no tar files: expected WebDataset shards, NAME.tar")
         return found
     if not path.exists() and re.search(r"[*{]", text):
         found = [one for each in _braces(str(path)) for one in map(Path, sorted(glob.glob(each)))]

@@ -116,10 +116,10 @@ class Portions:
     def _yield(self) -> None:
         if self._count == 1:
             self._count = 2
-            cure = "each batch goes through the network in two halves from now on, which is slower"
+            cure = "from now on each batch goes through the network in two halves, which is slower"
         else:
             self._pixels.leave_device()
-            cure = "the images stay in host memory from now on, which is slower"
+            cure = "from now on the images stay in host memory, which is slower"
         if self._pixels.device.type == "cuda":
             torch.cuda.empty_cache()
         self._emit(Alarm(self._stage, f"{self._pixels.device} ran out of memory", cure))

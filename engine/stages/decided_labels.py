@@ -32,9 +32,9 @@ class FixedLabels:
         count = (len(self.labels),)
         if found != [(np.int64, count), (np.bool_, count), (np.bool_, count)]:
             listed = ", ".join(f"{kind} {shape}" for kind, shape in found)
-            raise TrainingError(f"fixed labels are {listed}: expected int64, bool and bool, one of each an image")
+            raise TrainingError(f"fixed labels are {listed}: expected int64, bool and bool, one of each per image")
         if (self.mask & self.refused).any() or self.labels.min(initial=0) < 0:
-            raise TrainingError("a fixed label is decided and refused at once, or below 0")
+            raise TrainingError("a fixed label is both decided and rejected, or below 0")
 
     @classmethod
     def none(cls, images: int) -> FixedLabels:

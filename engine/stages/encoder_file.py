@@ -125,7 +125,7 @@ def _read(source: str) -> dict[str, Any]:
     except UNREADABLE as error:
         if out_of_memory(error):
             raise
-        raise SettingError(f"{path} is no encoder ({first_sentence(error)}): {_choose()}") from None
+        raise SettingError(f"{path} is not an encoder ({first_sentence(error)}): {_choose()}") from None
 
 
 def _choose() -> str:

@@ -88,7 +88,7 @@ def learn_features(
 ) -> Features:
     """Trains `encoder` so that two views of an image are near each other and far from others.
 
-    It learns from the further images of `pixels` too; vectors and frames are of the N alone.
+    It learns from the extra images of `pixels` too; vectors and frames are of the N alone.
     """
     settings = config.features
     order = EpochOrder(pixels.total, settings.batch, config.seed, multiple=_norm_groups(settings))

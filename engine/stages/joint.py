@@ -83,7 +83,7 @@ def learn_jointly(
             f"{config.reliable.confidence:g}): lower one of them, or train stage 2 for longer"
         )
     if features.encoder is None:
-        raise TrainingError("imported features have no network that stage 3 could train")
+        raise TrainingError("external vectors have no network that stage 3 could train")
     settings, device = config.joint, pixels.device
     model = _starting_model(config, features.encoder, heads.head)
     average = copy.deepcopy(model).requires_grad_(False).eval()

@@ -264,7 +264,7 @@ def _replaced(confident: np.ndarray, probability: np.ndarray, vetoed: np.ndarray
     if np.any(left[next_surest] < 0):
         raise RunError(
             f"{len(vetoed):,} of {len(probability):,} images are vetoed, but a prototype is formed of "
-            f"{len(confident):,}: take some vetoes back"
+            f"{len(confident):,}: undo some vetoes"
         )
     return np.concatenate((stays, next_surest))
 

@@ -1,4 +1,4 @@
-"""Which pseudo-labels to trust, and why not the others (paper, section III-C, equation 6). Pure."""
+"""Which pseudo-labels are reliable, and why the others are rejected (paper, section III-C, equation 6). Pure."""
 
 from __future__ import annotations
 

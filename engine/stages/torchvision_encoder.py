@@ -97,7 +97,7 @@ def _headless(model: str, side: int | None) -> tuple[nn.Module, int, str]:
     from torchvision.ops import StochasticDepth
 
     unfit = SettingError(
-        f"{model} has no classifier that can be taken off as one layer: choose another network, such as resnet50"
+        f"{model} has no classifier that can be removed as one layer: choose another network, such as resnet50"
     )
     if model in SEVERAL_CLASSIFIERS:
         raise unfit
@@ -147,7 +147,7 @@ def _named(name: str) -> tuple[str, Any]:
     except (ValueError, AttributeError, KeyError):
         raise SettingError(
             f"torchvision has no weights {name!r}: write them as ResNet50_Weights.IMAGENET1K_V2, or "
-            "name the network alone"
+            "give only the network's name"
         ) from None
     for model in models.list_models(module=models):
         if isinstance(weights, models.get_model_weights(model)):
@@ -161,8 +161,8 @@ def _downloaded(model: str, weights: Any) -> Pretrained:
         found = weights.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
     except UNREADABLE as error:
         raise SettingError(
-            f"{weights} could not be downloaded from {weights.url} ({error}): fetch that file "
-            f"elsewhere, and name it with features.source={WEIGHTS}{model}:FILE"
+            f"{weights} could not be downloaded from {weights.url} ({error}): download that file "
+            f"elsewhere, and use it with features.source={WEIGHTS}{model}:FILE"
         ) from None
     state = _fitted(found, network, classifier, str(weights), model)
     return _described(model, _side(weights), weights, state, str(weights))
@@ -209,14 +209,14 @@ def _read(path: Path) -> State:
         if out_of_memory(error):
             raise
         raise SettingError(
-            f"{path} holds no weights that can be read ({first_sentence(error)}): save the network's "
+            f"{path} contains no readable weights ({first_sentence(error)}): save the network's "
             "state_dict() with torch.save or as safetensors"
         ) from None
     for nest in NESTS:
         if isinstance(found, dict) and isinstance(found.get(nest), dict):
             found = found[nest]
     if not isinstance(found, dict) or not found:
-        raise SettingError(f"{path} holds no weights by name: save the network's state_dict()")
+        raise SettingError(f"{path} contains no named weights: save the network's state_dict()")
     tensors = {str(k): v for k, v in found.items() if isinstance(v, torch.Tensor)}
     wrapped = all(name.startswith(WRAPPER) for name in tensors)
     return {name[len(WRAPPER) :] if wrapped else name: v for name, v in tensors.items()}
@@ -251,7 +251,7 @@ def _fitted(state: State, network: nn.Module, classifier: str, origin: str, mode
     wrong = [f"{what} {_listed(names)}".strip() for what, names in faults if names]
     if wrong:
         raise SettingError(
-            f"{origin} does not fit {model}: {'; '.join(wrong)}; name the network that it was made for, or another file"
+            f"{origin} does not fit {model}: {'; '.join(wrong)}; name the network it was made for, or use another file"
         )
     return {name: found[name].to(value.dtype) if name in found else value for name, value in own.items()}
 

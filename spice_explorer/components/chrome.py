@@ -44,7 +44,7 @@ def sidebar() -> None:
     names, lost = services.run_names(), session.missing_run()
     st.html("<div class='spice-side-title'>Run</div>")
     if lost:
-        st.warning(f"There is no run “{session.plain(lost)}” here any more.")
+        st.warning(f"The run “{session.plain(lost)}” no longer exists.")
     if not names:
         st.caption("No run yet. Start one on the **Train** page.")
         return

@@ -133,7 +133,7 @@ def _disputed_names(run: str, by_number: dict[int, Shown]) -> None:
     for number, answers in decisions.curation(run).renamed.items():
         both = " and ".join(f"“{session.plain(name)}” ({session.plain(who)})" for who, name in answers)
         shown = session.plain(by_number[number].name)
-        st.warning(f"Cluster {number} was named twice, unseen: {both}. “{shown}” stands.")
+        st.warning(f"Cluster {number} got two names at the same time: {both}. “{shown}” is used.")
 
 
 # -- one class ---------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def _accept(run: Run, reviewer: str, one: Shown) -> None:
     sure, every = (
         present.to_accept(own, state, reliable, one.number, all_of_it=all_of_it) for all_of_it in (False, True)
     )
-    st.markdown(f"**Accept “{session.plain(one.name)}”** · one decision for many images")
+    st.markdown(f"**Accept “{session.plain(one.name)}”** · one decision for all images")
     with st.container(horizontal=True):
         _bulk(run.name, reviewer, "accept", sure, f"Accept reliable {len(sure):,}")
         _bulk(run.name, reviewer, "accept", every, f"Accept all {len(every):,}")
@@ -154,7 +154,7 @@ def _accept(run: Run, reviewer: str, one: Shown) -> None:
             "exclude",
             every,
             f"Leave out {len(every):,}",
-            "Images that nobody has decided are left out of training and export.",
+            "Leaves the undecided images out of training and export.",
         )
 
 
@@ -214,7 +214,7 @@ def _new(run: Run, reviewer: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("New class", key="new class name", width=240)
         _button(
-            f"Make it of the {len(ids):,} selected" if len(ids) else "Make it",
+            f"New class from {len(ids):,} selected" if len(ids) else "Create",
             "new class",
             not reviewer or not name.strip(),
             lambda: act(run.name, "new class", reviewer, "Made.", text=name, images=ids),
@@ -235,7 +235,7 @@ def _halves(run: Run, reviewer: str, one: Shown) -> None:
     """Both halves as 2-means on the features would have them, before anything is decided."""
     members = np.flatnonzero(decisions.classes_of(run.name) == one.number)
     if len(members) < 2:
-        st.caption("A class of fewer than two images cannot be split.")
+        st.caption("A class needs at least two images to be split.")
         return
     second = decisions.halves(run.name, members)
     known = artefacts.known(run.name, None)
@@ -256,5 +256,5 @@ def _halves(run: Run, reviewer: str, one: Shown) -> None:
             "Select the second half",
             key="select half",
             on_click=lambda: session.select_anew(run.name, moving),
-            help="The selection travels: see it on the Map.",
+            help="The selection is kept on other pages: see it on the Map.",
         )

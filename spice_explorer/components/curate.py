@@ -16,12 +16,12 @@ from spice_explorer.services import Run
 
 QUEUES = {
     "rejected": "Rejected first",
-    "undecided": "Most undecided",
+    "undecided": "Most ambiguous",
     "flipped": "Changed most",
     "typical": "Typical of many",
     "class": "One class",
-    "border": "Border of two",
-    "duplicates": "Alike, labelled differently",
+    "border": "Border of two classes",
+    "duplicates": "Similar, labelled differently",
     "audit": "Random audit",
     "disputed": "Disputes",
     "selection": "The selection",
@@ -74,8 +74,8 @@ def _typed() -> str:
         kept,
         key="reviewer name",
         width=190,
-        placeholder="who decides?",
-        help="Every decision is kept with it; undo takes back your own.",
+        placeholder="who is deciding?",
+        help="Saved with every decision; undo reverts only your own.",
     )
     st.session_state["reviewer"] = typed
     return typed
@@ -90,7 +90,7 @@ def _reviewer(run: str, typed: str) -> str:
         return ""
     if name and session.also_present(run, name):
         st.warning(
-            f"Someone decides as “{session.plain(name)}” in another tab too: undo takes back the "
+            f"“{session.plain(name)}” is also deciding in another tab: undo reverts the "
             "decisions of both. If that is not you, choose another name."
         )
     return name
@@ -102,7 +102,7 @@ def _reviewer(run: str, typed: str) -> str:
 def _queue(run: Run) -> dict[str, Any]:
     asked, *about = str(st.session_state.get("queue") or st.query_params.get("queue", "")).split("-")
     first = list(QUEUES).index(asked) if asked in QUEUES else 0
-    kind = st.selectbox("Next come", QUEUES, first, format_func=QUEUES.__getitem__, key="queue kind", width=230)
+    kind = st.selectbox("Next images", QUEUES, first, format_func=QUEUES.__getitem__, key="queue kind", width=230)
     name = _named_queue(run, kind, [int(one) for one in about if one.isdecimal()])
     # For the next time on this page, and for the address; a selection is this visit's alone.
     st.session_state["queue"] = kind if kind == "selection" else name
@@ -114,7 +114,7 @@ def _queue(run: Run) -> dict[str, Any]:
         st.caption(session.sentence(str(error)))
         ids = np.zeros(0, np.int64)
     version = st.session_state.setdefault("queue version", 0)
-    st.button("Look again", key="queue again", on_click=_again, help="Order anew by what is left.")
+    st.button("Refresh", key="queue again", on_click=_again, help="Rebuild the queue from the images that are left.")
     return {
         "name": kind,
         "title": QUEUES[kind],
@@ -192,12 +192,12 @@ def _agreeing(run: Run, reviewer: str, key: str) -> None:
     shown = next(one for one in decisions.classes(run.name) if one.number == class_)
     with st.container(border=True, key="agreeing box"):
         share = st.slider(
-            f"What agrees with {len(seeds):,} of “{session.plain(shown.name)}”",
+            f"Images that agree with {len(seeds):,} of “{session.plain(shown.name)}”",
             0.1,
             1.0,
             0.6,
             0.05,
-            help="Least share of an image's neighbours with that class.",
+            help="Smallest share of an image's neighbours that must have that class.",
             key="agreeing share",
         )
         found = decisions.agreeing(run.name, seeds, class_, share)
@@ -209,7 +209,7 @@ def _agreeing(run: Run, reviewer: str, key: str) -> None:
             key="agreeing",
             per_page=60,
             side=52,
-            nothing="No undecided image agrees that much: lower the share.",
+            nothing="No undecided image reaches this share: lower it.",
         )
         with st.container(horizontal=True):
             st.button(
@@ -220,7 +220,7 @@ def _agreeing(run: Run, reviewer: str, key: str) -> None:
                 on_click=_agree,
                 args=(run.name, reviewer, np.union1d(seeds, found), class_),
             )
-            st.button("Leave it", key="disagree", on_click=_leave)
+            st.button("Cancel", key="disagree", on_click=_leave)
 
 
 def _agree(run: str, reviewer: str, ids: np.ndarray, class_: int) -> None:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 PRESETS = ("quick", "fast", "paper")
 ASK = "How long will it take?"
-BUSY = "A run is training on this device, and a forecast is for a free one: ask when it is done."
+BUSY = "Forecasts need an idle device; try again when this run ends."
 
-UNKNOWN = "These settings begin with a network from elsewhere, or with vectors: no forecast for them."
+UNKNOWN = "No forecast is available for pretrained networks or external vectors."
 
 
 def ahead(opened: Opened, config: RunConfig, device: str) -> None:

@@ -23,7 +23,7 @@ PRESETS = {
     "quick": "Quick: a small network, minutes on a laptop",
     "fast": "Fast: ResNet-18 with BYOL, for one GPU",
     "paper": "Paper: the published settings, hours on a GPU",
-    "shapes": "Shapes: the built-in ones, by shape and not by colour, about a minute on a laptop",
+    "shapes": "Shapes: clusters the built-in shapes by shape, not colour; about a minute on a laptop",
     "paper-stl10": "Paper on STL-10: the authors' own settings, days on a GPU",
     "paper-cifar10": "Paper on CIFAR-10: the authors' own settings, days on a GPU",
     "paper-cifar100-20": "Paper on CIFAR-100-20: the authors' own settings, days on a GPU",
@@ -88,7 +88,7 @@ def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
         value=usual,
         step=1,
         key=f"k-{opened.images.source}",
-        help="How many groups to find. SPICE needs to be told; a few too many is better than too few.",
+        help="Number of groups to find. SPICE needs it in advance; too many is better than too few.",
     )
     offered = _offered(opened.images.source)
     name = preset.selectbox("Preset", offered.keys(), format_func=offered.__getitem__, key="preset")
@@ -115,7 +115,7 @@ def _advanced(config: RunConfig) -> tuple[Places, dict[str, Any]]:
     places: Places = []
     values: dict[str, Any] = {}
     texts = {"features.source": (SCRATCH, *services.trained_encoders(), *BEGINNINGS)}
-    st.html("<div class='spice-label'>Every other setting, with its meaning and the paper's value</div>")
+    st.html("<div class='spice-label'>All other settings, with their meaning and the paper's value</div>")
     for group in settings.groups(config, texts):
         with st.expander(group.title, key=f"group-{group.name}"):
             for field in group.fields:

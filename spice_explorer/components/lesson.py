@@ -45,11 +45,11 @@ def _taught() -> str:
         return PREPARED
     with st.container(horizontal=True, vertical_alignment="center", key="teach"):
         if own:
-            st.caption(f"This lesson is taught with **{session.plain(chosen)}**.")
-            st.button("Teach with the prepared digits", key="teach prepared", on_click=_teach, args=(False,))
+            st.caption(f"This lesson uses **{session.plain(chosen)}**.")
+            st.button("Use the prepared digits", key="teach prepared", on_click=_teach, args=(False,))
         else:
-            st.caption("This lesson is taught with the built-in digits, by a run of its own.")
-            st.button(f"Teach with {chosen}", key="teach own", on_click=_teach, args=(True,))
+            st.caption("This lesson uses a prepared run on the built-in digits.")
+            st.button(f"Use {chosen}", key="teach own", on_click=_teach, args=(True,))
     return chosen if own else PREPARED
 
 
@@ -97,7 +97,7 @@ def _beginning() -> None:
         st.error(session.sentence(trouble), icon=":material/error:")
         st.button("Try again", key="try again", on_click=lessons.prepare, args=(True,))
     else:
-        _line("queued", "A run on the digits is being prepared: it takes about half a minute.")
+        _line("queued", "Preparing a run on the digits: about half a minute.")
 
 
 def _state(run: Run) -> None:

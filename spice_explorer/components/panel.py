@@ -112,7 +112,7 @@ def _picture(run: str, images: ImageSet | None, index: int) -> None:
     number = f"image {index:,}"
     if images is None:
         st.html(_heading(number, ""))
-        st.caption("Its picture is missing: the pixels are gone from the run's folder.")
+        st.caption("The picture is missing: its pixels were removed from the run's folder.")
         return
     place, _, name = images.ids[index].rpartition("/")
     start, end = thumbs.address(run)
@@ -139,7 +139,7 @@ def _truth(run: str, index: int) -> None:
 def _select(run: str, index: int) -> None:
     chosen = session.selection(run)
     if index in chosen:
-        words, then = "Take out of the selection", np.setdiff1d(chosen, [index])
+        words, then = "Remove from selection", np.setdiff1d(chosen, [index])
     else:
         words, then = "Select", np.append(chosen, index)
     st.button(words, on_click=session.select_anew, args=(run, then), key="select image")
@@ -178,7 +178,7 @@ def _no_label(run: str) -> np.ndarray | None:
 def _neighbors(run: str, images: ImageSet | None, index: int, labels: np.ndarray, count: int) -> None:
     """What the neighbours say, and the neighbours themselves, nearest first."""
     if not artefacts.has(run, "neighbors"):
-        st.caption("Its neighbours are missing: they are gone from the run's folder.")
+        st.caption("The neighbours are missing: they were removed from the run's folder.")
         return
     near = artefacts.arrays(run, "neighbors")
     ids, cosines = np.asarray(near["ids"][index, :count]), near["similarity"][index, :count]
@@ -211,7 +211,7 @@ def _votes(found: list[tuple[int, int]]) -> str:
     )
     if rest:
         rows += f"<span>others</span><i></i><em>{rest:,}</em>"
-    return f"<div class='spice-panel-title'>What its neighbours say</div><div class='spice-panel-votes'>{rows}</div>"
+    return f"<div class='spice-panel-title'>Its neighbours' labels</div><div class='spice-panel-votes'>{rows}</div>"
 
 
 def _swatch(label: int) -> str:
@@ -230,7 +230,7 @@ def _history(run: str, index: int) -> None:
         if (mine := [_cell(one) for one in cells if one.stage == stage])
     ]
     st.html(
-        "<div class='spice-panel-title'>Its label over the training"
+        "<div class='spice-panel-title'>Its label during training"
         f"<span>{present.changes(labels)}</span></div>"
         f"<div class='spice-panel-history'>{''.join(parts)}</div>"
     )

@@ -22,7 +22,7 @@ from spice_explorer.services import Run
 if TYPE_CHECKING:
     from engine.stages.reliable import ReliableSet
 
-STAGES: dict[Stage, str] = {"joint": "stage 3 · the final labels", "heads": "stage 2 · what stage 3 learns from"}
+STAGES: dict[Stage, str] = {"joint": "stage 3 · the final labels", "heads": "stage 2 · used to train stage 3"}
 ACTIONS = (Action("select", "Add to selection"), Action("only", "Select only these"))
 POLL_SECONDS = 2.0
 # In the address.
@@ -31,8 +31,8 @@ REASON_NAMES = ("reliable", "disagree", "unsure", "neither")
 # More clusters than this are counted, not named.
 MOST_NAMED = 8
 ESTIMATE = (
-    "An estimate from how far the heads and the neighbours agree; no true label was looked at. It "
-    "assumes that clusters stand for classes, and misses what all of them get wrong together."
+    "Estimated from the agreement of heads and neighbours, without ground truth. It "
+    "assumes that clusters stand for classes, and cannot see errors that all of them share."
 )
 # In the list of clusters: no filter.
 ALL = "all"
@@ -348,15 +348,15 @@ def _train(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSe
     ):
         asked = view.thresholds
         st.markdown(
-            f"Starts a new run that goes on from stage 2 of **{session.plain(run.name)}** with "
+            f"Starts a new run from stage 2 of **{session.plain(run.name)}** with "
             f"agreement ≥ {asked.agreement:g}, confidence ≥ {asked.confidence:g}, {asked.neighbors} "
             f"neighbours, {_floor(asked.floor)}: **{int(taught.sum()):,} images** "
-            f"{'are reliable' if skipped else 'teach'}. This run stays as it is."
+            f"{'are reliable' if skipped else 'are trained on'}. This run is not modified."
         )
         if skipped:
             st.caption(f"Stage 3 is skipped there too: {session.plain(skipped)}.")
         if settings == run.card.config.reliable:
-            st.caption("These are the run's own thresholds: the new run would do the same again.")
+            st.caption("These are the run's own thresholds: the new run would repeat it.")
         if not skipped:
             _without_teacher(np.flatnonzero(taught == 0))
         started = st.button("Start the new run", type="primary", key="train from here")
@@ -377,7 +377,8 @@ def _without_teacher(clusters: np.ndarray) -> None:
     more = f" and {len(clusters) - MOST_NAMED:,} more" if len(clusters) > MOST_NAMED else ""
     what, would = ("Cluster", "it") if len(clusters) == 1 else ("Clusters", "they")
     st.warning(
-        f"{what} {named}{more} would have no teacher, so {would} may die out in stage 3.", icon=":material/warning:"
+        f"{what} {named}{more} would have no reliable images, so {would} may die out in stage 3.",
+        icon=":material/warning:",
     )
 
 

@@ -116,7 +116,7 @@ def _device(snapshot: Snapshot) -> str:
 def _buttons(run: Run) -> None:
     state = run.snapshot.state
     if run.live and not run.mine:
-        st.caption("Trained by another process: it can be watched here, not steered.")
+        st.caption("Training in another process: watch only.")
     elif state == "paused":
         _button("Continue", "play_arrow", lambda: services.steer(run.name, "continue"))
         _button("Stop", "stop", lambda: services.steer(run.name, "stop"))
@@ -208,6 +208,6 @@ def _scores(run: Run) -> None:
         heads = artefacts.arrays(run.name, "heads")
         with left:
             how = progress.CHOICES[run.card.config.heads.choose]
-            st.markdown(f"**Heads** · {how} is chosen, without looking at labels")
+            st.markdown(f"**Heads** · {how} is chosen, without using labels")
             figure = charts.head_losses(heads["losses"], int(heads["chosen"]))
             charts.draw(figure, "heads", "Loss of each head")

@@ -76,8 +76,8 @@ def summary(run: Run, only: str) -> Preview | None:
     with st.container(border=True, key="veto-summary"):
         count = sum(len(ids) for ids in vetoed.values())
         st.markdown(
-            f"**{count:,} {'veto' if count == 1 else 'vetoes'}** · A preview: nothing is retrained, "
-            "and the run stays as it is."
+            f"**{count:,} {'veto' if count == 1 else 'vetoes'}** · Preview only: nothing is retrained, "
+            "and the run is not modified."
         )
         try:
             preview = _preview(run.name, vetoed)
@@ -128,7 +128,7 @@ def _buttons(run: str, clusters: list[int], only: str) -> None:
         st.session_state[only] = clusters
 
     with st.container(horizontal=True, key="veto-buttons"):
-        st.button("Undo the last", on_click=_undo, args=(run,), key="undo veto")
+        st.button("Undo last", on_click=_undo, args=(run,), key="undo veto")
         st.button("Clear all", on_click=_clear, args=(run,), key="clear vetoes")
         if clusters:
             st.button("Show these clusters only", on_click=show, key="show vetoed")
@@ -144,8 +144,8 @@ def forming(run: Run, known: Known, cluster: int, preview: Preview | None) -> No
     found = artefacts.claims(run.name) if preview is None else preview.after
     ids = found.confident[cluster]
     st.caption(
-        f"{len(ids):,} images form the prototype, surest first. Mark some and veto them to see what "
-        "the labels would be if they did not help."
+        f"{len(ids):,} images form the prototype, most confident first. Mark and veto some to see "
+        "what the labels would be without them."
     )
     asked = gallery.gallery(run.name, known, ids, key=f"forming-{cluster}", actions=[gallery.Action("veto", "Veto")])
     if asked is not None:
@@ -162,7 +162,7 @@ def _changed(run: Run, known: Known, change: Change, vetoed: tuple[int, ...]) ->
         )
         _part(run, known, f"lost-{cluster}", change.lost, "Lose its label", change.lost_to, "to")
         _part(run, known, f"gained-{cluster}", change.gained, "Gain its label", change.gained_from, "from")
-        _part(run, known, f"joined-{cluster}", change.joined, "Take the place of the vetoed", None, "")
+        _part(run, known, f"joined-{cluster}", change.joined, "Replace the vetoed images", None, "")
         _title(f"Vetoed ({len(vetoed):,})")
         asked = gallery.gallery(
             run.name,
@@ -170,7 +170,7 @@ def _changed(run: Run, known: Known, change: Change, vetoed: tuple[int, ...]) ->
             np.array(vetoed, np.int64),
             key=f"vetoed-{cluster}",
             per_page=FEW,
-            actions=[gallery.Action("back", "Take the veto back")],
+            actions=[gallery.Action("back", "Undo the veto")],
         )
         if asked is not None:
             add(run.name, cluster, asked.ids, taken_back=True)
@@ -180,7 +180,7 @@ def _changed(run: Run, known: Known, change: Change, vetoed: tuple[int, ...]) ->
 def _part(run: Run, known: Known, key: str, ids: np.ndarray, title: str, labels: np.ndarray | None, way: str) -> None:
     where = f": {present.tally(labels, way)}" if labels is not None and len(ids) else ""
     _title(f"{title} ({len(ids):,}){where}")
-    gallery.gallery(run.name, known, ids, key=key, per_page=FEW, nothing="No image does.")
+    gallery.gallery(run.name, known, ids, key=key, per_page=FEW, nothing="No images.")
 
 
 def _title(text: str) -> None:

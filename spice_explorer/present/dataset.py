@@ -27,7 +27,7 @@ def is_table(path: str) -> bool:
 def import_progress(state: str, done: int, total: int) -> tuple[float, str]:
     """The share of an import that is done, and words for it."""
     if not total:
-        return 0.0, "Paused" if state == "paused" else "Looking at what is there…"
+        return 0.0, "Paused" if state == "paused" else "Scanning the source…"
     words = f"{done:,} of {total:,} new images"
     return done / total, f"Paused at {words}" if state == "paused" else f"Reading {words}"
 

@@ -29,7 +29,7 @@ def _row(name: str, one: Forecast | None, gpu: bool) -> tuple[str, ...]:
 def footing(one: Forecast) -> str:
     """What the forecasts hold for."""
     threads = "1 thread" if one.threads == 1 else f"{one.threads} threads"
-    return f"On {one.device} with {threads}, if nothing else runs there; measured in some seconds."
+    return f"On {one.device} with {threads}, if it is otherwise idle; from a measurement of a few seconds."
 
 
 def warnings(found: Mapping[str, Forecast | None], free: int | None) -> list[str]:

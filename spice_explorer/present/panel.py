@@ -118,8 +118,8 @@ def changes(labels: np.ndarray) -> str:
 def what_is_to_come(has_neighbors: bool) -> str:
     """What there is to know of an image before its label has been judged."""
     if not has_neighbors:
-        return "Nothing is known of it yet: its neighbours come with stage 1, its label with stage 2."
+        return "Nothing is known about it yet: stage 1 finds its neighbours, stage 2 gives its label."
     return (
-        "Its neighbours are stage 1's, and their labels a k-means of its features. A label of its "
-        "own, and the verdict on it, come with stage 2."
+        "Its neighbours come from stage 1, and their labels from k-means on the features. Its own label, "
+        "and the verdict on it, come with stage 2."
     )

@@ -111,7 +111,7 @@ def flags(found: Overview, cluster: int) -> list[Flag]:
     """What is odd about a cluster, the worst first."""
     out, mine = [], found.confident[cluster]
     if not found.sizes[cluster]:
-        out.append(Flag("empty", "No image has this cluster as its likeliest.", mine[:0]))
+        out.append(Flag("empty", "No image is assigned to this cluster.", mine[:0]))
     duplicates, outliers = found.duplicates[cluster], found.outliers[cluster]
     if _dominated(found)[cluster]:
         sentence = (
@@ -163,7 +163,7 @@ def outliers(cosines: np.ndarray) -> np.ndarray:
     return cosines < median - OUTLIER * np.maximum(spread, LEAST_SPREAD)
 
 
-# -- clusters that may belong together -----------------------------------------------------------
+# -- clusters that may be the same class -----------------------------------------------------------
 
 
 class Hint(NamedTuple):
@@ -209,7 +209,7 @@ def shared_neighbors(labels: np.ndarray, ids: np.ndarray, clusters: int) -> tupl
 
 
 def merge_hints(cosines: np.ndarray, pairs: np.ndarray, shared: np.ndarray) -> list[Hint]:
-    """Pairs of clusters that may belong together, those that share the most neighbours first."""
+    """Pairs of clusters that may be the same class, those that share the most neighbours first."""
     clusters = len(cosines)
     alike = np.argwhere(np.triu(cosines > ALIKE, 1))
     codes = np.concatenate((alike, pairs[shared >= SHARED])) @ (clusters, 1)

@@ -12,10 +12,10 @@ import numpy as np
 # In the order of engine.stages.reliable.Verdict.
 REASONS = ("reliable", "neighbours disagree", "not confident", "neither")
 EXPLANATIONS = (
-    "Its neighbours agree and its probability is high.",
-    "The model is sure, but too many of its nearest neighbours have another label.",
-    "Its neighbours agree, but the model is not sure.",
-    "The neighbours disagree and the model is not sure.",
+    "Its neighbours agree and the model is confident.",
+    "The model is confident, but too many of its nearest neighbours have another label.",
+    "Its neighbours agree, but the model is not confident.",
+    "Its neighbours disagree and the model is not confident.",
 )
 # Confidence is drawn as the number of nines, −log10(1 − p): most of it lies close to 1.
 MOST_NINES = 5.0

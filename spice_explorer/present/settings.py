@@ -109,10 +109,10 @@ def advice(config: RunConfig) -> dict[str, str]:
     """By dotted name, what should be known of a setting beside the others."""
     source, epochs = config.features.source, config.features.epochs
     if source.startswith(IMPORT):
-        return {"features.epochs": "Not used: imported vectors are taken as they are"}
+        return {"features.epochs": "Not used: external vectors are taken as they are"}
     if source == SCRATCH or not epochs:
         return {}
-    return {"features.epochs": f"{epochs:,} passes will change the trained network; choose 0 to keep it as it is"}
+    return {"features.epochs": f"{epochs:,} passes will change the trained network; choose 0 to keep it frozen"}
 
 
 def explanation(about: Mapping[str, Any]) -> str:

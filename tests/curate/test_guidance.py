@@ -155,9 +155,9 @@ def test_belief_knows_nothing_of_what_is_held_back() -> None:
 
 
 def test_one_class_is_too_few() -> None:
-    with pytest.raises(RunError, match="1 of the classes is left: training needs 2 at least"):
+    with pytest.raises(RunError, match="1 of the classes is left: training needs at least 2"):
         guided([0] * 5, [0] * 5, (0,), [0, 0, 0], [])
-    with pytest.raises(RunError, match=r"1 of the classes is left: .* leave fewer images out"):
+    with pytest.raises(RunError, match=r"1 of the classes is left: .* exclude fewer images"):
         guided([0, 3, 3, 3, 0], [0, 1, 1, 2, 0], (0, 1, 2), [0, 1, 2], [])
 
 

@@ -132,7 +132,7 @@ def test_one_writer_at_a_time(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
     assert not folder.is_locked
     with folder.lock():
         assert folder.is_locked
-        with pytest.raises(RunError, match="being trained already"):
+        with pytest.raises(RunError, match="already being trained"):
             folder.lock()
     assert not folder.is_locked
 

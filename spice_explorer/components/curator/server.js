@@ -35,7 +35,7 @@ class Server {
   async images(n) {
     const answer = await ask(`${this.api}/images.bin`, { cache: "no-store" });
     const bytes = await answer.arrayBuffer();
-    if (bytes.byteLength !== 3 * n) throw new Error("the images have changed: load the page again");
+    if (bytes.byteLength !== 3 * n) throw new Error("the images have changed: reload the page");
     return { row: Number(answer.headers.get("X-Spice-Row")), bytes };
   }
 
