@@ -1,4 +1,4 @@
-"""What can go wrong for a reason the user can act on, and what is said of anything else."""
+"""Errors that the user can act on, and the message for any other error."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class RunError(SpiceError):
 
 
 class TrainingError(SpiceError):
-    """Training that cannot go on: a loss that is not finite, an empty reliable set."""
+    """Training cannot continue: a loss is not finite, or the reliable set is empty."""
 
 
 class DecisionError(SpiceError):
-    """Something that a reviewer asked for and that cannot be done."""
+    """A reviewer's request that cannot be carried out."""
 
 
 class LogBusyError(DecisionError):
-    """A decision log that cannot be written at the moment: the same decision may be tried again."""
+    """The decision log cannot be written at the moment; the same decision may be retried."""
 
 
 class Stopped(Exception):
-    """Someone asked to stop: nothing is wrong, and whatever has to be kept is kept."""
+    """A requested stop: not an error, and everything that must be kept is saved."""
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Work in the background, and the switches by which a person steers it."""
+"""Background work, and the switches that control it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.events import Emit, RunContinued, RunPaused
 
 @dataclass
 class Control:
-    """Two switches that a person holds and a training thread asks about at every step."""
+    """Two switches that a person sets and a training thread checks at every step."""
 
     _stop: threading.Event = field(default_factory=threading.Event)
     _go: threading.Event = field(default_factory=threading.Event)

@@ -1,7 +1,7 @@
-"""What people decide about images: an append-only log in the run folder (`decisions.sqlite`).
+"""People's decisions about images: an append-only log in the run folder (`decisions.sqlite`).
 
-One committed row an action, never changed afterwards; undo is one more row. Labels are a fold over the
-rows (`curation`), so that two tabs or two processes can write at once and nothing is lost.
+Each action is one committed row that is never changed afterwards; an undo is another row. Labels are a fold
+over the rows (`curation`), so two tabs or two processes can write at the same time without losing anything.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ COLUMNS = """
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """One action of a reviewer; `row` is 0 until it is committed. The columns say what each field is.
+    """One action of a reviewer; `row` is 0 until it is committed. See `COLUMNS` for each field.
 
     Attributes:
         images: (m,) uint32.

@@ -1,7 +1,6 @@
-"""`Guidance`: what a reviewer's decisions ask of a run that is trained with them. Pure.
+"""`Guidance`: how a reviewer's decisions guide a run that is trained with them. Pure.
 
-Some decisions are held back: the new run never learns them, so that they tell honestly how well it
-does on images that nobody has decided.
+Some decisions are held back from training, to measure how well the new run does on undecided images.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ LEAST_TO_HOLD = 5
 
 @dataclass(frozen=True, eq=False)
 class Guidance:
-    """What to train from, for the n of N images that stay, in K' clusters.
+    """The training input, for the n of N images that are kept, in K' clusters.
 
     Attributes:
         keep: (N,) bool, false for images that are to be left out.

@@ -1,4 +1,4 @@
-"""Whether a decision can be done, and all that it needs to stand in the log. Pure."""
+"""Validates a decision and completes it for the log. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_CLASSES = 65_535
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What a model says of all images: labels (N,) int, confidence (N,) float 0–1, and its stage."""
+    """A model's output for all images: labels (N,) int, confidence (N,) float 0–1, and its stage."""
 
     labels: np.ndarray
     confidence: np.ndarray

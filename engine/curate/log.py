@@ -1,7 +1,7 @@
-"""The decision log of a run on disk: SQLite, one committed row an action.
+"""The decision log of a run on disk: SQLite, one committed row per action.
 
-Any number of threads and processes may write. Each action is judged and written within one
-transaction, by the fold of everything that was committed before it.
+Any number of threads and processes may write. Each action is validated and written in one transaction,
+against the fold of everything committed before it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def damaged_logs(folder: Path) -> list[str]:
 
 
 class DecisionLog:
-    """The log of a run folder and the fold of it, kept up to date row by row.
+    """The log of a run folder and its fold, kept up to date row by row.
 
-    Where the file is removed, or another takes its place, the fold begins anew with what is there.
+    If the file is removed or replaced, the fold is rebuilt from the new contents.
 
     Attributes:
         curation: the fold.
@@ -138,7 +138,7 @@ class DecisionLog:
 
         Returns:
             The decisions as committed, and the images (m,) about which something has changed since
-            the log was last read, whoever changed it.
+            the log was last read, no matter who changed it.
 
         Raises:
             DecisionError: when one of them cannot be done, or the log cannot be written.
@@ -183,7 +183,7 @@ class DecisionLog:
     # -- the file ------------------------------------------------------------------------------
 
     def _open(self) -> sqlite3.Connection:
-        """The file at the path; where that is another than before, the fold of it begins anew."""
+        """Opens the file at the path; if it was replaced, the fold is rebuilt."""
         if self._connection is not None and self._file != _identity(self.path):
             self.close()  # a removed file takes rows all the same, and nobody finds them again
         if self._connection is None:

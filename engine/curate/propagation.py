@@ -1,4 +1,4 @@
-"""From a few decisions to many: images that agree with those just decided take their class. Pure."""
+"""Extends a few decisions to many: images that agree with decided images take their class. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""In which order images are looked at: the ones that a decision helps most come first. Pure.
+"""The order in which images are reviewed: those where a decision helps most come first. Pure.
 
-A queue is an order of image ids, (m,) int64; what has been decided already is left out by the caller.
+A queue is an order of image ids, (m,) int64; the caller removes images that are already decided.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def rejected_first(verdicts: np.ndarray, agreement: np.ndarray, confidence: np.n
 
 
 def undecided_first(probabilities: np.ndarray) -> np.ndarray:
-    """All images, those between whose two likeliest of K ≥ 2 clusters the model wavers most first."""
+    """All images, most ambiguous first: by the gap between the two most probable of K ≥ 2 clusters."""
     top = np.partition(probabilities, -2, axis=1)[:, -2:]
     return np.argsort(top[:, 1] - top[:, 0], kind="stable")
 

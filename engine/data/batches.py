@@ -1,4 +1,4 @@
-"""`DeviceImages`: the images' way to the training device, batch by batch."""
+"""`DeviceImages`: brings the images to the training device, batch by batch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DeviceImages:
     """Batches of an `ImageSet` on `device`: uint8 until a batch is asked for.
 
     A set that fits is copied to the device once. A larger one stays in host memory; each batch is
-    gathered there, by a thread of its own if it was announced, and sent.
+    gathered there, in a separate thread if it was announced, and sent.
 
     Stage 1 may learn from `extra` images as well: ids from N on are theirs.
     """

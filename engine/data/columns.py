@@ -1,4 +1,4 @@
-"""Columns of a table that someone has about the images: to look at, never to train from."""
+"""Your columns: values for the images from a table, for display, never for training."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LABELS = ("label", "class", "category", "target", "y", "labels", "class_name")
 
 @dataclass(frozen=True, eq=False)
 class ImageColumn:
-    """One value an image.
+    """One value per image.
 
     Attributes:
         values: (N,) float32, NaN where the table has none that is finite; or (N,) uint16, places in

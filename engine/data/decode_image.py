@@ -1,4 +1,4 @@
-"""One image file to 8-bit grey or RGB, whatever its mode; broken files by reason."""
+"""Decodes one image file of any mode to 8-bit grey or RGB; broken files raise with a reason."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def content_of(path: str) -> tuple[bytes, tuple[int, int]]:
         SourceError: with the reason, for a pipe or a device too.
     """
     try:
-        # Opening a pipe would wait for whoever writes to it.
+        # Opening a pipe would block until something writes to it.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(handle, "rb", buffering=0) as file:
             about = os.fstat(handle)

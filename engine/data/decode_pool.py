@@ -1,8 +1,8 @@
-"""Batches of encoded images decoded into a `PixelFile`, by threads or, where many are, by processes.
+"""Decodes batches of encoded images into a `PixelFile`, in threads or, for many images, in processes.
 
-Decoding a small image is mostly Python, which only one thread of a process can run. The processes are
-started by a command of their own: multiprocessing would run the program that asks, be it a web server,
-once more in each.
+Decoding a small image is mostly Python code, which only one thread of a process can run. The processes
+are started by a separate command: multiprocessing would run the calling program, perhaps a web server,
+again in each.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from engine.errors import SourceError
 MANY = 2_000
 # Fewer are listed by then.
 SOON_SECONDS = 0.1
-# How much a decoding process stands back behind whoever trains or looks.
+# The nice value of decoding processes: training and the app have priority.
 NICE = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What became of m images.
+    """The result of decoding m images.
 
     Attributes:
         places: (m,) of the listing.
@@ -96,7 +96,7 @@ def coloured(block: np.ndarray) -> np.ndarray:
 
 
 class Decoders:
-    """Threads that decode, each with a process of its own where many images are to be decoded.
+    """Decoding threads, each with its own process if there are many images.
 
     Used in a `with` block, which ends them.
     """
@@ -143,7 +143,7 @@ class Decoders:
 
 
 class _Processes:
-    """A process for each thread that asks."""
+    """One process per calling thread."""
 
     def __init__(self) -> None:
         self.decoder: tuple[Any, ...] = ()

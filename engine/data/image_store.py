@@ -1,4 +1,4 @@
-"""The cache of decoded images: one memory-mapped uint8 store a source and size.
+"""The cache of decoded images: one memory-mapped uint8 store per source and size.
 
     images/PLACE/index.json, index.npz   what was listed, and what became of it
     images/PLACE/pixels-FINGERPRINT.npy  (N, C, H, W) uint8
@@ -81,7 +81,7 @@ class Stored:
 
 
 class ImageStore:
-    """Where the images of one source and size are kept."""
+    """The place in the cache for the images of one source and size."""
 
     def __init__(self, source: Source, size: int | None) -> None:
         self.about = f"{source.place} at {size}"
@@ -90,7 +90,7 @@ class ImageStore:
 
     @contextmanager
     def locked(self, stop: Callable[[], bool], waiting: Waiting) -> Iterator[None]:
-        """Only one importer at a time; whoever waits is told, and may be stopped. Raises Stopped."""
+        """Only one importer at a time; a waiting one is notified, and can be stopped. Raises Stopped."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         lock, waits = FileLock(self.folder.with_suffix(".lock"), thread_local=False), False
         while not lock.is_locked:

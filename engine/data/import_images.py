@@ -1,7 +1,6 @@
-"""From a source to its store: list, decode what is new, in parallel, and keep it.
+"""Imports a source into its store: lists it, decodes new images in parallel, and keeps them.
 
-Memory stays bounded whatever the set: images go from a worker's batch to the file, and nobody holds the
-whole.
+Memory use is bounded for any set size: images go from a worker's batch straight to the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ground truth, where it exists: only metrics and reports may look at it."""
+"""Ground truth, if any: only metrics and reports may use it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Vectors that someone else made of the images, from a file: they can stand for stage 1's features.
+"""External vectors: features computed elsewhere, read from a file in place of stage 1's features.
 
-A file is read block by block, checked on the way and copied as float32, so that it may be larger than
-memory.
+A file is read, checked and copied as float32 block by block, so it may be larger than memory.
 """
 
 from __future__ import annotations

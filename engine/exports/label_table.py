@@ -1,4 +1,4 @@
-"""The table of labels: one row an image, with where its label came from."""
+"""The table of labels: one row per image, with the source of its label."""
 
 from __future__ import annotations
 

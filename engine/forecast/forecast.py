@@ -1,5 +1,5 @@
-"""`Forecast`: how long a run will take and how much memory and disk, before it begins. Arithmetic:
-the work that settings ask for, counted, times what each piece costs here (`Costs`, from `probe`).
+"""`Forecast`: estimates the time, memory and disk of a run before it starts. Pure arithmetic:
+the amount of work that the settings imply, times the cost of each piece here (`Costs`, from `probe`).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ FREE = frozenset(
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a piece of work, and between which it may lie."""
+    """Seconds for a piece of work, with a range."""
 
     seconds: float
     low: float
@@ -81,7 +81,7 @@ XRAYED, XRAY_FILES = 48, 6
 
 @dataclass(frozen=True)
 class Costs:
-    """What a run's work costs on a device, for N images and one shape of step (`shape_of`).
+    """The cost of a run's work on a device, for N images and one shape of step (`shape_of`).
 
     Attributes:
         each: by the names in `work`; a piece that was not measured is absent.

@@ -1,8 +1,8 @@
-"""What a run's work costs on this device: a few real steps of every stage, timed in some seconds.
+"""Measures what a run's work costs on this device: times a few real steps of every stage.
 
-The stages' own functions run on a sample of the real images, each stopped through its own `stop`.
-Where even one whole step would take too long (ResNet-18 on a CPU), steps with fewer images are timed
-and counted up, and the range is wider. Nothing of the images or of any run is changed.
+The stages' own functions run on a sample of the real images, each stopped through its `stop` argument.
+If even one full step would take too long (ResNet-18 on a CPU), steps with fewer images are timed and
+scaled up, and the range is wider. Images and runs are not modified.
 """
 
 from __future__ import annotations

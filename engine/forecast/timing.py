@@ -1,4 +1,4 @@
-"""Timing a few steps, and watching memory meanwhile: what `probe` measures with."""
+"""Times a few steps and watches memory meanwhile; used by `probe`."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Nothing:
 
 @dataclass
 class Clock:
-    """A stage's `stop`: asked before every step, it notes the time, and says when it has enough.
+    """A stage's `stop`: called before every step, it records the time and stops the stage when it has enough.
 
-    That is after `seconds` and three steps, or after twice the time and `least` steps.
+    It has enough after `seconds` and three steps, or after twice the time and `least` steps.
     """
 
     seconds: float

@@ -1,13 +1,13 @@
-"""What a person leaves out of a source before anything is trained.
+"""The images that a person excludes from a source before training.
 
 The decisions are kept outside the cache, which may be deleted at any time, in a log like that of a run
-(`decisions`): a row for each, an undo is one more. A log is about one state of a source,
+(`decisions`): one row each, an undo is another row. A log belongs to one state of a source,
 
     exclusions/SOURCE/FINGERPRINT/decisions.sqlite
     exclusions/SOURCE/FINGERPRINT/names.json
 
-and when the source has changed since, what was left out is left out again, image by image by its name;
-duplicates only where the source has merely grown, since any other change may have taken their twins.
+and if the source has changed since, excluded images are excluded again, matched by name; duplicates only
+if the source has merely grown, since any other change may have removed their twins.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ REASONS: dict[Problem, str] = {
 }
 OF_DUPLICATES = {REASONS[problem] for problem in DUPLICATES}
 BY_HAND = "by hand"
-# Nobody signs on this page: whoever looks at a source decides for all who do, and can undo the last.
+# This page asks for no name: anyone who opens a source decides for everyone, and can undo the last decision.
 REVIEWER = "before training"
 NAMES = "names.json"
 HOME = "SPICE_EXPLORER_HOME"
@@ -57,7 +57,7 @@ IN_MEMORY_BYTES, BLOCK_BYTES = 2**28, 2**24
 
 
 class Exclusions:
-    """The images of a source that are left out, kept up to date with what others decide.
+    """The excluded images of a source, kept up to date with other people's decisions.
 
     Raises:
         DecisionError: from all methods, when the log cannot be read or written.

@@ -1,7 +1,7 @@
-"""`lesson`: a run as a teacher shows it, in one bundle of plain data that a player draws.
+"""`lesson`: a run prepared for teaching, as one bundle of plain data that a player draws.
 
-Every number comes from the run's folder through the stages' own functions: what is shown is what trained.
-Making a bundle changes nothing in the run. Whatever needs ground truth stands under a key "truth".
+Every number comes from the run's folder through the stages' own functions, so the lesson shows the code that
+trained. Building a bundle does not modify the run. Values that need ground truth are under a key "truth".
 """
 
 from __future__ import annotations

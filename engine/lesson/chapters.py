@@ -1,7 +1,7 @@
-"""The nine steps of a lesson: what each shows, what can be played with, what goes wrong.
+"""The nine steps of a lesson: the figures, the control and the failure example of each.
 
-A step is a function of the run's material. What a player chooses is worked out here beforehand, by the
-same functions that trained the run, at a few values of a setting; the run's own is among them.
+A step is a function of the run's material. The results for each position of a control are precomputed here by
+the same functions that trained the run, for a few values of a setting that include the run's own.
 """
 
 from __future__ import annotations

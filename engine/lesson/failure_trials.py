@@ -1,8 +1,8 @@
-"""`Trials`: what goes wrong, tried for real beside a run: short trainings whose results a lesson shows.
+"""`Trials`: the failure examples: short trainings that go wrong, which a lesson shows.
 
-They train with the stages' own functions on the run's own images, at most 2,000 of them, and are kept in
-the run's folder; the run itself stays as it is. A trial that did not go wrong on these images is kept
-too, so that it is not tried again, and is not shown.
+They train with the stages' own functions on the run's images, at most 2,000 of them, and are kept in the
+run's folder; the run itself is not modified. A trial that did not go wrong on these images is kept too, so
+that it is not repeated, but is not shown.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class PoorHead:
 
 @dataclass(frozen=True, eq=False)
 class Unbalanced:
-    """Stage 2 on the images of a run of which one cluster was cut to a tenth.
+    """Stage 2 on the images of a run after one cluster was cut to a tenth.
 
     Attributes:
         ids: (m,) int64, the images that were left.
@@ -135,7 +135,7 @@ class Unbalanced:
 
 @dataclass(frozen=True)
 class Trials:
-    """What was tried beside a run; None for what was not."""
+    """The failure examples of a run; None for those that were not trained."""
 
     collapse: Collapse | None = None
     temperatures: Temperatures | None = None

@@ -1,4 +1,4 @@
-"""A lesson as one HTML file: page, player and bundle in one, for any browser and no network."""
+"""The lesson file: page, player and bundle in one HTML file that works offline in any browser."""
 
 from __future__ import annotations
 

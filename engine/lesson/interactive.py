@@ -1,4 +1,4 @@
-"""What a lesson lets its audience play with: the result of a stage's own functions at one setting.
+"""The controls of a lesson: the results of a stage's own functions for each setting.
 
 Each function gives the part of a step's "show" that changes, and under "says" a sentence with its numbers.
 """

@@ -1,4 +1,4 @@
-"""`Material`: everything of a run that a lesson shows, read from its folder when it is asked for."""
+"""`Material`: the parts of a run that a lesson shows, read from its folder on demand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.stages.reliable import ReliableSet, Verdict, neighbor_count
 
 
 class Material:
-    """A run's settings and arrays, as they are while its lesson is made; what is not there is None."""
+    """A run's settings and arrays, as they are while its lesson is built; missing ones are None."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder, self.card = folder, folder.card()

@@ -1,4 +1,4 @@
-"""`BeforeAfter`: what training with a reviewer's decisions has changed. Without ground truth."""
+"""`BeforeAfter`: the effect of training with a reviewer's decisions, measured without ground truth."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Agreement:
 class BeforeAfter:
     """The labels of two models on the same images, in the K' clusters of the later.
 
-    "Before" is what the earlier model said, with merges and splits followed; of an image that was
-    decided it is the model's own label, not the reviewer's.
+    "Before" is the earlier model's label, with merges and splits applied; for a decided image it is the
+    model's own label, not the reviewer's.
 
     Attributes:
         images: images compared.
         left_out: images of the earlier run that are not in the later.
         flow: (K', K') int64, images by their cluster before (rows) and after (columns).
         taught: on decisions that the later model was trained with.
-        held: on those that were held back: the honest score.
+        held: on those that were held back: the unbiased score.
     """
 
     images: int

@@ -1,6 +1,6 @@
-"""How a run folder comes about: for the first time, or as a branch that goes on from another run.
+"""Creates run folders: for new runs, or for branches that start from another run's stages.
 
-Whatever fails, the folder is complete or not there at all.
+Even if something fails, the folder is either complete or absent.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Files of a run folder: each is written whole under another name, flushed to the disk and renamed, so
-that a reader never meets half of one. Nothing that is read can run code."""
+"""Files of a run folder. Each is written under a temporary name, flushed to disk and renamed, so that
+readers never see a partial file. Reading a file never runs code."""
 
 from __future__ import annotations
 

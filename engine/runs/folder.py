@@ -1,24 +1,24 @@
-"""The run folder: the only door between who trains and who looks.
+"""The run folder: the only interface between training and its readers.
 
-    run.json          what was asked: source, settings, fingerprint of the images
+    run.json          the request: source, settings, fingerprint of the images
     images/           pixels.npy (uint8, memory-mapped when read) and ids
-    extra/            extra images, for stage 1 alone
+    extra/            extra images, for stage 1 only
     truth/            true labels and class names, only where they exist
-    encoder.pt        the trained encoder that stage 1 begins with, if it does
-    imported/         vectors from elsewhere that are taken as the features
-    events.jsonl      what happened, one line an event, only ever appended to
-    features/ heads/ joint/ …   one folder an artefact: arrays and weights
-    decided/          what a reviewer of the parent run decided, where this one is trained with it
-    frames/STAGE-STEP/          what a stage believed on the way, for replays
-    xray/STEP/                  what stage 3 saw of a few images on the way
-    trials/                     what went wrong in short trainings beside the run, for the lesson
-    columns/                    what a table of the user's says of the images
+    encoder.pt        the trained encoder that stage 1 starts from, if any
+    imported/         external vectors that are used as the features
+    events.jsonl      one line per event, append-only
+    features/ heads/ joint/ …   one folder per artefact: arrays and weights
+    decided/          decisions from the parent run, if this run is trained with them
+    frames/STAGE-STEP/          intermediate results of a stage, for replays
+    xray/STEP/                  intermediate results of stage 3 for a few images
+    trials/                     failure examples for the lesson
+    columns/                    the user's columns: values for the images from a table
     maps/…                      two-dimensional maps of the features and of frames
-    checkpoint-STAGE.pt         where an unfinished stage goes on
+    checkpoint-STAGE.pt         where an unfinished stage resumes
     lock              held by the process that trains
 
-Every file or artefact folder is written under another name, flushed to the disk and renamed, so that
-a reader never meets half of one. Nothing that is read can run code.
+Every file or artefact folder is written under a temporary name, flushed to disk and renamed, so that
+readers never see a partial one. Reading a file never runs code.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ LOCK_SECONDS, PROBE_SECONDS = 2.0, 0.1
 
 @dataclass(frozen=True)
 class RunCard:
-    """What a run was asked to do and on which images.
+    """A run's settings and images.
 
-    `parent` is the run that it goes on from, "" for none; `extra` counts the extra images of stage 1;
-    `excluded` are the images that a person left out of the source beforehand, with the reason.
+    `parent` is the run it starts from, "" for none; `extra` counts the extra images of stage 1;
+    `excluded` are the images that a person excluded from the source beforehand, with the reason.
     """
 
     source: str
@@ -79,7 +79,7 @@ class RunCard:
 
 
 class RunFolder:
-    """One run on disk. Any number of readers; one writer, who holds `lock`."""
+    """One run on disk. Any number of readers; a single writer, which holds `lock`."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -316,7 +316,7 @@ def _read_card(file: Path, _modified: int) -> RunCard:
 
 
 class _Arrays(dict[str, np.ndarray]):
-    """An artefact's arrays by name; one that is gone from the disk is missed in words."""
+    """An artefact's arrays by name; a missing file raises a `RunError` that names it."""
 
     def __init__(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
         super().__init__(arrays)

@@ -1,4 +1,4 @@
-"""How a run went, image by image: the frames that its stages left in the run folder."""
+"""The history of a run, image by image, from the frames in its folder."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a run takes over from the one that it goes on from.
+"""Copies the artefacts that a branch inherits from its parent run.
 
-Files by hard link where the disk can, since none is ever changed in its place.
+Files are hard-linked if the disk supports it, since none is ever modified in place.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _link_all(draft: RunFolder, parent: RunFolder, names: tuple[str, ...]) -> No
 
 
 def _forget(draft: RunFolder, *stages: Stage) -> None:
-    """Leaves out the frames of stages that are trained anew, and the maps of these."""
+    """Leaves out the frames of stages that are trained again, and their maps."""
     for stage in stages:
         for pattern in (f"frames/{stage}-*", f"maps/*-{stage}-*"):
             for artefact in draft.path.glob(pattern):

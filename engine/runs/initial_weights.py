@@ -1,6 +1,6 @@
-"""What stage 1 begins with, where that is not random weights: judged beforehand, and kept with the run.
+"""The starting point of stage 1 if it is not random weights: validated in advance and kept with the run.
 
-A run needs nothing that may be moved or replaced later: it has a copy of the network or the vectors.
+The run keeps a copy of the network or the vectors, so it does not depend on files that may be moved or replaced.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The order of the stages. What a run folder already holds is not done again.
+"""The order of the stages. Results that the run folder already contains are not computed again.
 
-A stage is scored before its artefact is saved: one that was killed in between is scored twice, which
-harms nobody, and never not at all.
+A stage is scored before its artefact is saved: it may be scored twice after a crash (harmless), never
+skipped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NO_NETWORK = "the features are external vectors, so there is no network to train
 
 @dataclass(frozen=True)
 class Run:
-    """Everything the steps below share; `fixed` is what a reviewer of the parent run decided."""
+    """The state shared by the steps below; `fixed` are the decisions of the parent run's reviewers."""
 
     folder: RunFolder
     config: RunConfig

@@ -1,4 +1,4 @@
-"""A finished run's model on images that it has not seen, and its encoder as a file of its own."""
+"""Applies a finished run's model to unseen images, and saves its encoder as a separate file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run has to show: its newest labels, and the summary of all its numbers."""
+"""The results of a run: its latest labels, and the summary of all its numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who trains: one thread a device, jobs in a queue, paused and stopped between two steps."""
+"""Trains runs: one thread per device, a queue of jobs, pausing and stopping between two steps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Device:
-    """Where a run trains, and, when that is not what one would hope for, why: a sentence or ""."""
+    """The device a run trains on and, if a better one was expected, the reason as a sentence, or ""."""
 
     device: torch.device
     note: str = ""
@@ -157,7 +157,7 @@ class Runner:
 
     def __init__(self, threads: int | None = None) -> None:
         """`threads`: CPU threads of a training thread; by default all cores but one, so that
-        whoever looks is served."""
+        the app stays responsive."""
         self._threads = threads or max(1, (os.cpu_count() or 2) - 1)
         self._jobs: dict[Path, _Job] = {}
         self._queues: dict[str, queue.SimpleQueue[_Job]] = {}
@@ -231,7 +231,7 @@ class Runner:
             job = jobs.get()
             try:
                 execute(job.folder, job.device, job.control)
-            except Exception:  # the full disk that not even the last word fits on: others wait
+            except Exception:  # disk full, final event lost; keep serving the queue
                 log.exception("run %s ended without a final event", job.folder.path)
             finally:
                 with self._guard:

@@ -1,4 +1,4 @@
-"""Several runs that differ by their seed alone: trained in one process, and scored together."""
+"""Several runs that differ only in their seed: trained in one process, and scored together."""
 
 from __future__ import annotations
 

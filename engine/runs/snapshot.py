@@ -1,4 +1,4 @@
-"""`Snapshot`: what is known of a run, folded from its events. Pure."""
+"""`Snapshot`: the state of a run, folded from its events. Pure."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class StageView:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run at a moment. `seconds` counts the time in which it was running."""
+    """The state of a run at one time. `seconds` counts only the time it was running."""
 
     state: State = "new"
     device: str = ""

@@ -1,6 +1,6 @@
-"""What zip and tar have in common: which of their members are images, and under what name.
+"""Shared by zip and tar: which members are images, and their names.
 
-Nothing is ever unpacked into a folder, so a name can lead nowhere; such images are refused all the same.
+Nothing is ever unpacked into a folder, so a malicious path cannot do harm; such images are rejected anyway.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def member_name(name: str) -> str | None:
 
 @dataclass
 class Members:
-    """The members of an archive that are images, as they are met."""
+    """Collects the members of an archive that are images."""
 
     names: dict[str, Any] = field(default_factory=dict)
     stamps: list[tuple[int, int]] = field(default_factory=list)

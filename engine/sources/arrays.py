@@ -1,4 +1,4 @@
-"""Images in numpy's own files: an array in .npy, or an .npz with images, names and labels."""
+"""Images in NumPy files: an array in .npy, or an .npz with images, names and labels."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Layout:
 
 
 class ArraySource:
-    """The images of an array: (N, H, W), (N, H, W, C) or (N, C, H, W). Nothing in it is ever unpickled.
+    """The images of an array: (N, H, W), (N, H, W, C) or (N, C, H, W). Nothing is ever unpickled.
 
     Floats go from 0 to 1, or to 255. Those that images had after they were resized may go a little
     beyond 0 and 1 and are clipped. Whole numbers have 1, 8, 10, 12, 14 or 16 bits, the fewest that hold

@@ -60,8 +60,8 @@ class FolderReader:
 class FolderSource:
     """The image files below a folder, sorted by path.
 
-    Hidden files and folders are passed over. Links to folders are not followed, so that one that
-    points upwards cannot make the walk endless, and links to files outside are not read.
+    Hidden files and folders are skipped. Links to folders are not followed, so that a link to a parent
+    cannot make the walk endless, and links to files outside are not read.
     """
 
     side: int | None = 32
@@ -91,7 +91,7 @@ class FolderSource:
 
 @dataclass
 class Walk:
-    """What is below a folder, as paths relative to it with forward slashes."""
+    """The contents of a folder, as paths relative to it with forward slashes."""
 
     files: list[str]
     stamps: np.ndarray

@@ -1,4 +1,4 @@
-"""From what a user names ("digits", "folder:photos", "photos.zip") to an `ImageSet` and, if any, a `Truth`."""
+"""Opens a source by its text ("digits", "folder:photos", "photos.zip"): an `ImageSet` and, if any, a `Truth`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LEAST_SIDE, MOST_SIDE = 4, 1024
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """What a source gave.
+    """An opened source.
 
     Attributes:
         truth: if it was there and wanted.

@@ -30,7 +30,7 @@ class Part(Protocol):
         files: where they are.
         labels: (m,) int64 from 0, one for each of the m images; 0 where the set has none.
 
-    Everything raises SourceError, in a sentence for the user, when a file is not what it should be.
+    All methods raise SourceError, with a sentence for the user, for an unexpected or damaged file.
     """
 
     @property
@@ -73,7 +73,7 @@ def checked(labels: np.ndarray, lowest: int, classes: int, path: Path) -> np.nda
 
 
 class _PlainPickle(pickle.Unpickler):
-    """Reads dicts, lists, numbers and numpy arrays, and refuses to build anything else."""
+    """Unpickles dicts, lists, numbers and NumPy arrays only; rejects anything else."""
 
     _ALLOWED = frozenset(
         {

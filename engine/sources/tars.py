@@ -173,7 +173,7 @@ def _take_member(
 
 @dataclass
 class _Sidecars:
-    """What lies beside images of the same name in WebDataset's shards."""
+    """The files with the same name as an image in WebDataset's shards."""
 
     classes: dict[str, str] = field(default_factory=dict)
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)

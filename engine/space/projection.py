@@ -19,7 +19,7 @@ WARM_EPOCHS = {10_000: 100, 10**12: 50}
 
 @dataclass(frozen=True)
 class MapSettings:
-    """What UMAP is asked: its `n_neighbors` (the image itself counts) and `min_dist`."""
+    """UMAP's settings: its `n_neighbors` (including the image itself) and `min_dist`."""
 
     neighbors: int = 15
     min_dist: float = 0.1

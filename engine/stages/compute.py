@@ -1,4 +1,4 @@
-"""How a network runs on its device: precision, memory layout, compilation, and too little memory."""
+"""How a network runs on its device: precision, memory layout, compilation, and running out of memory."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def compiled(module: nn.Module, settings: ComputeSettings) -> None:
 
 
 class Portions:
-    """Takes a batch through forward and backward pass, in two halves once memory has run out.
+    """Runs a batch through forward and backward pass, in two halves once memory has run out.
 
-    What helps is tried one after the other, each said once: the batch in halves, then images that
-    live on the device moved to host memory. A step that is tried again computes the same gradient,
-    but for the company its images have in batch normalisation (and, with SimCLR, in the loss) and,
-    in an odd batch, for the weight of the smaller half. What follows slowly moves twice.
+    Remedies are tried in turn, each reported once: first the batch in halves, then moving images from the
+    device to host memory. A repeated step computes the same gradient, except that batch normalisation (and,
+    with SimCLR, the loss) sees half the batch and that, in an odd batch, the smaller half weighs more.
+    Moving averages move twice.
     """
 
     def __init__(self, stage: Stage, pixels: DeviceImages, emit: Emit) -> None:

@@ -1,4 +1,4 @@
-"""`FixedLabels`: what a person has said of the images, for stages 2 and 3 to obey."""
+"""`FixedLabels`: a person's decisions about the images, which stages 2 and 3 must follow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.errors import TrainingError
 
 @dataclass(frozen=True, eq=False)
 class FixedLabels:
-    """Labels of N images that outrank every pseudo-label; with empty masks the ordinary run.
+    """Labels of N images that override pseudo-labels; with empty masks the run is an ordinary one.
 
     Attributes:
         labels: (N,) int64 in 0..K−1, of no meaning where neither mask is true.

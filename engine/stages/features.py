@@ -34,10 +34,10 @@ LOSSES = {
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Stage 1's result: the encoder, in eval mode, and what it makes of every clean image.
+    """Stage 1's result: the encoder, in eval mode, and its features of every clean image.
 
     Attributes:
-        encoder: on the training device; None where the vectors were imported.
+        encoder: on the training device; None for external vectors.
         vectors: (N, D) float32.
     """
 
@@ -153,10 +153,10 @@ def take_features(vectors: np.ndarray, *, emit: Emit, keep: Keep | None = None) 
 
 
 class EpochOrder:
-    """Batches of N image ids: every epoch a new order that depends on the seed and epoch alone.
+    """Batches of N image ids: every epoch has a new order that depends only on the seed and the epoch.
 
-    So a run that goes on in the middle of an epoch meets the same batches. The last, short batch of
-    an epoch is left out (batch statistics of a handful are noise).
+    A run that resumes in the middle of an epoch therefore gets the same batches. The last, short batch of an
+    epoch is dropped (batch statistics of a few images are noise).
     """
 
     def __init__(self, images: int, batch: int, seed: int, *, multiple: int = 1) -> None:

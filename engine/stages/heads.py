@@ -1,11 +1,11 @@
 """Stage 2: clustering heads trained by prototype pseudo-labelling (paper, section III-B).
 
-The encoder stays as stage 1 left it, in eval mode, so features of a view are computed once an E-step
-and the heads train on vectors. (The authors keep its batch statistics moving, which costs a pass of
-the network for every step and lets the features drift.)
+The encoder is frozen after stage 1, in eval mode, so features of a view are computed once per E-step and
+the heads train on vectors. (The authors keep updating its batch statistics, which costs a network pass
+for every step and lets the features drift.)
 
-`learn_heads` is `Rounds.draw`, `e_step` and `m_step` in turn; whoever wants to look in between calls
-the same three.
+`learn_heads` calls `Rounds.draw`, `e_step` and `m_step` in turn; to inspect the states in between, call the
+same three.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def learn_heads(
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """The images of a round and what the heads are shown of them.
+    """The images of a round and the features the heads get.
 
     Attributes:
         ids: (M,) int64, on the CPU.
@@ -133,9 +133,9 @@ class Round:
 
 
 class Rounds:
-    """What the rounds of stage 2 share: the features, the heads and their optimiser.
+    """Shared by the rounds of stage 2: the features, the heads and their optimiser.
 
-    A round depends on the seed, its number and the state of the heads alone.
+    A round depends only on the seed, its number and the state of the heads.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Rounds:
 
 @dataclass(frozen=True, eq=False)
 class EStep:
-    """What an E-step finds with H heads on M images.
+    """The result of an E-step with H heads on M images.
 
     Attributes:
         belief: (H, M, K) probabilities of the weak views (equation 2's input).

@@ -1,4 +1,4 @@
-"""What joint training sees of a few images, looked at on the way and without touching it."""
+"""Records what joint training computes for a few images, without affecting training."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class PseudoLabels:
     """L labelled images for each of H heads.
 
     Attributes:
-        ids: (H, L) int64, places among the M images; one may stand there several times, or not.
+        ids: (H, L) int64, places among the M images; an image may occur several times or never.
         labels: (H, L) int64 in 0..K−1.
         kept: (H, L) bool; false where an exclusive assignment gave the image to another cluster.
     """
@@ -154,7 +154,7 @@ def corrected(pseudo: PseudoLabels, known: Known) -> PseudoLabels:
 
 @dataclass(frozen=True, eq=False)
 class Claims:
-    """What one head's K prototypes are made of and which n images each claims, as arrays.
+    """One head's K prototypes: the images that form them and the n images each claims, as arrays.
 
     Attributes:
         confident: (K, c) int64, images that form each prototype, surest first.

@@ -16,7 +16,7 @@ LEAST_NEIGHBORS, MOST_NEIGHBORS = 10, 100
 
 
 class Verdict(IntEnum):
-    """Why a label is trusted or not."""
+    """Why a label is reliable or rejected."""
 
     RELIABLE = 0
     NEIGHBORS_DISAGREE = 1
@@ -29,11 +29,11 @@ class ReliableSet:
     """The verdict on every label of a clustering.
 
     Attributes:
-        labels: (N,) int64; a person's where one has decided, else the model's.
-        confidence: (N,) float32, the model's, whoever gave the label.
+        labels: (N,) int64; a person's decision if there is one, else the model's.
+        confidence: (N,) float32, the model's, even for decided labels.
         agreement: (N,) float32, share of the neighbours with the same label.
         verdicts: (N,) uint8, values of `Verdict`.
-        thresholds: (K,) float32, the agreement that was asked of each cluster.
+        thresholds: (K,) float32, the agreement required of each cluster.
     """
 
     labels: np.ndarray

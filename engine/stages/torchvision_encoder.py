@@ -1,4 +1,4 @@
-"""Networks that others trained on ImageNet, by torchvision's names: backbones without a classifier."""
+"""Networks pretrained on ImageNet, by torchvision's names: backbones without a classifier."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ State = dict[str, torch.Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Pretrained:
-    """A trained backbone, and how its images must look.
+    """A pretrained backbone and the input it expects.
 
     Attributes:
         model: torchvision's name of the network.
         side: of its images, pixels.
         mean, deviation: (3,) float32, of pixels in 0–1.
         state: the weights of `backbone(model, side)`.
-        made: what an encoder's card tells of where they come from, plain values.
+        made: the origin of the weights for an encoder's card, plain values.
     """
 
     model: str
