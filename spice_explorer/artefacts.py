@@ -1,6 +1,6 @@
-"""What the app asks of the engine, second half: the images, labels and maps of a run.
+"""The app's access to the engine, part two: the images, labels and maps of a run.
 
-Everything is cached by the time at which it was written.
+Everything is cached by the time it was written.
 """
 # What a cache's key is made of is often unused otherwise, and must not begin with an underscore:
 # Streamlit leaves such arguments out of the key.

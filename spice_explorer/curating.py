@@ -1,4 +1,4 @@
-"""The curate component's own door to the server: no page is drawn for a decision.
+"""The curate component's routes on the server: a decision does not redraw a page.
 
 /spice/curate/RUN/images.bin          the class (u2) of each image, then its state (u1)
 /spice/curate/RUN/queue/NAME.bin      ids (u4) in the order of a queue of `decisions.queue`

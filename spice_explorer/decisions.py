@@ -1,4 +1,4 @@
-"""What the app asks of a run's decision log: the classes as people left them, and what to look at next."""
+"""The app's access to a run's decision log: the current classes, and the order of images to review."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _guard = threading.Lock()
 
 @dataclass(frozen=True)
 class Shown:
-    """A class as it is shown everywhere."""
+    """A class as displayed on every page."""
 
     number: int
     name: str
@@ -137,11 +137,11 @@ def _near(name: str) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Votes:
-    """What the decided images say of the others, and how often such votes are right.
+    """The votes of the decided images on the others, and how often such votes are right.
 
     Attributes:
-        ids, classes, agreement: (m,) images that nobody has decided, the class that they would get,
-            and the share of the votes for it, 0–1.
+        ids, classes, agreement: (m,) undecided images, the class they would get, and its share of
+            the votes, 0–1.
         total: decided images; the votes of the others are right about `right` of them, the model's
             label (merges and splits followed) about `model_right`.
     """
@@ -286,7 +286,7 @@ def _border(name: str, said: Model, own: np.ndarray, one: int, other: int) -> np
 
 
 def keep(ids: np.ndarray) -> str:
-    """A queue of one's own: its name for `queue`."""
+    """A custom queue: its name for `queue`."""
     token = f"{abs(hash(ids.tobytes())):x}"
     with _guard:
         _kept[token] = np.asarray(ids, np.int64)

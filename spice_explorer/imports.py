@@ -1,4 +1,4 @@
-"""What the app asks of the engine about sources: imports in the background, uploads, sets by name."""
+"""The app's access to sources: background imports, uploads, sets by name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def steer(asked: Asked, action: Steer) -> None:
 
 
 def begin_again(asked: Asked) -> None:
-    """Begins what was forgotten anew; what was kept of it is there at once."""
+    """Restarts a forgotten import; images already in the cache are available immediately."""
     from engine.sources.import_job import the_importer
 
     the_importer().begin(asked)

@@ -1,4 +1,4 @@
-"""What the browser fetches by itself: sheets of thumbnails and their names, for the map's hover card.
+"""Routes that the browser fetches directly: sheets of thumbnails and their names, for the map's hover card.
 
 /spice/sprites/RUN/SHEET.webp   1,024 thumbnails in 32 columns
 /spice/sprites/RUN/SHEET.json   their names

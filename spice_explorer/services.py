@@ -1,9 +1,9 @@
-"""What the app asks of the engine, first half: sources, runs, training.
+"""The app's access to the engine, part one: sources, runs, training.
 
-The other half is `artefacts`; nothing else in the app talks to the engine.
+Part two is `artefacts`; nothing else in the app calls the engine.
 
-Heavy engine modules (they bring torch) are imported where they are first needed, so that the first
-page is drawn before that. What is read from a run folder is cached by the folder's own times.
+Heavy engine modules (which load torch) are imported on first use, so that the first page appears before
+that. Data read from a run folder is cached by the folder's modification times.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ PACE_RECORDS = 20
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it is now.
+    """The current state of a run.
 
     Attributes:
-        pace: steps a second of the stage that is training, None while that is unknown.
-        mine: true when this process trains it, so that it can be steered from here.
+        pace: steps per second of the stage in training, None while unknown.
+        mine: true when this process trains it, so that it can be controlled from here.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Run:
 
 @dataclass
 class _Follower:
-    """What has been read of a run's events, so that the next look reads only what is new."""
+    """Remembers which events of a run have been read, so that the next call reads only new ones."""
 
     made: float
     offset: int = 0

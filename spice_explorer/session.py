@@ -1,4 +1,4 @@
-"""What belongs to one visitor: the chosen run, the travelling selection, the opened source."""
+"""The state of one visitor: the chosen run, the selection shared by pages, the opened source."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def plain(text: str) -> str:
 
 
 def visitor() -> str:
-    """This visitor's browser tab, until it is closed or loaded anew."""
+    """This visitor's browser tab, until it is closed or reloaded."""
     context = get_script_run_ctx()
     return "" if context is None else context.session_id
 

@@ -1,11 +1,11 @@
-"""What the browser fetches by itself, second half: images of a run, one alone or a page of them.
+"""Routes that the browser fetches directly, part two: images of a run, one at a time or in pages.
 
 /spice/thumbs/RUN/ID.webp             no larger than a thumbnail
 /spice/thumbs/RUN/ID.webp?full=1      every stored pixel
 /spice/pages/RUN.webp?ids=ID.ID.…     thumbnails in 12 columns, as a gallery shows them
 
-Thumbnails of large images are kept in the workspace's folder .thumbs, under the fingerprint of the
-images, so that all runs of the same images share them.
+Thumbnails of large images are kept in the workspace's folder .thumbs, under the images' fingerprint, so
+that all runs on the same images share them.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def test_a_run_leaves_out_what_was_excluded_and_keeps_to_it(spoilt: Path, tmp_pa
     done = do(*run)
     assert done.code == 0, done.err
     assert done.summary["images"] == 42
-    assert "2 of 44 images are left out" in done.err
+    assert "2 of 44 images of this source are excluded" in done.err
     card = RunFolder(tmp_path / "run").card()
     assert [(one.name, one.reason) for one in card.excluded] == [
         ("bars/copy.png", "exact duplicate"),

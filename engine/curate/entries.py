@@ -27,7 +27,7 @@ class State(IntEnum):
     UNDECIDED = 0
     DECIDED = 1  # its class is what a person says
     REJECTED = 2  # its class is wrong, and nobody has said yet which is right
-    EXCLUDED = 3  # it is to be left out of everything
+    EXCLUDED = 3  # kept out of training and exports
 
 
 # Actions about images, and the state they leave; a split moves images without deciding them.

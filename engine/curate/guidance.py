@@ -24,15 +24,15 @@ class Guidance:
     """The training input, for the n of N images that are kept, in K' clusters.
 
     Attributes:
-        keep: (N,) bool, false for images that are to be left out.
-        labels: (n,) int64 in 0..K'−1, the class as a person left it (of a refused image: the wrong one).
-        taught: (n,) bool, decided and to be learned.
+        keep: (N,) bool, false for excluded images.
+        labels: (n,) int64 in 0..K'−1, the class after all decisions (of a refused image: the wrong one).
+        taught: (n,) bool, decided and trained on.
         held: (n,) bool, decided and held back.
         refused: (n,) bool, the label is wrong and the right one unknown.
-        model: (n,) int64, what the earlier model says in the new clusters, splits followed, before
-            anything was decided.
-        belief: (n, K') float32, rows sum to 1: what the new run begins to believe. It knows nothing
-            of decisions that are held back.
+        model: (n,) int64, the earlier model's label in the new clusters, with splits applied, before
+            any decision.
+        belief: (n, K') float32, rows sum to 1: the probabilities that the new run starts from. They do not
+            depend on decisions that are held back.
     """
 
     keep: np.ndarray
@@ -99,7 +99,7 @@ def guide(
 
 
 def learned(alive: Sequence[int], classes: np.ndarray, keep: np.ndarray) -> list[int]:
-    """The classes that the next run has: not those of which every image (N,) is left out, which would
+    """The classes that the next run has: not those of which every image (N,) is excluded, which would
     be clusters of nothing."""
     gone = np.setdiff1d(classes[~keep], classes[keep])
     return [one for one in alive if one not in gone]
@@ -113,7 +113,7 @@ def _check_number(classes: int, images: int) -> None:
         )
     if classes > images:
         raise RunError(
-            f"there are {classes:,} classes for the {images:,} images that are not left out: merge "
+            f"there are {classes:,} classes for the {images:,} images that are not excluded: merge "
             "classes, or exclude fewer images"
         )
 
@@ -160,7 +160,7 @@ def _merged(probabilities: np.ndarray, home: np.ndarray, learned: Sequence[int])
 
 
 def _carried(belief: np.ndarray, labels: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    """`belief` in which the mass of a moved image's likeliest class has gone to its label."""
+    """`belief` with the mass of a moved image's most probable class transferred to its label."""
     rows, carried = np.flatnonzero(moved), belief.copy()
     likeliest = belief[rows].argmax(1)
     carried[rows, likeliest] = 0

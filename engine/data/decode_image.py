@@ -20,7 +20,7 @@ IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".t
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 _TOO_LARGE = "more pixels than is safe to decode"
-# An image file of more bytes is meant to fill the memory.
+# Larger image files are decompression bombs.
 MOST_BYTES = 2**28
 _ORIENTATION = 0x0112
 # Where Pillow finds the orientation of a file that is no TIFF.

@@ -51,9 +51,9 @@ def label_table(images: ImageSet, verdict: ReliableSet, *, stage: str, epoch: in
 def with_decisions(table: pd.DataFrame, curation: Curation) -> pd.DataFrame:
     """The label table of a run with the columns class, class_name, decision and reviewer.
 
-    `class` is the image's class as people left it: what was decided, else the model's label with
-    merges and splits followed. `decision` is decided, rejected, excluded, disputed or ""; what is
-    left out stays so while that is disputed, as in training.
+    `class` is the decided class, or else the model's label with merges and splits applied. `decision` is
+    decided, rejected, excluded, disputed or ""; an excluded image stays excluded while that is disputed, as
+    in training.
     """
     names = {one.number: one.name for one in curation.classes}
     classes = curation.classes_of(table["label"].to_numpy())
@@ -71,7 +71,7 @@ def with_decisions(table: pd.DataFrame, curation: Curation) -> pd.DataFrame:
 def exported(table: pd.DataFrame, *, reliable: bool = False) -> tuple[pd.DataFrame, dict[str, int]]:
     """The rows of a label table that go into a file, and how many are dropped for which decision.
 
-    An image that a person left out goes into none; into one of `reliable` labels only, neither does a
+    An image that a person excluded goes into none; into one of `reliable` labels only, neither does a
     label that a person rejected as wrong.
     """
     asked = table[table["reliable"]] if reliable else table

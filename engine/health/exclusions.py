@@ -35,7 +35,7 @@ from engine.health.health import DUPLICATES, Problem
 from engine.sources.folders import readable
 from engine.sources.open_source import KINDS, Opened, kind_and_path
 
-# Why an image was left out, as the log says it.
+# Why an image was excluded, as recorded in the log.
 REASONS: dict[Problem, str] = {
     "exact duplicates": "exact duplicate",
     "near duplicates": "near duplicate",
@@ -52,7 +52,7 @@ BY_HAND = "by hand"
 REVIEWER = "before training"
 NAMES = "names.json"
 HOME = "SPICE_EXPLORER_HOME"
-# Fewer pixels than these are kept in memory when some images are left out.
+# Fewer pixels than these are kept in memory when some images are excluded.
 IN_MEMORY_BYTES, BLOCK_BYTES = 2**28, 2**24
 
 
@@ -77,7 +77,7 @@ class Exclusions:
 
     @property
     def kept(self) -> np.ndarray:
-        """(N,) bool: the images that are not left out."""
+        """(N,) bool: the images that are not excluded."""
         return self._log.curation.state != State.EXCLUDED
 
     def refresh(self) -> None:
@@ -85,7 +85,7 @@ class Exclusions:
         self._log.refresh()
 
     def reasons(self) -> dict[int, str]:
-        """Why each image that is left out is."""
+        """The reason for each excluded image."""
         return _reasons(self._log)
 
     def parted(self) -> tuple[np.ndarray, tuple[Skipped, ...]]:
@@ -96,7 +96,7 @@ class Exclusions:
         return kept, tuple(Skipped(self._images.ids[one], why) for one, why in reasons.items())
 
     def left_out(self) -> tuple[Skipped, ...]:
-        """The images that are left out, by name, with the reason."""
+        """The excluded images, by name, with the reason."""
         return self.parted()[1]
 
     def undoable(self) -> Decision | None:
@@ -119,7 +119,7 @@ class Exclusions:
         return len(new)
 
     def put_back(self, images: np.ndarray, visit: str = "") -> int:
-        """Takes those of `images` (m,) that are left out back in, as one decision."""
+        """Puts back those of `images` (m,) that are excluded, as one decision."""
         self.refresh()
         out = np.asarray(images, np.int64)
         out = out[~self.kept[out]]
@@ -149,7 +149,7 @@ class Exclusions:
     # -- a source that has changed ---------------------------------------------------------------
 
     def _carry(self) -> None:
-        """Leaves out what was left out of the source as it was before, by name.
+        """Excludes, by name, the images that were excluded from the source's previous state.
 
         A duplicate needs another image that is there instead of it. Where all images are there as they
         were, that one is, too; where one is gone or is another, a duplicate may be the last of its
@@ -184,7 +184,7 @@ def _log_in(folder: Path, images: int, fingerprint: str) -> DecisionLog:
 
 
 def _reasons(log: DecisionLog) -> dict[int, str]:
-    """Why each image that is left out is."""
+    """The reason for each excluded image."""
     with log.reading() as now:
         out = np.flatnonzero(now.state == State.EXCLUDED)
         said = {one.row: one.text for one in log.decisions()} if len(out) else {}
@@ -297,7 +297,7 @@ def _blocks(pixels: np.ndarray, ids: np.ndarray) -> Iterator[memoryview]:
 
 
 def without_excluded(opened: Opened) -> tuple[Opened, tuple[Skipped, ...]]:
-    """What is to be trained on, and what was left out; raises SpiceError as `Exclusions` and `cut`."""
+    """The images to train on, and the excluded ones; raises SpiceError as `Exclusions` and `cut` do."""
     decided = Exclusions(opened.images)
     try:
         kept, excluded = decided.parted()

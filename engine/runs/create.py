@@ -32,7 +32,7 @@ def create_run(
 ) -> RunFolder:
     """A new run folder, complete or not there at all.
 
-    `excluded` are images of the source that a person left out, and that are not in `opened`.
+    `excluded` are images of the source that a person excluded, and that are not in `opened`.
 
     Raises:
         RunError: when something is there already, K or the extra images do not fit the images,

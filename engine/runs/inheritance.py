@@ -76,7 +76,7 @@ def _forget(draft: RunFolder, *stages: Stage) -> None:
 
 
 def _take_inputs(draft: RunFolder, parent: RunFolder, keep: np.ndarray) -> ImageSet:
-    """Images, truth and columns without the images that are left out; returns those that stay."""
+    """Copies images, truth and columns without the excluded images; returns those that stay."""
     images, truth = parent.images(), parent.truth()
     ids = np.array(images.ids)[keep]
     kept = ImageSet(images.pixels[keep], tuple(ids.tolist()), images.source)

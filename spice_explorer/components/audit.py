@@ -1,4 +1,4 @@
-"""How pure the classes are, by a random sample that a person has looked at."""
+"""The purity of the classes, estimated from a random sample that a person has checked."""
 
 from __future__ import annotations
 

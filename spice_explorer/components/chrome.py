@@ -1,4 +1,4 @@
-"""What is round every page: style sheet, heading, sidebar, empty states."""
+"""The frame of every page: style sheet, heading, sidebar, empty states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clusters as classes: what each holds, and what can be done with a whole one."""
+"""Clusters as classes: their contents, and actions on a whole class."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def visit() -> str:
 
 
 def drawn(run: str, row: int) -> None:
-    """The page shows all decisions up to `row`; whoever acts on it has seen these."""
+    """The page shows all decisions up to `row`, so any action on it has seen these."""
     st.session_state[f"curation seen-{run}"] = row
 
 

@@ -1,4 +1,4 @@
-"""The Curate page's parts: who decides, what comes next, the component, and what agrees with it."""
+"""The Curate page's parts: the reviewer, the order of images, the component, and spreading an answer."""
 
 from __future__ import annotations
 

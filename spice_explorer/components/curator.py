@@ -1,9 +1,9 @@
-"""The curator: images are given their classes from the keyboard. Drawn by curator/*.js.
+"""The curator: assigns classes to images from the keyboard. Drawn by curator/*.js.
 
-Decisions go from the browser straight to the routes of `curating` and show before they are written.
-Python hears of three things, in the session state under the component's key: `changed`, the last row
-that was written, a moment later, so that what stands below is drawn anew; and for one run of the page
-`open`, an image, and `propagate`, the decided images (`ids`) that what agrees with them shall follow.
+Decisions go from the browser straight to the routes of `curating`, and are shown before they are written.
+Python learns of three things, in the session state under the component's key: `changed`, the last row
+written, shortly afterwards, so that the page below is redrawn; and, for one run of the page, `open`, an
+image, and `propagate`, the decided images (`ids`) whose class is offered to the images that agree.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def curator(data: dict[str, Any], *, key: str, on_open: Callable[[], None]) -> N
         key: distinct for each run.
         on_open: called when the panel of an image is asked for.
     """
-    # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
+    # Registered again on every redraw, as Streamlit expects: a new runtime has no components yet.
     html, css, js = _sources()
     draw = st.components.v2.component("spice_curator", html=html, css=css, js=js)
     draw(key=key, data=data, on_changed_change=lambda: None, on_open_change=on_open, on_propagate_change=lambda: None)

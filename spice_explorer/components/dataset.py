@@ -1,4 +1,4 @@
-"""The Dataset page's parts: a chooser, and a report on what was opened."""
+"""The Dataset page's parts: a chooser, and a report on the opened source."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _begin(source: str, size: int | None, labels: bool, root: str) -> None:
 
 
 def watch_import() -> None:
-    """The import that this visitor waits for, drawn anew until it ends; or how the last one failed."""
+    """The import that this visitor is waiting for, redrawn until it ends, or the error of the last one."""
     asked, ended = session.current_import(), session.import_ended()
     if asked is not None:
         st.fragment(_import, run_every=LIVE_SECONDS)(asked)

@@ -1,4 +1,4 @@
-"""How long will it take? A probe on request, and its forecasts for each preset and these settings."""
+"""Forecasts of a run's time: a probe on request, with results for each preset and the current settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How prototypes came about, round after round of stage 2; while it trains, live."""
+"""The history of the prototypes over the rounds of stage 2, live during training."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _having_it(size: int) -> str:
 
 
 def live(run: Run) -> None:
-    """The prototypes so far, where stage 2 has begun; drawn anew while it trains."""
+    """The prototypes so far, once stage 2 has started; redrawn during training."""
     if artefacts.prototype_history(run.name) is None:
         return
     st.fragment(_so_far, run_every=POLL_SECONDS if run.live else None)(run.name)

@@ -1,7 +1,7 @@
 """The one gallery of the app: pages of pictures in a component, never a widget per picture.
 
-Marking, focus and the keyboard live in the browser (gallery.js). The server sends the one page that
-is shown and hears of three things: a page was turned, an image was opened, an action was asked for.
+Marking, focus and the keyboard are handled in the browser (gallery.js). The server sends the current page
+and is notified of three things: a page turn, an opened image, a requested action.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Action:
-    """A button that is shown while images are marked. `name` comes back in `Asked`."""
+    """A button shown while images are marked. `name` is returned in `Asked`."""
 
     name: str
     label: str
@@ -37,7 +37,7 @@ class Action:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """An action that was asked for on the images `ids`: (M,) int64, sorted, each once."""
+    """A requested action on the images `ids`: (M,) int64, sorted, without duplicates."""
 
     action: str
     ids: np.ndarray
@@ -191,7 +191,7 @@ def _draw(
             chosen = present.marked(found.get("ids", []), images)
             st.session_state[f"asked {place}"] = (run, Asked(found["action"], chosen))
 
-    # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
+    # Registered again on every redraw, as Streamlit expects: a new runtime has no components yet.
     markup, css, js = _sources()
     draw = st.components.v2.component("spice_gallery", html=markup, css=css, js=js)
     draw(key=place, data=data, on_page_change=lambda: None, on_open_change=opened, on_ask_change=asked)

@@ -1,4 +1,4 @@
-"""The Dataset page's health report: what was found, galleries, and what is left out before training."""
+"""The Dataset page's health report: findings, galleries, and the images left out before training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PUT_BACK = gallery.Action("put back", "Put back marked")
 
 
 def show(opened: Opened) -> None:
-    """The report, or how it is coming along; whatever is clicked in it draws it alone anew."""
+    """The report or its progress; a click in it redraws only the report."""
     st.subheader("Health")
     live = health.checkup(opened, patient=True).state == "examining"
     st.fragment(_report, run_every=POLL_SECONDS if live else None)(opened, live)
@@ -57,7 +57,7 @@ def _again(opened: Opened) -> None:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is shown: a report, and what is left out at the moment."""
+    """The state shown: a report, and the images currently left out."""
 
     opened: Opened
     health: Health

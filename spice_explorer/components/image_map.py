@@ -26,7 +26,7 @@ def image_map(
     on_replay: Callable[[], None],
 ) -> None:
     """Draws the map; what a person did last lies in the session state under `key`."""
-    # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
+    # Registered again on every redraw, as Streamlit expects: a new runtime has no components yet.
     html, css, js = _sources()
     draw = st.components.v2.component("spice_map", html=html, css=css, js=js)
     draw(

@@ -1,6 +1,6 @@
-"""The Learn page's parts: whom to teach with, how training goes, the player, the lesson as a file.
+"""The Learn page's parts: the choice of run, its training state, the player, the lesson file.
 
-The player lies in assets/lesson and is the same in the page and in the file that is taken home.
+The player is in assets/lesson; the page and the lesson file share it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OWN = "own"
 
 
 def show() -> None:
-    """Everything on the page: drawn anew every second while something is being made."""
+    """The whole page, redrawn every second while something is being prepared."""
     name = _taught()
     unsettled = _unsettled(name)
     st.fragment(_lesson, run_every=POLL_SECONDS if unsettled else None)(name, unsettled)
@@ -73,7 +73,7 @@ def _unsettled(name: str) -> bool:
 def _lesson(name: str, was_unsettled: bool) -> None:
     with session.plain_errors():
         there = name in services.run_names()
-        if was_unsettled != _unsettled(name):  # the page is drawn anew by itself, or no longer
+        if was_unsettled != _unsettled(name):  # switch the automatic redraw on or off
             st.rerun()
         if not there:
             _beginning()
@@ -157,7 +157,7 @@ def _file(name: str, made: Made | None) -> None:
 
 def player(name: str, made: Made | None, waits: Mapping[str, str]) -> None:
     """Draws it; the browser fetches the lesson when its address is a new one."""
-    # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
+    # Registered again on every redraw, as Streamlit expects: a new runtime has no components yet.
     css, js = _sources()
     body = "<div class='lesson-room'></div>"
     draw = st.components.v2.component("spice_lesson", html=body, css=css, js=js)

@@ -1,4 +1,4 @@
-"""What the map can be coloured by and replay: columns and moments with their addresses."""
+"""The map's colour columns and replay frames, with their addresses."""
 
 from __future__ import annotations
 

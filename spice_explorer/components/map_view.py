@@ -1,4 +1,4 @@
-"""The Map page's parts: what the map is told, how UMAP is doing, the pictures below the map."""
+"""The Map page's parts: the map's data, the progress of UMAP, the pictures below the map."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _near(name: str, index: int | None) -> list[int]:
     return np.asarray(found).tolist()
 
 
-# -- columns of one's own ----------------------------------------------------------------------
+# -- your columns ------------------------------------------------------------------------------
 
 
 def _import(name: str) -> None:

@@ -1,4 +1,4 @@
-"""What a page needs of a run, and what it says while that is not there."""
+"""The stages a page needs, and the message it shows until they exist."""
 
 from __future__ import annotations
 

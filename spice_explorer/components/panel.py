@@ -1,4 +1,4 @@
-"""The image panel: everything about one image, beside the page that it was opened from."""
+"""The image panel: everything about one image, next to the page it was opened from."""
 
 from __future__ import annotations
 

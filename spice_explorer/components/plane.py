@@ -1,4 +1,4 @@
-"""The reliability instrument: any thresholds judged in the browser. Drawn by plane.js."""
+"""The reliability chart, which applies any thresholds in the browser. Drawn by plane.js."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HERE = Path(__file__).parent
 
 def plane(data: dict[str, Any], *, key: str) -> None:
     """Draws it; what was asked for lies in the session state under `key` (see `asked`)."""
-    # Registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
+    # Registered again on every redraw, as Streamlit expects: a new runtime has no components yet.
     html, css, js = _sources()
     draw = st.components.v2.component("spice_plane", html=html, css=css, js=js)
     draw(key=key, data=data, on_thresholds_change=lambda: None, on_pick_change=lambda: None)

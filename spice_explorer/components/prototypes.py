@@ -1,4 +1,4 @@
-"""The Prototypes page's parts: a row a cluster, and how alike the prototypes are."""
+"""The Prototypes page's parts: one row per cluster, and the similarity of prototypes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Reliability page's parts: the instrument, and everything that follows from its thresholds."""
+"""The Reliability page's parts: the chart, and everything that depends on its thresholds."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _inspector(run: Run) -> None:
 
 @dataclass(frozen=True)
 class View:
-    """What the page shows of a run; kept while other pages are visited, and in the address."""
+    """The state of the page for a run; kept while other pages are visited, and in the URL."""
 
     stage: Stage
     thresholds: Thresholds
@@ -101,7 +101,7 @@ def _view(run: Run) -> View:
         view = replace(view, cluster=pick["cluster"])
     if "reason" in pick:
         view = replace(view, reason=pick["reason"])
-    # The run may have been made anew under its name since.
+    # The run may have been recreated under its name since.
     if view.stage not in stages or view.thresholds.neighbors > most:
         view = replace(_first(run), reason=view.reason)
     if view.cluster not in (None, *range(run.card.config.clusters)):

@@ -1,4 +1,4 @@
-"""Training with decisions: what would be learned, the button, and what it brought."""
+"""Training with decisions: the training input, the button, and the improvement."""
 
 from __future__ import annotations
 

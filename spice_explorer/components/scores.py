@@ -1,4 +1,4 @@
-"""Scores as small tables; those against ground truth always in their own marked box."""
+"""Scores as small tables; scores against ground truth are always in a separate marked box."""
 
 from __future__ import annotations
 

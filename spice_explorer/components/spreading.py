@@ -1,4 +1,4 @@
-"""From the decided images to all others: what they vote for, how good such votes are, one decision."""
+"""Spreads decided labels to all other images: the votes, how reliable they are, one decision for all."""
 
 from __future__ import annotations
 

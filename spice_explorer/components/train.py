@@ -1,4 +1,4 @@
-"""Watching a run: stages, curves, scores, alarms, and the buttons that steer it."""
+"""Watching a run: stages, curves, scores, alarms, and the buttons that control it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def choose_view() -> str:
 
 
 def watch() -> None:
-    """The chosen run: drawn anew every second while it is live."""
+    """The chosen run, redrawn every second while it is live."""
     name = session.current_run()
     if name is None:
         return

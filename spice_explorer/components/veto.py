@@ -1,7 +1,7 @@
-"""Vetoes of one visitor: images that must not help to form a prototype, and what that would change.
+"""Vetoes of one visitor: images excluded from forming a prototype, and the effect on the labels.
 
-They live in the session, and nothing is trained with them: the page shows what equations 2–4 of the
-paper would make of stage 2's last probabilities.
+Vetoes are kept in the session, and nothing is trained with them: the page shows the result of equations
+2–4 of the paper on stage 2's last probabilities.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Preview:
 
 
 def decisions(run: str) -> list[Veto]:
-    """Those on the run's stage 2 as it is now: a run made anew begins without any."""
+    """The vetoes on the run's current stage 2: a recreated run starts without any."""
     kept = st.session_state.setdefault("vetoes", {})
     return kept.setdefault((run, services.folder_of(run).modified("heads")), [])
 

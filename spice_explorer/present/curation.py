@@ -1,4 +1,4 @@
-"""What the Curate page shows of classes and decisions. Pure."""
+"""The Curate page's classes and decisions as text and numbers. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ UNDECIDED, DECIDED, REJECTED, EXCLUDED = range(4)  # engine.curate.curation.Stat
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Images of one class: all of them, and by what has been decided; `sure` of those that are left
-    have a reliable label."""
+    """Counts of one class: all its images, and by decision; of the undecided ones, `sure` have a
+    reliable label."""
 
     number: int
     images: int

@@ -10,7 +10,7 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Facts:
-    """What there is to say about a source in four numbers."""
+    """A source in four numbers."""
 
     images: int
     size: str

@@ -1,4 +1,4 @@
-"""The label table: which rows to take, and what its columns mean."""
+"""The label table: row filters, and the meaning of its columns."""
 
 from __future__ import annotations
 

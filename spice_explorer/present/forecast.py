@@ -1,4 +1,4 @@
-"""What a run would take, and what it took, as words and rows."""
+"""The forecast and the actual time of a run, as text and table rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A health report in words, and the tiles of its galleries."""
+"""A health report as text, and the tiles of its galleries."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SHEET_COLUMNS = 12
 
 @dataclass(frozen=True)
 class Count:
-    """What of a finding there is: `images` in all, of which a click would still leave out `open`."""
+    """The size of a finding: `images` in total, of which one click would leave out `open` more."""
 
     problem: Problem
     images: int

@@ -1,4 +1,4 @@
-"""A lesson's opening, its words and what its steps wait for."""
+"""A lesson's opening, its texts, and what its steps are waiting for."""
 
 from __future__ import annotations
 

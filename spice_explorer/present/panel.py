@@ -1,4 +1,4 @@
-"""What the image panel says of one image: why its label is trusted or not, and how it came about."""
+"""The image panel's texts: why a label is reliable or rejected, and its history."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def votes(labels: np.ndarray, near: np.ndarray) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Cell:
-    """What was believed of an image at one moment."""
+    """The label of an image at one time in training."""
 
     stage: Stage
     title: str

@@ -1,4 +1,4 @@
-"""What each cluster holds, what is odd about it, and what a veto would change. Pure."""
+"""The contents of each cluster, anything unusual about it, and the effect of vetoes. Pure."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def order(found: Overview, how: str) -> np.ndarray:
 
 
 class Flag(NamedTuple):
-    """Something odd about a cluster: a word, a sentence, and the images that show it."""
+    """Something unusual about a cluster: a word, a sentence, and the images that show it."""
 
     name: Literal["empty", "near-duplicates", "outliers"]
     sentence: str
@@ -167,7 +167,7 @@ def outliers(cosines: np.ndarray) -> np.ndarray:
 
 
 class Hint(NamedTuple):
-    """Two clusters that may be one: the prototypes' cosine and the share of shared neighbours."""
+    """Two clusters that may be the same class: their prototypes' cosine and the share of shared neighbours."""
 
     first: int
     second: int
@@ -235,7 +235,7 @@ def most_alike(cosines: np.ndarray, most: int) -> np.ndarray:
 
 
 class Veto(NamedTuple):
-    """Images that must not help to form a prototype, or that may again after all."""
+    """Images to exclude from forming a prototype, or to allow again."""
 
     cluster: int
     ids: tuple[int, ...]
@@ -253,7 +253,7 @@ def vetoed(decisions: Iterable[Veto]) -> dict[int, tuple[int, ...]]:
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What the vetoes in a cluster would change. All but numbers are image ids.
+    """The effect of the vetoes in a cluster. Everything except numbers is image ids.
 
     Attributes:
         cosine: of the prototype as it is and as it would be.

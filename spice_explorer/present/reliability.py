@@ -1,4 +1,4 @@
-"""Thresholds of the reliable set, and what they make of the images: counts, curve, table, order."""
+"""Thresholds of the reliable set and their effect on the images: counts, curve, table, order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_ROWS, MOST_COLUMNS, ALL_ROWS = 30, 40, 50
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What is asked of a label: shares from 0 to 1, and how many neighbours are asked."""
+    """The requirements for a reliable label: shares from 0 to 1, and the number of neighbours."""
 
     agreement: float
     confidence: float

@@ -1,4 +1,4 @@
-"""The settings of a run as fields of a form, from the engine's own declarations."""
+"""The settings of a run as form fields, from the engine's declarations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Field:
     Attributes:
         name: dotted, such as "heads.epochs".
         optional: true when it may be left empty.
-        free: true when a text may be typed that is none of the options.
+        free: true when text other than the options may be typed.
     """
 
     name: str

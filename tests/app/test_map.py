@@ -208,7 +208,7 @@ def test_what_flipped_is_offered_most_often_first(finished: RunFolder, visit: Vi
     assert f"the first of these {flips.max()} times" in texts(at)
 
 
-# -- columns of one's own ----------------------------------------------------------------------
+# -- your columns ------------------------------------------------------------------------------
 
 
 def test_a_table_colours_the_map_and_stays_with_the_run(finished: RunFolder, visit: Visit, told: Told) -> None:

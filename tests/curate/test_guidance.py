@@ -162,7 +162,7 @@ def test_one_class_is_too_few() -> None:
 
 
 def test_more_classes_than_images_are_too_many() -> None:
-    with pytest.raises(RunError, match="3 classes for the 2 images that are not left out: merge"):
+    with pytest.raises(RunError, match="3 classes for the 2 images that are not excluded: merge"):
         guided([3, 3, 3, 0, 0], [0, 1, 1, 2, 0], (0, 1, 2, 7), [0, 1, 2], [])
 
 
