@@ -85,5 +85,5 @@ def sentence_of(error: Exception, what: str) -> str:
 
 
 def first_sentence(error: object) -> str:
-    """What torch says of an error or a warning before it goes on with advice for programmers."""
+    """The first sentence of torch's error or warning, without its advice for programmers."""
     return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(":.")[:200]

@@ -191,7 +191,7 @@ def prototype_history(name: str) -> PrototypeHistory | None:
 
 
 def _so_far(folder: RunFolder) -> tuple[str, float, int, bool]:
-    """What tells a run's frames from those before them, and from another run's of the same name."""
+    """A key that distinguishes a run's frames from earlier ones, and from another run of the same name."""
     from engine.runs.history import frame_steps_of
 
     return str(folder.path), made(folder), len(frame_steps_of(folder)), folder.has("heads")
@@ -330,7 +330,7 @@ def _preview(path: str, modified: float, frames: int) -> np.ndarray:
 
 
 def _features_so_far(name: str) -> tuple[float, int]:
-    """What tells the newest features from older ones: their time, or the run's and its frames so far."""
+    """A key that distinguishes the latest features: their time, or the run's and its frames so far."""
     folder = folder_of(name)
     modified = folder.modified("features")
     return (modified, 0) if modified else (made(folder), len(moments(name)))
@@ -363,7 +363,7 @@ def _imported(path: str, modified: float | None) -> list[ImageColumn]:
 
 
 def imported(name: str) -> list[ImageColumn]:
-    """What a table of the user's says of the run's images."""
+    """The user's columns for the run's images."""
     folder = folder_of(name)
     return _imported(str(folder.path), folder.modified("columns"))
 
@@ -453,7 +453,7 @@ def _claims(name: str, path: str, exclusive: bool, modified: float | None) -> Cl
 
 
 def claims(name: str) -> Claims:
-    """What stage 2's prototypes are made of and which images each claims."""
+    """The images that form stage 2's prototypes, and those that each claims."""
     return _claims(name, *_stage_two(name))
 
 

@@ -193,7 +193,7 @@ def _numbers(figure: go.Figure, counts: np.ndarray, where: np.ndarray, rows: lis
 
 
 def _short(name: str) -> str:
-    """A name for an axis, without what Plotly would take for markup."""
+    """An axis title with Plotly markup removed."""
     return html.escape(name if len(name) <= LONGEST_TICK else name[: LONGEST_TICK - 1] + "…")
 
 

@@ -86,7 +86,7 @@ def route() -> Route:
 
 
 def serve(request: Request) -> Response:
-    """The column's bytes, little-endian; 404 in words for what is not there (yet, or any more)."""
+    """The column's bytes, little-endian; 404 with a message if it does not exist (yet, or any more)."""
     run, name = request.path_params["run"], request.path_params["column"]
     try:
         values = column(run, name)

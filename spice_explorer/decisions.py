@@ -67,7 +67,7 @@ def reading(name: str) -> AbstractContextManager[Curation]:
 
 
 def model(name: str) -> Model | None:
-    """What the run's newest judged model says of every image; None before stage 2 is done."""
+    """The output of the run's latest judged model for every image; None before stage 2 is done."""
     stages = artefacts.judged_stages(name)
     if not stages:
         return None
@@ -205,7 +205,7 @@ def guidance(name: str) -> Guidance:
 
 
 def carry(parent: str, child: str, keep: np.ndarray) -> None:
-    """Tells what was decided about a run to the run that was trained with it."""
+    """Copies a run's decisions to the run that was trained with them."""
     from engine.curate.carry import carried
 
     said = needed_model(parent)
@@ -218,7 +218,7 @@ def carry(parent: str, child: str, keep: np.ndarray) -> None:
 
 
 def before_after(name: str) -> BeforeAfter | None:
-    """What training with decisions has changed; None where nothing can be compared."""
+    """The effect of training with decisions; None if there is nothing to compare."""
     from engine.runs.comparison import before_after
 
     parent, folder = services.card(name).parent, services.folder_of(name)

@@ -67,7 +67,7 @@ def _vectors(run: str) -> Path:
 
 
 def decided(opened: Opened) -> Exclusions:
-    """What is left out of these images, with what others have decided since."""
+    """The images left out of this source, including other people's decisions since."""
     found = _exclusions(opened.images.source, opened.images.fingerprint, opened)
     found.refresh()
     return found

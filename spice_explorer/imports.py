@@ -48,7 +48,7 @@ def begin_again(asked: Asked) -> None:
 
 
 def drop(asked: Asked) -> None:
-    """Nobody waits for the import any more: it is cancelled, or what it brought is let go."""
+    """Nobody is waiting for the import any more: cancels it, or releases its result."""
     from engine.sources.import_job import the_importer
 
     importer = the_importer()

@@ -88,7 +88,7 @@ def lesson_file(request: Request) -> Response:
 
 
 def first_page(request: Request) -> Response:
-    """From /dataset to /: the first page of an app has no address of its own."""
+    """Redirects /dataset to /: the first page of an app has no separate address."""
     query = request.url.query
     return RedirectResponse(f"./?{query}" if query else "./")
 

@@ -155,7 +155,7 @@ def look(name: str) -> Run:
 
 
 def card(name: str) -> RunCard:
-    """What the run was asked to do; raises RunError when it cannot be read."""
+    """The run's settings and images; raises RunError when they cannot be read."""
     folder = folder_of(name)
     return _card(str(folder.path), made(folder))
 
@@ -225,7 +225,7 @@ def continue_from(name: str, config: RunConfig, device: str = "auto") -> str:
 
 
 def train_with_decisions(name: str, device: str = "auto") -> str:
-    """A new run from stage 1 of the run `name` with what was decided about it, queued; returns its
+    """Queues a new run from stage 1 of the run `name`, with the decisions on it; returns its
     name; raises SpiceError."""
     from engine.runs.create import branch_decided
     from engine.runs.runner import choose_device, the_runner
@@ -242,7 +242,7 @@ def train_with_decisions(name: str, device: str = "auto") -> str:
 
 
 def _free_name(source: str, config: RunConfig) -> str:
-    """ "photos-k10-seed0-2": what the run is about, and the first number that is free."""
+    """ "photos-k10-seed0-2": the run's source and settings, and the first free number."""
     kind, _, path = source.partition(":")
     plain = Path(path).expanduser().absolute().name if path else kind
     slug = "".join(c if c.isalnum() or c in "-_" else "-" for c in plain.lower()).strip("-")[:40]
@@ -321,7 +321,7 @@ def preset(name: str, clusters: int, channels: int, seed: int) -> RunConfig:
 
 
 def trained_encoders() -> list[str]:
-    """What `features.source` can name: "encoder:NAME" for each encoder that comes with the app."""
+    """The options for `features.source`: "encoder:NAME" for each encoder shipped with the app."""
     return [f"encoder:{path.stem}" for path in sorted(ENCODERS.glob("*.pt"))]
 
 

@@ -167,7 +167,7 @@ def close_image() -> None:
 
 
 def opened() -> Opened:
-    """The source that a new run will train on: what was opened on the Dataset page, or digits."""
+    """The source that a new run will train on: the one opened on the Dataset page, or digits."""
     return st.session_state.get("opened") or services.digits()
 
 
@@ -187,7 +187,7 @@ def current_import() -> Asked | None:
 
 
 def keep_import(asked: Asked | None) -> None:
-    """Waits for `asked` and nothing else; an import that nobody waits for any more is dropped."""
+    """Waits only for `asked`; an import that nobody is waiting for is dropped."""
     before = current_import()
     st.session_state["import"] = asked
     st.session_state.pop("import ended", None)

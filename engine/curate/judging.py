@@ -62,7 +62,7 @@ def _with_model(one: Decision, curation: Curation, model: Model | None) -> Decis
 
 
 def _accepting(one: Decision, curation: Curation) -> Decision:
-    """What is accepted is the class that the reviewer was shown, whatever it has become since."""
+    """The reviewer accepts the class that was shown, even if it has changed since."""
     if one.new is None:
         return replace(one, new=one.old)
     for number in np.unique(one.new).tolist():

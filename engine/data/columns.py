@@ -92,7 +92,7 @@ def columns_of(table: pd.DataFrame, images: Sequence[str]) -> list[ImageColumn]:
 
 
 def rows_of(table: pd.DataFrame, images: Sequence[str]) -> pd.DataFrame:
-    """What the table says of each of the N `images`, in their order; raises SourceError as
+    """The table's rows for the N `images`, in their order; raises SourceError as
     `columns_of` does, but for a table with nothing to show."""
     table = plain(table)
     key, images = key_column(table, [str(one) for one in images])

@@ -130,11 +130,11 @@ class Decoders:
             self._expecting.join()
 
     def release(self) -> None:
-        """Nothing more is to be decoded: processes may end while something else is done."""
+        """Signals that no more images follow, so that the processes can end in the meantime."""
         self._processes.release()
 
     def of(self, reader: Reader, pixels: Path, size: int, *, images: int) -> Decode:
-        """What the threads of `pool` are to do with a batch."""
+        """The work of a thread of `pool` on one batch."""
         self._expecting.cancel()
         if images < MANY:
             return Decoder(reader, pixels, size)
@@ -196,7 +196,7 @@ class _Processes:
         pipe.flush()
 
     def release(self) -> None:
-        """Each process ends when nobody can speak to it any more."""
+        """Ends each process by closing its input."""
         for process in self._all:
             assert process.stdin is not None
             with suppress(BrokenPipeError):
@@ -212,7 +212,7 @@ class _Processes:
 
 
 def serve() -> None:
-    """What a decoding process does: takes batches from stdin until it is closed, answers on stdout."""
+    """The main loop of a decoding process: reads batches from stdin until it is closed, and answers on stdout."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that asked
     if hasattr(os, "nice"):
         os.nice(NICE)

@@ -42,7 +42,7 @@ Waiting = Callable[[bool], None]
 
 
 def cache() -> Path:
-    """Where what can be made again is kept: $SPICE_EXPLORER_CACHE, or ~/.cache/spice-explorer."""
+    """The folder for data that can be recreated: $SPICE_EXPLORER_CACHE, or ~/.cache/spice-explorer."""
     return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "spice-explorer").absolute()
 
 
@@ -110,7 +110,7 @@ class ImageStore:
             lock.release()
 
     def load(self) -> Stored | None:
-        """What is kept; None when there is nothing, or it is of an older kind or damaged."""
+        """The stored images; None if there are none, or the store has an older format or is damaged."""
         try:
             found = json.loads((self.folder / "index.json").read_text("utf-8"))
             if found["format"] != FORMAT or found["about"] != self.about:
@@ -123,7 +123,7 @@ class ImageStore:
             return None
 
     def draft(self) -> Path:
-        """An empty folder for a new store; what an interrupted importer left is removed."""
+        """An empty folder for a new store; the remains of an interrupted import are removed."""
         draft = self.folder.with_suffix(".draft")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()

@@ -224,7 +224,7 @@ def _table_blocks(
 
 
 def _matrix(batch: pa.RecordBatch, columns: list[str], width: int, path: Path) -> np.ndarray:
-    """(m, D) float64 of a batch of rows; what is missing is NaN."""
+    """(m, D) float64 of a batch of rows; missing values are NaN."""
     import pyarrow.compute as pc
     import pyarrow.types as kinds
 

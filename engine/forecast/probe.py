@@ -157,7 +157,7 @@ class _Probe:
         self.before, self.grown = before, list[int]()
 
     def costs(self, small: dict[Any, dict[str, Cost]]) -> Costs:
-        """What was measured; small things are shared with those who have features of the same size."""
+        """The measured costs; small ones are shared between configurations with features of the same size."""
         self._features()
         self._heads()
         self._joint()
@@ -237,7 +237,7 @@ class _Probe:
         self.each["judge"] = cost_of([frame]).times(self.count / self.few)
 
     def _first(self, images: int) -> Cost:
-        """What the first round takes besides."""
+        """The additional cost of the first round."""
         if self.config.heads.start != "kmeans":
             return NOTHING
         unit = torch.nn.functional.normalize(torch.from_numpy(self.vectors[:KMEANS_IMAGES]), dim=1)
@@ -387,7 +387,7 @@ class _Probe:
             raise Stopped
 
     def _now(self) -> float:
-        """The time when the device has done what it was told."""
+        """The time, after all queued work on the device is done."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         elif self.device.type == "mps":

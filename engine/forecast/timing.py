@@ -54,7 +54,7 @@ class Clock:
     began: float = 0.0
 
     def emit(self, event: Event) -> None:
-        """A stage begins: what passes until its first step is its first frame."""
+        """Marks the start of a stage: the time until its first step counts as its first frame."""
         if isinstance(event, StageStarted):
             self.began = self.now()
 
@@ -112,7 +112,7 @@ def whole_step(taken: Sequence[tuple[list[float], float]]) -> Cost:
 
 @contextlib.contextmanager
 def watched_memory(device: torch.device) -> Iterator[Callable[[], int]]:
-    """Within, memory is watched; what it gives tells afterwards by how many bytes it has grown."""
+    """Watches memory inside the context; the result says afterwards by how many bytes it has grown."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)

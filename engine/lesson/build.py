@@ -172,7 +172,7 @@ def _principal(material: Material) -> np.ndarray:
 
 
 def xrayed(material: Material) -> dict[str, Any] | None:
-    """What stage 3 saw of a few images; None before its end, and where it has left no look."""
+    """Stage 3's records of a few images; None before the stage ends, or if it kept none."""
     found = load_xrays(material.folder)
     if not found or "joint" not in material.done:
         return None

@@ -96,7 +96,7 @@ def _step(
 
 
 def _lacking(material: Material, stage: Stage, needs: str) -> str:
-    """What is said of a stage without frames: they are gone, or it has not begun."""
+    """The message for a stage without frames: they are missing, or the stage has not started."""
     if stage in material.done:
         return "The frames of this stage are missing from the run's folder: train a new run to see it."
     return needs

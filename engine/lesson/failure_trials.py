@@ -350,4 +350,4 @@ class Nowhere:
 
 
 def _unheard(_event: object) -> None:
-    """What a trial says on the way, nobody hears."""
+    """Discards the events of a trial."""

@@ -105,7 +105,7 @@ def confident_at(material: Material) -> Result:
 
 
 def quick_to_step(material: Material) -> bool:
-    """Whether a few rounds of stage 2 can be gone through again while a lesson is made."""
+    """Whether a few rounds of stage 2 can be repeated while a lesson is being built."""
     height, width = material.images.size
     small = material.imported or material.config.encoder.backbone == "small"
     scratch = material.imported or material.config.features.source == SCRATCH

@@ -77,7 +77,7 @@ def before_after(parent: RunFolder, child: RunFolder) -> BeforeAfter:
 
 
 def newest_clustering(folder: RunFolder) -> Clustering:
-    """What the run's newest model says of its own images; raises RunError before stage 2 is done."""
+    """The labels of the run's latest model for its own images; raises RunError before stage 2 is done."""
     stage = next((one for one in ("joint", "heads") if folder.has(one)), None)
     if stage is None:
         raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")

@@ -48,7 +48,7 @@ def create_run(
 
 
 def branch_run(parent: RunFolder, path: str | os.PathLike[str], config: RunConfig) -> RunFolder:
-    """A new run that goes on from the parent's stages 1 and 2 with other settings of what follows.
+    """A new run that starts from the parent's stages 1 and 2, with different settings for the rest.
 
     Raises:
         RunError: when stage 2 is not done, `config` asks for other stages 1 and 2, or the new

@@ -71,7 +71,7 @@ def save_array(file: Any, array: np.ndarray) -> None:
 
 
 def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    """A second name for a file that nobody changes in its place, or a copy where there can be none."""
+    """A hard link to a file that is never modified in place, or a copy if links are not possible."""
     try:
         os.link(source, target)
     except OSError:  # another disk, or one without hard links

@@ -97,7 +97,7 @@ class RunFolder:
         return (self.path / "run.json").is_file()
 
     def card(self) -> RunCard:
-        """What the run was asked to do; raises RunError when this is no run folder."""
+        """The run's settings and images; raises RunError if this is not a run folder."""
         file = self.path / "run.json"
         try:
             return _read_card(file, file.stat().st_mtime_ns)
@@ -132,7 +132,7 @@ class RunFolder:
         return Truth(np.asarray(arrays["labels"]), tuple(arrays["class_names"].tolist()))
 
     def fixed(self) -> FixedLabels:
-        """What a reviewer decided before this run was trained, as far as it may learn it."""
+        """The decisions made before this run was trained, except those held back."""
         if not self.has("decided"):
             return FixedLabels.none(self.card().images)
         said = self.load("decided")
@@ -141,7 +141,7 @@ class RunFolder:
         return FixedLabels(np.where(taught | refused, said["labels"], 0), taught, refused)
 
     def save_columns(self, columns: Sequence[ImageColumn]) -> None:
-        """Keeps what a table says of the images, in the place of earlier columns."""
+        """Stores the user's columns from a table, replacing earlier ones."""
         arrays: dict[str, np.ndarray] = {"titles": np.array([one.title for one in columns])}
         for number, one in enumerate(columns):
             arrays[f"values-{number}"] = one.values

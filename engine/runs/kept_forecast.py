@@ -45,7 +45,7 @@ def save_forecast(folder: RunFolder, found: Forecast) -> None:
 
 
 def load_forecast(folder: RunFolder) -> Forecast | None:
-    """What was forecast before the run began, None where nothing was; raises RunError."""
+    """The forecast made before the run, None if there is none; raises RunError."""
     try:
         kept = json.loads((folder.path / FILE).read_text("utf-8"))
         kept.pop("total")

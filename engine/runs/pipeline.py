@@ -56,7 +56,7 @@ class Run:
         return self.pixels.device
 
     def keep(self, frame: Frame) -> None:
-        """Stores a frame with the run, for who wants to see how it went."""
+        """Stores a frame with the run, for the replay."""
         save_frame(self.folder, frame)
 
     def keep_xray(self, xray: Xray) -> None:

@@ -21,7 +21,7 @@ from engine.stages.joint import Classifier, predict
 
 
 def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) -> Clustering:
-    """What the newest model of the run says of `images`: stage 3's, else stage 2's head.
+    """Labels `images` with the run's latest model: stage 3's, else stage 2's head.
 
     Raises:
         RunError: when stage 2 is not done, the images have another size or colour, or the features

@@ -71,7 +71,7 @@ def _candidates(name: str) -> list[str]:
 
 
 def _trouble(name: str) -> str | None:
-    """What keeps a GPU from working: None if nothing does, "" if there is none."""
+    """Why the GPU does not work: None if it works, "" if there is none."""
     import torch
 
     kind, _, number = name.partition(":")
@@ -131,7 +131,7 @@ def execute(folder: RunFolder, chosen: Device, control: Control) -> str:
 
 
 def _memory_ran_out(error: Exception, chosen: Device) -> str:
-    """Whose memory ran out, and what helps. Nothing is lost: the run goes on from its checkpoint."""
+    """Which memory ran out, and the remedy. Nothing is lost: the run can be resumed from its checkpoint."""
     where = "this machine" if host_is_full(error) else str(chosen.device)
     instead = "train on the CPU" if where.startswith(("cuda", "mps")) else "close other programs"
     return f"{where} is out of memory: choose smaller batches, or {instead}"

@@ -206,7 +206,7 @@ class ArraySource:
 
 
 def _whole_scale(low: float, high: float) -> float | None:
-    """What brings whole numbers to 0–255; None where nothing does. Those up to 1 are masks."""
+    """The factor that scales whole numbers to 0–255; None if there is none. Numbers up to 1 are masks."""
     tops = (2**bits - 1 for bits in BITS)
     top = next((top for top in tops if high <= top), None)
     return None if low < 0 or top is None else 255 / top

@@ -79,7 +79,7 @@ def open_source(
     stop: Stop = lambda: False,
     waiting: Waiting = lambda _waits: None,
 ) -> Opened:
-    """Opens `source`, and keeps what was decoded, so that it is there at once the next time.
+    """Opens `source` and caches the decoded images, so that it opens instantly the next time.
 
     Args:
         source: "digits", "shapes", KIND:PATH, the name of a set, NAME:PATH, or a path alone.

@@ -214,7 +214,7 @@ class IdxPart:
 
 @contextmanager
 def _idx(path: Path, dimensions: int) -> Iterator[tuple[tuple[int, ...], IO[bytes]]]:
-    """The lengths that an idx file of uint8 tells, and the file at the first value after them."""
+    """The lengths in the header of an idx file of uint8, and the file positioned after it."""
     size, _ = about(path)
     packed = path.suffix == ".gz"
     with cast(IO[bytes], gzip.open(path) if packed else path.open("rb")) as file:

@@ -122,7 +122,7 @@ class TarSource:
 
 
 def _copy_at_most(packed: IO[bytes], out: IO[bytes], most: int, path: Path) -> None:
-    """What can be unpacked of a damaged archive is used, and the listing says where it ends."""
+    """Uses the part of a damaged archive that can be unpacked; the listing reports where it ends."""
     written, free = 0, shutil.disk_usage(out.name).free
     while True:
         try:

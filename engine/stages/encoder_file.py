@@ -73,7 +73,7 @@ def read_card(source: str) -> dict[str, Any]:
 
 
 def network_of(source: str) -> tuple[EncoderSettings | str, int]:
-    """What `pack_encoder` was told of the network of "encoder:…", and its side; raises SettingError."""
+    """The settings and image side that `pack_encoder` stored for "encoder:…"; raises SettingError."""
     card = read_card(source)
     name = card.get(TORCHVISION_NAME)
     return name or from_dict(card["encoder"], EncoderSettings), card["side"]

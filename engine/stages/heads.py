@@ -176,7 +176,7 @@ class Rounds:
         return Round(ids, unit, weak, strong, self.known.at(places), belief, chance)
 
     def _told(self, places: torch.Tensor, unit: torch.Tensor) -> torch.Tensor | None:
-        """(H, M, K): what the heads are made to believe in the first round, if anything."""
+        """(H, M, K): the probabilities given to the heads in the first round, if any."""
         settings = self.config.heads
         if self._first is not None:
             return self._first[places].expand(settings.heads, -1, -1)
@@ -284,7 +284,7 @@ def _vector_views(vectors: torch.Tensor, generator: torch.Generator) -> tuple[to
 
 
 def kmeans_belief(unit: torch.Tensor, clusters: int, heads: int, seed: int) -> torch.Tensor:
-    """(H, M, K): what the heads of round 0 are made to believe of unit features (M, D).
+    """(H, M, K): the probabilities given to the heads of round 0 for unit features (M, D).
 
     Our extension, for `heads.start = "kmeans"`: heads that start at random agree on far worse first
     labels, and the first labels decide a good part of the last. Each head has a k-means of its own;

@@ -223,7 +223,7 @@ def _read(path: Path) -> State:
 
 
 def _transformer_side(state: State) -> int | None:
-    """The side of a vision transformer's images, as its weight for each place tells."""
+    """The image side of a vision transformer, derived from its position weights."""
     places, patch = state.get("encoder.pos_embedding"), state.get("conv_proj.weight")
     if places is None or patch is None or places.ndim != 3:
         return None

@@ -36,7 +36,7 @@ class Placement:
 
 
 def warp(x: torch.Tensor, placement: Placement, shrink: int = 1) -> torch.Tensor:
-    """x seen through `placement`, bilinear; beyond the edge the edge goes on.
+    """x seen through `placement`, bilinear; the edge is extended outwards.
 
     The result's sides are those of x divided by `shrink`.
     """

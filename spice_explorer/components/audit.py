@@ -43,7 +43,7 @@ def _words(share: Share) -> str:
 
 
 def _overall(sizes: dict[int, int], shares: dict[int, Share]) -> None:
-    """Each class weighs what it holds: the sample has as many of every class."""
+    """Weights each class by its size, since the sample has equally many of every class."""
     known = [one for one, share in shares.items() if share.total]
     if not known or any(not shares[one].total for one, size in sizes.items() if size):
         return

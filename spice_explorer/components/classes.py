@@ -94,7 +94,7 @@ def _seen(run: str) -> int:
 
 
 def tell() -> None:
-    """What came of the decision that was taken just now."""
+    """The result of the latest decision."""
     told = st.session_state.pop("curation told", None)
     if told:
         (st.success if told[0] else st.error)(told[1])

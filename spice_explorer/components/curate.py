@@ -31,7 +31,7 @@ AUDIT_SEED = 0
 
 
 def show(run: Run) -> None:
-    """Who decides and what comes next; the component; below it what is done with whole classes."""
+    """The reviewer and the order; the component; below it, the actions on whole classes."""
     seen = decisions.curation(run.name).row
     needs.whole_log(run)
     with st.container(horizontal=True, vertical_alignment="bottom", key="curate controls"):
@@ -130,7 +130,7 @@ def _again() -> None:
 
 
 def _named_queue(run: Run, kind: str, asked: list[int]) -> str:
-    """The queue's name for the server, with what it is about: at first the classes `asked` for."""
+    """The queue's name for the server, with its parameters: initially the classes `asked` for."""
     by_number = {one.number: one for one in decisions.classes(run.name)}
 
     def choose(label: str, place: int) -> int | None:

@@ -178,7 +178,7 @@ def _underway(asked: Asked, job: ImportJob) -> None:
 
 
 def report(opened: Opened) -> None:
-    """What was opened: numbers, a sample, class balance with truth, health."""
+    """The opened source: numbers, a sample, class balance with truth, health."""
     images, truth = opened.images, opened.truth
     classes = None if truth is None else len(truth.class_names)
     found = present.facts(images.pixels, classes, len(opened.skipped))

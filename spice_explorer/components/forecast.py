@@ -25,7 +25,7 @@ UNKNOWN = "No forecast is available for pretrained networks or external vectors.
 
 
 def ahead(opened: Opened, config: RunConfig, device: str) -> None:
-    """A button at first, then what each preset and `config` would take; it never waits."""
+    """A button first, then the forecast for each preset and `config`; never blocks."""
     probing = forecasting.probe_of(opened, device).state == "probing"
     st.fragment(_ahead, run_every=POLL_SECONDS if probing else None)(opened, config, device, probing)
 
@@ -79,7 +79,7 @@ def _table(found: dict[str, Forecast | None], free: int | None) -> None:
 
 
 def compared(run: Run) -> None:
-    """What was forecast for the run, if anything was, beside what it takes."""
+    """The run's forecast, if any, next to the actual time."""
     found = forecasting.of_run(run.name)
     if found is not None:
         st.caption(f":material/timer: {present.compared(run.snapshot, found)}")

@@ -54,7 +54,7 @@ def new_run() -> None:
 
 
 def _begin(opened: Opened, config: RunConfig, final: RunConfig, errors: dict[str, str], device: str) -> None:
-    """The start button, what differs from the preset, and what is not allowed."""
+    """The start button, the differences from the preset, and invalid settings."""
     for error in errors.values():
         st.error(session.sentence(error), icon=":material/error:")
     _changes(config, final)
@@ -77,8 +77,8 @@ def _images(opened: Opened, excluded: int) -> None:
 
 
 def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
-    """The preset with K and seed, the device, and what of K and seed is not allowed: the form stays
-    whole, and keeps what was typed into it."""
+    """The preset with K and seed, the device, and errors in K and seed: the form stays complete and
+    keeps its input."""
     truth = opened.truth
     classes = len(truth.class_names) if truth is not None else 10
     usual = max(2, min(classes, len(opened.images)))

@@ -203,7 +203,7 @@ def _place(key: str) -> str:
 
 
 def _take_asked(key: str, run: str) -> Asked | None:
-    """What the callback left: it runs once for every click, even when a page is cut short."""
+    """The result of the callback, which runs once per click even if the page is interrupted."""
     name = f"asked {_place(key)}"
     kept = st.session_state.get(name)
     if kept is None or kept[0] != run:
@@ -213,7 +213,7 @@ def _take_asked(key: str, run: str) -> Asked | None:
 
 
 def _page(key: str, version: str, count: int, per_page: int) -> int:
-    """The page to show: what was turned to in this list, also before another page was visited."""
+    """The page to show: the last one chosen in this list, even before another page was visited."""
     place = _place(key)
     state: Any = st.session_state.get(place) or {}
     number = present.turned(state.get("page"), version, count, per_page)

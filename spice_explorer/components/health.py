@@ -137,7 +137,7 @@ def _finding(seen: _Seen, problem: Problem, reasons: dict[int, str]) -> None:
 
 
 def _left_out(seen: _Seen, reasons: dict[int, str]) -> None:
-    """What is left out, reason by reason."""
+    """The images left out, by reason."""
     images = np.array(sorted(reasons, key=lambda image: (reasons[image], image)))
     st.caption("These images are not used for training. Their files are not touched, and you can put them back.")
     with st.container(horizontal=True, vertical_alignment="center", key="put back"):
@@ -256,7 +256,7 @@ def _opened_image(seen: _Seen) -> int:
 
 
 def _one(seen: _Seen, found: Finding | None, problem: Problem | None) -> None:
-    """The image that was clicked, large, with what was measured and what can be done."""
+    """The clicked image, enlarged, with its measurements and actions."""
     image = _opened_image(seen)
     if image < 0:
         return

@@ -22,7 +22,7 @@ At = Callable[[str, str], dict[str, str]]
 
 
 def stages(run: Run, at: At) -> list[dict[str, Any]]:
-    """What the map can be coloured by, with the labels of each stage; the newest stage first."""
+    """The columns that can colour the map, with the labels of each stage, latest stage first."""
     judged, common = artefacts.judged_stages(run.name), _common(run, at)
     found = [_judged(run, stage, at) for stage in judged]
     if artefacts.has(run.name, "features"):
@@ -74,7 +74,7 @@ def _common(run: Run, at: At) -> list[dict[str, Any]]:
 
 
 def _decided(name: str, at: At) -> list[maps.Column]:
-    """What people decided, and the classes as they left them; nothing while nobody has decided."""
+    """People's decisions and the resulting classes; empty until someone decides."""
     try:
         if not artefacts.judged_stages(name) or not decisions.curation(name).row:
             return []
@@ -99,7 +99,7 @@ def _imported(name: str, at: At, number: int) -> maps.Column:
 
 
 def _unknown(at: At) -> dict[str, Any]:
-    """What the map is coloured by while nothing is known of any image."""
+    """The map's colour column while nothing is known about any image."""
     return maps.category("none", "nothing yet", at("none", "u1"), ["image"]).told()
 
 

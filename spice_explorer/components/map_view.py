@@ -233,7 +233,7 @@ REFINE = (gallery.Action("only", "Keep only these"), gallery.Action("drop", "Rem
 
 
 def _act(name: str, asked: gallery.Asked | None) -> None:
-    """What was asked of the marked images: they make, join or leave the selection."""
+    """Applies the requested action to the marked images: they replace, join or leave the selection."""
     if asked is None:
         return
     chosen = session.selection(name)

@@ -76,7 +76,7 @@ def show(
 def _judged(
     run: Run, stage: Stage | None, judged: ReliableSet | None, count: int | None, confidence: float | None
 ) -> _Judged | None:
-    """What was given, and the run's own for what was not; None before stage 2 is judged."""
+    """The given values, and the run's own for missing ones; None before stage 2 is judged."""
     stages, settings = artefacts.judged_stages(run.name), run.card.config.reliable
     if not stages:
         return None
@@ -101,7 +101,7 @@ def _close() -> None:
 
 
 def _images(run: str) -> ImageSet | None:
-    """The run's images; None when they are gone from its folder, or damaged."""
+    """The run's images; None if they are missing from its folder, or damaged."""
     try:
         return artefacts.images(run)
     except (SpiceError, OSError, KeyError, ValueError):
@@ -169,7 +169,7 @@ def _label(index: int, judged: _Judged) -> None:
 
 
 def _no_label(run: str) -> np.ndarray | None:
-    """Says what is still to come; returns the labels of stage 1, if it is done."""
+    """Says which stages are still missing; returns the labels of stage 1, if it is done."""
     there = artefacts.has(run, "neighbors")
     st.caption(present.what_is_to_come(there))
     return artefacts.stage_one_labels(run) if there else None

@@ -12,7 +12,7 @@ _HERE = Path(__file__).parent
 
 
 def plane(data: dict[str, Any], *, key: str) -> None:
-    """Draws it; what was asked for lies in the session state under `key` (see `asked`)."""
+    """Draws it; the requested thresholds are in the session state under `key` (see `asked`)."""
     # Registered again on every redraw, as Streamlit expects: a new runtime has no components yet.
     html, css, js = _sources()
     draw = st.components.v2.component("spice_plane", html=html, css=css, js=js)

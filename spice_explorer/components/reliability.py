@@ -88,7 +88,7 @@ class View:
 
 
 def _view(run: Run) -> View:
-    """The view as it was left, with what has been asked since: by a link, a widget, the instrument."""
+    """The previous state, updated with requests since: from a link, a widget or the chart."""
     stages, most = artefacts.judged_stages(run.name), _most_neighbors(run.name)
     view: View = st.session_state.get(f"reliability-{run.name}") or _first(run)
     view = _linked(_chosen(view, run), run, stages, most)
@@ -111,7 +111,7 @@ def _view(run: Run) -> View:
 
 
 def _chosen(view: View, run: Run) -> View:
-    """`view` with what the widgets say; they are gone when another page was visited meanwhile."""
+    """`view` with the widgets' values; the widgets do not exist if another page was visited meanwhile."""
     state = st.session_state
     if _key("stage", run) not in state:
         return view
@@ -161,7 +161,7 @@ def _settings(run: Run, asked: Thresholds) -> ReliableSettings:
 
 
 def _linked(view: View, run: Run, stages: list[Stage], most: int) -> View:
-    """`view` with what the address asks for, the first time that it does; bad values are ignored.
+    """`view` with the URL's parameters, on first use; invalid values are ignored.
 
     The browser may send an address that is a moment old, so what this page has written itself is no
     link.

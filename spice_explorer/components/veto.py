@@ -32,7 +32,7 @@ FEW = 24
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """What the vetoes would change: the claims after them, and the change in each such cluster."""
+    """The effect of the vetoes: the claims after them, and the change in each affected cluster."""
 
     vetoed: dict[int, tuple[int, ...]]
     after: Claims
@@ -64,7 +64,7 @@ def _clear(run: str) -> None:
 
 
 def summary(run: Run, only: str) -> Preview | None:
-    """A box that says what all vetoes together would change; nothing where there are none.
+    """A box with the combined effect of all vetoes; nothing if there are none.
 
     Args:
         only: the session key under which the page keeps the clusters that it shows.

@@ -48,7 +48,7 @@ def class_counts(numbers: Sequence[int], own: np.ndarray, state: np.ndarray, rel
 
 
 def to_accept(own: np.ndarray, state: np.ndarray, reliable: np.ndarray, class_: int, *, all_of_it: bool) -> np.ndarray:
-    """(m,) int64: the images of a class that nobody has decided; only reliable ones unless `all_of_it`."""
+    """(m,) int64: the undecided images of a class; only reliable ones unless `all_of_it`."""
     found = (own == class_) & (state == UNDECIDED)
     return np.flatnonzero(found if all_of_it else found & reliable)
 

@@ -20,7 +20,7 @@ class Facts:
 
 
 def is_table(path: str) -> bool:
-    """Whether what someone typed is a table, whose paths may be below another folder."""
+    """Whether the typed path is a table, whose paths may start from another folder."""
     return path.lower().endswith((".csv", ".parquet", ".jsonl"))
 
 

@@ -43,7 +43,7 @@ def warnings(found: Mapping[str, Forecast | None], free: int | None) -> list[str
 
 
 def compared(snapshot: Snapshot, found: Forecast) -> str:
-    """What the run has taken, beside what was forecast."""
+    """The actual time of the run, next to the forecast."""
     said = f"forecast {duration(found.total)} ({duration(found.low)} to {duration(found.high)})"
     if snapshot.state == "finished":
         return f"Took {duration(snapshot.seconds)}, {said}."

@@ -82,7 +82,7 @@ def nothing_found(health: Health) -> str:
 
 
 def measured(problem: Problem, value: float) -> str:
-    """What was measured of an image, with its unit."""
+    """The measured value of an image, with its unit."""
     if problem == "dark":
         return f"brightest: {value:.0f} of 255"
     if problem == "bright":
@@ -120,7 +120,7 @@ def _tile(problem: Problem, found: Finding, place: int, names: Sequence[str], re
 
 
 def left_out_tiles(images: np.ndarray, part: slice, names: Sequence[str], reasons: Mapping[int, str]) -> list[Tile]:
-    """The same of what is left out, (m,) images."""
+    """The same for the images left out, (m,)."""
     shown = images[part].tolist()
     return [Tile("", names[one], f"{names[one]}\nleft out: {reasons[one]}", reasons[one]) for one in shown]
 

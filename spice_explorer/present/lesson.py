@@ -30,7 +30,7 @@ TRIALS = {
 
 
 def opening(run: str, images: ImageSet, source: str, clusters: int) -> dict[str, Any]:
-    """The bundle that is shown before stage 1 has left anything: the pictures, and what is to come."""
+    """The bundle shown before stage 1 has any results: the pictures, and the steps to come."""
     count = len(images)
     ids = np.random.default_rng(0).permutation(count)[:SHOWN]
     steps: list[dict[str, Any]] = [
@@ -82,7 +82,7 @@ def _sprite(pixels: np.ndarray) -> dict[str, Any]:
 
 
 def waits(done: Collection[Stage], shown: Collection[Stage], *, live: bool, making: bool) -> dict[str, str]:
-    """What is said of each step that will come by itself, by the step's key; all others say what to train.
+    """The message for each step that will open automatically, by the step's key; other steps say what to train.
 
     Args:
         done: the stages of the run that are.
@@ -115,6 +115,6 @@ def line(name: str, snapshot: Snapshot, ahead: tuple[str, Snapshot] | None) -> s
 
 
 def trial_line(trial: str, done: float) -> str:
-    """What is being tried once the run is finished."""
+    """The progress of the failure examples after the run has finished."""
     what = f": {TRIALS[trial]}" if trial in TRIALS else ""
     return f"The run is finished. Training the failure examples{what} ({done:.0%})."

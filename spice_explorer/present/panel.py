@@ -116,7 +116,7 @@ def changes(labels: np.ndarray) -> str:
 
 
 def what_is_to_come(has_neighbors: bool) -> str:
-    """What there is to know of an image before its label has been judged."""
+    """What is known about an image before its label is judged."""
     if not has_neighbors:
         return "Nothing is known about it yet: stage 1 finds its neighbours, stage 2 gives its label."
     return (

@@ -109,7 +109,7 @@ def steps(snapshot: Snapshot, pace: float | None) -> tuple[Step, ...]:
 
 
 def now(snapshot: Snapshot, features: FeatureSettings) -> str:
-    """What training does at this moment (`features` are stage 1's); "" when it does nothing."""
+    """What training is doing now (`features` are stage 1's); "" when it is idle."""
     if snapshot.stage is None or snapshot.state not in TRAINING:
         return ""
     if snapshot.stage != "features":
@@ -125,7 +125,7 @@ def kept(view: StageView) -> bool:
 
 
 def broken_gpu(note: str) -> bool:
-    """Whether the engine's note on the device tells of a GPU that is there and does not work."""
+    """Whether the engine's note on the device is about a GPU that exists but does not work."""
     return "cannot be used" in note
 
 

@@ -108,7 +108,7 @@ class Flag(NamedTuple):
 
 
 def flags(found: Overview, cluster: int) -> list[Flag]:
-    """What is odd about a cluster, the worst first."""
+    """The unusual properties of a cluster, worst first."""
     out, mine = [], found.confident[cluster]
     if not found.sizes[cluster]:
         out.append(Flag("empty", "No image is assigned to this cluster.", mine[:0]))
@@ -274,7 +274,7 @@ class Change:
 
 
 def change(before: Claims, after: Claims, labels: tuple[np.ndarray, np.ndarray], cluster: int) -> Change:
-    """What became of `cluster`; `labels` are the claimed labels (N,) before and after."""
+    """The change in `cluster`; `labels` are the claimed labels (N,) before and after."""
     had, has = before.members(cluster), after.members(cluster)
     formed, forms = before.confident[cluster], after.confident[cluster]
     lost, gained = had[~np.isin(had, has)], has[~np.isin(has, had)]
@@ -309,7 +309,7 @@ def moments(rounds: Sequence[int]) -> list[int]:
 
 
 def path(history: PrototypeHistory, cluster: int) -> tuple[np.ndarray, np.ndarray]:
-    """(F,) cosines of a prototype to what it is in the last frame, and (F,) sizes of its cluster."""
+    """(F,) cosines of a prototype to itself in the last frame, and (F,) sizes of its cluster."""
     prototypes = history.prototypes[:, cluster]
     lengths = np.linalg.norm(prototypes, axis=1)
     cosines = (prototypes @ prototypes[-1]) / np.maximum(lengths * lengths[-1], 1e-12)

@@ -122,7 +122,7 @@ class Curve:
 
 
 def purity_coverage(labels: np.ndarray, truth: np.ndarray, agreement: np.ndarray, sure: np.ndarray) -> Curve:
-    """What every agreement threshold would give, the confidence being what it is.
+    """The result of every agreement threshold at the given confidence.
 
     Args:
         labels, truth: (N,) ints.
