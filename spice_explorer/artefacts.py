@@ -2,7 +2,7 @@
 
 Everything is cached by the time it was written.
 """
-# What a cache's key is made of is often unused otherwise, and must not begin with an underscore:
+# Arguments that form a cache key are often unused otherwise, and must not begin with an underscore:
 # Streamlit leaves such arguments out of the key.
 # ruff: noqa: ARG001
 

@@ -72,7 +72,7 @@ class Addresses:
         elif column not in ("ids", "none"):
             parts = ["features", "neighbors", "heads", "reliable-heads", "reliable-joint"]
         times = [int(1000 * self._times[part]) for part in parts]
-        # Until stage 1 is done, the newest frame stands for the features; later ones are history.
+        # Until stage 1 is done, the latest frame is used as the features; afterwards frames are history.
         grows = column == "flips" or (column.startswith("place") and not self._times["features"])
         stamp = (self.made, *times, self._moments if grows else 0)
         return f"{hash(stamp) % 2**40:x}"

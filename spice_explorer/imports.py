@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from engine.sources.import_job import Asked, ImportJob
 
 Steer = Literal["pause", "continue", "cancel"]
-# Kinds of files that can be dropped onto the page; what is larger is named by its path.
+# Kinds of files that can be dropped onto the page; for larger ones, type the path.
 UPLOADS = ("zip", "tar", "gz", "tgz", "xz", "csv", "parquet", "npy", "npz")
 
 

@@ -28,7 +28,7 @@ class Share:
 
 
 def wilson(right: int, total: int, level: float = LEVEL) -> Share:
-    """The share with its Wilson score interval (Wilson 1927): honest for small samples and near 1."""
+    """The share with its Wilson score interval (Wilson 1927), which is accurate for small samples and near 1."""
     if total == 0:
         return Share(0, 0, 0.0, 1.0)
     z = NormalDist().inv_cdf((1 + level) / 2)

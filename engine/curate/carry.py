@@ -17,7 +17,7 @@ from engine.curate.guidance import learned
 
 
 def carried(curation: Curation, classes: np.ndarray, keep: np.ndarray, visit: str) -> list[Decision]:
-    """What to commit to the log of the new run, in this order.
+    """The decisions to commit to the log of the new run, in this order.
 
     Args:
         classes: (N,) the class of each image as people left it.

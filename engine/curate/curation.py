@@ -235,7 +235,7 @@ class Curation:
         return {row: self._rows.who(row) for row in rows[rows > 0].tolist()}
 
     def reviewer_of_class(self, number: int) -> str:
-        """Who shaped a class last."""
+        """The last reviewer who changed a class."""
         rows = [row for row in self._structure.values() if self.stands(row[0]) and row[5] == number]
         return rows[-1][2]
 

@@ -58,7 +58,7 @@ def guide(
     ids: Sequence[str],
     held_share: float = HELD_SHARE,
 ) -> Guidance:
-    """What the decisions about N images, in a run of K clusters, ask of the next run.
+    """How the decisions about N images, in a run of K clusters, guide the next run.
 
     Args:
         state: (N,) uint8, values of `State`.
@@ -130,9 +130,9 @@ def _check_known(alive: Sequence[int], classes: np.ndarray, home: np.ndarray) ->
 def held_back(labels: np.ndarray, decided: np.ndarray, ids: Sequence[str], share: float) -> np.ndarray:
     """(n,) bool: the decided images that are never trained on.
 
-    An image's name alone draws its lot, so that later trainings hold back the same ones. A class with
-    fewer than `LEAST_TO_HOLD` decisions keeps none back, and no class all of them: the one that drew
-    the highest always teaches.
+    The choice depends only on an image's name, so that later trainings hold back the same ones. A class with
+    fewer than `LEAST_TO_HOLD` decisions holds none back, and no class holds back all: the image with the
+    highest lot is always trained on.
     """
     held, places = np.zeros(len(labels), bool), np.flatnonzero(decided)
     lots, own = np.array([_lot(ids[place]) for place in places.tolist()]), labels[places]

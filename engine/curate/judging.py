@@ -23,7 +23,7 @@ class Model:
 
 
 def judged(asked: Decision, curation: Curation, model: Model | None) -> Decision:
-    """The decision with all that it needs to stand in the log; raises DecisionError if it cannot."""
+    """The decision, completed for the log; raises DecisionError if it is invalid."""
     reviewer = plain_name(asked.reviewer, "the reviewer")
     if asked.action in ("undo", "redo", "rename", "recolour", "merge"):
         one = replace(asked, reviewer=reviewer, images=np.zeros(0, IDS))

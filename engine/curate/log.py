@@ -63,7 +63,7 @@ class DecisionLog:
     # -- reading -------------------------------------------------------------------------------
 
     def refresh(self) -> np.ndarray:
-        """Folds what others have committed since; returns the images (m,) that it is about."""
+        """Folds decisions committed since by others; returns the images (m,) affected."""
         with self._guard, self._plainly():
             if self.path.exists():
                 return self._refresh()
@@ -240,7 +240,7 @@ class DecisionLog:
 
     @contextlib.contextmanager
     def _plainly(self) -> Iterator[None]:
-        """What SQLite complains about, in words."""
+        """Translates SQLite's errors into sentences."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -263,7 +263,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _unwritable(text: str) -> str:
-    """What SQLite means, and what to do."""
+    """The meaning of SQLite's message, and what to do."""
     if "locked" in text or "busy" in text:
         return "is locked by another program: nothing was written; close that program, or try again"
     if "readonly" in text or "unable to open" in text:

@@ -66,7 +66,7 @@ def contradictions(
 
 
 def audit(labels: np.ndarray, seed: int) -> np.ndarray:
-    """All images at random, the classes in turn, so that the first m judge every class alike."""
+    """All images at random, one class after the other in turn, so that the first m cover every class equally."""
     order = np.random.default_rng(seed).permutation(len(labels))
     rank = np.empty(len(labels), np.int64)
     by_class = order[np.argsort(labels[order], kind="stable")]
@@ -80,8 +80,8 @@ def typical_first(neighbors: np.ndarray, most: int = 2000) -> np.ndarray:
     """Images (m,) that stand for many others: each next one is a neighbour of the most images that none
     before it is a neighbour of. When all are covered, they are covered once more by others.
 
-    A decision about such an image says something of all these. Greedy cover; it ends after `most`
-    images, or when no image is left that is anybody's neighbour.
+    A decision about such an image is informative for all of these. Greedy cover; it ends after `most`
+    images, or when no remaining image is a neighbour of another.
 
     Args:
         neighbors: (N, k) ids, nearest first.

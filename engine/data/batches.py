@@ -11,9 +11,9 @@ import torch
 
 from engine.data.images import ImageSet
 
-# A set lives on a GPU when it takes no more than this share of what is free there.
+# A set stays on a GPU if it takes at most this share of its free memory.
 RESIDENT_SHARE = 0.25
-# Where nobody says what is free, this much does.
+# The memory assumed to be free if it is unknown.
 RESIDENT_BYTES = 4 * 2**30
 STATISTICS_IMAGES, STATISTICS_BATCH = 10_000, 256
 # Batches gathered before they are asked for and not fetched: an abandoned step leaves some behind.
@@ -85,9 +85,9 @@ class DeviceImages:
         return gathered.to(self.device, non_blocking=True).float().div_(255)
 
     def announce(self, draw: Callable[[], torch.Tensor]) -> None:
-        """Begins to gather the batch that will be asked for next, if it must be sent at all.
+        """Starts to gather the next batch, if it must be sent at all.
 
-        `draw` tells its ids, and is called only then: images that are resident need no warning.
+        `draw` returns its ids, and is called only in that case: resident images need no preparation.
         """
         if self._resident is None:
             while len(self._ahead) >= MOST_AHEAD:

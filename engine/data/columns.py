@@ -27,7 +27,7 @@ NOTHING = (
     "apart from the images' names, the table has no column of numbers, "
     f"or of at most {MOST_CATEGORIES:,} different texts"
 )
-# What a value may be that is more than one: a box, an embedding, an encoded image.
+# Types of composite values: a box, an embedding, an encoded image.
 NESTED = (dict, list, np.ndarray, bytes)
 # Tables that Hugging Face's image folders have beside the images.
 METADATA = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})

@@ -25,7 +25,7 @@ MOST_BYTES = 2**28
 _ORIENTATION = 0x0112
 # Where Pillow finds the orientation of a file that is no TIFF.
 _EXIF = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
-# What Pillow raises, depending on the bytes, of a file that is not what it should be.
+# The errors that Pillow raises for invalid files, depending on their bytes.
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -126,7 +126,7 @@ def _from_deep(values: np.ndarray) -> Image.Image:
 
 
 def fit(image: Image.Image, size: int) -> Image.Image:
-    """The middle square of `image`, scaled to `size` × `size` pixels."""
+    """The central square of `image`, scaled to `size` × `size` pixels."""
     if image.size == (size, size):
         return image
     return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)

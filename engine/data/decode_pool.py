@@ -168,7 +168,7 @@ class _Processes:
         return answer
 
     def start(self, count: int) -> None:
-        """Starts processes for threads that will ask."""
+        """Starts the processes that the threads will need."""
         for _ in range(count):
             self._spare.put(self._started())
 

@@ -37,7 +37,7 @@ FORMAT = 2
 PIXELS = "pixels.npy"
 WAIT_SECONDS = 0.2
 
-# Told True when another importer has to be waited for, and False when it is through.
+# Called with True when it has to wait for another importer, and with False when that one is done.
 Waiting = Callable[[bool], None]
 
 
@@ -133,7 +133,7 @@ class ImageStore:
         shutil.rmtree(draft, ignore_errors=True)
 
     def replace(self, draft: Path, made: Stored) -> Stored:
-        """Puts the draft, which has the pixels already, in the place of what is kept."""
+        """Replaces the store with the draft, which already has the pixels."""
         self._write_index(draft, made)
         (draft / PIXELS).rename(draft / pixels_named(made.fingerprint))
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -83,7 +83,7 @@ class ImageSet:
 
 
 def pixels_named(fingerprint: str) -> str:
-    """The name of a file that holds the pixels of this fingerprint, and no others ever."""
+    """The file name for the pixels with this fingerprint; it is never used for other pixels."""
     return f"pixels-{fingerprint}.npy"
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 BLOCK_BYTES = 2**26
-# Rows of the images, and what the file says of them: (m,) int64 and (m, D) of any number type.
+# Rows of the images, and their vectors in the file: (m,) int64 and (m, D) of any number type.
 Blocks = Iterable[tuple[np.ndarray, np.ndarray]]
 Store = Callable[[tuple[int, int]], np.ndarray]
 

@@ -22,7 +22,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "heads": ("heads", "first"),
     "joint": ("joint",),
 }
-# Settings that change how many steps there are, or what these compute, but not what one takes.
+# Settings that change the number of steps, or what they compute, but not the cost of a step.
 FREE = frozenset(
     {
         "clusters",

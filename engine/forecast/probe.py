@@ -49,7 +49,7 @@ from engine.stages.reliable import ReliableSet, neighbor_count
 SAMPLE, SAMPLE_BYTES = 5000, 2**28
 # Steps that are never reached: a clock stops each stage long before.
 ENDLESS = 10**6
-# Shares of the time that each of the parts may take; small things share what is left.
+# The share of the time that each part may take; small parts share the rest.
 SHARES = {"features": 0.2, "coarse": 0.06, "heads": 0.16, "joint": 0.2, "encode": 0.08}
 SMALL_SHARE = 0.015
 # Pixels of the smallest step: 8 images of 32×32, and 128 of 8×8, which would else be all overhead.

@@ -25,10 +25,10 @@ from engine.health.measures import Measures, Progress, Stop, measure
 Problem = Literal["exact duplicates", "near duplicates", "dark", "bright", "blurred", "blank", "odd aspect", "outliers"]
 PROBLEMS: tuple[Problem, ...] = get_args(Problem)
 DUPLICATES: tuple[Problem, ...] = ("exact duplicates", "near duplicates")
-# Raised with every change of what is found, so that reports kept earlier are made again.
+# Increased whenever the rules change, so that cached reports are rebuilt.
 RULES = 1
 
-# Fewer images than these say nothing of what is usual.
+# With fewer images there is no estimate of what is usual.
 FEW = 50
 # Standard deviation in levels of 255 of a picture of nothing: a scanner's noise on white paper has 2 to
 # 3, while the flattest of CIFAR-10's 50,000 photographs has 6.

@@ -104,7 +104,7 @@ def curves(snapshot: Snapshot) -> list[dict[str, Any]]:
 
 def _frames_with_prototypes(material: Material) -> list[dict[str, Any]]:
     """Every frame's own numbers; its points and labels follow once the cast is complete."""
-    # A run that goes on from another has not said how long its stage 1 took: its last frame tells.
+    # A branch does not record how long its stage 1 took; use its last frame instead.
     planned = {stage: view.steps for stage, view in material.snapshot.stages.items()}
     for stage, step in material.moments:
         planned[stage] = max(planned[stage], step)

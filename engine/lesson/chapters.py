@@ -134,8 +134,8 @@ def views(material: Material) -> Step:
     if material.imported:
         return _step(
             *texts,
-            needs="The features of this run were imported, so that no views were made for "
-            "them: train stage 1 on the images to see it.",
+            needs="This run uses external vectors, so no views were made for them: train "
+            "stage 1 on the images to see this step.",
         )
     chance = np.random.default_rng(material.config.seed + 1)
     ids = np.sort(chance.permutation(len(material.images))[:6])
@@ -151,7 +151,7 @@ def views(material: Material) -> Step:
 
 
 def _changes(settings: ContrastiveViews) -> str:
-    """What happens to an image in a view: "Random crops, turns and changes of tone"."""
+    """The changes that make a view, such as "Random crops, turns and tone changes"."""
     tone = settings.jitter or settings.grey or settings.gamma
     told = {
         "crops": settings.crop < 1,

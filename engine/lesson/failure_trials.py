@@ -29,7 +29,7 @@ PIXELS, LEAST_IMAGES, MOST_IMAGES = 2**19, 512, 2_000
 TEMPERATURES = (0.1, 0.5, 2.0)
 EPOCHS = 15
 BATCH = 256
-# Features have collapsed that are spread less than this share of what the run's own are.
+# Features count as collapsed if their spread is below this share of the run's own.
 COLLAPSED = 1 / 4
 # A poor head learns too fast, alone and from a random start; a few rounds tell.
 RECKLESS = {

@@ -38,7 +38,7 @@ def page(bundle: dict[str, Any]) -> str:
         ) from None
     css, js = (_ENDS.sub("\\\\x3c", one) for one in parts)
     content = dict(zip(MARKERS, (css, js, data_of(bundle)), strict=True))
-    # In one pass: a marker that stands in what is put in is none.
+    # In one pass, so that markers inside inserted text are not replaced.
     return re.sub("|".join(map(re.escape, MARKERS)), lambda marker: content[marker[0]], found)
 
 

@@ -240,7 +240,7 @@ def claimed_at(material: Material, exclusive: bool) -> Result:
         "twice": twice,
         "truth": None if pure is None else {"purity": pure},
         "says": f"Each of the {len(near)} prototypes claims {near.shape[1]:,} images: {twice:,} are claimed by "
-        f"several, {unclaimed:,} by none; {len(given):,} labels are given.",
+        f"several, {unclaimed:,} by none; {len(given):,} labels are assigned.",
     }
 
 

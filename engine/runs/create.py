@@ -30,7 +30,7 @@ from engine.sources.open_source import Opened
 def create_run(
     path: str | os.PathLike[str], opened: Opened, config: RunConfig, excluded: tuple[Skipped, ...] = ()
 ) -> RunFolder:
-    """A new run folder, complete or not there at all.
+    """Creates a run folder, which is either complete or absent.
 
     `excluded` are images of the source that a person excluded, and that are not in `opened`.
 
@@ -63,10 +63,10 @@ def branch_run(parent: RunFolder, path: str | os.PathLike[str], config: RunConfi
 
 
 def branch_decided(parent: RunFolder, path: str | os.PathLike[str], config: RunConfig, guidance: Guidance) -> RunFolder:
-    """A new run that goes on from the parent's stage 1 with what a reviewer decided: images that
+    """A new run that starts from the parent's stage 1, with a reviewer's decisions: images that
     were excluded are not in it, and stages 2 and 3 learn the labels that were decided.
 
-    It has as many clusters as `guidance`, whatever `config` says.
+    It has as many clusters as `guidance`, regardless of `config`.
 
     Raises:
         RunError: when stage 1 is not done, `guidance` is about other images, K does not fit,
@@ -89,7 +89,7 @@ def branch_decided(parent: RunFolder, path: str | os.PathLike[str], config: RunC
 
 
 def _made(target: Path, write: Callable[[RunFolder], None]) -> RunFolder:
-    """The run folder at `target` as `write` fills it, complete or not there at all."""
+    """The run folder at `target`, filled by `write`, either complete or absent."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = RunFolder(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))

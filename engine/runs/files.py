@@ -98,7 +98,7 @@ def load_weights(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        # Never straight to a GPU: one that is full would make the file look damaged.
+        # Never load straight to a GPU: if it is full, the file would look damaged.
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         if out_of_memory(error):

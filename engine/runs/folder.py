@@ -119,7 +119,7 @@ class RunFolder:
         return ImageSet(arrays["pixels"], tuple(arrays["ids"].tolist()), self.card().source)
 
     def extra(self) -> ImageSet | None:
-        """Further images, from which stage 1 alone learns; memory-mapped copy-on-write."""
+        """Extra images that only stage 1 learns from; memory-mapped copy-on-write."""
         if not self.has("extra"):
             return None
         arrays = self.load("extra")
@@ -181,7 +181,7 @@ class RunFolder:
     ) -> None:
         """Writes an artefact's arrays and, if any, weights (a state dict), all at once.
 
-        `linked`: for further arrays, by name, the .npy file that holds the same, and never changes.
+        `linked`: additional arrays, by name, as .npy files with the same contents that never change.
         """
         target = self.path / artefact
         target.parent.mkdir(exist_ok=True)
@@ -204,7 +204,7 @@ class RunFolder:
     def load(self, artefact: str) -> dict[str, np.ndarray]:
         """The arrays of an artefact by name, memory-mapped copy-on-write; raises RunError."""
         if not self.has(artefact):
-            raise RunError(f"{self.path} has no {artefact} yet: train until it does")
+            raise RunError(f"{self.path} has no {artefact} yet: train until it exists")
         files = sorted((self.path / artefact).glob("*.npy"))
         return _Arrays(self.path / artefact, {file.stem: load_array(file) for file in files})
 
@@ -239,7 +239,7 @@ class RunFolder:
             raise
 
     def records(self, offset: int = 0) -> tuple[list[Record], int]:
-        """Events from byte `offset` on, and the offset to go on from; half a line is left for later."""
+        """Events from byte `offset` on, and the offset to continue from; half a line is left for later."""
         try:
             with (self.path / "events.jsonl").open("rb") as file:
                 file.seek(offset)
@@ -254,7 +254,7 @@ class RunFolder:
             raise RunError(f"{self.path / 'events.jsonl'} is damaged ({error})") from None
 
     def mend_events(self) -> None:
-        """Cuts off half a line that a killed writer left, so that the next event stands alone."""
+        """Removes a partial last line left by a killed writer, so that the next event gets its own line."""
         path = self.path / "events.jsonl"
         if path.exists():
             end = self.records()[1]
@@ -323,4 +323,4 @@ class _Arrays(dict[str, np.ndarray]):
         self._path = path
 
     def __missing__(self, name: str) -> np.ndarray:
-        raise RunError(f"{self._path / name}.npy is gone: delete its folder and resume the run to rebuild it")
+        raise RunError(f"{self._path / name}.npy is missing: delete its folder and resume the run to rebuild it")

@@ -36,8 +36,8 @@ def inherit(draft: RunFolder, parent: RunFolder, config: RunConfig) -> None:
 def inherit_decided(draft: RunFolder, parent: RunFolder, config: RunConfig, guidance: Guidance) -> None:
     """Fills `draft` with stage 1 of `parent` for the images that stay, and with the decisions.
 
-    Stage 1's own clustering and scores, and whatever was made of all images at once, go along only
-    where they would be the same; else training makes them again.
+    Stage 1's clustering and scores, and anything computed from all images together, are copied only if
+    they would be the same; otherwise training recomputes them.
     """
     whole = bool(guidance.keep.all())
     same = whole and config.clusters == parent.card().config.clusters
@@ -104,7 +104,7 @@ def _take_features(draft: RunFolder, parent: RunFolder, keep: np.ndarray) -> Non
 
 
 def _events(parent: RunFolder, *stages: Stage, scores: bool = True) -> list[Record]:
-    """What was said about these stages, with or without their scores."""
+    """The events of these stages, with or without their scores."""
     of_stages = [one for one in parent.records()[0] if getattr(one.event, "stage", "") in stages]
     return [one for one in of_stages if scores or not isinstance(one.event, (Scored, TruthScored))]
 

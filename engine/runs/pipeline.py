@@ -65,13 +65,13 @@ class Run:
 
 
 def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable[[], bool]) -> None:
-    """Runs the three stages of the run in `folder`, from wherever it was left.
+    """Runs the three stages of the run in `folder`, resuming where it stopped.
 
     Ground truth goes to the scores alone: `Run.truth` is not passed to any stage.
 
     Raises:
         Stopped: when `stop()` said so.
-        SpiceError: when training cannot go on.
+        SpiceError: when training cannot continue.
     """
     use_device(device)
     images = folder.images()
@@ -90,7 +90,7 @@ def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable
 
 
 def _imported(run: Run) -> Features:
-    """Vectors from elsewhere in the place of stage 1's, with a clustering and scores as usual."""
+    """External vectors in place of stage 1's features, with a clustering and scores as usual."""
     vectors = np.asarray(run.folder.load(IMPORTED)["vectors"])
     if run.folder.has("features"):
         return Features(None, vectors)

@@ -70,7 +70,7 @@ def encoder_file(folder: RunFolder) -> bytes:
     encoder.load_state_dict(state)
     kind, _, place = card.source.partition(":")
     made = {
-        # Of a path only the last part: a file that is given away tells nothing of a machine.
+        # Keep only the last part of a path: a shared file must not reveal folders of a machine.
         "source": f"{kind}:{Path(place).name}" if place else kind,
         "images": card.images,
         "objective": features.objective,

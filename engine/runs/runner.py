@@ -35,7 +35,7 @@ class Device:
 
 
 def choose_device(name: str = "auto") -> Device:
-    """The device called `name`, or the fastest that works.
+    """The device called `name`, or the fastest one that works.
 
     Args:
         name: "auto", "cpu", "mps", "cuda" (the first GPU that works) or "cuda:1" (the second).
@@ -94,11 +94,11 @@ def _trouble(name: str) -> str | None:
 
 
 def execute(folder: RunFolder, chosen: Device, control: Control) -> str:
-    """Trains the run in `folder` until it ends one way or another; the caller holds its lock.
+    """Trains the run in `folder` until it ends for any reason; the caller holds its lock.
 
     Returns:
-        The final state: "finished", "stopped" or "failed". What went wrong is in the run's last
-        event, and a traceback of the unexpected in its error.log.
+        The final state: "finished", "stopped" or "failed". The error is in the run's last event, and the
+        traceback of an unexpected one in its error.log.
     """
     import torch
 
@@ -165,7 +165,7 @@ class Runner:
         self._idle = threading.Condition(self._guard)
 
     def submit(self, folder: RunFolder, device: str = "auto") -> None:
-        """Puts the run in its device's queue, for the first time or to go on.
+        """Queues the run on its device, to start or to resume it.
 
         Raises:
             RunError: when it is being trained already or the device is not there.

@@ -139,7 +139,7 @@ def _with(now: Snapshot, stage: Stage, **changes: object) -> Snapshot:
 
 
 def _progressed(now: Snapshot, event: Progress) -> Snapshot:
-    # A run that goes on from a checkpoint repeats steps: their first points give way.
+    # A run resumed from a checkpoint repeats steps: drop their first points.
     history = now.stages[event.stage].history
     if history and history[-1][0] >= event.step:
         history = tuple(point for point in history if point[0] < event.step)

@@ -22,7 +22,7 @@ from engine.errors import SourceError
 from engine.sources.folders import readable
 
 ARCHIVE_ENDINGS = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
-# What is raised, depending on the bytes, of an archive that is not what it should be.
+# The errors raised for invalid archives, depending on their bytes.
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError)
 
 

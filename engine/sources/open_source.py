@@ -27,7 +27,7 @@ from engine.sources.tables import TableSource
 from engine.sources.tars import TarSource, tarfile_like
 from engine.sources.zips import ZipSource
 
-# What comes before the path, and what it stands for.
+# Prefixes of the path, and the sources they select.
 KINDS: dict[str, Callable[..., Source]] = {
     "folder": FolderSource,
     "imagefolder": FolderSource,

@@ -29,9 +29,9 @@ from engine.sources.folders import existing_file, folder_truth, readable
 if TYPE_CHECKING:
     import pandas as pd
 
-# How much a compressed tar may grow, and what it may take on the disk in any case.
+# How much a compressed tar may expand, and the disk space it may use in any case.
 TAR_GROWTH, TAR_BYTES = 200, 2**30
-# What it leaves free there, for others.
+# The disk space it leaves free.
 SPARE_BYTES = 2**26
 SIDECAR_BYTES = 2**16
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}

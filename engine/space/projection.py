@@ -13,7 +13,7 @@ from engine.space.neighbors import Neighbors
 
 # Images from which the preview learns its directions.
 SAMPLE = 2_500
-# A map that begins from one that is nearly right needs fewer epochs than one from scratch.
+# A map that starts from a similar one needs fewer epochs than one from scratch.
 WARM_EPOCHS = {10_000: 100, 10**12: 50}
 
 

@@ -33,10 +33,10 @@ def memory_format(device: torch.device) -> torch.memory_format:
 def use_device(device: torch.device) -> None:
     """Makes a GPU this thread's current one, and decides how CUDA computes in this process.
 
-    cuDNN tries its algorithms on each new shape and keeps the fastest: training meets few shapes, and
-    each thousands of times. float32 means float32, in convolutions as in products: TensorFloat-32
-    would keep 10 of 23 bits where exact neighbours and prototypes are compared, and the encoder, which
-    alone would gain by it, multiplies in bfloat16 unless it is told not to.
+    cuDNN benchmarks its algorithms on each new shape and keeps the fastest, since training uses few shapes,
+    each thousands of times. float32 is true float32, in convolutions and products: TensorFloat-32 would
+    keep only 10 of 23 bits where exact neighbours and prototypes are compared, and the encoder, the only
+    part that would benefit, uses bfloat16 unless configured otherwise.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -52,8 +52,8 @@ def fused(device: torch.device) -> bool:
 def compiled(module: nn.Module, settings: ComputeSettings) -> None:
     """Compiles every backbone within `module` for training, in place, if the settings want it.
 
-    Each batch size gets a graph of its own: stage 3's two, or half-size views before whole ones, would
-    else make the second graph one for any size, which is slower.
+    Each batch size gets a separate graph: otherwise stage 3's two sizes, or half-size views before full ones,
+    would make the second graph a dynamic one, which is slower.
     """
     if settings.compile:
         for part in module.modules():

@@ -79,7 +79,7 @@ class MoCo(nn.Module):
         return loss
 
     def _keys(self, views: torch.Tensor) -> torch.Tensor:
-        """(M, P) of length 1; views change places first, so that each gets other company.
+        """(M, P) of length 1; the views are permuted first, so that each is normalised with different ones.
 
         The queries of a group of `SplitBatchNorm` are dealt out to all groups of keys. Batches come
         in random order, so a fixed exchange does what the authors' shuffling does.
@@ -92,7 +92,7 @@ class MoCo(nn.Module):
 
     @torch.no_grad()
     def _remember(self, key: torch.Tensor) -> None:
-        """The oldest keys of the queue give way to the newest."""
+        """Replaces the oldest keys of the queue with the newest."""
         places = (self.place + torch.arange(len(key), device=key.device)) % len(self.queue)
         self.queue.index_copy_(0, places, key)
         self.place.add_(len(key)).remainder_(len(self.queue))
@@ -149,7 +149,7 @@ class Attract(nn.Module):
 
 
 def slow_copy(module: nn.Module) -> nn.Module:
-    """A copy that gets no gradient: it only follows."""
+    """A copy without gradients, which only follows the original."""
     return copy.deepcopy(module).requires_grad_(False)
 
 
@@ -163,7 +163,7 @@ def move(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
 def objective_of(
     settings: FeatureSettings, encoder: Encoder, *, batch: int, images: int, generator: torch.Generator
 ) -> nn.Module:
-    """What `settings.objective` names, on the encoder's device, its weights from the `generator`."""
+    """The objective that `settings.objective` names, on the encoder's device, initialised from `generator`."""
     byol = settings.objective == "byol"
     hidden = settings.hidden or encoder.features
     projector = Projector(encoder.features, hidden, settings.projection, norm=byol)

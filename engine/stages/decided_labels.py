@@ -38,7 +38,7 @@ class FixedLabels:
 
     @classmethod
     def none(cls, images: int) -> FixedLabels:
-        """Nothing was said of any image."""
+        """No decisions about any image."""
         return cls(np.zeros(images, np.int64), np.zeros(images, bool), np.zeros(images, bool))
 
     def __len__(self) -> int:
@@ -49,5 +49,5 @@ class FixedLabels:
         return np.where(self.mask, self.labels, labels)
 
     def refuses(self, labels: np.ndarray) -> np.ndarray:
-        """(N,) bool: true where `labels` has the one that was refused."""
+        """(N,) bool: true where `labels` is the refused label."""
         return self.refused & (self.labels == labels)

@@ -23,7 +23,7 @@ from engine.views import contrastive_view
 
 # Pixels of a batch that is only encoded: 4,096 images of 32×32, 83 of 224×224.
 ENCODE_PIXELS = 2**22
-# What the loss of an objective is called.
+# The name of each objective's loss.
 LOSSES = {
     "simclr": "contrastive loss",
     "moco": "contrastive loss",
@@ -144,7 +144,7 @@ def learn_features(
 
 
 def take_features(vectors: np.ndarray, *, emit: Emit, keep: Keep | None = None) -> Features:
-    """Imported vectors (N, D) as they are, in the place of `learn_features`."""
+    """External vectors (N, D) as they are, in place of `learn_features`."""
     emit(StageStarted("features", 0))
     if keep is not None:
         keep(Frame("features", 0, condensed(torch.from_numpy(vectors))))
@@ -212,7 +212,7 @@ def encode(
     The encoder is used as it is: put it in eval mode first, so that no image depends on another.
     """
     ids = torch.arange(len(pixels)) if ids is None else ids
-    # An encoder of larger images scales them up: the batch must fit as what it becomes.
+    # An encoder for larger images scales them up: the batch must fit after scaling.
     sides = [one.side or 0 for one in encoder.modules() if isinstance(one, Encoder)]
     area = max([pixels.area, *(side**2 for side in sides)])
     parts = ids.split(max(1, ENCODE_PIXELS // area))

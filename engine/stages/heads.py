@@ -31,7 +31,7 @@ from engine.stages.loop import Checkpoint, Report, run_steps, seeded
 from engine.stages.prototypes import Known, PseudoLabels, pseudo_label
 from engine.views import strong_view, weak_view
 
-# Of imported vectors, whose images no network sees: the noise of a strong view, in deviations. On
+# For external vectors, whose images no network sees: the noise of a strong view, in deviations. On
 # the digits (3 seeds) anything from 0 to 1 comes to the same, and 2 costs half a point.
 NOISE = 0.5
 
@@ -206,8 +206,8 @@ class EStep:
 def e_step(settings: HeadSettings, heads: Heads, drawn: Round) -> EStep:
     """The E-step of a round (paper, section III-B): heads → pseudo-labels; changes nothing.
 
-    Each head's surest images of each cluster (equation 2) form a prototype by the mean of their
-    clean features (equation 3), and the M/K images nearest to it get its label (equation 4).
+    For each head and cluster, the mean of the most confident images' clean features (equations 2 and 3) is
+    the prototype, and the M/K images nearest to it get its label (equation 4).
     """
     belief = heads(drawn.weak).softmax(2) if drawn.belief is None else drawn.belief
     found = pseudo_label(belief, drawn.unit, settings.center_ratio, exclusive=settings.exclusive, known=drawn.known)
@@ -265,7 +265,7 @@ def _views(
 
 
 def _scaled(vectors: torch.Tensor) -> torch.Tensor:
-    """Imported vectors (N, D), all multiplied by one number so that their mean square is 1.
+    """External vectors (N, D), scaled by a common factor so that their mean square is 1.
 
     Heads are drawn, and their learning rate is meant, for features of about that size: the digits'
     times 1,000 leave them with one cluster, times 1/1,000 with 60 % accuracy instead of 97 %.
@@ -274,7 +274,7 @@ def _scaled(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def _vector_views(vectors: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """What stands for a weak and a strong view of imported vectors (M, D), two (M, D).
+    """Stand-ins for a weak and a strong view of external vectors (M, D), two (M, D).
 
     The weak view is the vector itself; the strong one has Gaussian noise, as much of it as a feature
     differs between images.
@@ -286,10 +286,9 @@ def _vector_views(vectors: torch.Tensor, generator: torch.Generator) -> tuple[to
 def kmeans_belief(unit: torch.Tensor, clusters: int, heads: int, seed: int) -> torch.Tensor:
     """(H, M, K): the probabilities given to the heads of round 0 for unit features (M, D).
 
-    Our extension, for `heads.start = "kmeans"`: heads that start at random agree on far worse first
-    labels, and the first labels decide a good part of the last. Each head has a k-means of its own;
-    an image is believed to be in its cluster the more, the nearer it is to the cluster's mean
-    direction. Only the order matters.
+    Our extension, for `heads.start = "kmeans"`: randomly initialised heads agree on much worse first labels,
+    and the first labels strongly influence the last. Each head uses its own k-means; the probability of an
+    image's cluster rises the nearer the image is to the cluster's mean direction. Only the order matters.
     """
     from sklearn.cluster import KMeans
 
@@ -354,7 +353,7 @@ def _choose(settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: 
 
 @torch.no_grad()
 def _frame(done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known) -> Frame:
-    """What every head believes of all clean images after `done` rounds."""
+    """Every head's predictions for all clean images after `done` rounds."""
     unit, found = F.normalize(vectors, dim=1), []
     for index in range(len(heads)):
         belief = heads.one(index)(vectors).softmax(2)

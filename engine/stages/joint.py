@@ -73,8 +73,8 @@ def learn_jointly(
     """Trains from the reliable set; raises TrainingError if it is empty, or there is no network.
 
     Args:
-        keep_xray: gets a look through a few images at the steps of frames; training is the same to
-            the bit with it and without.
+        keep_xray: receives records of a few images at the steps of frames; training is bit-identical
+            with it and without.
         fixed: labels that are already in the set, and stay in it when it is reselected.
     """
     if not reliable.mask.any():

@@ -31,9 +31,9 @@ class Checkpoint(Protocol):
 
 
 def seeded(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator for one step or epoch of a run, so that going on, on any device, needs no memory.
+    """A generator for one step or epoch of a run, so that resuming on any device needs no stored state.
 
-    Torch's CPU generator looks at 32 bits of its seed, so the two are mixed, not laid side by side.
+    Torch's CPU generator uses only 32 bits of its seed, so the two are mixed, not concatenated.
     """
     return torch.Generator(device).manual_seed((seed * 1_000_003 + step) % 2**32)
 
@@ -147,7 +147,7 @@ class _Meter:
         self._sizes = report.cluster_sizes or self._sizes
 
     def resume(self, now: float) -> None:
-        """A report that has not begun yet begins now, whatever was waited for before."""
+        """Starts the current report's clock now, ignoring any waiting before."""
         if self._steps == 0:
             self._since = now
 

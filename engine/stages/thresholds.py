@@ -31,7 +31,7 @@ class FlexMatch(nn.Module):
     def __init__(self, threshold: float, clusters: int, images: int) -> None:
         super().__init__()
         self.threshold, self.clusters = threshold, clusters
-        # The cluster each image was last sure of; `clusters` stands for none so far.
+        # The cluster of each image's last confident prediction; `clusters` means none so far.
         self.register_buffer("learned", torch.full((images,), clusters))
 
     def forward(self, target: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -93,7 +93,7 @@ class SoftMatch(nn.Module):
 
 
 def thresholds(settings: JointSettings, *, clusters: int, images: int) -> nn.Module:
-    """What `settings.adapt` names."""
+    """The module that `settings.adapt` names."""
     if settings.adapt == "flex":
         return FlexMatch(settings.threshold, clusters, images)
     if settings.adapt == "free":

@@ -17,9 +17,9 @@ from engine.errors import SettingError, first_sentence, out_of_memory
 
 CLASSES = 1000
 SEVERAL_CLASSIFIERS = ("googlenet", "inception_v3")
-# What a training script may have wrapped the weights in.
+# Keys under which training scripts may have stored the weights.
 NESTS, WRAPPER = ("state_dict", "model"), "module."
-# What torch and safetensors raise, depending on the bytes, of a file that is not what it should be.
+# The errors that torch and safetensors raise for invalid files, depending on their bytes.
 UNREADABLE = (
     pickle.UnpicklingError,
     OSError,
@@ -101,7 +101,7 @@ def _headless(model: str, side: int | None) -> tuple[nn.Module, int, str]:
     )
     if model in SEVERAL_CLASSIFIERS:
         raise unfit
-    # Only a vision transformer must be told: it has a weight for each place.
+    # Only a vision transformer needs the side: it has a weight for each position.
     sized = {"image_size": side} if side is not None and model.startswith("vit_") else {}
     network = models.get_model(model, weights=None, **sized)
     linear = [
@@ -238,7 +238,7 @@ def _fitted(state: State, network: nn.Module, classifier: str, origin: str, mode
     """
     own = network.state_dict()
     found = {k: v for k, v in state.items() if not k.startswith(f"{classifier}.")}
-    # Older files do not count batches, and nobody needs the count.
+    # Older files have no batch counts, and the counts are not needed.
     missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
     over = [name for name in found if name not in own]
     other = [

@@ -16,7 +16,7 @@ from typing import Any
 import streamlit as st
 
 _HERE = Path(__file__).parent
-# Joined in this order: each uses what stands in those before it.
+# Joined in this order: each file uses definitions of the files before it.
 _SCRIPTS = (
     "elements",
     "server",

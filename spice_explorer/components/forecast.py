@@ -42,7 +42,7 @@ def _ahead(opened: Opened, config: RunConfig, device: str, was_probing: bool) ->
         "Measure these settings" if probe.costs else ASK,
         key="forecast",
         icon=":material/timer:",
-        help="Times a few real steps on these images, in the background.",
+        help="Times a few real steps on these images in the background.",
     ):
         missing = [asked[name] for name, one in found.items() if one is None]
         forecasting.ask(opened, missing, device)

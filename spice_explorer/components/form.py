@@ -92,7 +92,9 @@ def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
     )
     offered = _offered(opened.images.source)
     name = preset.selectbox("Preset", offered.keys(), format_func=offered.__getitem__, key="preset")
-    number = seed.number_input("Seed", value=0, step=1, key="seed", help="Same seed, same device: same result.")
+    number = seed.number_input(
+        "Seed", value=0, step=1, key="seed", help="The same seed on the same device gives the same result."
+    )
     devices = settings.devices(services.gpus())
     where = device.selectbox("Device", devices, format_func=devices.__getitem__, key="device")
     chosen = services.preset(name, usual, opened.images.channels, 0)

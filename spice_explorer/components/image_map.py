@@ -13,7 +13,7 @@ import streamlit as st
 from spice_explorer.present import maps
 
 _HERE = Path(__file__).parent / "map"
-# Joined in this order: each uses what stands in those before it.
+# Joined in this order: each file uses definitions of the files before it.
 _SCRIPTS = ("columns", "points", "search", "legend", "replay", "view", "overlay", "card", "map")
 
 

@@ -142,7 +142,7 @@ def _continue(name: str) -> None:
 
 def _file(name: str, made: Made | None) -> None:
     if made is not None:
-        # A link: the file is made when it is asked for, of the lesson that is shown then.
+        # A link: the file is built on request, from the lesson shown at that time.
         st.link_button(
             "Take it home as one HTML file",
             lessons.file_address(name),

@@ -29,7 +29,7 @@ def stages(run: Run, at: At) -> list[dict[str, Any]]:
         names = [str(one) for one in range(run.card.config.clusters)]
         label = at("label.features", "u2")
         cluster = maps.category("cluster", "cluster", label, names).told()
-        cluster["note"] = "A k-means of the features, numbered to fit the newest labels."
+        cluster["note"] = "k-means on the features, numbered to match the latest labels."
         found.append({"key": "features", "title": "stage 1", "columns": [cluster]})
     found = found or [{"key": "none", "title": "none yet", "columns": []}]
     for stage in found:
@@ -64,7 +64,7 @@ def _common(run: Run, at: At) -> list[dict[str, Any]]:
         out.append(maps.changes(at("changed", "u1")))
     if len(artefacts.history(name).steps) > 1:
         most = int(artefacts.history(name).flips.max(initial=0))
-        out.append(maps.number("flips", "changes of label", at("flips", "u1"), 0, most))
+        out.append(maps.number("flips", "label changes", at("flips", "u1"), 0, most))
     out += _decided(name, at)
     found = artefacts.matched_truth(name)
     if found is not None:

@@ -102,7 +102,7 @@ def _again(name: str, replaying: bool) -> None:
     artefacts.map_job(name, artefacts.map_settings(LAYOUT), frames=replaying, again=True)
 
 
-# -- what the map is told ----------------------------------------------------------------------
+# -- the map's data ----------------------------------------------------------------------------
 
 
 def _told(run: Run, ids: np.ndarray | None, count: int) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _import(name: str) -> None:
     with st.popover("Colour by your own table", icon=":material/table:"):
         st.caption(
             f"A CSV or Parquet file with a column of image names (such as “{_example(name)}”) and "
-            "columns of numbers or texts. They colour and filter the map; no training sees them."
+            "columns of numbers or texts. They colour and filter the map, and are never used in training."
         )
         file = st.file_uploader("Table", ["csv", "parquet"], key=f"table-{name}")
         if file is not None:

@@ -395,7 +395,7 @@ class Clusters {
       if (v === 0 || kept[v]) lines.push(`${reason}: ${whole(kept[v])} (${percent(kept[v] / this.sizes[k])})`);
     });
     if (this.lowered(k)) {
-      lines.push(`agreement lowered to ${this.found.needs[k]} of ${this.count} so that a share is kept`);
+      lines.push(`agreement threshold lowered to ${this.found.needs[k]} of ${this.count} to keep the minimum share`);
     }
     return lines;
   }
@@ -480,7 +480,7 @@ class Inspector {
     } catch (error) {
       if (this.stopper !== stopper || error.name === "AbortError") return;
       this.source = undefined;
-      this.status("The numbers of this run cannot be fetched. Is the server running, and the run's folder still there? Reload the page to try again.", true);
+      this.status("The data of this run could not be loaded. Check that the server is running and the run's folder exists, then reload the page.", true);
     }
   }
 
@@ -490,7 +490,7 @@ class Inspector {
     this.source = this.data.labels.url + this.data.agreed.url;
     [this.judge, this.have, this.columns, this.busy] = [undefined, undefined, new Map(), false];
     this.clusters.order = undefined;
-    this.status(`Fetching the numbers of ${whole(this.data.images)} images…`);
+    this.status(`Loading the data of ${whole(this.data.images)} images…`);
     this.fetching(async () => {
       const [labels, confidence] = await Promise.all(
         [this.get(this.data.labels.url, Uint16Array), this.get(this.data.confidence.url, Float32Array)],
@@ -589,7 +589,7 @@ class Inspector {
     const moved = images - before, sign = moved > 0 ? "+" : "−";
     say("count", whole(images));
     say("share", percent(images / this.data.images));
-    say("moved", moved ? `${sign}${whole(Math.abs(moved))} against the run` : "as in the run");
+    say("moved", moved ? `${sign}${whole(Math.abs(moved))} compared with the run` : "as in the run");
     tile.setAttribute("aria-pressed", String(this.data.reason === v));
   }
 
@@ -611,11 +611,11 @@ class Inspector {
     const equal = there && engine.counts.every((images, v) => images === total[v]);
     this.box.dataset.checked = there ? String(equal) : "waiting";
     const lowered = this.clusters.sizes.reduce((sum, _, k) => sum + (this.clusters.lowered(k) ? 1 : 0), 0);
-    const kept = lowered ? ` ▾ Agreement was lowered for ${whole(lowered)} ${lowered === 1 ? "cluster" : "clusters"} so that each keeps ${percent(this.asked.floor)}; those images lie below the line.` : "";
+    const kept = lowered ? ` ▾ The agreement threshold was lowered for ${whole(lowered)} ${lowered === 1 ? "cluster" : "clusters"} so that each keeps ${percent(this.asked.floor)}; those images lie below the line.` : "";
     if (there && !equal) {
       return this.status(`The engine counts ${whole(engine.counts[0])} reliable images, not ${whole(total[0])}: reload the page.`, true);
     }
-    this.status((there ? "Checked: the engine counts the same." : "The engine is counting…") + kept);
+    this.status((there ? "Checked: the engine's counts match." : "The engine is counting…") + kept);
   }
 
   status(text, wrong = false) {

@@ -74,7 +74,7 @@ def _inspector(run: Run) -> None:
         )
 
 
-# -- what is looked at -------------------------------------------------------------------------
+# -- the state of the page ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -290,8 +290,8 @@ def _against_truth(
 def _curve(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split) -> None:
     truth = artefacts.truth(run.name)
     assert truth is not None
-    st.markdown("**Purity and coverage** · as the agreement threshold moves")
-    # What the floor keeps stays whatever agreement is asked: these images join the curve first.
+    st.markdown("**Purity and coverage** · for each agreement threshold")
+    # Images that the floor keeps are reliable at any agreement threshold: they join the curve first.
     strict = artefacts.judge(run.name, view.stage, replace(settings, agreement=1.0))
     always = verdict.agreement >= strict.thresholds[verdict.labels]
     curve = present.purity_coverage(
@@ -301,7 +301,7 @@ def _curve(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSe
         verdict.confidence >= np.float32(settings.confidence),
     )
     if not len(curve.agreement):
-        st.caption("No image is confident enough: lower the confidence.")
+        st.caption("No image is confident enough: lower the confidence threshold.")
         return
     kept = artefacts.reliable(run.name, view.stage)
     own = present.split(kept.labels, kept.verdicts, truth.labels)
@@ -377,7 +377,7 @@ def _without_teacher(clusters: np.ndarray) -> None:
     more = f" and {len(clusters) - MOST_NAMED:,} more" if len(clusters) > MOST_NAMED else ""
     what, would = ("Cluster", "it") if len(clusters) == 1 else ("Clusters", "they")
     st.warning(
-        f"{what} {named}{more} would have no reliable images, so {would} may die out in stage 3.",
+        f"{what} {named}{more} would have no reliable images, so {would} may disappear in stage 3.",
         icon=":material/warning:",
     )
 

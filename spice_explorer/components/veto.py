@@ -60,7 +60,7 @@ def _clear(run: str) -> None:
     decisions(run).clear()
 
 
-# -- what they would change ----------------------------------------------------------------------
+# -- the effect of the vetoes --------------------------------------------------------------------
 
 
 def summary(run: Run, only: str) -> Preview | None:

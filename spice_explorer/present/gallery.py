@@ -16,7 +16,7 @@ from spice_explorer.palette import cluster_colour
 
 # Larger images are scaled down to this many pixels; smaller ones are left to the browser.
 THUMBNAIL = 96
-# Up to this side an image is drawn as squares, since blurring would hide what the model sees.
+# Images up to this side are drawn as squares, since smoothing would hide what the model sees.
 PIXELATED = 32
 
 

@@ -31,7 +31,7 @@ MEANING: dict[Problem, str] = {
     "near duplicates": "Nearly the same picture: re-encoded, paler, or slightly shifted or cropped.",
     "dark": "Almost all pixels are below 25 % brightness, darker than usual for this set.",
     "bright": "Almost all pixels are above 75 % brightness, brighter than usual for this set.",
-    "blurred": "Hardly any fine detail for how much contrast there is, at the size stored here: it may "
+    "blurred": "Very little fine detail for its contrast, at the stored size: it may "
     "be out of focus, smeared by motion or scaled up, or show something smooth.",
     "blank": "A single colour with at most a little noise.",
     "odd aspect": "Much more elongated than usual for this set: most of the original lies outside the "

@@ -116,7 +116,7 @@ def flags(found: Overview, cluster: int) -> list[Flag]:
     if _dominated(found)[cluster]:
         sentence = (
             f"{duplicates.mean():.0%} of the images that form the prototype are near-duplicates of "
-            "one another: it may stand for them rather than for the cluster."
+            "one another: it may represent them instead of the cluster."
         )
         out.append(Flag("near-duplicates", sentence, mine[duplicates]))
     if outliers.any():

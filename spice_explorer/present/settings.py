@@ -94,7 +94,7 @@ def _field(name: str, value: Any, kind: Any, about: Mapping[str, Any], texts: Ma
     if typing.get_origin(kind) is Literal:
         return Field(name, label, "choice", value, text, typing.get_args(kind))
     if kind is str:
-        # What is set stays a choice, even if (say) the file that it names is gone.
+        # The current value stays an option, even if (say) the file it names no longer exists.
         options = tuple(dict.fromkeys([*texts.get(name, ()), value]))
         return Field(name, label, "choice", value, text, options, free=True)
     if kind is bool:

@@ -367,7 +367,7 @@ def test_imported_features_have_no_views_and_no_stage_3(make_run: MakeRun, tmp_p
     found = lesson(finish(make_run(**choices)))
     lacking = {one["key"]: one["needs"] for one in found["steps"] if one["needs"]}
     assert list(lacking) == ["views", "joint"]
-    assert "imported" in lacking["views"]
+    assert "external vectors" in lacking["views"]
     assert NO_NETWORK in lacking["joint"]
     assert found["xray"] is None
 

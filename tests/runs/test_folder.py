@@ -248,7 +248,7 @@ def test_a_text_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.Monke
 def test_an_array_that_is_gone_is_missed_in_words(make_run: MakeRun) -> None:
     folder = make_run()
     (folder.path / "images" / "pixels.npy").unlink()
-    with pytest.raises(RunError, match=r"pixels\.npy is gone: delete its folder and resume"):
+    with pytest.raises(RunError, match=r"pixels\.npy is missing: delete its folder and resume"):
         folder.images()
 
 

@@ -10,7 +10,7 @@ async function ask(url, options = {}) {
   try {
     answer = await fetch(url, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) });
   } catch {
-    throw new Error("the server does not answer");
+    throw new Error("the server does not respond");
   }
   if (answer.ok) return answer;
   throw await complaint(answer);
@@ -24,7 +24,7 @@ async function complaint(answer) {
     const { error } = JSON.parse(body), passing = status >= 500 || [408, 429].includes(status);
     return new (passing ? Error : Refusal)(error);
   } catch {
-    return new Error(`the server answers ${status}`);
+    return new Error(`the server returned ${status}`);
   }
 }
 

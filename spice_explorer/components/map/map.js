@@ -13,7 +13,7 @@ class ImageMap {
       colourMenu: find(".colour"), stageMenu: find(".labels"), replayButton: find("[data-act=replay]"),
     });
     this.points = new Points(find(".points"));
-    if (!this.points.gl) { this.complain("This browser has no WebGL 2, which the map needs."); return; }
+    if (!this.points.gl) { this.complain("The map needs WebGL 2, which this browser does not support."); return; }
     this.camera = { x: SPAN / 2, y: SPAN / 2, zoom: HOME_ZOOM };
     this.filters = new Map();
     this.overlay = new Overlay(this.over, this);
@@ -106,7 +106,7 @@ class ImageMap {
   // Brings everything that is to be seen, and then shows all of it at once.
   async load(rebuild) {
     const ticket = this.ticket = (this.ticket ?? 0) + 1;
-    const late = setTimeout(() => { if (ticket === this.ticket && !this.place) this.complain("Fetching the map …"); }, LATE_MS);
+    const late = setTimeout(() => { if (ticket === this.ticket && !this.place) this.complain("Loading the map …"); }, LATE_MS);
     const { data, spec, frame } = this, cluster = this.columnOf("cluster");
     const filters = [...this.filters].filter(([key]) => this.columnOf(key));
     try {
@@ -127,7 +127,7 @@ class ImageMap {
       else this.legend.count(values, !this.judged);
       this.complain("");
     } catch (error) {
-      if (ticket === this.ticket) this.complain(`The map could not be fetched (${error.message}).`);
+      if (ticket === this.ticket) this.complain(`The map could not be loaded (${error.message}).`);
     } finally {
       clearTimeout(late);
     }
