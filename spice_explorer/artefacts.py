@@ -275,7 +275,7 @@ def moments(name: str) -> list[Moment]:
 
 
 def map_job(name: str, settings: MapSettings, *, frames: bool, again: bool = False) -> MapJob:
-    """How the UMAP of the run is coming along; asking for it starts it."""
+    """The progress of the run's UMAP; the first call starts it."""
     from engine.runs.maps import request_map
 
     return request_map(folder_of(name), settings, frames=frames, again=again)
@@ -378,7 +378,7 @@ def import_columns(name: str, content: bytes, file: str) -> list[ImageColumn]:
 
 
 def labels_at(name: str, moment: Moment) -> np.ndarray:
-    """(N,) uint16: what the chosen head, or stage 3, believed at a frame; raises ValueError without."""
+    """(N,) uint16: the labels of the chosen head, or of stage 3, at a frame; raises ValueError if missing."""
     found = history(name)
     row = list(zip(found.stages, found.steps, strict=True)).index(moment)
     return found.labels[row]
@@ -415,7 +415,7 @@ def csv(table: pd.DataFrame) -> bytes:
 
 
 def known(name: str, stage: Stage | None) -> Known:
-    """Everything a gallery can say of the run's images, with the labels of `stage`, if any."""
+    """Everything a gallery shows about the run's images, with the labels of `stage`, if any."""
     shown, found = images(name), truth(name)
     bare = Known(shown.pixels, shown.names)
     if found is not None:

@@ -140,7 +140,7 @@ def folder_of(name: str) -> RunFolder:
 
 
 def look(name: str) -> Run:
-    """The run as it is now; raises RunError when it cannot be read."""
+    """The current state of the run; raises RunError when it cannot be read."""
     from engine.runs.results import settled
     from engine.runs.runner import the_runner
 
@@ -187,7 +187,7 @@ def _card(path: str, made: float) -> RunCard:  # noqa: ARG001 (Streamlit's key l
 
 
 def gpus() -> int:
-    """How many GPUs CUDA sees; 0 until torch is there to be asked, which the warm-up imports."""
+    """The number of GPUs that CUDA sees; 0 until the warm-up has imported torch."""
     count = getattr(getattr(sys.modules.get("torch"), "cuda", None), "device_count", None)
     return int(count()) if count else 0
 
@@ -195,7 +195,7 @@ def gpus() -> int:
 def start(opened: Opened, config: RunConfig, device: str, excluded: tuple[Skipped, ...] = ()) -> str:
     """Makes a new run, queues it for training and returns its name; raises SpiceError.
 
-    `excluded` are images that were left out of the source, and that are not in `opened`.
+    `excluded` are images that were excluded from the source, and that are not in `opened`.
     """
     from engine.runs.create import create_run
     from engine.runs.runner import choose_device, the_runner
@@ -269,9 +269,9 @@ def resume(name: str, device: str = "auto") -> None:
 
 
 def warm_up() -> None:
-    """Imports, in the background, what pages will want: the first visit of each need not wait for it.
+    """Imports the modules that pages need in the background, so that their first visit is fast.
 
-    Only once the first page has long been drawn, which should not have to share the processor.
+    It starts well after the first page has been drawn, so that the two do not share the processor.
     """
 
     def work() -> None:
@@ -326,8 +326,8 @@ def trained_encoders() -> list[str]:
 
 
 def faults(config: RunConfig, opened: Opened) -> dict[str, str]:
-    """Why these images cannot be trained on so, by the setting's dotted name; what stage 1 begins with
-    only as far as that is known without a download."""
+    """Reasons why these images cannot be trained with `config`, by the setting's dotted name; checks the
+    start of stage 1 only as far as possible without a download."""
     found = {"clusters": _clusters_fault(config, opened)}
     source = config.features.source
     if source != settings.SCRATCH:

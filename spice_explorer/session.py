@@ -77,7 +77,7 @@ def also_present(run: str, reviewer: str) -> bool:
 def current_run() -> str | None:
     """The run that the pages show: from the address, else the last one chosen, else the newest.
 
-    None also where a run was asked for that is gone: what is done next shall not happen to another.
+    Also None if the requested run no longer exists, so that the next action does not affect another run.
     """
     wanted, names = _wanted_run(), services.run_names()
     if wanted:
@@ -86,7 +86,7 @@ def current_run() -> str | None:
 
 
 def missing_run() -> str | None:
-    """The run that was asked for although there is none, or no more."""
+    """The requested run if it does not exist (any more)."""
     wanted = _wanted_run()
     return wanted if wanted and wanted not in services.run_names() else None
 
@@ -124,13 +124,13 @@ def select(run: str, ids: np.ndarray) -> None:
 
 
 def select_anew(run: str, ids: np.ndarray) -> None:
-    """Selects from outside the components that show the selection: they learn it by the version."""
+    """Changes the selection from outside the components that show it; a new version notifies them."""
     select(run, np.unique(ids))
     st.session_state["selection version"] = selection_version() + 1
 
 
 def clear_selection() -> None:
-    """Selects nothing; components that show the selection learn it by the new version."""
+    """Clears the selection; a new version notifies the components that show it."""
     st.session_state.pop("selection", None)
     st.session_state["selection version"] = selection_version() + 1
 
@@ -172,7 +172,7 @@ def opened() -> Opened:
 
 
 def keep_opened(source: Opened) -> None:
-    """Chooses `source`, in the place of whatever was asked for before."""
+    """Chooses `source`, replacing any earlier request."""
     st.session_state["opened"] = source
     keep_import(None)
 
@@ -201,7 +201,7 @@ def keep_import(asked: Asked | None) -> None:
 
 
 def import_ended() -> ImportJob | None:
-    """The import that brought nothing, until another source is asked for; a cancelled one once."""
+    """The import that failed, until another source is requested; a cancelled one only once."""
     job = st.session_state.get("import ended")
     if job is not None and job.state == "cancelled":
         del st.session_state["import ended"]
@@ -209,6 +209,6 @@ def import_ended() -> ImportJob | None:
 
 
 def end_import(job: ImportJob) -> None:
-    """The import that this visitor waited for brought nothing."""
+    """Records that the import this visitor was waiting for failed."""
     keep_import(None)
     st.session_state["import ended"] = job

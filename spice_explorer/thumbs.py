@@ -143,7 +143,7 @@ def _picture(run: str, pixels: np.ndarray, index: int, *, full: bool) -> bytes:
 
 
 def _kept(file: Path) -> bytes | None:
-    """The thumbnail in `file`; None when there is none, or half of one after a power cut."""
+    """The thumbnail in `file`; None if it is missing, or incomplete after a power cut."""
     try:
         body = file.read_bytes()
     except OSError:
@@ -153,7 +153,7 @@ def _kept(file: Path) -> bytes | None:
 
 
 def _keep(file: Path, body: bytes) -> bytes:
-    """Keeps `body` where the disk lets it, and returns it."""
+    """Saves `body` if the disk allows it, and returns it."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".tmp")

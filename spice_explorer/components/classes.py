@@ -40,7 +40,7 @@ def show(run: Run, reviewer: str) -> None:
 
 
 def _chosen(run: str, by_number: dict[int, Shown]) -> int | None:
-    """The class that is chosen."""
+    """The selected class."""
     kept = st.session_state.get(f"class of {run}")
     chosen = box("Class", by_number, kept, key=f"class-{run}", width=340)
     st.session_state[f"class of {run}"] = chosen
@@ -69,7 +69,7 @@ def act(run: str, action: Action, reviewer: str, done: str, **about: Any) -> Non
 
 
 def _committed(run: str, action: Action, reviewer: str, done: str, **about: Any) -> bool:
-    """The same; False when it was refused."""
+    """The same; False if it was rejected."""
     try:
         decisions.commit(run, [Decision(action, reviewer, visit=visit(), seen=_seen(run), **about)])
         st.session_state["curation told"] = True, done

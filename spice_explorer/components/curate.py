@@ -82,7 +82,7 @@ def _typed() -> str:
 
 
 def _reviewer(run: str, typed: str) -> str:
-    """The name as it is kept, "" while there is none that can be."""
+    """The normalised name, "" while it is missing or invalid."""
     try:
         name = curating.reviewer(typed) if typed.strip() else ""
     except SpiceError as error:

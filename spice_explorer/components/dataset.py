@@ -200,7 +200,7 @@ def report(opened: Opened) -> None:
 
 
 def to_train() -> None:
-    """A button that leads to the settings of a new run, whatever run is looked at."""
+    """A button that leads to the settings of a new run, regardless of the current run."""
     if st.button("Train on these images", key="to train", icon=":material/arrow_forward:"):
         st.session_state["train view next"] = "new"
         st.switch_page("../pages/train.py")

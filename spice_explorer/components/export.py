@@ -19,7 +19,7 @@ PREVIEW = 500
 
 
 def show(run: Run) -> None:
-    """Everything on the page; the CSV is made when it is asked for."""
+    """The whole page; the CSV is built on request."""
     table = artefacts.label_table(run.name)
     needs.whole_log(run)
     if run.live:

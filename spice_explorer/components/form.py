@@ -37,7 +37,7 @@ BEGINNINGS = ("torchvision:resnet18", "torchvision:resnet50", "torchvision:vit_b
 
 @st.fragment
 def new_run() -> None:
-    """The whole form; it reruns alone, so that typing in it is quick."""
+    """The whole form; it reruns separately, so that typing stays fast."""
     with session.plain_errors():
         opened, excluded = health.to_train(session.opened())
         _images(opened, len(excluded))
@@ -131,7 +131,7 @@ def _advanced(config: RunConfig) -> tuple[Places, dict[str, Any]]:
 
 
 def _explain(places: Places, errors: dict[str, str], advice: dict[str, str]) -> None:
-    """Beside each field its meaning, with advice, or why its value is not allowed beside the others."""
+    """Next to each field its meaning with advice, or why its value conflicts with the others."""
     for field, place in places:
         if field.name in errors:
             place.error(session.sentence(errors[field.name]), icon=":material/error:")

@@ -53,7 +53,7 @@ def _moments(history: PrototypeHistory, known: Known, cluster: int) -> None:
 
 
 def _having_it(size: int) -> str:
-    """A prototype is formed of its surest images, also where these are surer of another."""
+    """The sentence about the size of a cluster. Its prototype may exist even if no image is assigned to it."""
     return "top cluster for 1 image" if size == 1 else f"top cluster for {size:,} images"
 
 

@@ -198,7 +198,7 @@ def _draw(
 
 
 def _place(key: str) -> str:
-    """The component's key; Streamlit keeps two underlines for itself."""
+    """The component's key; Streamlit reserves double underscores."""
     return re.sub("__+", "-", f"gallery-{key}")
 
 
@@ -247,7 +247,7 @@ def sharp(known: Known) -> bool:
 
 
 def strip(shown: Sequence[Tile], *, side: int = 76, columns: int | None = None, sharp: bool = False) -> None:
-    """Pictures that nothing can be done with, in so many columns or as many as are `side` wide."""
+    """Static pictures, in a given number of columns or as many as fit at `side` pixels each."""
     kind = " class='sharp'" if sharp else ""
     body = "".join(_figure(tile, kind) for tile in shown)
     repeat = f"{columns},1fr" if columns else f"auto-fill,minmax({side}px,1fr)"

@@ -25,7 +25,7 @@ def image_map(
     on_opened: Callable[[], None],
     on_replay: Callable[[], None],
 ) -> None:
-    """Draws the map; what a person did last lies in the session state under `key`."""
+    """Draws the map; the last user action is in the session state under `key`."""
     # Registered again on every redraw, as Streamlit expects: a new runtime has no components yet.
     html, css, js = _sources()
     draw = st.components.v2.component("spice_map", html=html, css=css, js=js)

@@ -33,7 +33,7 @@ def show() -> None:
 
 
 def _taught() -> str:
-    """The run that is taught: the prepared one, or the one chosen in the sidebar."""
+    """The run used for teaching: the prepared one, or the one chosen in the sidebar."""
     chosen = session.current_run()
     wanted = st.query_params.get("teach") or st.session_state.get("teach")
     own = wanted == OWN and chosen not in (None, PREPARED)
@@ -62,7 +62,7 @@ def _teach(own: bool) -> None:
 
 
 def _unsettled(name: str) -> bool:
-    """True while the page has something to wait for."""
+    """True while the page is waiting for something."""
     if name not in services.run_names():
         return lessons.preparing()
     run = services.look(name)
@@ -167,7 +167,7 @@ def player(name: str, made: Made | None, waits: Mapping[str, str]) -> None:
 
 @lru_cache
 def _sources() -> tuple[str, str]:
-    """CSS and JavaScript of the player, and the door by which it comes into the page."""
+    """CSS and JavaScript of the player, and the component that embeds it."""
     names = [*(ASSETS / "order.txt").read_text("utf-8").split(), "component.js"]
     script = "\n".join((ASSETS / name).read_text("utf-8") for name in names)
     return (ASSETS / "player.css").read_text("utf-8"), script

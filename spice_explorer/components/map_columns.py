@@ -104,7 +104,7 @@ def _unknown(at: At) -> dict[str, Any]:
 
 
 def moments(run: Run, layout: str, at: At) -> list[dict[str, Any]]:
-    """The moments that can be replayed."""
+    """The frames available to the replay."""
     told = artefacts.history(run.name)
     labelled = set(zip(told.stages, told.steps, strict=True))
     epochs, out = run.card.config.features.epochs, []

@@ -51,7 +51,7 @@ def show(run: Run) -> None:
 
 
 def _layouts(run: Run, replaying: bool) -> tuple[bool, bool]:
-    """Whether UMAP is there for the map, and for a replay if there is one; asking has it made."""
+    """Whether UMAP is ready for the map, and for the replay if there is one; the call starts it."""
     settings = artefacts.map_settings(LAYOUT)
     job = artefacts.map_job(run.name, settings, frames=False)
     # While a run trains, moments are added: their maps wait until all are there.

@@ -120,7 +120,7 @@ def now(snapshot: Snapshot, features: FeatureSettings) -> str:
 
 
 def kept(view: StageView) -> bool:
-    """Whether the stage had nothing to train: 0 epochs leave a trained encoder as it came."""
+    """Whether the stage had nothing to train: with 0 epochs a trained encoder stays frozen."""
     return view.finished and not view.steps
 
 

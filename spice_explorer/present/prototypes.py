@@ -226,7 +226,7 @@ def merge_hints(cosines: np.ndarray, pairs: np.ndarray, shared: np.ndarray) -> l
 
 
 def most_alike(cosines: np.ndarray, most: int) -> np.ndarray:
-    """The `most` clusters, sorted, that have the likest other prototype; all where there are fewer."""
+    """The `most` clusters with the most similar other prototype, sorted; all if there are fewer."""
     others = np.where(np.eye(len(cosines), dtype=bool), -np.inf, cosines)
     return np.sort(np.argsort(-others.max(1), kind="stable")[:most])
 
