@@ -25,7 +25,7 @@ ROUNDS, IMAGES = 3, 2_000
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage"]
 # Moves the film to each of its moments and waits for the frame after it is drawn; milliseconds.
 STEPS = """async () => {
-  const find = (root) => [...root.querySelectorAll('input[aria-label="Moment of training"]'),
+  const find = (root) => [...root.querySelectorAll('input[aria-label="Time in training"]'),
     ...[...root.querySelectorAll('*')].flatMap((one) => one.shadowRoot ? find(one.shadowRoot) : [])];
   const slider = find(document)[0], taken = [];
   const drawn = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));

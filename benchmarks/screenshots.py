@@ -72,7 +72,7 @@ def _replay(page: Page, address: str) -> None:
     page.goto(f"{address}/map?run=digits")
     page.locator(".map[data-drawn]").wait_for()
     page.get_by_role("button", name="Replay").click()
-    slider = page.get_by_label("Moment of training")
+    slider = page.get_by_label("Time in training")
     for moment in ("3", "4"):
         slider.fill(moment)
         page.wait_for_timeout(1200)

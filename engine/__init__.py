@@ -1,4 +1,4 @@
 """The SPICE engine: images → views → features → prototypes → pseudo-labels → reliable set → labels.
 
-It knows nothing of screens: whoever trains writes a run folder, whoever looks reads it.
+It is independent of the user interface: training writes a run folder, and readers only need that folder.
 """

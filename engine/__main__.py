@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from engine.sources.open_source import Opened
 
 INTERRUPTED = 130
-# What is forecast unless others are named.
+# Forecast these presets unless others are named.
 USUAL_PRESETS = ("quick", "fast", "paper")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns 0, 1 for anything the user can mend, or 130 when interrupted."""
+    """Runs one command; returns 0, 1 for an error the user can fix, or 130 when interrupted."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
@@ -51,15 +51,15 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="train the three stages",
-        description="Train the three stages. Images that were left out of this source, on the Dataset "
-        "page or by the command health, are not trained on.",
+        description="Train the three stages. Images that were excluded from this source, on the Dataset "
+        "page or by the command health, are not used.",
     )
     _add_source(run)
     run.add_argument("--clusters", type=int, help="number of clusters K")
     run.add_argument(
         "--preset",
-        help="quick (default), fast, paper, shapes (for the built-in ones), or the authors' settings "
-        "for one of the paper's six sets by its name: paper-stl10",
+        help="quick (default), fast, paper, shapes (for the built-in shapes), or the authors' settings "
+        "for one of the paper's six sets, such as paper-stl10",
     )
     run.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run's folder")
     seed = run.add_mutually_exclusive_group()
@@ -67,11 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     seed.add_argument(
         "--seeds",
         metavar="0-4",
-        help="a run for each seed (0-4, or 0,3,7) in DIR/seed-N, on a GPU side by side: a line of JSON "
-        "for each, and a last one with mean and spread",
+        help="train one run for each seed (0-4, or 0,3,7) in DIR/seed-N, in parallel on a GPU; prints one line of "
+        "JSON for each, then one with mean and spread",
     )
-    run.add_argument("--resume", action="store_true", help="go on with the run in DIR")
-    run.add_argument("--all-images", action="store_true", help="train on images that were left out too")
+    run.add_argument("--resume", action="store_true", help="resume the stopped or interrupted run in DIR")
+    run.add_argument("--all-images", action="store_true", help="also train on excluded images")
     run.add_argument(
         "--set",
         action="append",
@@ -82,16 +82,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(command=_run)
 
-    bring = commands.add_parser("import", help="decode the images of a source and keep them, so that they open at once")
+    bring = commands.add_parser(
+        "import", help="read the images of a source into the cache, so that they open instantly"
+    )
     _add_images(bring)
     bring.set_defaults(command=_import)
 
     health = commands.add_parser(
         "health",
-        help="what may be wrong with the images of a source",
-        description="Unreadable images, duplicates, dark, bright, blurred, blank and outlying ones, the "
-        "worst first. Of duplicates, --exclude keeps one of each group. What is left out is remembered "
-        "for this source, and the command run leaves it out.",
+        help="find problems in the images of a source",
+        description="List unreadable, duplicate, dark, bright, blurred, blank and outlying images, worst "
+        "first. --exclude keeps one image of each group of duplicates. The source remembers excluded "
+        "images, and the command run skips them.",
     )
     _add_images(health)
     health.add_argument("--json", action="store_true", help="one JSON object on one line")
@@ -99,13 +101,13 @@ def _parser() -> argparse.ArgumentParser:
     choice.add_argument(
         "--exclude",
         metavar="FINDING,…",
-        help="leave images out before training: exact-duplicates, near-duplicates, dark, bright, "
+        help="exclude images before training: exact-duplicates, near-duplicates, dark, bright, "
         "blurred, blank, odd-aspect, outliers",
     )
-    choice.add_argument("--undo", action="store_true", help="turn back what was decided last")
+    choice.add_argument("--undo", action="store_true", help="undo the last change")
     health.set_defaults(command=_health)
 
-    ahead = commands.add_parser("forecast", help="how long a run would take here, and its memory")
+    ahead = commands.add_parser("forecast", help="estimate how long a run would take on this machine, and its memory")
     _add_source(ahead)
     ahead.add_argument("--clusters", type=int, required=True, help="number of clusters K")
     ahead.add_argument(
@@ -122,12 +124,12 @@ def _parser() -> argparse.ArgumentParser:
     ahead.add_argument("--json", action="store_true", help="one JSON object on one line")
     ahead.set_defaults(command=_forecast)
 
-    show = commands.add_parser("show", help="a run's state and scores")
+    show = commands.add_parser("show", help="show a run's state and scores")
     show.add_argument("run", type=Path, metavar="DIR")
     show.add_argument("--json", action="store_true", help="one JSON object on one line")
     show.set_defaults(command=_show)
 
-    export = commands.add_parser("export", help="the labels of a run")
+    export = commands.add_parser("export", help="export the labels of a run")
     export.add_argument("run", type=Path, metavar="DIR")
     export.add_argument("--format", choices=["csv"], default="csv")
     export.add_argument("--out", required=True, type=Path, metavar="FILE")
@@ -139,25 +141,23 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--out", required=True, type=Path, metavar="FILE")
     predict.set_defaults(command=_predict)
 
-    draw = commands.add_parser("map", help="the UMAP of a run's features, for the app's Map page")
+    draw = commands.add_parser("map", help="compute the UMAP of a run's features, for the app's Map page")
     draw.add_argument("run", type=Path, metavar="DIR")
     draw.add_argument("--neighbors", type=int, default=15, help="UMAP's n_neighbors (default 15)")
     draw.add_argument("--min-dist", type=float, default=0.1, help="UMAP's min_dist (default 0.1)")
-    draw.add_argument("--replay", action="store_true", help="map what every stage saw on the way too")
+    draw.add_argument("--replay", action="store_true", help="also map each stage's frames, for the replay")
     draw.set_defaults(command=_map)
 
-    again = commands.add_parser(
-        "replay", help="the lesson of a run, and how it went, as one HTML file that needs no network"
-    )
+    again = commands.add_parser("replay", help="write the lesson file of a run: one HTML file that works offline")
     again.add_argument("run", type=Path, metavar="DIR")
     again.add_argument("--out", required=True, type=Path, metavar="FILE.html")
     again.set_defaults(command=_replay)
 
-    tried = commands.add_parser("trials", help="try beside a run what goes wrong, for its lesson: some short trainings")
+    tried = commands.add_parser("trials", help="train the short failure examples used by the lesson")
     tried.add_argument("run", type=Path, metavar="DIR")
     tried.set_defaults(command=_trials)
 
-    encoder = commands.add_parser("encoder", help="a run's stage-1 encoder, for other runs to use")
+    encoder = commands.add_parser("encoder", help="save a run's stage-1 encoder for use in other runs")
     encoder.add_argument("run", type=Path, metavar="DIR")
     encoder.add_argument("--out", required=True, type=Path, metavar="FILE.pt")
     encoder.set_defaults(command=_encoder)
@@ -175,14 +175,16 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         help="digits or shapes (built in); the path of a folder, zip, tar, table (CSV, Parquet) or array (npy, npz); "
         "webdataset:PATH; or a set by name, such as cifar10, alone or with its folder: cifar10:PATH",
     )
-    parser.add_argument("--size", type=int, help="side in pixels that images are scaled to (default 32, or the set's)")
+    parser.add_argument("--size", type=int, help="scale images to this side in pixels (default 32, or the set's)")
     parser.add_argument(
         "--labels",
         action="store_true",
-        help="take the classes that come with the images (class folders, a column label, .cls files, "
+        help="use the classes that come with the images (class folders, a column label, .cls files, "
         "an array y) as ground truth, for scores only",
     )
-    parser.add_argument("--root", metavar="DIR", help="the folder that a table's paths are in (default: its own)")
+    parser.add_argument(
+        "--root", metavar="DIR", help="the folder that a table's paths start from (default: the table's folder)"
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -191,7 +193,7 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.seeds is not None:
         return _run_several(options)
-    # A run says everything in its events; unhandled, its log would appear on stderr as well.
+    # A run reports through its events; without a handler, its log would also appear on stderr.
     logging.getLogger("engine").addHandler(logging.NullHandler())
     device = choose_device(options.device)
     folder = _prepared(options)
@@ -204,13 +206,13 @@ def _run(options: argparse.Namespace) -> int:
     if state == "failed":
         print(f"error: {snapshot.get('message', 'the run failed')}", file=sys.stderr)
     elif state == "stopped":
-        print("stopped; go on with --resume", file=sys.stderr)
+        print("stopped; add --resume to resume", file=sys.stderr)
     print(json.dumps(snapshot))
     return {"finished": 0, "stopped": INTERRUPTED}.get(state, 1)
 
 
 def _run_several(options: argparse.Namespace) -> int:
-    """A run for each seed; stdout has a line of JSON for each as it ends, and one of all together."""
+    """Trains one run per seed; prints a line of JSON for each as it ends, and one for all of them."""
     from engine.jobs import Control
     from engine.runs.runner import choose_device
     from engine.runs.several import seeds_of, together, train_all
@@ -240,13 +242,13 @@ def _run_several(options: argparse.Namespace) -> int:
     scores = together([_summary(folder) for folder in finished])
     print(json.dumps({"seeds": list(seeds), "finished": len(finished), "scores": scores}))
     if "stopped" in states:
-        print("stopped; go on with --resume", file=sys.stderr)
+        print("stopped; add --resume to resume", file=sys.stderr)
     return 1 if "failed" in states else INTERRUPTED if "stopped" in states else 0
 
 
 @contextlib.contextmanager
 def _stopped_by_signals(*controls: Control) -> Iterator[None]:
-    """Within, an interrupt stops the runs between two steps, and a second one at once."""
+    """Inside this context, an interrupt stops the runs between two steps, and a second one immediately."""
     numbers = (signal.SIGINT, signal.SIGTERM)
 
     def stop(number: int, _frame: object) -> None:
@@ -263,20 +265,20 @@ def _stopped_by_signals(*controls: Control) -> Iterator[None]:
 
 
 def _prepared(options: argparse.Namespace) -> RunFolder:
-    """The run folder to train: a new one, or with --resume the one that is there."""
+    """The run folder to train: a new one, or the existing one with --resume."""
     _check_asked(options)
     return _folder(options, _opened(options))
 
 
 def _check_asked(options: argparse.Namespace) -> None:
-    """Raises RunError when a run cannot be begun, or gone on with, as asked."""
+    """Raises RunError when the options do not allow starting or resuming the run."""
     from engine.runs.folder import RunFolder
 
     folder = RunFolder(options.run)
     if options.resume and not folder.exists:
-        raise RunError(f"{folder.path} holds no run to resume: start it without --resume")
+        raise RunError(f"{folder.path} contains no run to resume: leave out --resume to start one")
     if folder.exists and not options.resume:
-        raise RunError(f"{folder.path} holds a run already: add --resume or choose another folder")
+        raise RunError(f"{folder.path} already contains a run: add --resume or choose another folder")
     own = (options.preset or "").startswith("paper-")  # a set of the paper has its own number
     if not folder.exists and options.clusters is None and not own:
         raise RunError("the number of clusters is missing: add --clusters K")
@@ -296,7 +298,7 @@ def _folder(options: argparse.Namespace, opened: Opened) -> RunFolder:
 
 
 def _left_in(opened: Opened, options: argparse.Namespace) -> tuple[Opened, tuple[Skipped, ...]]:
-    """What to train on, and the images that were left out before."""
+    """The images to train on, and those that were excluded."""
     from engine.health.exclusions import without_excluded
 
     if options.all_images:
@@ -305,15 +307,14 @@ def _left_in(opened: Opened, options: argparse.Namespace) -> tuple[Opened, tuple
     if excluded:
         count = len(opened.images) + len(excluded)
         print(
-            f"note: {len(excluded):,} of {count:,} images are left out by what was decided about this "
-            "source; --all-images trains on them too",
+            f"note: {len(excluded):,} of {count:,} images of this source are excluded; --all-images trains on them too",
             file=sys.stderr,
         )
     return opened, excluded
 
 
 def _as_begun(folder: RunFolder, opened: Opened) -> Opened:
-    """The source without the images that were left out when the run was begun, whatever is now."""
+    """The source without the images that were excluded when the run started, regardless of later changes."""
     from engine.health.exclusions import without
 
     excluded = {one.name for one in folder.card().excluded}
@@ -333,7 +334,7 @@ def _opened(options: argparse.Namespace) -> Opened:
 
         def waiting(waits: bool) -> None:
             if waits:
-                print("note: another import of these images is under way or paused: waiting for it", file=sys.stderr)
+                print("note: another import of these images is running or paused; waiting for it", file=sys.stderr)
 
         opened = open_source(
             options.source,
@@ -371,11 +372,11 @@ def _config(options: argparse.Namespace, channels: int) -> RunConfig:
 
 
 def _check_same(folder: RunFolder, opened: Opened, options: argparse.Namespace) -> None:
-    """A run goes on only with its own images and settings; raises RunError for others."""
+    """A run resumes only with its own images and settings; raises RunError for others."""
     card = folder.card()
     if card.fingerprint != opened.images.fingerprint:
         raise RunError(
-            f"{folder.path} was trained on other images ({_described(folder.images())}) than these "
+            f"{folder.path} was trained on different images ({_described(folder.images())}) from these "
             f"({_described(opened.images)}): give its source and --size, or choose another run folder"
         )
     named = {name: getattr(options, name) for name in ("clusters", "preset", "seed")}
@@ -383,8 +384,8 @@ def _check_same(folder: RunFolder, opened: Opened, options: argparse.Namespace) 
     config = override(config, *options.assignments)
     if config != card.config:
         raise RunError(
-            f"{folder.path} was started with other settings: a run cannot change them when it goes "
-            "on; choose another run folder"
+            f"{folder.path} was started with other settings: a run cannot change its settings when it is "
+            "resumed; choose another run folder"
         )
 
 
@@ -394,7 +395,7 @@ def _described(images: ImageSet) -> str:
 
 
 class _Console:
-    """A progress bar on stderr, drawn from the run's own events by a thread beside the training."""
+    """A progress bar on stderr, drawn from the run's events by a thread that runs during training."""
 
     def __init__(self, folder: RunFolder) -> None:
         import threading
@@ -503,8 +504,8 @@ def _export(options: argparse.Namespace) -> int:
     write_file(to_csv(table), options.out)
     for name in damaged_logs(folder.path):
         kept = folder.path / name
-        print(f"note: a decision log was damaged, and is kept as {kept}", file=sys.stderr)
-    left_out = f", without {dropped['excluded']} images that were left out" if dropped else ""
+        print(f"note: a decision log was damaged; it is kept as {kept}", file=sys.stderr)
+    left_out = f", without {dropped['excluded']} excluded images" if dropped else ""
     print(f"{len(table)} labels, {int(table.reliable.sum())} reliable, in {options.out}{left_out}", file=sys.stderr)
     return 0
 
@@ -572,7 +573,7 @@ def _encoder(options: argparse.Namespace) -> int:
     from engine.runs.predict import encoder_file
 
     if options.out.suffix != ".pt":
-        raise RunError(f"{options.out} does not end in .pt: name it so that features.source finds it")
+        raise RunError(f"{options.out} does not end in .pt: give it that ending, so that features.source can find it")
     content = encoder_file(RunFolder(options.run))
     write_file(content, options.out)
     print(f"{len(content) / 1e6:.1f} MB in {options.out}", file=sys.stderr)

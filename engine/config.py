@@ -1,7 +1,7 @@
 """Frozen settings for each stage, with their meaning, their range and the paper's value; presets.
 
-A `RunConfig` is complete: nothing about training is decided anywhere else, and the whole of it is
-stored with the run. `override` sets one field from text ("heads.epochs=20").
+A `RunConfig` is complete: nothing about training is decided anywhere else, and it is stored with the run.
+`override` sets fields from text ("heads.epochs=20").
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from engine.errors import SettingError
 
-# Where stage 1 begins: with random weights, or with what a text that begins so names.
+# Where stage 1 starts: from random weights, or from the network or vectors named after one of these prefixes.
 SCRATCH = "scratch"
 ENCODER, TORCHVISION, WEIGHTS, IMPORT = "encoder:", "torchvision:", "weights:", "import:"
 
@@ -30,7 +30,7 @@ _kinds: dict[type[Any], dict[str, Any]] = {}
 
 
 def _kinds_of(kind: type[Any]) -> dict[str, Any]:
-    """The types of a group's fields; to work them out takes longer than to read the settings."""
+    """The types of a group's fields, cached: resolving them takes longer than reading the settings."""
     if kind not in _kinds:
         _kinds[kind] = typing.get_type_hints(kind)
     return _kinds[kind]
@@ -38,7 +38,7 @@ def _kinds_of(kind: type[Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Base of all settings: refuses to be born wrong.
+    """Base of all settings: validates every field on construction.
 
     Raises:
         SettingError: naming the field, the value found and what is allowed.
@@ -92,14 +92,14 @@ class ContrastiveViews(Settings):
 
     crop: float = setting(
         0.2,
-        "smallest share of the image's area that a random crop keeps; 1 keeps all of it",
+        "smallest share of the image's area that a random crop keeps; 1 keeps the whole image",
         paper=0.2,
         low=0.01,
         high=1,
     )
     rotation: float = setting(0.0, "largest rotation, degrees", paper=0, low=0, high=180)
     zoom: float = setting(
-        0.0, "largest zoom, of width and height each by itself: from 1/(1+zoom) to 1+zoom", paper=0, low=0, high=2
+        0.0, "largest zoom, drawn separately for width and height: from 1/(1+zoom) to 1+zoom", paper=0, low=0, high=2
     )
     shift: float = setting(0.0, "largest shift, as a share of the image's side", paper=0, low=0, high=1)
     shear: float = setting(0.0, "largest shear", paper=0, low=0, high=1)
@@ -119,7 +119,7 @@ class ContrastiveViews(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class WeakViews(Settings):
-    """Views that hardly change an image: they give confidence (stage 2) and targets (stage 3)."""
+    """Views that barely change an image: used for confidence (stage 2) and targets (stage 3)."""
 
     flip: float = setting(0.5, "probability of a mirror image", paper=0.5, low=0, high=1)
     shift: float = setting(0.125, "largest shift, as a share of the image's side", paper=0.125, low=0, high=1)
@@ -127,10 +127,10 @@ class WeakViews(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class StrongViews(Settings):
-    """Views that change an image as far as its meaning allows: the heads and stage 3 learn these."""
+    """Views that change an image as much as its meaning allows: the heads and stage 3 learn from these."""
 
     flip: float = setting(0.5, "probability of a mirror image", paper=0.5, low=0, high=1)
-    operations: int = setting(4, "random operations an image", paper=4, low=0, high=16)
+    operations: int = setting(4, "random operations per image", paper=4, low=0, high=16)
     rotation: float = setting(30.0, "largest rotation, degrees", paper=30, low=0, high=180)
     shear: float = setting(0.3, "largest shear", paper=0.3, low=0, high=1)
     shift: float = setting(0.3, "largest shift, as a share of the image's side", paper=0.3, low=0, high=1)
@@ -156,7 +156,7 @@ class EncoderSettings(Settings):
     """The network that turns an image into a feature vector."""
 
     backbone: Literal["small", "resnet18", "resnet34"] = setting(
-        "resnet18", "'small' trains on a laptop; 'resnet18' and 'resnet34' want a GPU", paper="resnet18"
+        "resnet18", "'small' trains on a laptop; 'resnet18' and 'resnet34' need a GPU", paper="resnet18"
     )
     width: int = setting(
         16, "channels of the small backbone's first layer (it has 4 times as many features)", low=4, high=256
@@ -169,52 +169,60 @@ class FeatureSettings(Settings):
 
     source: str = setting(
         SCRATCH,
-        "'scratch' begins with random weights; 'encoder:NAME' or 'encoder:FILE.pt' with an "
-        "encoder of this app, 'torchvision:NAME' with a network or weights by torchvision's name, "
-        "'weights:MODEL:FILE' with a file of weights (.safetensors, .pt) for torchvision's MODEL: "
-        "each replaces the network chosen here; 'import:FILE' takes vectors (.npy, .parquet) as the "
+        "'scratch' starts with random weights; 'encoder:NAME' or 'encoder:FILE.pt' with an encoder "
+        "from this app, 'torchvision:NAME' with a network or weights by torchvision's name, "
+        "'weights:MODEL:FILE' with a file of weights (.safetensors, .pt) for torchvision's MODEL; "
+        "each replaces the network chosen here. 'import:FILE' uses external vectors (.npy, .parquet) as the "
         "features: nothing is trained on pixels, and stage 3 is skipped",
         paper="scratch",
     )
     objective: Literal["moco", "simclr", "byol", "attract"] = setting(
         "moco",
-        "'moco' compares with a queue of earlier images, 'simclr' with the batch, 'byol' "
-        "with nothing: it predicts what a slower copy sees; 'attract' only pulls two views together "
-        "and so makes all images the same: it is there to show why the others do more",
+        "'moco' compares each image with a queue of earlier images, 'simclr' with the batch; 'byol' "
+        "compares with none and predicts the features of a slower copy; 'attract' only pulls two views "
+        "together, so all features collapse: it is there to show why the others do more",
         paper="moco",
     )
     epochs: int = setting(
         1000,
-        "passes over the images; a trained network is trained on as long as this says, and 0 leaves it as it is",
+        "passes over the images; a trained network is fine-tuned for this many, and 0 keeps it frozen",
         paper=1000,
         low=0,
     )
-    batch: int = setting(128, "images a step", paper=128, low=2)
+    batch: int = setting(128, "images per step", paper=128, low=2)
     learning_rate: float = setting(0.015, "highest learning rate", paper=0.015, low=1e-6, high=10)
-    warmup: float = setting(0.0, "share of the steps in which the learning rate rises", paper=0, low=0, high=0.9)
+    warmup: float = setting(0.0, "share of the steps during which the learning rate rises", paper=0, low=0, high=0.9)
     weight_decay: float = setting(1e-4, "weight decay", paper=1e-4, low=0, high=1)
     temperature: float = setting(
-        0.2, "temperature of the contrastive loss: lower looks harder at near neighbours", paper=0.2, low=0.01, high=10
+        0.2,
+        "temperature of the contrastive loss; lower values put more weight on near neighbours",
+        paper=0.2,
+        low=0.01,
+        high=10,
     )
-    projection: int = setting(128, "size of the space of the loss", paper=128, low=2)
+    projection: int = setting(128, "size of the projection in which the loss is computed", paper=128, low=2)
     hidden: int | None = setting(
-        None, "size of the projector's hidden layer (and of BYOL's predictor); empty means as many as features", low=2
+        None,
+        "size of the projector's hidden layer (and of BYOL's predictor); empty means the number of features",
+        low=2,
     )
     coarse: float = setting(
         0.0,
-        "share of the steps, at the beginning, whose views have half the side: a quarter of the arithmetic",
+        "share of the steps, at the beginning, that use views of half the side: a quarter of the arithmetic",
         paper=0,
         low=0,
         high=1,
     )
-    queue: int = setting(12_800, "images MoCo remembers as negatives (never more than there are)", paper=12_800, low=2)
+    queue: int = setting(
+        12_800, "images that MoCo keeps as negatives (never more than the set has)", paper=12_800, low=2
+    )
     key_momentum: float = setting(
         0.999, "momentum of the slower copy of the encoder (MoCo, BYOL)", paper=0.999, low=0, high=0.99999
     )
     norm_groups: int = setting(
         8,
-        "groups of a batch that MoCo normalises apart, so that batch statistics give nothing "
-        "away on one device (the authors shuffle between 8 GPUs)",
+        "groups of a batch that MoCo normalises separately, so that batch statistics leak nothing "
+        "on one device (the authors shuffle between 8 GPUs)",
         paper=8,
         low=1,
     )
@@ -233,14 +241,14 @@ class FeatureSettings(Settings):
 class HeadSettings(Settings):
     """Stage 2: clustering heads by prototype pseudo-labelling (paper, section III-B)."""
 
-    heads: int = setting(10, "heads trained side by side; one is chosen", paper=10, low=1, high=256)
+    heads: int = setting(10, "heads trained in parallel; one is chosen", paper=10, low=1, high=256)
     epochs: int = setting(30, "rounds of E-step and M-step", paper=30, low=1)
-    images: int = setting(5000, "images an E-step labels (M)", paper=5000, low=2)
+    images: int = setting(5000, "images labelled per E-step (M)", paper=5000, low=2)
     center_ratio: float = setting(
         0.5, "confident images that form a prototype, as a share of M/K", paper=0.5, low=0.01, high=1
     )
-    passes: int = setting(8, "passes of an M-step over the pseudo-labels", paper=8, low=1)
-    batch: int = setting(128, "images a step and head", paper=128, low=1)
+    passes: int = setting(8, "passes over the pseudo-labels per M-step", paper=8, low=1)
+    batch: int = setting(128, "images per step and head", paper=128, low=1)
     learning_rate: float = setting(0.005, "Adam's learning rate", paper=0.005, low=1e-6, high=1)
     double_softmax: bool = setting(
         True,
@@ -248,10 +256,10 @@ class HeadSettings(Settings):
         "as label smoothing and makes heads more confident",
         paper=True,
     )
-    exclusive: bool = setting(False, "an image that several prototypes claim goes to the nearest only", paper=False)
+    exclusive: bool = setting(False, "an image claimed by several prototypes goes to the nearest one only", paper=False)
     start: Literal["random", "kmeans"] = setting(
         "random",
-        "what labels the first round: random heads (SPICE) or k-means on the features (our extension)",
+        "source of the first round's labels: random heads (SPICE) or k-means on the features (our extension)",
         paper="random",
     )
     choose: Literal["loss", "consensus"] = setting(
@@ -261,17 +269,17 @@ class HeadSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ReliableSettings(Settings):
-    """Which pseudo-labels to trust (paper, section III-C)."""
+    """Which pseudo-labels count as reliable (paper, section III-C)."""
 
     neighbors: int | None = setting(
-        None, "nearest neighbours asked; empty means N/(10 K), at least 10 and at most 100", paper=100, low=1
+        None, "nearest neighbours compared; empty means N/(10 K), at least 10 and at most 100", paper=100, low=1
     )
     agreement: float = setting(0.95, "share of the neighbours that must have the same label", paper=0.95, low=0, high=1)
     confidence: float = setting(0.95, "lowest probability of the label", paper=0.95, low=0, high=1)
     floor: float = setting(
         0.0,
-        "share of its images every cluster keeps: its agreement threshold is relaxed until "
-        "then, and the relaxation is reported",
+        "smallest share of its images that every cluster keeps: its agreement threshold is lowered "
+        "until it does, and the run reports this",
         paper=0,
         low=0,
         high=1,
@@ -283,38 +291,42 @@ class JointSettings(Settings):
     """Stage 3: joint training from the reliable set (paper, section III-C; FixMatch)."""
 
     steps: int = setting(2**20, "training steps", paper=2**20, low=1)
-    batch: int = setting(64, "reliable images a step", paper=64, low=1)
+    batch: int = setting(64, "reliable images per step", paper=64, low=1)
     unlabelled: int = setting(7, "unlabelled images for each reliable one", paper=7, low=1, high=64)
     learning_rate: float = setting(0.03, "highest learning rate", paper=0.03, low=1e-6, high=10)
     weight_decay: float = setting(5e-4, "weight decay", paper=5e-4, low=0, high=1)
     threshold: float = setting(
-        0.95, "confidence from which a weak view teaches the strong one", paper=0.95, low=0, high=1
+        0.95, "least confidence at which a weak view teaches the strong one", paper=0.95, low=0, high=1
     )
     adapt: Literal["fixed", "flex", "free", "soft"] = setting(
         "fixed",
-        "'fixed' asks that confidence of every image (FixMatch); 'flex' less of clusters "
-        "that learn slowly (FlexMatch); 'free' as much as the model has on average (FreeMatch); "
-        "'soft' weighs images by theirs (SoftMatch)",
+        "'fixed' requires that confidence for every image (FixMatch); 'flex' requires less for clusters "
+        "that learn slowly (FlexMatch); 'free' requires the model's average confidence (FreeMatch); "
+        "'soft' weights images by their confidence (SoftMatch)",
         paper="fixed",
     )
     reselect: int = setting(
-        0, "times that the reliable set is chosen anew, in the features of the averaged model", paper=0, low=0, high=100
+        0,
+        "number of times the reliable set is reselected, using the features of the averaged model",
+        paper=0,
+        low=0,
+        high=100,
     )
     weight: float = setting(1.0, "weight of the unlabelled loss", paper=1, low=0, high=100)
     average: float = setting(0.999, "momentum of the averaged model that predicts", paper=0.999, low=0, high=0.99999)
     start: Literal["stages", "random"] = setting(
         "stages",
-        "begin from stages 1 and 2 (the paper's text) or from random weights (the authors' code)",
+        "start from stages 1 and 2 (the paper's text) or from random weights (the authors' code)",
         paper="random",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeSettings(Settings):
-    """How the networks run: it changes the time, and the results only by rounding."""
+    """How the networks run. This changes the time, and the results only by rounding."""
 
     precision: Literal["auto", "float32", "bfloat16"] = setting(
-        "auto", "of the encoder's products; 'auto' is bfloat16 on GPUs that have it, else float32"
+        "auto", "precision of the encoder's products; 'auto' is bfloat16 on GPUs that support it, else float32"
     )
     compile: bool = setting(False, "compile the encoder: a minute or more before the first step, faster steps after it")
 
@@ -335,11 +347,11 @@ Preset = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Settings):
-    """Everything that decides what a run does, apart from its images."""
+    """Everything that determines a run, apart from its images."""
 
     clusters: int = setting(10, "number of clusters K", low=2)
     seed: int = setting(0, "seed of every random choice", low=0, high=2**31 - 1)
-    preset: Preset = setting("quick", "where the other settings came from")
+    preset: Preset = setting("quick", "preset that the other settings came from")
     views: ViewSettings = field(default_factory=ViewSettings)
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)
@@ -352,13 +364,13 @@ class RunConfig(Settings):
         super().__post_init__()
         if self.features.epochs == 0 and self.features.source == SCRATCH:
             raise SettingError(
-                "features.epochs is 0, but the encoder begins with random weights: allowed from 1, "
-                "or choose a trained one with features.source=encoder:NAME"
+                "features.epochs is 0, but the encoder starts with random weights: set at least 1, "
+                "or choose a trained encoder with features.source=encoder:NAME"
             )
         if self.joint.start == "random" and self.features.source.startswith((TORCHVISION, WEIGHTS)):
             raise SettingError(
-                f"joint.start is random, but a trained network is begun with "
-                f"({self.features.source}): choose joint.start=stages, which keeps what it has learned"
+                f"joint.start is random, but stage 1 starts from a trained network "
+                f"({self.features.source}): choose joint.start=stages, which keeps its weights"
             )
 
 
@@ -374,7 +386,7 @@ def override(config: RunConfig, *assignments: str) -> RunConfig:
         if not equals:
             raise SettingError(f"setting {assignment!r} has no value: write it as stage.field=value")
         if name.strip() == "preset":
-            raise SettingError("setting preset: it stands for many settings; choose it with --preset")
+            raise SettingError("setting preset: it is not a single setting; choose it with --preset")
         values[name.strip()] = parse_value(text.strip())
     return with_settings(config, values)
 
@@ -385,16 +397,16 @@ def with_setting(config: RunConfig, name: str, value: Any) -> RunConfig:
 
 
 def with_settings(config: RunConfig, values: dict[str, Any]) -> RunConfig:
-    """`config` with fields replaced by dotted name, all at once: only together are they judged.
+    """`config` with fields replaced by dotted name, all at once, then validated together.
 
     Raises:
-        SettingError: when a name is unknown, or a value not allowed by itself or beside the others.
+        SettingError: when a name is unknown, or a value is not allowed, alone or together with the others.
     """
     parts: dict[str, Any] = {}
     for name, value in values.items():
         first, *rest = name.split(".")
         try:
-            # A field of the whole is tried alone, a field of a group within its group.
+            # A top-level field is validated alone, a field of a group within its group.
             if rest and isinstance(group := getattr(config, first, None), Settings):
                 parts[first] = _replaced(parts.get(first, group), rest, value)
             else:

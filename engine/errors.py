@@ -1,4 +1,4 @@
-"""What can go wrong for a reason the user can act on, and what is said of anything else."""
+"""Errors that the user can act on, and the message for any other error."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class RunError(SpiceError):
 
 
 class TrainingError(SpiceError):
-    """Training that cannot go on: a loss that is not finite, an empty reliable set."""
+    """Training cannot continue: a loss is not finite, or the reliable set is empty."""
 
 
 class DecisionError(SpiceError):
-    """Something that a reviewer asked for and that cannot be done."""
+    """A reviewer's request that cannot be carried out."""
 
 
 class LogBusyError(DecisionError):
-    """A decision log that cannot be written at the moment: the same decision may be tried again."""
+    """The decision log cannot be written at the moment; the same decision may be retried."""
 
 
 class Stopped(Exception):
-    """Someone asked to stop: nothing is wrong, and whatever has to be kept is kept."""
+    """A requested stop: not an error, and everything that must be kept is saved."""
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -74,7 +74,7 @@ def sentence_of(error: Exception, what: str) -> str:
     if isinstance(error, SpiceError):
         return str(error)
     if out_of_memory(error):
-        return f"memory ran out ({first_sentence(error)}): choose smaller batches, or end other programs"
+        return f"memory ran out ({first_sentence(error)}): choose smaller batches, or close other programs"
     if device_failed(error):
         return f"the GPU failed ({first_sentence(error)}): start SPICE Explorer again, and resume the run"
     if isinstance(error, OSError):
@@ -85,5 +85,5 @@ def sentence_of(error: Exception, what: str) -> str:
 
 
 def first_sentence(error: object) -> str:
-    """What torch says of an error or a warning before it goes on with advice for programmers."""
+    """The first sentence of torch's error or warning, without its advice for programmers."""
     return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(":.")[:200]

@@ -1,4 +1,4 @@
-"""What a run may say: a closed union of small frozen records, one JSON line each.
+"""The events of a run: a closed union of small frozen records, one JSON line each.
 
 Stages emit them, the run folder keeps them, the command line and every page read them.
 """
@@ -21,9 +21,9 @@ class RunQueued:
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A process took the run up, for the first time or again after a stop.
+    """A process started the run, or resumed it after a stop.
 
-    `note` says why it trains on this device, where one would have hoped for another.
+    `note` explains the choice of device if a better one was expected.
     """
 
     device: str
@@ -50,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class StageFinished:
-    """`seconds` of training, pauses and interruptions left out."""
+    """`seconds` of training, without pauses and interruptions."""
 
     stage: Stage
     seconds: float
@@ -58,7 +58,7 @@ class StageFinished:
 
 @dataclass(frozen=True)
 class StageSkipped:
-    """The stage is left out for good: the run ends without it."""
+    """The stage is skipped: the run ends without it."""
 
     stage: Stage
     reason: str
@@ -95,7 +95,7 @@ class ReliableSelected:
 
 @dataclass(frozen=True)
 class Alarm:
-    """Something a person should know: what was seen and what to do about it."""
+    """A warning for the user: what was found and what to do about it."""
 
     stage: Stage
     cause: str
@@ -114,7 +114,7 @@ class RunContinued:
 
 @dataclass(frozen=True)
 class RunStopped:
-    """Someone asked the run to stop; it can be taken up again."""
+    """The run was stopped on request; it can be resumed."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ _KINDS: dict[str, Any] = {kind.__name__: kind for kind in get_args(Event)}
 
 @dataclass(frozen=True)
 class Record:
-    """An event and when it was said (seconds since 1970)."""
+    """An event and its time (seconds since 1970)."""
 
     time: float
     event: Event = field(hash=False)

@@ -1,4 +1,4 @@
-"""Work in the background: asked for once, watched and steered while it goes on, ended with the server."""
+"""Background work, and the switches that control it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _unheard(_event: object) -> None:
 
 @dataclass
 class Control:
-    """Two switches that a person holds and a working thread asks about at every step."""
+    """Two switches that a person sets and a training thread checks at every step."""
 
     _stop: threading.Event = field(default_factory=threading.Event)
     _go: threading.Event = field(default_factory=threading.Event)

@@ -1,7 +1,7 @@
 """Scores of a clustering: with ground truth (accuracy, NMI, ARI, purity) and without any labels
 (entropy of sizes, silhouette, an estimate of purity).
 
-Stages must never import this: a test sees to it.
+Stages must never import this; a test enforces it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Curate: from labels to trusted labels, mostly from the keyboard."""
+"""Curate: check pseudo-labels and correct them, mostly from the keyboard."""
 
 from spice_explorer import session
 from spice_explorer.sections import chrome, needs
@@ -6,8 +6,7 @@ from spice_explorer.sections.curate import page
 
 chrome.heading(
     "Curate",
-    "Decide what the labels are: whole classes at once, the doubtful images one by one. Every "
-    "decision is kept, and can be undone.",
+    "Decide the labels: whole classes at once, doubtful images one by one. Every decision is saved and can be undone.",
 )
 with session.plain_errors():
     run = needs.run_of_page()

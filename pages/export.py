@@ -3,7 +3,7 @@
 from spice_explorer import session
 from spice_explorer.sections import chrome, export, needs
 
-chrome.heading("Export", "The newest labels as a table: one row an image, with where it came from.")
+chrome.heading("Export", "The latest labels as a table: one row per image, with the source of each label.")
 with session.plain_errors():
     run = needs.run_of_page()
     if run is not None and needs.labels(run):

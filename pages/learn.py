@@ -3,6 +3,6 @@
 from spice_explorer import session
 from spice_explorer.sections import chrome, lesson
 
-chrome.heading("Learn", "How images without labels come to trusted labels, in nine steps on a real run.")
+chrome.heading("Learn", "How unlabelled images get labels you can trust, in nine steps on a real run.")
 with session.plain_errors():
     lesson.show()

@@ -4,7 +4,9 @@ from spice_explorer import session
 from spice_explorer.sections import chrome, needs
 from spice_explorer.sections.map import page
 
-chrome.heading("Map", "Every image as a point: near points have like features. Drag round points to see them.")
+chrome.heading(
+    "Map", "Every image is a point; nearby points have similar features. Draw around points to see their images."
+)
 with session.plain_errors():
     run = needs.run_of_page()
     if run is not None and needs.features(run):

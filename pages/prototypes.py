@@ -5,7 +5,7 @@ from spice_explorer.sections import chrome, needs
 from spice_explorer.sections.prototypes import forming, page
 
 chrome.heading(
-    "Prototypes", "The surest images of a cluster form its prototype; the images nearest to it get its label."
+    "Prototypes", "A cluster's most confident images form its prototype; the images nearest to it get its label."
 )
 with session.plain_errors():
     run = needs.run_of_page()

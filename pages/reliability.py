@@ -1,12 +1,12 @@
-"""Reliability: which labels to trust, and why not the others."""
+"""Reliability: which labels are reliable, and why the others are rejected."""
 
 from spice_explorer import session
 from spice_explorer.sections import chrome, needs, reliability
 
 chrome.heading(
     "Reliability",
-    "A label is reliable when the image's neighbours share it and the model is sure. Move the "
-    "thresholds and see what changes; the run itself stays as it is.",
+    "A label is reliable when the image's neighbours share it and the model is confident. Move the "
+    "thresholds to see what changes; the run itself is not modified.",
 )
 with session.plain_errors():
     run = needs.run_of_page()

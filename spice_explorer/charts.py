@@ -105,7 +105,7 @@ def purity_coverage(
     """Purity over coverage; the points are (coverage, purity) now and with the run's thresholds."""
     import plotly.graph_objects as go
 
-    figure = _figure(280, "coverage: right labels that are reliable", "purity")
+    figure = _figure(280, "coverage: share of correct labels that are reliable", "purity")
     figure.add_trace(
         go.Scatter(
             x=curve.coverage,
@@ -193,7 +193,7 @@ def _numbers(figure: go.Figure, counts: np.ndarray, where: np.ndarray, rows: lis
 
 
 def _short(name: str) -> str:
-    """A name for an axis, without what Plotly would take for markup."""
+    """An axis title with Plotly markup removed."""
     return html.escape(name if len(name) <= LONGEST_TICK else name[: LONGEST_TICK - 1] + "…")
 
 

@@ -26,9 +26,9 @@ _warming_up = Jobs[str, Job]("spice-warm-up", Job("importing"))
 
 
 def warm_up() -> None:
-    """Imports, in the background, what pages will want: the first visit of each need not wait for it.
+    """Imports the modules that pages need in the background, so that their first visit is fast.
 
-    Only once the first page has long been drawn, which should not have to share the processor.
+    It starts well after the first page has been drawn, so that the two do not share the processor.
     """
 
     def work(task: Task[Job]) -> None:

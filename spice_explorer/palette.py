@@ -1,4 +1,4 @@
-"""Colours that mean something: a cluster's, a run state's, a verdict's. The same on every page."""
+"""Colours with a meaning: clusters, run states, verdicts. The same on every page."""
 
 from __future__ import annotations
 

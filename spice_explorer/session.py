@@ -1,4 +1,4 @@
-"""What belongs to one visitor: the chosen run, the travelling selection, the opened source."""
+"""The state of one visitor: the chosen run, the selection shared by pages, the opened source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.errors import SpiceError, sentence_of
-from spice_explorer.queries import imports, runs, sources
+from spice_explorer.queries import imports, runs
 
 if TYPE_CHECKING:
     from engine.sources.import_job import Asked, ImportJob
@@ -32,7 +32,7 @@ def plain_errors() -> Iterator[None]:
     except Exception as error:
         log.exception("a page failed")
         st.error(
-            f"This page met something unexpected ({type(error).__name__}: {error}). Your runs are "
+            f"An unexpected error occurred on this page ({type(error).__name__}: {error}). Your runs are "
             "safe. The server's log has the details for a bug report.",
             icon=":material/error:",
         )
@@ -49,7 +49,7 @@ def plain(text: str) -> str:
 
 
 def visitor() -> str:
-    """This visitor's browser tab, until it is closed or loaded anew."""
+    """This visitor's browser tab, until it is closed or reloaded."""
     context = get_script_run_ctx()
     return "" if context is None else context.session_id
 
@@ -77,7 +77,7 @@ def also_present(run: str, reviewer: str) -> bool:
 def current_run() -> str | None:
     """The run that the pages show: from the address, else the last one chosen, else the newest.
 
-    None also where a run was asked for that is gone: what is done next shall not happen to another.
+    Also None if the requested run no longer exists, so that the next action does not affect another run.
     """
     wanted, names = _wanted_run(), runs.run_names()
     if wanted:
@@ -86,7 +86,7 @@ def current_run() -> str | None:
 
 
 def missing_run() -> str | None:
-    """The run that was asked for although there is none, or no more."""
+    """The requested run if it does not exist (any more)."""
     wanted = _wanted_run()
     return wanted if wanted and wanted not in runs.run_names() else None
 
@@ -124,13 +124,13 @@ def select(run: str, ids: np.ndarray) -> None:
 
 
 def select_anew(run: str, ids: np.ndarray) -> None:
-    """Selects from outside the components that show the selection: they learn it by the version."""
+    """Changes the selection from outside the components that show it; a new version notifies them."""
     select(run, np.unique(ids))
     st.session_state["selection version"] = selection_version() + 1
 
 
 def clear_selection() -> None:
-    """Selects nothing; components that show the selection learn it by the new version."""
+    """Clears the selection; a new version notifies the components that show it."""
     st.session_state.pop("selection", None)
     st.session_state["selection version"] = selection_version() + 1
 
@@ -167,12 +167,12 @@ def close_image() -> None:
 
 
 def opened() -> Opened:
-    """The source that a new run will train on: what was opened on the Dataset page, or digits."""
-    return st.session_state.get("opened") or sources.digits()
+    """The source that a new run will train on: the one opened on the Dataset page, or digits."""
+    return st.session_state.get("opened") or training.digits()
 
 
 def keep_opened(source: Opened) -> None:
-    """Chooses `source`, in the place of whatever was asked for before."""
+    """Chooses `source`, replacing any earlier request."""
     st.session_state["opened"] = source
     keep_import(None)
 
@@ -187,7 +187,7 @@ def current_import() -> Asked | None:
 
 
 def keep_import(asked: Asked | None) -> None:
-    """Waits for `asked` and nothing else; an import that nobody waits for any more is dropped."""
+    """Waits only for `asked`; an import that nobody is waiting for is dropped."""
     before = current_import()
     st.session_state["import"] = asked
     st.session_state.pop("import ended", None)
@@ -201,7 +201,7 @@ def keep_import(asked: Asked | None) -> None:
 
 
 def import_ended() -> ImportJob | None:
-    """The import that brought nothing, until another source is asked for; a cancelled one once."""
+    """The import that failed, until another source is requested; a cancelled one only once."""
     job = st.session_state.get("import ended")
     if job is not None and job.state == "cancelled":
         del st.session_state["import ended"]
@@ -209,6 +209,6 @@ def import_ended() -> ImportJob | None:
 
 
 def end_import(job: ImportJob) -> None:
-    """The import that this visitor waited for brought nothing."""
+    """Records that the import this visitor was waiting for failed."""
     keep_import(None)
     st.session_state["import ended"] = job

@@ -144,7 +144,7 @@ def test_a_run_for_each_seed_ends_with_all_of_them_together(
     assert (found["lowest"], found["highest"]) == (min(both), max(both))
     assert found["mean"] == pytest.approx(sum(both) / 2, abs=1e-6)
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["seed-2", "seed-3"]
-    assert refused(*arguments).endswith("seed-2 holds a run already: add --resume or choose another folder")
+    assert refused(*arguments).endswith("seed-2 already contains a run: add --resume or choose another folder")
     more = do(*run_arguments(drawn_photos, tmp_path / "runs", "--labels", "--seeds", "2-3", "--resume"))
     assert json.loads(more.out[-1])["finished"] == 2
 
@@ -186,9 +186,9 @@ def test_export_leaves_out_what_a_person_left_out_and_says_so(trained: tuple[Pat
         asked = Decision("exclude", "Ann", visit="test", images=np.array([1, 3]))
         log.commit([asked], Model(np.zeros(40, int), np.zeros(40), "joint"))
     done = do("export", str(folder.path), "--out", str(out))
-    assert done.err.splitlines()[0].startswith("note: a decision log was damaged, and is kept as ")
+    assert done.err.splitlines()[0].startswith("note: a decision log was damaged; it is kept as ")
     assert done.err.startswith("38 labels, ", done.err.index("\n") + 1)
-    assert done.err.endswith("labels.csv, without 2 images that were left out\n")
+    assert done.err.endswith("labels.csv, without 2 excluded images\n")
     with out.open(encoding="utf-8", newline="") as file:
         ids = [row["id"] for row in csv.DictReader(file)]
     every = list(folder.images().ids)
@@ -220,7 +220,7 @@ def test_imported_vectors_end_a_run_without_stage_3(drawn_photos: Path, tmp_path
     source = ["--set", f"features.source=import:{file}"]
     done = do(*run_arguments(drawn_photos, run, *source))
     assert (done.code, done.errors) == (0, [])
-    reason = "the features were imported, so that there is no network to train further"
+    reason = "the features are external vectors, so there is no network to train"
     assert done.summary["skipped"] == {"stage3": reason}
     assert (done.summary["state"], done.summary["reliable"]["stage"]) == ("finished", "stage2")
     assert f"skipped joint: {reason}" in done.err
@@ -230,7 +230,7 @@ def test_imported_vectors_end_a_run_without_stage_3(drawn_photos: Path, tmp_path
     assert (again.code, again.summary["skipped"]) == (0, {"stage3": reason})
     out = str(tmp_path / "out.csv")
     assert "has no network to label images" in refused("predict", str(run), f"folder:{drawn_photos}", "--out", out)
-    assert "has no network to give to others" in refused("encoder", str(run), "--out", str(tmp_path / "e.pt"))
+    assert "has no network to share" in refused("encoder", str(run), "--out", str(tmp_path / "e.pt"))
     assert do("export", str(run), "--out", out).code == 0
 
 
@@ -287,7 +287,7 @@ def test_an_interrupt_stops_the_run_and_resume_finishes_it(
     arguments = run_arguments(drawn_photos, tmp_path / "run", "--set", "heads.epochs=2")
     stopped = do(*arguments)
     assert (stopped.code, stopped.summary["state"]) == (INTERRUPTED, "stopped")
-    assert "stopped; go on with --resume" in stopped.err
+    assert "stopped; add --resume to resume" in stopped.err
     assert signal.getsignal(signal.SIGINT) is before
     assert list(stopped.summary["stages"]) == ["stage1"]
     done = do(*arguments, "--resume")
@@ -306,7 +306,7 @@ def test_an_interrupt_stops_the_run_and_resume_finishes_it(
         ("photos", "--seed -1", "seed is -1: allowed from 0"),
         ("photos", "--size 2", "size is 2: allowed from 4 to 1024 pixels"),
         ("photos", "--device tpu", "device 'tpu' is not available here: choose one of auto, cpu"),
-        ("photos", "--resume", "run holds no run to resume: start it without --resume"),
+        ("photos", "--resume", "run contains no run to resume: leave out --resume to start one"),
         ("photos/bars", "--labels", "20 images lie directly in it"),
         ("nowhere", "", "there is no folder .*nowhere: check the path"),
         ("empty", "", "empty holds no image files"),
@@ -362,7 +362,7 @@ def test_a_run_of_a_table_finds_its_paths_below_the_root(drawn_photos: Path, tmp
     names = sorted(one.relative_to(drawn_photos).as_posix() for one in drawn_photos.rglob("*.png"))
     table = tmp_path / "t.csv"
     table.write_text("path,label\n" + "".join(f"{name},{name[:2]}\n" for name in names))
-    assert "name the folder that its paths are in" in refused("import", str(table))
+    assert "give the folder that its paths start from" in refused("import", str(table))
     assert main(["import", str(table), "--root", str(drawn_photos), "--labels"]) == 0
 
 
@@ -386,7 +386,7 @@ def test_clusters_must_be_given(drawn_photos: Path, tmp_path: Path) -> None:
 def test_a_run_that_is_there_is_not_overwritten(trained: tuple[Path, Done], drawn_photos: Path) -> None:
     before = listed(trained[0])
     sentence = refused(*run_arguments(drawn_photos, trained[0]))
-    assert sentence.endswith("run holds a run already: add --resume or choose another folder")
+    assert sentence.endswith("run already contains a run: add --resume or choose another folder")
     assert listed(trained[0]) == before
 
 
@@ -412,7 +412,7 @@ def test_a_place_that_takes_no_folder_is_refused(place: str, drawn_photos: Path,
         ("--seed 4", "was started with other settings"),
         ("--preset paper", "was started with other settings"),
         ("--set heads.epochs=5", "was started with other settings"),
-        ("--size 16", "was trained on other images"),
+        ("--size 16", "was trained on different images"),
     ],
 )
 def test_a_run_goes_on_only_as_it_was_started(
@@ -426,15 +426,15 @@ def test_a_run_goes_on_only_as_it_was_started(
 def test_a_run_goes_on_only_with_its_own_images(trained: tuple[Path, Done], photos: Path) -> None:
     (photos / "bars" / "01.png").unlink()
     sentence = refused(*run_arguments(photos, trained[0], "--resume"))
-    assert "was trained on other images" in sentence
+    assert "was trained on different images" in sentence
     assert "40 images of 32×32" in sentence
 
 
 def test_no_run_can_be_neither_shown_nor_exported(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
-        assert "holds no run: expected the file run.json in it" in refused("show", str(folder))
+        assert "contains no run: expected the file run.json in it" in refused("show", str(folder))
         out = tmp_path / "labels.csv"
-        assert "holds no run" in refused("export", str(folder), "--out", str(out))
+        assert "contains no run" in refused("export", str(folder), "--out", str(out))
     assert listed(tmp_path) == []
 
 

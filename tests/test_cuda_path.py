@@ -127,7 +127,7 @@ def test_a_run_on_a_gpu_equals_one_on_the_cpu(changes: Changes, tmp_path: Path) 
     assert not gpu.doubles  # Apple's GPUs have none, and others are slow with them
 
 
-@pytest.mark.parametrize("extra", [None, drawn(9, seed=1)], ids=["own", "further images too"])
+@pytest.mark.parametrize("extra", [None, drawn(9, seed=1)], ids=["own", "extra images too"])
 @pytest.mark.parametrize("free", [2**30, 10_000], ids=["resident", "sent"])
 def test_wherever_the_images_lie_the_result_is_the_same(free: int, extra: ImageSet | None, tmp_path: Path) -> None:
     with FakeCuda(free=free) as gpu:

@@ -18,7 +18,7 @@ from engine.errors import RunError, host_is_full, out_of_memory, sentence_of
         (OSError("no such socket"), "no such socket"),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …"),
-            "memory ran out (CUDA out of memory): choose smaller batches, or end other programs",
+            "memory ran out (CUDA out of memory): choose smaller batches, or close other programs",
         ),
         (
             RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors …"),

@@ -79,7 +79,7 @@ def test_a_run_leaves_out_what_was_excluded_and_keeps_to_it(spoilt: Path, tmp_pa
     done = do(*run)
     assert done.code == 0, done.err
     assert done.summary["images"] == 42
-    assert "2 of 44 images are left out" in done.err
+    assert "2 of 44 images of this source are excluded" in done.err
     card = RunFolder(tmp_path / "run").card()
     assert [(one.name, one.reason) for one in card.excluded] == [
         ("bars/copy.png", "exact duplicate"),
@@ -104,5 +104,5 @@ def test_a_run_of_one_image_is_refused(tmp_path: Path) -> None:
         Image.linear_gradient("L").resize((12, 12)).save(folder / f"{index}.png")
     health(folder, "--exclude", "exact-duplicates")
     said = refused(*run_arguments(folder, tmp_path / "run", "--size", "12"))
-    assert said.startswith("1 of the 3 images is kept, the others are left out")
+    assert said.startswith("1 of the 3 images is kept, the others are excluded")
     assert not (tmp_path / "run").exists()

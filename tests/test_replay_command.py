@@ -74,7 +74,7 @@ def test_a_run_without_stage_1_is_refused_and_no_file_is_left(tmp_path: Path) ->
     said = refused("replay", str(tmp_path / "new"), "--out", str(file))
     assert said.endswith("has no features yet: train until stage 1 is done")
     assert refused("trials", str(tmp_path / "new")).endswith("train until stage 1 is done")
-    assert "holds no run" in refused("replay", str(tmp_path / "nowhere"), "--out", str(file))
+    assert "contains no run" in refused("replay", str(tmp_path / "nowhere"), "--out", str(file))
     assert not file.exists()
 
 

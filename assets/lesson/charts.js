@@ -69,7 +69,7 @@ function lineDown(pen, x, height, top = 0) {
   pen.setLineDash([]);
 }
 
-// Prototypes by prototypes: stronger blue is more alike, and the diagonal is left out.
+// Prototypes by prototypes: deeper blue means more similar, and the diagonal is left out.
 function heatOf(values, clusters) {
   const canvas = make("canvas", { className: "heat" });
   const apart = [...values].filter((_, i) => Math.floor(i / clusters) !== i % clusters);

@@ -159,7 +159,7 @@ const FIGURES = {
     if (!confident) return undefined;
     const sure = (k, i) => (Array.isArray(confidence) ? confidence[k]?.[i] : undefined);
     return captioned(
-      sizes ? "the images each cluster is surest of, and how many it has" : "the images each cluster is surest of",
+      sizes ? "each cluster's most confident images, and its size" : "each cluster's most confident images",
       rowsOf(bundle, confident, {
         sizes,
         title: (place, k, i) =>
@@ -172,21 +172,21 @@ const FIGURES = {
   prototypes: ({ prototypes }, { bundle }) =>
     prototypes &&
     captioned(
-      "their mean features are the prototype",
+      "the mean of their features is the prototype",
       rowsOf(bundle, prototypes, { title: (place) => bundle.nameOf(place) }),
       2,
     ),
 
   similarity({ similarity }) {
     if (!similarity) return undefined;
-    return captioned("prototypes: stronger blue is more alike", heatOf(arrayOf(similarity), shapeOf(similarity)[0]), 1);
+    return captioned("prototypes: deeper blue means more similar", heatOf(arrayOf(similarity), shapeOf(similarity)[0]), 1);
   },
 
   claimed({ claimed, sizes }, { bundle }) {
     if (!claimed) return undefined;
     const half = Math.ceil(Math.max(...claimed.map((row) => row.length)) / 2);
     return captioned(
-      "nearest to the prototype, and the farthest that still get its label",
+      "the nearest images to the prototype, and the farthest that still get its label",
       rowsOf(bundle, claimed, {
         title: (place) => bundle.nameOf(place),
         split: half,

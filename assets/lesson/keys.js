@@ -1,15 +1,15 @@
 // Keys: what each does, on the page and in presenter mode.
 
 const KEYS = [
-  ["→ ←", "next step, step before"],
+  ["→ ←", "next step, previous step"],
   ["1 – 9", "that step"],
   ["Q", "the quiz"],
   ["0", "the whole run"],
   ["Home End", "first, last"],
-  ["↑ ↓", "the thing to play with"],
+  ["↑ ↓", "the control"],
   ["W", "what goes wrong"],
   ["Space", "play and pause"],
-  [", .", "frame before, next frame"],
+  [", .", "previous frame, next frame"],
   ["S", "speed"],
   ["P F", "presenter mode; F fills the screen"],
   ["Esc", "leave it"],

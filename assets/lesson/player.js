@@ -145,7 +145,7 @@ class Player {
       "div",
       { className: "words" },
       text("h2", "", "Which will be rejected?"),
-      text("p", "sentence", "Mark the pictures whose label you think the reliable set leaves out, then check."),
+      text("p", "sentence", "Mark the pictures whose label you think will be rejected, then check."),
     );
     return {
       root: make("article", { className: "step quizzing" }, head, this.made.root),

@@ -21,7 +21,7 @@ class Film {
     this.t = this.frames.length - 1;
     this.play = button("Play", () => this.toggle(), { className: "play" });
     this.slider = make("input", { type: "range", min: 0, max: this.t, step: 1, value: this.t });
-    this.slider.setAttribute("aria-label", "Moment of training");
+    this.slider.setAttribute("aria-label", "Time in training");
     this.slider.oninput = () => {
       this.pause();
       this.glide(Number(this.slider.value));
@@ -32,7 +32,7 @@ class Film {
       "div",
       { className: "scrub" },
       this.play,
-      button("‹", () => this.step(-1), { ariaLabel: "Frame before" }),
+      button("‹", () => this.step(-1), { ariaLabel: "Previous frame" }),
       button("›", () => this.step(1), { ariaLabel: "Next frame" }),
       this.slider,
       this.moment,
@@ -205,7 +205,7 @@ class Scrubber {
     );
     this.note.textContent = frame.labels
       ? ""
-      : "Stage 1 knows no clusters yet: it learns only which views belong together.";
+      : "Stage 1 has no clusters yet: it only learns which views belong together.";
   }
 }
 

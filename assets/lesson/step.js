@@ -61,10 +61,10 @@ class Step {
     this.value = text("output", "", "");
     this.slider.oninput = () => this.choose(Number(this.slider.value));
     const own = text("i", "own", "");
-    own.title = "the run's own setting";
+    own.title = "the run's setting";
     own.style.setProperty("--at", play.start / Math.max(1, play.values.length - 1));
     this.unplayed = this.data.show.frames
-      ? button("Back to the film of this run", () => this.unplay(), { hidden: true })
+      ? button("Back to this run's animation", () => this.unplay(), { hidden: true })
       : undefined;
     const label = make(
       "label",

@@ -4,7 +4,7 @@
 const CHOICE_ROWS = 3;
 const MOST_CHOICE = 24;
 // What is said of τ where it is asked at all: of all clusters, or of those that have learned most.
-const LEVELS = { fixed: "", flex: ", the most that is asked" };
+const LEVELS = { fixed: "", flex: ", the highest threshold" };
 
 class XRay {
   /** @param {Bundle} bundle */
@@ -37,7 +37,7 @@ class XRay {
     });
     this.bars = make("div", { className: `bars probabilities${xray.adapt in LEVELS ? "" : " without-level"}` });
     this.slider = make("input", { type: "range", min: 0, max: xray.steps.length - 1, value: this.place.frame });
-    this.slider.setAttribute("aria-label", "Moment of stage 3");
+    this.slider.setAttribute("aria-label", "Time in stage 3");
     this.slider.oninput = () => this.go(Number(this.slider.value));
     this.pictures = ["weak view", "strong view"].map((name) =>
       make("div", { className: "view" }, make("i", { className: "cell" }), text("span", "", name)),
@@ -78,7 +78,7 @@ class XRay {
     this.lines?.close();
     this.lines = linesOf(
       [
-        { name: "surest probability of the weak view", values: surest, colour: CLUSTERS[0] },
+        { name: "highest probability of the weak view", values: surest, colour: CLUSTERS[0] },
         {
           name: `loss of the strong view, up to ${short(most)}`,
           values: losses.map((one) => one / most),
@@ -106,7 +106,7 @@ class XRay {
       this.weighed(at, Math.max(...chances)) +
       (passes
         ? ` The strong view learns cluster ${this.labels[at]}, loss ${short(this.loss[at])}.`
-        : " The strong view teaches nothing this time.");
+        : " The strong view is not used this time.");
     this.moment.textContent = `step ${number(xray.steps[frame])} of ${number(xray.steps.at(-1))}`;
     this.lines.move(frame / Math.max(1, xray.steps.length - 1));
   }
@@ -117,7 +117,7 @@ class XRay {
     const sure = percent(surest);
     const cluster = this.labels[at];
     const there = `cluster ${cluster} at this moment`;
-    if (adapt === "soft") return `The weak view is ${sure} sure and counts ${percent(this.weights[at])}.`;
+    if (adapt === "soft") return `The weak view's confidence is ${sure}; it counts ${percent(this.weights[at])}.`;
     if (this.passes[at]) {
       if (adapt === "fixed" || (adapt === "flex" && surest >= threshold)) return `The weak view passes: ${sure} ≥ τ.`;
       const less = adapt === "flex" ? "less than τ, but " : "";

@@ -1,1 +1,1 @@
-"""Labels out: what the run says of every image, as people and other tools take it."""
+"""From pseudo-labels to curated labels: people's decisions, and what is derived from them."""

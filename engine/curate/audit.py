@@ -1,4 +1,4 @@
-"""How pure a class is, judged by a sample that a person has looked at. Pure."""
+"""Estimates how pure a class is from a sample that a person has checked. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ HALF_WIDTH, LEVEL = 0.02, 0.95
 
 @dataclass(frozen=True)
 class Share:
-    """`right` of `total`, with the interval that holds the true share with the level asked for.
+    """`right` of `total`, with a confidence interval for the true share at the requested level.
 
-    `low` and `high` are 0 and 1 where nothing was looked at.
+    `low` and `high` are 0 and 1 if nothing was checked.
     """
 
     right: int
@@ -28,7 +28,7 @@ class Share:
 
 
 def wilson(right: int, total: int, level: float = LEVEL) -> Share:
-    """The share with its Wilson score interval (Wilson 1927): honest for small samples and near 1."""
+    """The share with its Wilson score interval (Wilson 1927), which is accurate for small samples and near 1."""
     if total == 0:
         return Share(0, 0, 0.0, 1.0)
     z = NormalDist().inv_cdf((1 + level) / 2)

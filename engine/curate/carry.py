@@ -1,8 +1,8 @@
-"""Decisions about a run, told anew to a run that was trained with them, so that curation goes on there.
+"""Copies decisions to a run that was trained with them, so that curation can continue there.
 
-What is carried is what stands: names, colours and decided labels, a row for each reviewer and class.
-The history stays with the earlier run. Rejections are not carried: the new model has another label to
-offer, which wants a look of its own; images that were left out are not in the new run.
+It copies the current state: names, colours and decided labels, one row per reviewer and class. The history
+stays with the earlier run. Rejections are not copied, because the new model offers a different label that
+needs its own check; excluded images are not in the new run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engine.curate.guidance import learned
 
 
 def carried(curation: Curation, classes: np.ndarray, keep: np.ndarray, visit: str) -> list[Decision]:
-    """What to commit to the log of the new run, in this order.
+    """The decisions to commit to the log of the new run, in this order.
 
     Args:
         classes: (N,) the class of each image as people left it.

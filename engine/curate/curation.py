@@ -1,7 +1,7 @@
-"""Curated labels: what the decisions of all reviewers come to. A fold, whole or row by row.
+"""Curated labels: the combined decisions of all reviewers. A fold, at once or row by row.
 
-What an image is decided by is the last action about it that is not undone (see `entries`), so that an
-undo, of any action and by anybody, costs a look at the images of that action and no more.
+The last action on an image that is not undone decides it (see `entries`). Undoing any action, by anybody,
+therefore only costs work on the images of that action.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = ["FOLDED", "Answer", "Class", "Curation", "Row", "State"]
 
 @dataclass(frozen=True)
 class Class:
-    """A class that exists: a cluster of the run (0..K−1), or one that a person has made.
+    """An existing class: a cluster of the run (0..K−1), or a class created by a person.
 
-    `colour` is "" while nobody has chosen one.
+    `colour` is "" until someone chooses one.
     """
 
     number: int
@@ -32,7 +32,7 @@ class Class:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one reviewer says of something that another, unseen, has answered otherwise."""
+    """One of two conflicting answers, given by a reviewer who had not seen the other."""
 
     reviewer: str
     row: int
@@ -91,7 +91,7 @@ class Curation:
         return _united(states, labels)
 
     def _settle(self, states: np.ndarray, labels: np.ndarray) -> None:
-        """Works out anew what is decided about these images."""
+        """Recomputes what is decided about these images."""
         undone = self._rows.undone
         now = self._states.standing(states, undone)
         before = self._others(now)
@@ -235,7 +235,7 @@ class Curation:
         return {row: self._rows.who(row) for row in rows[rows > 0].tolist()}
 
     def reviewer_of_class(self, number: int) -> str:
-        """Who shaped a class last."""
+        """The last reviewer who changed a class."""
         rows = [row for row in self._structure.values() if self.stands(row[0]) and row[5] == number]
         return rows[-1][2]
 

@@ -1,7 +1,7 @@
-"""What people decide about images: an append-only log in the run folder (`decisions.sqlite`).
+"""People's decisions about images: an append-only log in the run folder (`decisions.sqlite`).
 
-One committed row an action, never changed afterwards; undo is one more row. Labels are a fold over the
-rows (`curation`), so that two tabs or two processes can write at once and nothing is lost.
+Each action is one committed row that is never changed afterwards; an undo is another row. Labels are a fold
+over the rows (`curation`), so two tabs or two processes can write at the same time without losing anything.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ COLUMNS = """
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """One action of a reviewer; `row` is 0 until it is committed. The columns say what each field is.
+    """One action of a reviewer; `row` is 0 until it is committed. See `COLUMNS` for each field.
 
     Attributes:
         images: (m,) uint32.
@@ -86,7 +86,7 @@ class Decision:
 
     def __post_init__(self) -> None:
         if self.action not in ACTIONS:
-            raise DecisionError(f"{self.action!r} is no action: expected one of {', '.join(ACTIONS)}")
+            raise DecisionError(f"{self.action!r} is not an action: expected one of {', '.join(ACTIONS)}")
 
 
 def values_of(one: Decision) -> tuple[object, ...]:
@@ -157,7 +157,7 @@ def plain_name(text: str, what: str) -> str:
     name = " ".join(part for part in unicodedata.normalize("NFC", text).split(" ") if part)
     odd = sorted({f"U+{ord(c):04X}" for c in name if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")})
     if odd:
-        raise DecisionError(f"the name of {what} holds control characters ({', '.join(odd[:3])}): type it without")
+        raise DecisionError(f"the name of {what} contains control characters ({', '.join(odd[:3])}): remove them")
     if not name:
         raise DecisionError(f"the name of {what} is empty: expected 1 to {MOST_LETTERS} letters")
     if len(name) > MOST_LETTERS:

@@ -1,7 +1,6 @@
-"""What rows leave behind, in arrays: entries about images, chained image by image, and the rows themselves.
+"""The log's rows as arrays: the rows themselves, and entries about images, linked per image.
 
-Each action leaves an entry for each of its images. What stands about an image is its last entry whose
-action is not undone.
+Each action adds an entry for each of its images. The last entry whose action is not undone decides the image.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class State(IntEnum):
     UNDECIDED = 0
     DECIDED = 1  # its class is what a person says
     REJECTED = 2  # its class is wrong, and nobody has said yet which is right
-    EXCLUDED = 3  # it is to be left out of everything
+    EXCLUDED = 3  # kept out of training and exports
 
 
 # Actions about images, and the state they leave; a split moves images without deciding them.
@@ -47,7 +46,7 @@ STRUCTURE = ("rename", "recolour", "merge", "split", "new class")
 
 
 class _Numbered(dict[str, int]):
-    """Names by number, in the order in which they were first met."""
+    """Numbers names in the order of their first appearance."""
 
     def __missing__(self, name: str) -> int:
         self[name] = len(self)
@@ -62,7 +61,7 @@ class Codes:
 
 
 class Rows:
-    """What is kept of each row, by its number: arrays with room for more rows than there are.
+    """The fields kept of each row, by its number: arrays with spare room.
 
     Attributes:
         undone: bool. seen: int64. visit, reviewer, action: int32, numbers of names.
@@ -96,7 +95,7 @@ class Rows:
 
 
 class Batch:
-    """The entries that rows taken together will leave."""
+    """The entries that a batch of rows will add."""
 
     def __init__(self) -> None:
         self.rows: list[int] = []
@@ -150,7 +149,7 @@ class Batch:
 
 
 class Layer:
-    """Entries about images, chained image by image. Entry 0 is nobody's: the end of every chain.
+    """Entries about images, linked per image. Entry 0 is empty: the end of every chain.
 
     Attributes:
         image, row, before, value: (E,) int64; `before` is the image's previous entry.

@@ -1,7 +1,6 @@
-"""`Guidance`: what a reviewer's decisions ask of a run that is trained with them. Pure.
+"""`Guidance`: how a reviewer's decisions guide a run that is trained with them. Pure.
 
-Some decisions are held back: the new run never learns them, so that they tell honestly how well it
-does on images that nobody has decided.
+Some decisions are held back from training, to measure how well the new run does on undecided images.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ LEAST_TO_HOLD = 5
 
 @dataclass(frozen=True, eq=False)
 class Guidance:
-    """What to train from, for the n of N images that stay, in K' clusters.
+    """The training input, for the n of N images that are kept, in K' clusters.
 
     Attributes:
-        keep: (N,) bool, false for images that are to be left out.
-        labels: (n,) int64 in 0..K'−1, the class as a person left it (of a refused image: the wrong one).
-        taught: (n,) bool, decided and to be learned.
+        keep: (N,) bool, false for excluded images.
+        labels: (n,) int64 in 0..K'−1, the class after all decisions (of a refused image: the wrong one).
+        taught: (n,) bool, decided and trained on.
         held: (n,) bool, decided and held back.
         refused: (n,) bool, the label is wrong and the right one unknown.
-        model: (n,) int64, what the earlier model says in the new clusters, splits followed, before
-            anything was decided.
-        belief: (n, K') float32, rows sum to 1: what the new run begins to believe. It knows nothing
-            of decisions that are held back.
+        model: (n,) int64, the earlier model's label in the new clusters, with splits applied, before
+            any decision.
+        belief: (n, K') float32, rows sum to 1: the probabilities that the new run starts from. They do not
+            depend on decisions that are held back.
     """
 
     keep: np.ndarray
@@ -59,7 +58,7 @@ def guide(
     ids: Sequence[str],
     held_share: float = HELD_SHARE,
 ) -> Guidance:
-    """What the decisions about N images, in a run of K clusters, ask of the next run.
+    """How the decisions about N images, in a run of K clusters, guide the next run.
 
     Args:
         state: (N,) uint8, values of `State`.
@@ -100,7 +99,7 @@ def guide(
 
 
 def learned(alive: Sequence[int], classes: np.ndarray, keep: np.ndarray) -> list[int]:
-    """The classes that the next run has: not those of which every image (N,) is left out, which would
+    """The classes that the next run has: not those of which every image (N,) is excluded, which would
     be clusters of nothing."""
     gone = np.setdiff1d(classes[~keep], classes[keep])
     return [one for one in alive if one not in gone]
@@ -109,13 +108,13 @@ def learned(alive: Sequence[int], classes: np.ndarray, keep: np.ndarray) -> list
 def _check_number(classes: int, images: int) -> None:
     if classes < 2:
         raise RunError(
-            f"{classes} of the classes is left: training needs 2 at least; undo a merge, leave fewer "
+            f"{classes} of the classes is left: training needs at least 2; undo a merge, exclude fewer "
             "images out, or make another class"
         )
     if classes > images:
         raise RunError(
-            f"there are {classes:,} classes for the {images:,} images that are not left out: merge "
-            "classes, or leave fewer images out"
+            f"there are {classes:,} classes for the {images:,} images that are not excluded: merge "
+            "classes, or exclude fewer images"
         )
 
 
@@ -131,9 +130,9 @@ def _check_known(alive: Sequence[int], classes: np.ndarray, home: np.ndarray) ->
 def held_back(labels: np.ndarray, decided: np.ndarray, ids: Sequence[str], share: float) -> np.ndarray:
     """(n,) bool: the decided images that are never trained on.
 
-    An image's name alone draws its lot, so that later trainings hold back the same ones. A class with
-    fewer than `LEAST_TO_HOLD` decisions keeps none back, and no class all of them: the one that drew
-    the highest always teaches.
+    The choice depends only on an image's name, so that later trainings hold back the same ones. A class with
+    fewer than `LEAST_TO_HOLD` decisions holds none back, and no class holds back all: the image with the
+    highest lot is always trained on.
     """
     held, places = np.zeros(len(labels), bool), np.flatnonzero(decided)
     lots, own = np.array([_lot(ids[place]) for place in places.tolist()]), labels[places]
@@ -161,7 +160,7 @@ def _merged(probabilities: np.ndarray, home: np.ndarray, learned: Sequence[int])
 
 
 def _carried(belief: np.ndarray, labels: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    """`belief` in which the mass of a moved image's likeliest class has gone to its label."""
+    """`belief` with the mass of a moved image's most probable class transferred to its label."""
     rows, carried = np.flatnonzero(moved), belief.copy()
     likeliest = belief[rows].argmax(1)
     carried[rows, likeliest] = 0

@@ -1,4 +1,4 @@
-"""Whether a decision can be done, and all that it needs to stand in the log. Pure."""
+"""Validates a decision and completes it for the log. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_CLASSES = 65_535
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What a model says of all images: labels (N,) int, confidence (N,) float 0–1, and its stage."""
+    """A model's output for all images: labels (N,) int, confidence (N,) float 0–1, and its stage."""
 
     labels: np.ndarray
     confidence: np.ndarray
@@ -23,7 +23,7 @@ class Model:
 
 
 def judged(asked: Decision, curation: Curation, model: Model | None) -> Decision:
-    """The decision with all that it needs to stand in the log; raises DecisionError if it cannot."""
+    """The decision, completed for the log; raises DecisionError if it is invalid."""
     reviewer = plain_name(asked.reviewer, "the reviewer")
     if asked.action in ("undo", "redo", "rename", "recolour", "merge"):
         one = replace(asked, reviewer=reviewer, images=np.zeros(0, IDS))
@@ -46,11 +46,9 @@ def _sorted(one: Decision, curation: Curation) -> Decision:
     images, first = np.unique(np.asarray(one.images, np.int64), return_index=True)
     gone = images[(images < 0) | (images >= len(curation))]
     if len(gone):
-        raise DecisionError(
-            f"image {gone[0]:,} is not among the {len(curation):,} images of this run: load the page again"
-        )
+        raise DecisionError(f"image {gone[0]:,} is not among the {len(curation):,} images of this run: reload the page")
     if one.new is not None and len(one.new) != len(one.images):
-        raise DecisionError(f"{len(one.new):,} classes were shown for {len(one.images):,} images: load the page again")
+        raise DecisionError(f"{len(one.new):,} classes were shown for {len(one.images):,} images: reload the page")
     shown = None if one.new is None else np.asarray(one.new, np.int64)[first]
     return replace(one, images=images.astype(IDS), new=shown)
 
@@ -64,7 +62,7 @@ def _with_model(one: Decision, curation: Curation, model: Model | None) -> Decis
 
 
 def _accepting(one: Decision, curation: Curation) -> Decision:
-    """What is accepted is the class that the reviewer was shown, whatever it has become since."""
+    """The reviewer accepts the class that was shown, even if it has changed since."""
     if one.new is None:
         return replace(one, new=one.old)
     for number in np.unique(one.new).tolist():
@@ -84,14 +82,14 @@ def _turning(one: Decision, curation: Curation) -> Decision:
     undo = one.action == "undo"
     target = (curation.undoable if undo else curation.redoable)(one.reviewer)
     if target is None:
-        what = "has decided nothing that stands" if undo else "has undone nothing since"
+        what = "has no decision to undo" if undo else "has no undone decision"
         raise DecisionError(f"nothing to {one.action}: {one.reviewer} {what}")
     if undo and (made := curation.made(target)) is not None:
         others = curation.users(made, target)
         if others:
             raise DecisionError(
                 f"the class “{_existing(made, curation).name}” is in use ({', '.join(sorted(others))}): "
-                "its images must go to other classes before it can be undone"
+                "move its images to other classes before undoing it"
             )
     return replace(one, target=target)
 
@@ -106,7 +104,7 @@ def _about_class(one: Decision, curation: Curation) -> Decision:
     if one.action == "recolour":
         colour = one.text.lower()
         if len(colour) != 7 or colour[0] != "#" or set(colour[1:]) - set("0123456789abcdef"):
-            raise DecisionError(f"{one.text[:20]!r} is no colour: expected one like #0070c2")
+            raise DecisionError(f"{one.text[:20]!r} is not a colour: expected one like #0070c2")
         return replace(one, class_=kept.number, text=colour)
     return replace(one, class_=kept.number, text=_free_name(one.text, curation, kept.number))
 
@@ -115,14 +113,14 @@ def _free_name(text: str, curation: Curation, own: int | None = None) -> str:
     name = plain_name(text, "the class")
     for other in curation.classes:
         if other.number != own and other.name.casefold() == name.casefold():
-            raise DecisionError(f"there is a class “{other.name}” already: choose another name, or merge the two")
+            raise DecisionError(f"a class “{other.name}” already exists: choose another name, or merge the two")
     return name
 
 
 def _making(one: Decision, curation: Curation, model: Model | None) -> Decision:
     """A new class, or a part of a class that is to become one."""
     if curation.highest + 1 >= MOST_CLASSES:
-        raise DecisionError(f"there are {MOST_CLASSES:,} classes already: merge some first")
+        raise DecisionError(f"there are already {MOST_CLASSES:,} classes: merge some first")
     new = replace(one, class_=curation.highest + 1, text=_free_name(one.text, curation))
     if one.action == "new class":
         return new
@@ -130,7 +128,7 @@ def _making(one: Decision, curation: Curation, model: Model | None) -> Decision:
     if np.any(one.old != whole.number):
         raise DecisionError(
             f"{np.count_nonzero(one.old != whole.number):,} of the images are not in "
-            f"“{whole.name}” any more: look at the split again"
+            f"“{whole.name}” any more: start the split again"
         )
     assert model is not None
     size = int(np.count_nonzero(curation.classes_of(model.labels) == whole.number))

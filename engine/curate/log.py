@@ -1,7 +1,7 @@
-"""The decision log of a run on disk: SQLite, one committed row an action.
+"""The decision log of a run on disk: SQLite, one committed row per action.
 
-Any number of threads and processes may write. Each action is judged and written within one
-transaction, by the fold of everything that was committed before it.
+Any number of threads and processes may write. Each action is validated and written in one transaction,
+against the fold of everything committed before it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def damaged_logs(folder: Path) -> list[str]:
 
 
 class DecisionLog:
-    """The log of a run folder and the fold of it, kept up to date row by row.
+    """The log of a run folder and its fold, kept up to date row by row.
 
-    Where the file is removed, or another takes its place, the fold begins anew with what is there.
+    If the file is removed or replaced, the fold is rebuilt from the new contents.
 
     Attributes:
         curation: the fold.
@@ -63,7 +63,7 @@ class DecisionLog:
     # -- reading -------------------------------------------------------------------------------
 
     def refresh(self) -> np.ndarray:
-        """Folds what others have committed since; returns the images (m,) that it is about."""
+        """Folds decisions committed since by others; returns the images (m,) affected."""
         with self._guard, self._plainly():
             if self.path.exists():
                 return self._refresh()
@@ -138,7 +138,7 @@ class DecisionLog:
 
         Returns:
             The decisions as committed, and the images (m,) about which something has changed since
-            the log was last read, whoever changed it.
+            the log was last read, no matter who changed it.
 
         Raises:
             DecisionError: when one of them cannot be done, or the log cannot be written.
@@ -183,7 +183,7 @@ class DecisionLog:
     # -- the file ------------------------------------------------------------------------------
 
     def _open(self) -> sqlite3.Connection:
-        """The file at the path; where that is another than before, the fold of it begins anew."""
+        """Opens the file at the path; if it was replaced, the fold is rebuilt."""
         if self._connection is not None and self._file != _identity(self.path):
             self.close()  # a removed file takes rows all the same, and nobody finds them again
         if self._connection is None:
@@ -240,7 +240,7 @@ class DecisionLog:
 
     @contextlib.contextmanager
     def _plainly(self) -> Iterator[None]:
-        """What SQLite complains about, in words."""
+        """Translates SQLite's errors into sentences."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -248,8 +248,8 @@ class DecisionLog:
         except sqlite3.DatabaseError as error:
             self.close()  # opened again, a damaged log is moved aside
             raise DecisionError(
-                f"{self.path} was damaged ({error}): nothing was decided; load the page again to go "
-                "on with a new log, the damaged one is kept beside it"
+                f"{self.path} was damaged ({error}): nothing was saved; reload the page to "
+                "continue with a new log; the damaged one is kept next to it"
             ) from None
 
 
@@ -263,12 +263,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _unwritable(text: str) -> str:
-    """What SQLite means, and what to do."""
+    """The meaning of SQLite's message, and what to do."""
     if "locked" in text or "busy" in text:
         return "is locked by another program: nothing was written; close that program, or try again"
     if "readonly" in text or "unable to open" in text:
-        return "cannot be written: nothing was decided; make the run's folder writable, or copy the run to where it is"
-    return f"cannot be written ({text}): nothing was decided"
+        return "cannot be written: nothing was saved; make the run's folder writable, or copy the run to where it is"
+    return f"cannot be written ({text}): nothing was saved"
 
 
 def _damaged(error: sqlite3.DatabaseError) -> bool:

@@ -1,4 +1,4 @@
-"""From a few decisions to many: images that agree with those just decided take their class. Pure."""
+"""Extends a few decisions to many: images that agree with decided images take their class. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ def agreeing(
 ) -> np.ndarray:
     """Undecided images among the neighbours of `seeds` whose own neighbours agree with them.
 
-    The seeds count as members of the class, whatever the model says of them. Images that join make
-    others join, until none is left that agrees.
+    The seeds count as members of the class, regardless of the model. Images that join can make others
+    join, until no more agree.
 
     Args:
         seeds: (m,) ids that are decided to be of one class.
         own: (N,) bool, images that have that class now, by decision or by the model.
-        decided: (N,) bool, images that a person has decided: they are not touched.
+        decided: (N,) bool, images that a person has decided: they do not change.
         neighbors: (N, k) ids, nearest first.
         agreement: least share of an image's neighbours with the class, 0–1.
 
@@ -50,8 +50,8 @@ def voted(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The class that the most similar decided images give to others, by a vote weighted by similarity.
 
-    An image that is decided itself does not vote on itself, so that `images` = `decided` tells how
-    often the vote is right where the answer is known (leave one out).
+    A decided image does not vote on itself, so `images` = `decided` measures how often the vote is right
+    where the answer is known (leave-one-out).
 
     Args:
         unit: (N, D) features of length 1.

@@ -1,6 +1,6 @@
-"""In which order images are looked at: the ones that a decision helps most come first. Pure.
+"""The order in which images are reviewed: those where a decision helps most come first. Pure.
 
-A queue is an order of image ids, (m,) int64; what has been decided already is left out by the caller.
+A queue is an order of image ids, (m,) int64; the caller removes images that are already decided.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def rejected_first(verdicts: np.ndarray, agreement: np.ndarray, confidence: np.n
 
 
 def undecided_first(probabilities: np.ndarray) -> np.ndarray:
-    """All images, those between whose two likeliest of K ≥ 2 clusters the model wavers most first."""
+    """All images, most ambiguous first: by the gap between the two most probable of K ≥ 2 clusters."""
     top = np.partition(probabilities, -2, axis=1)[:, -2:]
     return np.argsort(top[:, 1] - top[:, 0], kind="stable")
 
@@ -66,7 +66,7 @@ def contradictions(
 
 
 def audit(labels: np.ndarray, seed: int) -> np.ndarray:
-    """All images at random, the classes in turn, so that the first m judge every class alike."""
+    """All images at random, one class after the other in turn, so that the first m cover every class equally."""
     order = np.random.default_rng(seed).permutation(len(labels))
     rank = np.empty(len(labels), np.int64)
     by_class = order[np.argsort(labels[order], kind="stable")]
@@ -80,8 +80,8 @@ def typical_first(neighbors: np.ndarray, most: int = 2000) -> np.ndarray:
     """Images (m,) that stand for many others: each next one is a neighbour of the most images that none
     before it is a neighbour of. When all are covered, they are covered once more by others.
 
-    A decision about such an image says something of all these. Greedy cover; it ends after `most`
-    images, or when no image is left that is anybody's neighbour.
+    A decision about such an image is informative for all of these. Greedy cover; it ends after `most`
+    images, or when no remaining image is a neighbour of another.
 
     Args:
         neighbors: (N, k) ids, nearest first.

@@ -1,4 +1,4 @@
-"""A class in two: which of its images would go. Pure."""
+"""Splitting a class in two: which of its images would move. Pure."""
 
 from __future__ import annotations
 

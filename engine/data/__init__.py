@@ -1,1 +1,1 @@
-"""Images in, as uint8; ground truth, where it exists, apart from them."""
+"""Images as uint8, and ground truth, if any, separate from them."""

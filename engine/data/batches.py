@@ -1,4 +1,4 @@
-"""`DeviceImages`: the images' way to the training device, batch by batch."""
+"""`DeviceImages`: brings the images to the training device, batch by batch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 
 from engine.data.images import ImageSet
 
-# A set lives on a GPU when it takes no more than this share of what is free there.
+# A set stays on a GPU if it takes at most this share of its free memory.
 RESIDENT_SHARE = 0.25
-# Where nobody says what is free, this much does.
+# The memory assumed to be free if it is unknown.
 RESIDENT_BYTES = 4 * 2**30
 STATISTICS_IMAGES, STATISTICS_BATCH = 10_000, 256
 # Batches gathered before they are asked for and not fetched: an abandoned step leaves some behind.
@@ -24,7 +24,7 @@ class DeviceImages:
     """Batches of an `ImageSet` on `device`: uint8 until a batch is asked for.
 
     A set that fits is copied to the device once. A larger one stays in host memory; each batch is
-    gathered there, by a thread of its own if it was announced, and sent.
+    gathered there, in a separate thread if it was announced, and sent.
 
     Stage 1 may learn from `extra` images as well: ids from N on are theirs.
     """
@@ -41,7 +41,7 @@ class DeviceImages:
 
     @property
     def total(self) -> int:
-        """N and the further images."""
+        """N and the extra images."""
         return len(self) + (0 if self._extra is None else len(self._extra))
 
     def _on_device(self) -> torch.Tensor | None:
@@ -71,7 +71,7 @@ class DeviceImages:
         self._resident = None
 
     def leave_extra(self) -> None:
-        """Forgets the further images, and frees what they take on the device."""
+        """Forgets the extra images, and frees what they take on the device."""
         if self._extra is not None:
             self._extra = self._resident = None
             self._resident = self._on_device()
@@ -85,9 +85,9 @@ class DeviceImages:
         return gathered.to(self.device, non_blocking=True).float().div_(255)
 
     def announce(self, draw: Callable[[], torch.Tensor]) -> None:
-        """Begins to gather the batch that will be asked for next, if it must be sent at all.
+        """Starts to gather the next batch, if it must be sent at all.
 
-        `draw` tells its ids, and is called only then: images that are resident need no warning.
+        `draw` returns its ids, and is called only in that case: resident images need no preparation.
         """
         if self._resident is None:
             while len(self._ahead) >= MOST_AHEAD:

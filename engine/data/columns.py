@@ -1,4 +1,4 @@
-"""Columns of a table that someone has about the images: to look at, never to train from."""
+"""Your columns: values for the images from a table, for display, never for training."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ MOST_COLUMNS = 20
 WHOLE = 2.0**53
 MISSING = "(none)"
 NOTHING = (
-    f"besides the images' names the table has no column of numbers, or of at most {MOST_CATEGORIES:,} different texts"
+    "apart from the images' names, the table has no column of numbers, "
+    f"or of at most {MOST_CATEGORIES:,} different texts"
 )
-# What a value may be that is more than one: a box, an embedding, an encoded image.
+# Types of composite values: a box, an embedding, an encoded image.
 NESTED = (dict, list, np.ndarray, bytes)
 # Tables that Hugging Face's image folders have beside the images.
 METADATA = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
@@ -36,7 +37,7 @@ LABELS = ("label", "class", "category", "target", "y", "labels", "class_name")
 
 @dataclass(frozen=True, eq=False)
 class ImageColumn:
-    """One value an image.
+    """One value per image.
 
     Attributes:
         values: (N,) float32, NaN where the table has none that is finite; or (N,) uint16, places in
@@ -91,7 +92,7 @@ def columns_of(table: pd.DataFrame, images: Sequence[str]) -> list[ImageColumn]:
 
 
 def rows_of(table: pd.DataFrame, images: Sequence[str]) -> pd.DataFrame:
-    """What the table says of each of the N `images`, in their order; raises SourceError as
+    """The table's rows for the N `images`, in their order; raises SourceError as
     `columns_of` does, but for a table with nothing to show."""
     table = plain(table)
     key, images = key_column(table, [str(one) for one in images])
@@ -99,7 +100,7 @@ def rows_of(table: pd.DataFrame, images: Sequence[str]) -> pd.DataFrame:
     names = rows[key].astype(str)
     twice = names[names.duplicated()]
     if len(twice):
-        raise SourceError(f"the table has several rows for {twice.iloc[0]!r}: leave one of them")
+        raise SourceError(f"the table has several rows for {twice.iloc[0]!r}: keep only one of them")
     return rows.set_index(names).drop(columns=key).reindex(images)
 
 
@@ -153,7 +154,7 @@ def key_column(table: pd.DataFrame, ids: list[str]) -> tuple[str, list[str]]:
         if best is not None and hits[best]:
             return best, names
     listed = ", ".join(map(repr, list(table.columns)[:8])) or "none"
-    raise SourceError(f"no column of the table holds names of this run's images, such as {ids[0]!r}: found {listed}")
+    raise SourceError(f"no column of the table contains names of this run's images, such as {ids[0]!r}: found {listed}")
 
 
 def _column(title: str, values: pd.Series) -> ImageColumn | None:

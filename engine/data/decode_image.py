@@ -1,4 +1,4 @@
-"""One image file to 8-bit grey or RGB, whatever its mode; broken files by reason."""
+"""Decodes one image file of any mode to 8-bit grey or RGB; broken files raise with a reason."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".t
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 _TOO_LARGE = "more pixels than is safe to decode"
-# An image file of more bytes is meant to fill the memory.
+# Larger image files are decompression bombs.
 MOST_BYTES = 2**28
 _ORIENTATION = 0x0112
 # Where Pillow finds the orientation of a file that is no TIFF.
 _EXIF = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
-# What Pillow raises, depending on the bytes, of a file that is not what it should be.
+# The errors that Pillow raises for invalid files, depending on their bytes.
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -82,7 +82,7 @@ def content_of(path: str) -> tuple[bytes, tuple[int, int]]:
         SourceError: with the reason, for a pipe or a device too.
     """
     try:
-        # Opening a pipe would wait for whoever writes to it.
+        # Opening a pipe would block until something writes to it.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(handle, "rb", buffering=0) as file:
             about = os.fstat(handle)
@@ -126,7 +126,7 @@ def _from_deep(values: np.ndarray) -> Image.Image:
 
 
 def fit(image: Image.Image, size: int) -> Image.Image:
-    """The middle square of `image`, scaled to `size` × `size` pixels."""
+    """The central square of `image`, scaled to `size` × `size` pixels."""
     if image.size == (size, size):
         return image
     return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)

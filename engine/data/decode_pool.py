@@ -1,8 +1,8 @@
-"""Batches of encoded images decoded into a `PixelFile`, by threads or, where many are, by processes.
+"""Decodes batches of encoded images into a `PixelFile`, in threads or, for many images, in processes.
 
-Decoding a small image is mostly Python, which only one thread of a process can run. The processes are
-started by a command of their own: multiprocessing would run the program that asks, be it a web server,
-once more in each.
+Decoding a small image is mostly Python code, which only one thread of a process can run. The processes
+are started by a separate command: multiprocessing would run the calling program, perhaps a web server,
+again in each.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from engine.errors import SourceError
 MANY = 2_000
 # Fewer are listed by then.
 SOON_SECONDS = 0.1
-# How much a decoding process stands back behind whoever trains or looks.
+# The nice value of decoding processes: training and the app have priority.
 NICE = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What became of m images.
+    """The result of decoding m images.
 
     Attributes:
         places: (m,) of the listing.
@@ -96,7 +96,7 @@ def coloured(block: np.ndarray) -> np.ndarray:
 
 
 class Decoders:
-    """Threads that decode, each with a process of its own where many images are to be decoded.
+    """Decoding threads, each with its own process if there are many images.
 
     Used in a `with` block, which ends them.
     """
@@ -130,11 +130,11 @@ class Decoders:
             self._expecting.join()
 
     def release(self) -> None:
-        """Nothing more is to be decoded: processes may end while something else is done."""
+        """Signals that no more images follow, so that the processes can end in the meantime."""
         self._processes.release()
 
     def of(self, reader: Reader, pixels: Path, size: int, *, images: int) -> Decode:
-        """What the threads of `pool` are to do with a batch."""
+        """The work of a thread of `pool` on one batch."""
         self._expecting.cancel()
         if images < MANY:
             return Decoder(reader, pixels, size)
@@ -143,7 +143,7 @@ class Decoders:
 
 
 class _Processes:
-    """A process for each thread that asks."""
+    """One process per calling thread."""
 
     def __init__(self) -> None:
         self.decoder: tuple[Any, ...] = ()
@@ -160,7 +160,7 @@ class _Processes:
             answer = pickle.load(self._own.process.stdout)
         except (BrokenPipeError, EOFError, pickle.UnpicklingError):
             raise SourceError(
-                "a process that decoded images was ended from outside, perhaps for want of memory: "
+                "a process that decodes images was killed, perhaps because memory ran out: "
                 "close other programs, or choose a smaller size"
             ) from None
         if isinstance(answer, BaseException):
@@ -168,7 +168,7 @@ class _Processes:
         return answer
 
     def start(self, count: int) -> None:
-        """Starts processes for threads that will ask."""
+        """Starts the processes that the threads will need."""
         for _ in range(count):
             self._spare.put(self._started())
 
@@ -196,7 +196,7 @@ class _Processes:
         pipe.flush()
 
     def release(self) -> None:
-        """Each process ends when nobody can speak to it any more."""
+        """Ends each process by closing its input."""
         for process in self._all:
             assert process.stdin is not None
             with suppress(BrokenPipeError):
@@ -212,7 +212,7 @@ class _Processes:
 
 
 def serve() -> None:
-    """What a decoding process does: takes batches from stdin until it is closed, answers on stdout."""
+    """The main loop of a decoding process: reads batches from stdin until it is closed, and answers on stdout."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that asked
     if hasattr(os, "nice"):
         os.nice(NICE)

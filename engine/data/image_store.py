@@ -1,4 +1,4 @@
-"""The cache of decoded images: one memory-mapped uint8 store a source and size.
+"""The cache of decoded images: one memory-mapped uint8 store per source and size.
 
     images/PLACE/index.json, index.npz   what was listed, and what became of it
     images/PLACE/pixels-FINGERPRINT.npy  (N, C, H, W) uint8
@@ -37,12 +37,12 @@ FORMAT = 2
 PIXELS = "pixels.npy"
 WAIT_SECONDS = 0.2
 
-# Told True when another importer has to be waited for, and False when it is through.
+# Called with True when it has to wait for another importer, and with False when that one is done.
 Waiting = Callable[[bool], None]
 
 
 def cache() -> Path:
-    """Where what can be made again is kept: $SPICE_EXPLORER_CACHE, or ~/.cache/spice-explorer."""
+    """The folder for data that can be recreated: $SPICE_EXPLORER_CACHE, or ~/.cache/spice-explorer."""
     return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "spice-explorer").absolute()
 
 
@@ -81,7 +81,7 @@ class Stored:
 
 
 class ImageStore:
-    """Where the images of one source and size are kept."""
+    """The place in the cache for the images of one source and size."""
 
     def __init__(self, source: Source, size: int | None) -> None:
         self.about = f"{source.place} at {size}"
@@ -90,7 +90,7 @@ class ImageStore:
 
     @contextmanager
     def locked(self, stop: Callable[[], bool], waiting: Waiting) -> Iterator[None]:
-        """Only one importer at a time; whoever waits is told, and may be stopped. Raises Stopped."""
+        """Only one importer at a time; a waiting one is notified, and can be stopped. Raises Stopped."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         lock, waits = FileLock(self.folder.with_suffix(".lock"), thread_local=False), False
         while not lock.is_locked:
@@ -110,7 +110,7 @@ class ImageStore:
             lock.release()
 
     def load(self) -> Stored | None:
-        """What is kept; None when there is nothing, or it is of an older kind or damaged."""
+        """The stored images; None if there are none, or the store has an older format or is damaged."""
         try:
             found = json.loads((self.folder / "index.json").read_text("utf-8"))
             if found["format"] != FORMAT or found["about"] != self.about:
@@ -123,7 +123,7 @@ class ImageStore:
             return None
 
     def draft(self) -> Path:
-        """An empty folder for a new store; what an interrupted importer left is removed."""
+        """An empty folder for a new store; the remains of an interrupted import are removed."""
         draft = self.folder.with_suffix(".draft")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
@@ -133,7 +133,7 @@ class ImageStore:
         shutil.rmtree(draft, ignore_errors=True)
 
     def replace(self, draft: Path, made: Stored) -> Stored:
-        """Puts the draft, which has the pixels already, in the place of what is kept."""
+        """Replaces the store with the draft, which already has the pixels."""
         self._write_index(draft, made)
         (draft / PIXELS).rename(draft / pixels_named(made.fingerprint))
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -188,7 +188,7 @@ def _stored(found: dict[str, Any], arrays: dict[str, np.ndarray], pixels: np.nda
     reasons = {int(place): why for place, why in found["reasons"].items()}
     good = arrays["good"]
     if good.shape != (len(names),) or len(pixels) != good.sum():
-        raise ValueError("index and pixels are of different images")
+        raise ValueError("index and pixels belong to different images")
     return Stored(
         listing, found["stamp"], found["labelled"], good, reasons, arrays["extents"], found["fingerprint"], pixels
     )

@@ -39,7 +39,7 @@ class ImageSet:
         if len(shape) != 4 or shape[1] not in (1, 3) or kind != np.uint8:
             raise SourceError(f"the images are {kind} of shape {shape}: expected uint8 of shape (N, 1 or 3, H, W)")
         if shape[0] == 0:
-            raise SourceError(f"{self.source} holds no images")
+            raise SourceError(f"{self.source} contains no images")
         if len(self.ids) != shape[0] or len(set(self.ids)) != shape[0]:
             raise SourceError(f"{len(set(self.ids))} distinct ids for {shape[0]} images: expected one each")
 
@@ -83,7 +83,7 @@ class ImageSet:
 
 
 def pixels_named(fingerprint: str) -> str:
-    """The name of a file that holds the pixels of this fingerprint, and no others ever."""
+    """The file name for the pixels with this fingerprint; it is never used for other pixels."""
     return f"pixels-{fingerprint}.npy"
 
 

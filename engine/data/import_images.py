@@ -1,7 +1,6 @@
-"""From a source to its store: list, decode what is new, in parallel, and keep it.
+"""Imports a source into its store: lists it, decodes new images in parallel, and keeps them.
 
-Memory stays bounded whatever the set: images go from a worker's batch to the file, and nobody holds the
-whole.
+Memory use is bounded for any set size: images go from a worker's batch straight to the file.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ def import_images(source: Source, size: int | None, *, progress: Progress, stop:
         except OSError as error:
             raise SourceError(
                 f"the images cannot be kept in {store.folder.parent} ({error.strerror or error}): "
-                "free some space, or name another place with SPICE_EXPLORER_CACHE"
+                "free some space, or choose another folder with SPICE_EXPLORER_CACHE"
             ) from None
         finally:
             store.discard(draft)
@@ -194,7 +193,7 @@ class _Import:
             done += len(block)
             self.progress(done, len(self.good))
         if done != len(self.good):
-            raise SourceError(f"{self.source.text} announced {len(self.good):,} images and holds {done:,}")
+            raise SourceError(f"{self.source.text} announced {len(self.good):,} images but contains {done:,}")
         return shape
 
     def _blocks(self) -> Iterator[np.ndarray]:

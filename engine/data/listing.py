@@ -1,4 +1,4 @@
-"""What a source says of its images before any is decoded, and how each is read."""
+"""A source's listing of its images before decoding, and the readers for them."""
 
 from __future__ import annotations
 

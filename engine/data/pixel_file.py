@@ -1,4 +1,4 @@
-"""Pixels on the disk: an .npy file that many write, rows by rows, and whose gaps are closed at the end."""
+"""Pixels on disk: an .npy file that many workers write row by row; gaps are closed at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What could not be used, and why."""
+"""Images that could not be used, with the reason."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image, or what should be one, that could not be used."""
+    """A file that should be an image but could not be used."""
 
     name: str
     reason: str

@@ -1,4 +1,4 @@
-"""Ground truth, where it exists: only metrics and reports may look at it."""
+"""Ground truth, if any: only metrics and reports may use it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.errors import SourceError
 
-# More are names of images, or numbers of some other kind: nobody clusters into so many.
+# More are probably image names or other numbers, not classes.
 MOST_CLASSES = 10_000
 
 

@@ -1,7 +1,6 @@
-"""Vectors that someone else made of the images, from a file: they can stand for stage 1's features.
+"""External vectors: features computed elsewhere, read from a file in place of stage 1's features.
 
-A file is read block by block, checked on the way and copied as float32, so that it may be larger than
-memory.
+A file is read, checked and copied as float32 block by block, so it may be larger than memory.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 BLOCK_BYTES = 2**26
-# Rows of the images, and what the file says of them: (m,) int64 and (m, D) of any number type.
+# Rows of the images, and their vectors in the file: (m,) int64 and (m, D) of any number type.
 Blocks = Iterable[tuple[np.ndarray, np.ndarray]]
 Store = Callable[[tuple[int, int]], np.ndarray]
 
@@ -51,7 +50,7 @@ def import_vectors(source: str, images: ImageSet, store: Store | None = None) ->
     vectors = None if store is None else store((len(images), columns))
     different = _fill(vectors, blocks, path, images)
     if len(images) > 1 and not different:
-        raise SourceError(f"all {len(images):,} vectors in {path} are the same: nothing can be told from them")
+        raise SourceError(f"all {len(images):,} vectors in {path} are the same: use vectors that differ between images")
     return vectors
 
 
@@ -83,8 +82,8 @@ def _fill(vectors: np.ndarray | None, blocks: Blocks, path: Path, images: ImageS
             vectors[rows] = block
     if wrong:
         raise SourceError(
-            f"{wrong:,} of the {len(images):,} vectors in {path} hold values that are no finite "
-            f"numbers, the first that of {images.ids[example]}: leave these images out, or make their "
+            f"{wrong:,} of the {len(images):,} vectors in {path} contain values that are not finite, "
+            f"the first that of {images.ids[example]}: exclude these images, or compute their "
             "vectors again"
         )
     return different
@@ -99,7 +98,7 @@ def _npy(path: Path, images: ImageSet) -> tuple[int, Blocks]:
     except (ValueError, EOFError, OSError) as error:
         reason = str(error).splitlines()[0]
         if "allow_pickle" in reason or "Python objects" in reason:
-            reason = "it holds Python objects, which are never loaded"
+            reason = "it contains Python objects, which are never loaded"
         raise SourceError(f"{path} cannot be read as an array ({reason}): save numbers with numpy.save") from None
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu":
         kind = f"{array.dtype} of shape {array.shape}" if hasattr(array, "dtype") else "an archive"
@@ -161,11 +160,11 @@ def _number_columns(schema: pa.Schema, path: Path) -> list[str]:
     numbers = [field.name for field in schema if is_number(field.type) and field.name not in index]
     if len(lists) > 1:
         raise SourceError(
-            f"{path} has several columns of lists ({', '.join(lists[:4])}): leave the one that holds the vectors"
+            f"{path} has several columns of lists ({', '.join(lists[:4])}): keep only the one with the vectors"
         )
     if not lists and not numbers:
         found = ", ".join(f"{field.name} ({field.type})" for field in list(schema)[:4])
-        raise SourceError(f"{path} has no column of numbers, and none of lists of numbers: found {found}")
+        raise SourceError(f"{path} has no column of numbers or of lists of numbers: found {found}")
     return lists or numbers
 
 
@@ -197,7 +196,7 @@ def _places(file: pq.ParquetFile, path: Path, images: ImageSet) -> np.ndarray:
         )
     if (many > 1).any():
         name = names[int((many > 1).argmax())]
-        raise SourceError(f"{path} has several rows for {name!r}: leave one of them")
+        raise SourceError(f"{path} has several rows for {name!r}: keep only one of them")
     return places
 
 
@@ -225,7 +224,7 @@ def _table_blocks(
 
 
 def _matrix(batch: pa.RecordBatch, columns: list[str], width: int, path: Path) -> np.ndarray:
-    """(m, D) float64 of a batch of rows; what is missing is NaN."""
+    """(m, D) float64 of a batch of rows; missing values are NaN."""
     import pyarrow.compute as pc
     import pyarrow.types as kinds
 

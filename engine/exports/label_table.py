@@ -1,4 +1,4 @@
-"""The table of labels: one row an image, with where its label came from."""
+"""The table of labels: one row per image, with the source of its label."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def label_table(images: ImageSet, verdict: ReliableSet, *, stage: str, epoch: in
 def with_decisions(table: pd.DataFrame, curation: Curation) -> pd.DataFrame:
     """The label table of a run with the columns class, class_name, decision and reviewer.
 
-    `class` is the image's class as people left it: what was decided, else the model's label with
-    merges and splits followed. `decision` is decided, rejected, excluded, disputed or ""; what is
-    left out stays so while that is disputed, as in training.
+    `class` is the decided class, or else the model's label with merges and splits applied. `decision` is
+    decided, rejected, excluded, disputed or ""; an excluded image stays excluded while that is disputed, as
+    in training.
     """
     names = {one.number: one.name for one in curation.classes}
     classes = curation.classes_of(table["label"].to_numpy())
@@ -71,7 +71,7 @@ def with_decisions(table: pd.DataFrame, curation: Curation) -> pd.DataFrame:
 def exported(table: pd.DataFrame, *, reliable: bool = False) -> tuple[pd.DataFrame, dict[str, int]]:
     """The rows of a label table that go into a file, and how many are dropped for which decision.
 
-    An image that a person left out goes into none; into one of `reliable` labels only, neither does a
+    An image that a person excluded goes into none; into one of `reliable` labels only, neither does a
     label that a person rejected as wrong.
     """
     asked = table[table["reliable"]] if reliable else table
@@ -115,7 +115,7 @@ def to_csv(table: pd.DataFrame) -> bytes:
 def write_file(content: bytes, path: Path) -> None:
     """Writes a whole file, or leaves what was there; raises RunError when it cannot."""
     if not path.name:
-        raise RunError(f"{path} is a folder: expected the name of a file")
+        raise RunError(f"{path} is a folder: expected a file name")
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         draft.write_bytes(content)

@@ -1,5 +1,5 @@
-"""`Forecast`: how long a run will take and how much memory and disk, before it begins. Arithmetic:
-the work that settings ask for, counted, times what each piece costs here (`Costs`, from `probe`).
+"""`Forecast`: estimates the time, memory and disk of a run before it starts. Pure arithmetic:
+the amount of work that the settings imply, times the cost of each piece here (`Costs`, from `probe`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "heads": ("heads", "first"),
     "joint": ("joint",),
 }
-# Settings that change how many steps there are, or what these compute, but not what one takes.
+# Settings that change the number of steps, or what they compute, but not the cost of a step.
 FREE = frozenset(
     {
         "clusters",
@@ -60,7 +60,7 @@ FREE = frozenset(
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a piece of work, and between which it may lie."""
+    """Seconds for a piece of work, with a range."""
 
     seconds: float
     low: float
@@ -82,12 +82,12 @@ XRAYED, XRAY_FILES = 48, 6
 
 @dataclass(frozen=True)
 class Costs:
-    """What a run's work costs on a device, for N images and one shape of step (`shape_of`).
+    """The cost of a run's work on a device, for N images and one shape of step (`shape_of`).
 
     Attributes:
         each: by the names in `work`; a piece that was not measured is absent.
         clusters: K that it was measured with; k-means takes its time in proportion to it.
-        extra: further images that stage 1 alone trains on.
+        extra: extra images that stage 1 alone trains on.
         dimensions: D.
         weights: bytes of the encoder's.
         memory: bytes of host memory at the peak, beyond what the process had before.
@@ -132,7 +132,7 @@ def forecast(config: RunConfig, costs: Costs) -> Forecast:
         RunError: when its steps are not those that were measured.
     """
     if not costs.fit(config):
-        raise RunError("these settings change what a step takes: measure again before forecasting")
+        raise RunError("these settings change the cost of a step: measure again before forecasting")
     counted = work(config, costs)
     spent = {name: costs.each[name].times(count) for name, count in counted.items() if count}
     parts = {part: _sum(spent.get(name, NOTHING) for name in names) for part, names in PARTS.items()}
@@ -278,7 +278,7 @@ def warnings_of(found: Forecast, free: int | None) -> list[str]:
             "choose smaller batches, or Quick"
         )
     if found.total > DAY:
-        cure = "choose Quick or fewer steps" if found.gpu_memory else "take a GPU or Quick"
+        cure = "choose Quick or fewer steps" if found.gpu_memory else "use a GPU or Quick"
         told.append(f"takes about {duration(found.total)} on {found.device}: {cure}")
     return told
 
@@ -293,7 +293,7 @@ def table(found: Mapping[str, Forecast], free: int | None) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     first = next(iter(found.values()))
-    lines.append(f"on {first.device} with {first.threads} CPU threads, if nothing else runs there")
+    lines.append(f"on {first.device} with {first.threads} CPU threads, if it is otherwise idle")
     lines += [f"{name} {told}" for name, one in found.items() for told in warnings_of(one, free)]
     return "\n".join(lines)
 

@@ -1,8 +1,8 @@
-"""What a run's work costs on this device: a few real steps of every stage, timed in some seconds.
+"""Measures what a run's work costs on this device: times a few real steps of every stage.
 
-The stages' own functions run on a sample of the real images, each stopped through its own `stop`.
-Where even one whole step would take too long (ResNet-18 on a CPU), steps with fewer images are timed
-and counted up, and the range is wider. Nothing of the images or of any run is changed.
+The stages' own functions run on a sample of the real images, each stopped through its `stop` argument.
+If even one full step would take too long (ResNet-18 on a CPU), steps with fewer images are timed and
+scaled up, and the range is wider. Images and runs are not modified.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from engine.stages.reliable import ReliableSet, neighbor_count
 SAMPLE, SAMPLE_BYTES = 5000, 2**28
 # Steps that are never reached: a clock stops each stage long before.
 ENDLESS = 10**6
-# Shares of the time that each of the parts may take; small things share what is left.
+# The share of the time that each part may take; small parts share the rest.
 SHARES = {"features": 0.2, "coarse": 0.06, "heads": 0.16, "joint": 0.2, "encode": 0.08}
 SMALL_SHARE = 0.015
 # Pixels of the smallest step: 8 images of 32×32, and 128 of 8×8, which would else be all overhead.
@@ -74,7 +74,7 @@ def probe(
 
     Args:
         threads: CPU threads that the run will have, by default torch's own number here.
-        extra: further images that stage 1 alone will train on.
+        extra: extra images that stage 1 alone will train on.
         stop: asked between any two steps.
         progress: told the share that is done.
         place: the disk that runs are written to, by default that of temporary files.
@@ -86,7 +86,7 @@ def probe(
     for config in configs:
         if not can_forecast(config):
             raise RunError(
-                f"features.source is {config.features.source!r}: forecasts are for {SCRATCH!r} and {ENCODER}NAME only"
+                f"features.source is {config.features.source!r}: forecasts support only {SCRATCH!r} and {ENCODER}NAME"
             )
         if config.clusters > len(images):
             raise RunError(
@@ -157,7 +157,7 @@ class _Probe:
         self.before, self.grown = before, list[int]()
 
     def costs(self, small: dict[Any, dict[str, Cost]]) -> Costs:
-        """What was measured; small things are shared with those who have features of the same size."""
+        """The measured costs; small ones are shared between configurations with features of the same size."""
         self._features()
         self._heads()
         self._joint()
@@ -242,7 +242,7 @@ class _Probe:
         self.each["judge"] = cost_of([frame]).times(self.count / self.few)
 
     def _first(self, images: int) -> Cost:
-        """What the first round takes besides."""
+        """The additional cost of the first round."""
         if self.config.heads.start != "kmeans":
             return NOTHING
         unit = torch.nn.functional.normalize(torch.from_numpy(self.vectors[:KMEANS_IMAGES]), dim=1)
@@ -395,7 +395,7 @@ class _Probe:
             raise Stopped
 
     def _now(self) -> float:
-        """The time when the device has done what it was told."""
+        """The time, after all queued work on the device is done."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         elif self.device.type == "mps":

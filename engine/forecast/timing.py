@@ -1,4 +1,4 @@
-"""Timing a few steps, and watching memory meanwhile: what `probe` measures with."""
+"""Times a few steps and watches memory meanwhile; used by `probe`."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Nothing:
 
 @dataclass
 class Clock:
-    """A stage's `stop`: asked before every step, it notes the time, and says when it has enough.
+    """A stage's `stop`: called before every step, it records the time and stops the stage when it has enough.
 
-    That is after `seconds` and three steps, or after twice the time and `least` steps.
+    It has enough after `seconds` and three steps, or after twice the time and `least` steps.
     """
 
     seconds: float
@@ -54,7 +54,7 @@ class Clock:
     began: float = 0.0
 
     def emit(self, event: Event) -> None:
-        """A stage begins: what passes until its first step is its first frame."""
+        """Marks the start of a stage: the time until its first step counts as its first frame."""
         if isinstance(event, StageStarted):
             self.began = self.now()
 
@@ -112,7 +112,7 @@ def whole_step(taken: Sequence[tuple[list[float], float]]) -> Cost:
 
 @contextlib.contextmanager
 def watched_memory(device: torch.device) -> Iterator[Callable[[], int]]:
-    """Within, memory is watched; what it gives tells afterwards by how many bytes it has grown."""
+    """Watches memory inside the context; the result says afterwards by how many bytes it has grown."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)

@@ -1,13 +1,13 @@
-"""What a person leaves out of a source before anything is trained.
+"""The images that a person excludes from a source before training.
 
 The decisions are kept outside the cache, which may be deleted at any time, in a log like that of a run
-(`decisions`): a row for each, an undo is one more. A log is about one state of a source,
+(`decisions`): one row each, an undo is another row. A log belongs to one state of a source,
 
     exclusions/SOURCE/FINGERPRINT/decisions.sqlite
     exclusions/SOURCE/FINGERPRINT/names.json
 
-and when the source has changed since, what was left out is left out again, image by image by its name;
-duplicates only where the source has merely grown, since any other change may have taken their twins.
+and if the source has changed since, excluded images are excluded again, matched by name; duplicates only
+if the source has merely grown, since any other change may have removed their twins.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from engine.health.health import DUPLICATES, Problem
 from engine.sources.folders import readable
 from engine.sources.open_source import KINDS, Opened, kind_and_path
 
-# Why an image was left out, as the log says it.
+# Why an image was excluded, as recorded in the log.
 REASONS: dict[Problem, str] = {
     "exact duplicates": "exact duplicate",
     "near duplicates": "near duplicate",
@@ -48,16 +48,16 @@ REASONS: dict[Problem, str] = {
 }
 OF_DUPLICATES = {REASONS[problem] for problem in DUPLICATES}
 BY_HAND = "by hand"
-# Nobody signs on this page: whoever looks at a source decides for all who do, and can undo the last.
+# This page asks for no name: anyone who opens a source decides for everyone, and can undo the last decision.
 REVIEWER = "before training"
 NAMES = "names.json"
 HOME = "SPICE_EXPLORER_HOME"
-# Fewer pixels than these are kept in memory when some images are left out.
+# Fewer pixels than these are kept in memory when some images are excluded.
 IN_MEMORY_BYTES, BLOCK_BYTES = 2**28, 2**24
 
 
 class Exclusions:
-    """The images of a source that are left out, kept up to date with what others decide.
+    """The excluded images of a source, kept up to date with other people's decisions.
 
     Raises:
         DecisionError: from all methods, when the log cannot be read or written.
@@ -77,7 +77,7 @@ class Exclusions:
 
     @property
     def kept(self) -> np.ndarray:
-        """(N,) bool: the images that are not left out."""
+        """(N,) bool: the images that are not excluded."""
         return self._log.curation.state != State.EXCLUDED
 
     def refresh(self) -> None:
@@ -85,7 +85,7 @@ class Exclusions:
         self._log.refresh()
 
     def reasons(self) -> dict[int, str]:
-        """Why each image that is left out is."""
+        """The reason for each excluded image."""
         return _reasons(self._log)
 
     def parted(self) -> tuple[np.ndarray, tuple[Skipped, ...]]:
@@ -96,7 +96,7 @@ class Exclusions:
         return kept, tuple(Skipped(self._images.ids[one], why) for one, why in reasons.items())
 
     def left_out(self) -> tuple[Skipped, ...]:
-        """The images that are left out, by name, with the reason."""
+        """The excluded images, by name, with the reason."""
         return self.parted()[1]
 
     def undoable(self) -> Decision | None:
@@ -119,7 +119,7 @@ class Exclusions:
         return len(new)
 
     def put_back(self, images: np.ndarray, visit: str = "") -> int:
-        """Takes those of `images` (m,) that are left out back in, as one decision."""
+        """Puts back those of `images` (m,) that are excluded, as one decision."""
         self.refresh()
         out = np.asarray(images, np.int64)
         out = out[~self.kept[out]]
@@ -141,7 +141,7 @@ class Exclusions:
                 draft.replace(names)
         except OSError as error:
             raise DecisionError(
-                f"{self.folder} cannot be written ({error.strerror or error}): nothing was decided; "
+                f"{self.folder} cannot be written ({error.strerror or error}): nothing was saved; "
                 f"free some space, or name another place with {HOME}"
             ) from None
         self._log.commit(asked, self._model)
@@ -149,7 +149,7 @@ class Exclusions:
     # -- a source that has changed ---------------------------------------------------------------
 
     def _carry(self) -> None:
-        """Leaves out what was left out of the source as it was before, by name.
+        """Excludes, by name, the images that were excluded from the source's previous state.
 
         A duplicate needs another image that is there instead of it. Where all images are there as they
         were, that one is, too; where one is gone or is another, a duplicate may be the last of its
@@ -184,7 +184,7 @@ def _log_in(folder: Path, images: int, fingerprint: str) -> DecisionLog:
 
 
 def _reasons(log: DecisionLog) -> dict[int, str]:
-    """Why each image that is left out is."""
+    """The reason for each excluded image."""
     with log.reading() as now:
         out = np.flatnonzero(now.state == State.EXCLUDED)
         said = {one.row: one.text for one in log.decisions()} if len(out) else {}
@@ -257,7 +257,7 @@ def cut(opened: Opened, kept: np.ndarray) -> Opened:
         return opened
     if kept.sum() < 2:
         raise DecisionError(
-            f"{int(kept.sum())} of the {len(kept):,} images is kept, the others are left out: put some "
+            f"{int(kept.sum())} of the {len(kept):,} images is kept, the others are excluded: put some "
             "back before training"
         )
     images, truth, ids = opened.images, opened.truth, np.flatnonzero(kept)
@@ -297,7 +297,7 @@ def _blocks(pixels: np.ndarray, ids: np.ndarray) -> Iterator[memoryview]:
 
 
 def without_excluded(opened: Opened) -> tuple[Opened, tuple[Skipped, ...]]:
-    """What is to be trained on, and what was left out; raises SpiceError as `Exclusions` and `cut`."""
+    """The images to train on, and the excluded ones; raises SpiceError as `Exclusions` and `cut` do."""
     decided = Exclusions(opened.images)
     try:
         kept, excluded = decided.parted()

@@ -1,8 +1,8 @@
-"""`Health`: what may be wrong with a source's images, found before anything is trained.
+"""`Health`: finds possible problems in a source's images before training.
 
-Nothing here is certain, and nothing is left out by itself: a finding is a list to look at, the worst
-first. Most thresholds have two fixed ends and lie between them relative to what is usual in the set:
-a set that is dark throughout is not a set of defects, and a set of digits has no blurred half.
+Findings are suggestions, and nothing is excluded automatically: a finding is a list to review, worst first.
+Most thresholds adapt to what is usual in the set, between two fixed limits: in a uniformly dark set not every
+image is a defect, and half of a set of digits is not blurred.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from engine.health.measures import Measures, Progress, Stop, measure
 Problem = Literal["exact duplicates", "near duplicates", "dark", "bright", "blurred", "blank", "odd aspect", "outliers"]
 PROBLEMS: tuple[Problem, ...] = get_args(Problem)
 DUPLICATES: tuple[Problem, ...] = ("exact duplicates", "near duplicates")
-# Raised with every change of what is found, so that reports kept earlier are made again.
+# Increased whenever the rules change, so that cached reports are rebuilt.
 RULES = 1
 
-# Fewer images than these say nothing of what is usual.
+# With fewer images there is no estimate of what is usual.
 FEW = 50
 # Standard deviation in levels of 255 of a picture of nothing: a scanner's noise on white paper has 2 to
 # 3, while the flattest of CIFAR-10's 50,000 photographs has 6.
@@ -62,7 +62,7 @@ SPREAD = 0.01
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """The images that have one problem, the worst first.
+    """The images with one problem, worst first.
 
     Attributes:
         images: (m,) int32.
@@ -88,9 +88,9 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Health:
-    """A finding for every problem, of `images` images; an empty one where nothing was found.
+    """A finding for every problem, for `images` images; empty if nothing was found.
 
-    `aspects` is false where nothing is known of the images' own sides.
+    `aspects` is false if the images' original sizes are unknown.
     """
 
     images: int

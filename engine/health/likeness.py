@@ -1,6 +1,6 @@
-"""Which images are like which others: equal, nearly equal, or like none. Never an N×N matrix.
+"""Finds equal, nearly equal and isolated images, without ever building an N×N matrix.
 
-All of it looks at vectors that come from `measures`, or, where there are any, at trained features.
+It compares vectors from `measures` or, if available, trained features.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What every image measures, before anything is judged: tone, contrast, sharpness, texture, layout, hash.
+"""Measures every image, without judging it: tone, contrast, sharpness, texture, layout, hash.
 
-All of it is taken at the size at which the images are stored, which is what training sees: a picture
-that was sharp at 4000 pixels and is soft at 32 is soft here.
+Everything is measured at the stored size, which is what training sees: a picture that is sharp at 4000
+pixels and soft at 32 counts as soft.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TEXTURE_LEVELS = 3
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """What N images measure.
+    """The measurements of N images.
 
     Attributes:
         darkest, brightest: (N,) uint8, the luma below and above which only specks lie.

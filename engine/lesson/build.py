@@ -1,7 +1,7 @@
-"""`lesson`: a run as a teacher shows it, in one bundle of plain data that a player draws.
+"""`lesson`: a run prepared for teaching, as one bundle of plain data that a player draws.
 
-Every number comes from the run's folder through the stages' own functions: what is shown is what trained.
-Making a bundle changes nothing in the run. Whatever needs ground truth stands under a key "truth".
+Every number comes from the run's folder through the stages' own functions, so the lesson shows the code that
+trained. Building a bundle does not modify the run. Values that need ground truth are under a key "truth".
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def note(cast: Cast) -> str:
     if cast.whole:
         return ""
     return (
-        f"Shown are {len(cast.ids):,} of {cast.images:,} images: those that the steps speak of and, beside "
+        f"The lesson shows {len(cast.ids):,} of {cast.images:,} images: those that the steps speak of and, beside "
         "them, as large a share of every cluster. All numbers are of all images."
     )
 
@@ -104,7 +104,7 @@ def curves(snapshot: Snapshot) -> list[dict[str, Any]]:
 
 def _frames_with_prototypes(material: Material) -> list[dict[str, Any]]:
     """Every frame's own numbers; its points and labels follow once the cast is complete."""
-    # A run that goes on from another has not said how long its stage 1 took: its last frame tells.
+    # A branch does not record how long its stage 1 took; use its last frame instead.
     planned = {stage: view.steps for stage, view in material.snapshot.stages.items()}
     for stage, step in material.moments:
         planned[stage] = max(planned[stage], step)
@@ -172,7 +172,7 @@ def _principal(material: Material) -> np.ndarray:
 
 
 def xrayed(material: Material) -> dict[str, Any] | None:
-    """What stage 3 saw of a few images; None before its end, and where it has left no look."""
+    """Stage 3's records of a few images; None before the stage ends, or if it kept none."""
     found = load_xrays(material.folder)
     if not found or "joint" not in material.done:
         return None

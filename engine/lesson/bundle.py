@@ -1,4 +1,4 @@
-"""How a lesson travels: arrays and pictures as plain JSON values, places instead of image numbers."""
+"""Serialises a lesson: arrays and pictures as plain JSON values, places instead of image numbers."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def _thumbnails(pixels: np.ndarray) -> np.ndarray:
 class Cast:
     """The images that a lesson shows, and the place of each.
 
-    A set of up to 2,000 is shown whole, in its order. Of a larger one those are shown that a step asks
-    for, in the order of asking, and a sample that fills it up.
+    A set of up to 2,000 is shown completely, in its order. From a larger set, the lesson shows the images that
+    its steps request, in the order of request, and fills up with a sample.
     """
 
     def __init__(self, images: int, most: int = MOST_IMAGES) -> None:
@@ -109,7 +109,7 @@ class Cast:
         return [self.places(row) for row in table]
 
     def fill(self, labels: np.ndarray | None, seed: int) -> None:
-        """Takes further images at random, of every cluster as large a share as it has of all.
+        """Takes extra images at random, of every cluster as large a share as it has of all.
 
         Args:
             labels: (N,) in 0..K−1; None where there are none, which makes it one cluster.

@@ -1,7 +1,7 @@
-"""The nine steps of a lesson: what each shows, what can be played with, what goes wrong.
+"""The nine steps of a lesson: the figures, the control and the failure example of each.
 
-A step is a function of the run's material. What a player chooses is worked out here beforehand, by the
-same functions that trained the run, at a few values of a setting; the run's own is among them.
+A step is a function of the run's material. The results for each position of a control are precomputed here by
+the same functions that trained the run, for a few values of a setting that include the run's own.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ AGREEMENTS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 TAUS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 NEEDS_FEATURES = "Train stage 1 (features) first."
 NEEDS_HEADS = "Train stage 2 (heads) first."
-# How a run may depart from the formula of joint training.
+# How a run may deviate from the formula of joint training.
 ADAPTED = {
     "fixed": "",
-    "flex": " In this run less than τ is asked of clusters that learn slowly.",
-    "free": " In this run τ is what the model is sure of on average, less where it believes in few images.",
-    "soft": " In this run an image that is less sure than most counts less, instead of not at all.",
+    "flex": " In this run clusters that learn slowly get a lower threshold than τ.",
+    "free": " In this run τ is the model's average confidence, and lower for clusters that have few images.",
+    "soft": " In this run an image of below-average confidence counts less, instead of not at all.",
 }
-# The ways in which τ is asked at all.
+# The variants that use τ itself.
 WITH_TAU = ("fixed", "flex")
 NEEDS_JOINT = "Train stage 3 (joint training) first."
 
 
 def chapters(material: Material) -> list[Step]:
-    """The nine steps, in their order; one whose arrays are missing says what to train."""
+    """The nine steps in order. A step whose arrays are missing says which stage to train."""
     steps: Sequence[Callable[[Material], Step]] = (
         problem,
         views,
@@ -96,9 +96,9 @@ def _step(
 
 
 def _lacking(material: Material, stage: Stage, needs: str) -> str:
-    """What is said of a stage without frames: they are gone, or it has not begun."""
+    """The message for a stage without frames: they are missing, or the stage has not started."""
     if stage in material.done:
-        return "The frames of this stage are gone from the run's folder: train a new run to see it."
+        return "The frames of this stage are missing from the run's folder: train a new run to see it."
     return needs
 
 
@@ -117,8 +117,7 @@ def problem(material: Material) -> Step:
     places = material.cast.places(chance.permutation(count)[:48])
     return _step(
         "problem",
-        f"Here are {count:,} images without labels: put those that show the same thing into one of "
-        f"{clusters} clusters.",
+        f"Here are {count:,} images without labels: sort those that show the same thing into {clusters} clusters.",
         "xᵢ → yᵢ ∈ {1 … K}",
         show={"places": places, "sizes": None},
     )
@@ -127,16 +126,16 @@ def problem(material: Material) -> Step:
 def views(material: Material) -> Step:
     texts = (
         "views",
-        f"{_changes(material.config.views.contrastive)} make views of an image; whatever they are, they "
-        "show the same thing.",
+        f"{_changes(material.config.views.contrastive)} turn an image into views. Every view still "
+        "shows the same thing.",
         "xᵢ → t(xᵢ), t′(xᵢ)",
         "paper, section III-A",
     )
     if material.imported:
         return _step(
             *texts,
-            needs="The features of this run were imported, so that no views were made for "
-            "them: train stage 1 on the images to see it.",
+            needs="This run uses external vectors, so no views were made for them: train "
+            "stage 1 on the images to see this step.",
         )
     chance = np.random.default_rng(material.config.seed + 1)
     ids = np.sort(chance.permutation(len(material.images))[:6])
@@ -152,7 +151,7 @@ def views(material: Material) -> Step:
 
 
 def _changes(settings: ContrastiveViews) -> str:
-    """What happens to an image in a view: "Random crops, turns and changes of tone"."""
+    """The changes that make a view, such as "Random crops, turns and tone changes"."""
     tone = settings.jitter or settings.grey or settings.gamma
     told = {
         "crops": settings.crop < 1,
@@ -160,7 +159,7 @@ def _changes(settings: ContrastiveViews) -> str:
         "shifts": settings.shift,
         "zooms": settings.zoom,
         "mirror images": settings.flip,
-        "changes of tone": tone,
+        "tone changes": tone,
     }
     *others, last = [words for words, happens in told.items() if happens] or ["changes"]
     return f"Random {', '.join(others)} and {last}" if others else f"Random {last}"
@@ -168,11 +167,11 @@ def _changes(settings: ContrastiveViews) -> str:
 
 def features(material: Material) -> Step:
     contrastive = material.config.features.objective in ("simclr", "moco")
-    apart = ", and other images other ones" if contrastive else ""
+    apart = " and to give other images different ones" if contrastive else ""
     texts = (
         "features",
-        f"The network learns to give two views of an image nearly the same features{apart}: images of "
-        "the same kind gather.",
+        f"The network learns to give two views of an image nearly the same features{apart}. Similar images "
+        "move together.",
         *_objective(material),
     )
     frames = [place for place, (stage, _) in enumerate(material.moments) if stage == "features"]
@@ -187,7 +186,7 @@ def features(material: Material) -> Step:
         f"{last:.2f} after {material.moments[frames[-1]][1]:,} steps."
     )
     if material.imported:
-        says = f"The features were imported: two images are {last:.2f} apart on average."
+        says = f"The features are external vectors: two images are {last:.2f} apart on average."
     return _step(*texts, show={"frames": frames, "says": says}, play=_temperatures(material), wrong=_collapse(material))
 
 
@@ -218,7 +217,7 @@ def _temperatures(material: Material) -> dict[str, Any] | None:
                 "points": packed(points, "f32"),
                 "labels": packed(labels, "u16"),
                 "truth": material.truths(found.labels[place], found.ids),
-                "says": f"A short training of its own by SimCLR at T = {value:g}, on {len(found.ids):,} images: two "
+                "says": f"A separate short training with SimCLR at T = {value:g}, on {len(found.ids):,} images: two "
                 f"images are {found.spread[place]:.2f} apart on average{better}.",
             }
         )
@@ -241,10 +240,10 @@ def _collapse(material: Material) -> dict[str, Any] | None:
         return None
     before, after, own = (float(one) for one in found.spread)
     return {
-        "label": "no negatives, no stopped gradient",
+        "label": "no negatives, no stop-gradient",
         "says": f"Views are only pulled together: {len(found.ids):,} images end {after:.2f} apart on "
-        f"average ({before:.2f} in the untrained network, {own:.2f} in this run). The least loss is to make "
-        "all images the same.",
+        f"average ({before:.2f} in the untrained network, {own:.2f} in this run). The loss is lowest "
+        "when all features are the same.",
         "show": {
             "points": packed(material.scattered(found.ids, found.points), "f32"),
             "spread": [round(before, 6), round(after, 6)],
@@ -258,7 +257,7 @@ def _collapse(material: Material) -> dict[str, Any] | None:
 def confident(material: Material) -> Step:
     texts = (
         "confident",
-        "Several small classifiers guess; of each cluster, the images they are surest of are taken.",
+        "Several small classifiers guess; each cluster's most confident images are selected.",
         "Sₖ = the ρ·M/K images with the largest pᵢₖ",
         "paper, section III-B, equation 2",
     )
@@ -276,10 +275,10 @@ def _poor(material: Material) -> dict[str, Any] | None:
     filled, largest = int((found.sizes > 0).sum()), int(found.sizes.max())
     surest = [found.ids[found.labels == k][: material.shown] for k in range(len(found.sizes))]
     return {
-        "label": "one head, started at random, that learns too fast",
+        "label": "a single randomly initialised head that learns too fast",
         "says": f"Only {filled} of {len(found.sizes)} clusters have any image, and the largest has "
-        f"{largest:,} of {len(found.ids):,}. Such a head confirms its own first guesses. (A real training of "
-        "a few rounds; the pictures are any images of each cluster.)",
+        f"{largest:,} of {len(found.ids):,}. Such a head confirms its own first guesses. (Really trained "
+        "for a few rounds; the pictures are arbitrary images of each cluster.)",
         "show": {
             "confident": material.cast.rows(surest),
             "confidence": None,
@@ -314,7 +313,7 @@ def prototypes(material: Material) -> Step:
 def nearest(material: Material) -> Step:
     texts = (
         "nearest",
-        "The M/K images whose features are nearest to a prototype get its label, sure or not.",
+        "The M/K images nearest to a prototype get its label, whether or not the head is confident.",
         "yᵢ = k  for the M/K images with the largest fᵢ·γₖ",
         "paper, section III-B, equation 4",
     )
@@ -326,7 +325,7 @@ def nearest(material: Material) -> Step:
     play = {
         "name": "exclusive",
         "label": "An image near several prototypes gets",
-        "values": ["every label", "the nearest only"],
+        "values": ["all their labels", "the nearest one's label"],
         "start": start,
         "results": results,
     }
@@ -341,12 +340,12 @@ def _unbalanced(material: Material) -> dict[str, Any] | None:
     given, strangers = found.strangers.tolist()
     half = material.shown
     return {
-        "label": "one kind is rare",
-        "says": f"Of the images in this run's cluster {cluster}, {before - after:,} of {before:,} were left out "
-        f"(the first {after:,} stay) and stage 2 was trained again. Of the new clusters, number "
-        f"{int(found.cluster)} holds more of those {after:,} than any other. Its prototype still labels "
-        f"{given:,} images, and {strangers:,} of them belong to this run's other clusters. M/K images for every "
-        "cluster takes all kinds to be equally many.",
+        "label": "one class is rare",
+        "says": f"Of the images in this run's cluster {cluster}, {before - after:,} of {before:,} were removed "
+        f"(the first {after:,} stay) and stage 2 was trained again. The new cluster {int(found.cluster)} "
+        f"contains more of those {after:,} than any other. Its prototype still labels {given:,} images, and "
+        f"{strangers:,} of them belong to this run's other clusters. Labelling M/K images for every cluster "
+        "assumes that all classes are the same size.",
         "show": {
             "claimed": material.cast.rows(np.hstack([found.nearest[:, :half], found.nearest[:, -half:]])),
             "sizes": found.sizes.tolist(),
@@ -362,7 +361,7 @@ def _unbalanced(material: Material) -> dict[str, Any] | None:
 def agreement(material: Material) -> Step:
     texts = (
         "agreement",
-        "A label is doubted where an image's nearest neighbours have another one.",
+        "A label is doubtful if the image's nearest neighbours have another one.",
         "rᵢ = (1 / n) · Σ [yⱼ = yᵢ],  j ∈ the n nearest of i",
         "paper, section III-C, equation 6",
     )
@@ -373,7 +372,7 @@ def agreement(material: Material) -> Step:
     counts = sorted({min(int(value), most) for value in (*ASKED, material.asked)})
     own = counts.index(min(material.asked, most))
     results = [agreement_at(material, count) for count in counts]
-    play = {"name": "neighbors", "label": "Neighbours asked", "values": counts, "start": own, "results": results}
+    play = {"name": "neighbors", "label": "Neighbours compared", "values": counts, "start": own, "results": results}
     show = {"examples": examples(material), "threshold": material.config.reliable.agreement}
     return _step(*texts, show={**show, **results[own]}, play=play)
 
@@ -381,7 +380,7 @@ def agreement(material: Material) -> Step:
 def reliable(material: Material) -> Step:
     texts = (
         "reliable",
-        "A label is reliable when enough neighbours agree and the head is sure; the others are put aside.",
+        "A label is reliable when enough neighbours agree and the head is confident; the others are rejected.",
         "rᵢ ≥ τ_r  and  max pᵢ ≥ τ_c",
         "paper, section III-C",
     )
@@ -393,28 +392,28 @@ def reliable(material: Material) -> Step:
     results = [judged(material, replace(settings, agreement=value)) for value in values]
     play = {
         "name": "agreement",
-        "label": f"Agreement asked (confidence: {settings.confidence:.0%})",
+        "label": f"Agreement threshold (confidence: {settings.confidence:.0%})",
         "values": values,
         "start": start,
         "results": results,
     }
     everything = judged(material, replace(settings, agreement=0.0, confidence=0.0))
-    wrong = {"label": "thresholds too low", "says": "Nothing is asked. " + everything["says"], "show": everything}
+    wrong = {"label": "thresholds too low", "says": "Every label passes. " + everything["says"], "show": everything}
     return _step(*texts, show=results[start], play=play, wrong=wrong)
 
 
 def joint(material: Material) -> Step:
     texts = (
         "joint",
-        "Reliable images teach network and head together; of the others, a weak view that is sure "
-        "enough tells what the strong view should say." + ADAPTED[material.config.joint.adapt],
+        "Network and head train together on the reliable images; for the others, a confident prediction "
+        "on the weak view is the label for the strong view." + ADAPTED[material.config.joint.adapt],
         "ℓ = [max p(weak) ≥ τ] · H( argmax p(weak), p(strong) )",
         "paper, section III-C; FixMatch (arXiv 2001.07685), equation 4",
     )
     places = [place for place, (stage, _) in enumerate(material.moments) if stage == "joint"]
     if material.imported:
         return _step(*texts, needs=f"There is no stage 3 in this run: {NO_NETWORK}.")
-    # Half a stage would be taken for the whole: what is said is of its end.
+    # Wait for the end of the stage: the text describes its end, and half a stage would be mistaken for all of it.
     if not places or "joint" not in material.done:
         return _step(*texts, needs=_lacking(material, "joint", NEEDS_JOINT))
 
@@ -433,6 +432,6 @@ def joint(material: Material) -> Step:
     wrong = {
         "label": "τ = 0",
         "show": everything,
-        "says": "Whatever the weak view says is taken for true. " + everything["says"],
+        "says": "Every prediction on a weak view is used as a label. " + everything["says"],
     }
     return _step(*texts, show={"xray": True, **results[start]}, play=play, wrong=wrong)

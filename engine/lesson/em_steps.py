@@ -1,4 +1,4 @@
-"""Stage 2 of a run again, by hand: one E-step or M-step at a time, with what each has found."""
+"""Repeats stage 2 of a run manually: one E-step or M-step at a time, with its results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.stages.heads import EStep, Round, Rounds, e_step, m_step
 
 @dataclass(frozen=True, eq=False)
 class Half:
-    """What half a round has left.
+    """The result of half a round.
 
     Attributes:
         round: counted from 0.
@@ -36,9 +36,9 @@ class Half:
 
 
 class Steps:
-    """Stage 2 of the run in a folder, begun anew: after all its rounds the heads are the run's own.
+    """Stage 2 of the run in a folder, repeated: after all its rounds the heads equal the run's own.
 
-    It drives what `learn_heads` drives, and writes nothing.
+    It calls the same functions as `learn_heads`, and writes nothing.
     """
 
     def __init__(self, folder: RunFolder, device: torch.device | str = "cpu") -> None:
@@ -71,7 +71,7 @@ class Steps:
     def advance(self) -> Half:
         """The next E-step or M-step; raises RunError after the last."""
         if self.done:
-            raise RunError(f"all {self.round} rounds of stage 2 are done: begin again to see them once more")
+            raise RunError(f"all {self.round} rounds of stage 2 are done: start again to see them once more")
         return self._e_step() if self._found is None else self._m_step(self._found)
 
     def _e_step(self) -> Half:

@@ -1,8 +1,8 @@
-"""`Trials`: what goes wrong, tried for real beside a run: short trainings whose results a lesson shows.
+"""`Trials`: the failure examples: short trainings that go wrong, which a lesson shows.
 
-They train with the stages' own functions on the run's own images, at most 2,000 of them, and are kept in
-the run's folder; the run itself stays as it is. A trial that did not go wrong on these images is kept
-too, so that it is not tried again, and is not shown.
+They train with the stages' own functions on the run's images, at most 2,000 of them, and are kept in the
+run's folder; the run itself is not modified. A trial that did not go wrong on these images is kept too, so
+that it is not repeated, but is not shown.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PIXELS, LEAST_IMAGES, MOST_IMAGES = 2**19, 512, 2_000
 TEMPERATURES = (0.1, 0.5, 2.0)
 EPOCHS = 15
 BATCH = 256
-# Features have collapsed that are spread less than this share of what the run's own are.
+# Features count as collapsed if their spread is below this share of the run's own.
 COLLAPSED = 1 / 4
 # A poor head learns too fast, alone and from a random start; a few rounds tell.
 RECKLESS = {
@@ -108,7 +108,7 @@ class PoorHead:
 
 @dataclass(frozen=True, eq=False)
 class Unbalanced:
-    """Stage 2 on the images of a run of which one cluster was cut to a tenth.
+    """Stage 2 on the images of a run after one cluster was cut to a tenth.
 
     Attributes:
         ids: (m,) int64, the images that were left.
@@ -135,7 +135,7 @@ class Unbalanced:
 
 @dataclass(frozen=True)
 class Trials:
-    """What was tried beside a run; None for what was not."""
+    """The failure examples of a run; None for those that were not trained."""
 
     collapse: Collapse | None = None
     temperatures: Temperatures | None = None
@@ -350,4 +350,4 @@ class Nowhere:
 
 
 def _unheard(_event: object) -> None:
-    """What a trial says on the way, nobody hears."""
+    """Discards the events of a trial."""

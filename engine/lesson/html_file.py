@@ -1,4 +1,4 @@
-"""A lesson as one HTML file: page, player and bundle in one, for any browser and no network."""
+"""The lesson file: page, player and bundle in one HTML file that works offline in any browser."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def page(bundle: dict[str, Any]) -> str:
         found = _read("page.html")
     except OSError as error:
         raise RunError(
-            f"{error.filename} cannot be read ({error.strerror}): the lesson's player is a part of this "
-            "project; get its folder assets/lesson again"
+            f"{error.filename} cannot be read ({error.strerror}): the lesson's player is part of this "
+            "project; restore the folder assets/lesson"
         ) from None
     css, js = (_ENDS.sub("\\\\x3c", one) for one in parts)
     content = dict(zip(MARKERS, (css, js, data_of(bundle)), strict=True))
-    # In one pass: a marker that stands in what is put in is none.
+    # In one pass, so that markers inside inserted text are not replaced.
     return re.sub("|".join(map(re.escape, MARKERS)), lambda marker: content[marker[0]], found)
 
 

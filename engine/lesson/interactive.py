@@ -1,4 +1,4 @@
-"""What a lesson lets its audience play with: the result of a stage's own functions at one setting.
+"""The controls of a lesson: the results of a stage's own functions for each setting.
 
 Each function gives the part of a step's "show" that changes, and under "says" a sentence with its numbers.
 """
@@ -63,7 +63,7 @@ def views_at(material: Material, ids: np.ndarray) -> dict[str, Any]:
         values, start = list(STRENGTHS), STRENGTHS.index(1.0)
         chosen = [_stronger(own, value) for value in values]
         says = [
-            f"Turned by up to {one.rotation:.0f}°, moved by up to {one.shift:.0%} of the side, zoomed by up to "
+            f"Rotated by up to {one.rotation:.0f}°, shifted by up to {one.shift:.0%} of the side, zoomed by up to "
             f"{one.zoom:.0%}."
             for one in chosen
         ]
@@ -80,14 +80,14 @@ def _stronger(own: ContrastiveViews, factor: float) -> ContrastiveViews:
 
 
 def wild(material: Material, ids: np.ndarray) -> dict[str, Any]:
-    """Views that no longer show what the image shows."""
+    """Views so strong that they change the image's meaning."""
     own = material.config.views.contrastive
     if material.images.channels == 3:
         label, settings = "crops too small", replace(own, crop=0.01)
-        says = "A view may keep 1 % of the area: what it shows could be a piece of anything."
+        says = "A view may keep only 1 % of the area, which could be a piece of anything."
     else:
-        label, settings = "turned upside down and mirrored", replace(own, rotation=180, flip=0.5)
-        says = "Turned by up to 180° and mirrored, a sign may become another one: a 6 reads as a 9."
+        label, settings = "rotated and mirrored too far", replace(own, rotation=180, flip=0.5)
+        says = "Rotated by up to 180° or mirrored, a digit can turn into another one: a 6 looks like a 9."
     return {"label": label, "says": says, "show": {"sprite": seen_views(material, ids, settings)}}
 
 
@@ -105,7 +105,7 @@ def confident_at(material: Material) -> Result:
 
 
 def quick_to_step(material: Material) -> bool:
-    """Whether a few rounds of stage 2 can be gone through again while a lesson is made."""
+    """Whether a few rounds of stage 2 can be repeated while a lesson is being built."""
     height, width = material.images.size
     small = material.imported or material.config.encoder.backbone == "small"
     scratch = material.imported or material.config.features.source == SCRATCH
@@ -113,7 +113,7 @@ def quick_to_step(material: Material) -> bool:
 
 
 def by_hand(material: Material) -> dict[str, Any]:
-    """The first rounds of stage 2 again, one E-step or M-step at a time, and then its end."""
+    """The first rounds of stage 2, one E-step or M-step at a time, followed by its end."""
     steps, values, results = Steps(material.folder), [], []
     while not steps.done and steps.round < ROUNDS:
         half = steps.advance()
@@ -129,24 +129,24 @@ def by_hand(material: Material) -> dict[str, Any]:
 
 
 def _halfway(material: Material, half: Half) -> Result:
-    """What the head that will be chosen does in half a round, and what it believes then."""
+    """What the head that is chosen in the end does in half a round, and its predictions afterwards."""
     head, now = material.head, half.now
     ids, belief = now.confident[head].cpu().numpy(), now.belief[head].cpu().numpy()
     sure = np.take_along_axis(belief.T, ids, 1)[:, : material.shown]
     sizes = np.bincount(belief.argmax(1), minlength=len(ids))
     places = half.ids[ids[:, : material.shown]]
     given = int(half.found.labels.kept[head].sum())
-    guess = " The first guesses are k-means's." if _guessed(material, half) else ""
+    guess = " The first guesses come from k-means." if _guessed(material, half) else ""
     if half.losses is None:
         says = (
-            f"E-step of round {half.round + 1}: the {ids.shape[1]:,} surest images of each cluster form its "
-            f"prototype, and the prototypes give {given:,} labels. No weight changes.{guess}"
+            f"E-step of round {half.round + 1}: the {ids.shape[1]:,} most confident images of each cluster "
+            f"form its prototype, and the prototypes give {given:,} labels. No weights change.{guess}"
         )
     else:
         says = (
             f"M-step of round {half.round + 1}: the head learned those {given:,} labels from strong views, "
             f"{material.config.heads.passes} times over; its loss in the last pass is {half.losses[head]:.3f}. "
-            "Shown is what it believes now."
+            "The pictures show its predictions now."
         )
     return {
         "round": half.round + 1,
@@ -192,7 +192,7 @@ def rounds(material: Material) -> dict[str, Any] | None:
 def _sure(material: Material, ids: np.ndarray, sure: np.ndarray, sizes: np.ndarray, rounds: int) -> Result:
     filled = int((sizes > 0).sum())
     known = sure[np.isfinite(sure)]
-    mean = f"; of its surest images shown here the head is {known.mean():.1%} sure" if len(known) else ""
+    mean = f"; the head's confidence in the images shown is {known.mean():.1%}" if len(known) else ""
     return {
         "round": rounds,
         "confident": material.cast.rows(ids),
@@ -204,7 +204,7 @@ def _sure(material: Material, ids: np.ndarray, sure: np.ndarray, sizes: np.ndarr
 
 
 def prototypes_at(material: Material, center_ratio: float) -> Result:
-    """Prototypes formed by another share of a cluster's images (equations 2 and 3)."""
+    """Prototypes formed from a different share of a cluster's images (equations 2 and 3)."""
     ids, made, _ = _labelled(material, center_ratio, material.config.heads.exclusive)
     alike = made @ made.T
     count = ids.shape[1]
@@ -215,12 +215,12 @@ def prototypes_at(material: Material, center_ratio: float) -> Result:
         "similarity": packed(alike, "f32"),
         "images_each": count,
         "truth": None if pure is None else {"purity": pure},
-        "says": f"{count:,} images form each prototype; the two most alike prototypes have cosine {others.max():.2f}.",
+        "says": f"{count:,} images form each prototype; the highest cosine between two is {others.max():.2f}.",
     }
 
 
 def claimed_at(material: Material, exclusive: bool) -> Result:
-    """The images that prototypes label (equation 4), with or without a right to several labels."""
+    """The images that the prototypes label (equation 4); an image may get several labels unless `exclusive`."""
     ids, made, near = _labelled(material, material.config.heads.center_ratio, exclusive)
     assert material.unit is not None
     claims = claims_of(material.unit, ids, made, near, exclusive=exclusive)
@@ -238,7 +238,7 @@ def claimed_at(material: Material, exclusive: bool) -> Result:
         "twice": twice,
         "truth": None if pure is None else {"purity": pure},
         "says": f"Each of the {len(near)} prototypes claims {near.shape[1]:,} images: {twice:,} are claimed by "
-        f"several, {unclaimed:,} by none; {len(given):,} labels are given.",
+        f"several, {unclaimed:,} by none; {len(given):,} labels are assigned.",
     }
 
 
@@ -276,13 +276,13 @@ def agreement_at(material: Material, count: int) -> Result:
         "histogram": packed(np.bincount(bins, minlength=BINS), "u32"),
         "kept": kept,
         "truth": None if pure is None else {"purity of those kept": pure},
-        "says": f"With {count:,} neighbour{'s' if count > 1 else ''} asked, the labels of "
-        f"{shares.mean():.1%} of them agree on average; {kept:,} of {len(shares):,} images are kept.",
+        "says": f"With {count:,} neighbour{'s' if count > 1 else ''} compared, {shares.mean():.1%} of them "
+        f"have the same label on average; {kept:,} of {len(shares):,} images are kept.",
     }
 
 
 def examples(material: Material) -> list[Result]:
-    """A reliable image, one at the border and the one with the fewest neighbours on its side."""
+    """A reliable image, one near the threshold, and the one with the lowest agreement."""
     found = material.reliable
     assert found is not None
     assert material.neighbors is not None
@@ -318,8 +318,8 @@ def examples(material: Material) -> list[Result]:
 def _why(verdict: int) -> str:
     return {
         Verdict.NEIGHBORS_DISAGREE: "too few neighbours agree",
-        Verdict.NOT_CONFIDENT: "the head is not sure enough",
-        Verdict.NEITHER: "neither neighbours nor head are sure",
+        Verdict.NOT_CONFIDENT: "the head is not confident enough",
+        Verdict.NEITHER: "too few neighbours agree and the head is not confident enough",
     }[Verdict(int(verdict))]
 
 
@@ -360,12 +360,12 @@ def passing_at(material: Material, frames: Sequence[Frame], threshold: float) ->
     passes = sure >= np.float32(threshold)
     shares, last = passes.mean(1), passes[-1]
     ids = np.flatnonzero(last)
-    same = "" if material.config.joint.adapt == "fixed" else ", and by the same τ for all"
+    same = "" if material.config.joint.adapt == "fixed" else ", and with the same τ for all"
     pure = material.purity(np.asarray(frames[-1].labels)[0][last], ids)
     return {
         "passing": packed(shares, "f32"),
         "threshold": threshold,
         "truth": None if pure is None else {"purity of those that pass": pure},
         "says": f"At τ = {threshold:g}, {shares[0]:.1%} of the images pass at the beginning of stage 3 and "
-        f"{shares[-1]:.1%} at its end (judged by the image as it is, without a view{same}).",
+        f"{shares[-1]:.1%} at its end (measured on the images themselves, not on views{same}).",
     }

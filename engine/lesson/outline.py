@@ -1,4 +1,4 @@
-"""The nine steps of a lesson in their order, for whoever must not wait until torch has been read."""
+"""The nine steps of a lesson in order, importable without loading torch."""
 
 from __future__ import annotations
 

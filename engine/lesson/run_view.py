@@ -1,4 +1,4 @@
-"""`Material`: everything of a run that a lesson shows, read from its folder when it is asked for."""
+"""`Material`: the parts of a run that a lesson shows, read from its folder on demand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.stages.reliable import ReliableSet, Verdict, neighbor_count
 
 
 class Material:
-    """A run's settings and arrays, as they are while its lesson is made; what is not there is None."""
+    """A run's settings and arrays, as they are while its lesson is built; missing ones are None."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder, self.card = folder, folder.card()
@@ -138,12 +138,12 @@ class Material:
         verdict = Verdict(int(found.verdicts[image]))
         if self.folder.fixed().mask[image]:
             return "A person decided this label."
-        near = f"{same} of {count} neighbours have its label (asked: {needed:.0%})"
-        sure = f"the head is {found.confidence[image]:.1%} sure (asked: {settings.confidence:.0%})"
+        near = f"{same} of {count} neighbours have its label (threshold: {needed:.0%})"
+        sure = f"the head's confidence is {found.confidence[image]:.1%} (threshold: {settings.confidence:.0%})"
         ends = {
-            Verdict.RELIABLE: "both suffice",
+            Verdict.RELIABLE: "both are enough",
             Verdict.NEIGHBORS_DISAGREE: "too few neighbours agree",
-            Verdict.NOT_CONFIDENT: "the head is not sure enough",
-            Verdict.NEITHER: "neither suffices",
+            Verdict.NOT_CONFIDENT: "the head is not confident enough",
+            Verdict.NEITHER: "neither is enough",
         }
         return f"{near} and {sure}: {ends[verdict]}."

@@ -1,1 +1,1 @@
-"""Runs: the order of the stages, the run folder they write, and the thread they work in."""
+"""Runs: the order of the stages, the run folder they write, and the thread they run in."""

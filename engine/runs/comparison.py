@@ -1,4 +1,4 @@
-"""`BeforeAfter`: what training with a reviewer's decisions has changed. Without ground truth."""
+"""`BeforeAfter`: the effect of training with a reviewer's decisions, measured without ground truth."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Agreement:
 class BeforeAfter:
     """The labels of two models on the same images, in the K' clusters of the later.
 
-    "Before" is what the earlier model said, with merges and splits followed; of an image that was
-    decided it is the model's own label, not the reviewer's.
+    "Before" is the earlier model's label, with merges and splits applied; for a decided image it is the
+    model's own label, not the reviewer's.
 
     Attributes:
         images: images compared.
         left_out: images of the earlier run that are not in the later.
         flow: (K', K') int64, images by their cluster before (rows) and after (columns).
         taught: on decisions that the later model was trained with.
-        held: on those that were held back: the honest score.
+        held: on those that were held back: the unbiased score.
     """
 
     images: int
@@ -59,11 +59,11 @@ def before_after(parent: RunFolder, child: RunFolder) -> BeforeAfter:
             that `parent` does not have.
     """
     if not child.has("decided"):
-        raise RunError(f"{child.path} was not trained with decisions: choose a run that was")
+        raise RunError(f"{child.path} was not trained with decisions: choose one that was")
     ids, known = child.images().ids, frozenset(parent.images().ids)
     if not known.issuperset(ids):
         raise RunError(
-            f"{child.path} has images that {parent.path} does not have: compare a run with the one that it goes on from"
+            f"{child.path} has images that {parent.path} does not have: compare a run with the one it started from"
         )
     said, after = child.load("decided"), newest_clustering(child)
     before, labels, clusters = said["model"], said["labels"], after.clusters
@@ -77,7 +77,7 @@ def before_after(parent: RunFolder, child: RunFolder) -> BeforeAfter:
 
 
 def newest_clustering(folder: RunFolder) -> Clustering:
-    """What the run's newest model says of its own images; raises RunError before stage 2 is done."""
+    """The labels of the run's latest model for its own images; raises RunError before stage 2 is done."""
     stage = next((one for one in ("joint", "heads") if folder.has(one)), None)
     if stage is None:
         raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")

@@ -1,6 +1,6 @@
-"""How a run folder comes about: for the first time, or as a branch that goes on from another run.
+"""Creates run folders: for new runs, or for branches that start from another run's stages.
 
-Whatever fails, the folder is complete or not there at all.
+Even if something fails, the folder is either complete or absent.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from engine.sources.open_source import Opened
 def create_run(
     path: str | os.PathLike[str], opened: Opened, config: RunConfig, excluded: tuple[Skipped, ...] = ()
 ) -> RunFolder:
-    """A new run folder, complete or not there at all.
+    """Creates a run folder, which is either complete or absent.
 
-    `excluded` are images of the source that a person left out, and that are not in `opened`.
+    `excluded` are images of the source that a person excluded, and that are not in `opened`.
 
     Raises:
-        RunError: when something is there already, K or the further images do not fit the images,
+        RunError: when something is there already, K or the extra images do not fit the images,
             or it cannot be written.
         SpiceError: when what `features.source` names is not there or does not fit.
     """
@@ -48,7 +48,7 @@ def create_run(
 
 
 def branch_run(parent: RunFolder, path: str | os.PathLike[str], config: RunConfig) -> RunFolder:
-    """A new run that goes on from the parent's stages 1 and 2 with other settings of what follows.
+    """A new run that starts from the parent's stages 1 and 2, with different settings for the rest.
 
     Raises:
         RunError: when stage 2 is not done, `config` asks for other stages 1 and 2, or the new
@@ -56,17 +56,17 @@ def branch_run(parent: RunFolder, path: str | os.PathLike[str], config: RunConfi
     """
     target, own = _free(path), parent.card()
     if not parent.has("heads"):
-        raise RunError(f"{parent.path} has no stage 2 yet: nothing can go on from it")
+        raise RunError(f"{parent.path} has no stage 2 yet: train stage 2 before starting a run from it")
     if replace(config, reliable=own.config.reliable, joint=own.config.joint) != own.config:
-        raise RunError("only the settings of the reliable set and of stage 3 can differ here")
+        raise RunError("only the settings of the reliable set and of stage 3 can be changed here")
     return _made(target, lambda draft: inherit(draft, parent, config))
 
 
 def branch_decided(parent: RunFolder, path: str | os.PathLike[str], config: RunConfig, guidance: Guidance) -> RunFolder:
-    """A new run that goes on from the parent's stage 1 with what a reviewer decided: images that
+    """A new run that starts from the parent's stage 1, with a reviewer's decisions: images that
     were excluded are not in it, and stages 2 and 3 learn the labels that were decided.
 
-    It has as many clusters as `guidance`, whatever `config` says.
+    It has as many clusters as `guidance`, regardless of `config`.
 
     Raises:
         RunError: when stage 1 is not done, `guidance` is about other images, K does not fit,
@@ -74,22 +74,22 @@ def branch_decided(parent: RunFolder, path: str | os.PathLike[str], config: RunC
     """
     target, own = _free(path), parent.card()
     if not parent.has("features"):
-        raise RunError(f"{parent.path} has no stage 1 yet: nothing can go on from it")
+        raise RunError(f"{parent.path} has no stage 1 yet: train stage 1 before starting a run from it")
     if len(guidance.keep) != own.images:
         raise RunError(
             f"the decisions are about {len(guidance.keep):,} images, but {parent.path} has "
-            f"{own.images:,}: decide about the images of this run"
+            f"{own.images:,}: make decisions on the images of this run"
         )
     config = replace(config, clusters=guidance.clusters)
     later = {name: getattr(config, name) for name in ("clusters", "heads", "reliable", "joint")}
     if replace(own.config, **later) != config:
-        raise RunError("only K and the settings of what follows stage 1 can differ here")
+        raise RunError("only K and the settings after stage 1 can be changed here")
     check_clusters(config, int(guidance.keep.sum()), own.source)
     return _made(target, lambda draft: inherit_decided(draft, parent, config, guidance))
 
 
 def _made(target: Path, write: Callable[[RunFolder], None]) -> RunFolder:
-    """The run folder at `target` as `write` fills it, complete or not there at all."""
+    """The run folder at `target`, filled by `write`, either complete or absent."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = RunFolder(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -155,10 +155,10 @@ def check_clusters(config: RunConfig, images: int, source: str) -> None:
 
 
 def _check_extra(opened: Opened) -> None:
-    """Raises RunError when the further images are of another size or colour than the images."""
+    """Raises RunError when the extra images are of another size or colour than the images."""
     images, extra = opened.images, opened.extra
     if extra is not None and extra.pixels.shape[1:] != images.pixels.shape[1:]:
         raise RunError(
-            f"the further images are {extra.pixels.shape[1:]}, but those of {images.source} "
+            f"the extra images are {extra.pixels.shape[1:]}, but those of {images.source} "
             f"{images.pixels.shape[1:]} (channels, height, width): open both in one size and colour"
         )

@@ -1,5 +1,5 @@
-"""Files of a run folder: each is written whole under another name, flushed to the disk and renamed, so
-that a reader never meets half of one. Nothing that is read can run code."""
+"""Files of a run folder. Each is written under a temporary name, flushed to disk and renamed, so that
+readers never see a partial file. Reading a file never runs code."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def save_array(file: Any, array: np.ndarray) -> None:
 
 
 def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    """A second name for a file that nobody changes in its place, or a copy where there can be none."""
+    """A hard link to a file that is never modified in place, or a copy if links are not possible."""
     try:
         os.link(source, target)
     except OSError:  # another disk, or one without hard links
@@ -82,7 +82,7 @@ def load_array(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="c", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise RunError(f"{path} is damaged ({error}): delete its folder and resume the run to make it again") from None
+        raise RunError(f"{path} is damaged ({error}): delete its folder and resume the run to rebuild it") from None
 
 
 def save_weights(path: Path, state: dict[str, Any]) -> None:
@@ -98,9 +98,9 @@ def load_weights(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        # Never straight to a GPU: one that is full would make the file look damaged.
+        # Never load straight to a GPU: if it is full, the file would look damaged.
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         if out_of_memory(error):
             raise
-        raise RunError(f"{path} is damaged ({first_sentence(error)}): delete it to do its stage again") from None
+        raise RunError(f"{path} is damaged ({first_sentence(error)}): delete it to repeat its stage") from None

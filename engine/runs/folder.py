@@ -1,24 +1,24 @@
-"""The run folder: the only door between who trains and who looks.
+"""The run folder: the only interface between training and its readers.
 
-    run.json          what was asked: source, settings, fingerprint of the images
+    run.json          the request: source, settings, fingerprint of the images
     images/           pixels.npy (uint8, memory-mapped when read) and ids
-    extra/            further images, for stage 1 alone
+    extra/            extra images, for stage 1 only
     truth/            true labels and class names, only where they exist
-    encoder.pt        the trained encoder that stage 1 begins with, if it does
-    imported/         vectors from elsewhere that are taken as the features
-    events.jsonl      what happened, one line an event, only ever appended to
-    features/ heads/ joint/ …   one folder an artefact: arrays and weights
-    decided/          what a reviewer of the parent run decided, where this one is trained with it
-    frames/STAGE-STEP/          what a stage believed on the way, for replays
-    xray/STEP/                  what stage 3 saw of a few images on the way
-    trials/                     what went wrong in short trainings beside the run, for the lesson
-    columns/                    what a table of the user's says of the images
+    encoder.pt        the trained encoder that stage 1 starts from, if any
+    imported/         external vectors that are used as the features
+    events.jsonl      one line per event, append-only
+    features/ heads/ joint/ …   one folder per artefact: arrays and weights
+    decided/          decisions from the parent run, if this run is trained with them
+    frames/STAGE-STEP/          intermediate results of a stage, for replays
+    xray/STEP/                  intermediate results of stage 3 for a few images
+    trials/                     failure examples for the lesson
+    columns/                    the user's columns: values for the images from a table
     maps/…                      two-dimensional maps of the features and of frames
-    checkpoint-STAGE.pt         where an unfinished stage goes on
+    checkpoint-STAGE.pt         where an unfinished stage resumes
     lock              held by the process that trains
 
-Every file or artefact folder is written under another name, flushed to the disk and renamed, so that
-a reader never meets half of one. Nothing that is read can run code.
+Every file or artefact folder is written under a temporary name, flushed to disk and renamed, so that
+readers never see a partial one. Reading a file never runs code.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ LOCK_SECONDS, PROBE_SECONDS = 2.0, 0.1
 
 @dataclass(frozen=True)
 class RunCard:
-    """What a run was asked to do and on which images.
+    """A run's settings and images.
 
-    `parent` is the run that it goes on from, "" for none; `extra` counts the further images of stage 1;
-    `excluded` are the images that a person left out of the source beforehand, with the reason.
+    `parent` is the run it starts from, "" for none; `extra` counts the extra images of stage 1;
+    `excluded` are the images that a person excluded from the source beforehand, with the reason.
     """
 
     source: str
@@ -79,7 +79,7 @@ class RunCard:
 
 
 class RunFolder:
-    """One run on disk. Any number of readers; one writer, who holds `lock`."""
+    """One run on disk. Any number of readers; a single writer, which holds `lock`."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -97,12 +97,12 @@ class RunFolder:
         return (self.path / "run.json").is_file()
 
     def card(self) -> RunCard:
-        """What the run was asked to do; raises RunError when this is no run folder."""
+        """The run's settings and images; raises RunError if this is not a run folder."""
         file = self.path / "run.json"
         try:
             return _read_card(file, file.stat().st_mtime_ns)
         except FileNotFoundError:
-            raise RunError(f"{self.path} holds no run: expected the file run.json in it") from None
+            raise RunError(f"{self.path} contains no run: expected the file run.json in it") from None
 
     def config(self) -> RunConfig:
         """The settings to train with: a trained encoder is the run's own copy of it."""
@@ -119,7 +119,7 @@ class RunFolder:
         return ImageSet(arrays["pixels"], tuple(arrays["ids"].tolist()), self.card().source)
 
     def extra(self) -> ImageSet | None:
-        """Further images, from which stage 1 alone learns; memory-mapped copy-on-write."""
+        """Extra images that only stage 1 learns from; memory-mapped copy-on-write."""
         if not self.has("extra"):
             return None
         arrays = self.load("extra")
@@ -132,7 +132,7 @@ class RunFolder:
         return Truth(np.asarray(arrays["labels"]), tuple(arrays["class_names"].tolist()))
 
     def fixed(self) -> FixedLabels:
-        """What a reviewer decided before this run was trained, as far as it may learn it."""
+        """The decisions made before this run was trained, except those held back."""
         if not self.has("decided"):
             return FixedLabels.none(self.card().images)
         said = self.load("decided")
@@ -141,7 +141,7 @@ class RunFolder:
         return FixedLabels(np.where(taught | refused, said["labels"], 0), taught, refused)
 
     def save_columns(self, columns: Sequence[ImageColumn]) -> None:
-        """Keeps what a table says of the images, in the place of earlier columns."""
+        """Stores the user's columns from a table, replacing earlier ones."""
         arrays: dict[str, np.ndarray] = {"titles": np.array([one.title for one in columns])}
         for number, one in enumerate(columns):
             arrays[f"values-{number}"] = one.values
@@ -181,7 +181,7 @@ class RunFolder:
     ) -> None:
         """Writes an artefact's arrays and, if any, weights (a state dict), all at once.
 
-        `linked`: for further arrays, by name, the .npy file that holds the same, and never changes.
+        `linked`: additional arrays, by name, as .npy files with the same contents that never change.
         """
         target = self.path / artefact
         target.parent.mkdir(exist_ok=True)
@@ -204,7 +204,7 @@ class RunFolder:
     def load(self, artefact: str) -> dict[str, np.ndarray]:
         """The arrays of an artefact by name, memory-mapped copy-on-write; raises RunError."""
         if not self.has(artefact):
-            raise RunError(f"{self.path} has no {artefact} yet: train until it does")
+            raise RunError(f"{self.path} has no {artefact} yet: train until it exists")
         files = sorted((self.path / artefact).glob("*.npy"))
         return _Arrays(self.path / artefact, {file.stem: load_array(file) for file in files})
 
@@ -239,7 +239,7 @@ class RunFolder:
             raise
 
     def records(self, offset: int = 0) -> tuple[list[Record], int]:
-        """Events from byte `offset` on, and the offset to go on from; half a line is left for later."""
+        """Events from byte `offset` on, and the offset to continue from; half a line is left for later."""
         try:
             with (self.path / "events.jsonl").open("rb") as file:
                 file.seek(offset)
@@ -254,7 +254,7 @@ class RunFolder:
             raise RunError(f"{self.path / 'events.jsonl'} is damaged ({error})") from None
 
     def mend_events(self) -> None:
-        """Cuts off half a line that a killed writer left, so that the next event stands alone."""
+        """Removes a partial last line left by a killed writer, so that the next event gets its own line."""
         path = self.path / "events.jsonl"
         if path.exists():
             end = self.records()[1]
@@ -272,7 +272,7 @@ class RunFolder:
         try:
             return FileLock(self.path / "lock", thread_local=False).acquire(timeout=LOCK_SECONDS)
         except Timeout:
-            raise RunError(f"{self.path} is being trained already: stop that run first") from None
+            raise RunError(f"{self.path} is already being trained: stop that run first") from None
 
     @property
     def is_locked(self) -> bool:
@@ -316,11 +316,11 @@ def _read_card(file: Path, _modified: int) -> RunCard:
 
 
 class _Arrays(dict[str, np.ndarray]):
-    """An artefact's arrays by name; one that is gone from the disk is missed in words."""
+    """An artefact's arrays by name; a missing file raises a `RunError` that names it."""
 
     def __init__(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
         super().__init__(arrays)
         self._path = path
 
     def __missing__(self, name: str) -> np.ndarray:
-        raise RunError(f"{self._path / name}.npy is gone: delete its folder and resume the run to make it again")
+        raise RunError(f"{self._path / name}.npy is missing: delete its folder and resume the run to rebuild it")

@@ -1,4 +1,4 @@
-"""How a run went, image by image: the frames that its stages left in the run folder."""
+"""The history of a run, image by image, from the frames in its folder."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class PrototypeHistory:
 
 
 def load_prototype_history(folder: RunFolder) -> PrototypeHistory | None:
-    """None before stage 2 has left a frame."""
+    """The prototypes of every frame; None before the first frame of stage 2."""
     head = chosen_head(folder)
     steps = [step for stage, step in frame_steps_of(folder) if stage == "heads"]
     if not steps:

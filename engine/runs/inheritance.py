@@ -1,6 +1,6 @@
-"""What a run takes over from the one that it goes on from.
+"""Copies the artefacts that a branch inherits from its parent run.
 
-Files by hard link where the disk can, since none is ever changed in its place.
+Files are hard-linked if the disk supports it, since none is ever modified in place.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def inherit(draft: RunFolder, parent: RunFolder, config: RunConfig) -> None:
 def inherit_decided(draft: RunFolder, parent: RunFolder, config: RunConfig, guidance: Guidance) -> None:
     """Fills `draft` with stage 1 of `parent` for the images that stay, and with the decisions.
 
-    Stage 1's own clustering and scores, and whatever was made of all images at once, go along only
-    where they would be the same; else training makes them again.
+    Stage 1's clustering and scores, and anything computed from all images together, are copied only if
+    they would be the same; otherwise training recomputes them.
     """
     whole = bool(guidance.keep.all())
     same = whole and config.clusters == parent.card().config.clusters
@@ -68,7 +68,7 @@ def _link_all(draft: RunFolder, parent: RunFolder, names: tuple[str, ...]) -> No
 
 
 def _forget(draft: RunFolder, *stages: Stage) -> None:
-    """Leaves out the frames of stages that are trained anew, and the maps of these."""
+    """Leaves out the frames of stages that are trained again, and their maps."""
     for stage in stages:
         for pattern in (f"frames/{stage}-*", f"maps/*-{stage}-*"):
             for artefact in draft.path.glob(pattern):
@@ -76,7 +76,7 @@ def _forget(draft: RunFolder, *stages: Stage) -> None:
 
 
 def _take_inputs(draft: RunFolder, parent: RunFolder, keep: np.ndarray) -> ImageSet:
-    """Images, truth and columns without the images that are left out; returns those that stay."""
+    """Copies images, truth and columns without the excluded images; returns those that stay."""
     images, truth = parent.images(), parent.truth()
     ids = np.array(images.ids)[keep]
     kept = ImageSet(images.pixels[keep], tuple(ids.tolist()), images.source)
@@ -104,7 +104,7 @@ def _take_features(draft: RunFolder, parent: RunFolder, keep: np.ndarray) -> Non
 
 
 def _events(parent: RunFolder, *stages: Stage, scores: bool = True) -> list[Record]:
-    """What was said about these stages, with or without their scores."""
+    """The events of these stages, with or without their scores."""
     of_stages = [one for one in parent.records()[0] if getattr(one.event, "stage", "") in stages]
     return [one for one in of_stages if scores or not isinstance(one.event, (Scored, TruthScored))]
 

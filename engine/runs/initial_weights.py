@@ -1,6 +1,6 @@
-"""What stage 1 begins with, where that is not random weights: judged beforehand, and kept with the run.
+"""The starting point of stage 1 if it is not random weights: validated in advance and kept with the run.
 
-A run needs nothing that may be moved or replaced later: it has a copy of the network or the vectors.
+The run keeps a copy of the network or the vectors, so it does not depend on files that may be moved or replaced.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def keep_beginning(folder: Path, source: str, images: ImageSet) -> None:
 def _blank_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """A new .npy file of zeros, (N, D) float32, to be written through memory.
 
-    Its zeros are written: a disk too full for them says so now, and not by ending the process.
+    The zeros are really written, so that a full disk raises an error now instead of killing the process.
     """
     rows, columns = shape
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}

@@ -1,4 +1,4 @@
-"""`Forecast`: what a run will take, said before it begins and kept with it, to be compared afterwards."""
+"""`Forecast`: the estimate made before a run, kept with it for comparison afterwards."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FILE = "forecast.json"
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take.
+    """The expected time, memory and disk of a run.
 
     Attributes:
         seconds: by part: features, heads, joint and the rest.
-        low, high: between which the seconds in all may lie.
+        low, high: the range of the total seconds.
         memory, gpu_memory: bytes at the peak, as in `Costs`.
         disk: bytes of the finished run's folder.
     """
@@ -45,7 +45,7 @@ def save_forecast(folder: RunFolder, found: Forecast) -> None:
 
 
 def load_forecast(folder: RunFolder) -> Forecast | None:
-    """What was forecast before the run began, None where nothing was; raises RunError."""
+    """The forecast made before the run, None if there is none; raises RunError."""
     try:
         kept = json.loads((folder.path / FILE).read_text("utf-8"))
         kept.pop("total")

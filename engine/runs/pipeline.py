@@ -1,7 +1,7 @@
-"""The order of the stages. What a run folder already holds is not done again.
+"""The order of the stages. Results that the run folder already contains are not computed again.
 
-A stage is scored before its artefact is saved: one that was killed in between is scored twice, which
-harms nobody, and never not at all.
+A stage is scored before its artefact is saved: it may be scored twice after a crash (harmless), never
+skipped.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
 # Neighbours kept for pages, whatever the reliable set asks: the map and its what-ifs need some.
 LEAST_KEPT = 30
 KMEANS_STARTS = 10
-NO_NETWORK = "the features were imported, so that there is no network to train further"
+NO_NETWORK = "the features are external vectors, so there is no network to train"
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything the steps below share; `fixed` is what a reviewer of the parent run decided."""
+    """The state shared by the steps below; `fixed` are the decisions of the parent run's reviewers."""
 
     folder: RunFolder
     config: RunConfig
@@ -56,7 +56,7 @@ class Run:
         return self.pixels.device
 
     def keep(self, frame: Frame) -> None:
-        """Stores a frame with the run, for who wants to see how it went."""
+        """Stores a frame with the run, for the replay."""
         save_frame(self.folder, frame)
 
     def keep_xray(self, xray: Xray) -> None:
@@ -65,13 +65,13 @@ class Run:
 
 
 def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable[[], bool]) -> None:
-    """Runs the three stages of the run in `folder`, from wherever it was left.
+    """Runs the three stages of the run in `folder`, resuming where it stopped.
 
     Ground truth goes to the scores alone: `Run.truth` is not passed to any stage.
 
     Raises:
         Stopped: when `stop()` said so.
-        SpiceError: when training cannot go on.
+        SpiceError: when training cannot continue.
     """
     use_device(device)
     images = folder.images()
@@ -90,7 +90,7 @@ def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable
 
 
 def _imported(run: Run) -> Features:
-    """Vectors from elsewhere in the place of stage 1's, with a clustering and scores as usual."""
+    """External vectors in place of stage 1's features, with a clustering and scores as usual."""
     vectors = np.asarray(run.folder.load(IMPORTED)["vectors"])
     if run.folder.has("features"):
         return Features(None, vectors)
@@ -285,7 +285,7 @@ def _raise_alarms(run: Run, stage: Stage, clustering: Clustering) -> None:
         run.emit(Alarm(stage, cause, "choose fewer clusters, or another seed"))
     for cluster in clustering.dominant:
         share = clustering.sizes[cluster] / len(clustering.labels)
-        cause = f"cluster {cluster} holds {share:.0%} of the images"
+        cause = f"cluster {cluster} contains {share:.0%} of the images"
         run.emit(Alarm(stage, cause, "choose more clusters, or more epochs in stage 1"))
 
 
@@ -301,7 +301,7 @@ def _raise_reliable_alarms(run: Run, stage: Stage, found: ReliableSet) -> None:
             f"{_named(relaxed)} had the agreement lowered, as far as {found.thresholds.min():.2f} "
             f"instead of {settings.agreement:.2f}, to keep up to {settings.floor:.0%} of the images"
         )
-        run.emit(Alarm(stage, cause, "look at their images before you trust them"))
+        run.emit(Alarm(stage, cause, "check their images before you trust them"))
 
 
 def _named(clusters: list[int]) -> str:

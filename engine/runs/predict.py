@@ -1,4 +1,4 @@
-"""A finished run's model on images that it has not seen, and its encoder as a file of its own."""
+"""Applies a finished run's model to unseen images, and saves its encoder as a separate file."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from engine.stages.joint import Classifier, predict
 
 
 def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) -> Clustering:
-    """What the newest model of the run says of `images`: stage 3's, else stage 2's head.
+    """Labels `images` with the run's latest model: stage 3's, else stage 2's head.
 
     Raises:
         RunError: when stage 2 is not done, the images have another size or colour, or the features
             were imported.
     """
-    _check_network(folder, "label images that it has not seen: import vectors of these in a new run")
+    _check_network(folder, "label images that it has not seen: use their external vectors in a new run")
     config, own = folder.config(), folder.images()
     if (images.channels, images.size) != (own.channels, own.size):
         raise RunError(
@@ -55,7 +55,7 @@ def scores(clustering: Clustering, truth: Truth | None) -> dict[str, float]:
 
 def encoder_file(folder: RunFolder) -> bytes:
     """Stage 1's encoder as a file for `features.source=encoder:FILE.pt`; raises RunError."""
-    _check_network(folder, "give to others: name that file to them instead")
+    _check_network(folder, "share: share that file instead")
     if not folder.has("features"):
         raise RunError(f"{folder.path} has no encoder yet: train until stage 1 is done")
     card, images = folder.card(), folder.images()
@@ -70,7 +70,7 @@ def encoder_file(folder: RunFolder) -> bytes:
     encoder.load_state_dict(state)
     kind, _, place = card.source.partition(":")
     made = {
-        # Of a path only the last part: a file that is given away tells nothing of a machine.
+        # Keep only the last part of a path: a shared file must not reveal folders of a machine.
         "source": f"{kind}:{Path(place).name}" if place else kind,
         "images": card.images,
         "objective": features.objective,

@@ -1,4 +1,4 @@
-"""What a run has to show: its newest labels, and the summary of all its numbers."""
+"""The results of a run: its latest labels, and the summary of all its numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def observe(folder: RunFolder) -> Snapshot:
 
 
 def settled(folder: RunFolder, snapshot: Snapshot) -> Snapshot:
-    """`snapshot` with the state "interrupted" where it says live but nobody trains."""
+    """`snapshot` with the state "interrupted" if it says the run is live but no process is training it."""
     if snapshot.state not in (*LIVE, "new") or folder.is_locked:
         return snapshot
     # The run may have ended, and been unlocked, between reading its events and asking for the lock.
@@ -53,11 +53,11 @@ def decision_log(folder: RunFolder) -> DecisionLog:
 
 
 def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
-    """The run as one JSON object: what was asked, how far it is, every score.
+    """The run as one JSON object: its settings, its progress, every score.
 
     Scores are label-free except those below "truth", a key that exists only where the source has
     ground truth and a stage has been scored. A score that a stage does not have is null. "skipped"
-    exists only where a stage is left out, and says why.
+    exists only if a stage was skipped, and says why.
     """
     card = folder.card()
     out: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Who trains: one thread a device, jobs in a queue, paused and stopped between two steps."""
+"""Trains runs: one thread per device, a queue of jobs, pausing and stopping between two steps."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Device:
-    """Where a run trains, and, when that is not what one would hope for, why: a sentence or ""."""
+    """The device a run trains on and, if a better one was expected, the reason as a sentence, or ""."""
 
     device: torch.device
     note: str = ""
 
 
 def choose_device(name: str = "auto") -> Device:
-    """The device called `name`, or the fastest that works.
+    """The device called `name`, or the fastest one that works.
 
     Args:
         name: "auto", "cpu", "mps", "cuda" (the first GPU that works) or "cuda:1" (the second).
@@ -71,7 +71,7 @@ def _candidates(name: str) -> list[str]:
 
 
 def _trouble(name: str) -> str | None:
-    """What keeps a GPU from working: None if nothing does, "" if there is none."""
+    """Why the GPU does not work: None if it works, "" if there is none."""
     import torch
 
     kind, _, number = name.partition(":")
@@ -89,16 +89,16 @@ def _trouble(name: str) -> str | None:
         torch.ones(1, device=name).item()
     except RuntimeError as error:
         full = out_of_memory(error)
-        return "its memory is full: end what else runs on it" if full else first_sentence(error)
+        return "its memory is full: close other programs that use it" if full else first_sentence(error)
     return None
 
 
 def execute(folder: RunFolder, chosen: Device, control: Control) -> str:
-    """Trains the run in `folder` until it ends one way or another; the caller holds its lock.
+    """Trains the run in `folder` until it ends for any reason; the caller holds its lock.
 
     Returns:
-        The final state: "finished", "stopped" or "failed". What went wrong is in the run's last
-        event, and a traceback of the unexpected in its error.log.
+        The final state: "finished", "stopped" or "failed". The error is in the run's last event, and the
+        traceback of an unexpected one in its error.log.
     """
     import torch
 
@@ -131,9 +131,9 @@ def execute(folder: RunFolder, chosen: Device, control: Control) -> str:
 
 
 def _memory_ran_out(error: Exception, chosen: Device) -> str:
-    """Whose memory ran out, and what helps. Nothing is lost: the run goes on from its checkpoint."""
+    """Which memory ran out, and the remedy. Nothing is lost: the run can be resumed from its checkpoint."""
     where = "this machine" if host_is_full(error) else str(chosen.device)
-    instead = "train on the CPU" if where.startswith(("cuda", "mps")) else "end other programs"
+    instead = "train on the CPU" if where.startswith(("cuda", "mps")) else "close other programs"
     return f"{where} is out of memory: choose smaller batches, or {instead}"
 
 
@@ -157,7 +157,7 @@ class Runner(Background):
 
     def __init__(self, threads: int | None = None) -> None:
         """`threads`: CPU threads of a training thread; by default all cores but one, so that
-        whoever looks is served."""
+        the app stays responsive."""
         self._threads = threads or max(1, (os.cpu_count() or 2) - 1)
         self._jobs: dict[Path, _Job] = {}
         self._queues: dict[str, queue.SimpleQueue[_Job]] = {}
@@ -166,7 +166,7 @@ class Runner(Background):
         super().__init__()
 
     def submit(self, folder: RunFolder, device: str = "auto") -> None:
-        """Puts the run in its device's queue, for the first time or to go on.
+        """Queues the run on its device, to start or to resume it.
 
         Raises:
             RunError: when it is being trained already or the device is not there.
@@ -221,7 +221,7 @@ class Runner(Background):
         with self._guard:
             job = self._jobs.get(folder.path.resolve())
         if job is None:
-            raise RunError(f"{folder.path.name} is not trained by this process: it cannot be steered from here")
+            raise RunError(f"{folder.path.name} is not trained by this process: it cannot be controlled from here")
         act(job.control)
 
     def _work(self, jobs: queue.SimpleQueue[_Job]) -> None:
@@ -232,7 +232,7 @@ class Runner(Background):
             job = jobs.get()
             try:
                 execute(job.folder, job.device, job.control)
-            except Exception:  # the full disk that not even the last word fits on: others wait
+            except Exception:  # disk full, final event lost; keep serving the queue
                 log.exception("run %s ended without a final event", job.folder.path)
             finally:
                 with self._guard:

@@ -1,4 +1,4 @@
-"""Several runs that differ by their seed alone: trained in one process, and scored together."""
+"""Several runs that differ only in their seed: trained in one process, and scored together."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def train_all(
 
     Args:
         controls: a switch for each run.
-        ended: told each run and its final state, by the calling thread.
+        ended: called with each run and its final state, in the calling thread.
 
     Raises:
         RunError: when a run is being trained elsewhere; no run has begun then.
@@ -69,7 +69,7 @@ def train_all(
 
 @contextlib.contextmanager
 def _own_stream(device: torch.device) -> Iterator[None]:
-    """Within, this thread's work on a GPU does not wait for that of other threads."""
+    """Inside this context, this thread's work on a GPU does not wait for other threads' work."""
     import torch
 
     with torch.cuda.stream(torch.cuda.Stream(device)):

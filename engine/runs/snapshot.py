@@ -1,4 +1,4 @@
-"""`Snapshot`: what is known of a run, folded from its events. Pure."""
+"""`Snapshot`: the state of a run, folded from its events. Pure."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class StageView:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run at a moment. `seconds` counts the time in which it was running."""
+    """The state of a run at one time. `seconds` counts only the time it was running."""
 
     state: State = "new"
     device: str = ""
@@ -139,7 +139,7 @@ def _with(now: Snapshot, stage: Stage, **changes: object) -> Snapshot:
 
 
 def _progressed(now: Snapshot, event: Progress) -> Snapshot:
-    # A run that goes on from a checkpoint repeats steps: their first points give way.
+    # A run resumed from a checkpoint repeats steps: drop their first points.
     history = now.stages[event.stage].history
     if history and history[-1][0] >= event.step:
         history = tuple(point for point in history if point[0] < event.step)

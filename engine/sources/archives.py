@@ -1,6 +1,6 @@
-"""What zip and tar have in common: which of their members are images, and under what name.
+"""Shared by zip and tar: which members are images, and their names.
 
-Nothing is ever unpacked into a folder, so a name can lead nowhere; such images are refused all the same.
+Nothing is ever unpacked into a folder, so a malicious path cannot do harm; such images are rejected anyway.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engine.errors import SourceError
 from engine.sources.folders import readable
 
 ARCHIVE_ENDINGS = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
-# What is raised, depending on the bytes, of an archive that is not what it should be.
+# The errors raised for invalid archives, depending on their bytes.
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError)
 
 
@@ -53,17 +53,17 @@ def member_name(name: str) -> str | None:
         return None
     ending = os.path.splitext(name)[1].lower()
     if ending in ARCHIVE_ENDINGS:
-        raise SourceError("an archive within the archive: unpack it first")
+        raise SourceError("an archive inside the archive: unpack it first")
     if ending not in IMAGE_ENDINGS:
         return None
     if ".." in parts or name.startswith(("/", "\\")) or ":" in parts[0]:
-        raise SourceError("its name leads out of the archive")
+        raise SourceError("its path leads outside the archive")
     return readable("/".join(parts))
 
 
 @dataclass
 class Members:
-    """The members of an archive that are images, as they are met."""
+    """Collects the members of an archive that are images."""
 
     names: dict[str, Any] = field(default_factory=dict)
     stamps: list[tuple[int, int]] = field(default_factory=list)
@@ -82,9 +82,7 @@ class Members:
     def sorted(self, where: Path) -> tuple[tuple[str, ...], list[Any], np.ndarray]:
         if not self.names:
             first = f"; the first it holds is {self.skipped[0].name}: {self.skipped[0].reason}" if self.skipped else ""
-            raise SourceError(
-                f"{where} holds no image files that can be used ({', '.join(sorted(IMAGE_ENDINGS))}){first}"
-            )
+            raise SourceError(f"{where} contains no usable image files ({', '.join(sorted(IMAGE_ENDINGS))}){first}")
         names = list(self.names)
         order = sorted(range(len(names)), key=names.__getitem__)
         keys, stamps = list(self.names.values()), np.array(self.stamps, np.int64)

@@ -1,4 +1,4 @@
-"""Images in numpy's own files: an array in .npy, or an .npz with images, names and labels."""
+"""Images in NumPy files: an array in .npy, or an .npz with images, names and labels."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Layout:
 
 
 class ArraySource:
-    """The images of an array: (N, H, W), (N, H, W, C) or (N, C, H, W). Nothing in it is ever unpickled.
+    """The images of an array: (N, H, W), (N, H, W, C) or (N, C, H, W). Nothing is ever unpickled.
 
     Floats go from 0 to 1, or to 255. Those that images had after they were resized may go a little
     beyond 0 and 1 and are clipped. Whole numbers have 1, 8, 10, 12, 14 or 16 bits, the fewest that hold
@@ -84,7 +84,7 @@ class ArraySource:
         found = self._small(LABELS, count) if self.labels else None
         if self.labels and found is None:
             raise SourceError(
-                f"labels were asked, but {self.path} has none (expected an array of the name "
+                f"labels were requested, but {self.path} has none (expected an array named "
                 "labels or y): open it without labels"
             )
         return None if found is None else class_truth(found.tolist())
@@ -95,13 +95,13 @@ class ArraySource:
             shape, fortran, dtype = _header(file, self.path)
             there = self._bytes(member) - file.tell()
         if int(np.prod(shape, dtype=object)) * dtype.itemsize > there:
-            raise SourceError(f"{self.path} is cut off: it announces {dtype} of shape {shape} and holds less")
+            raise SourceError(f"{self.path} is truncated: it announces {dtype} of shape {shape} but contains less")
         if fortran and len(shape) > 1:
-            raise SourceError(f"{self.path} holds its array column by column: save it with numpy.ascontiguousarray")
+            raise SourceError(f"{self.path} stores its array in column order: save it with numpy.ascontiguousarray")
         if dtype.kind not in "buif":
             raise SourceError(f"{self.path} holds {dtype}: expected whole numbers or floats")
         if len(shape) not in (3, 4) or min(shape) < 1:
-            hint = "; features are named with features.source=import:FILE" if len(shape) == 2 else ""
+            hint = "; for features use features.source=import:FILE" if len(shape) == 2 else ""
             raise SourceError(f"{self.path} has shape {shape}: expected (N, H, W), (N, H, W, C) or (N, C, H, W){hint}")
         last = len(shape) == 4 and shape[3] in (1, 3, 4)
         if len(shape) == 4 and not last and shape[1] not in (1, 3, 4):
@@ -119,7 +119,7 @@ class ArraySource:
                 content = file.read(count * row * layout.dtype.itemsize)
                 if len(content) != count * row * layout.dtype.itemsize:
                     raise SourceError(
-                        f"{self.path} is cut off: {layout.shape[0]:,} images were announced, "
+                        f"{self.path} is truncated: {layout.shape[0]:,} images were announced, "
                         f"{start:,} to {start + count:,} are there"
                     )
                 yield np.frombuffer(content, layout.dtype).reshape(count, *layout.shape[1:])
@@ -134,7 +134,7 @@ class ArraySource:
             if not finite.all():
                 first = seen + int(finite.argmin())
                 raise SourceError(
-                    f"{self.path} holds values that are no numbers (NaN or infinite), the first in "
+                    f"{self.path} contains values that are NaN or infinite, the first in "
                     f"image {first:,}: expected 0 to 1, or 0 to 255"
                 )
             low, high, seen = min(low, part.min()), max(high, part.max()), seen + len(part)
@@ -179,7 +179,7 @@ class ArraySource:
             return large[0]
         listed = ", ".join(name.removesuffix(".npy") for name in inside) or "none"
         raise SourceError(
-            f"{self.path} holds the arrays {listed}: expected one of the name images, with three or four dimensions"
+            f"{self.path} holds the arrays {listed}: expected one named images, with three or four dimensions"
         )
 
     def _bytes(self, member: str | None) -> int:
@@ -206,7 +206,7 @@ class ArraySource:
 
 
 def _whole_scale(low: float, high: float) -> float | None:
-    """What brings whole numbers to 0–255; None where nothing does. Those up to 1 are masks."""
+    """The factor that scales whole numbers to 0–255; None if there is none. Numbers up to 1 are masks."""
     tops = (2**bits - 1 for bits in BITS)
     top = next((top for top in tops if high <= top), None)
     return None if low < 0 or top is None else 255 / top
@@ -227,7 +227,7 @@ def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtyp
         version = np.lib.format.read_magic(file)
         shape, fortran, dtype = formats[version](file)
     except (ValueError, KeyError, EOFError) as error:
-        raise SourceError(f"{path} is no numpy array ({error}): expected .npy or .npz") from None
+        raise SourceError(f"{path} is not a NumPy array ({error}): expected .npy or .npz") from None
     if dtype.hasobject:
         raise SourceError(f"{path} holds Python objects, which could run code: save plain numbers instead")
     return shape, fortran, dtype

@@ -46,8 +46,8 @@ def downloaded(name: str, title: str, address: str, fetch: Callable[[str], objec
         missing = "could not be reached" if isinstance(error, urllib.error.URLError) else "failed"
         reason = " ".join(str(getattr(error, "reason", "") or error).split())
         raise SourceError(
-            f"{title} cannot be downloaded, since {address} {missing} ({reason}): download it on "
-            f"another machine, and name its folder with {name}:FOLDER"
+            f"{title} cannot be downloaded, because {address} {missing} ({reason}): download it on "
+            f"another machine, and open its folder with {name}:FOLDER"
         ) from None
     return place
 

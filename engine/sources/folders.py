@@ -60,8 +60,8 @@ class FolderReader:
 class FolderSource:
     """The image files below a folder, sorted by path.
 
-    Hidden files and folders are passed over. Links to folders are not followed, so that one that
-    points upwards cannot make the walk endless, and links to files outside are not read.
+    Hidden files and folders are skipped. Links to folders are not followed, so that a link to a parent
+    cannot make the walk endless, and links to files outside are not read.
     """
 
     side: int | None = 32
@@ -91,7 +91,7 @@ class FolderSource:
 
 @dataclass
 class Walk:
-    """What is below a folder, as paths relative to it with forward slashes."""
+    """The contents of a folder, as paths relative to it with forward slashes."""
 
     files: list[str]
     stamps: np.ndarray
@@ -139,7 +139,7 @@ def _stamp(entry: os.DirEntry[str], root: str) -> tuple[int, int]:
     if not stat.S_ISREG(about.st_mode):
         raise SourceError("not a regular file")
     if entry.is_symlink() and not os.path.realpath(entry.path).startswith(root + os.sep):
-        raise SourceError("a link out of the folder: not followed")
+        raise SourceError("a link to outside the folder: not followed")
     return about.st_size, about.st_mtime_ns
 
 
@@ -164,7 +164,7 @@ def folder_truth(where: object, names: Iterable[str]) -> Truth:
     stray = sum(not one for one in parts)
     if stray:
         raise SourceError(
-            f"labels were asked from the subfolders of {where}, but {stray} images lie directly in "
-            "it: move them into class folders, or do not ask for labels"
+            f"labels were requested from the subfolders of {where}, but {stray} images lie directly in "
+            "it: move them into class folders, or open the images without labels"
         )
     return class_truth([one[0] for one in parts])

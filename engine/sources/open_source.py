@@ -1,4 +1,4 @@
-"""From what a user names ("digits", "folder:photos", "photos.zip") to an `ImageSet` and, if any, a `Truth`."""
+"""Opens a source by its text ("digits", "folder:photos", "photos.zip"): an `ImageSet` and, if any, a `Truth`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from engine.sources.tables import TableSource
 from engine.sources.tars import TarSource, tarfile_like
 from engine.sources.zips import ZipSource
 
-# What comes before the path, and what it stands for.
+# Prefixes of the path, and the sources they select.
 KINDS: dict[str, Callable[..., Source]] = {
     "folder": FolderSource,
     "imagefolder": FolderSource,
@@ -43,7 +43,7 @@ LEAST_SIDE, MOST_SIDE = 4, 1024
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """What a source gave.
+    """An opened source.
 
     Attributes:
         truth: if it was there and wanted.
@@ -51,7 +51,7 @@ class Opened:
         extents: (N, 2) int32, width and height of each image as it came; None where all came as
             they are here.
         columns: what the source says of its images besides.
-        extra: further images for stage 1 alone, of the same size and channels.
+        extra: extra images for stage 1 alone, of the same size and channels.
     """
 
     images: ImageSet
@@ -79,7 +79,7 @@ def open_source(
     stop: Stop = lambda: False,
     waiting: Waiting = lambda _waits: None,
 ) -> Opened:
-    """Opens `source`, and keeps what was decoded, so that it is there at once the next time.
+    """Opens `source` and caches the decoded images, so that it opens instantly the next time.
 
     Args:
         source: "digits", "shapes", KIND:PATH, the name of a set, NAME:PATH, or a path alone.
@@ -156,10 +156,9 @@ def _kind_of(text: str) -> str:
         if path.suffix.lower() in endings and name not in METADATA:
             return endings[path.suffix.lower()]
         if name in METADATA:
-            raise SourceError(f"{text} belongs to a folder of images: open the folder it is in")
+            raise SourceError(f"{text} describes a folder of images: open that folder")
         raise SourceError(
-            f"{text} is no kind of file that images come in: expected a folder, .zip, .tar, .csv, "
-            ".parquet, .npy or .npz"
+            f"{text} is not a supported kind of file: expected a folder, .zip, .tar, .csv, .parquet, .npy or .npz"
         )
     known = [*(f"{kind}:PATH" for kind in KINDS), *BUILT_IN, *SETS]
     raise SourceError(f"there is no folder or file {text}: check the path (other sources are {', '.join(known)})")

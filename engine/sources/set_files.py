@@ -30,7 +30,7 @@ class Part(Protocol):
         files: where they are.
         labels: (m,) int64 from 0, one for each of the m images; 0 where the set has none.
 
-    Everything raises SourceError, in a sentence for the user, when a file is not what it should be.
+    All methods raise SourceError, with a sentence for the user, for an unexpected or damaged file.
     """
 
     @property
@@ -73,7 +73,7 @@ def checked(labels: np.ndarray, lowest: int, classes: int, path: Path) -> np.nda
 
 
 class _PlainPickle(pickle.Unpickler):
-    """Reads dicts, lists, numbers and numpy arrays, and refuses to build anything else."""
+    """Unpickles dicts, lists, numbers and NumPy arrays only; rejects anything else."""
 
     _ALLOWED = frozenset(
         {
@@ -171,7 +171,7 @@ class StlPart:
         count, rest = divmod(size, 3 * 96 * 96)
         if rest or not count:
             raise SourceError(
-                f"{self.path} is cut off or not of STL-10: its {size:,} bytes are no whole number "
+                f"{self.path} is truncated or not from STL-10: its {size:,} bytes are not a whole number "
                 "of images of 27,648 bytes; download the set again"
             )
         return np.memmap(self.path, np.uint8, "r", shape=(count, 3, 96, 96))
@@ -214,7 +214,7 @@ class IdxPart:
 
 @contextmanager
 def _idx(path: Path, dimensions: int) -> Iterator[tuple[tuple[int, ...], IO[bytes]]]:
-    """The lengths that an idx file of uint8 tells, and the file at the first value after them."""
+    """The lengths in the header of an idx file of uint8, and the file positioned after it."""
     size, _ = about(path)
     packed = path.suffix == ".gz"
     with cast(IO[bytes], gzip.open(path) if packed else path.open("rb")) as file:
@@ -228,7 +228,7 @@ def _idx(path: Path, dimensions: int) -> Iterator[tuple[tuple[int, ...], IO[byte
         lengths = tuple(int(one) for one in np.frombuffer(header, ">u4"))
         told = len(magic + header) + math.prod(lengths)
         if 0 in lengths or math.prod(lengths[1:]) > PIECE:
-            raise SourceError(f"{path} says that its lengths are {lengths}: expected small images")
+            raise SourceError(f"{path} gives its lengths as {lengths}: expected small images")
         if not packed and size != told:
             raise SourceError(f"{path} holds {size:,} bytes where it says {told:,}: download the set again")
         yield lengths, file
@@ -242,6 +242,6 @@ def _pieces(file: IO[bytes], count: int, step: int, path: Path) -> Iterator[Any]
         except (OSError, EOFError, zlib.error) as error:
             raise SourceError(f"{path} is damaged ({error}): download the set again") from None
         if len(piece) < min(step, count):
-            raise SourceError(f"{path} is cut off: download the set again")
+            raise SourceError(f"{path} is truncated: download the set again")
         count -= len(piece)
         yield piece

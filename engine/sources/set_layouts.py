@@ -1,4 +1,4 @@
-"""What each benchmark set looks like in a folder, as it is distributed and torchvision unpacks it."""
+"""The folder layout of each benchmark set, as distributed and as torchvision unpacks it."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class SetBlocks:
     """A set of arrays (a `BlockSource`).
 
     Attributes:
-        extra: further images of the same kind that have no labels, for stage 1: STL-10's 100,000.
+        extra: extra images of the same kind that have no labels, for stage 1: STL-10's 100,000.
     """
 
     text: str
@@ -223,7 +223,7 @@ def set_source(name: str, path: str | None, *, labels: bool = True) -> SetFiles 
         root = existing_folder(path)
     elif known.fetch is None:
         raise SourceError(
-            f"{known.title} cannot be downloaded, since ImageNet asks for an agreement first: "
+            f"{known.title} cannot be downloaded, because ImageNet requires an agreement first: "
             f"open {name}:FOLDER, where FOLDER holds {known.expected}"
         )
     else:

@@ -1,8 +1,8 @@
 """Drawn shapes on cluttered backgrounds: a built-in set of pictures whose colour misleads.
 
-The class of an image is the shape in it. Its colour is drawn apart from the class, from as many
-colours as there are classes, and is what one sees first: features that keep colour cluster by colour,
-features that have learned to pass over it cluster by shape.
+The class of an image is its shape. Its colour is chosen independently, from as many colours as there are
+classes, and is more salient: features that keep colour cluster by colour, and features that have learned
+to ignore it cluster by shape.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FROM_YIQ = np.linalg.inv(_TO_YIQ)
 
 @dataclass(frozen=True, eq=False)
 class Shapes:
-    """N drawn images and what was drawn.
+    """N drawn images with their shapes and colours.
 
     Attributes:
         pixels: (N, 3, 32, 32) uint8, RGB.

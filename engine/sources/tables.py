@@ -63,8 +63,8 @@ class TableSource:
         found = self._inside(self._bytes) if self._bytes else self._named()
         if not found.names:
             first = f"; the first is {found.skipped[0].name}: {found.skipped[0].reason}" if found.skipped else ""
-            hint = "" if self._bytes else f" below {self.root}: name the folder that its paths are in"
-            raise SourceError(f"{self.path} lists no image that can be used{hint}{first}")
+            hint = "" if self._bytes else f" below {self.root}: give the folder that its paths start from"
+            raise SourceError(f"{self.path} lists no usable image{hint}{first}")
         return found
 
     # -- paths ---------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ class TableSource:
         inside = os.path.realpath(self.root)
         path = os.path.realpath(os.path.join(inside, text))
         if not path.startswith(inside + os.sep):
-            raise SourceError(f"outside {self.root}: name the folder that the paths are in")
+            raise SourceError(f"outside {self.root}: give the folder that the paths start from")
         try:
             about = os.stat(path)
         except OSError as error:
@@ -117,8 +117,8 @@ class TableSource:
         found = truth_of(rows)
         if found is None:
             raise SourceError(
-                f"labels were asked, but {self.path} has no column label, class, category or target "
-                "that says the class of every image: open it without labels"
+                f"labels were requested, but {self.path} has no column label, class, category or target "
+                "with the class of every image: open it without labels"
             )
         return found
 
@@ -191,11 +191,11 @@ def _bytes_column(path: Path) -> _Column | None:
     try:
         from pyarrow import ArrowException, parquet, types
     except ImportError:
-        raise SourceError("to read Parquet pyarrow is needed: pip install pyarrow, or save the table as CSV") from None
+        raise SourceError("reading Parquet needs pyarrow: pip install pyarrow, or save the table as CSV") from None
     try:
         schema = parquet.read_schema(path)
     except (ArrowException, OSError) as error:
-        reason = (str(error).splitlines() or ["no Parquet"])[0]
+        reason = (str(error).splitlines() or ["not Parquet"])[0]
         raise SourceError(f"{path} cannot be read as a Parquet table: {reason}") from None
     for entry in schema:
         if _is_binary(entry.type):

@@ -29,9 +29,9 @@ from engine.sources.folders import existing_file, folder_truth, readable
 if TYPE_CHECKING:
     import pandas as pd
 
-# How much a compressed tar may grow, and what it may take on the disk in any case.
+# How much a compressed tar may expand, and the disk space it may use in any case.
 TAR_GROWTH, TAR_BYTES = 200, 2**30
-# What it leaves free there, for others.
+# The disk space it leaves free.
 SPARE_BYTES = 2**26
 SIDECAR_BYTES = 2**16
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
@@ -49,7 +49,7 @@ class TarReader:
             file.seek(offset)
             content = file.read(length)
         if len(content) != length:
-            raise SourceError("the archive is cut off here")
+            raise SourceError("the archive is truncated here")
         return content
 
 
@@ -91,7 +91,7 @@ class TarSource:
                 if not found.names:
                     reason = f"{path} cannot be read as a tar archive: {error}"
                     raise SourceError(reason) from None
-                found.skip(path.name, f"the archive is cut off or damaged ({error})")
+                found.skip(path.name, f"the archive is truncated or damaged ({error})")
         names, keys, stamps = found.sorted(self.paths[0])
         rows = beside.rows(names)
         truth = None
@@ -122,7 +122,7 @@ class TarSource:
 
 
 def _copy_at_most(packed: IO[bytes], out: IO[bytes], most: int, path: Path) -> None:
-    """What can be unpacked of a damaged archive is used, and the listing says where it ends."""
+    """Uses the part of a damaged archive that can be unpacked; the listing reports where it ends."""
     written, free = 0, shutil.disk_usage(out.name).free
     while True:
         try:
@@ -173,7 +173,7 @@ def _take_member(
 
 @dataclass
 class _Sidecars:
-    """What lies beside images of the same name in WebDataset's shards."""
+    """The files with the same name as an image in WebDataset's shards."""
 
     classes: dict[str, str] = field(default_factory=dict)
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -204,7 +204,7 @@ class _Sidecars:
         if None in found:
             first = names[found.index(None)]
             raise SourceError(
-                f"labels were asked, but {found.count(None)} images have no class ({first} has no "
+                f"labels were requested, but {found.count(None)} images have no class ({first} has no "
                 f".cls beside it): open the images without labels"
             )
         return class_truth(found)
@@ -216,7 +216,7 @@ def shards(text: str) -> list[Path]:
     if path.is_dir():
         found = sorted(one for one in path.iterdir() if tarfile_like(one))
         if not found:
-            raise SourceError(f"{text} holds no tar files: expected WebDataset shards, NAME.tar")
+            raise SourceError(f"{text} contains no tar files: expected WebDataset shards, NAME.tar")
         return found
     if not path.exists() and re.search(r"[*{]", text):
         found = [one for each in _braces(str(path)) for one in map(Path, sorted(glob.glob(each)))]

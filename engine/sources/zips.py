@@ -14,7 +14,7 @@ from engine.errors import SourceError
 from engine.sources.archives import DAMAGED, Members, file_stamp, member_name
 from engine.sources.folders import existing_file, folder_truth, readable
 
-# An image file that grows so much is meant to fill the memory.
+# An image file that expands this much is a decompression bomb.
 MOST_GROWTH, SMALL_BYTES = 200, 2**24
 
 

@@ -1,1 +1,1 @@
-"""The feature space: who is near whom, and a map of it."""
+"""The feature space: nearest neighbours, and maps."""

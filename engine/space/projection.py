@@ -13,13 +13,13 @@ from engine.space.neighbors import Neighbors
 
 # Images from which the preview learns its directions.
 SAMPLE = 2_500
-# A map that begins from one that is nearly right needs fewer epochs than one from scratch.
+# A map that starts from a similar one needs fewer epochs than one from scratch.
 WARM_EPOCHS = {10_000: 100, 10**12: 50}
 
 
 @dataclass(frozen=True)
 class MapSettings:
-    """What UMAP is asked: its `n_neighbors` (the image itself counts) and `min_dist`."""
+    """UMAP's settings: its `n_neighbors` (including the image itself) and `min_dist`."""
 
     neighbors: int = 15
     min_dist: float = 0.1

@@ -1,5 +1,5 @@
 """The three stages of SPICE. Each takes settings and artefacts and returns artefacts.
 
-None of them sees ground truth or a metric. `emit` takes their events, `stop` is asked at every step,
-and `checkpoint` lets a stage that was stopped go on where it was.
+None of them sees ground truth or a metric. `emit` receives their events, `stop` is checked at every step,
+and `checkpoint` lets a stopped stage resume where it was.
 """

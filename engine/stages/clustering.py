@@ -1,4 +1,4 @@
-"""`Clustering`: what a stage says about every image."""
+"""`Clustering`: a stage's output for every image."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Clustering:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """(N,) int64: the likeliest cluster."""
+        """(N,) int64: the most probable cluster."""
         return self.probabilities.argmax(1)
 
     @cached_property
     def confidence(self) -> np.ndarray:
-        """(N,) float32: the probability of the likeliest cluster."""
+        """(N,) float32: the probability of the most probable cluster."""
         return self.probabilities.max(1)
 
     @property

@@ -1,4 +1,4 @@
-"""How a network runs on its device: precision, memory layout, compilation, and too little memory."""
+"""How a network runs on its device: precision, memory layout, compilation, and running out of memory."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def memory_format(device: torch.device) -> torch.memory_format:
 def use_device(device: torch.device) -> None:
     """Makes a GPU this thread's current one, and decides how CUDA computes in this process.
 
-    cuDNN tries its algorithms on each new shape and keeps the fastest: training meets few shapes, and
-    each thousands of times. float32 means float32, in convolutions as in products: TensorFloat-32
-    would keep 10 of 23 bits where exact neighbours and prototypes are compared, and the encoder, which
-    alone would gain by it, multiplies in bfloat16 unless it is told not to.
+    cuDNN benchmarks its algorithms on each new shape and keeps the fastest, since training uses few shapes,
+    each thousands of times. float32 is true float32, in convolutions and products: TensorFloat-32 would
+    keep only 10 of 23 bits where exact neighbours and prototypes are compared, and the encoder, the only
+    part that would benefit, uses bfloat16 unless configured otherwise.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -52,8 +52,8 @@ def fused(device: torch.device) -> bool:
 def compiled(module: nn.Module, settings: ComputeSettings) -> None:
     """Compiles every backbone within `module` for training, in place, if the settings want it.
 
-    Each batch size gets a graph of its own: stage 3's two, or half-size views before whole ones, would
-    else make the second graph one for any size, which is slower.
+    Each batch size gets a separate graph: otherwise stage 3's two sizes, or half-size views before full ones,
+    would make the second graph a dynamic one, which is slower.
     """
     if settings.compile:
         for part in module.modules():
@@ -62,12 +62,12 @@ def compiled(module: nn.Module, settings: ComputeSettings) -> None:
 
 
 class Portions:
-    """Takes a batch through forward and backward pass, in two halves once memory has run out.
+    """Runs a batch through forward and backward pass, in two halves once memory has run out.
 
-    What helps is tried one after the other, each said once: the batch in halves, then images that
-    live on the device moved to host memory. A step that is tried again computes the same gradient,
-    but for the company its images have in batch normalisation (and, with SimCLR, in the loss) and,
-    in an odd batch, for the weight of the smaller half. What follows slowly moves twice.
+    Remedies are tried in turn, each reported once: first the batch in halves, then moving images from the
+    device to host memory. A repeated step computes the same gradient, except that batch normalisation (and,
+    with SimCLR, the loss) sees half the batch and that, in an odd batch, the smaller half weighs more.
+    Moving averages move twice.
     """
 
     def __init__(self, stage: Stage, pixels: DeviceImages, emit: Emit) -> None:
@@ -116,10 +116,10 @@ class Portions:
     def _yield(self) -> None:
         if self._count == 1:
             self._count = 2
-            cure = "each batch goes through the network in two halves from now on, which is slower"
+            cure = "from now on each batch goes through the network in two halves, which is slower"
         else:
             self._pixels.leave_device()
-            cure = "the images stay in host memory from now on, which is slower"
+            cure = "from now on the images stay in host memory, which is slower"
         if self._pixels.device.type == "cuda":
             torch.cuda.empty_cache()
         self._emit(Alarm(self._stage, f"{self._pixels.device} ran out of memory", cure))

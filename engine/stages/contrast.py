@@ -1,8 +1,8 @@
-"""What stage 1 learns from two views of an image: SimCLR, MoCo and BYOL (paper, section III-A), and
-Attract, which shows what becomes of it without their precautions.
+"""The objectives of stage 1: SimCLR, MoCo and BYOL (paper, section III-A), and Attract, which shows what
+happens without their precautions.
 
-Each is a module that holds everything stage 1 trains and turns two views, (M, C, H, W) each, into a
-loss, 0-d.
+Each is a module that contains everything stage 1 trains and maps two views, (M, C, H, W) each, to a 0-d
+loss.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def simclr_loss(points: torch.Tensor, temperature: float) -> torch.Tensor:
 
 
 class MoCo(nn.Module):
-    """A view must find its twin, seen by a slower copy of the encoder, among a queue of others.
+    """A view must find its twin, encoded by a slower copy of the encoder, in a queue of others.
 
     Source: MoCo v2 (arXiv 2003.04297), which the paper's section III-A uses; asymmetric.
     """
@@ -79,7 +79,7 @@ class MoCo(nn.Module):
         return loss
 
     def _keys(self, views: torch.Tensor) -> torch.Tensor:
-        """(M, P) of length 1; views change places first, so that each gets other company.
+        """(M, P) of length 1; the views are permuted first, so that each is normalised with different ones.
 
         The queries of a group of `SplitBatchNorm` are dealt out to all groups of keys. Batches come
         in random order, so a fixed exchange does what the authors' shuffling does.
@@ -92,7 +92,7 @@ class MoCo(nn.Module):
 
     @torch.no_grad()
     def _remember(self, key: torch.Tensor) -> None:
-        """The oldest keys of the queue give way to the newest."""
+        """Replaces the oldest keys of the queue with the newest."""
         places = (self.place + torch.arange(len(key), device=key.device)) % len(self.queue)
         self.queue.index_copy_(0, places, key)
         self.place.add_(len(key)).remainder_(len(self.queue))
@@ -107,7 +107,7 @@ def moco_loss(query: torch.Tensor, key: torch.Tensor, queue: torch.Tensor, tempe
 
 
 class BYOL(nn.Module):
-    """From each view, predict what a slower copy makes of the other: no negatives at all.
+    """From each view, predicts a slower copy's features of the other view; uses no negatives.
 
     Source: arXiv 2006.07733, equation 2, both ways. The predictor has the projector's form.
     """
@@ -136,8 +136,8 @@ def byol_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 class Attract(nn.Module):
     """Only pulls the two views of an image together: neither negatives nor a stopped gradient.
 
-    The least loss, 0, is reached where all images have the same feature, and there it goes: the
-    collapse that every other objective here is built to prevent.
+    The loss is lowest, 0, when all images have the same features, and training goes there: the collapse that
+    every other objective is designed to prevent.
     """
 
     def __init__(self, encoder: Encoder, projector: Projector) -> None:
@@ -149,7 +149,7 @@ class Attract(nn.Module):
 
 
 def slow_copy(module: nn.Module) -> nn.Module:
-    """A copy that gets no gradient: it only follows."""
+    """A copy without gradients, which only follows the original."""
     return copy.deepcopy(module).requires_grad_(False)
 
 
@@ -163,7 +163,7 @@ def move(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
 def objective_of(
     settings: FeatureSettings, encoder: Encoder, *, batch: int, images: int, generator: torch.Generator
 ) -> nn.Module:
-    """What `settings.objective` names, on the encoder's device, its weights from the `generator`."""
+    """The objective that `settings.objective` names, on the encoder's device, initialised from `generator`."""
     byol = settings.objective == "byol"
     hidden = settings.hidden or encoder.features
     projector = Projector(encoder.features, hidden, settings.projection, norm=byol)

@@ -1,4 +1,4 @@
-"""`FixedLabels`: what a person has said of the images, for stages 2 and 3 to obey."""
+"""`FixedLabels`: a person's decisions about the images, which stages 2 and 3 must follow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.errors import TrainingError
 
 @dataclass(frozen=True, eq=False)
 class FixedLabels:
-    """Labels of N images that outrank every pseudo-label; with empty masks the ordinary run.
+    """Labels of N images that override pseudo-labels; with empty masks the run is an ordinary one.
 
     Attributes:
         labels: (N,) int64 in 0..K−1, of no meaning where neither mask is true.
@@ -32,13 +32,13 @@ class FixedLabels:
         count = (len(self.labels),)
         if found != [(np.int64, count), (np.bool_, count), (np.bool_, count)]:
             listed = ", ".join(f"{kind} {shape}" for kind, shape in found)
-            raise TrainingError(f"fixed labels are {listed}: expected int64, bool and bool, one of each an image")
+            raise TrainingError(f"fixed labels are {listed}: expected int64, bool and bool, one of each per image")
         if (self.mask & self.refused).any() or self.labels.min(initial=0) < 0:
-            raise TrainingError("a fixed label is decided and refused at once, or below 0")
+            raise TrainingError("a fixed label is both decided and rejected, or below 0")
 
     @classmethod
     def none(cls, images: int) -> FixedLabels:
-        """Nothing was said of any image."""
+        """No decisions about any image."""
         return cls(np.zeros(images, np.int64), np.zeros(images, bool), np.zeros(images, bool))
 
     def __len__(self) -> int:
@@ -49,5 +49,5 @@ class FixedLabels:
         return np.where(self.mask, self.labels, labels)
 
     def refuses(self, labels: np.ndarray) -> np.ndarray:
-        """(N,) bool: true where `labels` has the one that was refused."""
+        """(N,) bool: true where `labels` is the refused label."""
         return self.refused & (self.labels == labels)

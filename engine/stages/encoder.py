@@ -15,9 +15,9 @@ from engine.views.tone import grey_matrix
 class SplitBatchNorm(nn.BatchNorm2d):
     """Batch normalisation in `groups` parts of the batch, each with its own statistics.
 
-    It stands for the authors' eight devices: MoCo gives an image and its key different company, so
-    that neither can be told by the statistics they share. Every batch in eval mode, and one that
-    `groups` does not divide, is normalised as a whole.
+    It replaces the authors' eight devices: in MoCo an image and its key are normalised with different images, so
+    that shared batch statistics cannot give them away. Every batch in eval mode, and any batch that `groups`
+    does not divide, is normalised as a whole.
     """
 
     def __init__(self, channels: int, groups: int) -> None:
@@ -147,7 +147,7 @@ class Encoder(nn.Module):
         if norm_groups > 1:
             _split_norms(self.backbone, norm_groups)
         self.channels, self.side = channels, side if fixed_side else None
-        # Set by whoever knows the device: products in bfloat16, and the layout of the pixels.
+        # Set by the code that knows the device: products in bfloat16, and the layout of the pixels.
         self.narrow, self.memory_format = False, torch.contiguous_format
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("deviation", torch.ones(channels))
@@ -156,7 +156,7 @@ class Encoder(nn.Module):
         x = self._fitted(x)
         x = (x - self.mean[:, None, None]) / self.deviation[:, None, None]
         # Only a call of the backbone itself is compiled: batches to be encoded vary in size, and
-        # each size would be compiled anew.
+        # each size would be compiled again.
         network = self.backbone if self.training else self.backbone.forward
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.narrow):
             features = network(x.contiguous(memory_format=self.memory_format))
@@ -229,7 +229,7 @@ class Heads(nn.Module):
 
 @torch.no_grad()
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Draws all weights anew from a CPU `generator`, uniform in ±1/√fan-in as torch does by default.
+    """Re-initialises all weights from a CPU `generator`, uniform in ±1/√fan-in as torch does by default.
 
     Torch's own initialisation uses the process-wide generator, which other threads share.
     """

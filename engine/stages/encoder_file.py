@@ -1,7 +1,7 @@
-"""Encoders that were trained before: stage 1 can begin with one instead of random weights.
+"""Trained encoders: stage 1 can start from one instead of random weights.
 
-An encoder is one file: its weights and a card that says how it was made. Those that come with the app
-lie in assets/encoders, each with a model card to read.
+An encoder is one file: its weights and a card that says how it was trained. The encoders shipped with the
+app are in assets/encoders, each with a model card.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def pack_encoder(
 def encoder_content(source: str) -> bytes:
     """The file of the encoder that `source` ("encoder:…", "torchvision:…" or "weights:…") names.
 
-    Whoever has it needs neither a network nor another file. Raises SettingError.
+    The file is self-contained. Raises SettingError.
     """
     if source.startswith(ENCODER):
         load_encoder(source)
@@ -73,7 +73,7 @@ def read_card(source: str) -> dict[str, Any]:
 
 
 def network_of(source: str) -> tuple[EncoderSettings | str, int]:
-    """What `pack_encoder` was told of the network of "encoder:…", and its side; raises SettingError."""
+    """The settings and image side that `pack_encoder` stored for "encoder:…"; raises SettingError."""
     card = read_card(source)
     name = card.get(TORCHVISION_NAME)
     return name or from_dict(card["encoder"], EncoderSettings), card["side"]
@@ -125,7 +125,7 @@ def _read(source: str) -> dict[str, Any]:
     except UNREADABLE as error:
         if out_of_memory(error):
             raise
-        raise SettingError(f"{path} is no encoder ({first_sentence(error)}): {_choose()}") from None
+        raise SettingError(f"{path} is not an encoder ({first_sentence(error)}): {_choose()}") from None
 
 
 def _choose() -> str:

@@ -23,7 +23,7 @@ from engine.views import contrastive_view
 
 # Pixels of a batch that is only encoded: 4,096 images of 32×32, 83 of 224×224.
 ENCODE_PIXELS = 2**22
-# What the loss of an objective is called.
+# The name of each objective's loss.
 LOSSES = {
     "simclr": "contrastive loss",
     "moco": "contrastive loss",
@@ -34,10 +34,10 @@ LOSSES = {
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Stage 1's result: the encoder, in eval mode, and what it makes of every clean image.
+    """Stage 1's result: the encoder, in eval mode, and its features of every clean image.
 
     Attributes:
-        encoder: on the training device; None where the vectors were imported.
+        encoder: on the training device; None for external vectors.
         vectors: (N, D) float32.
     """
 
@@ -88,7 +88,7 @@ def learn_features(
 ) -> Features:
     """Trains `encoder` so that two views of an image are near each other and far from others.
 
-    It learns from the further images of `pixels` too; vectors and frames are of the N alone.
+    It learns from the extra images of `pixels` too; vectors and frames are of the N alone.
     """
     settings = config.features
     order = EpochOrder(pixels.total, settings.batch, config.seed, multiple=_norm_groups(settings))
@@ -144,7 +144,7 @@ def learn_features(
 
 
 def take_features(vectors: np.ndarray, *, emit: Emit, keep: Keep | None = None) -> Features:
-    """Imported vectors (N, D) as they are, in the place of `learn_features`."""
+    """External vectors (N, D) as they are, in place of `learn_features`."""
     emit(StageStarted("features", 0))
     if keep is not None:
         keep(Frame("features", 0, condensed(torch.from_numpy(vectors))))
@@ -153,10 +153,10 @@ def take_features(vectors: np.ndarray, *, emit: Emit, keep: Keep | None = None) 
 
 
 class EpochOrder:
-    """Batches of N image ids: every epoch a new order that depends on the seed and epoch alone.
+    """Batches of N image ids: every epoch has a new order that depends only on the seed and the epoch.
 
-    So a run that goes on in the middle of an epoch meets the same batches. The last, short batch of
-    an epoch is left out (batch statistics of a handful are noise).
+    A run that resumes in the middle of an epoch therefore gets the same batches. The last, short batch of an
+    epoch is dropped (batch statistics of a few images are noise).
     """
 
     def __init__(self, images: int, batch: int, seed: int, *, multiple: int = 1) -> None:
@@ -212,7 +212,7 @@ def encode(
     The encoder is used as it is: put it in eval mode first, so that no image depends on another.
     """
     ids = torch.arange(len(pixels)) if ids is None else ids
-    # An encoder of larger images scales them up: the batch must fit as what it becomes.
+    # An encoder for larger images scales them up: the batch must fit after scaling.
     sides = [one.side or 0 for one in encoder.modules() if isinstance(one, Encoder)]
     area = max([pixels.area, *(side**2 for side in sides)])
     parts = ids.split(max(1, ENCODE_PIXELS // area))

@@ -1,4 +1,4 @@
-"""`Frame` and `Xray`: what a stage believed at a step, kept so that training can be replayed."""
+"""`Frame` and `Xray`: intermediate results of a stage at one step, kept for the replay of training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIDENT = 16
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A stage after `step` steps. A field that the stage does not have is None.
+    """A stage after `step` steps. Fields that the stage does not have are None.
 
     Attributes:
         vectors: (N, d) float16, d ≤ 32: features of length 1, in the directions that matter most.
@@ -45,7 +45,7 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Xray:
-    """m images after `step` steps of stage 3, in views drawn for this look.
+    """m images after `step` steps of stage 3, in views drawn for this purpose.
 
     Attributes:
         ids: (m,) int64, rising.

@@ -1,11 +1,11 @@
 """Stage 2: clustering heads trained by prototype pseudo-labelling (paper, section III-B).
 
-The encoder stays as stage 1 left it, in eval mode, so features of a view are computed once an E-step
-and the heads train on vectors. (The authors keep its batch statistics moving, which costs a pass of
-the network for every step and lets the features drift.)
+The encoder is frozen after stage 1, in eval mode, so features of a view are computed once per E-step and
+the heads train on vectors. (The authors keep updating its batch statistics, which costs a network pass
+for every step and lets the features drift.)
 
-`learn_heads` is `Rounds.draw`, `e_step` and `m_step` in turn; whoever wants to look in between calls
-the same three.
+`learn_heads` calls `Rounds.draw`, `e_step` and `m_step` in turn; to inspect the states in between, call the
+same three.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from engine.stages.loop import Checkpoint, Report, run_steps, seeded
 from engine.stages.prototypes import Known, PseudoLabels, pseudo_label
 from engine.views import strong_view, weak_view
 
-# Of imported vectors, whose images no network sees: the noise of a strong view, in deviations. On
+# For external vectors, whose images no network sees: the noise of a strong view, in deviations. On
 # the digits (3 seeds) anything from 0 to 1 comes to the same, and 2 costs half a point.
 NOISE = 0.5
 
@@ -112,7 +112,7 @@ def learn_heads(
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """The images of a round and what the heads are shown of them.
+    """The images of a round and the features the heads get.
 
     Attributes:
         ids: (M,) int64, on the CPU.
@@ -133,9 +133,9 @@ class Round:
 
 
 class Rounds:
-    """What the rounds of stage 2 share: the features, the heads and their optimiser.
+    """Shared by the rounds of stage 2: the features, the heads and their optimiser.
 
-    A round depends on the seed, its number and the state of the heads alone.
+    A round depends only on the seed, its number and the state of the heads.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class Rounds:
         return Round(ids, unit, weak, strong, self.known.at(places), belief, chance)
 
     def _told(self, places: torch.Tensor, unit: torch.Tensor) -> torch.Tensor | None:
-        """(H, M, K): what the heads are made to believe in the first round, if anything."""
+        """(H, M, K): the probabilities given to the heads in the first round, if any."""
         settings = self.config.heads
         if self._first is not None:
             return self._first[places].expand(settings.heads, -1, -1)
@@ -187,7 +187,7 @@ class Rounds:
 
 @dataclass(frozen=True, eq=False)
 class EStep:
-    """What an E-step finds with H heads on M images.
+    """The result of an E-step with H heads on M images.
 
     Attributes:
         belief: (H, M, K) probabilities of the weak views (equation 2's input).
@@ -206,8 +206,8 @@ class EStep:
 def e_step(settings: HeadSettings, heads: Heads, drawn: Round) -> EStep:
     """The E-step of a round (paper, section III-B): heads → pseudo-labels; changes nothing.
 
-    Each head's surest images of each cluster (equation 2) form a prototype by the mean of their
-    clean features (equation 3), and the M/K images nearest to it get its label (equation 4).
+    For each head and cluster, the mean of the most confident images' clean features (equations 2 and 3) is
+    the prototype, and the M/K images nearest to it get its label (equation 4).
     """
     belief = heads(drawn.weak).softmax(2) if drawn.belief is None else drawn.belief
     found = pseudo_label(belief, drawn.unit, settings.center_ratio, exclusive=settings.exclusive, known=drawn.known)
@@ -265,7 +265,7 @@ def _views(
 
 
 def _scaled(vectors: torch.Tensor) -> torch.Tensor:
-    """Imported vectors (N, D), all multiplied by one number so that their mean square is 1.
+    """External vectors (N, D), scaled by a common factor so that their mean square is 1.
 
     Heads are drawn, and their learning rate is meant, for features of about that size: the digits'
     times 1,000 leave them with one cluster, times 1/1,000 with 60 % accuracy instead of 97 %.
@@ -274,7 +274,7 @@ def _scaled(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def _vector_views(vectors: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """What stands for a weak and a strong view of imported vectors (M, D), two (M, D).
+    """Stand-ins for a weak and a strong view of external vectors (M, D), two (M, D).
 
     The weak view is the vector itself; the strong one has Gaussian noise, as much of it as a feature
     differs between images.
@@ -284,12 +284,11 @@ def _vector_views(vectors: torch.Tensor, generator: torch.Generator) -> tuple[to
 
 
 def kmeans_belief(unit: torch.Tensor, clusters: int, heads: int, seed: int) -> torch.Tensor:
-    """(H, M, K): what the heads of round 0 are made to believe of unit features (M, D).
+    """(H, M, K): the probabilities given to the heads of round 0 for unit features (M, D).
 
-    Our extension, for `heads.start = "kmeans"`: heads that start at random agree on far worse first
-    labels, and the first labels decide a good part of the last. Each head has a k-means of its own;
-    an image is believed to be in its cluster the more, the nearer it is to the cluster's mean
-    direction. Only the order matters.
+    Our extension, for `heads.start = "kmeans"`: randomly initialised heads agree on much worse first labels,
+    and the first labels strongly influence the last. Each head uses its own k-means; the probability of an
+    image's cluster rises the nearer the image is to the cluster's mean direction. Only the order matters.
     """
     from sklearn.cluster import KMeans
 
@@ -354,7 +353,7 @@ def _choose(settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: 
 
 @torch.no_grad()
 def _frame(done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known) -> Frame:
-    """What every head believes of all clean images after `done` rounds."""
+    """Every head's predictions for all clean images after `done` rounds."""
     unit, found = F.normalize(vectors, dim=1), []
     for index in range(len(heads)):
         belief = heads.one(index)(vectors).softmax(2)

@@ -1,8 +1,8 @@
-"""Stage 3: encoder and head trained together from the reliable set (paper, section III-C).
+"""Stage 3: trains encoder and head together from the reliable set (paper, section III-C).
 
-FixMatch (arXiv 2001.07685): reliable images teach their labels; of every other image the weak view
-gives the target of the strong view, the more the surer it is (`thresholds`). On request the reliable
-set is chosen anew on the way, in the features that joint training has made.
+FixMatch (arXiv 2001.07685): reliable images train with their labels; for every other image the prediction on
+the weak view is the target for the strong view, weighted by its confidence (`thresholds`). Optionally the
+reliable set is reselected during training, using the features of joint training.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def learn_jointly(
     """Trains from the reliable set; raises TrainingError if it is empty, or there is no network.
 
     Args:
-        keep_xray: gets a look through a few images at the steps of frames; training is the same to
-            the bit with it and without.
-        fixed: labels that are in the set already, and stay in it when it is chosen anew.
+        keep_xray: receives records of a few images at the steps of frames; training is bit-identical
+            with it and without.
+        fixed: labels that are already in the set, and stay in it when it is reselected.
     """
     if not reliable.mask.any():
         raise TrainingError(
@@ -83,7 +83,7 @@ def learn_jointly(
             f"{config.reliable.confidence:g}): lower one of them, or train stage 2 for longer"
         )
     if features.encoder is None:
-        raise TrainingError("imported features have no network that stage 3 could train")
+        raise TrainingError("external vectors have no network that stage 3 could train")
     settings, device = config.joint, pixels.device
     model = _starting_model(config, features.encoder, heads.head)
     average = copy.deepcopy(model).requires_grad_(False).eval()
@@ -150,7 +150,7 @@ def learn_jointly(
 
 
 def reselections(settings: JointSettings) -> range:
-    """The steps before which the reliable set is chosen anew: evenly spread, never the first."""
+    """The steps before which the reliable set is reselected: evenly spread, never the first."""
     period = max(1, settings.steps // (settings.reselect + 1))
     return range(period, period * settings.reselect + 1, period)
 
@@ -200,7 +200,7 @@ def _starting_model(config: RunConfig, encoder: Encoder, head: Heads) -> Classif
 
 
 class Teachers:
-    """The reliable images: every cluster teaches as often as any other, however few it has."""
+    """The reliable images, sampled so that every cluster is equally frequent, regardless of its size."""
 
     def __init__(self, reliable: ReliableSet, batch: int, seed: int) -> None:
         self.batch, self.seed = batch, seed

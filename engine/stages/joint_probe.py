@@ -1,4 +1,4 @@
-"""What joint training sees of a few images, looked at on the way and without touching it."""
+"""Records what joint training computes for a few images, without affecting training."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def look_through(
     Args:
         model: in eval mode, so that no image depends on another; (M, C, H, W) → logits (M, K).
         weigh: of `thresholds`. It may remember what it is shown: pass a copy.
-        generator: on the device, and nobody else's.
+        generator: on the device, not shared with anything else.
     """
     images, places = pixels.batch(torch.from_numpy(ids)), torch.from_numpy(ids).to(pixels.device)
     strong = strong_view(images, views.strong, generator)

@@ -1,4 +1,4 @@
-"""The training loop: steps, events, stopping and going on. It knows nothing of models."""
+"""The training loop: steps, events, stopping and resuming. It is independent of the models."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ class Stateful(Protocol):
 
 
 class Checkpoint(Protocol):
-    """Where a stage leaves its state; `load` is None when it starts afresh."""
+    """Stores a stage's state; `load` returns None if there is none yet."""
 
     def load(self) -> dict[str, Any] | None: ...
     def save(self, state: dict[str, Any]) -> None: ...
 
 
 def seeded(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator for one step or epoch of a run, so that going on, on any device, needs no memory.
+    """A generator for one step or epoch of a run, so that resuming on any device needs no stored state.
 
-    Torch's CPU generator looks at 32 bits of its seed, so the two are mixed, not laid side by side.
+    Torch's CPU generator uses only 32 bits of its seed, so the two are mixed, not concatenated.
     """
     return torch.Generator(device).manual_seed((seed * 1_000_003 + step) % 2**32)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one step tells: losses as 0-d tensors on the device, images used, cluster sizes."""
+    """The report of one step: losses as 0-d tensors on the device, images used, cluster sizes."""
 
     losses: dict[str, torch.Tensor]
     images: int
@@ -105,7 +105,7 @@ def _restore(checkpoint: Checkpoint, parts: dict[str, Stateful]) -> tuple[int, f
 
 
 class _Saver:
-    """Stores the parts now and then, and knows what that costs: a large network on a slow disk may
+    """Saves the parts at intervals that depend on the cost of saving: a large network on a slow disk may
     take seconds."""
 
     def __init__(self, checkpoint: Checkpoint, parts: dict[str, Stateful]) -> None:
@@ -125,7 +125,7 @@ class _Saver:
 
 
 class _Meter:
-    """Sums of the losses since the last report, and the pace."""
+    """Sums of the losses since the last report, and the speed."""
 
     def __init__(self, stage: Stage, done: int) -> None:
         self.stage, self._done = stage, done
@@ -147,7 +147,7 @@ class _Meter:
         self._sizes = report.cluster_sizes or self._sizes
 
     def resume(self, now: float) -> None:
-        """A report that has not begun yet begins now, whatever was waited for before."""
+        """Starts the current report's clock now, ignoring any waiting before."""
         if self._steps == 0:
             self._since = now
 

@@ -24,7 +24,7 @@ class PseudoLabels:
     """L labelled images for each of H heads.
 
     Attributes:
-        ids: (H, L) int64, places among the M images; one may stand there several times, or not.
+        ids: (H, L) int64, places among the M images; an image may occur several times or never.
         labels: (H, L) int64 in 0..K−1.
         kept: (H, L) bool; false where an exclusive assignment gave the image to another cluster.
     """
@@ -98,7 +98,7 @@ def pseudo_label(
     return confident, prototypes, labels if known is None else corrected(labels, known)
 
 
-# -- what a person has said -----------------------------------------------------------------------
+# -- a person's decisions -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,10 @@ class Known:
 
 
 def informed(probabilities: torch.Tensor, known: Known) -> torch.Tensor:
-    """(H, M, K): a belief whose order a person's word decides; only the order has a meaning.
+    """(H, M, K): probabilities reordered by a person's decisions; only their order matters.
 
-    A fixed image comes before all that are not (a softmax reaches 1 in float32, so 1 would not do)
-    and last in every other cluster; a refused one comes last in the cluster that it was refused.
+    A decided image comes before all others in its cluster (a softmax reaches 1 in float32, so 1 is not
+    enough) and last in every other cluster; a refused image comes last in the cluster it was refused.
     """
     own = F.one_hot(known.labels, probabilities.shape[2]).bool()
     certain = torch.where(own, 1 + probabilities, -1.0)
@@ -137,8 +137,8 @@ def informed(probabilities: torch.Tensor, known: Known) -> torch.Tensor:
 
 
 def corrected(pseudo: PseudoLabels, known: Known) -> PseudoLabels:
-    """Pseudo-labels without the claims that a person's word rules out, and with every fixed image's
-    own label behind them, once."""
+    """Pseudo-labels without the claims that contradict a person's decisions, followed by every decided
+    image's own label, once."""
     fixed = known.fixed.nonzero().flatten().expand(len(pseudo.ids), -1)
     wrong = known.refused[pseudo.ids] & (known.labels[pseudo.ids] == pseudo.labels)
     kept = pseudo.kept & ~known.fixed[pseudo.ids] & ~wrong
@@ -149,12 +149,12 @@ def corrected(pseudo: PseudoLabels, known: Known) -> PseudoLabels:
     )
 
 
-# -- what the labels would be without some images ------------------------------------------------
+# -- labels without some images -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Claims:
-    """What one head's K prototypes are made of and which n images each claims, as arrays.
+    """One head's K prototypes: the images that form them and the n images each claims, as arrays.
 
     Attributes:
         confident: (K, c) int64, images that form each prototype, surest first.
@@ -220,8 +220,8 @@ def without(
 ) -> Claims:
     """The claims if the images `vetoed[k]` did not help to form prototype k (equations 2–4 again).
 
-    The next surest images take the place of those left out, the prototype becomes their mean, and it
-    claims as many images as before. A prototype that loses none of its images stays to the bit.
+    The next most confident images replace the vetoed ones, the prototype becomes their mean, and it claims as
+    many images as before. A prototype that loses none of its images is bit-identical.
 
     Args:
         unit: (N, D) features of length 1.
@@ -264,7 +264,7 @@ def _replaced(confident: np.ndarray, probability: np.ndarray, vetoed: np.ndarray
     if np.any(left[next_surest] < 0):
         raise RunError(
             f"{len(vetoed):,} of {len(probability):,} images are vetoed, but a prototype is formed of "
-            f"{len(confident):,}: take some vetoes back"
+            f"{len(confident):,}: undo some vetoes"
         )
     return np.concatenate((stays, next_surest))
 

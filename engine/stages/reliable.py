@@ -1,4 +1,4 @@
-"""Which pseudo-labels to trust, and why not the others (paper, section III-C, equation 6). Pure."""
+"""Which pseudo-labels are reliable, and why the others are rejected (paper, section III-C, equation 6). Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEAST_NEIGHBORS, MOST_NEIGHBORS = 10, 100
 
 
 class Verdict(IntEnum):
-    """Why a label is trusted or not."""
+    """Why a label is reliable or rejected."""
 
     RELIABLE = 0
     NEIGHBORS_DISAGREE = 1
@@ -29,11 +29,11 @@ class ReliableSet:
     """The verdict on every label of a clustering.
 
     Attributes:
-        labels: (N,) int64; a person's where one has decided, else the model's.
-        confidence: (N,) float32, the model's, whoever gave the label.
+        labels: (N,) int64; a person's decision if there is one, else the model's.
+        confidence: (N,) float32, the model's, even for decided labels.
         agreement: (N,) float32, share of the neighbours with the same label.
         verdicts: (N,) uint8, values of `Verdict`.
-        thresholds: (K,) float32, the agreement that was asked of each cluster.
+        thresholds: (K,) float32, the agreement required of each cluster.
     """
 
     labels: np.ndarray
@@ -59,10 +59,10 @@ class ReliableSet:
 
 
 def neighbor_count(settings: ReliableSettings, images: int, clusters: int) -> int:
-    """How many neighbours to ask: the setting, or about a tenth of a cluster's size.
+    """How many neighbours to compare: the setting, or about a tenth of a cluster's size.
 
-    The paper asks 100, which on small sets is more than half a cluster: then even its middle images
-    have neighbours outside.
+    The paper uses 100, which on small sets is more than half a cluster: then even its central images have
+    neighbours outside.
     """
     wanted = settings.neighbors or round(images / (10 * clusters))
     if settings.neighbors is None:
@@ -83,10 +83,10 @@ def local_agreement(labels: np.ndarray, neighbors: Neighbors, count: int) -> np.
 def select_reliable(
     clustering: Clustering, neighbors: Neighbors, settings: ReliableSettings, fixed: FixedLabels | None = None
 ) -> ReliableSet:
-    """Trusts a label whose neighbours agree with it and whose probability is high.
+    """Selects labels whose neighbours agree and whose probability is high.
 
-    `fixed` labels take the place of the model's before neighbours are asked, so that one decision
-    speaks for the images around it too.
+    `fixed` labels replace the model's before neighbours are compared, so that one decision also
+    affects the images around it.
     """
     labels, clusters = clustering.labels, clustering.clusters
     if fixed is not None:
@@ -108,9 +108,9 @@ def judge(
     A cluster that would keep less than `settings.floor` of its images has its agreement threshold
     lowered until it does; its confidence threshold stays.
 
-    A `fixed` label (`labels` holds it already) is reliable whatever the thresholds. One that a person
-    refused never is: its verdict is NOT_CONFIDENT (NEITHER, where neighbours disagree too), for
-    that the model is sure of it counts for nothing any more.
+    A `fixed` label (`labels` contains it already) is reliable regardless of the thresholds. A label that a
+    person refused never is: its verdict is NOT_CONFIDENT (NEITHER if neighbours disagree too), because the
+    model's confidence no longer counts.
     """
     sure, backed = confidence >= np.float32(settings.confidence), agreement
     if fixed is not None:

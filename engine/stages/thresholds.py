@@ -1,7 +1,7 @@
-"""How much an unlabelled image counts in stage 3, by how sure its target is: four answers.
+"""Four ways to weight an unlabelled image in stage 3 by the confidence of its target.
 
-Each is a module that looks at a batch's targets ((M, K) probabilities of weak views) and gives
-weights (M,) in 0–1. What it remembers are buffers, so that a checkpoint holds it.
+Each is a module that maps a batch's targets ((M, K) probabilities of weak views) to weights (M,) in 0–1.
+Its state is kept in buffers, so that checkpoints contain it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from engine.config import JointSettings
 
 
 class FixMatch(nn.Module):
-    """Counts when its confidence reaches the threshold (arXiv 2001.07685, equation 4)."""
+    """An image counts if its confidence reaches the threshold (arXiv 2001.07685, equation 4)."""
 
     def __init__(self, threshold: float) -> None:
         super().__init__()
@@ -24,14 +24,14 @@ class FixMatch(nn.Module):
 
 
 class FlexMatch(nn.Module):
-    """Asks less of clusters that few images have been learned of (arXiv 2110.08263, eq. 5–11)."""
+    """Lowers the threshold for clusters with few learned images (arXiv 2110.08263, eq. 5–11)."""
 
     learned: torch.Tensor
 
     def __init__(self, threshold: float, clusters: int, images: int) -> None:
         super().__init__()
         self.threshold, self.clusters = threshold, clusters
-        # The cluster each image was last sure of; `clusters` stands for none so far.
+        # The cluster of each image's last confident prediction; `clusters` means none so far.
         self.register_buffer("learned", torch.full((images,), clusters))
 
     def forward(self, target: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -46,7 +46,7 @@ class FlexMatch(nn.Module):
 
 
 class FreeMatch(nn.Module):
-    """Asks for the model's own mean confidence, less of clusters it believes in little.
+    """The threshold is the model's mean confidence, lower for clusters that it predicts rarely.
 
     Source: arXiv 2205.07246, equations 5–8; its fairness loss is left out.
     """
@@ -69,7 +69,7 @@ class FreeMatch(nn.Module):
 
 
 class SoftMatch(nn.Module):
-    """Counts fully above the mean confidence and, below it, the less the further away.
+    """An image counts fully above the mean confidence and less and less below it.
 
     Source: arXiv 2301.10921, equations 5–8 with the batch's own variance; its uniform alignment is
     left out.
@@ -93,7 +93,7 @@ class SoftMatch(nn.Module):
 
 
 def thresholds(settings: JointSettings, *, clusters: int, images: int) -> nn.Module:
-    """What `settings.adapt` names."""
+    """The module that `settings.adapt` names."""
     if settings.adapt == "flex":
         return FlexMatch(settings.threshold, clusters, images)
     if settings.adapt == "free":

@@ -1,4 +1,4 @@
-"""Networks that others trained on ImageNet, by torchvision's names: backbones without a classifier."""
+"""Networks pretrained on ImageNet, by torchvision's names: backbones without a classifier."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from engine.errors import SettingError, first_sentence, out_of_memory
 
 CLASSES = 1000
 SEVERAL_CLASSIFIERS = ("googlenet", "inception_v3")
-# What a training script may have wrapped the weights in.
+# Keys under which training scripts may have stored the weights.
 NESTS, WRAPPER = ("state_dict", "model"), "module."
-# What torch and safetensors raise, depending on the bytes, of a file that is not what it should be.
+# The errors that torch and safetensors raise for invalid files, depending on their bytes.
 UNREADABLE = (
     pickle.UnpicklingError,
     OSError,
@@ -37,14 +37,14 @@ State = dict[str, torch.Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Pretrained:
-    """A trained backbone, and how its images must look.
+    """A pretrained backbone and the input it expects.
 
     Attributes:
         model: torchvision's name of the network.
         side: of its images, pixels.
         mean, deviation: (3,) float32, of pixels in 0–1.
         state: the weights of `backbone(model, side)`.
-        made: what an encoder's card tells of where they come from, plain values.
+        made: the origin of the weights for an encoder's card, plain values.
     """
 
     model: str
@@ -97,11 +97,11 @@ def _headless(model: str, side: int | None) -> tuple[nn.Module, int, str]:
     from torchvision.ops import StochasticDepth
 
     unfit = SettingError(
-        f"{model} has no classifier that can be taken off as one layer: choose another network, such as resnet50"
+        f"{model} has no classifier that can be removed as one layer: choose another network, such as resnet50"
     )
     if model in SEVERAL_CLASSIFIERS:
         raise unfit
-    # Only a vision transformer must be told: it has a weight for each place.
+    # Only a vision transformer needs the side: it has a weight for each position.
     sized = {"image_size": side} if side is not None and model.startswith("vit_") else {}
     network = models.get_model(model, weights=None, **sized)
     linear = [
@@ -147,7 +147,7 @@ def _named(name: str) -> tuple[str, Any]:
     except (ValueError, AttributeError, KeyError):
         raise SettingError(
             f"torchvision has no weights {name!r}: write them as ResNet50_Weights.IMAGENET1K_V2, or "
-            "name the network alone"
+            "give only the network's name"
         ) from None
     for model in models.list_models(module=models):
         if isinstance(weights, models.get_model_weights(model)):
@@ -161,8 +161,8 @@ def _downloaded(model: str, weights: Any) -> Pretrained:
         found = weights.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
     except UNREADABLE as error:
         raise SettingError(
-            f"{weights} could not be downloaded from {weights.url} ({error}): fetch that file "
-            f"elsewhere, and name it with features.source={WEIGHTS}{model}:FILE"
+            f"{weights} could not be downloaded from {weights.url} ({error}): download that file "
+            f"elsewhere, and use it with features.source={WEIGHTS}{model}:FILE"
         ) from None
     state = _fitted(found, network, classifier, str(weights), model)
     return _described(model, _side(weights), weights, state, str(weights))
@@ -209,21 +209,21 @@ def _read(path: Path) -> State:
         if out_of_memory(error):
             raise
         raise SettingError(
-            f"{path} holds no weights that can be read ({first_sentence(error)}): save the network's "
+            f"{path} contains no readable weights ({first_sentence(error)}): save the network's "
             "state_dict() with torch.save or as safetensors"
         ) from None
     for nest in NESTS:
         if isinstance(found, dict) and isinstance(found.get(nest), dict):
             found = found[nest]
     if not isinstance(found, dict) or not found:
-        raise SettingError(f"{path} holds no weights by name: save the network's state_dict()")
+        raise SettingError(f"{path} contains no named weights: save the network's state_dict()")
     tensors = {str(k): v for k, v in found.items() if isinstance(v, torch.Tensor)}
     wrapped = all(name.startswith(WRAPPER) for name in tensors)
     return {name[len(WRAPPER) :] if wrapped else name: v for name, v in tensors.items()}
 
 
 def _transformer_side(state: State) -> int | None:
-    """The side of a vision transformer's images, as its weight for each place tells."""
+    """The image side of a vision transformer, derived from its position weights."""
     places, patch = state.get("encoder.pos_embedding"), state.get("conv_proj.weight")
     if places is None or patch is None or places.ndim != 3:
         return None
@@ -238,7 +238,7 @@ def _fitted(state: State, network: nn.Module, classifier: str, origin: str, mode
     """
     own = network.state_dict()
     found = {k: v for k, v in state.items() if not k.startswith(f"{classifier}.")}
-    # Older files do not count batches, and nobody needs the count.
+    # Older files have no batch counts, and the counts are not needed.
     missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
     over = [name for name in found if name not in own]
     other = [
@@ -251,7 +251,7 @@ def _fitted(state: State, network: nn.Module, classifier: str, origin: str, mode
     wrong = [f"{what} {_listed(names)}".strip() for what, names in faults if names]
     if wrong:
         raise SettingError(
-            f"{origin} does not fit {model}: {'; '.join(wrong)}; name the network that it was made for, or another file"
+            f"{origin} does not fit {model}: {'; '.join(wrong)}; name the network it was made for, or use another file"
         )
     return {name: found[name].to(value.dtype) if name in found else value for name, value in own.items()}
 

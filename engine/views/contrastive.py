@@ -1,4 +1,4 @@
-"""The contrastive view: two of them show the encoder what stays when an image changes (stage 1)."""
+"""The contrastive view: two of them teach the encoder what stays the same when an image changes (stage 1)."""
 
 from __future__ import annotations
 

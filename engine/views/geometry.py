@@ -1,4 +1,4 @@
-"""Crops, turns, shears, shifts and mirror images: all of them one affine map, sampled once."""
+"""Crops, rotations, shears, shifts and mirror images, combined in one affine map that is sampled once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.views.chance import chosen, uniform
 
 @dataclass(frozen=True)
 class Placement:
-    """Where M output images look in their input, in units of half a side (−1 to 1).
+    """The region of the input that each of M output images shows, in units of half a side (−1 to 1).
 
     Each attribute is (M,) float32: the extent of the window looked at (1 is all), its centre, the
     angle in radians and the shears.
@@ -36,7 +36,7 @@ class Placement:
 
 
 def warp(x: torch.Tensor, placement: Placement, shrink: int = 1) -> torch.Tensor:
-    """x seen through `placement`, bilinear; beyond the edge the edge goes on.
+    """x seen through `placement`, bilinear; the edge is extended outwards.
 
     The result's sides are those of x divided by `shrink`.
     """

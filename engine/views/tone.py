@@ -1,4 +1,4 @@
-"""Changes of colour and sharpness. Linear ones of an image are one 3×3 matrix, applied once."""
+"""Changes of colour and sharpness. The linear ones are combined in one 3×3 matrix per image."""
 
 from __future__ import annotations
 

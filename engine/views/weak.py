@@ -1,4 +1,4 @@
-"""The weak view: a mirror image and a small shift, which no one would call another picture."""
+"""The weak view: a mirror image and a small shift, which barely change the picture."""
 
 from __future__ import annotations
 

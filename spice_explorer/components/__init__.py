@@ -1,1 +1,1 @@
-"""What several pages draw alike."""
+"""Parts of pages."""

@@ -1,9 +1,9 @@
-"""The curator: images are given their classes from the keyboard. Drawn by curator/*.js.
+"""The curator: assigns classes to images from the keyboard. Drawn by curator/*.js.
 
-Decisions go from the browser straight to the routes of `curating` and show before they are written.
-Python hears of three things, in the session state under the component's key: `changed`, the last row
-that was written, a moment later, so that what stands below is drawn anew; and for one run of the page
-`open`, an image, and `propagate`, the decided images (`ids`) that what agrees with them shall follow.
+Decisions go from the browser straight to the routes of `curating`, and are shown before they are written.
+Python learns of three things, in the session state under the component's key: `changed`, the last row
+written, shortly afterwards, so that the page below is redrawn; and, for one run of the page, `open`, an
+image, and `propagate`, the decided images (`ids`) whose class is offered to the images that agree.
 """
 
 from __future__ import annotations

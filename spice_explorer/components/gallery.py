@@ -1,7 +1,7 @@
 """The one gallery of the app: pages of pictures in a component, never a widget per picture.
 
-Marking, focus and the keyboard live in the browser (gallery/*.js). The server sends the one page that
-is shown and hears of three things: a page was turned, an image was opened, an action was asked for.
+Marking, focus and the keyboard are handled in the browser (gallery/*.js). The server sends the current page
+and is notified of three things: a page turn, an opened image, a requested action.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PER_PAGE = 120
 
 @dataclass(frozen=True)
 class Action:
-    """A button that is shown while images are marked. `name` comes back in `Asked`."""
+    """A button shown while images are marked. `name` is returned in `Asked`."""
 
     name: str
     label: str
@@ -36,7 +36,7 @@ class Action:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """An action that was asked for on the images `ids`: (M,) int64, sorted, each once."""
+    """A requested action on the images `ids`: (M,) int64, sorted, without duplicates."""
 
     action: str
     ids: np.ndarray
@@ -194,12 +194,12 @@ def _draw(
 
 
 def _place(key: str) -> str:
-    """The component's key; Streamlit keeps two underlines for itself."""
+    """The component's key; Streamlit reserves double underscores."""
     return re.sub("__+", "-", f"gallery-{key}")
 
 
 def _take_asked(key: str, run: str) -> Asked | None:
-    """What the callback left: it runs once for every click, even when a page is cut short."""
+    """The result of the callback, which runs once per click even if the page is interrupted."""
     name = f"asked {_place(key)}"
     kept = st.session_state.get(name)
     if kept is None or kept[0] != run:
@@ -209,7 +209,7 @@ def _take_asked(key: str, run: str) -> Asked | None:
 
 
 def _page(key: str, version: str, count: int, per_page: int) -> int:
-    """The page to show: what was turned to in this list, also before another page was visited."""
+    """The page to show: the last one chosen in this list, even before another page was visited."""
     place = _place(key)
     state: Any = st.session_state.get(place) or {}
     number = present.turned(state.get("page"), version, count, per_page)
@@ -237,7 +237,7 @@ def sharp(known: Known) -> bool:
 
 
 def strip(shown: Sequence[Tile], *, side: int = 76, columns: int | None = None, sharp: bool = False) -> None:
-    """Pictures that nothing can be done with, in so many columns or as many as are `side` wide."""
+    """Static pictures, in a given number of columns or as many as fit at `side` pixels each."""
     kind = " class='sharp'" if sharp else ""
     body = "".join(_figure(tile, kind) for tile in shown)
     repeat = f"{columns},1fr" if columns else f"auto-fill,minmax({side}px,1fr)"

@@ -20,7 +20,7 @@ def image_map(
     on_opened: Callable[[], None],
     on_replay: Callable[[], None],
 ) -> None:
-    """Draws the map; what a person did last lies in the session state under `key`."""
+    """Draws the map; the last user action is in the session state under `key`."""
     component("map")(
         key=key,
         data=data,

@@ -1,4 +1,4 @@
-"""The reliability instrument: any thresholds judged in the browser. Drawn by plane/*.js."""
+"""The reliability chart, which applies any thresholds in the browser. Drawn by plane.js."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spice_explorer.components.scripts import component
 
 
 def plane(data: dict[str, Any], *, key: str) -> None:
-    """Draws it; what was asked for lies in the session state under `key` (see `asked`)."""
+    """Draws it; the requested thresholds are in the session state under `key` (see `asked`)."""
     component("plane")(key=key, data=data, on_thresholds_change=lambda: None, on_pick_change=lambda: None)
 
 

@@ -1,1 +1,1 @@
-"""Pure functions from artefacts to what a page shows; testable without Streamlit."""
+"""Pure functions from artefacts to page contents; testable without Streamlit."""

@@ -1,4 +1,4 @@
-"""What the Curate page shows of classes and decisions. Pure."""
+"""The Curate page's classes and decisions as text and numbers. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ UNDECIDED, DECIDED, REJECTED, EXCLUDED = range(4)  # engine.curate.curation.Stat
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Images of one class: all of them, and by what has been decided; `sure` of those that are left
-    have a reliable label."""
+    """Counts of one class: all its images, and by decision; of the undecided ones, `sure` have a
+    reliable label."""
 
     number: int
     images: int
@@ -48,7 +48,7 @@ def class_counts(numbers: Sequence[int], own: np.ndarray, state: np.ndarray, rel
 
 
 def to_accept(own: np.ndarray, state: np.ndarray, reliable: np.ndarray, class_: int, *, all_of_it: bool) -> np.ndarray:
-    """(m,) int64: the images of a class that nobody has decided; only reliable ones unless `all_of_it`."""
+    """(m,) int64: the undecided images of a class; only reliable ones unless `all_of_it`."""
     found = (own == class_) & (state == UNDECIDED)
     return np.flatnonzero(found if all_of_it else found & reliable)
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Facts:
-    """What there is to say about a source in four numbers."""
+    """A source in four numbers."""
 
     images: int
     size: str
@@ -20,14 +20,14 @@ class Facts:
 
 
 def is_table(path: str) -> bool:
-    """Whether what someone typed is a table, whose paths may be below another folder."""
+    """Whether the typed path is a table, whose paths may start from another folder."""
     return path.lower().endswith((".csv", ".parquet", ".jsonl"))
 
 
 def import_progress(state: str, done: int, total: int) -> tuple[float, str]:
     """The share of an import that is done, and words for it."""
     if not total:
-        return 0.0, "Paused" if state == "paused" else "Looking at what is there…"
+        return 0.0, "Paused" if state == "paused" else "Scanning the source…"
     words = f"{done:,} of {total:,} new images"
     return done / total, f"Paused at {words}" if state == "paused" else f"Reading {words}"
 

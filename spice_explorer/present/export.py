@@ -1,4 +1,4 @@
-"""The label table: which rows to take, and what its columns mean."""
+"""The label table: row filters, and the meaning of its columns."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from engine.exports.label_table import exported
 Rows = Literal["all", "reliable only", "decided only", "selected images"]
 
 COLUMNS = {
-    "id": "names the image for good: its path below the source's folder",
+    "id": "permanent name of the image: its path within the source's folder",
     "name": "the file's own name",
     "label": "the cluster, 0 to K−1; numbers have no order",
     "confidence": "probability of that cluster, 0 to 1",
     "agreement": "share of the nearest neighbours with the same label, 0 to 1",
-    "reliable": "true where the neighbours agree and the confidence is high",
+    "reliable": "true where enough neighbours agree and the confidence is high enough",
     "stage": "the stage whose model gave the label: heads (2) or joint (3)",
-    "epoch": "rounds (stage 2) or steps (stage 3) that model was trained",
-    "class": "the class as people left it; the model's label where nobody decided",
+    "epoch": "number of rounds (stage 2) or steps (stage 3) that model was trained for",
+    "class": "the class a person decided, or else the model's label",
     "class_name": "the name of that class",
-    "decision": "decided, rejected (the class is wrong), disputed, or nothing",
+    "decision": "decided, rejected (the class is wrong), disputed, or empty",
     "reviewer": "who decided",
 }
 

@@ -1,4 +1,4 @@
-"""What a run would take, and what it took, as words and rows."""
+"""The forecast and the actual time of a run, as text and table rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _row(name: str, one: Forecast | None, gpu: bool) -> tuple[str, ...]:
 def footing(one: Forecast) -> str:
     """What the forecasts hold for."""
     threads = "1 thread" if one.threads == 1 else f"{one.threads} threads"
-    return f"On {one.device} with {threads}, if nothing else runs there; measured in some seconds."
+    return f"On {one.device} with {threads}, if it is otherwise idle; from a measurement of a few seconds."
 
 
 def warnings(found: Mapping[str, Forecast | None], free: int | None) -> list[str]:
@@ -43,7 +43,7 @@ def warnings(found: Mapping[str, Forecast | None], free: int | None) -> list[str
 
 
 def compared(snapshot: Snapshot, found: Forecast) -> str:
-    """What the run has taken, beside what was forecast."""
+    """The actual time of the run, next to the forecast."""
     said = f"forecast {duration(found.total)} ({duration(found.low)} to {duration(found.high)})"
     if snapshot.state == "finished":
         return f"Took {duration(snapshot.seconds)}, {said}."

@@ -1,4 +1,4 @@
-"""Pictures for a gallery, with what is to be read under and over them."""
+"""Pictures for a gallery, with their captions and tooltips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spice_explorer.palette import cluster_colour
 
 # Larger images are scaled down to this many pixels; smaller ones are left to the browser.
 THUMBNAIL = 96
-# Up to this side an image is drawn as squares, since blurring would hide what the model sees.
+# Images up to this side are drawn as squares, since smoothing would hide what the model sees.
 PIXELATED = 32
 
 
@@ -24,7 +24,7 @@ PIXELATED = 32
 class Tile:
     """One picture of a gallery. `name`, `title` and `caption` are plain text, not HTML.
 
-    `source` is empty where the browser fetches the picture by itself.
+    `source` is empty if the browser fetches the picture itself.
     """
 
     source: str
@@ -36,7 +36,7 @@ class Tile:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is known of every image of a run; a field that is None is not known (yet).
+    """What is known about every image of a run; unknown fields are None.
 
     Attributes:
         pixels: (N, C, H, W) uint8.

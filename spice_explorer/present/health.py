@@ -1,4 +1,4 @@
-"""A health report in words, and the tiles of its galleries."""
+"""A health report as text, and the tiles of its galleries."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ TITLES: dict[Problem, str] = {
     "outliers": "Outliers",
 }
 MEANING: dict[Problem, str] = {
-    "exact duplicates": "Every pixel is the same. Copies weigh more in training than they should, and "
-    "are each other's neighbours wherever neighbours are asked.",
-    "near duplicates": "Nearly the same picture: encoded anew, paler, shifted or cut a little.",
-    "dark": "All but specks of the picture is darker than a quarter of full light, and than is usual here.",
-    "bright": "All but specks of the picture is brighter than three quarters of full light, and than is usual here.",
-    "blurred": "Hardly any fine detail for how much contrast there is, at the size stored here: it may "
+    "exact duplicates": "Every pixel is the same. Copies get too much weight in training, and count as "
+    "each other's neighbours.",
+    "near duplicates": "Nearly the same picture: re-encoded, paler, or slightly shifted or cropped.",
+    "dark": "Almost all pixels are below 25 % brightness, darker than usual for this set.",
+    "bright": "Almost all pixels are above 75 % brightness, brighter than usual for this set.",
+    "blurred": "Very little fine detail for its contrast, at the stored size: it may "
     "be out of focus, smeared by motion or scaled up, or show something smooth.",
-    "blank": "One colour, and nothing else but a little noise.",
-    "odd aspect": "Much longer than high, or the other way round, than is usual here: most of such an "
-    "original lies outside the middle square that is used.",
-    "outliers": "Unlike all others in layout, colour or texture: it may not belong here, or be rare and precious.",
+    "blank": "A single colour with at most a little noise.",
+    "odd aspect": "Much more elongated than usual for this set: most of the original lies outside the "
+    "central square that is used.",
+    "outliers": "Unlike all others in layout, colour or texture: it may be an error, or a rare valid example.",
 }
 BY_FEATURES = {"near duplicates", "outliers"}
 BEST = "best"
@@ -45,7 +45,7 @@ SHEET_COLUMNS = 12
 
 @dataclass(frozen=True)
 class Count:
-    """What of a finding there is: `images` in all, of which a click would still leave out `open`."""
+    """The size of a finding: `images` in total, of which one click would leave out `open` more."""
 
     problem: Problem
     images: int
@@ -82,7 +82,7 @@ def nothing_found(health: Health) -> str:
 
 
 def measured(problem: Problem, value: float) -> str:
-    """What was measured of an image, with its unit."""
+    """The measured value of an image, with its unit."""
     if problem == "dark":
         return f"brightest: {value:.0f} of 255"
     if problem == "bright":
@@ -120,7 +120,7 @@ def _tile(problem: Problem, found: Finding, place: int, names: Sequence[str], re
 
 
 def left_out_tiles(images: np.ndarray, part: slice, names: Sequence[str], reasons: Mapping[int, str]) -> list[Tile]:
-    """The same of what is left out, (m,) images."""
+    """The same for the images left out, (m,)."""
     shown = images[part].tolist()
     return [Tile("", names[one], f"{names[one]}\nleft out: {reasons[one]}", reasons[one]) for one in shown]
 

@@ -1,4 +1,4 @@
-"""A lesson's opening, its words and what its steps wait for."""
+"""A lesson's opening, its texts, and what its steps are waiting for."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from engine.data.images import ImageSet
 
 SHOWN = 48
-MAKING = "The lesson is being made."
+MAKING = "Preparing the lesson."
 NUMBERS: dict[Stage, int] = {"features": 1, "heads": 2, "joint": 3}
 TRIALS = {
     "collapse": "stage 1 without negatives and stop-gradient",
     "temperatures": "stage 1 at three temperatures",
-    "head": "a head that begins badly",
+    "head": "a head with a bad start",
     "unbalanced": "a class with few images",
 }
 
 
 def opening(run: str, images: ImageSet, source: str, clusters: int) -> dict[str, Any]:
-    """The bundle that is shown before stage 1 has left anything: the pictures, and what is to come."""
+    """The bundle shown before stage 1 has any results: the pictures, and the steps to come."""
     count = len(images)
     ids = np.random.default_rng(0).permutation(count)[:SHOWN]
     steps: list[dict[str, Any]] = [
@@ -82,7 +82,7 @@ def _sprite(pixels: np.ndarray) -> dict[str, Any]:
 
 
 def waits(done: Collection[Stage], shown: Collection[Stage], *, live: bool, making: bool) -> dict[str, str]:
-    """What is said of each step that will come by itself, by the step's key; all others say what to train.
+    """The message for each step that will open automatically, by the step's key; other steps say what to train.
 
     Args:
         done: the stages of the run that are.
@@ -94,7 +94,7 @@ def waits(done: Collection[Stage], shown: Collection[Stage], *, live: bool, maki
         if stage is None or stage in shown:
             continue
         if stage not in done and live:
-            found[key] = f"This step opens by itself when stage {NUMBERS[stage]} is done."
+            found[key] = f"This step opens automatically when stage {NUMBERS[stage]} is done."
         elif stage in done and (live or making):
             found[key] = MAKING
     return found
@@ -105,7 +105,7 @@ def line(name: str, snapshot: Snapshot, ahead: tuple[str, Snapshot] | None) -> s
     if snapshot.state == "queued" and ahead is not None:
         return f"{name} waits in the queue: {ahead[0]} trains first ({progress.short_state(ahead[1])})."
     if snapshot.state == "queued":
-        return f"{name} waits until the device is free."
+        return f"{name} is waiting for the device."
     if snapshot.state == "finished":
         return ""
     if snapshot.state in progress.TRAINING and snapshot.stage is not None:
@@ -115,6 +115,6 @@ def line(name: str, snapshot: Snapshot, ahead: tuple[str, Snapshot] | None) -> s
 
 
 def trial_line(trial: str, done: float) -> str:
-    """What is being tried once the run is finished."""
+    """The progress of the failure examples after the run has finished."""
     what = f": {TRIALS[trial]}" if trial in TRIALS else ""
-    return f"The run is finished. What goes wrong is being tried{what} ({done:.0%})."
+    return f"The run is finished. Training the failure examples{what} ({done:.0%})."

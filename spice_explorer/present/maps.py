@@ -1,4 +1,4 @@
-"""The map as the browser wants it: places as integers, columns with their colours, moments."""
+"""The map's data for the browser: coordinates as integers, columns with their colours, frames."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def address(url: str, kind: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Column:
-    """Something known of every image, by which the map can be coloured and filtered.
+    """A value for every image, by which the map can be coloured and filtered.
 
     Attributes:
         kind: "category", or how a number is placed on a ramp: "share" (0–1), "nines" (confidence),

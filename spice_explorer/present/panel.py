@@ -1,4 +1,4 @@
-"""What the image panel says of one image: why its label is trusted or not, and how it came about."""
+"""The image panel's texts: why a label is reliable or rejected, and its history."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def votes(labels: np.ndarray, near: np.ndarray) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Cell:
-    """What was believed of an image at one moment."""
+    """The label of an image at one time in training."""
 
     stage: Stage
     title: str
@@ -116,10 +116,10 @@ def changes(labels: np.ndarray) -> str:
 
 
 def what_is_to_come(has_neighbors: bool) -> str:
-    """What there is to know of an image before its label has been judged."""
+    """What is known about an image before its label is judged."""
     if not has_neighbors:
-        return "Nothing is known of it yet: its neighbours come with stage 1, its label with stage 2."
+        return "Nothing is known about it yet: stage 1 finds its neighbours, stage 2 gives its label."
     return (
-        "Its neighbours are stage 1's, and their labels a k-means of its features. A label of its "
-        "own, and the verdict on it, come with stage 2."
+        "Its neighbours come from stage 1, and their labels from k-means on the features. Its own label, "
+        "and the verdict on it, come with stage 2."
     )

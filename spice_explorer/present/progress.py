@@ -24,32 +24,32 @@ STATE_WORDS = {
 }
 TRAINING = ("running", "paused")
 NEXT = {
-    "new": "It has not begun yet.",
-    "queued": "It waits until the device is free.",
-    "paused": "Continue whenever you like: nothing is lost.",
-    "stopped": "Resume it: it goes on from its last checkpoint, if it left one.",
-    "failed": "Do what the message says. If you resume the run, its finished stages are kept.",
-    "interrupted": "Whoever trained it is gone. Resume it: it goes on from its last checkpoint, if it left one.",
+    "new": "It has not started yet.",
+    "queued": "It is waiting for the device.",
+    "paused": "Continue it at any time: nothing is lost.",
+    "stopped": "Resume it from its last checkpoint, if there is one.",
+    "failed": "Follow the message. If you resume the run, its finished stages are kept.",
+    "interrupted": "The training process ended. Resume it from its last checkpoint, if there is one.",
 }
 APART = (
-    "Now: two random views of an image are pulled together, views of different images apart. So the "
-    "encoder learns features without any label."
+    "Now: two random views of an image are pulled together, views of different images pushed apart. "
+    "This way the encoder learns features without labels."
 )
 FEATURES_NOW = {
     "moco": APART,
     "simclr": APART,
-    "byol": "Now: from one random view of an image, the encoder predicts what a slower copy of it "
-    "sees in another. So it learns features without any label.",
-    "attract": "Now: two random views of an image are pulled together and nothing holds images apart. "
-    "The features will become the same for all: this shows why the other objectives do more.",
+    "byol": "Now: from one random view of an image, the encoder predicts the features that a slower "
+    "copy of it gives another view. This way it learns features without labels.",
+    "attract": "Now: two random views of an image are pulled together, and nothing keeps images apart. "
+    "All features will collapse: this shows why the other objectives do more.",
 }
-KEPT_NOW = "Now: the trained encoder, kept as it came, looks at every image once."
-TAKEN_NOW = "Now: the imported vectors, taken as they are, are clustered and scored."
+KEPT_NOW = "Now: the frozen encoder computes the features of every image."
+TAKEN_NOW = "Now: the external vectors are clustered and scored as they are."
 NOW: dict[Stage, str] = {
-    "heads": "Now: the surest images of each cluster form its prototype, the prototype labels the "
-    "images nearest to it, and several heads learn these pseudo-labels side by side.",
-    "joint": "Now: reliable images teach encoder and head together; where a weak view of another "
-    "image is sure, its strong view learns the same answer.",
+    "heads": "Now: each cluster's most confident images form its prototype, the prototype labels the "
+    "images nearest to it, and several heads learn these pseudo-labels in parallel.",
+    "joint": "Now: encoder and head train together on the reliable images; if the model is confident about "
+    "a weak view of another image, the strong view learns the same label.",
 }
 SCORE_NAMES = {
     "pseudo_label_loss": "pseudo-label loss",
@@ -61,8 +61,8 @@ SCORE_MEANINGS = {
     "pseudo_label_loss": "Loss of the chosen head on its own pseudo-labels.",
     "head_agreement": "Mean mutual information between the heads' labels, 0 to 1: high means that "
     "independent heads found the same clusters.",
-    "size_entropy": "1 when all clusters are equally large, 0 when one holds everything.",
-    "silhouette": "How much nearer an image is to its own cluster than to the next, −1 to 1.",
+    "size_entropy": "1 when all clusters are the same size, 0 when one contains every image.",
+    "silhouette": "How much nearer images are to their own cluster than to the next one, −1 to 1.",
 }
 CHOICES = {"loss": "the head with the lowest loss", "consensus": "the head that the others agree with most"}
 TRUTH_NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI"}
@@ -99,7 +99,7 @@ def steps(snapshot: Snapshot, pace: float | None) -> tuple[Step, ...]:
     out = [_stage_step("1", "Features", "features", snapshot, pace), _stage_step("2", "Heads", "heads", snapshot, pace)]
     chosen = snapshot.stages["heads"].reliable
     if chosen is None:
-        out.append(Step("", "Reliable set", "waiting", 0.0, "labels to trust"))
+        out.append(Step("", "Reliable set", "waiting", 0.0, "labels you can trust"))
     else:
         count, images = sum(chosen.per_cluster), sum(chosen.sizes)
         detail = f"{count:,} of {images:,} ({count / images:.0%})"
@@ -109,7 +109,7 @@ def steps(snapshot: Snapshot, pace: float | None) -> tuple[Step, ...]:
 
 
 def now(snapshot: Snapshot, features: FeatureSettings) -> str:
-    """What training does at this moment (`features` are stage 1's); "" when it does nothing."""
+    """What training is doing now (`features` are stage 1's); "" when it is idle."""
     if snapshot.stage is None or snapshot.state not in TRAINING:
         return ""
     if snapshot.stage != "features":
@@ -120,12 +120,12 @@ def now(snapshot: Snapshot, features: FeatureSettings) -> str:
 
 
 def kept(view: StageView) -> bool:
-    """Whether the stage had nothing to train: 0 epochs leave a trained encoder as it came."""
+    """Whether the stage had nothing to train: with 0 epochs a trained encoder stays frozen."""
     return view.finished and not view.steps
 
 
 def broken_gpu(note: str) -> bool:
-    """Whether the engine's note on the device tells of a GPU that is there and does not work."""
+    """Whether the engine's note on the device is about a GPU that exists but does not work."""
     return "cannot be used" in note
 
 
@@ -134,7 +134,7 @@ def _stage_step(number: str, title: str, stage: Stage, snapshot: Snapshot, pace:
     if view.skipped:
         return Step(number, title, "skipped", 0.0, f"skipped: {view.skipped}")
     if kept(view):
-        return Step(number, title, "done", 1.0, "kept as it came")
+        return Step(number, title, "done", 1.0, "kept frozen")
     if view.finished:
         return Step(number, title, "done", 1.0, f"done in {duration(view.seconds or 0)}")
     if not view.steps:
@@ -213,13 +213,13 @@ def against_truth(snapshot: Snapshot) -> tuple[StageScores, ...]:
 def _truth_scores(view: StageView) -> tuple[Score, ...]:
     scores = [Score(name, f"{view.truth[key]:.1%}") for key, name in TRUTH_NAMES.items() if key in view.truth]
     if view.reliable is not None and view.reliable.purity is not None:
-        scores.append(Score("purity of the reliable", f"{view.reliable.purity:.1%}"))
+        scores.append(Score("purity of the reliable set", f"{view.reliable.purity:.1%}"))
     if "selection_regret" in view.truth:
         scores.append(
             Score(
                 "selection regret",
                 f"{100 * view.truth['selection_regret']:.1f} points",
-                "How much better the best head would have been; the choice cannot know it.",
+                "How much better the best head would have been; the choice is made without ground truth.",
             )
         )
     return tuple(scores)

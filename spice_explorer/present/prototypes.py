@@ -1,4 +1,4 @@
-"""What each cluster holds, what is odd about it, and what a veto would change. Pure."""
+"""The contents of each cluster, anything unusual about it, and the effect of vetoes. Pure."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def order(found: Overview, how: str) -> np.ndarray:
 
 
 class Flag(NamedTuple):
-    """Something odd about a cluster: a word, a sentence, and the images that show it."""
+    """Something unusual about a cluster: a word, a sentence, and the images that show it."""
 
     name: Literal["empty", "near-duplicates", "outliers"]
     sentence: str
@@ -108,15 +108,15 @@ class Flag(NamedTuple):
 
 
 def flags(found: Overview, cluster: int) -> list[Flag]:
-    """What is odd about a cluster, the worst first."""
+    """The unusual properties of a cluster, worst first."""
     out, mine = [], found.confident[cluster]
     if not found.sizes[cluster]:
-        out.append(Flag("empty", "No image has this cluster as its likeliest.", mine[:0]))
+        out.append(Flag("empty", "No image is assigned to this cluster.", mine[:0]))
     duplicates, outliers = found.duplicates[cluster], found.outliers[cluster]
     if _dominated(found)[cluster]:
         sentence = (
             f"{duplicates.mean():.0%} of the images that form the prototype are near-duplicates of "
-            "one another: it may stand for them rather than for the cluster."
+            "one another: it may represent them instead of the cluster."
         )
         out.append(Flag("near-duplicates", sentence, mine[duplicates]))
     if outliers.any():
@@ -163,11 +163,11 @@ def outliers(cosines: np.ndarray) -> np.ndarray:
     return cosines < median - OUTLIER * np.maximum(spread, LEAST_SPREAD)
 
 
-# -- clusters that may belong together -----------------------------------------------------------
+# -- clusters that may be the same class -----------------------------------------------------------
 
 
 class Hint(NamedTuple):
-    """Two clusters that may be one: the prototypes' cosine and the share of shared neighbours."""
+    """Two clusters that may be the same class: their prototypes' cosine and the share of shared neighbours."""
 
     first: int
     second: int
@@ -209,7 +209,7 @@ def shared_neighbors(labels: np.ndarray, ids: np.ndarray, clusters: int) -> tupl
 
 
 def merge_hints(cosines: np.ndarray, pairs: np.ndarray, shared: np.ndarray) -> list[Hint]:
-    """Pairs of clusters that may belong together, those that share the most neighbours first."""
+    """Pairs of clusters that may be the same class, those that share the most neighbours first."""
     clusters = len(cosines)
     alike = np.argwhere(np.triu(cosines > ALIKE, 1))
     codes = np.concatenate((alike, pairs[shared >= SHARED])) @ (clusters, 1)
@@ -226,7 +226,7 @@ def merge_hints(cosines: np.ndarray, pairs: np.ndarray, shared: np.ndarray) -> l
 
 
 def most_alike(cosines: np.ndarray, most: int) -> np.ndarray:
-    """The `most` clusters, sorted, that have the likest other prototype; all where there are fewer."""
+    """The `most` clusters with the most similar other prototype, sorted; all if there are fewer."""
     others = np.where(np.eye(len(cosines), dtype=bool), -np.inf, cosines)
     return np.sort(np.argsort(-others.max(1), kind="stable")[:most])
 
@@ -235,7 +235,7 @@ def most_alike(cosines: np.ndarray, most: int) -> np.ndarray:
 
 
 class Veto(NamedTuple):
-    """Images that must not help to form a prototype, or that may again after all."""
+    """Images to exclude from forming a prototype, or to allow again."""
 
     cluster: int
     ids: tuple[int, ...]
@@ -253,7 +253,7 @@ def vetoed(decisions: Iterable[Veto]) -> dict[int, tuple[int, ...]]:
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What the vetoes in a cluster would change. All but numbers are image ids.
+    """The effect of the vetoes in a cluster. Everything except numbers is image ids.
 
     Attributes:
         cosine: of the prototype as it is and as it would be.
@@ -274,7 +274,7 @@ class Change:
 
 
 def change(before: Claims, after: Claims, labels: tuple[np.ndarray, np.ndarray], cluster: int) -> Change:
-    """What became of `cluster`; `labels` are the claimed labels (N,) before and after."""
+    """The change in `cluster`; `labels` are the claimed labels (N,) before and after."""
     had, has = before.members(cluster), after.members(cluster)
     formed, forms = before.confident[cluster], after.confident[cluster]
     lost, gained = had[~np.isin(had, has)], has[~np.isin(has, had)]
@@ -309,7 +309,7 @@ def moments(rounds: Sequence[int]) -> list[int]:
 
 
 def path(history: PrototypeHistory, cluster: int) -> tuple[np.ndarray, np.ndarray]:
-    """(F,) cosines of a prototype to what it is in the last frame, and (F,) sizes of its cluster."""
+    """(F,) cosines of a prototype to itself in the last frame, and (F,) sizes of its cluster."""
     prototypes = history.prototypes[:, cluster]
     lengths = np.linalg.norm(prototypes, axis=1)
     cosines = (prototypes @ prototypes[-1]) / np.maximum(lengths * lengths[-1], 1e-12)

@@ -1,4 +1,4 @@
-"""Thresholds of the reliable set, and what they make of the images: counts, curve, table, order."""
+"""Thresholds of the reliable set and their effect on the images: counts, curve, table, order."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 # In the order of engine.stages.reliable.Verdict.
 REASONS = ("reliable", "neighbours disagree", "not confident", "neither")
 EXPLANATIONS = (
-    "Its neighbours agree and its probability is high.",
-    "The model is sure, but too many of its nearest neighbours have another label.",
-    "Its neighbours agree, but the model is not sure.",
-    "The neighbours disagree and the model is not sure.",
+    "Its neighbours agree and the model is confident.",
+    "The model is confident, but too many of its nearest neighbours have another label.",
+    "Its neighbours agree, but the model is not confident.",
+    "Its neighbours disagree and the model is not confident.",
 )
 # Confidence is drawn as the number of nines, −log10(1 − p): most of it lies close to 1.
 MOST_NINES = 5.0
@@ -28,7 +28,7 @@ MOST_ROWS, MOST_COLUMNS, ALL_ROWS = 30, 40, 50
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What is asked of a label: shares from 0 to 1, and how many neighbours are asked."""
+    """The requirements for a reliable label: shares from 0 to 1, and the number of neighbours."""
 
     agreement: float
     confidence: float
@@ -122,7 +122,7 @@ class Curve:
 
 
 def purity_coverage(labels: np.ndarray, truth: np.ndarray, agreement: np.ndarray, sure: np.ndarray) -> Curve:
-    """What every agreement threshold would give, the confidence being what it is.
+    """The result of every agreement threshold at the given confidence.
 
     Args:
         labels, truth: (N,) ints.

@@ -1,4 +1,4 @@
-"""The settings of a run as fields of a form, from the engine's own declarations."""
+"""The settings of a run as form fields, from the engine's declarations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Field:
     Attributes:
         name: dotted, such as "heads.epochs".
         optional: true when it may be left empty.
-        free: true when a text may be typed that is none of the options.
+        free: true when text other than the options may be typed.
     """
 
     name: str
@@ -94,7 +94,7 @@ def _field(name: str, value: Any, kind: Any, about: Mapping[str, Any], texts: Ma
     if typing.get_origin(kind) is Literal:
         return Field(name, label, "choice", value, text, typing.get_args(kind))
     if kind is str:
-        # What is set stays a choice, even if (say) the file that it names is gone.
+        # The current value stays an option, even if (say) the file it names no longer exists.
         options = tuple(dict.fromkeys([*texts.get(name, ()), value]))
         return Field(name, label, "choice", value, text, options, free=True)
     if kind is bool:
@@ -109,10 +109,10 @@ def advice(config: RunConfig) -> dict[str, str]:
     """By dotted name, what should be known of a setting beside the others."""
     source, epochs = config.features.source, config.features.epochs
     if source.startswith(IMPORT):
-        return {"features.epochs": "Not used: imported vectors are taken as they are"}
+        return {"features.epochs": "Not used: external vectors are taken as they are"}
     if source == SCRATCH or not epochs:
         return {}
-    return {"features.epochs": f"{epochs:,} passes will change the trained network; choose 0 to keep it as it is"}
+    return {"features.epochs": f"{epochs:,} passes will change the trained network; choose 0 to keep it frozen"}
 
 
 def explanation(about: Mapping[str, Any]) -> str:

@@ -185,7 +185,7 @@ def _matched(labels: np.ndarray, like: np.ndarray) -> np.ndarray:
 
 
 def known(name: str, stage: Stage | None) -> Known:
-    """Everything a gallery can say of the run's images, with the labels of `stage`, if any."""
+    """Everything a gallery shows about the run's images, with the labels of `stage`, if any."""
     shown, found = images(name), truth(name)
     bare = Known(shown.pixels, shown.names)
     if found is not None:

@@ -1,4 +1,4 @@
-"""What the app asks of a run's decision log: the classes as people left them, and what to look at next."""
+"""The app's access to a run's decision log: the current classes, and the order of images to review."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _guard = threading.Lock()
 
 @dataclass(frozen=True)
 class Shown:
-    """A class as it is shown everywhere."""
+    """A class as displayed on every page."""
 
     number: int
     name: str
@@ -71,7 +71,7 @@ def reading(name: str) -> AbstractContextManager[Curation]:
 
 
 def model(name: str) -> Model | None:
-    """What the run's newest judged model says of every image; None before stage 2 is done."""
+    """The output of the run's latest judged model for every image; None before stage 2 is done."""
     stages = artefacts.judged_stages(name)
     if not stages:
         return None
@@ -140,11 +140,11 @@ def _near(name: str) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Votes:
-    """What the decided images say of the others, and how often such votes are right.
+    """The votes of the decided images on the others, and how often such votes are right.
 
     Attributes:
-        ids, classes, agreement: (m,) images that nobody has decided, the class that they would get,
-            and the share of the votes for it, 0–1.
+        ids, classes, agreement: (m,) undecided images, the class they would get, and its share of
+            the votes, 0–1.
         total: decided images; the votes of the others are right about `right` of them, the model's
             label (merges and splits followed) about `model_right`.
     """
@@ -206,7 +206,7 @@ def guidance(name: str) -> Guidance:
 
 
 def carry(parent: str, child: str, keep: np.ndarray) -> None:
-    """Tells what was decided about a run to the run that was trained with it."""
+    """Copies a run's decisions to the run that was trained with them."""
     said = needed_model(parent)
     with reading(parent) as now:
         asked = carried(now, now.classes_of(said.labels), keep, f"from {parent}")
@@ -217,7 +217,7 @@ def carry(parent: str, child: str, keep: np.ndarray) -> None:
 
 
 def before_after(name: str) -> BeforeAfter | None:
-    """What training with decisions has changed; None where nothing can be compared."""
+    """The effect of training with decisions; None if there is nothing to compare."""
     parent, folder = runs.card(name).parent, runs.folder_of(name)
     if not folder.has("decided") or parent not in runs.run_names() or model(name) is None:
         return None
@@ -283,7 +283,7 @@ def _border(name: str, said: Model, own: np.ndarray, one: int, other: int) -> np
 
 
 def keep(ids: np.ndarray) -> str:
-    """A queue of one's own: its name for `queue`."""
+    """A custom queue: its name for `queue`."""
     token = f"{abs(hash(ids.tobytes())):x}"
     with _guard:
         _kept[token] = np.asarray(ids, np.int64)

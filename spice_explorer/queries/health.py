@@ -1,4 +1,4 @@
-"""What the app asks about the health of a source: the report, and what a visitor leaves out."""
+"""The app's access to the health of a source: the report, and the images a visitor leaves out."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _vectors(run: str) -> Path:
 
 
 def decided(opened: Opened) -> Exclusions:
-    """What is left out of these images, with what others have decided since."""
+    """The images left out of this source, including other people's decisions since."""
     found = _exclusions(opened.images.source, opened.images.fingerprint, opened)
     found.refresh()
     return found
@@ -90,7 +90,7 @@ def to_train(opened: Opened) -> tuple[Opened, tuple[Skipped, ...]]:
 
 
 # Only a few states are remembered: each may hold on to a copy of the pixels. A state is known by the
-# images themselves, not by a row: a log that was removed counts its rows anew.
+# images themselves, not by a row: a log that was removed restarts its row numbers.
 @st.cache_resource(show_spinner="Leaving images out…", max_entries=2)
 def _cut(source: str, fingerprint: str, bits: bytes, _opened: Opened) -> Opened:
     from engine.health.exclusions import cut

@@ -1,4 +1,4 @@
-"""What the app asks of the engine about sources: imports in the background, uploads, sets by name."""
+"""The app's access to sources: background imports, uploads, sets by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from engine.sources.import_job import ImportJob
 
 Steer = Literal["pause", "continue", "cancel"]
-# Kinds of files that can be dropped onto the page; what is larger is named by its path.
+# Kinds of files that can be dropped onto the page; for larger ones, type the path.
 UPLOADS = ("zip", "tar", "gz", "tgz", "xz", "csv", "parquet", "npy", "npz")
 
 
@@ -37,12 +37,12 @@ def steer(asked: Asked, action: Steer) -> None:
 
 
 def begin_again(asked: Asked) -> None:
-    """Begins what was forgotten anew; what was kept of it is there at once."""
+    """Restarts a forgotten import; images already in the cache are available immediately."""
     the_importer().begin(asked)
 
 
 def drop(asked: Asked) -> None:
-    """Nobody waits for the import any more: it is cancelled, or what it brought is let go."""
+    """Nobody is waiting for the import any more: cancels it, or releases its result."""
     importer = the_importer()
     importer.cancel(asked)
     importer.forget(asked)

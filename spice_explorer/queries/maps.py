@@ -30,7 +30,7 @@ def moments(name: str) -> list[Moment]:
 
 
 def map_job(name: str, settings: MapSettings, *, frames: bool, again: bool = False) -> MapJob:
-    """How the UMAP of the run is coming along; asking for it starts it."""
+    """The progress of the run's UMAP; the first call starts it."""
     return request_map(folder_of(name), settings, frames=frames, again=again)
 
 
@@ -89,7 +89,7 @@ def _box(name: str, layout: str) -> Box:
 
 @cached("columns")
 def imported(name: str) -> list[ImageColumn]:
-    """What a table of the user's says of the run's images."""
+    """The user's columns for the run's images."""
     return folder_of(name).columns()
 
 
@@ -101,7 +101,7 @@ def import_columns(name: str, content: bytes, file: str) -> list[ImageColumn]:
 
 
 def labels_at(name: str, moment: Moment) -> np.ndarray:
-    """(N,) uint16: what the chosen head, or stage 3, believed at a frame; raises ValueError without."""
+    """(N,) uint16: the labels of the chosen head, or of stage 3, at a frame; raises ValueError if missing."""
     found = artefacts.history(name)
     row = list(zip(found.stages, found.steps, strict=True)).index(moment)
     return found.labels[row]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @cached("heads", entries=4)
 def claims(name: str) -> Claims:
-    """What stage 2's prototypes are made of and which images each claims."""
+    """The images that form stage 2's prototypes, and those that each claims."""
     from engine.stages.prototypes import claims_of
 
     heads = arrays(name, "heads")
@@ -65,7 +65,7 @@ def borderline(name: str, cluster: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 @cached("heads", entries=4)
 def alike(name: str) -> tuple[np.ndarray, list[Hint]]:
-    """(K, K) cosines between stage 2's prototypes, and which clusters may belong together."""
+    """(K, K) cosines between stage 2's prototypes, and which clusters may be the same class."""
     cosines = present.similarity(arrays(name, "heads")["prototypes"])
     labels = np.asarray(reliable(name, "heads").labels)
     touching = present.shared_neighbors(labels, arrays(name, "neighbors")["ids"], len(cosines))

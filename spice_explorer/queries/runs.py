@@ -29,11 +29,11 @@ PACE_RECORDS = 20
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it is now.
+    """The current state of a run.
 
     Attributes:
-        pace: steps a second of the stage that is training, None while that is unknown.
-        mine: true when this process trains it, so that it can be steered from here.
+        pace: steps per second of the stage in training, None while unknown.
+        mine: true when this process trains it, so that it can be controlled from here.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Run:
 
 @dataclass
 class _Follower:
-    """What has been read of a run's events, so that the next look reads only what is new."""
+    """Remembers which events of a run have been read, so that the next call reads only new ones."""
 
     made: float
     offset: int = 0
@@ -102,7 +102,7 @@ def folder_of(name: str) -> RunFolder:
 
 
 def look(name: str) -> Run:
-    """The run as it is now; raises RunError when it cannot be read."""
+    """The current state of the run; raises RunError when it cannot be read."""
     folder = folder_of(name)
     with _guard:
         follower = _followed(folder)
@@ -114,7 +114,7 @@ def look(name: str) -> Run:
 
 
 def card(name: str) -> RunCard:
-    """What the run was asked to do; raises RunError when it cannot be read."""
+    """The run's settings and images; raises RunError when they cannot be read."""
     folder = folder_of(name)
     return _card(str(folder.path), made(folder))
 

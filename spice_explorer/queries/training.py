@@ -30,7 +30,7 @@ ENCODERS = Path(__file__).parents[2] / "assets" / "encoders"
 
 
 def gpus() -> int:
-    """How many GPUs CUDA sees; 0 until torch is there to be asked, which the warm-up imports."""
+    """The number of GPUs that CUDA sees; 0 until the warm-up has imported torch."""
     count = getattr(getattr(sys.modules.get("torch"), "cuda", None), "device_count", None)
     return int(count()) if count else 0
 
@@ -38,7 +38,7 @@ def gpus() -> int:
 def start(opened: Opened, config: RunConfig, device: str, excluded: tuple[Skipped, ...] = ()) -> str:
     """Makes a new run, queues it for training and returns its name; raises SpiceError.
 
-    `excluded` are images that were left out of the source, and that are not in `opened`.
+    `excluded` are images that were excluded from the source, and that are not in `opened`.
     """
     choose_device(device)
     name = _free_name(opened.images.source, config)
@@ -61,7 +61,7 @@ def continue_from(name: str, config: RunConfig, device: str = "auto") -> str:
 
 
 def train_with_decisions(name: str, device: str = "auto") -> str:
-    """A new run from stage 1 of the run `name` with what was decided about it, queued; returns its
+    """Queues a new run from stage 1 of the run `name`, with the decisions on it; returns its
     name; raises SpiceError."""
     choose_device(device)
     folder, guidance = folder_of(name), decisions.guidance(name)
@@ -74,7 +74,7 @@ def train_with_decisions(name: str, device: str = "auto") -> str:
 
 
 def _free_name(source: str, config: RunConfig) -> str:
-    """ "photos-k10-seed0-2": what the run is about, and the first number that is free."""
+    """ "photos-k10-seed0-2": the run's source and settings, and the first free number."""
     kind, _, path = source.partition(":")
     plain = Path(path).expanduser().absolute().name if path else kind
     slug = "".join(c if c.isalnum() or c in "-_" else "-" for c in plain.lower()).strip("-")[:40]
@@ -101,13 +101,13 @@ def preset(name: str, clusters: int, channels: int, seed: int) -> RunConfig:
 
 
 def trained_encoders() -> list[str]:
-    """What `features.source` can name: "encoder:NAME" for each encoder that comes with the app."""
+    """The options for `features.source`: "encoder:NAME" for each encoder shipped with the app."""
     return [f"encoder:{path.stem}" for path in sorted(ENCODERS.glob("*.pt"))]
 
 
 def faults(config: RunConfig, opened: Opened) -> dict[str, str]:
-    """Why these images cannot be trained on so, by the setting's dotted name; what stage 1 begins with
-    only as far as that is known without a download."""
+    """Reasons why these images cannot be trained with `config`, by the setting's dotted name; checks the
+    start of stage 1 only as far as possible without a download."""
     found = {"clusters": _clusters_fault(config, opened)}
     source = config.features.source
     if source != settings.SCRATCH:
@@ -125,7 +125,7 @@ def _clusters_fault(config: RunConfig, opened: Opened) -> str:
     return ""
 
 
-@st.cache_data(show_spinner="Looking at what stage 1 begins with…", max_entries=32)
+@st.cache_data(show_spinner="Reading the encoder that stage 1 starts from…", max_entries=32)
 def _source_fault(source: str, written: tuple[int, int], fingerprint: str, _images: ImageSet) -> str:
     del written, fingerprint  # of the cache's key alone
 

@@ -1,4 +1,4 @@
-"""What is round every page: style sheet, heading, sidebar, empty states."""
+"""The frame of every page: style sheet, heading, sidebar, empty states."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def sidebar() -> None:
     names, lost = runs.run_names(), session.missing_run()
     st.html("<div class='spice-side-title'>Run</div>")
     if lost:
-        st.warning(f"There is no run “{session.plain(lost)}” here any more.")
+        st.warning(f"The run “{session.plain(lost)}” no longer exists.")
     if not names:
         st.caption("No run yet. Start one on the **Train** page.")
         return

@@ -20,11 +20,11 @@ PREVIEW = 500
 
 
 def show(run: Run) -> None:
-    """Everything on the page; the CSV is made when it is asked for."""
+    """The whole page; the CSV is built on request."""
     table = exports.label_table(run.name)
     needs.whole_log(run)
     if run.live:
-        st.info("The run goes on: these are its newest labels so far.", icon=":material/hourglass_top:")
+        st.info("The run is not finished: these are its latest labels.", icon=":material/hourglass_top:")
     found = _rows(run.name, table)
     with st.container(horizontal=True, key="export numbers"):
         st.metric("Images", f"{len(table):,}", border=True)

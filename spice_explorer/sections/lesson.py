@@ -1,6 +1,6 @@
-"""The Learn page's parts: whom to teach with, how training goes, the player, the lesson as a file.
+"""The Learn page's parts: the choice of run, its training state, the player, the lesson file.
 
-The player lies in assets/lesson and is the same in the page and in the file that is taken home.
+The player is in assets/lesson; the page and the lesson file share it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ OWN = "own"
 
 
 def show() -> None:
-    """Everything on the page: drawn anew every second while something is being made."""
+    """The whole page, redrawn every second while something is being prepared."""
     name = _taught()
     unsettled = _unsettled(name)
     st.fragment(_lesson, run_every=POLL_SECONDS if unsettled else None)(name, unsettled)
 
 
 def _taught() -> str:
-    """The run that is taught: the prepared one, or the one chosen in the sidebar."""
+    """The run used for teaching: the prepared one, or the one chosen in the sidebar."""
     chosen = session.current_run()
     wanted = st.query_params.get("teach") or st.session_state.get("teach")
     own = wanted == OWN and chosen not in (None, PREPARED)
@@ -44,11 +44,11 @@ def _taught() -> str:
         return PREPARED
     with st.container(horizontal=True, vertical_alignment="center", key="teach"):
         if own:
-            st.caption(f"This lesson is taught with **{session.plain(chosen)}**.")
-            st.button("Teach with the prepared digits", key="teach prepared", on_click=_teach, args=(False,))
+            st.caption(f"This lesson uses **{session.plain(chosen)}**.")
+            st.button("Use the prepared digits", key="teach prepared", on_click=_teach, args=(False,))
         else:
-            st.caption("This lesson is taught with the built-in digits, by a run of its own.")
-            st.button(f"Teach with {chosen}", key="teach own", on_click=_teach, args=(True,))
+            st.caption("This lesson uses a prepared run on the built-in digits.")
+            st.button(f"Use {chosen}", key="teach own", on_click=_teach, args=(True,))
     return chosen if own else PREPARED
 
 
@@ -61,7 +61,7 @@ def _teach(own: bool) -> None:
 
 
 def _unsettled(name: str) -> bool:
-    """True while the page has something to wait for."""
+    """True while the page is waiting for something."""
     if name not in runs.run_names():
         return lessons.preparing()
     run = runs.look(name)
@@ -72,7 +72,7 @@ def _unsettled(name: str) -> bool:
 def _lesson(name: str, was_unsettled: bool) -> None:
     with session.plain_errors():
         there = name in runs.run_names()
-        if was_unsettled != _unsettled(name):  # the page is drawn anew by itself, or no longer
+        if was_unsettled != _unsettled(name):  # switch the automatic redraw on or off
             st.rerun()
         if not there:
             _beginning()
@@ -96,7 +96,7 @@ def _beginning() -> None:
         st.error(session.sentence(trouble), icon=":material/error:")
         st.button("Try again", key="try again", on_click=lessons.prepare, args=(True,))
     else:
-        _line("queued", "A run on the digits is being prepared: it takes about half a minute.")
+        _line("queued", "Preparing a run on the digits: about half a minute.")
 
 
 def _state(run: Run) -> None:
@@ -141,7 +141,7 @@ def _continue(name: str) -> None:
 
 def _file(name: str, made: Made | None) -> None:
     if made is not None:
-        # A link: the file is made when it is asked for, of the lesson that is shown then.
+        # A link: the file is built on request, from the lesson shown at that time.
         st.link_button(
             "Take it home as one HTML file",
             lessons.file_address(name),

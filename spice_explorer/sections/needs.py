@@ -1,4 +1,4 @@
-"""What a page needs of a run, and what it says while that is not there."""
+"""The stages a page needs, and the message it shows until they exist."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def run_of_page() -> Run | None:
         return runs.look(name)
     lost = session.missing_run()
     if lost and runs.run_names():
-        chrome.empty(f"There is no run “{lost}” any more", "Choose another one in the sidebar.")
+        chrome.empty(f"The run “{lost}” no longer exists", "Choose another one in the sidebar.")
         return None
-    chrome.empty("No run yet", "Start one: the built-in digits need nothing but a click.", "train", "Go to Train")
+    chrome.empty("No run yet", "Start one: the built-in digits take one click.", "train", "Go to Train")
     return None
 
 
@@ -48,22 +48,22 @@ def whole_log(run: Run) -> None:
     if damaged:
         st.warning(
             f"The decision log was damaged. It was moved to {' and '.join(damaged)} in the run's "
-            "folder, and a new one was begun: nothing of the old one was overwritten. This is said "
-            "until that file is moved away."
+            "folder, and a new log was started. Nothing in the old log was overwritten. Move that file to "
+            "dismiss this message."
         )
 
 
 def _not_yet(run: Run, artefact: str, why: str) -> None:
     state = run.snapshot.state
-    title = f"{run.name} is not that far"
+    title = f"{run.name} has not reached this stage"
     advice = {
-        "failed": "The run failed. See its message on the Train page, mend it and resume.",
+        "failed": "The run failed. See its message on the Train page, fix the problem and resume.",
         "interrupted": "The run was interrupted. Resume it on the Train page.",
         "stopped": "The run was stopped. Resume it on the Train page.",
         "paused": "The run is paused. Continue it on the Train page.",
     }
     where = progress.short_state(run.snapshot)
-    follow = advice.get(state, f"It is {where}. This page fills in by itself.")
+    follow = advice.get(state, f"It is {where}. This page updates automatically.")
     chrome.empty(title, f"{why} {follow}", "train", "Go to Train")
     if run.live:
         st.fragment(_wait, run_every=POLL_SECONDS)(run.name, artefact)

@@ -1,4 +1,4 @@
-"""The image panel: everything about one image, beside the page that it was opened from."""
+"""The image panel: everything about one image, next to the page it was opened from."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def show(
 def _judged(
     run: Run, stage: Stage | None, judged: ReliableSet | None, count: int | None, confidence: float | None
 ) -> _Judged | None:
-    """What was given, and the run's own for what was not; None before stage 2 is judged."""
+    """The given values, and the run's own for missing ones; None before stage 2 is judged."""
     stages, settings = artefacts.judged_stages(run.name), run.card.config.reliable
     if not stages:
         return None
@@ -103,7 +103,7 @@ def _close() -> None:
 
 
 def _images(run: str) -> ImageSet | None:
-    """The run's images; None when they are gone from its folder, or damaged."""
+    """The run's images; None if they are missing from its folder, or damaged."""
     try:
         return artefacts.images(run)
     except (SpiceError, OSError, KeyError, ValueError):
@@ -114,7 +114,7 @@ def _picture(run: str, images: ImageSet | None, index: int) -> None:
     number = f"image {index:,}"
     if images is None:
         st.html(_heading(number, ""))
-        st.caption("Its picture is missing: the pixels are gone from the run's folder.")
+        st.caption("The picture is missing: its pixels were removed from the run's folder.")
         return
     place, _, name = images.ids[index].rpartition("/")
     start, end = thumbs.address(run)
@@ -141,7 +141,7 @@ def _truth(run: str, index: int) -> None:
 def _select(run: str, index: int) -> None:
     chosen = session.selection(run)
     if index in chosen:
-        words, then = "Take out of the selection", np.setdiff1d(chosen, [index])
+        words, then = "Remove from selection", np.setdiff1d(chosen, [index])
     else:
         words, then = "Select", np.append(chosen, index)
     st.button(words, on_click=session.select_anew, args=(run, then), key="select image")
@@ -171,7 +171,7 @@ def _label(index: int, judged: _Judged) -> None:
 
 
 def _no_label(run: str) -> np.ndarray | None:
-    """Says what is still to come; returns the labels of stage 1, if it is done."""
+    """Says which stages are still missing; returns the labels of stage 1, if it is done."""
     there = artefacts.has(run, "neighbors")
     st.caption(present.what_is_to_come(there))
     return artefacts.stage_one_labels(run) if there else None
@@ -180,7 +180,7 @@ def _no_label(run: str) -> np.ndarray | None:
 def _neighbors(run: str, images: ImageSet | None, index: int, labels: np.ndarray, count: int) -> None:
     """What the neighbours say, and the neighbours themselves, nearest first."""
     if not artefacts.has(run, "neighbors"):
-        st.caption("Its neighbours are missing: they are gone from the run's folder.")
+        st.caption("The neighbours are missing: they were removed from the run's folder.")
         return
     near = artefacts.arrays(run, "neighbors")
     ids, cosines = np.asarray(near["ids"][index, :count]), near["similarity"][index, :count]
@@ -213,7 +213,7 @@ def _votes(found: list[tuple[int, int]]) -> str:
     )
     if rest:
         rows += f"<span>others</span><i></i><em>{rest:,}</em>"
-    return f"<div class='spice-panel-title'>What its neighbours say</div><div class='spice-panel-votes'>{rows}</div>"
+    return f"<div class='spice-panel-title'>Its neighbours' labels</div><div class='spice-panel-votes'>{rows}</div>"
 
 
 def _swatch(label: int) -> str:
@@ -232,7 +232,7 @@ def _history(run: str, index: int) -> None:
         if (mine := [_cell(one) for one in cells if one.stage == stage])
     ]
     st.html(
-        "<div class='spice-panel-title'>Its label over the training"
+        "<div class='spice-panel-title'>Its label during training"
         f"<span>{present.changes(labels)}</span></div>"
         f"<div class='spice-panel-history'>{''.join(parts)}</div>"
     )

@@ -1,4 +1,4 @@
-"""The Reliability page's parts: the instrument, and everything that follows from its thresholds."""
+"""The Reliability page's parts: the chart, and everything that depends on its thresholds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from spice_explorer.web import columns
 if TYPE_CHECKING:
     from engine.stages.reliable import ReliableSet
 
-STAGES: dict[Stage, str] = {"joint": "stage 3 · the final labels", "heads": "stage 2 · what stage 3 learns from"}
+STAGES: dict[Stage, str] = {"joint": "stage 3 · the final labels", "heads": "stage 2 · used to train stage 3"}
 ACTIONS = (Action("select", "Add to selection"), Action("only", "Select only these"))
 POLL_SECONDS = 2.0
 # In the address.
@@ -34,8 +34,8 @@ REASON_NAMES = ("reliable", "disagree", "unsure", "neither")
 # More clusters than this are counted, not named.
 MOST_NAMED = 8
 ESTIMATE = (
-    "An estimate from how far the heads and the neighbours agree; no true label was looked at. It "
-    "assumes that clusters stand for classes, and misses what all of them get wrong together."
+    "Estimated from the agreement of heads and neighbours, without ground truth. It "
+    "assumes that clusters stand for classes, and cannot see errors that all of them share."
 )
 # In the list of clusters: no filter.
 ALL = "all"
@@ -77,12 +77,12 @@ def _inspector(run: Run) -> None:
         )
 
 
-# -- what is looked at -------------------------------------------------------------------------
+# -- the state of the page ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class View:
-    """What the page shows of a run; kept while other pages are visited, and in the address."""
+    """The state of the page for a run; kept while other pages are visited, and in the URL."""
 
     stage: Stage
     thresholds: Thresholds
@@ -91,7 +91,7 @@ class View:
 
 
 def _view(run: Run) -> View:
-    """The view as it was left, with what has been asked since: by a link, a widget, the instrument."""
+    """The previous state, updated with requests since: from a link, a widget or the chart."""
     stages, most = artefacts.judged_stages(run.name), _most_neighbors(run.name)
     view: View = st.session_state.get(f"reliability-{run.name}") or _first(run)
     view = _linked(_chosen(view, run), run, stages, most)
@@ -104,7 +104,7 @@ def _view(run: Run) -> View:
         view = replace(view, cluster=pick["cluster"])
     if "reason" in pick:
         view = replace(view, reason=pick["reason"])
-    # The run may have been made anew under its name since.
+    # The run may have been recreated under its name since.
     if view.stage not in stages or view.thresholds.neighbors > most:
         view = replace(_first(run), reason=view.reason)
     if view.cluster not in (None, *range(run.card.config.clusters)):
@@ -114,7 +114,7 @@ def _view(run: Run) -> View:
 
 
 def _chosen(view: View, run: Run) -> View:
-    """`view` with what the widgets say; they are gone when another page was visited meanwhile."""
+    """`view` with the widgets' values; the widgets do not exist if another page was visited meanwhile."""
     state = st.session_state
     if _key("stage", run) not in state:
         return view
@@ -164,7 +164,7 @@ def _settings(run: Run, asked: Thresholds) -> ReliableSettings:
 
 
 def _linked(view: View, run: Run, stages: list[Stage], most: int) -> View:
-    """`view` with what the address asks for, the first time that it does; bad values are ignored.
+    """`view` with the URL's parameters, on first use; invalid values are ignored.
 
     The browser may send an address that is a moment old, so what this page has written itself is no
     link.
@@ -293,8 +293,8 @@ def _against_truth(
 def _curve(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split) -> None:
     truth = artefacts.truth(run.name)
     assert truth is not None
-    st.markdown("**Purity and coverage** · as the agreement threshold moves")
-    # What the floor keeps stays whatever agreement is asked: these images join the curve first.
+    st.markdown("**Purity and coverage** · for each agreement threshold")
+    # Images that the floor keeps are reliable at any agreement threshold: they join the curve first.
     strict = artefacts.judge(run.name, view.stage, replace(settings, agreement=1.0))
     always = verdict.agreement >= strict.thresholds[verdict.labels]
     curve = present.purity_coverage(
@@ -304,7 +304,7 @@ def _curve(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSe
         verdict.confidence >= np.float32(settings.confidence),
     )
     if not len(curve.agreement):
-        st.caption("No image is confident enough: lower the confidence.")
+        st.caption("No image is confident enough: lower the confidence threshold.")
         return
     kept = artefacts.reliable(run.name, view.stage)
     own = present.split(kept.labels, kept.verdicts, truth.labels)
@@ -351,15 +351,15 @@ def _train(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSe
     ):
         asked = view.thresholds
         st.markdown(
-            f"Starts a new run that goes on from stage 2 of **{session.plain(run.name)}** with "
+            f"Starts a new run from stage 2 of **{session.plain(run.name)}** with "
             f"agreement ≥ {asked.agreement:g}, confidence ≥ {asked.confidence:g}, {asked.neighbors} "
             f"neighbours, {_floor(asked.floor)}: **{int(taught.sum()):,} images** "
-            f"{'are reliable' if skipped else 'teach'}. This run stays as it is."
+            f"{'are reliable' if skipped else 'are trained on'}. This run is not modified."
         )
         if skipped:
             st.caption(f"Stage 3 is skipped there too: {session.plain(skipped)}.")
         if settings == run.card.config.reliable:
-            st.caption("These are the run's own thresholds: the new run would do the same again.")
+            st.caption("These are the run's own thresholds: the new run would repeat it.")
         if not skipped:
             _without_teacher(np.flatnonzero(taught == 0))
         started = st.button("Start the new run", type="primary", key="train from here")
@@ -380,7 +380,8 @@ def _without_teacher(clusters: np.ndarray) -> None:
     more = f" and {len(clusters) - MOST_NAMED:,} more" if len(clusters) > MOST_NAMED else ""
     what, would = ("Cluster", "it") if len(clusters) == 1 else ("Clusters", "they")
     st.warning(
-        f"{what} {named}{more} would have no teacher, so {would} may die out in stage 3.", icon=":material/warning:"
+        f"{what} {named}{more} would have no reliable images, so {would} may disappear in stage 3.",
+        icon=":material/warning:",
     )
 
 

@@ -1,4 +1,4 @@
-"""Scores as small tables; those against ground truth always in their own marked box."""
+"""Scores as small tables; scores against ground truth are always in a separate marked box."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _row(stage: StageScores, names: Sequence[str]) -> str:
 
 
 def truth_box(key: str, title: str = "Against ground truth") -> st.delta_generator.DeltaGenerator:
-    """A dashed box that says that what is in it was never used."""
+    """A dashed box that says its scores were never used in training."""
     box = st.container(border=True, key=f"truth-{key}")
     box.html(f"<div class='spice-truth-note'><b>{html.escape(title)}</b> · never used in training</div>")
     return box

@@ -1,17 +1,17 @@
-"""What the map and the reliability instrument fetch by themselves, as plain bytes: one value, or two
-places, for each image.
+"""Arrays that the map and the reliability chart fetch directly, as plain bytes: one value, or two
+coordinates, per image.
 
 /spice/columns/RUN/COLUMN.bin?v=VERSION
 
 COLUMN is one of
     label.STAGE, confidence.STAGE, agreement.STAGE   of labels that have been judged
     agreed.STAGE.COUNT      how many of the COUNT nearest neighbours have an image's label
-    label.STAGE.STEP        what a stage believed on the way
+    label.STAGE.STEP        intermediate labels of a stage
     place.LAYOUT, place.LAYOUT.STAGE.STEP   LAYOUT is `pca`, or UMAP's settings as `15-0.1`
     truth, changed, flips, reviewed, class, imported.NUMBER, ids, none (zeros)
 
-Where the map draws a sample, only `agreed` is of all images. An address with another version is
-another array, so that a browser may keep what it has for good.
+If the map draws a sample, only `agreed` covers all images. A different version has a different address, so
+browsers may cache arrays forever.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _MADE_OF = ("features", "neighbors", "heads", "reliable-heads", "reliable-joint"
 
 
 class Addresses:
-    """Where the browser finds the columns of a run, as it is now."""
+    """The addresses of a run's current columns."""
 
     def __init__(self, run: str) -> None:
         folder = runs.folder_of(run)
@@ -61,7 +61,7 @@ class Addresses:
         return present.address(f"{self._start}/{column}.bin?v={self._version(column)}", kind)
 
     def _version(self, column: str) -> str:
-        """Changes with what the column is made of: what is there already need not be sent anew."""
+        """Changes with the column's inputs: an unchanged column need not be sent again."""
         parts: list[str] = []
         if column.startswith("place"):
             parts = ["features"]
@@ -72,7 +72,7 @@ class Addresses:
         elif column not in ("ids", "none"):
             parts = ["features", "neighbors", "heads", "reliable-heads", "reliable-joint"]
         times = [int(1000 * self._times[part]) for part in parts]
-        # Until stage 1 is done, the newest frame stands for the features; later ones are history.
+        # Until stage 1 is done, the latest frame is used as the features; afterwards frames are history.
         grows = column == "flips" or (column.startswith("place") and not self._times["features"])
         stamp = (self.made, *times, self._moments if grows else 0)
         return f"{hash(stamp) % 2**40:x}"
@@ -86,7 +86,7 @@ def route() -> Route:
 
 
 def serve(request: Request) -> Response:
-    """The column's bytes, little-endian; 404 in words for what is not there (yet, or any more)."""
+    """The column's bytes, little-endian; 404 with a message if it does not exist (yet, or any more)."""
     run, name = request.path_params["run"], request.path_params["column"]
     try:
         values = column(run, name)

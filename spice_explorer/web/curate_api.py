@@ -1,4 +1,4 @@
-"""The curate component's own door to the server: no page is drawn for a decision.
+"""The curate component's routes on the server: a decision does not redraw a page.
 
 /spice/curate/RUN/images.bin          the class (u2) of each image, then its state (u1)
 /spice/curate/RUN/queue/NAME.bin      ids (u4) in the order of a queue of `decisions.queue`
@@ -101,7 +101,7 @@ def since(request: Request) -> Response:
 
 
 def told(run: str, row: int, reviewer: str) -> dict[str, Any]:
-    """What a page that has seen everything up to `row` has to know.
+    """The changes for a page that has seen everything up to `row`.
 
     The row of the answer is what the page has seen from then on: whatever was decided up to there must
     be in it, or a contrary decision would count as one that knew.
@@ -160,7 +160,7 @@ def _disputes(now: Curation) -> list[dict[str, Any]]:
 
 
 async def act(request: Request) -> Response:
-    """Commits what was asked, one after the other; each has its own result."""
+    """Commits the requests one by one; each has its own result."""
     trouble = _suspicious(request)
     if trouble:
         return JSONResponse({"error": trouble}, 403, FRESH)

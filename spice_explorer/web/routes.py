@@ -1,4 +1,4 @@
-"""What the browser fetches by itself: sheets of thumbnails and their names, for the map's hover card.
+"""Routes that the browser fetches directly: sheets of thumbnails and their names, for the map's hover card.
 
 /spice/sprites/RUN/SHEET.webp   1,024 thumbnails in 32 columns
 /spice/sprites/RUN/SHEET.json   their names
@@ -72,7 +72,7 @@ def lesson(request: Request) -> Response:
     try:
         body = lessons.body(run, version)
     except (SpiceError, OSError):
-        return PlainTextResponse("there is no such run any more", 404, FRESH)
+        return PlainTextResponse("this run no longer exists", 404, FRESH)
     return Response(body, media_type="application/json", headers=FRESH)
 
 
@@ -88,7 +88,7 @@ def lesson_file(request: Request) -> Response:
 
 
 def first_page(request: Request) -> Response:
-    """From /dataset to /: the first page of an app has no address of its own."""
+    """Redirects /dataset to /: the first page of an app has no separate address."""
     query = request.url.query
     return RedirectResponse(f"./?{query}" if query else "./")
 

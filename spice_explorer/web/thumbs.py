@@ -1,11 +1,11 @@
-"""What the browser fetches by itself, second half: images of a run, one alone or a page of them.
+"""Routes that the browser fetches directly, part two: images of a run, one at a time or in pages.
 
 /spice/thumbs/RUN/ID.webp             no larger than a thumbnail
 /spice/thumbs/RUN/ID.webp?full=1      every stored pixel
 /spice/pages/RUN.webp?ids=ID.ID.…     thumbnails in 12 columns, as a gallery shows them
 
-Thumbnails of large images are kept in the workspace's folder .thumbs, under the fingerprint of the
-images, so that all runs of the same images share them.
+Thumbnails of large images are kept in the workspace's folder .thumbs, under the images' fingerprint, so
+that all runs on the same images share them.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def sheet(request: Request) -> Response:
     except (SpiceError, OSError):
         return _missing("no such run")
     except (KeyError, ValueError):
-        return _missing("the pixels of this run are gone or damaged")
+        return _missing("the pixels of this run are missing or damaged")
     return Response(body, media_type="image/webp", headers=HEADERS)
 
 
@@ -121,7 +121,7 @@ def thumb(request: Request) -> Response:
     except (SpiceError, OSError):
         return _missing("no such run")
     except (KeyError, ValueError):
-        return _missing("the pixels of this run are gone or damaged")
+        return _missing("the pixels of this run are missing or damaged")
     return Response(body, media_type="image/webp", headers=HEADERS)
 
 
@@ -144,7 +144,7 @@ def _picture(run: str, pixels: np.ndarray, index: int, *, full: bool) -> bytes:
 
 
 def _kept(file: Path) -> bytes | None:
-    """The thumbnail in `file`; None when there is none, or half of one after a power cut."""
+    """The thumbnail in `file`; None if it is missing, or incomplete after a power cut."""
     try:
         body = file.read_bytes()
     except OSError:
@@ -154,7 +154,7 @@ def _kept(file: Path) -> bytes | None:
 
 
 def _keep(file: Path, body: bytes) -> bytes:
-    """Keeps `body` where the disk lets it, and returns it."""
+    """Saves `body` if the disk allows it, and returns it."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".tmp")

@@ -53,7 +53,7 @@ def test_without_a_run_it_says_what_to_do(visit: Visit) -> None:
 @pytest.mark.usefixtures("interrupted")
 def test_before_stage_2_it_says_what_is_missing(visit: Visit) -> None:
     said = texts(visit("curate", run="halfway"))
-    assert "not that far" in said
+    assert "has not reached this stage" in said
     assert "Resume it on the Train page" in said
 
 
@@ -90,7 +90,7 @@ def test_names_with_markup_are_shown_as_they_are(visit: Visit) -> None:
 
 @pytest.mark.usefixtures("finished")
 @pytest.mark.parametrize(
-    ("name", "complaint"), [("", "is empty"), ("Cluster 1", "There is a class “Cluster 1” already"), ("y" * 61, "61")]
+    ("name", "complaint"), [("", "is empty"), ("Cluster 1", "A class “Cluster 1” already exists"), ("y" * 61, "61")]
 )
 def test_a_bad_name_is_refused_in_words(visit: Visit, name: str, complaint: str) -> None:
     at = named(visit("curate", run="demo"))
@@ -126,7 +126,7 @@ def test_a_class_is_renamed_merged_and_made(visit: Visit) -> None:
     at.selectbox(key="into-0").set_value(1).run()
     button(at, "Merge").click().run()
     at.text_input(key="new class name").set_value("spare").run()
-    button(at, "Make it").click().run()
+    button(at, "Create").click().run()
     assert not at.error
     names = [one.name for one in decisions.classes("demo")]
     assert names == ["Cluster 1", "Cluster 2", "Cluster 3", "spare"]
@@ -249,7 +249,7 @@ def test_a_run_removed_while_open_is_said(finished: RunFolder, visit: Visit) -> 
 def test_the_same_name_in_two_tabs_is_said(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(session._reviewers, "demo", {"another tab": "Ann"})
     at = named(visit("curate", run="demo"))
-    assert "Someone decides as “Ann” in another tab too" in at.warning[0].value
+    assert "“Ann” is also deciding in another tab" in at.warning[0].value
     at = named(at, "Bob")
     assert not at.warning
     monkeypatch.setattr(session, "is_here", lambda _visitor: False)  # that tab was closed
@@ -276,7 +276,7 @@ def test_what_agrees_is_shown_before_it_is_decided(visit: Visit) -> None:
 
 @pytest.mark.usefixtures("finished")
 def test_before_anything_is_decided_there_are_no_votes(visit: Visit) -> None:
-    assert "Decide about some images" in texts(show(visit("curate", run="demo"), "Spread"))
+    assert "Decide some images" in texts(show(visit("curate", run="demo"), "Spread"))
 
 
 @pytest.mark.usefixtures("finished")
@@ -320,7 +320,7 @@ def test_a_name_counts_as_seen_when_the_page_has_shown_it(visit: Visit, looked: 
         decide("rename", class_=0, text="cats")
     button(at, "Keep").click().run()
     assert decisions.classes("demo")[0].name == "dogs"
-    assert ("was named twice, unseen" in texts(at)) is not looked
+    assert ("got two names at the same time" in texts(at)) is not looked
 
 
 # -- export ------------------------------------------------------------------------------------

@@ -246,7 +246,7 @@ def test_nonsense_is_refused_in_words(client: Client, body: str) -> None:
     [
         (" ", [0], "the name of the reviewer is empty"),
         ("x" * 10_000, [0], "has 10,000 letters"),
-        ("A\u0000", [0], "holds control characters"),
+        ("A\u0000", [0], "contains control characters"),
         ("Ann", [IMAGES], f"image {IMAGES} is not among the {IMAGES} images"),
         ("Ann", [-1], "image -1 is not among"),
         ("Ann", [], "no image to reject"),

@@ -123,7 +123,7 @@ def test_a_probe_runs_beside_the_page_and_ends_in_a_table(visit: Visit, measure:
     shown = texts(at)
     for name in ("Quick", "Fast", "Paper"):
         assert f"| {name} | **" in shown
-    assert "On cpu with 1 thread, if nothing else runs there" in shown
+    assert "On cpu with 1 thread, if it is otherwise idle" in shown
     # 1,797 images of preset quick: 7 steps in each of 50 epochs, 15 rounds, 300 steps, and the rest.
     assert "| Quick | **0.9 s** | 0.9 s to 0.9 s | 100 MB |" in shown
     assert present.OWN not in shown
@@ -153,7 +153,7 @@ def test_days_and_too_little_memory_are_warned_of(visit: Visit, measure: Callabl
 
     measure(act)
     shown = texts(settled(button(visit("train"), ASK).click().run()))
-    assert "Paper takes about 121 days on cpu\\: take a GPU or Quick" in shown
+    assert "Paper takes about 121 days on cpu\\: use a GPU or Quick" in shown
     assert "Quick needs about 2 GB of memory, but 1 GB are free on cpu" in shown
     assert "Quick takes" not in shown
 
@@ -301,8 +301,8 @@ def test_words_say_how_far_a_run_is() -> None:
 def test_warnings_name_what_they_are_about() -> None:
     long = replace(FOUND, seconds={"joint": 40 * 86_400.0})
     assert present.warnings({"Paper": long, present.OWN: long, "Fast": None}, None) == [
-        "Paper takes about 40 days on cpu: take a GPU or Quick",
-        "A run with these settings takes about 40 days on cpu: take a GPU or Quick",
+        "Paper takes about 40 days on cpu: use a GPU or Quick",
+        "A run with these settings takes about 40 days on cpu: use a GPU or Quick",
     ]
 
 

@@ -93,7 +93,7 @@ def test_a_set_without_findings_says_so(visit: Visit) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
     images = ImageSet(pixels, tuple(f"{index}" for index in range(20)), "made:up")
     at = with_source(visit("dataset"), Opened(images))
-    assert [one.value for one in at.success] == ["Nothing was found that might be wrong."]
+    assert [one.value for one in at.success] == ["No problems were found."]
     assert "odd sides" not in texts(at)  # nothing is known of them
 
 
@@ -123,7 +123,7 @@ def test_a_failed_report_can_be_made_again(spoilt: Opened, visit: Visit, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(reports, "examine", broken)
         at = with_source(visit("dataset"), spoilt)
-    assert at.warning[0].value == "Not examined: the disk is gone."
+    assert at.warning[0].value == "The health check failed: the disk is gone."
     at = button(at, "Try again").click().run()
     assert "Dark 1" in finding(at).options
 
@@ -132,7 +132,7 @@ def test_a_run_of_the_same_images_lends_its_features(finished: RunFolder, few_di
     assert health.trained(few_digits) == finished.path.name
     assert health.trained(sources.digits()) is None
     at = with_source(visit("dataset"), few_digits)
-    assert "also by the features of demo" in texts(at)
+    assert "also use the features of demo" in texts(at)
 
 
 def test_a_run_made_anew_of_other_images_lends_them_nothing(
@@ -152,7 +152,7 @@ def test_a_run_made_anew_of_other_images_lends_them_nothing(
 
 def test_one_click_keeps_one_of_each_and_one_turns_it_back(spoilt: Opened, visit: Visit) -> None:
     at = choose(with_source(visit("dataset"), spoilt), "exact duplicates")
-    at = button(at, "Keep one of each, leave 2 out").click().run()
+    at = button(at, "Keep one of each, leave out 2").click().run()
     assert out(spoilt) == [("copy.png", "exact duplicate"), ("second.png", "exact duplicate")]
     assert "Exact duplicates 3 ✓" in finding(at).options
     assert "Left out 2" in finding(at).options
@@ -164,10 +164,10 @@ def test_one_click_keeps_one_of_each_and_one_turns_it_back(spoilt: Opened, visit
 
 def test_all_of_a_finding_are_left_out_seen_and_put_back(spoilt: Opened, visit: Visit) -> None:
     at = choose(with_source(visit("dataset"), spoilt), "dark")
-    at = button(at, "Leave these 1 out").click().run()
+    at = button(at, "Leave out these 1").click().run()
     assert out(spoilt) == [("<night>.png", "dark")]
     at = choose(at, "left out")
-    at = button(at, "Put all 1 back").click().run()
+    at = button(at, "Put back all 1").click().run()
     assert out(spoilt) == []
 
 
@@ -182,7 +182,7 @@ def test_an_image_that_is_opened_can_be_left_out_alone(spoilt: Opened, visit: Vi
     plain = shown.replace("\\", "")
     assert "original: 12 × 12 pixels" in plain
     assert "brightest: 3" in plain
-    at = button(at, "Leave this one out").click().run()
+    at = button(at, "Leave out this image").click().run()
     assert out(spoilt) == [("<night>.png", "by hand")]
     assert "left out: by hand" in texts(at).replace("\\", "")
     button(at, "Put back").click().run()
@@ -193,7 +193,7 @@ def test_an_opened_image_of_another_source_is_not_shown(spoilt: Opened, visit: V
     at = visit("dataset")
     at.session_state["health image"] = ("another", 0)
     at = choose(with_source(at, spoilt), "dark")
-    assert not [one for one in at.button if one.label == "Leave this one out"]
+    assert not [one for one in at.button if one.label == "Leave out this image"]
 
 
 def test_a_log_that_cannot_be_written_is_a_sentence(
@@ -203,9 +203,9 @@ def test_a_log_that_cannot_be_written_is_a_sentence(
     decided = health.decided(spoilt)
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(decided, "folder", tmp_path / "file" / "log")
-    at = begins(at, "Leave these").click().run()
+    at = begins(at, "Leave out these").click().run()
     assert "cannot be written" in at.error[0].value
-    assert "nothing was decided" in at.error[0].value
+    assert "nothing was saved" in at.error[0].value
 
 
 def test_a_damaged_log_is_a_sentence_and_then_a_new_one(spoilt: Opened, visit: Visit) -> None:
@@ -214,7 +214,7 @@ def test_a_damaged_log_is_a_sentence_and_then_a_new_one(spoilt: Opened, visit: V
     decided.close()
     (decided.folder / FILE).write_bytes(b"nothing that SQLite knows" * 100)
     at = choose(with_source(visit("dataset"), spoilt), "dark")
-    begins(at, "Leave these").click().run()
+    begins(at, "Leave out these").click().run()
     assert out(spoilt) == [("<night>.png", "dark")]
 
 

@@ -118,7 +118,7 @@ def test_an_import_that_waits_for_another_says_so(photos: Path, visit: Visit, he
     the_importer().pause(other)
     at = begun(visit("dataset"), photos)
     until(at.session_state["import"], "waiting")
-    assert "Another import of these images is under way or paused" in progress_text(at.run())
+    assert "Another import of these images is running or paused" in progress_text(at.run())
     held.set()
     the_importer().cancel(other)
     assert metrics(imported(at))["Images"] == "40"
@@ -198,7 +198,7 @@ def test_a_set_by_name_says_what_is_missing(tmp_path: Path, visit: Visit) -> Non
     at.session_state["source kind"] = "set"
     at.run()
     at.selectbox(key="set name").set_value("imagenet10").run()
-    assert "may not be downloaded by a program" in texts(at)
+    assert "cannot be downloaded automatically" in texts(at)
     at.text_input(key="set path imagenet10").set_value(str(tmp_path))
     at = imported(button(at, "Open the set").click().run())
     assert "does not hold ImageNet" in at.error[0].value
@@ -231,7 +231,7 @@ def test_a_full_disk_keeps_no_half_of_a_dropped_file(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("state", "done", "total", "expected"),
     [
-        ("listing", 0, 0, (0.0, "Looking at what is there…")),
+        ("listing", 0, 0, (0.0, "Scanning the source…")),
         ("decoding", 250, 1000, (0.25, "Reading 250 of 1,000 new images")),
         ("paused", 250, 1000, (0.25, "Paused at 250 of 1,000 new images")),
         ("paused", 0, 0, (0.0, "Paused")),

@@ -107,7 +107,7 @@ def test_a_first_visit_shows_the_pictures_and_trains_until_every_step_is_open(wo
     assert len(opening["steps"]) == 9
     assert opening["steps"][0]["show"]["images"] in (IMAGES, 1797)  # before the run is there: all digits
     assert locked(opening) == [key for key, _, stage in STEPS if stage]
-    assert told(at)["waits"]["joint"] == "This step opens by itself when stage 3 is done."
+    assert told(at)["waits"]["joint"] == "This step opens automatically when stage 3 is done."
     until(at, lambda at: f"{PREPARED} · {IMAGES} images · K = {CLUSTERS}" in texts(at) and made(at))
     lesson = fetched(told(at)["address"])
     assert locked(lesson) == []
@@ -186,14 +186,14 @@ def test_a_run_that_cannot_be_made_is_a_sentence_and_the_pictures_stay(
 @pytest.mark.usefixtures("finished")
 def test_the_chosen_run_can_be_taught_instead_and_taken_home(workspace: Path, visit: Visit) -> None:
     at = visit("learn", run="demo")
-    button(at, "Teach with demo").click().run()
+    button(at, "Use demo").click().run()
     until(at, made)
-    assert "This lesson is taught with **demo**" in texts(at)
+    assert "This lesson uses **demo**" in texts(at)
     lesson = fetched(told(at)["address"])
     assert (lesson["run"], lesson["clusters"], locked(lesson)) == ("demo", CLUSTERS, [])
     assert taken_home(at) == lesson
     assert "own" in at.query_params["teach"]
-    button(at, "Teach with the prepared digits").click().run()
+    button(at, "Use the prepared digits").click().run()
     until(at, lambda _at: (workspace / PREPARED).exists())
 
 
@@ -214,7 +214,7 @@ def test_a_finished_run_says_that_its_lesson_is_being_made(visit: Visit, monkeyp
     at = visit("learn", run="demo", teach="own")
     try:
         assert told(at)["waits"] == {key: present.MAKING for key, _, stage in STEPS if stage}
-        assert f"demo · {IMAGES} images · K = {CLUSTERS} · The lesson is being made." in texts(at)
+        assert f"demo · {IMAGES} images · K = {CLUSTERS} · Preparing the lesson." in texts(at)
     finally:
         go.set()
     until(at, made)
@@ -335,9 +335,9 @@ def test_an_opening_needs_images_alone(few_digits: Opened) -> None:
 @pytest.mark.parametrize(
     ("live", "making", "views", "confident", "joint"),
     [
-        (True, True, None, "being made", "opens by itself when stage 3"),
-        (True, False, None, "being made", "opens by itself when stage 3"),
-        (False, True, None, "being made", None),
+        (True, True, None, "Preparing the lesson", "opens automatically when stage 3"),
+        (True, False, None, "Preparing the lesson", "opens automatically when stage 3"),
+        (False, True, None, "Preparing the lesson", None),
         (False, False, None, None, None),
     ],
 )

@@ -156,7 +156,7 @@ def test_the_moments_are_only_mapped_when_someone_replays(visit: Visit, monkeypa
     at.session_state["map-demo"] = {"replay": True}
     at.run()
     assert True in asked
-    assert "UMAP of every moment is being computed (50%); until then the replay" in texts(at)
+    assert "UMAP of every frame is being computed (50%); until then the replay" in texts(at)
 
 
 def test_a_failed_umap_says_why_and_can_be_tried_again(
@@ -210,7 +210,7 @@ def test_what_flipped_is_offered_most_often_first(finished: RunFolder, visit: Vi
     assert f"the first of these {flips.max()} times" in texts(at)
 
 
-# -- columns of one's own ----------------------------------------------------------------------
+# -- your columns ------------------------------------------------------------------------------
 
 
 def test_a_table_colours_the_map_and_stays_with_the_run(finished: RunFolder, visit: Visit, told: Told) -> None:
@@ -218,8 +218,8 @@ def test_a_table_colours_the_map_and_stays_with_the_run(finished: RunFolder, vis
     names = finished.images().ids
     rows = "".join(f"{name},{index / 7},{'even' if index % 2 == 0 else 'odd'}\n" for index, name in enumerate(names))
     at.file_uploader(key="table-demo").upload("t.csv", f"file,weight,side\n{rows}".encode(), "text/csv").run()
-    button(at, "Use it").click().run()
-    assert at.success[0].value == "The map can be coloured by: weight, side."
+    button(at, "Use table").click().run()
+    assert at.success[0].value == "You can now colour the map by: weight, side."
     for stage in ("joint", "heads", "features"):
         weight, side = column(told(), stage, "imported.0"), column(told(), stage, "imported.1")
         assert (weight["title"], weight["kind"]) == ("weight", "number")
@@ -246,8 +246,8 @@ def test_columns_without_an_end_are_told_in_numbers_that_a_browser_reads(
 def test_a_table_of_something_else_is_a_sentence(visit: Visit, told: Told) -> None:
     at = visit("map")
     at.file_uploader(key="table-demo").upload("t.csv", b"<i>,b\n1,2\n", "text/csv").run()
-    button(at, "Use it").click().run()
-    assert "No column of the table holds names" in at.error[0].value
+    button(at, "Use table").click().run()
+    assert "No column of the table contains names" in at.error[0].value
     assert "\\<i\\>" in at.error[0].value
     assert all("imported" not in one["key"] for one in told()["stages"][0]["columns"])
 
@@ -259,7 +259,7 @@ def test_while_stage_one_trains_its_last_frame_is_the_map(interrupted: RunFolder
     rng = np.random.default_rng(0)
     for step in (0, 3):
         save_frame(interrupted, Frame("features", step, rng.normal(size=(IMAGES, 6)).astype(np.float16)))
-    assert "what stage 1 has learned so far" in texts(visit("map"))
+    assert "stage 1's features so far" in texts(visit("map"))
     data = told()
     assert [one["key"] for one in data["stages"]] == ["none"]
     assert [one["key"] for one in data["stages"][0]["columns"]] == ["truth"]
@@ -296,7 +296,7 @@ def test_two_thousand_clusters_and_dead_ones_are_named(
 ) -> None:
     reconfigured(finished, clusters)
     many_clusters(finished, clusters, labels)
-    assert "met something unexpected" not in texts(visit("map"))
+    assert "An unexpected error occurred" not in texts(visit("map"))
     spec = column(told(), "joint", "cluster")
     assert np.array_equal(fetch(spec["column"]), labels)
     assert len(spec["names"]) == len(spec["palette"]) == clusters
@@ -307,9 +307,9 @@ def test_a_run_that_is_removed_while_it_is_open_is_missed_in_a_sentence(finished
     shutil.rmtree(finished.path)
     at.run()
     shown = texts(at)
-    assert "There is no run “demo” here any more" in shown
+    assert "The run “demo” no longer exists" in shown
     assert "No run yet" in shown
-    assert "met something unexpected" not in shown
+    assert "An unexpected error occurred" not in shown
 
 
 # -- what may be fetched -----------------------------------------------------------------------
@@ -354,7 +354,7 @@ def test_above_the_limit_a_sample_is_drawn_and_said(visit: Visit, told: Told, mo
     data = told()
     ids = fetch(data["ids"])
     assert 95 <= data["n"] == len(ids) <= 105
-    assert data["note"] == f"{len(ids)} of {IMAGES} images: the same share of every cluster, at random"
+    assert data["note"] == f"{len(ids)} of {IMAGES} images: a random sample with the same share of every cluster"
     labels = artefacts.reliable("demo", "joint").labels
     assert np.array_equal(fetch(column(data, "joint", "cluster")["column"]), labels[ids])
     assert len(fetch(data["place"])) == 2 * len(ids)

@@ -78,7 +78,7 @@ def test_without_a_run_a_page_leads_to_train(page: str, visit: Visit) -> None:
 @pytest.mark.usefixtures("failed")
 def test_no_page_fails_in_any_state(page: str, visit: Visit) -> None:
     at = visit(page)
-    assert "met something unexpected" not in texts(at)
+    assert "An unexpected error occurred" not in texts(at)
     assert "failed" in texts(at)  # the sidebar says so on every page
 
 
@@ -101,9 +101,9 @@ def test_every_page_shows_a_run_that_has_no_stage_3(
     shutil.copytree(without_stage_3, workspace / "imported")
     at = visit(page)
     assert not at.error
-    assert "met something unexpected" not in texts(at)
+    assert "An unexpected error occurred" not in texts(at)
     assert "Stage 3 · joint: skipped" in texts(at)
-    words = {"train": "skipped: the features were imported", "reliability": "Stage 3 is skipped there too"}
+    words = {"train": "skipped: the features are external vectors", "reliability": "Stage 3 is skipped there too"}
     assert words.get(page, "") in texts(at)
     if page == "curate":
         at.segmented_control(key="curate view").set_value("Train with my decisions").run()
@@ -223,7 +223,7 @@ def encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_trained_encoder_can_be_kept_as_it_is(visit: Visit) -> None:
     at = visit("train")
     number(at, "features.epochs").set_value(0).run()
-    assert "the encoder begins with random weights" in at.error[0].value
+    assert "the encoder starts with random weights" in at.error[0].value
     assert button(at, "Start training").disabled
     choice(at, "features.source").set_value("encoder:photos").run()
     assert not at.error
@@ -264,7 +264,7 @@ def test_vectors_can_be_typed_are_judged_at_once_and_train_without_stage_3(
     np.save(file, open_source("digits").images.pixels.reshape(1797, -1))
     at.run()
     assert not at.error
-    assert "Not used\\: imported vectors are taken as they are" in texts(at)
+    assert "Not used\\: external vectors are taken as they are" in texts(at)
     assert choice(at, "features.source").value == f"import:{file}"
     number(at, "heads.epochs").set_value(1).run()
     button(at, "Start training").click().run()
@@ -273,7 +273,7 @@ def test_vectors_can_be_typed_are_judged_at_once_and_train_without_stage_3(
         time.sleep(0.05)
     at = visit("train", run=name)
     assert runs.look(name).snapshot.state == "finished"
-    assert "skipped: the features were imported" in texts(at)
+    assert "skipped: the features are external vectors" in texts(at)
     assert (workspace / name / "imported").is_dir()
 
 
@@ -402,8 +402,8 @@ def test_a_run_with_a_kept_encoder_is_watched_from_its_first_moment(
         assert "spice-step waiting" in texts(at)
         folder.append(StageFinished("features", 0.0))
         at.run()
-    assert "kept as it came" in texts(at)
-    assert "looks at every image once" in texts(at)
+    assert "kept frozen" in texts(at)
+    assert "computes the features of every image" in texts(at)
     assert not at.error
 
 
@@ -439,7 +439,7 @@ def test_an_interrupted_run_can_be_resumed(visit: Visit, monkeypatch: pytest.Mon
 def test_a_run_of_another_process_is_watched_but_not_steered(interrupted: RunFolder, visit: Visit) -> None:
     with interrupted.lock():
         at = visit("train")
-        assert "Trained by another process" in texts(at)
+        assert "Training in another process" in texts(at)
         assert not [one for one in at.button if one.label == "Pause"]
 
 
@@ -450,7 +450,7 @@ def test_a_run_of_another_process_is_watched_but_not_steered(interrupted: RunFol
 @pytest.mark.usefixtures("interrupted")
 def test_a_page_that_comes_too_early_says_what_to_do(page: str, visit: Visit) -> None:
     shown = texts(visit(page))
-    assert "halfway is not that far" in shown
+    assert "halfway has not reached this stage" in shown
     assert "The run was interrupted. Resume it on the Train page." in shown
 
 
@@ -493,7 +493,7 @@ def test_a_link_opens_its_run(visit: Visit) -> None:
 @pytest.mark.usefixtures("finished")
 def test_a_link_to_a_lost_run_says_so(visit: Visit) -> None:
     at = visit("map", run="gone")
-    assert "There is no run “gone” here any more." in at.warning[0].value
+    assert "The run “gone” no longer exists." in at.warning[0].value
     assert "Choose another one in the sidebar" in texts(at)
     at.selectbox(key="run picker").set_value("demo").run()
     assert not at.warning
@@ -507,7 +507,7 @@ def test_when_the_open_run_goes_away_no_other_takes_its_place(page: str, finishe
     shutil.rmtree(finished.path)
     for _ in range(2):
         at.run()
-        assert "There is no run “demo” here any more." in at.warning[0].value
+        assert "The run “demo” no longer exists." in at.warning[0].value
         assert "demo" in at.query_params["run"]
         assert not at.exception
     at.selectbox(key="run picker").set_value("other").run()

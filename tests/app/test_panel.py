@@ -227,7 +227,7 @@ def test_before_stage_1_there_is_the_picture_and_what_is_to_come() -> None:
     at = opened("halfway", 3)
     shown = texts(at)
     assert "/spice/thumbs/halfway/3.webp" in shown
-    assert "its neighbours come with stage 1" in shown
+    assert "stage 1 finds its neighbours" in shown
     assert "Cluster" not in shown
     assert not at.get("bidi_component")
     assert not at.error
@@ -295,7 +295,7 @@ def test_an_image_joins_and_leaves_the_travelling_selection() -> None:
     at.run()
     button(at, "Select").click().run()
     assert at.session_state["selection"][1].tolist() == [1, 3, 7]
-    button(at, "Take out of the selection").click().run()
+    button(at, "Remove from selection").click().run()
     assert at.session_state["selection"][1].tolist() == [1, 7]
 
 

@@ -99,9 +99,9 @@ def test_a_stage_without_steps_is_kept_as_it_came() -> None:
     done = unmoved(StageFinished("features", 0.0))
     features = progress.steps(done, pace=2.0)[0]
     assert (features.status, features.fraction) == ("done", 1.0)
-    assert features.detail == "kept as it came"
+    assert features.detail == "kept frozen"
     assert progress.short_state(done) == "running · stage 1, 100%"
-    assert "looks at every image once" in progress.now(done, FeatureSettings(objective="simclr"))
+    assert "computes the features of every image" in progress.now(done, FeatureSettings(objective="simclr"))
 
 
 def test_a_stage_without_steps_that_was_cut_off_has_not_got_anywhere() -> None:
@@ -120,10 +120,10 @@ def test_a_stage_without_steps_has_an_empty_curve() -> None:
 def test_what_happens_now_is_told_as_the_objective_has_it() -> None:
     training = unmoved(StageStarted("features", 9))
     moco, byol = (FeatureSettings(objective=each) for each in ("moco", "byol"))
-    assert "views of different images apart" in progress.now(training, moco)
-    assert "predicts what a slower copy" in progress.now(training, byol)
+    assert "views of different images pushed apart" in progress.now(training, moco)
+    assert "predicts the features that a slower" in progress.now(training, byol)
     imported = FeatureSettings(source="import:v.npy")
-    assert "the imported vectors, taken as they are" in progress.now(training, imported)
+    assert "the external vectors are clustered" in progress.now(training, imported)
     assert progress.now(unmoved(RunStopped()), moco) == ""
 
 
@@ -197,7 +197,7 @@ def test_only_texts_may_be_typed() -> None:
         ("torchvision:resnet50", 0, None),
         ("torchvision:resnet50", 50, "50 passes will change the trained network"),
         ("encoder:stl", 1000, "1,000 passes will change"),
-        ("import:v.npy", 50, "Not used: imported vectors are taken as they are"),
+        ("import:v.npy", 50, "Not used: external vectors are taken as they are"),
     ],
 )
 def test_what_the_epochs_mean_depends_on_what_stage_1_begins_with(source: str, epochs: int, words: str | None) -> None:
@@ -232,10 +232,10 @@ def test_values_that_need_each_other_are_taken_in_any_order(order: int) -> None:
 def test_no_epochs_from_scratch_are_refused_whichever_came_first() -> None:
     config = preset("quick", clusters=3, channels=3)
     _, errors = settings.apply(config, {"features.epochs": 0})
-    assert "the encoder begins with random weights" in errors["features.epochs"]
+    assert "the encoder starts with random weights" in errors["features.epochs"]
     frozen, _ = settings.apply(config, {"features.epochs": 0, "features.source": "encoder:stl"})
     final, errors = settings.apply(frozen, {"features.source": "scratch"})
-    assert "the encoder begins with random weights" in errors["features.source"]
+    assert "the encoder starts with random weights" in errors["features.source"]
     assert final == frozen
 
 

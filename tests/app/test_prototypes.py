@@ -102,7 +102,7 @@ def test_flags_name_what_is_odd_and_show_it() -> None:
     assert present.flags(flagged(0, 0, size=0), 0)[0].name == "empty"
 
 
-# -- clusters that may belong together -----------------------------------------------------------
+# -- clusters that may be the same class -----------------------------------------------------------
 
 
 def test_a_class_cut_in_half_is_found_by_its_neighbours() -> None:
@@ -301,7 +301,7 @@ def test_a_veto_is_previewed_undone_and_cleared(finished: RunFolder, visit: Visi
     assert "nothing is retrained" not in texts(at)
     veto(at, finished, Veto(2, tuple(first.tolist())), Veto(0, tuple(second.tolist())))
     shown = texts(at)
-    assert "**10 vetoes** · A preview: nothing is retrained" in shown
+    assert "**10 vetoes** · Preview only: nothing is retrained" in shown
     _, (change, _) = prototypes.without("demo", {2: tuple(first.tolist()), 0: tuple(second.tolist())})
     assert f"<td>9</td><td>{change.cosine:.4f}</td><td>{len(change.lost)}" in shown
     at.button(key="show vetoed").click().run()
@@ -321,14 +321,14 @@ def test_an_opened_cluster_shows_what_its_vetoes_change(finished: RunFolder, vis
     at = opened(veto(visit("prototypes"), finished, Veto(2, ids)), 2, "form the prototype")
     shown = texts(at)
     assert "Vetoed (9)" in shown
-    assert "Take the place of the vetoed (9)" in shown
+    assert "Replace the vetoed images (9)" in shown
     assert f"Lose its label ({len(change.lost)})" in shown
     assert f"Gain its label ({len(change.gained)})" in shown
 
 
 def test_too_many_vetoes_are_a_sentence_and_can_be_undone(finished: RunFolder, visit: Visit) -> None:
     at = veto(visit("prototypes"), finished, Veto(2, tuple(range(IMAGES - 5))))
-    assert "take some vetoes back" in at.error[0].value
+    assert "undo some vetoes" in at.error[0].value
     assert row_order(at) == list(range(CLUSTERS))
     at.button(key="undo veto").click().run()
     assert not at.error
@@ -346,10 +346,10 @@ def test_vetoes_of_another_training_are_not_these(visit: Visit) -> None:
 def test_every_view_of_an_opened_cluster(visit: Visit) -> None:
     at = visit("prototypes")
     for view, words in (
-        ("form the prototype", "Mark some and veto them"),
+        ("form the prototype", "Mark and veto some"),
         ("got its label", "The prototype claims these"),
         ("borderline", "border on"),
-        ("how it came about", "Round 0:"),
+        ("history", "Round 0:"),
     ):
         assert words in texts(opened(at, 1, view))
     assert len(at.get("plotly_chart")) == 2
@@ -365,8 +365,8 @@ def test_flags_are_shown_with_their_images(finished: RunFolder, visit: Visit) ->
 
 def test_a_run_without_frames_says_so(finished: RunFolder, visit: Visit) -> None:
     shutil.rmtree(finished.path / "frames")
-    at = opened(visit("prototypes"), 0, "how it came about")
-    assert "This run kept no frames of stage 2." in texts(at)
+    at = opened(visit("prototypes"), 0, "history")
+    assert "This run saved no frames of stage 2." in texts(at)
 
 
 def test_files_that_went_away_are_a_sentence(finished: RunFolder, visit: Visit) -> None:
@@ -428,7 +428,7 @@ def test_a_dead_cluster_has_a_clear_row(workspace: Path, visit: Visit) -> None:
     shown = texts(at)
     assert row_order(at) == [0, 1]
     assert ">empty</span>" in shown
-    assert shown.count("No image has this cluster as its likeliest;") == 1
+    assert shown.count("No image is assigned to this cluster;") == 1
     assert "&lt;script&gt;one" in shown
     assert "<script>" not in shown
     assert [one.key for one in at.button if str(one.key).startswith("select-")] == ["select-0"]
@@ -442,7 +442,7 @@ def test_two_thousand_clusters_are_turned_page_by_page(workspace: Path, visit: V
     at.session_state["alike"] = True
     at.run()
     assert row_order(at) == list(range(1990, 2000))
-    assert "The 40 of 2,000 clusters whose prototypes are the most alike." in texts(at)
+    assert "The 40 of 2,000 clusters with the most similar prototypes." in texts(at)
 
 
 @pytest.mark.usefixtures("without_truth")
@@ -477,21 +477,21 @@ def test_prototypes_are_watched_while_they_form(interrupted: RunFolder, visit: V
     save_frame(interrupted, frame(0, 3))
     with interrupted.lock():
         at = visit("prototypes")
-        assert "Stage 2 is forming the prototypes: round 12 of 30." in texts(at)
+        assert "Stage 2 is forming prototypes: round 12 of 30." in texts(at)
         assert row_order(at) == list(range(CLUSTERS))
-        assert "Round 0: 30 images have it as their likeliest" in texts(at)
-        assert "Round 0: 1 image has it as its likeliest" in texts(at)
-        assert "Round 0: 0 images have it as their likeliest" in texts(at)
+        assert "Round 0: top cluster for 30 images" in texts(at)
+        assert "Round 0: top cluster for 1 image" in texts(at)
+        assert "Round 0: top cluster for 0 images" in texts(at)
         assert "to the last" not in texts(at)
         assert "Round 4" not in texts(at)
         save_frame(interrupted, frame(4, 5))
         at.run()
-        assert "Round 4: 30 images have it as their likeliest</div>" in texts(at)
-        assert "Round 0: 30 images have it as their likeliest, cosine 1.000 to the last" in texts(at)
+        assert "Round 4: top cluster for 30 images</div>" in texts(at)
+        assert "Round 0: top cluster for 30 images, cosine 1.000 to the last" in texts(at)
     at.run()  # nobody trains it any more
-    assert "Stage 2 was cut off while prototypes formed: round 12 of 30." in texts(at)
+    assert "Stage 2 was interrupted while forming prototypes: round 12 of 30." in texts(at)
 
 
 @pytest.mark.usefixtures("interrupted")
 def test_before_stage_2_there_is_nothing_to_watch(visit: Visit) -> None:
-    assert "forming the prototypes" not in texts(visit("prototypes"))
+    assert "forming prototypes" not in texts(visit("prototypes"))

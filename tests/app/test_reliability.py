@@ -342,7 +342,7 @@ def test_moved_thresholds_are_judged_by_the_engine(visit: Visit) -> None:
 def test_thresholds_that_nobody_can_drag_to_change_nothing(visit: Visit) -> None:
     at = move(visit("reliability"), agreement=7, neighbors="<b>")
     assert told(at)["asked"] == OWN
-    assert "met something unexpected" not in texts(at)
+    assert "An unexpected error occurred" not in texts(at)
 
 
 @pytest.mark.usefixtures("mixed")
@@ -383,7 +383,7 @@ def test_bad_values_in_a_link_are_ignored(visit: Visit) -> None:
     data = told(at)
     assert (data["asked"], data["reason"], data["cluster"]) == (OWN, 1, None)
     assert "label.joint" in data["labels"]["url"]
-    assert "met something unexpected" not in texts(at)
+    assert "An unexpected error occurred" not in texts(at)
 
 
 @pytest.mark.usefixtures("mixed")
@@ -478,7 +478,7 @@ def test_a_dead_cluster_has_no_teacher(mixed: RunFolder, visit: Visit) -> None:
         rejudge(mixed, stage, labels, np.array(own["confidence"]))
     at = visit("reliability")
     assert told(at)["clusters"] == CLUSTERS
-    assert "Cluster 3 would have no teacher, so it may die out" in texts(at)
+    assert "Cluster 3 would have no reliable images, so it may disappear" in texts(at)
     at.session_state[PLANE] = {"pick": {"cluster": 3, "serial": 1}}
     assert not shown(at.run())
     assert "No image has this verdict here." in texts(at)
@@ -505,7 +505,7 @@ def test_a_run_that_goes_away_is_a_sentence(mixed: RunFolder, visit: Visit) -> N
     shutil.rmtree(mixed.path)
     at.run()
     assert not at.exception
-    assert "met something unexpected" not in texts(at)
+    assert "An unexpected error occurred" not in texts(at)
 
 
 # -- training from the thresholds --------------------------------------------------------------
@@ -528,7 +528,7 @@ def branches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, RunConfig]]:
 def test_stage_3_is_trained_from_these_thresholds(visit: Visit, branches: list[tuple[str, RunConfig]]) -> None:
     at = move(visit("reliability"), agreement=0.9, floor=0.0)
     teachers = int(verdict_of("heads", agreement=0.9, floor=0.0).mask.sum())
-    assert f"no floor: **{teachers:,} images** teach" in texts(at)
+    assert f"no floor: **{teachers:,} images** are trained on" in texts(at)
     assert not branches
     button(at, "Start the new run").click().run()
     own = runs.look("demo").card.config

@@ -160,7 +160,7 @@ def test_a_class_is_found_by_typing_and_a_new_one_is_made(page: Page, run: RunFo
 def test_keys_are_explained(page: Page, run: RunFolder) -> None:
     found = curator(page, run)
     press(found, "?")
-    page.get_by_text("The class is wrong, the right one unknown").wait_for()
+    page.get_by_text("The class is wrong, and the right one is unknown").wait_for()
     press(found, "Escape", "x")
     saved(found, 1)
     assert rows(run)[0][0] == "reject"

@@ -35,7 +35,7 @@ def test_copies_and_dark_images_are_left_out_and_one_is_put_back(page: Page, spo
     page.get_by_label("Folder or file").press("Enter")
     page.get_by_role("button", name="Open", exact=True).click()
     choose(page, "Exact duplicates 4")
-    page.get_by_text("Keep one of each, leave 2 out").click()
+    page.get_by_text("Keep one of each, leave out 2").click()
     expect(page.get_by_text("Exact duplicates 4 ✓")).to_be_visible()
 
     choose(page, "Dark 3")
@@ -43,14 +43,14 @@ def test_copies_and_dark_images_are_left_out_and_one_is_put_back(page: Page, spo
     expect(tiles).to_have_count(3)
     tiles.nth(0).click(modifiers=["Control"])
     tiles.nth(2).click(modifiers=["Control"])
-    page.get_by_role("button", name="Leave the marked out").click()
+    page.get_by_role("button", name="Leave out marked").click()
     expect(page.get_by_text("Left out 4")).to_be_visible()
     expect(page.locator(".tile.odd")).to_have_count(2)
 
     tiles.nth(0).click()
     page.get_by_role("button", name="Put back", exact=True).click()
     expect(page.get_by_text("Left out 3")).to_be_visible()
-    expect(page.get_by_role("button", name="Leave this one out")).to_be_visible()
+    expect(page.get_by_role("button", name="Leave out this image")).to_be_visible()
 
     page.get_by_text("Train on these images").click()
     expect(page.get_by_text("42 of 45 images")).to_be_visible()

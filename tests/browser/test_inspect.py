@@ -181,7 +181,7 @@ def test_the_slider_replays_the_moments_of_training(page: Page) -> None:
     opened(page, "/map?run=demo")
     shown = map_of(page)
     page.get_by_role("button", name="Replay").click()
-    slider = page.get_by_label("Moment of training")
+    slider = page.get_by_label("Time in training")
     slider.wait_for()
     settled(page)
     last = int(slider.get_attribute("max") or 0)
@@ -260,7 +260,7 @@ def test_a_veto_shows_what_would_change(page: Page, run: RunFolder) -> None:
     tiles.nth(9).click(modifiers=["Shift"])
     gallery.get_by_role("button", name="Veto").click()
     page.get_by_text("10 vetoes").first.wait_for()
-    page.get_by_text("A preview: nothing is retrained").first.wait_for()
+    page.get_by_text("Preview only: nothing is retrained").first.wait_for()
     assert before > 10
     page.get_by_role("button", name="Undo").click()
     page.get_by_text("10 vetoes").first.wait_for(state="hidden")

@@ -152,7 +152,7 @@ def test_the_quiz_counts_what_was_right_and_says_why(show: Show, lesson: dict[st
 def test_the_film_steps_plays_and_stops_with_everything_on_it(show: Show, lesson: dict[str, Any]) -> None:
     page, frames = show(lesson), lesson["frames"]
     page.keyboard.press("0")
-    slider, moment = page.get_by_role("slider", name="Moment of training"), page.locator(".moment")
+    slider, moment = page.get_by_role("slider", name="Time in training"), page.locator(".moment")
     assert moment.inner_text() == "Stage 3 · step 10 of 10"
     slider.fill("7")
     page.get_by_text("Stage 2 · step 2 of 10").wait_for()
@@ -178,8 +178,8 @@ def test_the_film_steps_plays_and_stops_with_everything_on_it(show: Show, lesson
 def test_the_film_of_stage_1_has_no_clusters(show: Show, lesson: dict[str, Any]) -> None:
     page = show(lesson)
     page.keyboard.press("0")
-    page.get_by_role("slider", name="Moment of training").fill("0")
-    page.get_by_text("Stage 1 knows no clusters yet").wait_for()
+    page.get_by_role("slider", name="Time in training").fill("0")
+    page.get_by_text("Stage 1 has no clusters yet").wait_for()
     assert set(page.locator(".growing em").all_inner_texts()) == {""}
 
 
@@ -187,7 +187,7 @@ def test_the_x_ray_follows_one_image_through_stage_3(show: Show, lesson: dict[st
     page, xray = show(lesson), lesson["xray"]
     page.keyboard.press("9")
     page.get_by_role("button", name="X-ray of digit-3").click()
-    slider = page.get_by_role("slider", name="Moment of stage 3")
+    slider = page.get_by_role("slider", name="Time in stage 3")
     for frame, (chance, passes) in enumerate([(0.51, False), (0.81, False), (0.91, True)]):
         slider.fill(str(frame))
         words = page.locator(".xray .verdict").inner_text()
@@ -201,10 +201,10 @@ def test_the_x_ray_follows_one_image_through_stage_3(show: Show, lesson: dict[st
     ("adapt", "weight", "verdict", "level"),
     [
         ("fixed", 0, "does not pass: 81.0% < τ.", "τ"),
-        ("flex", 1, "passes: 81.0% is less than τ, but enough for cluster 3 at this moment.", "τ"),
-        ("flex", 0, "does not pass: 81.0% is too little for cluster 3 at this moment.", "τ"),
-        ("free", 1, "passes: 81.0% is enough for cluster 3 at this moment.", ""),
-        ("soft", 0.25, "is 81.0% sure and counts 25.0%.", ""),
+        ("flex", 1, "passes: 81.0% is less than τ, but enough for cluster 3 at this point.", "τ"),
+        ("flex", 0, "does not pass: 81.0% is too little for cluster 3 at this point.", "τ"),
+        ("free", 1, "passes: 81.0% is enough for cluster 3 at this point.", ""),
+        ("soft", 0.25, "confidence is 81.0%; it counts 25.0%.", ""),
     ],
 )
 def test_the_x_ray_says_what_the_run_asked_instead_of_tau(
@@ -220,7 +220,7 @@ def test_the_x_ray_says_what_the_run_asked_instead_of_tau(
     page = show({**lesson, "xray": xray})
     page.keyboard.press("9")
     page.get_by_role("button", name="X-ray of digit-3").click()
-    page.get_by_role("slider", name="Moment of stage 3").fill("1")
+    page.get_by_role("slider", name="Time in stage 3").fill("1")
     words = page.locator(".xray .verdict").inner_text()
     assert words.startswith(f"The weak view {verdict}")
     assert ("learns cluster 3" in words) is (weight > 0)
@@ -253,7 +253,7 @@ def test_a_newer_lesson_leaves_the_reader_where_he_was_with_what_he_chose(
     renamed = {"steps": [{**one, "title": f"{one['title']}, said anew"} for one in steps]}
     page.keyboard.press("9")
     page.get_by_role("button", name="X-ray of digit-3").click()
-    page.get_by_role("slider", name="Moment of stage 3").fill("1")
+    page.get_by_role("slider", name="Time in stage 3").fill("1")
     page.get_by_role("slider", name="τ", exact=True).fill("5")
     newer(page, renamed)
     assert screen(page) == "9"
@@ -268,7 +268,7 @@ def test_a_newer_lesson_leaves_the_reader_where_he_was_with_what_he_chose(
     assert page.get_by_role("switch").is_checked()
     assert page.locator(".says").inner_text() == steps[7]["wrong"]["says"]
     page.keyboard.press("0")
-    page.get_by_role("slider", name="Moment of training").fill("7")
+    page.get_by_role("slider", name="Time in training").fill("7")
     page.get_by_text("Stage 2 · step 2 of 10").wait_for()
     newer(page, {})
     assert page.locator(".moment").inner_text() == "Stage 2 · step 2 of 10"
@@ -386,7 +386,7 @@ def test_a_lesson_that_cannot_be_fetched_is_asked_for_again(page: Page) -> None:
 
     page.route("**/spice/lesson/**", refuse_once)
     page.get_by_role("link", name="Learn").click()
-    page.get_by_text("The lesson cannot be fetched (busy)").wait_for()
+    page.get_by_text("The lesson could not be loaded (busy)").wait_for()
     page.locator(".lesson[data-screen='1'] .cell").first.wait_for()
     assert len(refused) == 1
 

@@ -78,7 +78,7 @@ def test_undo_goes_back_step_by_step_and_redo_forward_again(log: DecisionLog) ->
         act(log, "redo")
         seen.append(classes(log)[0])
     assert seen[4:] == [1, 2, 1]
-    with pytest.raises(DecisionError, match="nothing to redo: Ann has undone nothing"):
+    with pytest.raises(DecisionError, match="nothing to redo: Ann has no undone decision"):
         act(log, "redo")
 
 

@@ -155,14 +155,14 @@ def test_belief_knows_nothing_of_what_is_held_back() -> None:
 
 
 def test_one_class_is_too_few() -> None:
-    with pytest.raises(RunError, match="1 of the classes is left: training needs 2 at least"):
+    with pytest.raises(RunError, match="1 of the classes is left: training needs at least 2"):
         guided([0] * 5, [0] * 5, (0,), [0, 0, 0], [])
-    with pytest.raises(RunError, match=r"1 of the classes is left: .* leave fewer images out"):
+    with pytest.raises(RunError, match=r"1 of the classes is left: .* exclude fewer images"):
         guided([0, 3, 3, 3, 0], [0, 1, 1, 2, 0], (0, 1, 2), [0, 1, 2], [])
 
 
 def test_more_classes_than_images_are_too_many() -> None:
-    with pytest.raises(RunError, match="3 classes for the 2 images that are not left out: merge"):
+    with pytest.raises(RunError, match="3 classes for the 2 images that are not excluded: merge"):
         guided([3, 3, 3, 0, 0], [0, 1, 1, 2, 0], (0, 1, 2, 7), [0, 1, 2], [])
 
 

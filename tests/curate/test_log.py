@@ -151,9 +151,9 @@ def test_a_clock_that_goes_back_does_not_change_the_order(
     [
         ("", "the name of the class is empty: expected 1 to 60 letters"),
         (" \t ".replace("\t", " "), "is empty"),
-        ("a\nb", "holds control characters \\(U\\+000A\\): type it without"),
+        ("a\nb", "contains control characters \\(U\\+000A\\): remove them"),
         ("x" * 10_000, "has 10,000 letters: expected at most 60"),
-        ("cluster 2", "there is a class “Cluster 2” already: choose another name, or merge"),
+        ("cluster 2", "a class “Cluster 2” already exists: choose another name, or merge"),
     ],
 )
 def test_names_that_are_refused(log: DecisionLog, name: str, complaint: str) -> None:
@@ -180,17 +180,17 @@ def test_things_that_make_no_sense(log: DecisionLog) -> None:
     for action, ids, about, complaint in (
         ("merge", (), {"class_": 1, "other": 1}, "“Cluster 1” cannot be merged with itself"),
         ("merge", (), {"class_": 1, "other": 7}, "there is no class 7"),
-        ("undo", (), {}, "nothing to undo: Ann has decided nothing that stands"),
+        ("undo", (), {}, "nothing to undo: Ann has no decision to undo"),
         ("accept", (), {}, "no image to accept: select one first"),
-        ("reject", (12,), {}, "image 12 is not among the 12 images of this run: load the page"),
-        ("recolour", (), {"class_": 0, "text": "red;"}, "'red;' is no colour"),
+        ("reject", (12,), {}, "image 12 is not among the 12 images of this run: reload the page"),
+        ("recolour", (), {"class_": 0, "text": "red;"}, "'red;' is not a colour"),
         ("note", (0,), {"text": " "}, "a note of 0 letters"),
         ("split", (1,), {"other": 0, "text": "new"}, "1 of the images are not in “Cluster 0” any"),
         ("split", (0, 3, 6, 9), {"other": 0, "text": "new"}, "has 4 images and 4 are to go"),
     ):
         with pytest.raises(DecisionError, match=complaint):
             act(log, action, *ids, **about)  # type: ignore[arg-type]
-    with pytest.raises(DecisionError, match="'delete' is no action"):
+    with pytest.raises(DecisionError, match="'delete' is not an action"):
         Decision("delete", "Ann")  # type: ignore[arg-type]
     assert log.decisions() == []
 
@@ -236,7 +236,7 @@ def test_a_locked_log_says_so_and_writes_nothing(
 
 def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     log = DecisionLog(tmp_path / "gone", images=IMAGES, clusters=CLUSTERS, fingerprint="abc")
-    with pytest.raises(DecisionError, match="cannot be written: nothing was decided; make"):
+    with pytest.raises(DecisionError, match="cannot be written: nothing was saved; make"):
         act(log, "reject", 0)
 
 
@@ -252,7 +252,7 @@ def test_a_read_only_log_says_so(log: DecisionLog, tmp_path: Path) -> None:
 def test_a_log_opened_for_reading_alone_says_so(log: DecisionLog) -> None:
     act(log, "reject", 0)
     log._open().execute("PRAGMA query_only = 1")
-    with pytest.raises(DecisionError, match="cannot be written: nothing was decided; make"):
+    with pytest.raises(DecisionError, match="cannot be written: nothing was saved; make"):
         act(log, "reject", 1)
     assert log.curation.state.tolist() == [2] + [0] * 11
 

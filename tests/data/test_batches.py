@@ -127,7 +127,7 @@ def test_images_take_a_share_of_what_is_free_on_a_gpu(monkeypatch: pytest.Monkey
     assert batches._room(torch.device("cpu")) == float("inf")
 
 
-# -- further images ----------------------------------------------------------------------------
+# -- extra images ----------------------------------------------------------------------------
 
 
 def with_extra(device: str = "cpu") -> DeviceImages:

@@ -70,7 +70,7 @@ def test_large_numbers_are_no_categories() -> None:
 def test_columns_of_more_than_one_value_are_left_out(value: object) -> None:
     table = pd.DataFrame({"odd": [None, value, value], "name": IMAGES, "n": [0.5, 1.5, 2.5]})
     assert [one.title for one in columns_of(table, IMAGES)] == ["n"]
-    with pytest.raises(SourceError, match="besides the images' names the table has no column"):
+    with pytest.raises(SourceError, match="apart from the images' names, the table has no column"):
         columns_of(table[["odd", "name"]], IMAGES)
 
 
@@ -121,5 +121,5 @@ def test_images_may_be_named_without_their_folders_where_that_is_clear() -> None
     table = pd.DataFrame({"name": ["b.png", "a.png"], "x": [0.5, 1.5]})
     (found,) = columns_of(table, ("cats/a.png", "dogs/b.png"))
     assert found.values.tolist() == [1.5, 0.5]
-    with pytest.raises(SourceError, match="no column of the table holds names"):
+    with pytest.raises(SourceError, match="no column of the table contains names"):
         columns_of(table, ("cats/a.png", "dogs/a.png", "b.png/c.png"))

@@ -38,7 +38,7 @@ def test_every_image_needs_an_id_of_its_own(ids: tuple[str, ...]) -> None:
 
 
 def test_no_images_are_refused() -> None:
-    with pytest.raises(SourceError, match="drawn holds no images"):
+    with pytest.raises(SourceError, match="drawn contains no images"):
         ImageSet(np.zeros((0, 1, 2, 2), np.uint8), (), "drawn")
 
 

@@ -294,7 +294,7 @@ def test_large_imports_are_decoded_by_processes_with_the_same_result(
 def test_a_decoder_that_dies_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_pool, "MANY", 1)
     monkeypatch.setattr(decode_pool.sys, "executable", shutil.which("false"))
-    with pytest.raises(SourceError, match="a process that decoded images was ended from outside"):
+    with pytest.raises(SourceError, match="a process that decodes images was killed"):
         opened(folder)
     assert not list(cache().rglob("*.draft"))
 

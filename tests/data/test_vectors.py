@@ -62,7 +62,7 @@ BROKEN[1, 0], BROKEN[2, 1] = np.nan, np.inf
     ("array", "words"),
     [
         (VALUES[:2], "has 2 rows, but folder:photos has 3 images: expected one row an image"),
-        (BROKEN, r"2 of the 3 vectors .* no finite numbers, the first that of birds/b.png"),
+        (BROKEN, r"2 of the 3 vectors .* not finite, the first that of birds/b.png"),
         (np.array([[1e39, 1.0]] * 3), "3 of the 3 vectors"),
         (np.ones((3, 2)), "all 3 vectors in .* are the same"),
         (VALUES[:, :1], "has 1 number an image: expected vectors of at least 2"),
@@ -71,7 +71,7 @@ BROKEN[1, 0], BROKEN[2, 1] = np.nan, np.inf
         (VALUES.astype(complex), "is complex128 of shape"),
         (VALUES > 2, "is bool of shape"),
         (VALUES.ravel(), r"is float32 of shape \(6,\)"),
-        (np.array([{}, 1, 2], object), "it holds Python objects, which are never loaded"),
+        (np.array([{}, 1, 2], object), "it contains Python objects, which are never loaded"),
     ],
     ids=[
         "too few rows",
@@ -146,8 +146,8 @@ def test_a_column_of_lists_holds_whole_vectors(tmp_path: Path) -> None:
         ({"x": [1.0], "y": [2.0]}, "1 rows, but folder:photos has 3 images.*or a column with"),
         ({"f": ["a.png"], "x": [1.0], "y": [2.0]}, "no row for 2 of the 3 images, the first birds/b"),
         ({"f": ["a.png", "b.png", "c.png", "a.png"], "x": range(4), "y": range(4)}, "several rows for 'a.png'"),
-        ({"f": ["p", "q", "r"], "x": range(3), "y": range(3)}, "no column of the table holds names"),
-        ({"f": list(IDS)}, "no column of numbers, and none of lists"),
+        ({"f": ["p", "q", "r"], "x": range(3), "y": range(3)}, "no column of the table contains names"),
+        ({"f": list(IDS)}, "no column of numbers or of lists"),
         ({"x": [1.0, None, 3.0], "y": [1.0, 2.0, 3.0]}, "1 of the 3 vectors .* first that of birds/b"),
         ({"x": [1.0, 2.0, 3.0]}, "has 1 number an image"),
         ({"v": [[1.0, 2.0], [1.0], [1.0, 2.0]]}, "lists of 'v' .* have 2 and 1 numbers"),

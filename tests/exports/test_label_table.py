@@ -133,7 +133,7 @@ def test_a_place_that_takes_no_file_is_refused(place: str, message: str, tmp_pat
 
 
 def test_a_folder_without_a_name_is_no_file() -> None:
-    with pytest.raises(RunError, match=r"^\. is a folder: expected the name of a file"):
+    with pytest.raises(RunError, match=r"^\. is a folder: expected a file name"):
         write_file(b"new", Path("."))
 
 

@@ -251,7 +251,7 @@ def test_a_probe_of_several_tells_how_far_it_is() -> None:
 def test_what_cannot_be_forecast_is_said() -> None:
     with pytest.raises(RunError, match="clusters is 61, but drawn has 60 images"):
         measured(tiny_config(clusters=61), drawn()[0])
-    with pytest.raises(RunError, match="forecasts are for 'scratch' and encoder:NAME only"):
+    with pytest.raises(RunError, match="forecasts support only 'scratch' and encoder:NAME"):
         measured(tiny_config(**{"features.source": "torchvision:resnet18"}), drawn()[0])
 
 
@@ -321,11 +321,11 @@ def test_too_little_memory_and_too_long_a_time_are_warned_of() -> None:
     assert "needs about 2 GB" in warnings_of(on_gpu, 10**9)[0]
     assert warnings_of(on_gpu, 3 * 10**9) == []
     long = foretold(seconds={"joint": 40 * 86_400.0})
-    assert warnings_of(long, None) == ["takes about 40 days on cpu: take a GPU or Quick"]
+    assert warnings_of(long, None) == ["takes about 40 days on cpu: use a GPU or Quick"]
 
 
 def test_forecasts_stand_in_a_table() -> None:
     lines = table({"quick": foretold(), "paper": foretold(seconds={"joint": 4e6})}, None).splitlines()
     assert lines[1].split() == ["quick", "35", "s", "28", "s", "-", "45", "s", "66", "MB", "-", "4.6", "MB"]
     assert lines[2].startswith("paper  46 days")
-    assert lines[-1] == "paper takes about 46 days on cpu: take a GPU or Quick"
+    assert lines[-1] == "paper takes about 46 days on cpu: use a GPU or Quick"

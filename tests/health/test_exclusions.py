@@ -245,7 +245,7 @@ def test_a_place_that_is_removed_unseen_keeps_what_is_decided_next(open_it: Open
 def test_a_place_that_cannot_be_written_is_said(open_it: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPICE_EXPLORER_HOME", str(tmp_path / "file"))
-    with pytest.raises(DecisionError, match=r"cannot be written .* nothing was decided"):
+    with pytest.raises(DecisionError, match=r"cannot be written .* nothing was saved"):
         open_it().exclude(np.array([1]), "dark")
 
 

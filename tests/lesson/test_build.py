@@ -367,7 +367,7 @@ def test_imported_features_have_no_views_and_no_stage_3(make_run: MakeRun, tmp_p
     found = lesson(finish(make_run(**choices)))
     lacking = {one["key"]: one["needs"] for one in found["steps"] if one["needs"]}
     assert list(lacking) == ["views", "joint"]
-    assert "imported" in lacking["views"]
+    assert "external vectors" in lacking["views"]
     assert NO_NETWORK in lacking["joint"]
     assert found["xray"] is None
 
@@ -378,7 +378,7 @@ def test_a_run_whose_frames_are_gone_shows_the_rest(make_run: MakeRun) -> None:
     found = lesson(folder)
     lacking = {one["key"]: one["needs"] for one in found["steps"] if one["needs"]}
     assert list(lacking) == ["features", "joint"]
-    assert "frames of this stage are gone" in lacking["joint"]
+    assert "frames of this stage are missing" in lacking["joint"]
     assert found["frames"] == []
     assert found["images"] == 60
 
@@ -502,25 +502,25 @@ def test_a_temperature_is_the_runs_own_where_that_learned_by_it(
     )
     play = features(material)["play"]
     assert (play["start"], play["own"]) == (start, own)
-    assert "by SimCLR at T = 0.1," in play["results"][0]["says"]
+    assert "with SimCLR at T = 0.1," in play["results"][0]["says"]
 
 
 @pytest.mark.parametrize(("objective", "apart"), [("moco", True), ("simclr", True), ("byol", False)])
 def test_images_are_only_pushed_apart_by_what_does_so(run: RunFolder, objective: str, apart: bool) -> None:
     material = Material(run)
     material.config = with_settings(material.config, {"features.objective": objective})
-    assert ("other images other ones" in features(material)["sentence"]) == apart
+    assert ("other images different ones" in features(material)["sentence"]) == apart
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "Random turns, shifts, zooms and changes of tone make views"),
+        ({}, "Random turns, shifts, zooms and tone changes turn an image into views"),
         (
             {"crop": 0.2, "rotation": 0, "shift": 0, "zoom": 0, "flip": 0.5},
-            "Random crops, mirror images and changes of tone make",
+            "Random crops, mirror images and tone changes turn",
         ),
-        ({"rotation": 0, "shift": 0, "zoom": 0, "gamma": 0, "flip": 0.5}, "Random mirror images make"),
+        ({"rotation": 0, "shift": 0, "zoom": 0, "gamma": 0, "flip": 0.5}, "Random mirror images turn"),
     ],
 )
 def test_what_happens_in_views_is_what_the_settings_say(run: RunFolder, changes: dict[str, float], said: str) -> None:

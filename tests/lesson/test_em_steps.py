@@ -77,5 +77,5 @@ def test_there_are_as_many_rounds_as_in_the_run_and_none_before_stage_1(make_run
     steps = Steps(folder)
     steps.advance()
     steps.advance()
-    with pytest.raises(RunError, match="begin again"):
+    with pytest.raises(RunError, match="start again"):
         steps.advance()

@@ -249,7 +249,7 @@ def test_with_fewer_clusters_more_neighbours_are_asked(parent: RunFolder, tmp_pa
 
 def test_only_what_follows_stage_one_can_differ(parent: RunFolder, tmp_path: Path) -> None:
     found = guidance(parent, {})
-    with pytest.raises(RunError, match="only K and the settings of what follows stage 1"):
+    with pytest.raises(RunError, match="only K and the settings after stage 1"):
         branched(parent, tmp_path / "child", found, **{"features.epochs": 9})
     with pytest.raises(RunError, match="exists: choose another folder"):
         branched(parent, parent.path, found)

@@ -96,6 +96,6 @@ def test_imported_vectors_need_no_further_images(tmp_path: Path) -> None:
 
 def test_further_images_of_another_size_are_refused(tmp_path: Path) -> None:
     small = ImageSet(np.zeros((2, 1, 4, 4), np.uint8), ("a", "b"), "small")
-    with pytest.raises(RunError, match=r"further images are \(1, 4, 4\), but those of drawn \(1, 8, 8\)"):
+    with pytest.raises(RunError, match=r"extra images are \(1, 4, 4\), but those of drawn \(1, 8, 8\)"):
         create_run(tmp_path / "run", Opened(IMAGES, extra=small), tiny_config())
     assert list(tmp_path.iterdir()) == []

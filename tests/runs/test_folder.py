@@ -132,7 +132,7 @@ def test_one_writer_at_a_time(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
     assert not folder.is_locked
     with folder.lock():
         assert folder.is_locked
-        with pytest.raises(RunError, match="being trained already"):
+        with pytest.raises(RunError, match="already being trained"):
             folder.lock()
     assert not folder.is_locked
 
@@ -248,7 +248,7 @@ def test_a_text_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.Monke
 def test_an_array_that_is_gone_is_missed_in_words(make_run: MakeRun) -> None:
     folder = make_run()
     (folder.path / "images" / "pixels.npy").unlink()
-    with pytest.raises(RunError, match=r"pixels\.npy is gone: delete its folder and resume"):
+    with pytest.raises(RunError, match=r"pixels\.npy is missing: delete its folder and resume"):
         folder.images()
 
 

@@ -263,7 +263,7 @@ def test_a_run_with_weights_that_do_not_fit_is_not_made(make_run: MakeRun, weigh
 
 
 def test_a_trained_network_cannot_begin_stage_3_with_random_weights(make_run: MakeRun) -> None:
-    with pytest.raises(SettingError, match=r"joint\.start is random, but a trained network"):
+    with pytest.raises(SettingError, match=r"joint\.start is random, but stage 1 starts from a trained network"):
         make_run(**{"features.source": "torchvision:resnet18", "joint.start": "random"})
 
 

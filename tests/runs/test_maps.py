@@ -132,7 +132,7 @@ def test_the_command_line_makes_a_map_and_tells_how_far_it_is(
     assert lines[-1] == '{"part": "map", "done": 1.0}'
     assert has_maps(mapped, MapSettings(neighbors=10))
     assert main(["map", str(mapped.path / "nothing")]) == 1
-    assert "holds no run" in capsys.readouterr().err
+    assert "contains no run" in capsys.readouterr().err
 
 
 # -- in the background -------------------------------------------------------------------------

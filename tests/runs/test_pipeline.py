@@ -162,7 +162,7 @@ def test_a_run_short_of_memory_goes_on_in_halves_and_says_so_once_a_stage(
     folder = make_run(**{"features.objective": objective, "features.norm_groups": 2})
     assert execute(folder, CPU, Control()) == "finished"
     alarms = [r.event for r in folder.records()[0] if isinstance(r.event, Alarm)]
-    cure = "each batch goes through the network in two halves from now on, which is slower"
+    cure = "from now on each batch goes through the network in two halves, which is slower"
     assert [one for one in alarms if "memory" in one.cause] == [
         Alarm("features", "cpu ran out of memory", cure),
         Alarm("joint", "cpu ran out of memory", cure),

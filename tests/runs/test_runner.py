@@ -64,7 +64,7 @@ def test_runs_of_one_device_wait_for_each_other(make_run: MakeRun) -> None:
     wait_for(lambda: steps(first) > 0)
     runner.submit(second, "cpu")
     assert state(second) == "queued"
-    with pytest.raises(RunError, match="being trained already"):
+    with pytest.raises(RunError, match="already being trained"):
         Runner().submit(second, "cpu")
     runner.stop(first)
     wait_for(lambda: state(second) == "finished")
@@ -232,7 +232,7 @@ def test_of_several_gpus_the_first_that_works_is_taken(monkeypatch: pytest.Monke
 
 def test_a_gpu_that_another_process_has_filled_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, cuda=True, broken=[0], error="CUDA error: out of memory\nCompile with x.")
-    full = r"\(its memory is full: end what else runs on it\)"
+    full = r"\(its memory is full: close other programs that use it\)"
     assert "its memory is full" in choose_device().note
     with pytest.raises(RunError, match=f"'cuda:0' is not available here {full}: choose one of auto, cpu$"):
         choose_device("cuda:0")

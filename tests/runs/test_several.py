@@ -134,7 +134,7 @@ def test_an_interrupt_stops_those_that_have_not_begun_too(make_run: MakeRun) -> 
 
 def test_none_begins_when_one_is_trained_elsewhere(make_run: MakeRun, tmp_path: Path) -> None:
     folders = [seeded(make_run, f"run-{seed}", seed) for seed in range(2)]
-    with folders[1].lock(), pytest.raises(RunError, match="run-1 is being trained already"):
+    with folders[1].lock(), pytest.raises(RunError, match="run-1 is already being trained"):
         train_all(folders, CPU, [Control(), Control()], lambda *_: None)
     assert not any((tmp_path / "run-0").glob("features"))
     assert not folders[0].is_locked

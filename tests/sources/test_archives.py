@@ -86,13 +86,13 @@ def test_members_that_lead_out_hide_or_repeat_are_listed_and_nothing_is_written(
     found = opened(path)
     assert found.images.ids == ("ok.png",)
     assert tones(found) == [30]
-    leads = "its name leads out of the archive"
+    leads = "its path leads outside the archive"
     assert reasons(found) == {
         "../slip.png": leads,
         "/root.png": leads,
         "c:/disk.png": leads,
         "x/../up.png": leads,
-        "more.zip": "an archive within the archive: unpack it first",
+        "more.zip": "an archive inside the archive: unpack it first",
         "ok.png": "another image has the same name",
         "link.png": "a link, not an image",
     }
@@ -139,9 +139,9 @@ def test_what_is_no_zip_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_a_zip_without_images_says_so(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", **{"a.txt": b"", "in.zip": b""})
-    with pytest.raises(SourceError, match=r"no image files that can be used .* the first it holds is in\.zip"):
+    with pytest.raises(SourceError, match=r"no usable image files .* the first it holds is in\.zip"):
         opened(path)
-    with pytest.raises(SourceError, match=r"no image files that can be used \([^)]*\)$"):
+    with pytest.raises(SourceError, match=r"no usable image files \([^)]*\)$"):
         opened(zipped(tmp_path / "b.zip", **{"a.txt": b""}))
 
 
@@ -182,7 +182,7 @@ def test_links_devices_and_names_that_lead_out_of_a_tar_are_listed(tmp_path: Pat
     assert found.images.ids == ("ok.png",)
     assert reasons(found) == {
         **dict.fromkeys(("link.png", "fifo.png", "dev.png", "hard.png"), "a link or a device, not an image"),
-        "../up.png": "its name leads out of the archive",
+        "../up.png": "its path leads outside the archive",
     }
 
 
@@ -192,7 +192,7 @@ def test_what_is_before_the_cut_of_a_tar_is_used(tmp_path: Path, encoded: Encode
     found = opened(path)
     assert set(found.images.ids) < {"1.png", "2.png", "3.png", "4.png"}
     assert tones(found) == [int(name[0]) for name in found.images.ids]
-    assert any("cut off" in one.reason for one in found.skipped)
+    assert any("truncated" in one.reason for one in found.skipped)
 
 
 def test_a_compressed_tar_that_grows_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +266,7 @@ def test_an_image_without_a_class_among_others_is_named(tmp_path: Path, encoded:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("webdataset:{}", "holds no tar files: expected WebDataset shards"),
+        ("webdataset:{}", "contains no tar files: expected WebDataset shards"),
         ("webdataset:{}/x-{{0..3}}.tar", "there are no files .*: check the pattern"),
         ("tar:{}/no.tar", "there is no file .*no.tar"),
         ("tar:{}/text.tar", "text.tar cannot be read as a tar archive"),

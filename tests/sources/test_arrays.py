@@ -122,7 +122,7 @@ def test_what_grows_when_it_is_scaled_is_scaled_in_small_parts(tmp_path: Path, m
     ("array", "message"),
     [
         (np.array([{}] * 3), "holds Python objects, which could run code: save plain numbers"),
-        (np.zeros((3, 8)), r"has shape \(3, 8\): expected .*; features are named with features.source"),
+        (np.zeros((3, 8)), r"has shape \(3, 8\): expected .*; for features use features.source"),
         (np.zeros((3, 8, 8, 5)), r"has shape \(3, 8, 8, 5\): expected 1, 3 or 4 channels"),
         (np.zeros((0, 8, 8)), r"has shape \(0, 8, 8\): expected"),
         (np.full((3, 2, 2), "x"), "holds <U1: expected whole numbers or floats"),
@@ -133,8 +133,8 @@ def test_what_grows_when_it_is_scaled_is_scaled_in_small_parts(tmp_path: Path, m
         (np.array([-1, 0, 200]).reshape(3, 1, 1), "holds values from -1 to 200: expected"),
         (np.full((3, 2, 2), 300.0), "holds values from 300 to 300: expected"),
         (np.full((3, 2, 2), 70_000), "holds values from 70000 to 70000: expected"),
-        (np.array([0, np.nan, np.inf]).reshape(3, 1, 1), "no numbers .* the first in image 1"),
-        (np.asfortranarray(np.zeros((3, 4, 5))), "holds its array column by column: save it"),
+        (np.array([0, np.nan, np.inf]).reshape(3, 1, 1), "NaN or infinite, the first in image 1"),
+        (np.asfortranarray(np.zeros((3, 4, 5))), "stores its array in column order: save it"),
     ],
 )
 def test_arrays_that_hold_no_images_are_refused(array: np.ndarray, message: str, tmp_path: Path) -> None:
@@ -164,13 +164,13 @@ def test_labels_of_another_number_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz", images=RGB, labels=np.zeros(3))
     with pytest.raises(SourceError, match=r"has 2 images but labels of shape \(3,\): expected one each"):
         opened(path, labels=True)
-    with pytest.raises(SourceError, match=r"labels were asked, but .* has none"):
+    with pytest.raises(SourceError, match=r"labels were requested, but .* has none"):
         opened(saved(tmp_path / "b.npz", images=RGB, names=np.array(["a", "b"])), labels=True)
 
 
 def test_an_npz_without_an_array_of_images_lists_what_it_has(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz", left=RGB, right=RGB, y=np.zeros(2))
-    with pytest.raises(SourceError, match="holds the arrays left, right, y: expected one of the name"):
+    with pytest.raises(SourceError, match="holds the arrays left, right, y: expected one named"):
         opened(path)
     assert len(opened(saved(tmp_path / "b.npz", only=RGB, y=np.zeros(2))).images) == 2
 
@@ -178,14 +178,14 @@ def test_an_npz_without_an_array_of_images_lists_what_it_has(tmp_path: Path) -> 
 def test_an_array_that_announces_more_than_it_holds_is_refused(tmp_path: Path) -> None:
     whole = saved(tmp_path / "a.npy", RGB).read_bytes()
     (tmp_path / "a.npy").write_bytes(whole[:-1])
-    with pytest.raises(SourceError, match=r"is cut off: it announces uint8 of shape \(2, 4, 5, 3\)"):
+    with pytest.raises(SourceError, match=r"is truncated: it announces uint8 of shape \(2, 4, 5, 3\)"):
         opened(tmp_path / "a.npy")
     huge = io.BytesIO()
     about = {"descr": "|u1", "fortran_order": False, "shape": (10**15, 8, 8)}
     np.lib.format.write_array_header_1_0(huge, about)  # type: ignore[arg-type]
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("images.npy", huge.getvalue())
-    with pytest.raises(SourceError, match="is cut off: it announces"):
+    with pytest.raises(SourceError, match="is truncated: it announces"):
         opened(tmp_path / "b.npz")
 
 
@@ -214,5 +214,5 @@ def test_an_array_of_less_than_nothing_is_refused(shape: tuple[int, ...], tmp_pa
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"PK\x03\x04", b"<html>"])
 def test_what_is_no_array_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(SourceError, match=rf"{name} (is no numpy array|cannot be read as an .npz)"):
+    with pytest.raises(SourceError, match=rf"{name} (is not a NumPy array|cannot be read as an .npz)"):
         opened(tmp_path / name)

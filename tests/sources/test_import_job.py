@@ -215,7 +215,7 @@ def test_the_command_line_says_once_that_it_waits(
     release = threading.Timer(1.0, go.set)  # several rounds of waiting
     release.start()
     assert main(["import", str(photos)]) == 0
-    assert capsys.readouterr().err.count("another import of these images is under way") == 1
+    assert capsys.readouterr().err.count("another import of these images is running") == 1
 
 
 def test_steering_what_is_not_there_does_nothing(importer: Importer, photos: Path) -> None:

@@ -209,8 +209,8 @@ def test_reading_tells_how_far_it_is(photos: Path) -> None:
         ("folder:", "there is no folder or file folder:: check the path .other sources are folder:PATH"),
         ("photos", "there is no folder or file photos: check the path"),
         ("{}/nowhere", "there is no folder or file .*nowhere: check the path"),
-        ("{}/notes.txt", "notes.txt is no kind of file that images come in: expected a folder"),
-        ("{}/metadata.csv", "metadata.csv belongs to a folder of images: open the folder"),
+        ("{}/notes.txt", "notes.txt is not a supported kind of file: expected a folder"),
+        ("{}/metadata.csv", "metadata.csv describes a folder of images: open that folder"),
         ("cifar10:", "the path is missing after cifar10:: write cifar10:PATH, or cifar10 alone"),
         ("digits:x", "there is no folder or file digits:x: check the path"),
         ("cifar10:{}/nowhere", "there is no folder .*nowhere"),
@@ -261,7 +261,7 @@ def test_what_is_no_image_file_though_it_is_called_one_is_listed(
     found = opened(tmp_path)
     assert found.images.ids == ("folder.jpg/inside.png", "good.png")
     assert {one.name: one.reason for one in found.skipped} == {
-        "out.png": "a link out of the folder: not followed",
+        "out.png": "a link to outside the folder: not followed",
         "gone.png": "No such file or directory",
         "loop.png": "Too many levels of symbolic links",
         "null.png": "not a regular file",

@@ -348,8 +348,8 @@ def test_images_do_not_depend_on_how_many_are_read_at_once(tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("train_X.bin", bytes(27_648 + 5), "train_X.bin is cut off or not of STL-10: its 27,653"),
-        ("test_X.bin", b"", "test_X.bin is cut off or not of STL-10: its 0 bytes"),
+        ("train_X.bin", bytes(27_648 + 5), "train_X.bin is truncated or not from STL-10: its 27,653"),
+        ("test_X.bin", b"", "test_X.bin is truncated or not from STL-10: its 0 bytes"),
         ("test_y.bin", bytes((4, 4)), "test_y.bin holds 2 labels for the 3 images of test_X.bin"),
         ("train_y.bin", bytes((0, 1)), "train_y.bin holds the label 0: expected 1 to 10"),
         ("test_y.bin", bytes((1, 11, 2)), "test_y.bin holds the label 11: expected 1 to 10"),
@@ -373,7 +373,7 @@ def test_unlabelled_images_that_are_cut_off_are_refused(tmp_path: Path) -> None:
     (tmp_path / "unlabeled_X.bin").write_bytes(bytes(100))
     extra = blocks("stl10", tmp_path).extra
     assert extra is not None
-    with pytest.raises(SourceError, match=r"unlabeled_X\.bin is cut off"):
+    with pytest.raises(SourceError, match=r"unlabeled_X\.bin is truncated"):
         extra.listing()
 
 
@@ -431,10 +431,10 @@ SQUARES = np.zeros((3, 28, 28), np.uint8)
         (IMAGES, idx(NUMBERS), f"{IMAGES} begins with 00000801: expected 00000803"),
         (LABELS, idx(SQUARES), f"{LABELS} begins with 00000803: expected 00000801"),
         (IMAGES, b"GIF89a" * 9, f"{IMAGES} begins with 47494638"),
-        (IMAGES, b"\0\0", f"{IMAGES} is cut off"),
+        (IMAGES, b"\0\0", f"{IMAGES} is truncated"),
         (IMAGES, idx(SQUARES)[:-1], f"{IMAGES} holds 2,367 bytes where it says 2,368"),
         (IMAGES, idx(SQUARES) + b"x", f"{IMAGES} holds 2,369 bytes where it says 2,368"),
-        (IMAGES, idx(SQUARES[:0]), r"says that its lengths are \(0, 28, 28\): expected small"),
+        (IMAGES, idx(SQUARES[:0]), r"gives its lengths as \(0, 28, 28\): expected small"),
         (IMAGES, struct.pack(">4B3I", 0, 0, 8, 3, 3, 2**31, 2**31), "expected small images"),
         (LABELS, idx(NUMBERS[:2]), f"{LABELS} holds 2 labels for the 3 images of {IMAGES}"),
         (LABELS, idx(NUMBERS + 8), f"{LABELS} holds the label 10: expected 0 to 9"),
@@ -464,7 +464,7 @@ def test_compressed_idx_files_that_are_damaged_are_refused(tmp_path: Path) -> No
     ]
     for content in damaged:
         path.write_bytes(content)
-        with pytest.raises(SourceError, match=r"gz (is damaged|is cut off|begins with)"):
+        with pytest.raises(SourceError, match=r"gz (is damaged|is truncated|begins with)"):
             read(blocks("mnist", tmp_path))
 
 
@@ -765,8 +765,8 @@ def test_without_a_network_one_sentence_says_what_to_do(
 
     monkeypatch.setattr(urllib.request, "urlopen", offline)
     message = (
-        rf"{SETS[name].title} cannot be downloaded, since {SETS[name].address} .*"
-        rf"Name or service not known.*: download it on another machine, and name its folder with "
+        rf"{SETS[name].title} cannot be downloaded, because {SETS[name].address} .*"
+        rf"Name or service not known.*: download it on another machine, and open its folder with "
         rf"{name}:FOLDER$"
     )
     with pytest.raises(SourceError, match=message) as raised:
@@ -777,7 +777,7 @@ def test_without_a_network_one_sentence_says_what_to_do(
 
 @pytest.mark.parametrize("name", ["imagenet10", "imagenet-dogs"])
 def test_imagenet_is_not_downloaded(name: str, cache: Path) -> None:
-    message = f"cannot be downloaded, since ImageNet asks for an agreement first: open {name}:FOLDER"
+    message = f"cannot be downloaded, because ImageNet requires an agreement first: open {name}:FOLDER"
     with pytest.raises(SourceError, match=message):
         set_source(name, None)
     assert not cache.exists()

@@ -74,7 +74,7 @@ def test_rows_that_cannot_be_used_are_listed_with_their_reasons(place: Path) -> 
     found = opened(place / "t.csv", pd.DataFrame({"path": rows, "n": range(9)}))
     assert found.images.ids == ("a.png", "b.png")
     assert values(found, "n") == ["0", "8"]
-    outside = f"outside {place}: name the folder that the paths are in"
+    outside = f"outside {place}: give the folder that the paths start from"
     assert {one.name: one.reason for one in found.skipped} == {
         "gone.png": "No such file or directory",
         "a.png": "listed twice: row 1 has it already",
@@ -90,8 +90,7 @@ def test_paths_may_lie_below_another_folder(place: Path, tmp_path_factory: pytes
     path = tmp_path_factory.mktemp("tables") / "t.csv"
     table = pd.DataFrame({"path": [str(place / "a.png"), "b.png"]})
     with pytest.raises(
-        SourceError,
-        match=r"lists no image that can be used below .*: name the folder .* the first is .*a\.png: outside",
+        SourceError, match=r"lists no usable image below .*: give the folder .* the first is .*a\.png: outside"
     ):
         opened(path, table)
     assert opened(path, root=str(place)).images.ids == ("a.png", "b.png")
@@ -123,7 +122,7 @@ def test_many_groups_of_rows_are_read(tmp_path: Path, encoded: Encoded) -> None:
     [
         ({"n": [1, 2], "name": ["x", "y"]}, "no column of .* holds paths of images or images: found 'n', 'name'"),
         ({"path": [1.5, 2.5]}, "no column of .* holds paths of images"),
-        ({"path": ["gone.png"]}, "lists no image that can be used below .*; the first is gone.png: No such file"),
+        ({"path": ["gone.png"]}, "lists no usable image below .*; the first is gone.png: No such file"),
     ],
 )
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -145,7 +144,7 @@ def test_what_is_no_table_is_refused(name: str, message: str, tmp_path: Path) ->
 
 def test_labels_that_are_missing_are_asked_for(place: Path) -> None:
     table = pd.DataFrame({"path": ["a.png", "b.png"], "label": ["x", None]})
-    with pytest.raises(SourceError, match="has no column label, class, category or target that says"):
+    with pytest.raises(SourceError, match="has no column label, class, category or target with"):
         opened(place / "t.csv", table, labels=True)
     assert len(opened(place / "t.csv").images) == 2
 
@@ -173,7 +172,7 @@ def test_classes_with_the_names_of_nothing_are_classes(place: Path) -> None:
 @pytest.mark.parametrize("values", [[0.5, 1.0, 2.0], [1.0, np.nan, 2.0], [1e300, 1.0, 2.0]])
 def test_measures_and_gaps_are_no_classes(values: list[float], place: Path) -> None:
     table = pd.DataFrame({"path": ["a.png", "b.png", "sub/c.png"], "target": values})
-    with pytest.raises(SourceError, match="that says the class of every image"):
+    with pytest.raises(SourceError, match="with the class of every image"):
         opened(place / "t.csv", table, labels=True)
 
 

@@ -38,12 +38,12 @@ def test_where_nothing_was_said_nothing_changes() -> None:
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(wrong: tuple[np.ndarray, ...]) -> None:
-    with pytest.raises(TrainingError, match="expected int64, bool and bool, one of each an image"):
+    with pytest.raises(TrainingError, match="expected int64, bool and bool, one of each per image"):
         FixedLabels(*wrong)
 
 
 def test_no_label_is_right_and_wrong_at_once() -> None:
-    with pytest.raises(TrainingError, match="decided and refused at once, or below 0"):
+    with pytest.raises(TrainingError, match="both decided and rejected, or below 0"):
         FixedLabels(LABELS, MASK, MASK)
-    with pytest.raises(TrainingError, match="decided and refused at once, or below 0"):
+    with pytest.raises(TrainingError, match="both decided and rejected, or below 0"):
         FixedLabels(LABELS - 1, MASK, REFUSED)

@@ -78,7 +78,7 @@ def test_with_more_clusters_than_half_the_images_each_still_gets_one() -> None:
     assert labels.ids.shape == (1, 4)
 
 
-# -- what a person has said -----------------------------------------------------------------------
+# -- a person's decisions -------------------------------------------------------------------------
 
 # Image 0 is of cluster 1, whatever it looks like; image 3 is not of cluster 1.
 SAID = Known(
@@ -139,7 +139,7 @@ def test_what_is_known_follows_the_images() -> None:
     assert some.refused.tolist() == [True, False]
 
 
-# -- what the labels would be without some images ------------------------------------------------
+# -- labels without some images -------------------------------------------------------------------
 
 IMAGES, CLUSTERS, RATIO = 90, 4, 0.6
 

@@ -82,7 +82,7 @@ def test_a_vision_transformer_is_built_for_its_side() -> None:
 
 @pytest.mark.parametrize("model", ["squeezenet1_1", "googlenet"])
 def test_a_network_whose_classifier_cannot_be_taken_off_is_refused(model: str) -> None:
-    with pytest.raises(SettingError, match=f"{model} has no classifier that can be taken off"):
+    with pytest.raises(SettingError, match=f"{model} has no classifier that can be removed"):
         backbone(model, 64)
 
 
@@ -95,7 +95,7 @@ def test_a_network_whose_classifier_cannot_be_taken_off_is_refused(model: str) -
         ("ResNet50_Weights.BEST", "no weights 'ResNet50_Weights.BEST'"),
         ("Nothing.V1", "no weights 'Nothing.V1'"),
         ("FCN_ResNet50_Weights.DEFAULT", "not the weights of an image classifier"),
-        ("squeezenet1_1", "no classifier that can be taken off"),
+        ("squeezenet1_1", "no classifier that can be removed"),
     ],
 )
 def test_names_that_torchvision_does_not_know_are_refused(name: str, words: str) -> None:
@@ -179,11 +179,11 @@ def test_files_that_are_no_weights_are_refused_and_nothing_of_them_is_run(
     torch.save(network(), tmp_path / "whole.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     for name, words in {
-        "text.pt": r"holds no weights that can be read \(.+\): save the network's state_dict",
-        "text.safetensors": "holds no weights that can be read",
-        "harmful.pt": "holds no weights that can be read",
-        "whole.pt": "holds no weights that can be read",
-        "list.pt": "holds no weights by name",
+        "text.pt": r"contains no readable weights \(.+\): save the network's state_dict",
+        "text.safetensors": "contains no readable weights",
+        "harmful.pt": "contains no readable weights",
+        "whole.pt": "contains no readable weights",
+        "list.pt": "contains no named weights",
         "gone.pt": "there is no file .*gone.pt",
     }.items():
         with pytest.raises(SettingError, match=words):
@@ -207,7 +207,7 @@ def test_weights_of_another_network_are_refused_with_what_differs(tmp_path: Path
         (
             lacking,
             f"weights.pt does not fit {SMALL}: it lacks conv5.1.weight, conv5.1.bias, "
-            "conv5.1.running_mean and 1 more; name the network that it was made for",
+            "conv5.1.running_mean and 1 more; name the network it was made for",
         ),
         (more, "it has unknown extra.weight"),
         (other, "conv1.0.weight is 8×3×3×3 instead of 24×3×3×3"),

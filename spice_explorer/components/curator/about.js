@@ -36,7 +36,7 @@ class About {
     const { id, disputed, answers, class: given } = facts;
     const { classes, keys } = this;
     const open = make("button", { className: "open", textContent: `Image ${id}` });
-    open.title = `All about it (${keys.textOf("open")})`;
+    open.title = `Details (${keys.textOf("open")})`;
     open.dataset.command = "open";
     const name = make("span", { textContent: classes.nameOf(given) });
     return [
@@ -57,19 +57,19 @@ class About {
     const fact = make("div", { className: "fact" });
     if (said === undefined) return fact;
     const other = said !== given;
-    fact.append(make("span", { textContent: other ? "the model: " : "the model says so, " }));
+    fact.append(make("span", { textContent: other ? "the model: " : "the model agrees, " }));
     if (other)
       fact.append(swatch(this.classes.colourOf(said)), make("b", { textContent: this.classes.nameOf(said) }), ", ");
     const tail = [sure, agreed].map((share) => (Number.isFinite(share) ? percent(share) : "–"));
-    fact.append(make("span", { textContent: `${tail[0]} sure; ${tail[1]} of its neighbours agree` }));
+    fact.append(make("span", { textContent: `confidence ${tail[0]}; ${tail[1]} of its neighbours agree` }));
     return fact;
   }
 
   // With both answers, where they are known; the server tells those of the first disputes only.
   dispute(answers = []) {
     const words = answers.length
-      ? "Two answers, neither having seen the other. Take one:"
-      : "Reviewers disagree: any decision settles it.";
+      ? "Two conflicting answers, given independently. Choose one:"
+      : "Reviewers disagree: any new decision resolves it.";
     const takes = answers.map((one, i) => this.answer(one, i));
     return make("div", { className: "dispute" }, make("span", { textContent: words }), ...takes);
   }

@@ -181,7 +181,7 @@ class Curator {
     const target = near?.find((id) => there.has(id)) ?? ids[0];
     this.queue.answer(ids, action === "redo");
     const what = ids.length === 1 ? `image ${ids[0]}` : several(ids.length, "image");
-    this.say(`${action === "undo" ? "Undone" : "Done again"}: ${what}`, "quiet");
+    this.say(`${action === "undo" ? "Undone" : "Redone"}: ${what}`, "quiet");
     if (target !== undefined) this.queue.find(target);
   }
 
@@ -206,7 +206,7 @@ class Curator {
   get blocked() {
     if (this.data.readOnly) return this.data.readOnly;
     if (!this.data.reviewer) return "Type your name above to decide.";
-    return this.queue ? "" : "The images are still coming.";
+    return this.queue ? "" : "The images are still loading.";
   }
 
   // The marked images, else the current one.
@@ -267,7 +267,7 @@ class Curator {
     const { labels, last } = this.decisions;
     const decided = (id) => labels.stateOf(id) === DECIDED;
     const ids = [this.targets, last].map((some) => some.filter(decided)).find((some) => some.length);
-    if (!ids) return this.say("Give an image its class first: what agrees with it can then follow.", "quiet");
+    if (!ids) return this.say("Assign a class to an image first; you can then give it to the images that agree.", "quiet");
     this.wanted = ids;
     this.moved();
   }

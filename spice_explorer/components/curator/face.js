@@ -155,7 +155,7 @@ class Face {
       ? [`${key("next")} ${key("back")} turn the page`, `${key("mark")}, Shift + arrows, Ctrl + click mark`]
       : [`${key("next")} ${key("back")} next and back`];
     const ends = [`${key("undo")} undoes`, `${key("help")} all keys`];
-    const decide = [`${key("accept")} is right`, "a class's key gives it", `${key("reject")} is wrong`];
+    const decide = [`${key("accept")} is right`, "a class's key assigns it", `${key("reject")} is wrong`];
     return [...decide, ...walk, ...ends].join("  ·  ");
   }
 

@@ -1,8 +1,8 @@
 // Keyboard: the sheet that shows the keys, and on which they are changed.
 
 const FIXED_KEYS = [
-  ["← →", "Image before, next image"],
-  ["Arrows", "Walk through the grid"],
+  ["← →", "Previous image, next image"],
+  ["Arrows", "Move in the grid"],
   ["Shift + arrows", "Mark a range (grid)"],
   ["Ctrl + A", "Mark the page (grid)"],
   ["Ctrl + Z", "Undo"],
@@ -76,7 +76,7 @@ class Keyboard {
       { className: "keys-head" },
       make("b", { textContent: "Keys" }),
       words,
-      make("button", { className: "reset", textContent: "As they were", title: "Every key as it was at first" }),
+      make("button", { className: "reset", textContent: "Reset", title: "Reset all keys to their defaults" }),
       make("button", { className: "close", textContent: "Close", title: "Esc" }),
     );
   }
@@ -112,10 +112,10 @@ class Keyboard {
       this.chosen = undefined;
       this.keys.reset();
       this.onChange();
-      this.say("Every key is as it was at first.");
+      this.say("All keys are reset to their defaults.");
     } else {
       this.chosen = button.dataset.key;
-      this.say(`Press the new key for “${this.keys.titles.get(this.chosen)}”; Esc leaves it.`);
+      this.say(`Press the new key for “${this.keys.titles.get(this.chosen)}”; Esc cancels.`);
     }
     this.root.focus();
   }

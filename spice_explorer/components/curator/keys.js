@@ -3,20 +3,20 @@
 /** @type {[command: string, keys: string[], title: string][]} */
 const COMMANDS = [
   ["accept", ["a"], "The class is right"],
-  ["reject", ["x"], "The class is wrong, the right one unknown"],
-  ["exclude", ["e"], "Leave it out of everything"],
+  ["reject", ["x"], "The class is wrong, and the right one is unknown"],
+  ["exclude", ["e"], "Leave out of training and exports"],
   ["undo", ["u"], "Undo my last decision"],
-  ["redo", ["r"], "Do again what I undid"],
+  ["redo", ["r"], "Redo my last undone decision"],
   ["next", ["j", "PageDown"], "Next image; in the grid, next page"],
-  ["back", ["k", "PageUp"], "Image before; in the grid, page before"],
-  ["find", ["t", "/"], "Find a class by its name"],
+  ["back", ["k", "PageUp"], "Previous image; in the grid, previous page"],
+  ["find", ["t", "/"], "Find a class by name"],
   ["name", ["n"], "New class from these images"],
-  ["spread", ["p"], "Give the class to everything that agrees"],
+  ["spread", ["p"], "Give the class to all images that agree"],
   ["mark", [" "], "Mark the image (grid)"],
   ["grid", ["g"], "Grid or single picture"],
-  ["open", ["o", "Enter"], "Open all about the image"],
-  ["first", [","], "Disputed: take the first answer"],
-  ["second", ["."], "Disputed: take the second answer"],
+  ["open", ["o", "Enter"], "Open the image's details"],
+  ["first", [","], "Disputed: choose the first answer"],
+  ["second", ["."], "Disputed: choose the second answer"],
   ["help", ["?"], "These keys"],
 ];
 const TAKEN = new Set(COMMANDS.flatMap(([, keys]) => keys));
@@ -96,14 +96,14 @@ class Keys {
   // Gives a command another key; returns why not, or "".
   change(command, e) {
     const [key] = keysOf(e);
-    if (FIXED.includes(e.key)) return `${e.key} keeps its meaning: choose another key.`;
+    if (FIXED.includes(e.key)) return `${e.key} cannot be reassigned: choose another key.`;
     if (e.ctrlKey || e.metaKey || e.altKey)
-      return "Keys with Ctrl, Alt or ⌘ belong to the browser: choose one without.";
+      return "Keys with Ctrl, Alt or ⌘ are reserved for the browser: choose one without.";
     const holder = this.bound.get(key);
     if (holder === command) return "";
     if (holder) {
-      const meaning = `${keyText(key)} already stands for “${this.titles.get(holder)}”`;
-      return `${meaning}: give that another key first, or choose one that is free.`;
+      const meaning = `${keyText(key)} is already used for “${this.titles.get(holder)}”`;
+      return `${meaning}: give that another key first, or choose a free one.`;
     }
     this.own.set(command, key);
     this.keep();

@@ -28,14 +28,14 @@ class Question {
   // Asks for one of `classes`; `then(number)`.
   find(classes, then) {
     this.known = classes.map((one) => ({ ...one, folded: folded(one.name) }));
-    this.begin("Name of a class", "Enter takes the first · ↑↓ choose · Esc leaves", then);
+    this.begin("Name of a class", "Enter takes the first · ↑↓ choose · Esc cancels", then);
     this.seek();
   }
 
   // Asks for the name of a class that is to be made; `then(name)`.
   name(images, then) {
     this.known = undefined;
-    this.begin(`Name of a new class for ${several(images, "image")}`, "Enter makes it · Esc leaves", then);
+    this.begin(`Name of a new class for ${several(images, "image")}`, "Enter creates it · Esc cancels", then);
   }
 
   begin(label, hint, then) {
@@ -81,7 +81,7 @@ class Question {
       return entry;
     });
     const more = this.more > 0 ? [make("p", { textContent: `and ${number(this.more)} more` })] : [];
-    const nothing = this.found.length ? [] : [make("p", { textContent: "No class has this in its name." })];
+    const nothing = this.found.length ? [] : [make("p", { textContent: "No class name contains this." })];
     this.list.replaceChildren(...entries, ...more, ...nothing);
   }
 

@@ -10,7 +10,7 @@ async function ask(url, options = {}) {
   try {
     answer = await fetch(url, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) });
   } catch {
-    throw new Error("the server does not answer");
+    throw new Error("the server does not respond");
   }
   if (answer.ok) return answer;
   throw await complaint(answer);
@@ -27,7 +27,7 @@ async function complaint(answer) {
     const passing = status >= 500 || [408, 429].includes(status);
     return new (passing ? Error : Refusal)(error);
   } catch {
-    return new Error(`the server answers ${status}`);
+    return new Error(`the server returned ${status}`);
   }
 }
 
@@ -41,7 +41,7 @@ class Server {
   async images(n) {
     const answer = await ask(`${this.api}/images.bin`, { cache: "no-store" });
     const bytes = await answer.arrayBuffer();
-    if (bytes.byteLength !== 3 * n) throw new Error("the images have changed: load the page again");
+    if (bytes.byteLength !== 3 * n) throw new Error("the images have changed: reload the page");
     return { row: Number(answer.headers.get("X-Spice-Row")), bytes };
   }
 

@@ -97,13 +97,13 @@ class Stage {
       words.textContent = "Nothing to decide here. Choose another queue above.";
     } else if (left === 0) {
       title.textContent = "Queue done";
-      const done = `${several(queue.length, "image has", "images have")} an answer, none is left.`;
+      const done = `${several(queue.length, "image has", "images have")} an answer; none are left.`;
       words.textContent = `${done} Choose the next queue above, or train with your decisions.`;
     } else {
       title.textContent = "End of the queue";
-      const passed = `${several(left, "image was", "images were")} passed over`;
-      words.textContent = `${passed} and still ${left === 1 ? "waits" : "wait"} for an answer.`;
-      button.textContent = left === 1 ? "Go to it (Enter)" : "Go to the first of them (Enter)";
+      const passed = `${several(left, "image was", "images were")} skipped`;
+      words.textContent = `${passed} and still ${left === 1 ? "needs" : "need"} an answer.`;
+      button.textContent = left === 1 ? "Go to it (Enter)" : "Go to the first one (Enter)";
     }
   }
 
@@ -111,7 +111,7 @@ class Stage {
   drawWait(why) {
     const [title, words, button] = /** @type {HTMLElement[]} */ ([...this.finish.children]);
     this.finish.hidden = false;
-    title.textContent = why ? "The images could not be loaded" : "The images are coming…";
+    title.textContent = why ? "The images could not be loaded" : "Loading images…";
     words.textContent = why ? `${capital(why)}.` : "";
     button.hidden = !why;
     button.textContent = "Try again";

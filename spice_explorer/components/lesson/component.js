@@ -33,7 +33,7 @@ class Lesson {
     this.address = undefined;
     if (!this.found)
       this.player.screen.replaceChildren(
-        text("p", "needs", `The lesson cannot be fetched (${error.message}). It is asked for again.`),
+        text("p", "needs", `The lesson could not be loaded (${error.message}). Trying again.`),
       );
     this.again = setTimeout(() => this.take(asked), AGAIN_MS);
   }

@@ -197,7 +197,7 @@ class Legend {
     slider("Least confidence", nines(now.confidence), RAMPS.nines.text, (v) => {
       now.confidence = v >= 1 ? 1 : 1 - 10 ** (-MOST_NINES * v);
     });
-    this.reset = make("button", { className: "clear", textContent: "As the run has it", disabled: own });
+    this.reset = make("button", { className: "clear", textContent: "Reset to the run's thresholds", disabled: own });
     this.reset.onclick = () => this.onThresholds(undefined, true);
     box.append(this.reset);
     return box;

@@ -26,7 +26,7 @@ class ImageMap {
     this.replayButton = find("[data-act=replay]");
     this.points = new Points(part(root, ".points"));
     if (!this.points.gl) {
-      this.complain("This browser has no WebGL 2, which the map needs.");
+      this.complain("The map needs WebGL 2, which this browser does not support.");
       return;
     }
     this.camera = { x: SPAN / 2, y: SPAN / 2, zoom: HOME_ZOOM };
@@ -133,7 +133,7 @@ class ImageMap {
     const ticket = (this.ticket ?? 0) + 1;
     this.ticket = ticket;
     const late = setTimeout(() => {
-      if (ticket === this.ticket && !this.place) this.complain("Fetching the map …");
+      if (ticket === this.ticket && !this.place) this.complain("Loading the map …");
     }, LATE_MS);
     const { data, spec, frame } = this;
     const cluster = this.columnOf("cluster");
@@ -160,7 +160,7 @@ class ImageMap {
       else this.legend.count(values, !this.judged);
       this.complain("");
     } catch (error) {
-      if (ticket === this.ticket) this.complain(`The map could not be fetched (${error.message}).`);
+      if (ticket === this.ticket) this.complain(`The map could not be loaded (${error.message}).`);
     } finally {
       clearTimeout(late);
     }

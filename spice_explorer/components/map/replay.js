@@ -13,7 +13,7 @@ class Replay {
     this.play = make("button", { textContent: "Play" });
     this.play.onclick = () => this.toggle();
     this.slider = make("input", { type: "range", min: 0, step: 1 });
-    this.slider.setAttribute("aria-label", "Moment of training");
+    this.slider.setAttribute("aria-label", "Time in training");
     this.slider.oninput = () => {
       this.stop();
       this.go(+this.slider.value);

@@ -119,7 +119,7 @@ class Clusters {
       if (v === 0 || kept[v]) lines.push(`${reason}: ${number(kept[v])} (${percent(kept[v] / this.sizes[k])})`);
     });
     if (this.lowered(k)) {
-      lines.push(`agreement lowered to ${this.found.needs[k]} of ${this.count} so that a share is kept`);
+      lines.push(`agreement threshold lowered to ${this.found.needs[k]} of ${this.count} to keep the minimum share`);
     }
     return lines;
   }

@@ -67,7 +67,7 @@ class Inspector {
     this.columns = new Map();
     this.busy = false;
     this.clusters.order = undefined;
-    this.status(`Fetching the numbers of ${number(this.data.images)} images…`);
+    this.status(`Loading the data of ${number(this.data.images)} images…`);
     this.fetching(async () => {
       const [labels, confidence] = await Promise.all([
         this.get(this.data.labels.url, Uint16Array),
@@ -180,7 +180,7 @@ class Inspector {
     const sign = moved > 0 ? "+" : "−";
     say("count", number(images));
     say("share", percent(images / this.data.images));
-    say("moved", moved ? `${sign}${number(Math.abs(moved))} against the run` : "as in the run");
+    say("moved", moved ? `${sign}${number(Math.abs(moved))} compared with the run` : "as in the run");
     tile.setAttribute("aria-pressed", String(this.data.reason === v));
   }
 
@@ -205,14 +205,14 @@ class Inspector {
     const lowered = this.clusters.sizes.reduce((sum, _, k) => sum + (this.clusters.lowered(k) ? 1 : 0), 0);
     const which = `${number(lowered)} ${lowered === 1 ? "cluster" : "clusters"}`;
     const why = `so that each keeps ${percent(this.asked.floor)}; those images lie below the line.`;
-    const kept = lowered ? ` ▾ Agreement was lowered for ${which} ${why}` : "";
+    const kept = lowered ? ` ▾ The agreement threshold was lowered for ${which} ${why}` : "";
     if (there && !equal) {
       return this.status(
         `The engine counts ${number(engine.counts[0])} reliable images, not ${number(total[0])}: reload the page.`,
         true,
       );
     }
-    this.status((there ? "Checked: the engine counts the same." : "The engine is counting…") + kept);
+    this.status((there ? "Checked: the engine's counts match." : "The engine is counting…") + kept);
   }
 
   status(text, wrong = false) {

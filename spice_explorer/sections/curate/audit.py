@@ -1,4 +1,4 @@
-"""How pure the classes are, by a random sample that a person has looked at."""
+"""The purity of the classes, estimated from a random sample that a person has checked."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from spice_explorer.sections.curate.classes import named
 def show(run: Run) -> None:
     """Each class with its share of right labels, an interval, and how many more to look at."""
     st.caption(
-        "Choose “Random audit” above: it shows images of every class at random, decided or not. "
-        "A accepts a label, any other answer says it was wrong. Accuracy is estimated from these "
+        "Choose “Random audit” above: it shows random images of every class, decided or not. "
+        "A accepts a label; any other answer counts it as wrong. Accuracy is estimated from these "
         "answers alone; no truth is looked at."
     )
     classes, own = decisions.classes(run.name), decisions.classes_of(run.name)
@@ -27,8 +27,8 @@ def show(run: Run) -> None:
         {
             "class": [named(one) for one in classes],
             "images": list(sizes.values()),
-            "right, by the sample (95 %)": [_words(one) for one in shares.values()],
-            f"more to be sure of ± {HALF_WIDTH:.0%}": [
+            "correct, estimated (95 %)": [_words(one) for one in shares.values()],
+            f"more for ± {HALF_WIDTH:.0%}": [
                 more_needed(one.right, one.total, sizes[number]) for number, one in shares.items()
             ],
         },
@@ -43,11 +43,11 @@ def _words(share: Share) -> str:
 
 
 def _overall(sizes: dict[int, int], shares: dict[int, Share]) -> None:
-    """Each class weighs what it holds: the sample has as many of every class."""
+    """Weights each class by its size, since the sample has equally many of every class."""
     known = [one for one, share in shares.items() if share.total]
     if not known or any(not shares[one].total for one, size in sizes.items() if size):
         return
     whole = sum(sizes.values())
     value = sum(sizes[one] * (shares[one].value or 0) for one in known) / whole
     looked = sum(share.total for share in shares.values())
-    st.markdown(f"Right labels over all classes: **{present.percent(value)}**, from {looked:,} images.")
+    st.markdown(f"Correct labels over all classes: **{present.percent(value)}**, from {looked:,} images.")

@@ -1,4 +1,4 @@
-"""Clusters as classes: what each holds, and what can be done with a whole one."""
+"""Clusters as classes: their contents, and actions on a whole class."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def show(run: Run, reviewer: str) -> None:
 
 
 def _chosen(run: str, by_number: dict[int, Shown]) -> int | None:
-    """The class that is chosen."""
+    """The selected class."""
     kept = st.session_state.get(f"class of {run}")
     chosen = box("Class", by_number, kept, key=f"class-{run}", width=340)
     st.session_state[f"class of {run}"] = chosen
@@ -70,7 +70,7 @@ def act(run: str, action: Action, reviewer: str, done: str, **about: Any) -> Non
 
 
 def _committed(run: str, action: Action, reviewer: str, done: str, **about: Any) -> bool:
-    """The same; False when it was refused."""
+    """The same; False if it was rejected."""
     try:
         decisions.commit(run, [Decision(action, reviewer, visit=visit(), seen=_seen(run), **about)])
         st.session_state["curation told"] = True, done
@@ -86,7 +86,7 @@ def visit() -> str:
 
 
 def drawn(run: str, row: int) -> None:
-    """The page shows all decisions up to `row`; whoever acts on it has seen these."""
+    """The page shows all decisions up to `row`, so any action on it has seen these."""
     st.session_state[f"curation seen-{run}"] = row
 
 
@@ -95,7 +95,7 @@ def _seen(run: str) -> int:
 
 
 def tell() -> None:
-    """What came of the decision that was taken just now."""
+    """The result of the latest decision."""
     told = st.session_state.pop("curation told", None)
     if told:
         (st.success if told[0] else st.error)(told[1])
@@ -134,7 +134,7 @@ def _disputed_names(run: str, by_number: dict[int, Shown]) -> None:
     for number, answers in decisions.curation(run).renamed.items():
         both = " and ".join(f"“{session.plain(name)}” ({session.plain(who)})" for who, name in answers)
         shown = session.plain(by_number[number].name)
-        st.warning(f"Cluster {number} was named twice, unseen: {both}. “{shown}” stands.")
+        st.warning(f"Cluster {number} got two names at the same time: {both}. “{shown}” is used.")
 
 
 # -- one class ---------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def _accept(run: Run, reviewer: str, one: Shown) -> None:
     sure, every = (
         present.to_accept(own, state, reliable, one.number, all_of_it=all_of_it) for all_of_it in (False, True)
     )
-    st.markdown(f"**Accept “{session.plain(one.name)}”** · one decision for many images")
+    st.markdown(f"**Accept “{session.plain(one.name)}”** · one decision for all images")
     with st.container(horizontal=True):
         _bulk(run.name, reviewer, "accept", sure, f"Accept reliable {len(sure):,}")
         _bulk(run.name, reviewer, "accept", every, f"Accept all {len(every):,}")
@@ -155,7 +155,7 @@ def _accept(run: Run, reviewer: str, one: Shown) -> None:
             "exclude",
             every,
             f"Leave out {len(every):,}",
-            "Images that nobody has decided are left out of training and export.",
+            "Leaves the undecided images out of training and export.",
         )
 
 
@@ -215,7 +215,7 @@ def _new(run: Run, reviewer: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("New class", key="new class name", width=240)
         _button(
-            f"Make it of the {len(ids):,} selected" if len(ids) else "Make it",
+            f"New class from {len(ids):,} selected" if len(ids) else "Create",
             "new class",
             not reviewer or not name.strip(),
             lambda: act(run.name, "new class", reviewer, "Made.", text=name, images=ids),
@@ -236,7 +236,7 @@ def _halves(run: Run, reviewer: str, one: Shown) -> None:
     """Both halves as 2-means on the features would have them, before anything is decided."""
     members = np.flatnonzero(decisions.classes_of(run.name) == one.number)
     if len(members) < 2:
-        st.caption("A class of fewer than two images cannot be split.")
+        st.caption("A class needs at least two images to be split.")
         return
     second = decisions.halves(run.name, members)
     known = artefacts.known(run.name, None)
@@ -257,5 +257,5 @@ def _halves(run: Run, reviewer: str, one: Shown) -> None:
             "Select the second half",
             key="select half",
             on_click=lambda: session.select_anew(run.name, moving),
-            help="The selection travels: see it on the Map.",
+            help="The selection is kept on other pages: see it on the Map.",
         )

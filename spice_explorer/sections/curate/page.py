@@ -1,4 +1,4 @@
-"""The Curate page's parts: who decides, what comes next, the component, and what agrees with it."""
+"""The Curate page's parts: the reviewer, the order of images, the component, and spreading an answer."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from spice_explorer.web import columns, curate_api, thumbs
 
 QUEUES = {
     "rejected": "Rejected first",
-    "undecided": "Most undecided",
+    "undecided": "Most ambiguous",
     "flipped": "Changed most",
     "typical": "Typical of many",
     "class": "One class",
-    "border": "Border of two",
-    "duplicates": "Alike, labelled differently",
+    "border": "Border of two classes",
+    "duplicates": "Similar, labelled differently",
     "audit": "Random audit",
     "disputed": "Disputes",
     "selection": "The selection",
@@ -35,7 +35,7 @@ AUDIT_SEED = 0
 
 
 def show(run: Run) -> None:
-    """Who decides and what comes next; the component; below it what is done with whole classes."""
+    """The reviewer and the order; the component; below it, the actions on whole classes."""
     seen = decisions.curation(run.name).row
     needs.whole_log(run)
     with st.container(horizontal=True, vertical_alignment="bottom", key="curate controls"):
@@ -78,15 +78,15 @@ def _typed() -> str:
         kept,
         key="reviewer name",
         width=190,
-        placeholder="who decides?",
-        help="Every decision is kept with it; undo takes back your own.",
+        placeholder="who is deciding?",
+        help="Saved with every decision; undo reverts only your own.",
     )
     st.session_state["reviewer"] = typed
     return typed
 
 
 def _reviewer(run: str, typed: str) -> str:
-    """The name as it is kept, "" while there is none that can be."""
+    """The normalised name, "" while it is missing or invalid."""
     try:
         name = curate_api.reviewer(typed) if typed.strip() else ""
     except SpiceError as error:
@@ -94,7 +94,7 @@ def _reviewer(run: str, typed: str) -> str:
         return ""
     if name and session.also_present(run, name):
         st.warning(
-            f"Someone decides as “{session.plain(name)}” in another tab too: undo takes back the "
+            f"“{session.plain(name)}” is also deciding in another tab: undo reverts the "
             "decisions of both. If that is not you, choose another name."
         )
     return name
@@ -106,7 +106,7 @@ def _reviewer(run: str, typed: str) -> str:
 def _queue(run: Run) -> dict[str, Any]:
     asked, *about = str(st.session_state.get("queue") or st.query_params.get("queue", "")).split("-")
     first = list(QUEUES).index(asked) if asked in QUEUES else 0
-    kind = st.selectbox("Next come", QUEUES, first, format_func=QUEUES.__getitem__, key="queue kind", width=230)
+    kind = st.selectbox("Next images", QUEUES, first, format_func=QUEUES.__getitem__, key="queue kind", width=230)
     name = _named_queue(run, kind, [int(one) for one in about if one.isdecimal()])
     # For the next time on this page, and for the address; a selection is this visit's alone.
     st.session_state["queue"] = kind if kind == "selection" else name
@@ -118,7 +118,7 @@ def _queue(run: Run) -> dict[str, Any]:
         st.caption(session.sentence(str(error)))
         ids = np.zeros(0, np.int64)
     version = st.session_state.setdefault("queue version", 0)
-    st.button("Look again", key="queue again", on_click=_again, help="Order anew by what is left.")
+    st.button("Refresh", key="queue again", on_click=_again, help="Rebuild the queue from the images that are left.")
     return {
         "name": kind,
         "title": QUEUES[kind],
@@ -134,7 +134,7 @@ def _again() -> None:
 
 
 def _named_queue(run: Run, kind: str, asked: list[int]) -> str:
-    """The queue's name for the server, with what it is about: at first the classes `asked` for."""
+    """The queue's name for the server, with its parameters: initially the classes `asked` for."""
     by_number = {one.number: one for one in decisions.classes(run.name)}
 
     def choose(label: str, place: int) -> int | None:
@@ -196,12 +196,12 @@ def _agreeing(run: Run, reviewer: str, key: str) -> None:
     shown = next(one for one in decisions.classes(run.name) if one.number == class_)
     with st.container(border=True, key="agreeing box"):
         share = st.slider(
-            f"What agrees with {len(seeds):,} of “{session.plain(shown.name)}”",
+            f"Images that agree with {len(seeds):,} of “{session.plain(shown.name)}”",
             0.1,
             1.0,
             0.6,
             0.05,
-            help="Least share of an image's neighbours with that class.",
+            help="Smallest share of an image's neighbours that must have that class.",
             key="agreeing share",
         )
         found = decisions.agreeing(run.name, seeds, class_, share)
@@ -213,7 +213,7 @@ def _agreeing(run: Run, reviewer: str, key: str) -> None:
             key="agreeing",
             per_page=60,
             side=52,
-            nothing="No undecided image agrees that much: lower the share.",
+            nothing="No undecided image reaches this share: lower it.",
         )
         with st.container(horizontal=True):
             st.button(
@@ -224,7 +224,7 @@ def _agreeing(run: Run, reviewer: str, key: str) -> None:
                 on_click=_agree,
                 args=(run.name, reviewer, np.union1d(seeds, found), class_),
             )
-            st.button("Leave it", key="disagree", on_click=_leave)
+            st.button("Cancel", key="disagree", on_click=_leave)
 
 
 def _agree(run: str, reviewer: str, ids: np.ndarray, class_: int) -> None:

@@ -1,4 +1,4 @@
-"""Training with decisions: what would be learned, the button, and what it brought."""
+"""Training with decisions: the training input, the button, and the improvement."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_FLOWS = 8
 
 
 def show(run: Run) -> None:
-    """The report of this run, if it was trained with decisions; then what the next would learn."""
+    """The report of this run, if it was trained with decisions, and what the next run would learn."""
     _report(run)
     try:
         guidance = decisions.guidance(run.name)
@@ -33,14 +33,14 @@ def show(run: Run) -> None:
     left_out = int((~guidance.keep).sum())
     learners = "Stage 2 learns" if run.snapshot.stages["joint"].skipped else "Stages 2 and 3 learn"
     st.markdown(
-        f"A new run goes on from stage 1 of **{session.plain(run.name)}** in "
-        f"**{guidance.clusters} classes**. {learners} **{int(guidance.taught.sum()):,}** "
-        f"decided labels, whatever the thresholds say; **{int(guidance.held.sum()):,}** more are held "
-        f"back, never trained on, to say honestly how good it is. Left out: {left_out:,}."
+        f"A new run starts from stage 1 of **{session.plain(run.name)}**, with "
+        f"**{guidance.clusters} classes**. {learners} from **{int(guidance.taught.sum()):,}** "
+        f"decided labels, regardless of the thresholds; **{int(guidance.held.sum()):,}** more are held "
+        f"back from training to measure the improvement. Left out: {left_out:,}."
     )
     nothing = not guidance.taught.any() and guidance.clusters == run.card.config.clusters
     if nothing:
-        st.caption("Nothing is decided yet: the new run would learn what this one did.")
+        st.caption("Nothing is decided yet: the new run would repeat this one.")
     if st.button(
         "Train with my decisions",
         type="primary",
@@ -79,7 +79,7 @@ def _report(run: Run) -> None:
         )
         rows = [
             _row("decisions it was trained with", found.taught),
-            _row("decisions held back: the honest score", found.held),
+            _row("decisions held back from training", found.held),
         ]
         st.html(
             "<table class='spice-scores'><tr><th>agrees with the reviewer</th><th>before</th>"

@@ -1,4 +1,4 @@
-"""From the decided images to all others: what they vote for, how good such votes are, one decision."""
+"""Spreads decided labels to all other images: the votes, how reliable they are, one decision for all."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def show(run: Run, reviewer: str) -> None:
     found = decisions.votes(run.name)
     if found is None:
         st.caption(
-            "Decide about some images of two classes at least, best in the order “Typical of many”: "
-            "then they vote on all others."
+            "Decide some images of at least two classes, ideally in the order “Typical of many”. "
+            "They then vote on all others."
         )
         return
     _honestly(found)
     share = st.slider(
-        "Least share of the votes",
+        "Smallest share of the votes",
         0.0,
         1.0,
         0.7,
@@ -40,7 +40,7 @@ def show(run: Run, reviewer: str) -> None:
     own = decisions.classes_of(run.name)
     changed = ids[classes != own[ids]]
     st.markdown(
-        f"**{len(ids):,}** of {len(found.ids):,} undecided images have so sure a vote; "
+        f"**{len(ids):,}** of {len(found.ids):,} undecided images have votes this confident; "
         f"**{len(changed):,}** of them would get another class:"
     )
     _changes(run, own, ids, classes, changed)
@@ -57,14 +57,14 @@ def _honestly(found: Votes) -> None:
     """Each decided image asked as if it were not: no truth is needed for that."""
     votes, model = (wilson(right, found.total) for right in (found.right, found.model_right))
     st.markdown(
-        f"Asked about each other, your **{found.total:,}** decided images are right about "
+        f"Predicting each other, your **{found.total:,}** decided images are right about "
         f"**{present.interval(votes.right, votes.total, votes.low, votes.high)}**; the model is right "
         f"about {present.interval(model.right, model.total, model.low, model.high)} of them."
     )
     if found.right < found.model_right:
         st.warning(
-            "On these images the model's own labels are better than such votes: spread only what is "
-            "very sure, or train with your decisions instead."
+            "On these images the model's own labels are better than these votes: spread only very "
+            "confident votes, or train with your decisions instead."
         )
 
 
@@ -79,5 +79,5 @@ def _changes(run: Run, own: np.ndarray, ids: np.ndarray, classes: np.ndarray, ch
         key="votes",
         per_page=60,
         side=52,
-        nothing="None: all of them agree with the class that they have.",
+        nothing="None: all of them agree with their current class.",
     )

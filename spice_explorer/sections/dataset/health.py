@@ -1,4 +1,4 @@
-"""The Dataset page's health report: what was found, galleries, and what is left out before training."""
+"""The Dataset page's health report: findings, galleries, and the images left out before training."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ POLL_SECONDS = 0.5
 PER_PAGE = 96
 LARGE_SIDE = 240
 UNREADABLE, LEFT_OUT = "unreadable", "left out"
-LEAVE_OUT = gallery.Action("exclude", "Leave the marked out")
-PUT_BACK = gallery.Action("put back", "Put the marked back")
+LEAVE_OUT = gallery.Action("exclude", "Leave out marked")
+PUT_BACK = gallery.Action("put back", "Put back marked")
 
 
 def show(opened: Opened) -> None:
-    """The report, or how it is coming along; whatever is clicked in it draws it alone anew."""
+    """The report or its progress; a click in it redraws only the report."""
     st.subheader("Health")
     live = health.checkup(opened, patient=True).state == "examining"
     st.fragment(_report, run_every=POLL_SECONDS if live else None)(opened, live)
@@ -47,7 +47,7 @@ def _report(opened: Opened, was_live: bool) -> None:
         elif was_live and gallery.only_a_fragment():
             st.rerun()  # the report is there: nobody has to ask any more
         elif job.health is None:
-            st.warning(f"Not examined: {session.plain(job.message)}.", icon=":material/warning:")
+            st.warning(f"The health check failed: {session.plain(job.message)}.", icon=":material/warning:")
             st.button("Try again", key="examine again", on_click=_again, args=(opened,))
         else:
             _findings(_Seen(opened, job.health, health.decided(opened)))
@@ -59,7 +59,7 @@ def _again(opened: Opened) -> None:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is shown: a report, and what is left out at the moment."""
+    """The state shown: a report, and the images currently left out."""
 
     opened: Opened
     health: Health
@@ -79,7 +79,7 @@ def _findings(seen: _Seen) -> None:
     if error := st.session_state.pop("health error", None):
         st.error(error, icon=":material/error:")
     if not titles:
-        st.success("Nothing was found that might be wrong.", icon=":material/check_circle:")
+        st.success("No problems were found.", icon=":material/check_circle:")
     st.caption(" ".join(filter(None, (present.nothing_found(seen.health), _compared_by(seen)))))
     chosen = _choice(seen, titles) if titles else None
     if chosen == UNREADABLE:
@@ -95,7 +95,7 @@ def _findings(seen: _Seen) -> None:
 
 def _compared_by(seen: _Seen) -> str:
     run = health.trained(seen.opened)
-    return f"Likeness and outliers also by the features of {session.plain(run)}." if run else ""
+    return f"Near duplicates and outliers also use the features of {session.plain(run)}." if run else ""
 
 
 def _choice(seen: _Seen, titles: dict[str, str]) -> str:
@@ -123,10 +123,10 @@ def _finding(seen: _Seen, problem: Problem, reasons: dict[int, str]) -> None:
     st.caption(present.MEANING[problem])
     some = present.leaving(problem, found, seen.decided.kept)
     every = found.images[seen.decided.kept[found.images]]
-    buttons = [(f"Leave these {len(every):,} out", every, REASONS[problem])]
+    buttons = [(f"Leave out these {len(every):,}", every, REASONS[problem])]
     if len(found.groups):
-        one = f"Keep one of each, leave {len(some):,} out"
-        buttons = [(one, some, REASONS[problem]), (f"Leave all {len(every):,} out", *buttons[0][1:])]
+        one = f"Keep one of each, leave out {len(some):,}"
+        buttons = [(one, some, REASONS[problem]), (f"Leave out all {len(every):,}", *buttons[0][1:])]
     _buttons(seen, *buttons)
     _one(seen, found, problem)
 
@@ -137,12 +137,12 @@ def _finding(seen: _Seen, problem: Problem, reasons: dict[int, str]) -> None:
 
 
 def _left_out(seen: _Seen, reasons: dict[int, str]) -> None:
-    """What is left out, reason by reason."""
+    """The images left out, by reason."""
     images = np.array(sorted(reasons, key=lambda image: (reasons[image], image)))
-    st.caption("These are not trained on. They stay where they are, and can be put back.")
+    st.caption("These images are not used for training. Their files are not touched, and you can put them back.")
     with st.container(horizontal=True, vertical_alignment="center", key="put back"):
         st.button(
-            f"Put all {len(images):,} back",
+            f"Put back all {len(images):,}",
             key="put all back",
             icon=":material/undo:",
             on_click=_act,
@@ -254,7 +254,7 @@ def _opened_image(seen: _Seen) -> int:
 
 
 def _one(seen: _Seen, found: Finding | None, problem: Problem | None) -> None:
-    """The image that was clicked, large, with what was measured and what can be done."""
+    """The clicked image, enlarged, with its measurements and actions."""
     image = _opened_image(seen)
     if image < 0:
         return
@@ -270,7 +270,7 @@ def _one(seen: _Seen, found: Finding | None, problem: Problem | None) -> None:
                 st.caption(session.plain(line))
             with st.container(horizontal=True):
                 st.button(
-                    "Leave this one out" if kept else "Put back",
+                    "Leave out this image" if kept else "Put back",
                     key="this one",
                     on_click=_act,
                     args=(seen, _turning(image, kept)),

@@ -1,4 +1,4 @@
-"""The Dataset page's parts: a chooser, and a report on what was opened."""
+"""The Dataset page's parts: a chooser, and a report on the opened source."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAMPLE, PER_PAGE = 192, 96
 LIVE_SECONDS = 0.5
 # What takes as long as it takes.
 UNCOUNTED = {
-    "waiting": "Another import of these images is under way or paused: waiting for it…",
+    "waiting": "Another import of these images is running or paused; waiting for it…",
     "cancelling": "Cancelling…",
 }
 
@@ -52,15 +52,15 @@ def chooser() -> None:
 
 
 def _digits() -> None:
-    st.caption("1,797 handwritten digits, 8 × 8 grey. Nothing to download: a laptop trains them in about a minute.")
+    st.caption("1,797 handwritten digits, 8 × 8 grey. Nothing to download; a laptop trains on them in about a minute.")
     if st.button("Use the digits", key="use digits"):
         session.keep_opened(sources.digits())
 
 
 def _shapes() -> None:
     st.caption(
-        "960 drawn shapes on cluttered backgrounds, 32 × 32 in colour. The shape is the class and the "
-        "colour misleads: preset “Shapes” clusters by shape, and without its change of hue by colour."
+        "960 drawn shapes on cluttered backgrounds, 32 × 32 in colour. The shape is the class; the colour "
+        "misleads. The preset “Shapes” clusters by shape, but without its hue changes it clusters by colour."
     )
     if st.button("Use the shapes", key="use shapes"):
         session.keep_opened(sources.shapes())
@@ -78,13 +78,13 @@ def _own() -> None:
         None,
         key="source size",
         placeholder="32",
-        help="Side in pixels to which images are scaled; their middle square is kept. Arrays stay as "
-        "they are unless you choose one.",
+        help="Images are cropped to their central square and scaled to this side in pixels. Arrays keep "
+        "their size unless you choose one.",
     )
     root = ""
     if present.is_table(path):
         root = st.text_input(
-            "Folder that the paths in the table are in", key="source root", placeholder="the table's own folder"
+            "Folder that the paths in the table start from", key="source root", placeholder="the table's own folder"
         )
     labels = st.checkbox(
         "Use the classes that come with the images, for scores only",
@@ -94,7 +94,7 @@ def _own() -> None:
     st.caption(
         "A folder with its subfolders · zip or tar (gz, xz, bz2) · CSV or Parquet with paths or with "
         "the images in it · a Hugging Face image folder · NumPy npy or npz · webdataset:FOLDER for tar "
-        "shards. Read on the machine that runs this app; what cannot be read is listed with its reason."
+        "shards. The path is on the machine that runs this app. Unreadable files are listed with the reason."
     )
     if st.button("Open", type="primary", key="open source"):
         _begin(path, None if size is None else int(size), labels, root)
@@ -113,14 +113,12 @@ def _set() -> None:
     name = str(left.selectbox("Set", list(known), format_func=known.__getitem__, key="set name"))
     fetched = imports.downloadable(name)
     path = right.text_input(
-        "Folder",
-        key=f"set path {name}",
-        placeholder="empty: download it, if there is a network" if fetched else "where it is",
+        "Folder", key=f"set path {name}", placeholder="empty: download it" if fetched else "location"
     ).strip()
     st.caption(
-        "In the form in which the set is distributed. Its classes are used for scores only."
+        "A folder with the set as it is distributed. Its classes are used for scores only."
         if fetched
-        else "This set may not be downloaded by a program: name the folder of your ImageNet. Its "
+        else "This set cannot be downloaded automatically: give the folder of your ImageNet. Its "
         "classes are used for scores only."
     )
     if st.button("Open the set", type="primary", key="open set"):
@@ -138,12 +136,12 @@ def _begin(source: str, size: int | None, labels: bool, root: str) -> None:
 
 
 def watch_import() -> None:
-    """The import that this visitor waits for, drawn anew until it ends; or how the last one failed."""
+    """The import that this visitor is waiting for, redrawn until it ends, or the error of the last one."""
     asked, ended = session.current_import(), session.import_ended()
     if asked is not None:
         st.fragment(_import, run_every=LIVE_SECONDS)(asked)
     elif ended is not None and ended.state == "cancelled":
-        st.info("The import was cancelled. Nothing was kept of it.", icon=":material/block:")
+        st.info("The import was cancelled and left nothing behind.", icon=":material/block:")
     elif ended is not None:
         st.error(session.sentence(ended.message), icon=":material/error:")
 
@@ -183,7 +181,7 @@ def _underway(asked: Asked, job: ImportJob) -> None:
 
 
 def report(opened: Opened) -> None:
-    """What was opened: numbers, a sample, class balance with truth, health."""
+    """The opened source: numbers, a sample, class balance with truth, health."""
     images, truth = opened.images, opened.truth
     classes = None if truth is None else len(truth.class_names)
     found = present.facts(images.pixels, classes, len(opened.skipped))
@@ -205,7 +203,7 @@ def report(opened: Opened) -> None:
 
 
 def to_train() -> None:
-    """A button that leads to the settings of a new run, whatever run is looked at."""
+    """A button that leads to the settings of a new run, regardless of the current run."""
     if st.button("Train on these images", key="to train", icon=":material/arrow_forward:"):
         st.session_state["train view next"] = "new"
         st.switch_page("../pages/train.py")

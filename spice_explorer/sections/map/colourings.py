@@ -1,4 +1,4 @@
-"""What the map can be coloured by and replay: columns and moments with their addresses."""
+"""The map's colour columns and replay frames, with their addresses."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ At = Callable[[str, str], dict[str, str]]
 
 
 def stages(run: Run, at: At) -> list[dict[str, Any]]:
-    """What the map can be coloured by, with the labels of each stage; the newest stage first."""
+    """The columns that can colour the map, with the labels of each stage, latest stage first."""
     judged, common = artefacts.judged_stages(run.name), _common(run, at)
     found = [_judged(run, stage, at) for stage in judged]
     if artefacts.has(run.name, "features"):
         names = [str(one) for one in range(run.card.config.clusters)]
         label = at("label.features", "u2")
         cluster = present.category("cluster", "cluster", label, names).told()
-        cluster["note"] = "A k-means of the features, numbered to fit the newest labels."
+        cluster["note"] = "k-means on the features, numbered to match the latest labels."
         found.append({"key": "features", "title": "stage 1", "columns": [cluster]})
     found = found or [{"key": "none", "title": "none yet", "columns": []}]
     for stage in found:
@@ -64,7 +64,7 @@ def _common(run: Run, at: At) -> list[dict[str, Any]]:
         out.append(present.changes(at("changed", "u1")))
     if len(artefacts.history(name).steps) > 1:
         most = int(artefacts.history(name).flips.max(initial=0))
-        out.append(present.number("flips", "changes of label", at("flips", "u1"), 0, most))
+        out.append(present.number("flips", "label changes", at("flips", "u1"), 0, most))
     out += _decided(name, at)
     found = artefacts.matched_truth(name)
     if found is not None:
@@ -74,7 +74,7 @@ def _common(run: Run, at: At) -> list[dict[str, Any]]:
 
 
 def _decided(name: str, at: At) -> list[present.Column]:
-    """What people decided, and the classes as they left them; nothing while nobody has decided."""
+    """People's decisions and the resulting classes; empty until someone decides."""
     try:
         if not artefacts.judged_stages(name) or not decisions.curation(name).row:
             return []
@@ -99,12 +99,12 @@ def _imported(name: str, at: At, number: int) -> present.Column:
 
 
 def _unknown(at: At) -> dict[str, Any]:
-    """What the map is coloured by while nothing is known of any image."""
+    """The map's colour column while nothing is known about any image."""
     return present.category("none", "nothing yet", at("none", "u1"), ["image"]).told()
 
 
 def moments(run: Run, layout: str, at: At) -> list[dict[str, Any]]:
-    """The moments that can be replayed."""
+    """The frames available to the replay."""
     told = artefacts.history(run.name)
     labelled = set(zip(told.stages, told.steps, strict=True))
     epochs, out = run.card.config.features.epochs, []

@@ -1,4 +1,4 @@
-"""The Map page's parts: what the map is told, how UMAP is doing, the pictures below the map."""
+"""The Map page's parts: the map's data, the progress of UMAP, the pictures below the map."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from spice_explorer.web import columns, routes
 POLL_SECONDS = 2.0
 LAYOUT = "15-0.1"
 MOST_FLIPPED = 2_000
-SHOWN = {"selection": "Selected", "flipped": "Changed their label most"}
+SHOWN = {"selection": "Selected", "flipped": "Most label changes"}
 
 
 def show(run: Run) -> None:
@@ -56,7 +56,7 @@ def show(run: Run) -> None:
 
 
 def _layouts(run: Run, replaying: bool) -> tuple[bool, bool]:
-    """Whether UMAP is there for the map, and for a replay if there is one; asking has it made."""
+    """Whether UMAP is ready for the map, and for the replay if there is one; the call starts it."""
     settings = maps.map_settings(LAYOUT)
     job = maps.map_job(run.name, settings, frames=False)
     # While a run trains, moments are added: their maps wait until all are there.
@@ -81,16 +81,16 @@ def _state_of_the_map(name: str, replaying: bool, shown: tuple[int, int, bool, b
         settings, run = maps.map_settings(LAYOUT), runs.look(name)
         job = maps.map_job(name, settings, frames=replaying and shown[2] and not run.live)
         if job.state == "ready":
-            st.caption("UMAP of stage 1's features. Wheel zooms, a click opens an image.")
+            st.caption("UMAP of stage 1's features. Scroll to zoom, click a point to open its image.")
         elif job.state == "failed":
             _failed(name, job.message, replaying)
         elif job.state == "waiting":
             st.caption(
-                ":material/hourglass_top: Principal components of what stage 1 has learned so far; "
-                "UMAP follows when it is done."
+                ":material/hourglass_top: Principal components of stage 1's features so far; "
+                "UMAP follows when the stage is done."
             )
         else:
-            what = "UMAP" if job.part == "map" else "UMAP of every moment"
+            what = "UMAP" if job.part == "map" else "UMAP of every frame"
             st.caption(
                 f":material/hourglass_top: {what} is being computed ({job.done:.0%}); until then "
                 f"{'the map' if not shown[2] else 'the replay'} shows principal components."
@@ -107,7 +107,7 @@ def _again(name: str, replaying: bool) -> None:
     maps.map_job(name, maps.map_settings(LAYOUT), frames=replaying, again=True)
 
 
-# -- what the map is told ----------------------------------------------------------------------
+# -- the map's data ----------------------------------------------------------------------------
 
 
 def _told(run: Run, ids: np.ndarray | None, count: int) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _told(run: Run, ids: np.ndarray | None, count: int) -> dict[str, Any]:
 def _note(images: int, drawn: int) -> str:
     if drawn == images:
         return ""
-    return f"{drawn:,} of {images:,} images: the same share of every cluster, at random"
+    return f"{drawn:,} of {images:,} images: a random sample with the same share of every cluster"
 
 
 def _near(name: str, index: int | None) -> list[int]:
@@ -155,18 +155,18 @@ def _near(name: str, index: int | None) -> list[int]:
     return np.asarray(found).tolist()
 
 
-# -- columns of one's own ----------------------------------------------------------------------
+# -- your columns ------------------------------------------------------------------------------
 
 
 def _import(name: str) -> None:
-    with st.popover("Colour by a table of yours", icon=":material/table:"):
+    with st.popover("Colour by your own table", icon=":material/table:"):
         st.caption(
             f"A CSV or Parquet file with a column of image names (such as “{_example(name)}”) and "
-            "columns of numbers or texts. They colour and filter the map; no training sees them."
+            "columns of numbers or texts. They colour and filter the map, and are never used in training."
         )
         file = st.file_uploader("Table", ["csv", "parquet"], key=f"table-{name}")
         if file is not None:
-            st.button("Use it", key="use table", on_click=_take_table, args=(name, file))
+            st.button("Use table", key="use table", on_click=_take_table, args=(name, file))
         told = st.session_state.pop("table told", None)
         if told:
             (st.success if told[0] else st.error)(told[1])
@@ -183,7 +183,7 @@ def _take_table(name: str, file: Any) -> None:
         st.session_state["table told"] = False, session.sentence(str(error))
         return
     titles = ", ".join(session.plain(one.title) for one in found)
-    st.session_state["table told"] = True, f"The map can be coloured by: {titles}."
+    st.session_state["table told"] = True, f"You can now colour the map by: {titles}."
 
 
 # -- the pictures ------------------------------------------------------------------------------
@@ -227,18 +227,18 @@ def _flipped(name: str, known: Known, flips: np.ndarray) -> None:
 
 def _selected(name: str, known: Known, chosen: np.ndarray) -> None:
     if not len(chosen):
-        st.caption("Drag round points to see their images here; a click on a point opens its image.")
+        st.caption("Draw around points to see their images here; click a point to open its image.")
         return
     st.caption("Under each: cluster · confidence · agreement")
     _act(name, gallery.gallery(name, known, chosen, key=f"selected-{name}", actions=REFINE))
 
 
 SELECT = (gallery.Action("only", "Select only these"), gallery.Action("add", "Add to selection"))
-REFINE = (gallery.Action("only", "Keep only these"), gallery.Action("drop", "Take out"))
+REFINE = (gallery.Action("only", "Keep only these"), gallery.Action("drop", "Remove these"))
 
 
 def _act(name: str, asked: gallery.Asked | None) -> None:
-    """What was asked of the marked images: they make, join or leave the selection."""
+    """Applies the requested action to the marked images: they replace, join or leave the selection."""
     if asked is None:
         return
     chosen = session.selection(name)

@@ -1,4 +1,4 @@
-"""How prototypes came about, round after round of stage 2; while it trains, live."""
+"""The history of the prototypes over the rounds of stage 2, live during training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def history_of(run: Run, known: Known, cluster: int) -> None:
     """Images that formed one prototype at the first, a middle and the last round; its path."""
     history = artefacts.prototype_history(run.name)
     if history is None:
-        st.caption("This run kept no frames of stage 2.")
+        st.caption("This run saved no frames of stage 2.")
         return
     _moments(history, known, cluster)
     cosines, sizes = present.path(history, cluster)
@@ -54,15 +54,15 @@ def _moments(history: PrototypeHistory, known: Known, cluster: int) -> None:
 
 
 def _having_it(size: int) -> str:
-    """A prototype is formed of its surest images, also where these are surer of another."""
-    return "1 image has it as its likeliest" if size == 1 else f"{size:,} images have it as their likeliest"
+    """The sentence about the size of a cluster. Its prototype may exist even if no image is assigned to it."""
+    return "top cluster for 1 image" if size == 1 else f"top cluster for {size:,} images"
 
 
 # -- while stage 2 trains ------------------------------------------------------------------------
 
 
 def live(run: Run) -> None:
-    """The prototypes so far, where stage 2 has begun; drawn anew while it trains."""
+    """The prototypes so far, once stage 2 has started; redrawn during training."""
     if artefacts.prototype_history(run.name) is None:
         return
     st.fragment(_so_far, run_every=POLL_SECONDS if run.live else None)(run.name)
@@ -75,7 +75,7 @@ def _so_far(name: str) -> None:
             return
         run = runs.look(name)
         view = run.snapshot.stages["heads"]
-        now = "is forming the prototypes" if run.live else "was cut off while prototypes formed"
+        now = "is forming prototypes" if run.live else "was interrupted while forming prototypes"
         st.markdown(
             f"**Stage 2 {now}: round {view.step:,} of {view.steps:,}.** Below are those of the first "
             f"of its heads, the last as they were after round {history.rounds[-1]}."

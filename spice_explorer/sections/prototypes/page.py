@@ -1,4 +1,4 @@
-"""The Prototypes page's parts: a row a cluster, and how alike the prototypes are."""
+"""The Prototypes page's parts: one row per cluster, and the similarity of prototypes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROWS = 10
 STRIP, SIDE = 12, 32
 # Borderline images that the sentence about the clusters behind the border counts.
 BORDER = 50
-VIEWS = ("form the prototype", "got its label", "borderline", "flags", "how it came about")
+VIEWS = ("form the prototype", "got its label", "borderline", "flags", "history")
 
 
 def show(run: Run) -> None:
@@ -35,7 +35,7 @@ def show(run: Run) -> None:
     clusters = _controls(found, only)
     st.caption(
         "Stage 2's labels and prototypes. A borderline image has the cluster's label but is nearly "
-        "as near to another prototype. Click a picture for all that is known of it."
+        "as near to another prototype. Click a picture for its details."
     )
     _similarity(run, only)
     for cluster in clusters:
@@ -70,10 +70,10 @@ def _row(run: Run, found: Overview, known: Known, cluster: int, preview: Preview
         _strips(run, known, cluster, strips)
         if not found.sizes[cluster]:
             st.caption(
-                "No image has this cluster as its likeliest; the images above are only the least "
-                "unlikely. Train with fewer clusters or another seed if it should not stay empty."
+                "No image is assigned to this cluster; the images above score highest. "
+                "To avoid an empty cluster, train with fewer clusters or another seed."
             )
-        label = f"Open cluster {cluster}: all its images, veto, how it came about"
+        label = f"Open cluster {cluster}: all its images, vetoes, history"
         with st.expander(label, key=f"open-{run.name}-{cluster}", on_change="rerun") as opened:
             if opened.open:
                 _opened(run, known, cluster, odd, preview)
@@ -113,7 +113,7 @@ def _select(run: str, known: Known, size: int, cluster: int) -> None:
             f"Select all {size:,}",
             key=f"select-{cluster}",
             on_click=lambda: session.select_anew(run, np.flatnonzero(labels == cluster)),
-            help="The selection travels: see these images on the Map, or export them.",
+            help="The selection is kept on other pages: see these images on the Map, or export them.",
             wrap=True,
         )
 
@@ -141,7 +141,7 @@ def _strips(run: Run, known: Known, cluster: int, places: list[st.delta_generato
                 captions=False,
                 side=SIDE,
                 per_page=STRIP,
-                nothing="All that it claims is nearer to another.",
+                nothing="Every image it claims is nearer to another prototype.",
             )
 
 
@@ -172,9 +172,9 @@ def _opened(run: Run, known: Known, cluster: int, odd: list[Flag], preview: Prev
 def _border(run: Run, known: Known, cluster: int) -> None:
     ids, margin, other = prototypes.borderline(run.name, cluster)
     beyond = int((margin < 0).sum())
-    nearer = f" {beyond:,} are nearer to another prototype already." if beyond else ""
+    nearer = f" {beyond:,} are already nearer to another prototype." if beyond else ""
     st.caption(
-        "Images with its label, the least clear first: by how much nearer (as a cosine) they are to "
+        "Images with its label, least clear first. The number says how much nearer (as a cosine) they are to "
         f"this prototype than to the next. Of the first {min(BORDER, len(ids)):,}, "
         f"{present.tally(other[:BORDER], 'border on')}.{nearer}"
     )
@@ -185,7 +185,7 @@ def _border(run: Run, known: Known, cluster: int) -> None:
 def _flags(run: Run, known: Known, cluster: int, odd: list[Flag]) -> None:
     if not odd:
         st.caption(
-            "Nothing odd was found: no image that forms the prototype is far off it, and "
+            "Nothing unusual was found: no image that forms the prototype is far from it, and "
             "near-duplicates do not dominate it."
         )
     for flag in odd:
@@ -199,8 +199,8 @@ def _flags(run: Run, known: Known, cluster: int, odd: list[Flag]) -> None:
 
 def _similarity(run: Run, only: str) -> None:
     cosines, hints = prototypes.alike(run.name)
-    count = f"{len(hints):,} {'pair' if len(hints) == 1 else 'pairs'} may belong together"
-    label = f"How alike are the prototypes? {count if hints else 'No two seem to belong together'}."
+    count = f"{len(hints):,} {'pair' if len(hints) == 1 else 'pairs'} may be the same class"
+    label = f"How similar are the prototypes? {count if hints else 'No two seem to be the same class'}."
     with st.expander(label, key="alike", on_change="rerun") as opened:
         if opened.open:
             left, right = st.columns([1.1, 1])
@@ -231,7 +231,7 @@ def _heat_map(cosines: np.ndarray) -> None:
     clusters = np.arange(len(cosines))
     if len(cosines) > present.WHOLE_HEAT_MAP:
         clusters = present.most_alike(cosines, present.HEAT_MAP)
-        st.caption(f"The {len(clusters)} of {len(cosines):,} clusters whose prototypes are the most alike.")
+        st.caption(f"The {len(clusters)} of {len(cosines):,} clusters with the most similar prototypes.")
     charts.draw(
         charts.similarities(cosines[np.ix_(clusters, clusters)], clusters.tolist()),
         "similarity",

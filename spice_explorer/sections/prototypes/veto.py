@@ -1,7 +1,7 @@
-"""Vetoes of one visitor: images that must not help to form a prototype, and what that would change.
+"""Vetoes of one visitor: images excluded from forming a prototype, and the effect on the labels.
 
-They live in the session, and nothing is trained with them: the page shows what equations 2–4 of the
-paper would make of stage 2's last probabilities.
+Vetoes are kept in the session, and nothing is trained with them: the page shows the result of equations
+2–4 of the paper on stage 2's last probabilities.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FEW = 24
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """What the vetoes would change: the claims after them, and the change in each such cluster."""
+    """The effect of the vetoes: the claims after them, and the change in each affected cluster."""
 
     vetoed: dict[int, tuple[int, ...]]
     after: Claims
@@ -44,7 +44,7 @@ class Preview:
 
 
 def decisions(run: str) -> list[Veto]:
-    """Those on the run's stage 2 as it is now: a run made anew begins without any."""
+    """The vetoes on the run's current stage 2: a recreated run starts without any."""
     kept = st.session_state.setdefault("vetoes", {})
     return kept.setdefault((run, runs.folder_of(run).modified("heads")), [])
 
@@ -61,11 +61,11 @@ def _clear(run: str) -> None:
     decisions(run).clear()
 
 
-# -- what they would change ----------------------------------------------------------------------
+# -- the effect of the vetoes --------------------------------------------------------------------
 
 
 def summary(run: Run, only: str) -> Preview | None:
-    """A box that says what all vetoes together would change; nothing where there are none.
+    """A box with the combined effect of all vetoes; nothing if there are none.
 
     Args:
         only: the session key under which the page keeps the clusters that it shows.
@@ -77,8 +77,8 @@ def summary(run: Run, only: str) -> Preview | None:
     with st.container(border=True, key="veto-summary"):
         count = sum(len(ids) for ids in vetoed.values())
         st.markdown(
-            f"**{count:,} {'veto' if count == 1 else 'vetoes'}** · A preview: nothing is retrained, "
-            "and the run stays as it is."
+            f"**{count:,} {'veto' if count == 1 else 'vetoes'}** · Preview only: nothing is retrained, "
+            "and the run is not modified."
         )
         try:
             preview = _preview(run.name, vetoed)
@@ -129,7 +129,7 @@ def _buttons(run: str, clusters: list[int], only: str) -> None:
         st.session_state[only] = clusters
 
     with st.container(horizontal=True, key="veto-buttons"):
-        st.button("Undo the last", on_click=_undo, args=(run,), key="undo veto")
+        st.button("Undo last", on_click=_undo, args=(run,), key="undo veto")
         st.button("Clear all", on_click=_clear, args=(run,), key="clear vetoes")
         if clusters:
             st.button("Show these clusters only", on_click=show, key="show vetoed")
@@ -145,8 +145,8 @@ def forming(run: Run, known: Known, cluster: int, preview: Preview | None) -> No
     found = prototypes.claims(run.name) if preview is None else preview.after
     ids = found.confident[cluster]
     st.caption(
-        f"{len(ids):,} images form the prototype, surest first. Mark some and veto them to see what "
-        "the labels would be if they did not help."
+        f"{len(ids):,} images form the prototype, most confident first. Mark and veto some to see "
+        "what the labels would be without them."
     )
     asked = gallery.gallery(run.name, known, ids, key=f"forming-{cluster}", actions=[gallery.Action("veto", "Veto")])
     if asked is not None:
@@ -163,7 +163,7 @@ def _changed(run: Run, known: Known, change: Change, vetoed: tuple[int, ...]) ->
         )
         _part(run, known, f"lost-{cluster}", change.lost, "Lose its label", change.lost_to, "to")
         _part(run, known, f"gained-{cluster}", change.gained, "Gain its label", change.gained_from, "from")
-        _part(run, known, f"joined-{cluster}", change.joined, "Take the place of the vetoed", None, "")
+        _part(run, known, f"joined-{cluster}", change.joined, "Replace the vetoed images", None, "")
         _title(f"Vetoed ({len(vetoed):,})")
         asked = gallery.gallery(
             run.name,
@@ -171,7 +171,7 @@ def _changed(run: Run, known: Known, change: Change, vetoed: tuple[int, ...]) ->
             np.array(vetoed, np.int64),
             key=f"vetoed-{cluster}",
             per_page=FEW,
-            actions=[gallery.Action("back", "Take the veto back")],
+            actions=[gallery.Action("back", "Undo the veto")],
         )
         if asked is not None:
             add(run.name, cluster, asked.ids, taken_back=True)
@@ -181,7 +181,7 @@ def _changed(run: Run, known: Known, change: Change, vetoed: tuple[int, ...]) ->
 def _part(run: Run, known: Known, key: str, ids: np.ndarray, title: str, labels: np.ndarray | None, way: str) -> None:
     where = f": {present.tally(labels, way)}" if labels is not None and len(ids) else ""
     _title(f"{title} ({len(ids):,}){where}")
-    gallery.gallery(run.name, known, ids, key=key, per_page=FEW, nothing="No image does.")
+    gallery.gallery(run.name, known, ids, key=key, per_page=FEW, nothing="No images.")
 
 
 def _title(text: str) -> None:

@@ -1,4 +1,4 @@
-"""How long will it take? A probe on request, and its forecasts for each preset and these settings."""
+"""Forecasts of a run's time: a probe on request, with results for each preset and the current settings."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 PRESETS = ("quick", "fast", "paper")
 ASK = "How long will it take?"
-BUSY = "A run is training on this device, and a forecast is for a free one: ask when it is done."
+BUSY = "Forecasts need an idle device; try again when this run ends."
 
-UNKNOWN = "These settings begin with a network from elsewhere, or with vectors: no forecast for them."
+UNKNOWN = "No forecast is available for pretrained networks or external vectors."
 
 
 def ahead(opened: Opened, config: RunConfig, device: str) -> None:
-    """A button at first, then what each preset and `config` would take; it never waits."""
+    """A button first, then the forecast for each preset and `config`; never blocks."""
     probing = forecasts.probe_of(opened, device).state == "probing"
     st.fragment(_ahead, run_every=POLL_SECONDS if probing else None)(opened, config, device, probing)
 
@@ -43,7 +43,7 @@ def _ahead(opened: Opened, config: RunConfig, device: str, was_probing: bool) ->
         "Measure these settings" if probe.costs else ASK,
         key="forecast",
         icon=":material/timer:",
-        help="Times a few real steps on these images, in the background.",
+        help="Times a few real steps on these images in the background.",
     ):
         missing = [asked[name] for name, one in found.items() if one is None]
         forecasts.ask(opened, missing, device)
@@ -80,7 +80,7 @@ def _table(found: dict[str, Forecast | None], free: int | None) -> None:
 
 
 def compared(run: Run) -> None:
-    """What was forecast for the run, if anything was, beside what it takes."""
+    """The run's forecast, if any, next to the actual time."""
     found = forecasts.of_run(run.name)
     if found is not None:
         st.caption(f":material/timer: {present.compared(run.snapshot, found)}")

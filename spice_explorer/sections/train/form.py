@@ -24,7 +24,7 @@ PRESETS = {
     "quick": "Quick: a small network, minutes on a laptop",
     "fast": "Fast: ResNet-18 with BYOL, for one GPU",
     "paper": "Paper: the published settings, hours on a GPU",
-    "shapes": "Shapes: the built-in ones, by shape and not by colour, about a minute on a laptop",
+    "shapes": "Shapes: clusters the built-in shapes by shape, not colour; about a minute on a laptop",
     "paper-stl10": "Paper on STL-10: the authors' own settings, days on a GPU",
     "paper-cifar10": "Paper on CIFAR-10: the authors' own settings, days on a GPU",
     "paper-cifar100-20": "Paper on CIFAR-100-20: the authors' own settings, days on a GPU",
@@ -38,7 +38,7 @@ BEGINNINGS = ("torchvision:resnet18", "torchvision:resnet50", "torchvision:vit_b
 
 @st.fragment
 def new_run() -> None:
-    """The whole form; it reruns alone, so that typing in it is quick."""
+    """The whole form; it reruns separately, so that typing stays fast."""
     with session.plain_errors():
         opened, excluded = health.to_train(session.opened())
         _images(opened, len(excluded))
@@ -55,7 +55,7 @@ def new_run() -> None:
 
 
 def _begin(opened: Opened, config: RunConfig, final: RunConfig, errors: dict[str, str], device: str) -> None:
-    """The start button, what differs from the preset, and what is not allowed."""
+    """The start button, the differences from the preset, and invalid settings."""
     for error in errors.values():
         st.error(session.sentence(error), icon=":material/error:")
     _changes(config, final)
@@ -78,8 +78,8 @@ def _images(opened: Opened, excluded: int) -> None:
 
 
 def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
-    """The preset with K and seed, the device, and what of K and seed is not allowed: the form stays
-    whole, and keeps what was typed into it."""
+    """The preset with K and seed, the device, and errors in K and seed: the form stays complete and
+    keeps its input."""
     truth = opened.truth
     classes = len(truth.class_names) if truth is not None else 10
     usual = max(2, min(classes, len(opened.images)))
@@ -89,11 +89,13 @@ def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
         value=usual,
         step=1,
         key=f"k-{opened.images.source}",
-        help="How many groups to find. SPICE needs to be told; a few too many is better than too few.",
+        help="Number of groups to find. SPICE needs it in advance; too many is better than too few.",
     )
     offered = _offered(opened.images.source)
     name = preset.selectbox("Preset", offered.keys(), format_func=offered.__getitem__, key="preset")
-    number = seed.number_input("Seed", value=0, step=1, key="seed", help="Same seed, same device: same result.")
+    number = seed.number_input(
+        "Seed", value=0, step=1, key="seed", help="The same seed on the same device gives the same result."
+    )
     devices = settings.devices(training.gpus())
     where = device.selectbox("Device", devices, format_func=devices.__getitem__, key="device")
     chosen = training.preset(name, usual, opened.images.channels, 0)
@@ -116,7 +118,7 @@ def _advanced(config: RunConfig) -> tuple[Places, dict[str, Any]]:
     places: Places = []
     values: dict[str, Any] = {}
     texts = {"features.source": (SCRATCH, *training.trained_encoders(), *BEGINNINGS)}
-    st.html("<div class='spice-label'>Every other setting, with its meaning and the paper's value</div>")
+    st.html("<div class='spice-label'>All other settings, with their meaning and the paper's value</div>")
     for group in settings.groups(config, texts):
         with st.expander(group.title, key=f"group-{group.name}"):
             for field in group.fields:
@@ -130,7 +132,7 @@ def _advanced(config: RunConfig) -> tuple[Places, dict[str, Any]]:
 
 
 def _explain(places: Places, errors: dict[str, str], advice: dict[str, str]) -> None:
-    """Beside each field its meaning, with advice, or why its value is not allowed beside the others."""
+    """Next to each field its meaning with advice, or why its value conflicts with the others."""
     for field, place in places:
         if field.name in errors:
             place.error(session.sentence(errors[field.name]), icon=":material/error:")

@@ -1,4 +1,4 @@
-"""Watching a run: stages, curves, scores, alarms, and the buttons that steer it."""
+"""Watching a run: stages, curves, scores, alarms, and the buttons that control it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def choose_view() -> str:
 
 
 def watch() -> None:
-    """The chosen run: drawn anew every second while it is live."""
+    """The chosen run, redrawn every second while it is live."""
     name = session.current_run()
     if name is None:
         return
@@ -118,7 +118,7 @@ def _device(snapshot: Snapshot) -> str:
 def _buttons(run: Run) -> None:
     state = run.snapshot.state
     if run.live and not run.mine:
-        st.caption("Trained by another process: it can be watched here, not steered.")
+        st.caption("Training in another process: watch only.")
     elif state == "paused":
         _button("Continue", "play_arrow", lambda: training.steer(run.name, "continue"))
         _button("Stop", "stop", lambda: training.steer(run.name, "stop"))
@@ -210,6 +210,6 @@ def _scores(run: Run) -> None:
         heads = artefacts.arrays(run.name, "heads")
         with left:
             how = progress.CHOICES[run.card.config.heads.choose]
-            st.markdown(f"**Heads** · {how} is chosen, without looking at labels")
+            st.markdown(f"**Heads** · {how} is chosen, without using labels")
             figure = charts.head_losses(heads["losses"], int(heads["chosen"]))
             charts.draw(figure, "heads", "Loss of each head")
