@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from engine.errors import RunError, Stopped
 from engine.events import STAGES, Stage
 from engine.jobs import Job, Jobs, Task
-from engine.lesson.failure_trials import make_trials, missing
+from engine.lesson import failure_trials
 from engine.runs.create import create_run
 from engine.runs.runner import the_runner
 from spice_explorer.addresses import address_of
@@ -196,14 +196,15 @@ def _make(folder: RunFolder, key: Key, _task: Task[Job]) -> None:
 def _try_what_goes_wrong(folder: RunFolder) -> None:
     """Begins the short trainings of what goes wrong, once for each run and never beside a training."""
     job = _trials.look(_mark(folder))
-    if (job is None or job.state == "cancelled") and not _trials.busy and not _busy() and missing(folder):
+    idle = not _trials.busy and not _busy()
+    if (job is None or job.state == "cancelled") and idle and failure_trials.missing(folder):
         # Those that a training has cancelled go on when nothing trains any more and somebody looks.
         _trials.ask(_mark(folder), partial(_try, folder), f"the trials of {folder.path}", again=("cancelled",))
 
 
 def _try(folder: RunFolder, task: Task[Job]) -> None:
     try:
-        make_trials(folder, progress=task.tell, stop=lambda: _busy() or task.asked_to_stop())
+        failure_trials.make_trials(folder, progress=task.tell, stop=lambda: _busy() or task.asked_to_stop())
     except Stopped:
         raise
     except Exception:  # a lesson without them is a lesson still
