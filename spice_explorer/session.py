@@ -168,7 +168,7 @@ def close_image() -> None:
 
 def opened() -> Opened:
     """The source that a new run will train on: the one opened on the Dataset page, or digits."""
-    return st.session_state.get("opened") or training.digits()
+    return st.session_state.get("opened") or sources.digits()
 
 
 def keep_opened(source: Opened) -> None:

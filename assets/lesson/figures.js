@@ -179,7 +179,11 @@ const FIGURES = {
 
   similarity({ similarity }) {
     if (!similarity) return undefined;
-    return captioned("prototypes: deeper blue means more similar", heatOf(arrayOf(similarity), shapeOf(similarity)[0]), 1);
+    return captioned(
+      "prototypes: deeper blue means more similar",
+      heatOf(arrayOf(similarity), shapeOf(similarity)[0]),
+      1,
+    );
   },
 
   claimed({ claimed, sizes }, { bundle }) {

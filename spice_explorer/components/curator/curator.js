@@ -267,7 +267,8 @@ class Curator {
     const { labels, last } = this.decisions;
     const decided = (id) => labels.stateOf(id) === DECIDED;
     const ids = [this.targets, last].map((some) => some.filter(decided)).find((some) => some.length);
-    if (!ids) return this.say("Assign a class to an image first; you can then give it to the images that agree.", "quiet");
+    if (!ids)
+      return this.say("Assign a class to an image first; you can then give it to the images that agree.", "quiet");
     this.wanted = ids;
     this.moved();
   }
