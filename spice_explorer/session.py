@@ -13,7 +13,7 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.errors import SpiceError, sentence_of
-from spice_explorer.queries import imports, runs
+from spice_explorer.queries import imports, runs, sources
 
 if TYPE_CHECKING:
     from engine.sources.import_job import Asked, ImportJob
