@@ -1,4 +1,4 @@
-"""The reliability chart, which applies any thresholds in the browser. Drawn by plane.js."""
+"""The reliability chart, which applies any thresholds in the browser. Drawn by plane/*.js."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def _newest_of(name: str) -> tuple[Path, Key]:
 
 
 def trying(name: str) -> tuple[str, float] | None:
-    """What goes wrong is being tried: the trial, and the share of them that are done; None if not."""
+    """Training the failure examples: the trial, and the share of them that are done; None if not."""
     job = _trials.look(_mark(folder_of(name)))
     return (job.state, job.done) if job and job.underway else None
 

@@ -82,7 +82,7 @@ def test_a_file_that_is_no_encoder_is_refused(tmp_path: Path, file: Path) -> Non
         path.write_text(texts[path.name])
     for path in (broken, other, *written):
         for read in (load_encoder, read_card):
-            with pytest.raises(SettingError, match=rf"{path.name} is no encoder \(.+\): choose one"):
+            with pytest.raises(SettingError, match=rf"{path.name} is not an encoder \(.+\): choose one"):
                 read(f"encoder:{path}")
 
 

@@ -11,7 +11,7 @@ class Bar {
     this.saved = part(root, ".saved");
     this.words = part(this.saved, "span");
     this.retry = part(this.saved, "button");
-    this.parts = ["decided", "rejected", "left out"].map((name) => part(this.progress, `.${name}`));
+    this.parts = ["decided", "rejected", "excluded"].map((name) => part(this.progress, `.${name}`));
   }
 
   // left: images of the queue that are open. counts: images of each state.

@@ -4,7 +4,7 @@ const STATES = [
   { name: "undecided", mark: "", words: "undecided" },
   { name: "decided", mark: "✓", words: "decided" },
   { name: "rejected", mark: "✕", words: "rejected: the class is wrong" },
-  { name: "left out", mark: "–", words: "left out" },
+  { name: "excluded", mark: "–", words: "left out" },
 ];
 
 class Tiles {
