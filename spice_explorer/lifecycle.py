@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+from engine.heavy import scipy_before_torch
 from engine.jobs import ENDED, Job, Jobs, Task, close_all
 
 WARM_UP_SECONDS = 4.0
@@ -33,6 +34,7 @@ def warm_up() -> None:
 
     def work(task: Task[Job]) -> None:
         task.sleep(WARM_UP_SECONDS)
+        scipy_before_torch()
         for module in WARM_UP:
             if task.stopped:
                 return

@@ -116,7 +116,7 @@ class XRay {
     const { adapt, threshold } = this.xray;
     const sure = percent(surest);
     const cluster = this.labels[at];
-    const there = `cluster ${cluster} at this moment`;
+    const there = `cluster ${cluster} at this point`;
     if (adapt === "soft") return `The weak view's confidence is ${sure}; it counts ${percent(this.weights[at])}.`;
     if (this.passes[at]) {
       if (adapt === "fixed" || (adapt === "flex" && surest >= threshold)) return `The weak view passes: ${sure} ≥ τ.`;

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import RunError, SpiceError, Stopped, first_sentence, host_is_full, out_of_memory, sentence_of
 from engine.events import RunFailed, RunFinished, RunQueued, RunStarted, RunStopped
+from engine.heavy import scipy_before_torch
 from engine.jobs import CLOSING_SECONDS, Background, Control
 from engine.runs.folder import RunFolder
 
@@ -43,6 +44,7 @@ def choose_device(name: str = "auto") -> Device:
     Raises:
         RunError: when the device asked for by name is not there or does not work.
     """
+    scipy_before_torch()
     import torch
 
     if name == "cpu":
@@ -225,6 +227,7 @@ class Runner(Background):
         act(job.control)
 
     def _work(self, jobs: queue.SimpleQueue[_Job]) -> None:
+        scipy_before_torch()
         import torch
 
         torch.set_num_threads(self._threads)

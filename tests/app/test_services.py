@@ -18,6 +18,7 @@ from engine.config import ENCODER
 from engine.errors import RunError
 from engine.events import Progress
 from engine.health.reports import the_examiner
+from engine.heavy import SCIPY
 from engine.jobs import Background
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
@@ -156,7 +157,7 @@ def test_the_server_warms_up_what_pages_want(monkeypatch: pytest.MonkeyPatch) ->
     for thread in threading.enumerate():
         if thread.name == "spice-warm-up":
             thread.join(10)
-    assert asked == list(lifecycle.WARM_UP)
+    assert asked == [*SCIPY, *lifecycle.WARM_UP]
     monkeypatch.undo()
     assert all(importlib.util.find_spec(module) for module in lifecycle.WARM_UP)
 

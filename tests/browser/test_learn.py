@@ -200,11 +200,11 @@ def test_the_x_ray_follows_one_image_through_stage_3(show: Show, lesson: dict[st
 @pytest.mark.parametrize(
     ("adapt", "weight", "verdict", "level"),
     [
-        ("fixed", 0, "does not pass: 81.0% < τ.", "τ"),
-        ("flex", 1, "passes: 81.0% is less than τ, but enough for cluster 3 at this point.", "τ"),
-        ("flex", 0, "does not pass: 81.0% is too little for cluster 3 at this point.", "τ"),
-        ("free", 1, "passes: 81.0% is enough for cluster 3 at this point.", ""),
-        ("soft", 0.25, "confidence is 81.0%; it counts 25.0%.", ""),
+        ("fixed", 0, " does not pass: 81.0% < τ.", "τ"),
+        ("flex", 1, " passes: 81.0% is less than τ, but enough for cluster 3 at this point.", "τ"),
+        ("flex", 0, " does not pass: 81.0% is too little for cluster 3 at this point.", "τ"),
+        ("free", 1, " passes: 81.0% is enough for cluster 3 at this point.", ""),
+        ("soft", 0.25, "'s confidence is 81.0%; it counts 25.0%.", ""),
     ],
 )
 def test_the_x_ray_says_what_the_run_asked_instead_of_tau(
@@ -222,7 +222,7 @@ def test_the_x_ray_says_what_the_run_asked_instead_of_tau(
     page.get_by_role("button", name="X-ray of digit-3").click()
     page.get_by_role("slider", name="Time in stage 3").fill("1")
     words = page.locator(".xray .verdict").inner_text()
-    assert words.startswith(f"The weak view {verdict}")
+    assert words.startswith(f"The weak view{verdict}")
     assert ("learns cluster 3" in words) is (weight > 0)
     line = page.locator(".probabilities .track").first.evaluate("one => getComputedStyle(one, '::after').content")
     assert (line != "none") is bool(level)
