@@ -229,18 +229,18 @@ def _run_several(options: argparse.Namespace) -> int:
     if device.note:
         print(f"note: {device.note}", file=sys.stderr)
     controls = [Control() for _ in folders]
-    states: list[str] = []
+    summaries: list[dict[str, Any]] = []
 
     def ended(folder: RunFolder, state: str) -> None:
-        states.append(state)
-        print(json.dumps(_summary(folder)), flush=True)
-        print(f"{folder.path.name} {state}: {len(states)} of {len(folders)}", file=sys.stderr)
+        summaries.append(_summary(folder))
+        print(json.dumps(summaries[-1]), flush=True)
+        print(f"{folder.path.name} {state}: {len(summaries)} of {len(folders)}", file=sys.stderr)
 
     with _stopped_by_signals(*controls):
         train_all(folders, device, controls, ended)
-    finished = [folder for folder in folders if _summary(folder)["state"] == "finished"]
-    scores = together([_summary(folder) for folder in finished])
-    print(json.dumps({"seeds": list(seeds), "finished": len(finished), "scores": scores}))
+    finished = [one for one in summaries if one["state"] == "finished"]
+    states = {one["state"] for one in summaries}
+    print(json.dumps({"seeds": list(seeds), "finished": len(finished), "scores": together(finished)}))
     if "stopped" in states:
         print("stopped; add --resume to resume", file=sys.stderr)
     return 1 if "failed" in states else INTERRUPTED if "stopped" in states else 0
