@@ -38,11 +38,11 @@ const swatch = (cluster) => {
   made.style.background = colourOf(cluster);
   return made;
 };
-// What needs ground truth is framed and named as such, as on every page of the app.
+// Values from ground truth are framed and labelled as such, as on every page of the app.
 const truthful = (...children) => make("span", { className: "truth" }, text("b", "", "truth"), " ", ...children);
 const readable = (name) => capital(name.replaceAll("_", " "));
 
-// A pen on a canvas as sharp as the screen, emptied; the canvas is as large as it is shown.
+// The context of a cleared canvas, sized to its element at the screen's resolution.
 function penOf(canvas) {
   const ratio = window.devicePixelRatio || 1;
   const { clientWidth: width, clientHeight: height } = canvas;
