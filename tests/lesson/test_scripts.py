@@ -1,4 +1,4 @@
-"""Orders: several files of the browser as one."""
+"""order.txt: joins several browser files into one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.lesson.scripts import files, joined
 
 @pytest.fixture
 def order(tmp_path: Path) -> Path:
-    """An order with a script of its own before and after those of another folder's."""
+    """An order with own scripts before and after those of another folder."""
     for folder in ("own", "other"):
         (tmp_path / folder).mkdir()
     for name in ("shared.js", "own/a.js", "own/z.js", "own/a.css", "other/m.js", "other/m.css"):
