@@ -220,7 +220,7 @@ def test_imported_vectors_end_a_run_without_stage_3(drawn_photos: Path, tmp_path
     source = ["--set", f"features.source=import:{file}"]
     done = do(*run_arguments(drawn_photos, run, *source))
     assert (done.code, done.errors) == (0, [])
-    reason = "the features are external vectors, so there is no network to train"
+    reason = "it would train the encoder, but external vectors come without one"
     assert done.summary["skipped"] == {"stage3": reason}
     assert (done.summary["state"], done.summary["reliable"]["stage"]) == ("finished", "stage2")
     assert f"skipped joint: {reason}" in done.err
