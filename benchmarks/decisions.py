@@ -1,7 +1,7 @@
 """The cost of decisions: the log and its fold, a key press in the page, and a server that is killed.
 
 The browser part uses a synthetic run of 60,000 images, while the built-in digits train in the same
-server (see `ui`).
+server (see `browser`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.browser import BIG, IMAGES, Bench, Figure, browsing, make_runs
 from benchmarks.report import table, write
 from benchmarks.start import Server, server, wait_for_port
-from benchmarks.ui import BIG, IMAGES, Bench, Figure, browsing, make_runs
 from engine.curate.decisions import Decision, values_of
 from engine.curate.judging import Model
 from engine.curate.log import FILE, DecisionLog

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.browser import Figure
 from benchmarks.made import made_run
 from benchmarks.report import table, write
 from benchmarks.start import server, wait_for_port
-from benchmarks.ui import Figure
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

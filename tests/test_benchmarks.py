@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from benchmarks import cifar10, curation, decisions, digits, made, pieces, report, speed, ui
+from benchmarks import browser, cifar10, curation, decisions, digits, made, made_history, pieces, report, speed
 from benchmarks.__main__ import main
 from benchmarks.photos import photos
 from benchmarks.pieces import Options, OutOfTime, Pieces
@@ -318,7 +318,7 @@ def test_a_made_up_run_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch:
     def full(*_: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(made, "save_frame", full)
+    monkeypatch.setattr(made_history, "save_frame", full)
     with pytest.raises(OSError, match="the disk is full"):
         made.made_run(tmp_path / "half", clusters=3, **sizes)
     assert not any(tmp_path.iterdir())
@@ -349,22 +349,22 @@ def test_every_page_shows_a_made_up_run(page: str, small_made: RunFolder, monkey
 
 def test_a_figure_is_judged_by_its_worst_value_or_by_its_quantile() -> None:
     values = [*range(1, 100), 1000.0]
-    worst = ui.Figure("recoloured", "ms", 250, values)
+    worst = browser.Figure("recoloured", "ms", 250, values)
     assert worst.row() == ["recoloured", "50 ms", "1,000 ms", "100", "< 250 ms", "**missed**"]
-    most = ui.Figure("switch", "ms", 250, values, share=0.95)
+    most = browser.Figure("switch", "ms", 250, values, share=0.95)
     assert most.row()[-2:] == ["< 250 ms (p95: 95)", "met"]
-    assert ui.Figure("frame", "ms", None, values).row()[-2:] == ["", ""]
+    assert browser.Figure("frame", "ms", None, values).row()[-2:] == ["", ""]
 
 
 def test_a_figure_taken_while_nothing_trained_is_refused(
     small_made: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ui, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(browser, "PATIENCE_SECONDS", 0.1)
     (tmp_path / "run.json").write_bytes((small_made.path / "run.json").read_bytes())
     folder = RunFolder(tmp_path)
     folder.append(StageStarted("features", 100))
     folder.append(Progress("features", 10, 1000.0, {"contrastive loss": 5.0}))
-    training = ui.Training(folder)
+    training = browser.Training(folder)
     with training.going("the map"):
         folder.append(Progress("features", 14, 1000.0, {"contrastive loss": 4.0}))
     assert len(training.paces) == 1
@@ -374,17 +374,17 @@ def test_a_figure_taken_while_nothing_trained_is_refused(
 
 
 def test_the_runs_that_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ui, "IMAGES", 300)
-    monkeypatch.setattr(ui, "MANY", 400)
-    ui.make_runs(tmp_path)
-    big, huge = RunFolder(tmp_path / ui.BIG), RunFolder(tmp_path / ui.HUGE)
+    monkeypatch.setattr(browser, "IMAGES", 300)
+    monkeypatch.setattr(browser, "MANY", 400)
+    browser.make_runs(tmp_path)
+    big, huge = RunFolder(tmp_path / browser.BIG), RunFolder(tmp_path / browser.HUGE)
     assert load_map(big) is None  # its first map is measured
     places = load_map(huge)
     assert places is not None
     assert places.shape == (400, 2)
-    trains = RunFolder(tmp_path / ui.TRAINS)
+    trains = RunFolder(tmp_path / browser.TRAINS)
     assert observe(trains).state == "interrupted"  # the Train page offers to resume it
-    assert trains.card().config.features.epochs == ui.EPOCHS
+    assert trains.card().config.features.epochs == browser.EPOCHS
 
 
 # -- curation ------------------------------------------------------------------------------------
