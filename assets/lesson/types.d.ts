@@ -1,6 +1,9 @@
 // Types that the checker cannot infer: fields of the bundle, as engine/lesson/build.py writes it, and properties
 // that figures add to their elements.
 
+// assets/palette.json.
+declare const PALETTE: { clusters: string[]; nobody: string };
+
 interface Bundle {
   run: string;
   ids: any;

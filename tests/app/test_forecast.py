@@ -29,28 +29,15 @@ from spice_explorer.present import forecast as present
 from spice_explorer.queries import forecasts
 from spice_explorer.sections.train.forecast import ASK, BUSY, _asked
 from tests.app.conftest import Visit, button, ends_alone, texts
+from tests.piece_costs import costs_of_pieces
 
-PIECES = (
-    "features",
-    "heads",
-    "first",
-    "joint",
-    "encode",
-    "condense",
-    "judge",
-    "neighbors",
-    "kmeans",
-    "score",
-    "save",
-    "write",
-)
 FREE = 10**9
 FOUND = Forecast("cpu", 1, {"features": 35.0}, 28, 61, 66_000_000, None, 4_600_000)
 
 
 def costs(config: RunConfig, memory: int = 10**8) -> Costs:
     """Every operation takes a thousandth of a second."""
-    each = {name: Cost(1e-3, 1e-3, 1e-3) for name in PIECES} | {"write": Cost(0.0, 0.0, 0.0)}
+    each = costs_of_pieces(Cost(1e-3, 1e-3, 1e-3))
     return Costs("cpu", 1, 1797, 64, config.clusters, shape_of(config), each, 64, 10**6, memory)
 
 

@@ -26,28 +26,15 @@ from engine.runs.kept_forecast import Forecast, load_forecast, save_forecast, to
 from engine.runs.results import observe, summary
 from engine.runs.runner import choose_device, execute
 from engine.stages import features, joint
+from tests.piece_costs import PIECES, costs_of_pieces
 from tests.tiny_runs import MakeRun, drawn, tiny_config
 
 CPU = torch.device("cpu")
-PIECES = (
-    "features",
-    "heads",
-    "first",
-    "joint",
-    "encode",
-    "condense",
-    "judge",
-    "neighbors",
-    "kmeans",
-    "score",
-    "save",
-    "write",
-)
 
 
 def costs(config: RunConfig, images: int = 60, **changes: Any) -> Costs:
     """Every piece takes 1 s, between 0.5 and 2; bytes take no time."""
-    each = {name: Cost(1.0, 0.5, 2.0) for name in PIECES} | {"write": Cost(0.0, 0.0, 0.0)}
+    each = costs_of_pieces(Cost(1.0, 0.5, 2.0))
     found = Costs(
         "cpu", 1, images, 64, config.clusters, shape_of(config), each, dimensions=16, weights=1000, memory=5_000_000
     )

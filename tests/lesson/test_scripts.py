@@ -32,6 +32,13 @@ def test_the_files_of_one_kind_are_joined(order: Path) -> None:
     assert joined(order, "html") == ""
 
 
+def test_a_json_file_is_a_constant_for_the_scripts(order: Path) -> None:
+    (order.parent / "values.json").write_text('{"a": [1]}\n')
+    order.write_text("values.json\na.js\na.css\n")
+    assert joined(order, "js") == 'const VALUES = {"a": [1]};\n\n/* own/a.js */'
+    assert joined(order, "css") == "/* own/a.css */"
+
+
 def test_a_file_that_is_named_must_be_there(order: Path) -> None:
     (order.parent / "a.js").unlink()
     with pytest.raises(FileNotFoundError, match=r"a\.js"):
