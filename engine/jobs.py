@@ -24,7 +24,7 @@ CLOSING_SECONDS = 10.0
 
 
 class Background(ABC):
-    """Whoever works in the background. Each is known from its making on, so that none is forgotten at the end."""
+    """Something that works in the background. It registers itself on creation, so that it ends with the server."""
 
     def __init__(self) -> None:
         with _guard:
@@ -141,12 +141,12 @@ Seen = TypeVar("Seen", bound=Job)
 
 @dataclass(kw_only=True)
 class Task(Control, Generic[Seen]):
-    """A job in the eyes of whoever does it."""
+    """A job from the worker's side."""
 
     job: Seen
 
     def tell(self, state: str, done: float = 0, total: int = 0) -> None:
-        """Says how far the work is."""
+        """Reports the progress of the work."""
         self.job = replace(self.job, state=state, done=done, total=total)
 
     def seen(self) -> Seen:
@@ -195,9 +195,9 @@ class Jobs(Background, Generic[Key, Seen]):
         again: Collection[str] = (),
         patience: float = 0.0,
     ) -> Seen:
-        """How the job is coming along; begins it the first time, and anew if its state is in `again`.
+        """The state of the job. It is started the first time, and again if its state is in `again`.
 
-        Once this is closed, nothing is begun: what is asked for is cancelled at once.
+        After `close`, nothing is started: requests are cancelled at once.
 
         Args:
             work: does it, and returns its result. What it raises ends the job: Stopped cancels it.
@@ -228,7 +228,7 @@ class Jobs(Background, Generic[Key, Seen]):
         with self._change:
             return any(task.job.underway for task in self._jobs.values())
 
-    # A job that is forgotten meanwhile needs no steering: whoever shares it has seen to it.
+    # A job that has been forgotten needs no controls: another user of it has taken care of it.
 
     def pause(self, key: Key) -> None:
         self._steer(key, Control.pause)

@@ -97,11 +97,7 @@ def differing(one: Arrays, other: Arrays) -> list[str]:
 
 RUNS: dict[str, Changes] = {
     "byol, flex": {},
-    "moco, fixed, reliable set chosen anew": {
-        "features.objective": "moco",
-        "joint.adapt": "fixed",
-        "joint.reselect": 1,
-    },
+    "moco, fixed, reliable set reselected": {"features.objective": "moco", "joint.adapt": "fixed", "joint.reselect": 1},
     "simclr, half-size views, soft": {"features.objective": "simclr", "features.coarse": 0.5, "joint.adapt": "soft"},
     "attract, random starts, free": {
         "features.objective": "attract",

@@ -185,7 +185,7 @@ class DecisionLog:
     def _open(self) -> sqlite3.Connection:
         """Opens the file at the path; if it was replaced, the fold is rebuilt."""
         if self._connection is not None and self._file != _identity(self.path):
-            self.close()  # a removed file takes rows all the same, and nobody finds them again
+            self.close()  # rows written to a removed file would be lost
         if self._connection is None:
             try:
                 self._connection = self._connected()

@@ -98,10 +98,9 @@ def predicted_table(images: ImageSet, clustering: Clustering) -> pd.DataFrame:
 
 
 def to_csv(table: pd.DataFrame) -> bytes:
-    """UTF-8 CSV; a name that a spreadsheet would run as a formula is kept from it by a quote.
+    """UTF-8 CSV; a quote keeps spreadsheets from running a name as a formula.
 
-    All text is quoted: Python before 3.13 does not see by itself that a carriage return, which a
-    file name may hold, needs it.
+    All text is quoted, because Python before 3.13 does not quote carriage returns, which file names may contain.
     """
     safe = table.copy()
     for column in safe.columns.intersection(["id", "name", "class_name", "reviewer"]):

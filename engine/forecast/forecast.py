@@ -76,7 +76,7 @@ class Cost:
 NOTHING = Cost(0.0, 0.0, 0.0)
 
 
-# Images of which each frame of stage 3 keeps what it saw (`engine.stages.joint_probe`), in so many files.
+# Each frame of stage 3 keeps its views of this many images (`engine.stages.joint_probe`), in this many files.
 XRAYED, XRAY_FILES = 48, 6
 
 
@@ -165,10 +165,10 @@ def work(config: RunConfig, costs: Costs) -> dict[str, float]:
     """How often each piece of work is done.
 
     features, coarse: steps of stage 1, with whole views and with those of half the side
-    heads, first: rounds of stage 2; what the first takes besides
+    heads, first: rounds of stage 2; the extra time of the first
     joint: steps of stage 3
     encode: all images through the encoder · condense: the features of a frame made small
-    judge: all heads asked about all images · neighbors: those of all images
+    judge: the predictions of all heads for all images · neighbors: those of all images
     kmeans: stage 1's own clustering · score: the scores of a stage
     save: files · write: their bytes
     """
@@ -194,8 +194,8 @@ def work(config: RunConfig, costs: Costs) -> dict[str, float]:
 
 
 def steps_of(config: RunConfig, images: int) -> dict[Stage, int]:
-    """Steps of every stage, where stage 1 trains on so many images."""
-    # Torch comes along here, so not before somebody forecasts.
+    """The steps of every stage if stage 1 trains on `images` images."""
+    # This imports torch, which is only needed for forecasts.
     from engine.stages.features import EpochOrder
 
     settings = config.features

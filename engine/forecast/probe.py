@@ -130,8 +130,8 @@ class _Probe:
         extra: int,
         before: int,
     ) -> None:
-        # Rates so low that no loss can explode. Compilation takes a minute by itself, so the steps
-        # that are timed are not compiled: where a run's are, it will be faster than its forecast.
+        # Rates so low that no loss can explode. Compilation alone takes a minute, so the timed steps
+        # are not compiled; a compiled run will be faster than its forecast.
         self.config = with_settings(
             config,
             {
@@ -387,7 +387,7 @@ class _Probe:
         return clock, grown()
 
     def _held(self) -> int:
-        """Bytes of host memory that the probe has come to hold: a run holds on to them as well."""
+        """Bytes of host memory that the probe has allocated; a run needs them as well."""
         return 0 if self.device.type == "cuda" else max(0, resident_bytes() - self.before)
 
     def _check(self) -> None:

@@ -18,9 +18,9 @@ import torch
 from engine.events import Event, StageStarted
 from engine.forecast.forecast import Cost
 
-# Timed steps of one part: at least so many where time allows, and never more.
+# Steps to time of each part: at least, if time allows, and at most.
 LEAST_STEPS, MOST_STEPS = 3, 60
-# What steps in a row do not show: other hours, a warmer processor; and the error of counting up.
+# Variation that consecutive steps do not show, such as a warmer processor; and the error of extrapolation.
 SPREAD, COUNTED_UP = 1.1, 1.25
 # The least share of a small step that is held to grow with its images.
 LEAST_GROWING = 0.6

@@ -151,9 +151,9 @@ class Exclusions:
     def _carry(self) -> None:
         """Excludes, by name, the images that were excluded from the source's previous state.
 
-        A duplicate needs another image that is there instead of it. Where all images are there as they
-        were, that one is, too; where one is gone or is another, a duplicate may be the last of its
-        kind: none is left out, and the health report finds those that still are duplicates.
+        A duplicate may only be excluded while a copy remains. If all images are unchanged, so is the
+        copy. If one is missing or has changed, a duplicate may be the last copy: then none is excluded,
+        and the health report finds those that are still duplicates.
         """
         before = _before(self.folder)
         if before is None:
@@ -214,7 +214,7 @@ def _folder(images: ImageSet) -> Path:
 
 
 def _place(source: str) -> str:
-    """A source's kind and absolute path, by its name alone: the same once the source is gone."""
+    """A source's kind and absolute path, from its name alone: it works even if the source no longer exists."""
     named = kind_and_path(source)
     if named is None:
         return source

@@ -146,7 +146,7 @@ def examine(
         extents: (N, 2) width and height of the originals, None where there are only arrays.
         features: (N, D) of a trained run of the same images: near duplicates are then looked for
             among them too, and outliers by them alone.
-        progress: called with what is done and what there is to do: three steps an image.
+        progress: called with the number of steps done and the total: three steps per image.
     """
     count = len(images)
 

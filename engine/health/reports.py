@@ -72,7 +72,7 @@ def health_of(
         raise Stopped
     try:
         made.save(file)
-    except OSError as error:  # a report that cannot be kept can be looked at all the same
+    except OSError as error:  # a report that cannot be saved can still be shown
         log.warning("%s cannot be written: %s", file, error.strerror or error)
     return made
 

@@ -77,7 +77,7 @@ def lesson(folder: RunFolder) -> dict[str, Any]:
 
 
 def note(cast: Cast) -> str:
-    """What is said of a lesson that shows some of the images only."""
+    """The note on a lesson that shows only some of the images, or ""."""
     if cast.whole:
         return ""
     return (

@@ -177,14 +177,14 @@ def make_trials(
     progress: Callable[[str, float], None] = lambda _trial, _done: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Makes the trials that are missing and keeps each as soon as it is done.
+    """Trains the missing failure examples, and saves each as soon as it is done.
 
     Args:
-        progress: is told the trial that begins, and the share of them that are done.
-        stop: is asked between steps; the trial at hand is then given up.
+        progress: called with the trial that starts, and the share of trials done.
+        stop: called between steps; if true, the current trial is abandoned.
 
     Raises:
-        Stopped: when `stop` said so.
+        Stopped: if `stop()` is true.
         RunError: before stage 1 is done.
         SpiceError: when a trial cannot be trained.
     """

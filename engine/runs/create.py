@@ -145,7 +145,7 @@ def _free(path: str | os.PathLike[str]) -> Path:
 
 
 def check_clusters(config: RunConfig, images: int, source: str) -> None:
-    """Raises RunError when there are too many clusters, or too few, for so many images."""
+    """Raises RunError if there are too many or too few clusters for `images` images."""
     if not 2 <= config.clusters <= images:
         raise RunError(f"clusters is {config.clusters}, but {source} has {images} images: choose from 2 to {images}")
     if config.clusters > config.heads.images:

@@ -37,9 +37,9 @@ MapState = Literal["ready", "waiting", "computing", "failed"]
 Moment = tuple[Stage, int]
 DEFAULT = MapSettings()
 MAPS = "maps"
-# The page that asks for a map draws its preview meanwhile, which wants the processor for itself.
+# The delay before the process starts, because the page first draws a preview, which needs the processor.
 HEAD_START_SECONDS = 2.0
-# From so many images on, the neighbours within a frame are found approximately.
+# From this many images on, neighbours within a frame are approximate.
 EXACT_FRAME = 5_000
 
 
@@ -130,8 +130,8 @@ def compute(
     frames: bool = False,
     progress: Callable[[str, float], None] = lambda _part, _done: None,
 ) -> None:
-    """Saves the UMAP of the run's features and, if asked, of every frame that has features of its
-    own, each begun from the one before and aligned with it; what is there already is kept.
+    """Saves the UMAP of the run's features and, with `frames`, of every frame with its own features, each
+    started from the one before and aligned with it. Existing maps are kept.
 
     Raises:
         RunError: before stage 1 is done.
@@ -191,7 +191,7 @@ class _Asked(NamedTuple):
 
 
 def _command(asked: _Asked) -> list[str]:
-    """Python that makes the map; whoever trains or looks goes first."""
+    """The command that computes the map, at low priority: training and pages come first."""
     gently = ["nice", "-n", "10"] if shutil.which("nice") else []
     return [
         *gently,

@@ -63,7 +63,7 @@ def umap_map(
     Args:
         start: (N, 2) places to begin from, those of a map that is nearly right; by default the
             principal components.
-        progress: is told the share of the epochs that are done.
+        progress: called with the share of epochs done.
     """
     k = min(settings.neighbors - 1, neighbors.ids.shape[1])
     own = np.arange(len(features))[:, None]

@@ -13,7 +13,7 @@ from engine.events import Stage
 if TYPE_CHECKING:  # pages read frames, and need not wait for torch
     import torch
 
-# Frames of a stage, besides the one before its first step.
+# The number of frames per stage, in addition to the one before its first step.
 FRAMES = 8
 # Features of a frame are kept in this many directions: enough for a map, a sixteenth of 512.
 DIRECTIONS = 32

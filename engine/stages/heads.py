@@ -80,9 +80,9 @@ def learn_heads(
     an E-step on M images and an M-step of several passes over their pseudo-labels.
 
     Args:
-        fixed: labels that form prototypes and teach in every round, whatever the heads believe. What
-            the heads are said to believe in the result is their own all the same.
-        belief: (N, K) float32, what all heads are made to believe in round 0.
+        fixed: decided labels, which form prototypes and are trained on in every round, whatever the heads
+            predict. The probabilities in the result are still the heads' own.
+        belief: (N, K) float32, the probabilities used instead of the heads' in round 0.
     """
     settings = config.heads
     rounds = Rounds(config, pixels, features, fixed=fixed, belief=belief)

@@ -63,8 +63,8 @@ def run_steps(
     `parts` is everything that a step changes: it is stored every half minute (less often where that
     would take more than a fiftieth of the time) and at a stop. Losses stay on the device and are read
     twice a second, so that a GPU is never waited for in between; they are read before each checkpoint too,
-    so that a checkpoint never holds a NaN. `watch` is told the number of steps done: 0 before the first,
-    and after each.
+    so that a checkpoint never contains a NaN. `watch` is called with the number of steps done: 0 before the
+    first, and after each.
 
     Raises:
         Stopped: when `stop()` said so; the checkpoint is complete.

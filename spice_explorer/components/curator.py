@@ -15,13 +15,13 @@ from spice_explorer.components.scripts import component
 
 
 def curator(data: dict[str, Any], *, key: str, on_open: Callable[[], None]) -> None:
-    """Draws it.
+    """Draws the curator.
 
     Args:
-        data: what it is told; a queue with a `mark` asks about all its images, decided or not, and the mark
-            goes as text with each decision.
+        data: its data. A queue with a `mark` includes all its images, decided or not, and the mark becomes
+            the text of each decision.
         key: distinct for each run.
-        on_open: called when the panel of an image is asked for.
+        on_open: called when the user opens the panel of an image.
     """
     component("curator")(
         key=key, data=data, on_changed_change=lambda: None, on_open_change=on_open, on_propagate_change=lambda: None

@@ -1,4 +1,4 @@
-"""Components that are drawn in the browser: each lies in a folder here, whose order.txt names its parts."""
+"""Components that are drawn in the browser: each has a folder here, whose order.txt lists its parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 def component(name: str) -> Any:
     """The component in the folder `name`, to be called with its data.
 
-    It is registered anew for every drawing, as Streamlit expects: a new runtime knows no component yet.
+    It is registered for every drawing, as Streamlit expects, because a new runtime has no components.
     """
     made = parts(name)
     return st.components.v2.component(f"spice_{name}", html=made["html"], css=made["css"], js=made["js"])
@@ -24,5 +24,5 @@ def component(name: str) -> Any:
 
 @lru_cache
 def parts(name: str) -> dict[str, str]:
-    """Its `html`, `css` and `js`; the last script exports the function that Streamlit calls."""
+    """The component's `html`, `css` and `js`; the last script exports the function that Streamlit calls."""
     return {kind: joined(FOLDER / name / "order.txt", kind) for kind in ("html", "css", "js")}

@@ -18,7 +18,8 @@ ALIKE, SHARED = 0.9, 0.1
 # Images whose neighbours are counted for it, and how many of each.
 LINKED_IMAGES, LINKS = 40_000, 10
 MOST_HINTS = 8
-# Beyond so many clusters the heat map shows only so many, the most alike: more freeze the browser.
+# With more clusters than the first, the heat map shows only the second number, the most similar ones: more
+# would freeze the browser.
 WHOLE_HEAT_MAP, HEAT_MAP = 60, 40
 
 # Features as alike as this count as near-duplicates. On the digits .995 would hold for 26 % of all
@@ -26,8 +27,8 @@ WHOLE_HEAT_MAP, HEAT_MAP = 60, 40
 DUPLICATE = 0.999
 DUPLICATES_DOMINATE = 0.2
 DUPLICATE_NEIGHBORS = 5
-# An outlier is so many spreads (1.48 median absolute deviations) further from its prototype than the
-# median; a spread is taken for at least LEAST_SPREAD, or a very tight cluster would be full of them.
+# An outlier is this many spreads (1.48 median absolute deviations) further from its prototype than the
+# median. A spread counts as at least LEAST_SPREAD; otherwise a very tight cluster would be full of outliers.
 OUTLIER, LEAST_SPREAD = 5.0, 0.01
 
 SORTS = ("number", "largest first", "least reliable first", "flagged first")

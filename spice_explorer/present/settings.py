@@ -18,8 +18,7 @@ DEVICES = {"auto": "auto (the fastest)", "cpu": "CPU", "cuda": "GPU (CUDA)", "mp
 
 
 def devices(gpus: int) -> dict[str, str]:
-    """What to choose a device from, with a title for each, where there are so many GPUs; with one there
-    is no need to tell it by its number."""
+    """The devices to choose from, with titles, if there are `gpus` GPUs; a single GPU needs no number."""
     numbered = {f"cuda:{index}": f"GPU {index} (CUDA)" for index in range(gpus)} if gpus > 1 else {}
     return {**DEVICES, **numbered}
 

@@ -133,7 +133,7 @@ def agreeing(name: str, seeds: np.ndarray, class_: int, share: float) -> np.ndar
 
 
 def _near(name: str) -> np.ndarray:
-    """(N, k) the neighbours that are asked about a label."""
+    """(N, k) the neighbours that a label is compared with."""
     count = artefacts.neighbor_count(name)
     return np.asarray(artefacts.arrays(name, "neighbors")["ids"])[:, :count]
 

@@ -70,7 +70,7 @@ def keep_upload(name: str, content: memoryview) -> str:
 
 
 def known_sets() -> Mapping[str, str]:
-    """The sets that everybody knows: title by name."""
+    """The benchmark sets: title by name."""
     from engine.sources.sets import SETS
 
     return {name: one.title for name, one in SETS.items()}

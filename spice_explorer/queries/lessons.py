@@ -141,7 +141,7 @@ def follow(run: Run) -> Made | None:
 
 def _shown_of(folder: RunFolder) -> Made | None:
     shown = _shown.get(folder.path)
-    # A run that was made anew under the name of another has no lesson yet.
+    # A run created again under an old name has no lesson yet.
     return shown if shown is not None and shown.key[0] == runs.made(folder) else None
 
 
@@ -198,7 +198,7 @@ def _try_what_goes_wrong(folder: RunFolder) -> None:
     job = _trials.look(_mark(folder))
     idle = not _trials.busy and not _busy()
     if (job is None or job.state == "cancelled") and idle and failure_trials.missing(folder):
-        # Those that a training has cancelled go on when nothing trains any more and somebody looks.
+        # Trials cancelled by a training resume when nothing is training and the page is open.
         _trials.ask(_mark(folder), partial(_try, folder), f"the trials of {folder.path}", again=("cancelled",))
 
 

@@ -43,7 +43,7 @@ def labels(run: Run) -> bool:
 
 
 def whole_log(run: Run) -> None:
-    """A warning where a decision log of the run was damaged, as long as it lies beside the new one."""
+    """Warns that a decision log of the run was damaged, as long as the damaged file is still there."""
     damaged = exports.damaged_logs(run.name)
     if damaged:
         st.warning(

@@ -250,14 +250,14 @@ def test_a_newer_lesson_leaves_the_reader_where_he_was_with_what_he_chose(
     steered: Page, lesson: dict[str, Any]
 ) -> None:
     page, steps = steered, lesson["steps"]
-    renamed = {"steps": [{**one, "title": f"{one['title']}, said anew"} for one in steps]}
+    renamed = {"steps": [{**one, "title": f"{one['title']}, renamed"} for one in steps]}
     page.keyboard.press("9")
     page.get_by_role("button", name="X-ray of digit-3").click()
     page.get_by_role("slider", name="Time in stage 3").fill("1")
     page.get_by_role("slider", name="τ", exact=True).fill("5")
     newer(page, renamed)
     assert screen(page) == "9"
-    assert page.locator("h2").inner_text() == "Joint training, said anew"
+    assert page.locator("h2").inner_text() == "Joint training, renamed"
     assert page.locator(".choices [aria-pressed=true]").get_attribute("aria-label") == "X-ray of digit-3"
     assert page.locator(".xray .moment").inner_text() == "step 5 of 10"
     assert page.get_by_role("slider", name="τ", exact=True).input_value() == "5"

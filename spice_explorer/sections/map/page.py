@@ -148,7 +148,7 @@ def _note(images: int, drawn: int) -> str:
 
 
 def _near(name: str, index: int | None) -> list[int]:
-    """The neighbours that were asked about the open image's label."""
+    """The neighbours that the open image's label was compared with."""
     if index is None or not artefacts.has(name, "neighbors"):
         return []
     found = artefacts.arrays(name, "neighbors")["ids"][index, : artefacts.neighbor_count(name)]
