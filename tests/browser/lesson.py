@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from engine.lesson.scripts import joined
+
 ASSETS = Path(__file__).parents[2] / "assets" / "lesson"
 KINDS = {"uint8": "u8", "uint16": "u16", "uint32": "u32", "int32": "i32", "float32": "f32"}
 TITLES = (
@@ -233,12 +235,10 @@ def _xray(pixels: np.ndarray, labels: np.ndarray, clusters: int, rng: np.random.
 
 def page(data: dict[str, Any]) -> str:
     """The one-file lesson of a bundle."""
-    names = (ASSETS / "order.txt").read_text("utf-8").split()
-    script = "\n".join((ASSETS / name).read_text("utf-8") for name in names)
     out = (ASSETS / "page.html").read_text("utf-8")
     for marker, text in (
         ("/*PLAYER.CSS*/", (ASSETS / "player.css").read_text("utf-8")),
-        ("/*PLAYER.JS*/", script),
+        ("/*PLAYER.JS*/", joined(ASSETS / "order.txt", "js")),
         ("/*BUNDLE*/", json.dumps(data).replace("<", "\\u003c")),
     ):
         out = out.replace(marker, text, 1)
