@@ -1,7 +1,7 @@
-// What the lesson's player and the components of the app share.
+// Helpers shared by the lesson's player and the app's components.
 
 /**
- * An element with these properties; children that are not there are left out.
+ * Creates an element with these properties and children; null and undefined children are ignored.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {Record<string, any>} properties
@@ -15,7 +15,7 @@ const make = (tag, properties = {}, ...children) => {
 };
 
 /**
- * The one element in `root` for `selector`; our own markup has it.
+ * The element in `root` for `selector`; our own markup always contains it.
  * @template {HTMLElement} [Kind=HTMLElement]
  * @param {ParentNode} root
  * @param {string} selector
@@ -23,7 +23,7 @@ const make = (tag, properties = {}, ...children) => {
  */
 const part = (root, selector) => /** @type {Kind} */ (root.querySelector(selector));
 
-// The element for `selector` in which an event happened.
+// The closest element for `selector` around the target of an event.
 /** @type {(e: Event, selector: string) => HTMLElement | null} */
 const holder = (e, selector) => /** @type {Element} */ (e.target).closest(selector);
 
@@ -33,7 +33,7 @@ const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 /** @type {(value: number) => string} */
 const number = (value) => value.toLocaleString("en");
 
-// One decimal, and 0% or 100% only where that is exact.
+// With one decimal; 0% and 100% only if that is exact.
 /** @type {(share: number) => string} */
 const percent = (share) => `${share > 0 && share < 1 ? clamp(100 * share, 0.1, 99.9).toFixed(1) : 100 * share}%`;
 

@@ -1,1 +1,1 @@
-"""Measured claims. `python -m benchmarks NAME` writes benchmarks/results/NAME.json and NAME.md."""
+"""The measurements behind every quoted figure: `python -m benchmarks NAME` writes results/NAME.json and NAME.md."""

@@ -1,8 +1,8 @@
-"""python -m benchmarks NAME …: measures what is named; `cpu` or `app` stand for several.
+"""python -m benchmarks NAME …: runs the named benchmarks; `cpu` and `app` stand for several.
 
-`gpu` is one short sitting at a machine with a GPU; --out, --only and --from are for it alone.
+`gpu` is one short sitting at a machine with a GPU; --out, --only and --from apply only to it.
 
-What needs a library that is not installed is imported only when it is named.
+A benchmark is imported only when it is named, because some need libraries that may not be installed.
 """
 
 from __future__ import annotations
@@ -90,22 +90,22 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help=", ".join([*SUITES, *NAMES]))
-    parser.add_argument("--minutes", type=float, default=1e6, help="stop in time; run it again to go on")
+    parser.add_argument("--minutes", type=float, default=1e6, help="stop before this limit; run again to resume")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
     parser.add_argument("--data", type=Path, help="folder or archive of CIFAR-10 (JPEG q92)")
-    parser.add_argument("--images", type=int, default=5000, help="of CIFAR-10; 50000 is all of it")
+    parser.add_argument("--images", type=int, default=5000, help="number of CIFAR-10 images; 50000 is all of them")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--preset", default="quick", help="of cifar10 and of the photos in ablations")
+    parser.add_argument("--preset", default="quick", help="preset for cifar10, and for the photographs in ablations")
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments")
-    parser.add_argument("--commit", help="said with the results, where the code came without its history")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for what a sitting leaves")
+    parser.add_argument("--commit", help="commit to name in the results, for code copied without its Git history")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="output folder of a sitting")
     parser.add_argument("--only", default="", help="parts of a sitting: check,speed,run")
     parser.add_argument(
         "--from",
         type=Path,
         metavar="FILE",
         dest="earlier",
-        help="stage1.npz of an earlier sitting: stage 1 is taken from it",
+        help="stage1.npz of an earlier sitting, used instead of training stage 1",
     )
     return parser
 

@@ -1,7 +1,6 @@
-"""What decided the defaults of stage 3: one setting changed at a time.
+"""How the defaults of stage 3 were chosen: one setting is changed at a time.
 
-All variants begin from the same stages 1 and 2 of each seed. Ground truth judges here and is used
-nowhere else.
+For each seed, all variants start from the same stages 1 and 2. Ground truth is used only to score.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ THRESHOLDS: dict[str, dict[str, Any]] = {
     "FlexMatch (our default)": {"joint.adapt": "flex"},
     "FreeMatch": {"joint.adapt": "free"},
     "SoftMatch": {"joint.adapt": "soft"},
-    "FlexMatch, set chosen anew 3 times": {"joint.adapt": "flex", "joint.reselect": 3},
-    "SoftMatch, set chosen anew 3 times": {"joint.adapt": "soft", "joint.reselect": 3},
+    "FlexMatch, reliable set reselected 3 times": {"joint.adapt": "flex", "joint.reselect": 3},
+    "SoftMatch, reliable set reselected 3 times": {"joint.adapt": "soft", "joint.reselect": 3},
     "FixMatch, random start": {"joint.adapt": "fixed", "joint.start": "random"},
 }
 ALIKE = ("features", "neighbors", "heads", "reliable-heads")
 
 
 def trained(folder: Path, opened: Opened, config: RunConfig, device: str) -> dict[str, Any]:
-    """The summary of a run in `folder`, trained from wherever it was left."""
+    """Trains the run in `folder`, or resumes it; returns its summary."""
     run = RunFolder(folder)
     if not run.exists:
         run = create_run(folder, opened, config)
@@ -49,7 +48,7 @@ def trained(folder: Path, opened: Opened, config: RunConfig, device: str) -> dic
 
 
 def branched(base: Path, folder: Path, opened: Opened, config: RunConfig, device: str) -> dict[str, Any]:
-    """A run that shares stages 1 and 2 with the finished run in `base`; its own folder goes again."""
+    """Trains stage 3 from stages 1 and 2 of the finished run in `base`; its folder is deleted afterwards."""
     shutil.rmtree(folder, ignore_errors=True)
     run = create_run(folder, opened, config)
     for artefact in ALIKE:
@@ -62,7 +61,7 @@ def branched(base: Path, folder: Path, opened: Opened, config: RunConfig, device
 def of_thresholds(
     opened: Opened, base: Callable[[int], RunConfig], pieces: Pieces, options: Options, name: str
 ) -> dict[str, list[dict[str, Any]]]:
-    """Every variant of stage 3 for every seed, after one common start a seed."""
+    """Every variant of stage 3 for every seed, with one common start per seed."""
     found: dict[str, list[dict[str, Any]]] = {"stage 2": []}
     for seed in range(options.seeds):
         start = pieces.folder / f"{name}-{seed}"
@@ -99,8 +98,8 @@ def measure(options: Options) -> None:
         data[title] = found
         parts.append(f"**{title}**\n\n{_thresholds_table(found)}")
     body = (
-        f"Stage 3 from the same stages 1 and 2, {options.seeds} seeds: accuracy on the images that "
-        "were trained on, mean ± standard deviation (lowest), and what stage 3 adds.\n\n" + "\n\n".join(parts)
+        f"Stage 3 from the same stages 1 and 2, {options.seeds} seeds: accuracy on the training "
+        "images, mean ± standard deviation (lowest), and the gain from stage 3.\n\n" + "\n\n".join(parts)
     )
     write("ablations", "Variants of stage 3", data, body, slug=device_slug(options.device))
 

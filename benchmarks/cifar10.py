@@ -1,8 +1,8 @@
 """CIFAR-10 (JPEG q92) from scratch: accuracy against time, in slices that can be interrupted.
 
-Trained on the training images, scored on the test images as in the paper's split; clusters are
-matched to classes on the test images. Ground truth judges here and is used nowhere else. Scoring
-stands outside of the time that is told.
+Runs are trained on the training images and scored on the test images, as in the paper's split;
+clusters are matched to classes on the test images. Ground truth is used only to score. The reported
+time does not include scoring.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def configured(options: Options, seed: int) -> RunConfig:
 
 
 def train(options: Options, pieces: Pieces, seed: int) -> dict[str, Any]:
-    """One run to its end, in slices; each slice leaves a point of the curve.
+    """Trains one run to its end, in slices; each slice adds a point to the curve.
 
     Raises:
-        OutOfTime: when the time is up; the run goes on from its checkpoint the next time.
+        OutOfTime: if the time is up; the next call resumes the run from its checkpoint.
     """
     chosen = choose_device(options.device)
     folder = RunFolder(pieces.folder / f"run-{seed}")
@@ -70,7 +70,7 @@ def train(options: Options, pieces: Pieces, seed: int) -> dict[str, Any]:
         if state == "finished":
             break
     points = [json.loads(line) for line in curve.read_text().splitlines()]
-    # The last point is the finished model's.
+    # The last point is that of the finished model.
     done = {"summary": summary(folder, observe(folder)), "curve": points, "test": points[-1]}
     if chosen.device.type == "cuda":
         done["megabytes"] = round(torch.cuda.max_memory_allocated() / 1e6)
@@ -78,7 +78,7 @@ def train(options: Options, pieces: Pieces, seed: int) -> dict[str, Any]:
 
 
 def _slice(folder: RunFolder, chosen: Device, seconds: float) -> str:
-    """Trains for `seconds`, or until the run is over."""
+    """Trains for `seconds`, or until the run has ended."""
     control = Control()
     timer = threading.Timer(seconds, control.stop)
     timer.start()
@@ -90,7 +90,7 @@ def _slice(folder: RunFolder, chosen: Device, seconds: float) -> str:
 
 
 def judged(folder: RunFolder, test: Opened, device: torch.device) -> dict[str, Any]:
-    """Where the run is: seconds of training, stage, step, and scores on the test images."""
+    """The state of the run: seconds of training, stage, step, and scores on the test images."""
     snapshot = observe(folder)
     stage = snapshot.stage or "joint"
     found = {"seconds": round(snapshot.seconds, 1), "stage": stage}
@@ -121,7 +121,7 @@ def below(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def features_judged(vectors: np.ndarray, truth: np.ndarray, seed: int, device: torch.device) -> dict[str, float]:
-    """Of features (N, D) with their truth (N,): accuracy of k-means and of the neighbours' vote."""
+    """Accuracy of k-means and of the neighbours' vote on features (N, D) with truth (N,)."""
     near = truth[nearest(vectors, NEIGHBORS, device=device).ids]
     votes = np.apply_along_axis(np.bincount, 1, near, minlength=truth.max() + 1)
     return {

@@ -1,7 +1,7 @@
-"""Accuracy against the number of decisions: each queue, spreading, and training with decisions.
+"""Accuracy against the number of decisions: for each queue, with spreading, and with training.
 
-An oracle that answers from truth stands for the reviewer; truth judges, and reaches training only as
-the reviewer's decisions. Each decision goes through the real log, and training through real runs.
+The reviewer is an oracle that answers from truth. Otherwise truth is used only to score: it reaches
+training only as the reviewer's decisions. Decisions go through the real log, training through real runs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened, open_source
 from engine.stages.reliable import ReliableSet
 
-# Short, so that a CPU can train with decisions several times; the encoder is frozen in stages 1 and 2.
+# Short enough to train with decisions several times on a CPU; the encoder is frozen in stages 1 and 2.
 PHOTOS = {
     "features.source": "encoder:small-cifar100",
     "features.epochs": 0,
@@ -51,15 +51,15 @@ Order = Callable[["Curator"], np.ndarray]
 
 @dataclass(frozen=True)
 class Strategy:
-    """How a reviewer goes about it.
+    """How a reviewer works.
 
     Attributes:
-        order: which images come first.
-        spread: give each answer to what agrees with it by this share of its neighbours, too; None
-            for one image at a time.
-        train: numbers of decisions after which a run is trained with them.
-        vote: accuracy is that after one more decision, which gives the undecided images on which the
-            decided ones agree by this share the class that they vote for; None for no such decision.
+        order: the order of the images.
+        spread: also give each answer to the images that agree, with at least this share of their
+            neighbours; None to decide one image at a time.
+        train: numbers of decisions after which to train a run with them.
+        vote: measure the accuracy after one more decision, which gives undecided images the class
+            that the decided ones vote for with at least this share; None for no such decision.
     """
 
     order: Order
@@ -70,7 +70,7 @@ class Strategy:
 
 @dataclass(frozen=True)
 class Set:
-    """Images, how they are trained, how many decisions are made and how often accuracy is noted."""
+    """Images, their settings, the number of decisions, and how often accuracy is measured."""
 
     title: str
     opened: Opened
@@ -86,7 +86,7 @@ class Set:
 
 
 class Curator:
-    """A reviewer at the log of a run, who knows the truth and answers one image after the other."""
+    """A reviewer of a run who knows the truth and decides one image after the other."""
 
     def __init__(self, run: RunFolder, right: np.ndarray | None = None) -> None:
         card, stage = run.card(), newest_stage(run)
@@ -116,7 +116,7 @@ class Curator:
         return float((self.classes == self.right).mean())
 
     def accuracy_with(self, vote: float | None) -> float:
-        """The accuracy, after one more decision if votes are asked for and there are decisions."""
+        """The accuracy; with `vote` and at least two decisions, after spreading them by votes."""
         decided = np.flatnonzero(self.log.curation.state)
         if vote is None or len(decided) < 2:
             return self.accuracy
@@ -127,7 +127,7 @@ class Curator:
         return float((classes == self.right).mean())
 
     def decide(self, image: int, share: float | None) -> None:
-        """One answer: about the image alone, or about all that agree with it."""
+        """Decides the image, and with `share` also the images that agree with it."""
         images, class_ = np.array([image]), int(self.right[image])
         if share is not None:
             decided = self.log.curation.state != 0
@@ -136,7 +136,7 @@ class Curator:
         self.log.commit([Decision("relabel", "oracle", images=images, class_=class_)], self.model)
 
     def trained(self, place: Path, device: str) -> Curator:
-        """At the log of a run that was trained with the decisions."""
+        """Trains a run with the decisions; returns a reviewer of that run."""
         now, card = self.log.curation, self.run.card()
         guidance = guide(
             now.state,
@@ -157,14 +157,14 @@ class Curator:
 
 
 def _right(truth: Truth | None, labels: np.ndarray) -> np.ndarray:
-    """(N,) the cluster that each image belongs to: that of its true class, matched one to one."""
+    """(N,) the right cluster of each image: that of its true class, matched one to one."""
     assert truth is not None
     cluster_of = {class_: cluster for cluster, class_ in best_match(labels, truth.labels).items()}
     return np.array([cluster_of[one] for one in truth.labels.tolist()])
 
 
 def curve(strategy: Strategy, run: RunFolder, place: Path, most: int, every: int, device: str) -> Curve:
-    """(decisions, accuracy) from 0 on; each bulk answer counts as one decision."""
+    """(decisions, accuracy) from 0 decisions on; each bulk answer counts as one."""
     one, out, made = Curator(_copy(run, place / "run")), list[tuple[int, float]](), 0
     out.append((0, one.accuracy))
     for until in (*strategy.train, most):
@@ -180,7 +180,7 @@ def curve(strategy: Strategy, run: RunFolder, place: Path, most: int, every: int
 
 
 def _next(one: Curator, strategy: Strategy, count: int) -> Iterator[int]:
-    """The next images of the queue that nobody has decided."""
+    """The next undecided images of the queue."""
     for image in strategy.order(one).tolist():
         if count <= 0:
             return
@@ -190,7 +190,7 @@ def _next(one: Curator, strategy: Strategy, count: int) -> Iterator[int]:
 
 
 def _copy(run: RunFolder, place: Path) -> RunFolder:
-    """The run without what an earlier reviewer decided."""
+    """A copy of the run without decisions."""
     shutil.copytree(run.path, place, ignore=shutil.ignore_patterns("decisions.sqlite*", "lock"))
     return RunFolder(place)
 
@@ -234,7 +234,7 @@ DIGITS = {**ALONE, "rejected first, trained after 40": Strategy(rejected, train=
 PICTURES = {
     **ALONE,
     "typical first": Strategy(typical),
-    "typical first, each spread to what agrees": Strategy(typical, spread=0.5),
+    "typical first, each spread to images that agree": Strategy(typical, spread=0.5),
     "typical first, then spread by votes": Strategy(typical, vote=0.0),
     "random order, then spread by votes": Strategy(at_random, vote=0.0),
     "typical first, trained after 100 and 200": Strategy(typical, train=(100, 200)),
@@ -242,7 +242,7 @@ PICTURES = {
 
 
 def sets(options: Options) -> list[Set]:
-    """Digits, and photographs where --data says where they are."""
+    """Digits, and photographs if --data names them."""
     found = [
         Set(
             "digits, 1,797 images",
@@ -300,10 +300,10 @@ def measure(options: Options) -> None:
         parts.append(f"**{one.title}**, {runs}\n\n{_table(one, curves)}")
     body = (
         "Mean ± standard deviation (lowest). The reviewer is an oracle that "
-        "answers from truth, one decision at a time; a bulk answer counts as one. Accuracy is that "
-        "of all labels, decided or not, with clusters matched to classes once, before the first "
-        "decision. “Trained”: a new run is trained with the decisions, a fifth of which it never "
-        "sees, and curation goes on from its labels.\n\n" + "\n\n".join(parts)
+        "answers from truth, one decision at a time; a bulk answer counts as one. Accuracy is "
+        "over all labels, decided or not, with clusters matched to classes once, before the first "
+        "decision. “Trained”: a new run is trained with the decisions, a fifth of which are held "
+        "back, and curation continues with its labels.\n\n" + "\n\n".join(parts)
     )
     write("curation", "Accuracy against decisions", {"curves": data}, body, slug=device_slug(options.device))
 
@@ -319,8 +319,8 @@ def _curve(one: Set, strategy: Strategy, run: RunFolder, device: str) -> Curve:
 
 
 def needed(found: Curve, accuracy: float, images: int) -> float:
-    """Decisions until the accuracy is reached; beyond the curve's end, where one image at a time is
-    put right, as many more as are missing at the rate of mistakes that are left."""
+    """Decisions until the accuracy is reached. Beyond the end of the curve this is extrapolated: with one
+    image at a time, the chance that a decision corrects a mistake is the share of wrong labels."""
     for made, reached in found:
         if reached >= accuracy:
             return made
@@ -339,16 +339,16 @@ def _table(one: Set, curves: dict[str, list[Curve]]) -> str:
         rows.append([name, *at, goal, "" if name == RANDOM else f"{spread(ratio, 1)}"])
     head = [
         "",
-        "at first",
+        "at the start",
         *(f"{made} decisions" for made in shown),
         "" if one.goal is None else f"decisions to {one.goal}",
-        f"× as many at random for what {one.most} bring",
+        f"× as many decisions at random to match {one.most}",
     ]
     return table(head, rows)
 
 
 def _at(found: Curve, made: int) -> float:
-    """The accuracy after so many decisions, with the training that followed them."""
+    """The accuracy after `made` decisions, and after training with them."""
     return [accuracy for count, accuracy in found if count <= made][-1]
 
 

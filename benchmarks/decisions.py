@@ -1,7 +1,7 @@
-"""What a decision costs: the log and its fold, a key in the real page, and a server that is killed.
+"""The cost of decisions: the log and its fold, a key press in the page, and a server that is killed.
 
-The part in the browser looks at a made-up run of 60,000 images while the built-in digits train in the
-same server (see `ui`).
+The browser part uses a synthetic run of 60,000 images, while the built-in digits train in the same
+server (see `browser`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.browser import BIG, IMAGES, Bench, Figure, browsing, make_runs
 from benchmarks.report import table, write
 from benchmarks.start import Server, server, wait_for_port
-from benchmarks.ui import BIG, IMAGES, Bench, Figure, browsing, make_runs
 from engine.curate.decisions import Decision, values_of
 from engine.curate.judging import Model
 from engine.curate.log import FILE, DecisionLog
@@ -35,7 +35,7 @@ BULK = 10_000
 CLUSTERS = 10
 SINGLES, KEYS = 300, 120
 KILLS = 50
-# One decision in so many of the long log is an undo.
+# One in this many decisions of the long log is an undo.
 UNDO_EVERY = 50
 CURATOR = ".curator"
 
@@ -48,25 +48,25 @@ def measure() -> None:
     rows = [one.row() for one in figures]
     body = (
         f"{table(['', 'median', 'worst', 'times', 'goal', ''], rows)}\n\n"
-        f"A server that was killed (SIGKILL) {KILLS} times, at random moments while decisions were "
+        f"The server was killed (SIGKILL) {KILLS} times, at random moments while decisions were "
         f"posted as the page posts them: {confirmed:,} decisions were confirmed, **{lost} of them "
-        "lost**.\n\nThe log and its fold were timed in a process of their own. The keys were pressed "
-        "in Chromium on a made-up run while the built-in digits trained in the same server; a key "
-        "counts as done when its decision is committed, that is said on the page and the next image "
+        "lost**.\n\nThe log and its fold were timed without a server. The keys were pressed "
+        "in Chromium on a synthetic run while the built-in digits trained in the same server; a key "
+        "press is complete when its decision is committed, the page says so, and the next image "
         "is shown."
     )
     data = {
         "figures": [{**vars(one), "met": one.met} for one in figures],
         "kills": {"times": KILLS, "confirmed": confirmed, "lost": lost},
     }
-    write("decisions", "What a decision costs", data, body)
+    write("decisions", "The cost of decisions", data, body)
 
 
 # -- the log -----------------------------------------------------------------------------------
 
 
 def of_the_log(place: Path) -> Iterator[Figure]:
-    """A fold of a million decisions, what comes after it, and bulk decisions."""
+    """Folding a million decisions, single decisions after it, and bulk decisions."""
     model = Model(np.arange(IMAGES) % CLUSTERS, np.ones(IMAGES, np.float32), "joint")
     long_log(place, MANY)
     began = time.perf_counter()
@@ -84,10 +84,10 @@ def of_the_log(place: Path) -> Iterator[Figure]:
 
 
 def long_log(place: Path, decisions: int) -> None:
-    """A log of so many decisions about single images, written as quickly as SQLite can."""
+    """Writes a log of `decisions` decisions on single images, as fast as SQLite can."""
     first = _opened(place)
     first.commit([Decision("note", "Ann", text="the first")])
-    first.close()  # the last to close moves what was written from the journal to the database
+    first.close()  # closing the last connection moves the journal into the database
     rng = np.random.default_rng(0)
     images, classes = rng.integers(0, IMAGES, decisions), rng.integers(0, CLUSTERS, decisions)
     rows = (_row(number, images, classes) for number in range(1, decisions))
@@ -127,7 +127,7 @@ def _seconds(log: DecisionLog, action: Any, ids: np.ndarray, model: Model, **abo
 
 
 def of_the_page(place: Path) -> Iterator[Figure]:
-    """Keys in the Curate page of a run of 60,000 images, and a whole class at once."""
+    """Key presses on the Curate page of a run of 60,000 images, and accepting whole classes."""
     workspace = place / "runs"
     make_runs(workspace, huge=False)
     with browsing(workspace, place / "server.log") as bench, bench.training.going("the keys"):
@@ -175,7 +175,7 @@ def _whole_classes(bench: Bench) -> Iterator[float]:
 
 
 def kills(workspace: Path, times: int) -> tuple[int, int]:
-    """Decisions that were confirmed before the server was killed, and how many of them are lost."""
+    """The number of decisions confirmed before the server was killed, and how many of them were lost."""
     from benchmarks.made import made_run
 
     run = made_run(workspace / "demo", images=2000, features=16, neighbors=20, frames=False)
@@ -196,7 +196,7 @@ def kills(workspace: Path, times: int) -> tuple[int, int]:
 
 
 def _post(served: Server, round_: int, confirmed: list[int]) -> None:
-    """Posts decisions one by one until the server is gone; notes the row of each that is confirmed."""
+    """Posts decisions one by one until the server is gone; records the row of each confirmed one."""
     with suppress(OSError, HTTPException):
         for number in range(10_000):
             op = {"key": f"{round_}-{number}", "action": "relabel", "ids": [number % 2000], "class": 1}

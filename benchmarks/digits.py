@@ -1,7 +1,7 @@
-"""The `quick` preset on the built-in digits, ten seeds, and what it is to be compared with.
+"""The `quick` preset on the built-in digits, ten seeds, compared with baselines.
 
-Every run is a process of its own, timed from outside, imports included. Ground truth is used here
-to judge, never in a run.
+Every run is a separate process, timed from outside, imports included. Ground truth is used only to
+score, never in a run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engine.metrics import accuracy, best_match
 from engine.sources.open_source import open_source
 
 SEEDS = range(10)
-# What the paper's own stage 2 swings by shows with fewer.
+# Fewer seeds are enough to show how much the paper's stage 2 varies.
 FAITHFUL_SEEDS = 3
 FAITHFUL = (
     "heads.start=random",
@@ -41,7 +41,7 @@ Runs = dict[str, list[dict[str, Any]]]
 
 
 def run(variant: str, seed: int, folder: Path) -> dict[str, Any]:
-    """One whole run: its summary, its wall time in seconds and its reliable sets."""
+    """Trains one run; returns its summary, wall time in seconds and reliable sets."""
     command = [
         sys.executable,
         "-m",
@@ -71,10 +71,10 @@ def run(variant: str, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def reliable_sets(folder: Path) -> dict[str, dict[str, float]]:
-    """Of the labels of stages 2 and 3: coverage, purity, and the least covered true class.
+    """Coverage, purity and the least covered true class, for the labels of stages 2 and 3.
 
-    A reliable image counts as right when its cluster is matched to its class; "least_class" is the
-    smallest share of a class that is reliable and right.
+    A reliable image is right if its cluster is matched to its class; "least_class" is the smallest
+    share of a class that is reliable and right.
     """
     truth = open_source("digits").truth
     assert truth is not None
@@ -96,7 +96,7 @@ def reliable_sets(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def baselines() -> dict[str, list[float]]:
-    """ACC of k-means and of UMAP with k-means on the pixels, one value a seed."""
+    """ACC of k-means on the pixels, with and without UMAP, one value per seed."""
     import umap
     from sklearn.cluster import KMeans
 
@@ -131,13 +131,12 @@ def measure() -> None:
             _accuracy_table(runs, scores),
             _reliable_table(runs),
             _cost_table(runs),
-            "“faithful” has the paper's stage 2 and reliable set on the same features: random "
-            "heads, overlapping pseudo-labels, half of M/K images to a prototype, the head with the "
+            "“faithful” uses the paper's stage 2 and reliable set on the same features: random "
+            "heads, overlapping pseudo-labels, half of M/K images for each prototype, the head with the "
             "lowest loss, 100 neighbours, agreement and confidence 0.95, no floor. Stage 1 (SimCLR, "
-            "a small network) and stage 3 (from the stages before, clusters teaching equally "
-            "often, 300 steps) are ours in both. The recipe of the preset was chosen by looking at "
-            "the truth of these same images, so read the figures as what it does on digits and not "
-            "as a promise for other images.",
+            "a small network) and stage 3 (from the stages before, clusters sampled equally often, "
+            "300 steps) are ours in both. The preset was tuned on these images, with their truth, "
+            "so the figures hold for digits and promise nothing for other images.",
         ]
     )
     write("digits", "Digits, preset `quick`", {"runs": runs, "baselines": scores}, body)

@@ -1,6 +1,6 @@
-"""What a trained encoder saves: CIFAR-10 (JPEG q92) on a CPU, from pixels, from scratch, and from it.
+"""How much a trained encoder saves: CIFAR-10 (JPEG q92) on a CPU, from pixels, from scratch, and with it.
 
-Each encoder says in its card what it was trained on; it never saw these images.
+The card of each encoder names its training images; these images are not among them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from engine.runs.pipeline import kmeans_labels
 from engine.sources.open_source import Opened
 from engine.stages.encoder_file import known_encoders
 
-# Stage 3 on photographs takes a CPU longer than all of this: one step of it ends a run.
+# On photographs and a CPU, stage 3 takes longer than all the rest: one step is enough to end a run.
 BEGUN = {"joint.steps": 1}
 
 
@@ -68,6 +68,6 @@ def measure(options: Options) -> None:
     body = (
         f"{NAME}, {len(opened.images):,} training images, K = 10, {options.seeds} seeds: mean ± "
         "standard deviation (lowest) of the accuracy on these images, and seconds of stages 1 and 2. "
-        "Stage 3 is left out (one step).\n\n" + table(["", "stage 1 (k-means)", "stage 2", "seconds"], rows)
+        "Stage 3 is not measured.\n\n" + table(["", "stage 1 (k-means)", "stage 2", "seconds"], rows)
     )
     write("encoders", "Trained encoders", {"pixels": pixels, **found}, body, slug=device_slug(options.device))

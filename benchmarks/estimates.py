@@ -1,7 +1,7 @@
-"""How far off the estimate of purity is that needs no truth: `engine.metrics.estimated_purity`.
+"""How accurate the label-free estimate of purity is: `engine.metrics.estimated_purity`.
 
-Runs good and bad are trained, their labels judged by many thresholds, and every subset's true purity
-is compared with what the estimate, and simpler ones, would have said. Truth judges here only.
+Good and bad runs are trained, and their labels judged by many thresholds. For every subset, the true
+purity is compared with this estimate and with simpler ones. Truth is used only to score.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from engine.stages.reliable import judge
 
 AGREEMENT = (0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1)
 CONFIDENCE = (0.5, 0.7, 0.9, 0.95, 0.99)
-LEAST = 20  # images of a subset: the purity of fewer means little
+LEAST = 20  # images in a subset: the purity of fewer means little
 DIGITS_SEEDS = 5
 # Stage 3 on photographs is slow on a CPU; these steps are enough to change its labels.
 AS_IT_IS = {"features.source": "encoder:small-cifar100", "features.epochs": 0, "joint.steps": 8}
-APART = ("airplane", "automobile", "frog")  # the easiest to tell apart by eye; in order
+APART = ("airplane", "automobile", "frog")  # easy to tell apart; in alphabetical order
 OURS = "ours"
 Point = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A data set, the number of clusters and the settings that make runs good or bad."""
+    """A data set, a number of clusters, and settings for good or bad runs."""
 
     title: str
     opened: Opened
@@ -57,7 +57,7 @@ class Case:
 
 
 def cases(options: Options) -> list[Case]:
-    """From easy to hard; photographs only where --data says where they are."""
+    """All cases; photographs only if --data names them."""
     digits, seeds = open_source("digits"), options.seeds
     found = [
         Case("digits", digits, 10, DIGITS_SEEDS),
@@ -74,7 +74,7 @@ def cases(options: Options) -> list[Case]:
 
 
 def only(opened: Opened, classes: Sequence[str]) -> Opened:
-    """The images of these classes alone."""
+    """Only the images of these classes."""
     assert opened.truth is not None
     numbers = [opened.truth.class_names.index(name) for name in classes]
     rows = np.flatnonzero(np.isin(opened.truth.labels, numbers))
@@ -88,7 +88,7 @@ def only(opened: Opened, classes: Sequence[str]) -> Opened:
 
 
 def measured(folder: Path, case: Case, seed: int, device: str) -> dict[str, list[Point]]:
-    """Every subset of a run that is trained for it; the run goes again."""
+    """Trains a run, measures its subsets, and deletes it."""
     trained(folder, case.opened, case.config(seed), device)
     found = points(RunFolder(folder))
     shutil.rmtree(folder)
@@ -96,7 +96,7 @@ def measured(folder: Path, case: Case, seed: int, device: str) -> dict[str, list
 
 
 def points(run: RunFolder) -> dict[str, list[Point]]:
-    """Of each stage's labels: the true purity of subsets and what each estimate says of them."""
+    """For the labels of each stage: the true purity of subsets, and every estimate of it."""
     truth, settings = run.truth(), run.config().reliable
     assert truth is not None
     heads = np.asarray(run.load("heads")["head_labels"])
@@ -130,23 +130,23 @@ def points(run: RunFolder) -> dict[str, list[Point]]:
 
 
 def thresholds(own: ReliableSettings) -> Iterator[ReliableSettings]:
-    """The run's own settings, then a grid without a floor, so that thresholds mean what they say."""
+    """The run's own settings, then a grid of thresholds without a floor, which would lower them."""
     yield own
     for agreement, confidence in itertools.product(AGREEMENT, CONFIDENCE):
         yield ReliableSettings(agreement=agreement, confidence=confidence)
 
 
 def independent(same: float, clusters: int) -> float:
-    """The share a of right labels if two that agree in `same` of the images err independently, each
-    into any other cluster: same = a² + (1 − a)²/(K − 1)."""
+    """The accuracy a of two labellings that agree on a share `same` of the images, if their mistakes are
+    independent and uniform over the other clusters: same = a² + (1 − a)²/(K − 1)."""
     other = 1 / (clusters - 1)
     root = other**2 - (1 + other) * (other - same)
     return (other + math.sqrt(max(0.0, root))) / (1 + other)
 
 
 def dawid_skene(heads: np.ndarray, labels: np.ndarray, clusters: int, rounds: int = 20) -> np.ndarray:
-    """(N,) posterior of `labels` by the votes of heads (H, N), each right with a probability of its
-    own and otherwise anywhere; expectation maximisation."""
+    """(N,) posterior of `labels` given the votes of heads (H, N), by expectation maximisation: each head is
+    right with its own probability, and its mistakes are uniform."""
     votes = np.stack([metrics.renumbered(one, labels) for one in heads])
     rows, right = np.arange(len(labels)), np.full(len(heads), 0.8)
     for _ in range(rounds):
@@ -160,16 +160,16 @@ def dawid_skene(heads: np.ndarray, labels: np.ndarray, clusters: int, rounds: in
     return belief[rows, labels]
 
 
-# -- what the points say -----------------------------------------------------------------------
+# -- summaries of the points -------------------------------------------------------------------
 
 
 def errors(runs: Sequence[Sequence[Point]], method: str) -> list[float]:
-    """Estimate − purity of every subset of every run, in points of 100."""
+    """Estimate − purity of every subset of every run, in percentage points."""
     return [100 * (one[method] - one["purity"]) for run in runs for one in run]
 
 
 def rank_correlation(runs: Sequence[Sequence[Point]], method: str) -> float | None:
-    """Spearman's, between estimate and purity over a run's subsets; mean over runs that have one."""
+    """Spearman's correlation of estimate and purity over a run's subsets; mean over runs that have one."""
     from scipy.stats import spearmanr
 
     found = []
@@ -195,7 +195,7 @@ def _signed(value: float) -> str:
 
 
 def by_case(data: dict[str, dict[str, list[list[Point]]]]) -> str:
-    """A row for every case and stage: our estimate of many subsets, and of the run's own set."""
+    """A row for every case and stage: our estimate for many subsets, and for the run's own reliable set."""
     rows = []
     for title, stages in data.items():
         for stage, runs in stages.items():
@@ -216,7 +216,7 @@ def by_case(data: dict[str, dict[str, list[list[Point]]]]) -> str:
         "stage",
         "true purity, %",
         "mean error",
-        "mean size",
+        "mean absolute error",
         "worst",
         "rank correlation",
         "own reliable set: estimate / truth, %",
@@ -225,7 +225,7 @@ def by_case(data: dict[str, dict[str, list[list[Point]]]]) -> str:
 
 
 def by_method(data: dict[str, dict[str, list[list[Point]]]], methods: Sequence[str]) -> str:
-    """A row for every estimate, over all cases and stages, each of which counts the same."""
+    """A row for every estimate, averaged over all cases and stages with equal weight."""
     rows = []
     groups = [runs for stages in data.values() for runs in stages.values()]
     for method in methods:
@@ -240,7 +240,7 @@ def by_method(data: dict[str, dict[str, list[list[Point]]]], methods: Sequence[s
                 f"{statistics.mean(one for one in ranks if one is not None):.2f}",
             ]
         )
-    return table(["", "mean error", "mean size", "worst", "rank correlation"], rows)
+    return table(["", "mean error", "mean absolute error", "worst", "rank correlation"], rows)
 
 
 def measure(options: Options) -> None:
@@ -264,12 +264,12 @@ def measure(options: Options) -> None:
         f"{seeds}; each run's labels of stages 2 and 3 judged by its own settings and by "
         f"{len(AGREEMENT)} × {len(CONFIDENCE)} thresholds (agreement {AGREEMENT[0]} – {AGREEMENT[-1]}, "
         f"confidence {CONFIDENCE[0]} – {CONFIDENCE[-1]}; subsets of {LEAST} images or more). Error: "
-        "estimate − true purity, in points of 100; size: without its sign.\n\n"
-        f"{by_case(data)}\n\nThe same over all of these rows, beside simpler estimates:\n\n"
+        "estimate − true purity, in percentage points.\n\n"
+        f"{by_case(data)}\n\nThe mean over all of these rows, next to simpler estimates:\n\n"
         f"{by_method(data, methods)}\n\n"
-        "Ours: the share of pairs of heads that agree in the subset × the agreement of neighbours, "
-        "the subset's own drawn towards that of all images of its clusters, the more the less heads "
-        "and neighbours agree in the whole run. Its form was chosen "
-        "by looking at one or two runs of each of these cases, so other images may be further off."
+        "Ours: the share of pairs of heads that agree in the subset × the agreement of neighbours. "
+        "The latter is shrunk from the subset's value towards that of all images in its clusters, and "
+        "more strongly if heads and neighbours agree less in the whole run. This form was chosen on "
+        "one or two runs of each of these cases, so errors may be larger on other images."
     )
     write("estimates", "Estimated purity", data, body, slug=device_slug(options.device))

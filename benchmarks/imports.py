@@ -1,5 +1,5 @@
-"""How fast images come in: 60,000 JPEG files against a bare loop that only decodes them, opened a second
-time, extended, and decoded to more bytes than memory should hold. Half of the benchmark `sources`.
+"""The speed of imports: 60,000 JPEG files, compared with a bare loop that only decodes them; opened again;
+opened with new images; and decoded to more bytes than should be in memory. Part of the benchmark `sources`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from engine.sources.folders import walk
 from engine.sources.open_source import open_source
 
 ROUNDS, BATCH = 3, 64
-# The side at which 60,000 colour images take 5 GB.
+# With this side, 60,000 colour images take 5 GB.
 LARGE_SIDE = 167
 NEW = 1_000
 SHARE_GOAL, AGAIN_GOAL, MEMORY_GOAL = 0.8, 2.0, 1e9
@@ -35,7 +35,7 @@ SHARE_GOAL, AGAIN_GOAL, MEMORY_GOAL = 0.8, 2.0, 1e9
 
 @contextmanager
 def empty_cache() -> Iterator[Path]:
-    """Nothing is kept from before, and nothing afterwards."""
+    """An empty cache, deleted afterwards."""
     with tempfile.TemporaryDirectory() as place:
         before = os.environ.get("SPICE_EXPLORER_CACHE")
         os.environ["SPICE_EXPLORER_CACHE"] = place
@@ -48,7 +48,7 @@ def empty_cache() -> Iterator[Path]:
 
 
 def _decode(paths: list[str]) -> int:
-    """Decodes and forgets: nothing is checked, cut, kept or counted."""
+    """Only decodes: nothing is checked, cropped or stored."""
     total = 0
     for path in paths:
         with Image.open(path) as image:
@@ -57,7 +57,7 @@ def _decode(paths: list[str]) -> int:
 
 
 def bare_loop(root: Path) -> float:
-    """Seconds for decoding all images below `root`, in as many processes as there are cores."""
+    """Seconds to decode all images below `root`, in as many processes as there are cores."""
     paths = [str(root / name) for name in walk(root).files]
     began = time.perf_counter()
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
@@ -67,7 +67,7 @@ def bare_loop(root: Path) -> float:
 
 
 def opening(root: Path, size: int) -> dict[str, float]:
-    """Seconds for opening the folder, and the memory of this process and its largest child, bytes."""
+    """Seconds to open the folder, and peak memory in bytes: of this process, and of its largest child per core."""
     began = time.perf_counter()
     opened = open_source(f"folder:{root}", size=size)
     seconds = time.perf_counter() - began
@@ -84,13 +84,13 @@ def opening(root: Path, size: int) -> dict[str, float]:
 
 
 def apart(act: Any, *arguments: Any) -> Any:
-    """What `act` returns in a process of its own."""
+    """Calls `act` in a separate process."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(act, *arguments).result()
 
 
 def _rounds(root: Path) -> list[dict[str, float]]:
-    """Bare loop and import, one after the other, so that both meet the same machine."""
+    """Bare loop and import in turn, so that both run under the same conditions."""
     found = []
     for _ in range(ROUNDS):
         with empty_cache():
@@ -102,7 +102,7 @@ def _rounds(root: Path) -> list[dict[str, float]]:
 
 
 def _extended(root: Path) -> dict[str, float]:
-    """Seconds for opening a folder again to which 1,000 images have come."""
+    """Seconds to open a folder, and again after adding 1,000 images."""
     with empty_cache() as place:
         copy = place / "images"
         shutil.copytree(root, copy, copy_function=os.link)
@@ -119,7 +119,7 @@ def _large(root: Path) -> dict[str, float]:
 
 
 def imports(options: Options, pieces: Pieces) -> dict[str, Any]:
-    """Everything that is measured of imports; raises SourceError without the photographs."""
+    """All measurements of imports; raises SourceError without the photographs."""
     root = unpacked(options)
     return {
         "rounds": pieces.get("import", lambda: _rounds(root), seconds=240),
@@ -129,7 +129,7 @@ def imports(options: Options, pieces: Pieces) -> dict[str, Any]:
 
 
 def imports_body(found: dict[str, Any]) -> str:
-    """The table of imports, and what it says."""
+    """The section on imports: a table and its explanation."""
     rounds, large = found["rounds"], found["large"]
     shares = [one["bare"] / one["first"] for one in rounds]
     again, memory = max(one["again"] for one in rounds), large["memory"]
@@ -141,29 +141,29 @@ def imports_body(found: dict[str, Any]) -> str:
         return f"{text}: {'met' if met else '**missed**'}"
 
     rows = [
-        ["bare loop: decoded in as many processes, and forgotten", median("bare"), ""],
-        ["import: listed, decoded, cut, checked, kept, fingerprinted", median("first"), ""],
+        ["bare loop: decode in as many processes, discard", median("bare"), ""],
+        ["import: list, decode, crop, check, store, fingerprint", median("first"), ""],
         [
-            "… its share of the bare loop's speed",
+            "… as a share of the bare loop's speed",
             f"{statistics.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})",
             goal(statistics.median(shares) >= SHARE_GOAL, f"≥ {SHARE_GOAL:.0%}"),
         ],
-        ["opened a second time, slowest", f"{again:.2f} s", goal(again < AGAIN_GOAL, f"< {AGAIN_GOAL:.0f} s")],
-        [f"opened again with {NEW:,} images more", f"{found['extended']['extended']:.1f} s", ""],
+        ["second opening, slowest", f"{again:.2f} s", goal(again < AGAIN_GOAL, f"< {AGAIN_GOAL:.0f} s")],
+        [f"opening again with {NEW:,} new images", f"{found['extended']['extended']:.1f} s", ""],
         [
-            f"decoded to {large['bytes'] / 1e9:.1f} GB ({LARGE_SIDE} × {LARGE_SIDE} pixels)",
+            f"import of {large['bytes'] / 1e9:.1f} GB ({LARGE_SIDE} × {LARGE_SIDE} pixels)",
             f"{large['seconds']:.0f} s",
             "",
         ],
-        ["… memory at its peak, all processes", f"{memory / 1e6:.0f} MB", goal(memory < MEMORY_GOAL, "< 1,000 MB")],
+        ["… peak memory, all processes", f"{memory / 1e6:.0f} MB", goal(memory < MEMORY_GOAL, "< 1,000 MB")],
     ]
     return "\n\n".join(
         [
             "## Imports",
             table(["", "", "goal"], rows),
             f"{rounds[0]['images']:,.0f} files of {NAME}, {os.cpu_count()} cores; median of {ROUNDS} "
-            "rounds, each in fresh processes with an empty cache and files that the system has in "
-            "memory. The memory is that of the process that imports and, for each core, of the largest "
-            "one that decodes.",
+            "rounds, each in new processes with an empty cache, while the system has the files in "
+            "memory. The memory is that of the importing process plus, for each core, that of the "
+            "largest decoding process.",
         ]
     )

@@ -1,7 +1,7 @@
-"""How long a class waits: from a fresh start to the first step of a lesson and to the run it is about,
-and from one moment of the run's film to the next; and how large the lesson is as a file.
+"""How long a class waits: from a fresh start to the first step of the lesson and to the finished run, and
+for each frame of the animation; and the size of the lesson as a file.
 
-Needs Chromium. Every round has a new server and an empty workspace, as a newcomer's is.
+Needs Chromium. Every round has a new server and an empty workspace, like a first start.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.browser import Figure
 from benchmarks.made import made_run
 from benchmarks.report import table, write
 from benchmarks.start import server, wait_for_port
-from benchmarks.ui import Figure
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 ROUNDS, IMAGES = 3, 2_000
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage"]
-# Moves the film to each of its moments and waits for the frame after it is drawn; milliseconds.
+# Moves the film to each frame and waits until it is drawn; milliseconds.
 STEPS = """async () => {
   const find = (root) => [...root.querySelectorAll('input[aria-label="Time in training"]'),
     ...[...root.querySelectorAll('*')].flatMap((one) => one.shadowRoot ? find(one.shadowRoot) : [])];
@@ -47,8 +47,8 @@ def measure() -> None:
     from playwright.sync_api import sync_playwright
 
     first = Figure("fresh start to the first step of the lesson", "s", 5, [])
-    whole = Figure("fresh start to all nine steps on the finished run", "s", 40, [])
-    film = Figure("a moment of the film, 1,797 digits in the app", "ms", 100, [])
+    whole = Figure("fresh start to all nine steps of the finished run", "s", 40, [])
+    film = Figure("a frame of the animation, 1,797 digits in the app", "ms", 100, [])
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         for _ in range(ROUNDS):
@@ -63,7 +63,7 @@ def measure() -> None:
                     page.locator(".dots .locked").first.wait_for(state="detached", timeout=600_000)
                     whole.values.append(time.perf_counter() - began)
                     film.values += page.evaluate(STEPS)
-        offline = Figure(f"a moment of the film, {IMAGES:,} images in a file without a network", "ms", 100, [])
+        offline = Figure(f"a frame of the animation, {IMAGES:,} images in a file, offline", "ms", 100, [])
         with tempfile.TemporaryDirectory() as place:
             file = _file(Path(place))
             size = file.stat().st_size
@@ -73,13 +73,13 @@ def measure() -> None:
     figures = [first, whole, film, offline]
     body = (
         f"{table(['', 'median', 'worst', 'times', 'goal', ''], [one.row() for one in figures])}\n\n"
-        f"The lesson of {IMAGES:,} made-up colour images of 32 × 32 pixels as one file: "
-        f"{size / 1e6:.1f} MB (goal: < 15 MB). Seconds from the start of the server's process, "
-        f"{ROUNDS} new servers, empty workspace and cache, browser already open; the digits train with "
-        "one core less than there are."
+        f"The lesson of {IMAGES:,} synthetic colour images of 32 × 32 pixels as one file: "
+        f"{size / 1e6:.1f} MB (goal: < 15 MB). Times in seconds are from the start of the server process: "
+        f"{ROUNDS} new servers, empty workspace and cache, browser already open; the digits train on "
+        "all cores but one."
     )
     data = {"figures": [{**vars(one), "met": one.met} for one in figures], "bytes": size}
-    write("lesson", "A lesson", data, body)
+    write("lesson", "The lesson", data, body)
 
 
 def _file(place: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Time and memory of the exact nearest neighbours of 60,000 images, each way in its own process."""
+"""Time and memory to find the exact nearest neighbours of 60,000 images, each method in its own process."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LIMIT_MB = 1000
 
 
 def child(way: str) -> None:
-    """Measures one way, "faiss" or a device, and prints {"seconds", "megabytes"}."""
+    """Measures one method ("faiss" or a device) and prints {"seconds", "megabytes"}."""
     import torch
 
     vectors = np.random.default_rng(0).normal(size=(IMAGES, SIZE)).astype(np.float32)
     find = _flat_index if way == "faiss" else lambda x, k: nearest(x, k, device=way)
-    find(vectors[:500], 10)  # libraries load
+    find(vectors[:500], 10)  # loads the libraries
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if way == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -56,7 +56,7 @@ def measured(way: str) -> dict[str, float]:
 
 
 def ways(options: Options) -> dict[str, str]:
-    """What there is to measure here: a title for each way."""
+    """The methods that can be measured here, with their titles."""
     import torch
 
     found = {"cpu": "ours, CPU"}
@@ -78,9 +78,9 @@ def measure(options: Options) -> None:
         for way, one in found.items()
     ]
     body = (
-        f"The {NEIGHBORS} nearest of {IMAGES:,} images, D = {SIZE}, float32, exact. Peak memory is "
-        "what the search adds to the features themselves (on a GPU: everything there, the features "
-        f"included); the authors' N × N matrix takes {whole:,.0f} MB. The goal is below "
-        f"{LIMIT_MB:,} MB.\n\n" + table(["way", "seconds", "peak memory, MB", "smaller than N × N"], rows)
+        f"The {NEIGHBORS} exact nearest neighbours of {IMAGES:,} images, D = {SIZE}, float32. Peak "
+        "memory does not include the features themselves (on a GPU it does); "
+        f"the authors' N × N matrix takes {whole:,.0f} MB. The goal is below "
+        f"{LIMIT_MB:,} MB.\n\n" + table(["method", "seconds", "peak memory, MB", "smaller than N × N"], rows)
     )
     write("neighbors", "Nearest neighbours", found, body, slug=device_slug(options.device))

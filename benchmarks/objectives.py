@@ -1,6 +1,6 @@
-"""What stage 1 learns with each objective, and with coarse views, from the same arithmetic.
+"""What stage 1 learns with each objective, and with coarse views, from the same amount of arithmetic.
 
-Ground truth judges here and is used nowhere else.
+Ground truth is used only to score.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from engine.runs.runner import choose_device
 from engine.sources.open_source import Opened
 from engine.stages.features import build_encoder, learn_features
 
-# Epochs are such that all need the same arithmetic: a view of half the side costs a quarter, MoCo four
-# passes of the network for SimCLR's six (a backward one counts twice), BYOL eight.
+# The epochs are chosen so that all need the same arithmetic: a view of half the side costs a quarter.
+# Per step, SimCLR makes six passes through the network, MoCo four and BYOL eight (a backward pass counts twice).
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "SimCLR": {"features.epochs": 20},
     "SimCLR, half the side for 90 % of the steps": {"features.epochs": 62, "features.coarse": 0.9},
@@ -44,7 +44,7 @@ IMAGES = 1500
 
 
 def features_learned(opened: Opened, config: RunConfig, device: str) -> dict[str, float]:
-    """Stage 1 alone: accuracy of k-means and of the neighbours' vote, and its seconds."""
+    """Trains stage 1 alone; returns the accuracy of k-means and of the neighbours' vote, and seconds."""
     assert opened.truth is not None
     pixels = DeviceImages(opened.images, choose_device(device).device)
     encoder = build_encoder(config, pixels, channels=3, side=min(opened.images.size))
@@ -83,7 +83,7 @@ def measure(options: Options) -> None:
     body = (
         f"{NAME}, {len(opened.images):,} training images, the small network of `quick`, "
         f"{options.seeds} seeds: mean ± standard deviation (lowest). Epochs are chosen so that all "
-        "need the same arithmetic; so few show the order, not what is possible.\n\n"
+        "need the same arithmetic; so few show the ranking, not what is possible.\n\n"
         + table(["stage 1", "k-means ACC", "neighbours' vote", "seconds"], rows)
     )
     write("objectives", "Stage 1 at equal arithmetic", found, body, slug=device_slug(options.device))

@@ -31,7 +31,7 @@ def counted(config: RunConfig) -> dict[str, float]:
     train, see = step.get_total_flops() / FEW, forward.get_total_flops() / FEW
     heads, joint = config.heads, config.joint
     size, clusters = encoder.features, config.clusters
-    # Forward and backward of a head, an image: three times D·D + D·K multiply-adds.
+    # Forward and backward pass of a head, per image: three times D·D + D·K multiply-adds.
     head = 3 * 2 * (size**2 + size * clusters)
     return {
         "stage 1": config.features.epochs * IMAGES * train / 1e15,
@@ -57,7 +57,7 @@ def measure() -> None:
     body = (
         f"PFLOP (10^15 multiplications and additions) of each preset on {IMAGES:,} colour images of "
         f"{SIDE}×{SIDE}, K = 10, counted by torch on one step of each stage; views, neighbours and "
-        "k-means are left out. A backward pass counts twice a forward one.\n\n"
+        "k-means are not counted. A backward pass counts as two forward passes.\n\n"
         + table(["preset", "stage 1", "stage 2", "stage 3", "all"], rows)
     )
     write("operations", "Operations", found, body)

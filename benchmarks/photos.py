@@ -1,4 +1,4 @@
-"""CIFAR-10 (JPEG q92) for the benchmarks: train and test images, whole or a subset."""
+"""CIFAR-10 (JPEG q92) for the benchmarks: training and test images, all or a subset."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLACES = ("cifar10-q92.tar.xz", ".data", ".data/cifar10-q92.tar.xz", "../shared/
 
 
 def archive(options: Options) -> Path:
-    """Where the images are: what --data says, or the usual places; raises SourceError."""
+    """The path of the images: --data, or one of the usual places; raises SourceError."""
     for place in [options.data] if options.data else map(Path, PLACES):
         if place.is_file() or (place / "train").is_dir():
             return place
@@ -27,10 +27,10 @@ def archive(options: Options) -> Path:
 
 
 def photos(options: Options, split: str, most: int | None = None) -> Opened:
-    """The split "train" (50,000) or "test" (10,000) with its truth; every class equally often.
+    """The split "train" (50,000) or "test" (10,000), balanced over classes, with its truth.
 
     Args:
-        most: images to keep, the first of each class in the order of their names.
+        most: the number of images to keep: the first of each class, by name.
     """
     root = unpacked(options)
     opened = open_source(f"folder:{root / split}", size=32, labels=True)
@@ -38,13 +38,13 @@ def photos(options: Options, split: str, most: int | None = None) -> Opened:
 
 
 def unpacked(options: Options) -> Path:
-    """The folder of the images, unpacked once; raises SourceError when they are not there."""
+    """The folder of the images, unpacked once; raises SourceError if there are none."""
     place = archive(options)
     if place.is_dir():
         return place
     root = WORK / "cifar10-q92"
     root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / "lock"):  # a sitting unpacks in a second process
+    with FileLock(root / "lock"):  # a sitting unpacks them in a second process
         if not (root / "complete").exists():
             with tarfile.open(place) as archive_file:
                 archive_file.extractall(root, filter="data")

@@ -1,8 +1,8 @@
-"""A long measurement in pieces: each is done once, kept in a file, and taken up again later.
+"""Long measurements in pieces: each piece is measured once and kept in a file.
 
-`python -m benchmarks NAME --minutes 9` stops before a piece that would not fit any more; the same
-command goes on from there. What was measured on another device, at another commit or with other
-options is never mixed in: it has another file.
+`python -m benchmarks NAME --minutes 9` stops before a piece that no longer fits; the same command
+resumes there. Results from another device, engine version or set of options are never mixed: they have
+their own folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WORK = Path(__file__).parents[1] / ".bench"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for; `earlier` is what --from names."""
+    """The options of the command line; `earlier` is --from."""
 
     device: str = "auto"
     minutes: float = 1e9
@@ -42,11 +42,11 @@ class Options:
 
 
 class OutOfTime(Exception):
-    """The next piece does not fit any more; everything before it is kept."""
+    """The next piece does not fit into the time; everything before it is kept."""
 
 
 class Pieces:
-    """The results of one measurement by the name of the piece, on disk."""
+    """The results of one measurement on disk, by name of the piece."""
 
     def __init__(self, name: str, options: Options) -> None:
         asked = repr((options.images, options.seeds, options.preset, options.assignments))
@@ -56,16 +56,16 @@ class Pieces:
         self._options = options
 
     def get(self, piece: str, measure: Callable[[], Any], *, seconds: float = 0.0) -> Any:
-        """The result of `piece`: kept from before, or measured now; raises OutOfTime.
+        """The result of `piece`, from disk or measured now; raises OutOfTime.
 
         Args:
-            seconds: what it may take; it does not begin if less is left.
+            seconds: how long it may take; with less time left it is not started.
         """
         path = self.folder / f"{piece.replace('/', '-').replace(' ', '_')}.json"
         if path.exists():
             return json.loads(path.read_text())
         if self._options.seconds_left() < seconds:
-            raise OutOfTime(f"{piece} is left: run the same command again")
+            raise OutOfTime(f"{piece} is not measured yet: run the same command again")
         began = time.perf_counter()
         result = measure()
         print(f"{piece}: {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What every result carries: when, from which commit, on what; and how it is written."""
+"""Writes results, each with its date, commit, device and library versions."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ LIBRARIES = ("torch", "torchvision", "scikit-learn", "umap-learn", "faiss-cpu", 
 
 @cache
 def provenance() -> dict[str, Any]:
-    """Date, commit, device and library versions, as they are when first asked for.
+    """Date, commit, device and library versions at the first call.
 
-    Ask before measuring: a commit made meanwhile must not be credited with the figures. Where the code
-    was copied without its history, the environment variable SPICE_COMMIT (or --commit) tells the commit.
+    Call it before measuring: the figures must not be attributed to a commit made meanwhile. If the code
+    was copied without its Git history, the environment variable SPICE_COMMIT (or --commit) gives the commit.
     """
     import torch
 
@@ -44,7 +44,7 @@ def provenance() -> dict[str, Any]:
 
 
 def device_slug(device: str) -> str:
-    """ "cpu", or a GPU's model in a file's name, such as "h100"."""
+    """ "cpu", or the model of the GPU for file names, such as "h100"."""
     import torch
 
     if device == "cpu" or not torch.cuda.is_available():
@@ -54,7 +54,7 @@ def device_slug(device: str) -> str:
 
 
 def _processor() -> str:
-    """The processor's name, which decides what it is fast at."""
+    """The name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -64,7 +64,7 @@ def _processor() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What git says, or "" where there is no git or no repository."""
+    """The output of git, or "" if there is no git or no repository."""
     try:
         done = subprocess.run(
             ["git", "-c", "safe.directory=*", *arguments], capture_output=True, text=True, check=False, cwd=ROOT
@@ -75,7 +75,7 @@ def _git(*arguments: str) -> str:
 
 
 def engine_version() -> str:
-    """Which engine this is: what git calls the state of its folder, changes included."""
+    """The version of the engine: git's hash of its folder, with a mark for uncommitted changes."""
     version = _git("rev-parse", "--short", "HEAD:engine") or "unknown"
     return version + ("+changes" if _git("status", "--porcelain", "--", "engine") else "")
 
@@ -96,7 +96,7 @@ def _version(name: str) -> str | None:
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
-    """ "mean ± standard deviation (lowest)"; a single value has neither."""
+    """ "mean ± standard deviation (lowest)", or the value alone if there is only one."""
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
     mean, deviation = statistics.mean(values), statistics.stdev(values)
@@ -110,7 +110,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _asked(name: str) -> str:
-    """The benchmark and the options it was asked for that decide what is measured."""
+    """The benchmark with the options that affect what is measured."""
     words = sys.argv[1:] if Path(sys.argv[0]).parent.name == "benchmarks" else []
     pairs = list(itertools.pairwise(words))
     kept = [word for pair in pairs if pair[0] in DECIDING for word in pair]
@@ -118,7 +118,7 @@ def _asked(name: str) -> str:
 
 
 def write(name: str, title: str, data: dict[str, Any], body: str, *, slug: str = "") -> None:
-    """Writes results/NAME.json and results/NAME.md; `slug` names the device where that matters."""
+    """Writes results/NAME.json and results/NAME.md; `slug` names the device if the result depends on it."""
     command, name = f"python -m benchmarks {_asked(name)}", f"{name}-{slug}" if slug else name
     RESULTS.mkdir(exist_ok=True)
     about = provenance()

@@ -1,6 +1,6 @@
-"""The README's pictures, made anew: a run on the digits, looked at in light and dark.
+"""Takes the README's screenshots: a run on the digits, in light and dark.
 
-python -m benchmarks.screenshots, with Chromium and playwright installed.
+python -m benchmarks.screenshots needs Chromium and playwright.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TARGET = ROOT / "assets" / "screenshots"
 SETTLED = "[data-testid=stApp][data-test-script-state=notRunning]"
 FLAGS = ["--no-sandbox", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage"]
 VIEW = {"width": 1440, "height": 960}
-# Colours of a picture: few enough for a small file, enough for the ramps.
+# Colours in a screenshot: few enough for small files, enough for colour ramps.
 COLOURS = 192
 
 

@@ -1,8 +1,7 @@
-"""The `shapes` preset on the built-in shapes, five seeds, and the same with the colours left in.
+"""The `shapes` preset on the built-in shapes, five seeds, and the same without colour augmentation.
 
-Every run is a process of its own with one thread, and its cost is processor time, imports included,
-which other work on the machine hardly changes. Classes and colours are used here to judge, never in
-a run.
+Every run is a separate process with one thread. Its cost is processor time, imports included, which
+other work on the machine hardly affects. Classes and colours are used only to score, never in a run.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Runs = dict[str, list[dict[str, Any]]]
 
 
 def run(variant: str, seed: int) -> dict[str, Any]:
-    """One whole run: the scores of each stage, its reliable set's and its processor time, s."""
+    """Trains one run; returns scores of each stage, purity of the reliable set, and processor seconds."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
         command = [
@@ -76,14 +75,14 @@ def _processor_time() -> float:
 
 
 def labels_of(folder: Path, stage: str) -> np.ndarray:
-    """(N,) cluster of each image after `stage` of the run in `folder`."""
+    """(N,) the cluster of each image after `stage` of the run in `folder`."""
     if stage == "features":
         return np.load(folder / stage / "labels.npy")
     return np.load(folder / stage / "probabilities.npy").argmax(1)
 
 
 def judged(labels: np.ndarray, drawn: Shapes) -> Scores:
-    """Accuracy by shape, and how much the clusters tell (NMI) of the shape and of the colour."""
+    """Accuracy by shape, and NMI of the clusters with shape and colour."""
     by_shape = metrics.truth_scores(labels, drawn.classes)
     by_colour = metrics.truth_scores(labels, drawn.colours.astype(np.int64))
     return {"acc": by_shape["acc"], "shape": by_shape["nmi"], "colour": by_colour["nmi"]}
@@ -114,12 +113,12 @@ def measure(options: Options) -> None:
             score_table(pixels, runs),
             gain_table(runs["by shape"]),
             cost_table(runs),
-            "The images were drawn, and the preset was chosen, so that colour misleads and each stage "
-            "adds something: with the truth of such images in view (seeds 0 and 1 of these classes; with a "
-            "star for a fifth class clusters merged in stage 1 and stage 3 added nothing clear). Read the "
-            "figures as what the stages do here and not as a promise for other images. Processor seconds are "
-            "those of the whole process with one thread; other "
-            "work ran on the machine, so that wall time would tell nothing.",
+            "The images were designed, and the preset was tuned, so that colour misleads and each stage "
+            "improves the result. This was done with the truth of such images (seeds 0 and 1 of these "
+            "classes; with a star as a fifth class, clusters merged in stage 1 and stage 3 added nothing "
+            "clear). The figures show what the stages do here and promise nothing for other images. "
+            "Processor seconds are those of the whole process with one thread; wall time would mean "
+            "nothing, because other work ran on the machine.",
         ]
     )
     write("shapes", "Shapes, preset `shapes`", {"pixels": pixels, "runs": runs}, body, slug="cpu")
@@ -138,14 +137,14 @@ def _cells(found: list[Scores]) -> list[str]:
 
 
 def gain_table(done: list[dict[str, Any]]) -> str:
-    """What each stage adds to the accuracy of the one before, in points, seed by seed."""
+    """The gain in accuracy of each stage over the one before, in percentage points, by seed."""
     rows = []
     for before, after in (("features", "heads"), ("heads", "joint")):
         gains = [100 * (one[after]["acc"] - one[before]["acc"]) for one in done]
         error = statistics.stdev(gains) / len(gains) ** 0.5
         listed = ", ".join(f"{gain:+.1f}" for gain in gains)
         rows.append([STAGES[after], f"{statistics.mean(gains):+.1f} ± {error:.1f}", listed])
-    return table(["adds, points of ACC", "mean ± standard error", "seed by seed"], rows)
+    return table(["gain, points of ACC", "mean ± standard error", "by seed"], rows)
 
 
 def cost_table(runs: Runs) -> str:
@@ -153,4 +152,4 @@ def cost_table(runs: Runs) -> str:
     for variant, done in runs.items():
         spent = [one["cpu"] for one in done]
         rows.append([variant, f"{statistics.mean(spent):.0f} ({max(spent):.0f})"])
-    return table(["", "processor seconds a run (most)"], rows)
+    return table(["", "processor seconds per run (most)"], rows)

@@ -1,8 +1,7 @@
-"""Whatever the source: how fast do its images come in, and does a run take as long as was forecast?
+"""For every kind of source: how fast is an import, and how accurate are forecasts?
 
-Each forecast is made by a probe in a fresh process, as the command line makes it; then the very run
-that it is about is trained in another. Seconds are those in which the run was running; memory is by
-how much the process grew, libraries left out.
+Each forecast is made by a probe in a new process, as on the command line; then that run is trained in
+another process. Seconds are those of training; memory is the growth of the process, without libraries.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from engine.presets import preset
 from engine.sources.open_source import Opened, open_source
 
 DRAWN, SIDE, CLUSTERS = 3000, 32, 10
-# The goal: a forecast is at most so many times too long or too short.
+# The goal: a forecast is too long or too short by at most this factor.
 GOAL = 1.5
-# Colour images of 32 pixels: a minute or two instead of a quarter of an hour.
+# Shortens runs on colour images of 32 pixels from a quarter of an hour to a minute or two.
 SHORT = ("features.epochs=3", "heads.epochs=3", "joint.steps=30", "reliable.confidence=0.1")
 SETTINGS: dict[str, tuple[str, ...]] = {"digits": (), "drawn": SHORT, NAME: SHORT}
 PROBE_SECONDS, RUN_SECONDS = 10.0, 300.0
@@ -64,7 +63,7 @@ def foretold(options: Options, name: str, seed: int) -> dict[str, Any]:
 
 
 def trained(options: Options, name: str, seed: int) -> dict[str, Any]:
-    """What the run took: seconds by stage, bytes of memory and of disk."""
+    """The actual cost of the run: seconds by stage, bytes of memory and disk."""
     from engine.forecast.timing import resident_bytes
     from engine.jobs import Control
     from engine.runs.create import create_run
@@ -89,7 +88,7 @@ def trained(options: Options, name: str, seed: int) -> dict[str, Any]:
 
 
 def forecasts(options: Options, pieces: Pieces) -> dict[str, list[dict[str, Any]]]:
-    """Forecast and truth by source, one pair a seed; photographs only where --data names them."""
+    """Forecast and actual cost by source, one pair per seed; photographs only if --data names them."""
     names = [name for name in SETTINGS if name != NAME or options.data is not None]
 
     def both(name: str, seed: int) -> dict[str, Any]:
@@ -106,7 +105,7 @@ def forecasts(options: Options, pieces: Pieces) -> dict[str, list[dict[str, Any]
 
 
 def error_of(pair: dict[str, Any]) -> float:
-    """How many times the forecast was too long or too short, at least 1."""
+    """The factor by which the forecast was too long or too short, at least 1."""
     ratio = pair["forecast"]["total"] / pair["took"]["seconds"]["total"]
     return max(ratio, 1 / ratio)
 
@@ -122,18 +121,18 @@ def measure(options: Options) -> None:
 
 
 def forecast_body(options: Options, found: dict[str, list[dict[str, Any]]]) -> str:
-    """The table of forecasts, and what it says."""
+    """The section on forecasts: a table and its explanation."""
     worst = max(error_of(pair) for pairs in found.values() for pair in pairs)
     short = ", ".join(SHORT)
     return "\n\n".join(
         [
             "## Forecasts",
             forecast_table(found),
-            f"Mean ± standard deviation (lowest) over {options.seeds} seeds. “off by” is the worst of "
-            f"them, how many times the forecast was too long or too short; the worst of all is "
-            f"{worst:.2f} (goal: {GOAL}). K = {CLUSTERS}, preset `{options.preset}`; for all but the "
-            f"digits shortened ({short}). Each forecast is made by a probe of about ten seconds in a "
-            "fresh process, the run in another.",
+            f"Mean ± standard deviation (lowest) over {options.seeds} seeds. “off by” is the factor by "
+            f"which the worst of these forecasts was too long or too short; the largest of all is "
+            f"{worst:.2f} (goal: {GOAL}). K = {CLUSTERS}, preset `{options.preset}`, shortened for all "
+            f"but the digits ({short}). Each forecast is made by a probe of about ten seconds in a new "
+            "process, and the run is trained in another.",
         ]
     )
 

@@ -1,8 +1,8 @@
-"""Images a second of each stage, and how near that is to what the device can do.
+"""Images per second of each stage, as a share of the device's peak.
 
-Our stages are timed in their real loops; the authors' way (one image at a time through PIL, their
-batch sizes, a pass of the network for every batch of every head, float32) is written from the
-paper's description and timed in the same run, on the same device and network.
+Our stages are timed in their real loops. The authors' method (one image at a time through PIL, their
+batch sizes, a pass through the network for every batch of every head, float32) is implemented from the
+paper's description and timed in the same session, on the same device and network.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from engine.stages.joint import learn_jointly
 from engine.stages.reliable import ReliableSet
 
 CLUSTERS, SIDE = 10, 32
-# What is stopped by the clock must not end before.
+# The clock stops the stages, so they must not end earlier.
 ENDLESS = {"features.epochs": 10**6, "heads.epochs": 10**6, "joint.steps": 2**20}
-# Images on which operations are counted.
+# The number of images to count operations on.
 FEW = 16
-# Batches that the authors' pipeline is timed on, after one to warm up.
+# Batches to time the authors' pipeline on, after one to warm up.
 BATCHES = 4
 
 
 @dataclass
 class Clock:
-    """Collects the pace a stage reports, and stops it after `seconds` of it."""
+    """Collects the pace that a stage reports, and stops it after `seconds`."""
 
     seconds: float
     paces: list[float] = field(default_factory=list)
@@ -84,7 +84,7 @@ def peak(device: torch.device) -> dict[str, float]:
 
 
 def _seconds(act: Callable[[], object], device: torch.device, rounds: int = 7) -> float:
-    """Median seconds of `act`, the device waited for."""
+    """Median seconds of `act`, including the work it starts on the device."""
     taken = []
     for _ in range(rounds + 2):
         _wait(device)
@@ -122,14 +122,14 @@ def all_reliable(images: int) -> ReliableSet:
 
 
 def untrained_heads(features: int, device: torch.device) -> HeadClustering:
-    """A result of stage 2 of which only the head is there, with random weights."""
+    """A result of stage 2 with only a head of random weights."""
     head = Heads(1, features, CLUSTERS)
     initialise(head, torch.Generator().manual_seed(0))
     return HeadClustering(Clustering(NOTHING), head.to(device), 0, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
 
 
 class Bench:
-    """The three stages on drawn images, each stopped after `seconds`."""
+    """Runs the three stages on random images, each for `seconds`."""
 
     def __init__(self, config: RunConfig, device: torch.device, images: int, seconds: float):
         self.config, self.seconds = with_settings(config, ENDLESS), seconds
@@ -145,7 +145,7 @@ class Bench:
         return self._paced(act, self._stage1_flop())
 
     def _stage1_flop(self) -> float:
-        """Operations of a training step an image, forward and backward, as torch counts them."""
+        """Operations of a training step per image, forward and backward, as counted by torch."""
         objective = objective_of(
             self.config.features, self.encoder, batch=FEW, images=FEW, generator=torch.Generator().manual_seed(0)
         )
@@ -163,14 +163,14 @@ class Bench:
         return counter.get_total_flops() / FEW
 
     def _stage2_flop(self) -> float:
-        """Of a label that an M-step learns: three times a forward pass of all heads, and the share of
-        two views that the E-step has encoded."""
+        """Operations per label learned in an M-step: three forward passes of all heads, plus its share of
+        encoding two views in the E-step."""
         heads, size = self.config.heads, self.encoder.features
         head = 2 * (size**2 + size * CLUSTERS)
         return 3 * heads.heads * head + 2 * self._forward_flop() / heads.passes
 
     def _stage3_flop(self) -> float:
-        """Of a view: what is learned from passes forward and backward, the weak views forward alone."""
+        """Operations per view: forward and backward for the views that are learned, forward for weak views."""
         joint = self.config.joint
         others = min(joint.batch * joint.unlabelled, len(self.pixels))
         passes = 3 * (joint.batch + others) + others
@@ -216,7 +216,7 @@ class Bench:
         return found
 
 
-# -- the authors' way ----------------------------------------------------------------------------
+# -- the authors' method -------------------------------------------------------------------------
 
 
 def strong_per_image() -> Callable[[Any], torch.Tensor]:
@@ -249,10 +249,10 @@ def authors(
     workers: int,
     stages: tuple[str, ...] = ("stage 1", "stage 2", "stage 3"),
 ) -> dict[str, float]:
-    """Images a second of the three stages (or of some) as the paper describes them, in float32, not batched.
+    """Images per second of the given stages as the paper describes them: float32, views one image at a time.
 
-    Stage 1: MoCo, batches of 128. Stage 2, its M-step: for every head its own batches of 128 strong
-    views through the network. Stage 3: 64 reliable and 448 other images a step.
+    Stage 1: MoCo, batches of 128. Stage 2 (M-step): for every head, batches of 128 strong views through
+    the network. Stage 3: 64 reliable and 448 other images per step.
     """
     source = drawn(images)
     pixels = DeviceImages(source, device)
@@ -320,7 +320,7 @@ def _pace(act: Callable[[], int], device: torch.device) -> float:
 
 
 def variants(device: torch.device) -> dict[str, dict[str, Any]]:
-    """What is compared in stage 1: one change after the other."""
+    """The variants of stage 1 to compare, as changed settings."""
     found: dict[str, dict[str, Any]] = {
         "ResNet-18, BYOL (fast)": {},
         "ResNet-18, MoCo": {"features__objective": "moco", "features__queue": 4096},
@@ -336,7 +336,7 @@ def variants(device: torch.device) -> dict[str, dict[str, Any]]:
             "features__coarse": 1,
         },
     }
-    # What "auto" chooses is one of the two already.
+    # The precision that "auto" chooses is measured already.
     found.pop(f"ResNet-18, BYOL, {'bfloat16' if device.type == 'cuda' else 'float32'}")
     return found
 
@@ -347,7 +347,7 @@ def measure(options: Options) -> None:
     gpu = device.type == "cuda"
     pieces, seconds = Pieces("speed", options), 8.0 if gpu else 20.0
     images, workers = (50_000, 16) if gpu else (1024, 2)
-    # On a CPU a batch of 512 takes half a minute: the pace is the same with fewer.
+    # On a CPU a batch of 512 takes half a minute; the pace is the same with smaller batches.
     small = {} if gpu else {"features__batch": 64, "joint__batch": 16, "heads__images": 500}
     top = pieces.get("peak", lambda: peak(device), seconds=60)
 
@@ -379,17 +379,17 @@ def measure(options: Options) -> None:
             f"large matrix product; copy {top['copy']:,.0f} GB/s.",
             _stage1_table(stage1_found, top, gpu),
             _ratio_table(stage1_found, later, theirs),
-            f"Drawn 32×32 colour images; real training loops, medians over {seconds:.0f} s after "
-            "warming up. An image counts once a step in stage 1 (both its views), once a pass in "
-            "stage 2, once for each of its views in stage 3. Operations are torch's own count of "
-            "forward and backward pass. The authors' way: views one image at a time by PIL in "
+            f"Random 32×32 colour images; real training loops, medians over {seconds:.0f} s after "
+            "warming up. An image counts once per step in stage 1 (both its views), once per pass in "
+            "stage 2, and once for each of its views in stage 3. Operations are torch's count of "
+            "forward and backward passes. The authors' method: views one image at a time with PIL in "
             f"{workers} worker processes, float32, batches of 128 (stage 3: 64 + 448), MoCo; in "
-            "stage 2 every batch of every head passes the network (their round is "
-            "ten heads' worth; the ratio is for one head, ours trains all ten).",
+            "stage 2 every batch of every head goes through the network (a round of theirs does this for "
+            "ten heads; the ratio is for one head, while ours trains all ten).",
         ]
     )
     data = {"peak": top, "stage1": stage1_found, "later": later, "authors": theirs}
-    write("speed", "Images a second", data, body, slug=device_slug(options.device))
+    write("speed", "Images per second", data, body, slug=device_slug(options.device))
 
 
 def _stage1_table(found: dict[str, Any], top: dict[str, float], gpu: bool) -> str:
@@ -410,4 +410,4 @@ def _ratio_table(stage1_found: dict[str, Any], later: dict[str, Any], theirs: di
             name = first[network] if stage == "stage 1" else f"{network}, {stage}"
             ours = (stage1_found | later)[name]["images_per_second"]
             rows.append([name, f"{ours:,.0f}", f"{pace:,.0f}", f"{ours / pace:.1f} ×"])
-    return table(["", "ours, images/s", "the authors' way, images/s", "ratio"], rows)
+    return table(["", "ours, images/s", "the authors' method, images/s", "ratio"], rows)

@@ -1,6 +1,6 @@
-"""From `streamlit run` to the first page in a browser that is already open, and to the other pages.
+"""The time from `streamlit run` to the first page in a browser that is already open.
 
-Needs Chromium. The workspace is empty at the start of each round, as a newcomer's is.
+Needs Chromium. The workspace is empty at the start of each round, like a first start.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ FIRST, WHOLE = "first paint (the page's heading)", "whole page"
 
 @dataclass(frozen=True)
 class Server:
-    """Where a server answers, and its process's number."""
+    """The address and the process id of a server."""
 
     address: str
     process: int
 
     def kill(self) -> None:
-        """Without a chance to tidy up."""
+        """Kills the process without letting it clean up."""
         os.kill(self.process, signal.SIGKILL)
 
 
 @contextmanager
 def server(workspace: str, log: Any = subprocess.DEVNULL) -> Iterator[Server]:
-    """A new server that writes to the file `log`; what is inside begins when its process does."""
+    """Starts a new server that writes to the file `log`. The block begins at once: see `wait_for_port`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -83,7 +83,7 @@ def measure() -> None:
             page.close()
     rows = [[name, spread(values, 2), f"{max(values):.2f}"] for name, values in seconds.items()]
     body = (
-        f"Seconds from the start of the server's process, {ROUNDS} new servers, empty workspace, "
+        f"Seconds from the start of the server process, {ROUNDS} new servers, empty workspace, "
         "browser already open: mean ± standard deviation (lowest), highest.\n\n"
         + table(["", "seconds", "slowest"], rows)
     )

@@ -1,7 +1,7 @@
-"""Views a second: ours against kornia and against the usual per-image pipeline with two workers.
+"""Views per second: ours, kornia's, and the usual per-image pipeline with two workers.
 
-All three make MoCo v2's contrastive view of 32×32 colour images that lie in memory as bytes. The
-rounds take turns, so that a busy moment of the machine hits all of them; ratios are of medians.
+All three make MoCo v2's contrastive view of 32×32 colour images in memory. They take turns, so that a
+busy moment of the machine affects all of them; ratios are of medians.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ PER_IMAGE = f"PIL, DataLoader with {WORKERS} workers"
 
 
 def drawn_images() -> ImageSet:
-    """Smooth random colour images: noise of a quarter of the resolution, enlarged."""
+    """Smooth random colour images: noise at a quarter of the resolution, enlarged."""
     coarse = torch.rand(IMAGES, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     pixels = torch.nn.functional.interpolate(coarse, size=32, mode="bicubic").clamp(0, 1)
     return ImageSet((pixels * 255).byte().numpy(), tuple(map(str, range(IMAGES))), "drawn")
 
 
 def batched(view: Callable[[torch.Tensor], torch.Tensor], pixels: DeviceImages) -> int:
-    """One view of every image, batch by batch; returns their number."""
+    """Makes one view of every image, batch by batch; returns their number."""
     for ids in torch.randperm(IMAGES).split(BATCH):
         view(pixels.batch(ids))
     return IMAGES
@@ -85,7 +85,7 @@ def contrastive_per_image() -> Callable[[Any], torch.Tensor]:
 
 
 def contestants() -> dict[str, Callable[[], int]]:
-    """Each makes one view of every image; the first is ours, the next two its rivals."""
+    """Functions that make one view of every image: ours, two others, and our weak and strong views."""
     source = drawn_images()
     pixels, chance = DeviceImages(source, torch.device("cpu")), torch.Generator().manual_seed(0)
     views, pipeline = ViewSettings(), kornia_pipeline()
@@ -132,4 +132,4 @@ def measure() -> None:
         "weak and strong views for comparison.\n\n"
         + table(["pipeline", "views/s, median", "range", "ours is faster by"], rows)
     )
-    write("views", "Views a second", {"views_per_second": pace, "ratio": ratio}, body)
+    write("views", "Views per second", {"views_per_second": pace, "ratio": ratio}, body)

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-# Chosen one after the other, each as far as possible (in OKLab) from all before it for normal,
-# protanopic and deuteranopic sight, and readable on white and on near-black.
-CLUSTERS = (
-    "#0070c2",
-    "#eb9900",
-    "#b80029",
-    "#a3a3eb",
-    "#e0667a",
-    "#85477a",
-    "#ad7000",
-    "#5c85ff",
-    "#00a3ad",
-    "#c21fad",
-    "#00663d",
-    "#4752f5",
-    "#f58f7a",
-    "#ff5cb8",
-    "#b85270",
-    "#cc853d",
-    "#1f99d6",
-    "#337a52",
-    "#1f47d6",
-    "#991f99",
-    "#d60047",
-    "#c24799",
-    "#70b88f",
-    "#8566e0",
-)
-NOBODY = "#8c8c8c"
+import json
+from pathlib import Path
+
+_SHARED = json.loads((Path(__file__).parents[1] / "assets" / "palette.json").read_text("utf-8"))
+# Each colour is as far as possible (in OKLab) from all before it for normal, protanopic and deuteranopic
+# sight, and readable on white and on near-black. The lesson has them from the same file.
+CLUSTERS: tuple[str, ...] = tuple(_SHARED["clusters"])
+NOBODY: str = _SHARED["nobody"]
 
 STATES = {
     "new": "#8c8c8c",

@@ -1,4 +1,4 @@
-"""What the tests of several rooms share: a folder of drawn images, a random generator, one thread."""
+"""Fixtures for the tests of several rooms: a folder of drawn images, a random generator, one thread."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pytest
 import torch
 from PIL import Image
 
-# Fixtures that tests of several rooms use.
+# Fixtures for the tests of several rooms.
 pytest_plugins = ["tests.tiny_runs", "tests.encoded_images"]
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
-    """Another number of threads is another order of sums; a runner that was tried may have set one."""
+    """Uses one thread: the number of threads affects rounding, and a test of the runner may have changed it."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is set up for several tests has one thread too, and does not use the user's cache either."""
+    """Session fixtures also use one thread, and not the user's cache."""
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPICE_EXPLORER_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -33,7 +33,7 @@ def _session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images are decoded anew in every test, and nothing is left in the user's cache, home or runs."""
+    """Every test has an empty cache, home and runs folder instead of the user's."""
     monkeypatch.setenv("SPICE_EXPLORER_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("SPICE_EXPLORER_HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("SPICE_EXPLORER_RUNS", str(tmp_path_factory.mktemp("runs")))
@@ -63,5 +63,5 @@ def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def photos(drawn_photos: Path, tmp_path: Path) -> Path:
-    """A copy of the drawn images that a test may change."""
+    """A copy of the drawn images, which a test may change."""
     return shutil.copytree(drawn_photos, tmp_path / "photos")

@@ -1,4 +1,4 @@
-"""Small images to put into every kind of source."""
+"""Small images for every kind of source."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""GPUs that are not there: the engine runs "on cuda" unchanged, on the CPU, and every crossing is seen.
+"""Fake GPUs: the engine runs "on cuda" unchanged, but on the CPU, and all transfers are recorded.
 
-Tensors stay ordinary CPU tensors, whose storage carries the device that it stands for. Within `FakeCuda`
+Tensors stay ordinary CPU tensors; their storage is tagged with the device it stands for. Within `FakeCuda`
 
 * `x.device`, factories with `device=`, `.to`, `.cpu`, `.pin_memory`, `torch.Generator`, `torch.autocast`
-  and `torch.cuda.*` answer as on a machine with GPUs;
-* an operation that mixes devices raises as CUDA does (but for 0-d CPU tensors and CPU indices), and so do
+  and `torch.cuda.*` behave as on a machine with GPUs;
+* an operation that mixes devices raises as in CUDA (except for 0-d CPU tensors and CPU indices), as do
   a generator of another device and `.numpy()` of a tensor on a GPU;
 * each wait for the device and each copy between host and device is counted, with the engine's line;
-* a tensor larger than the memory that a process may use is one too large for the GPU.
+* a tensor larger than the memory of the GPU raises an out-of-memory error.
 
-Numbers are the CPU's, so that a run must equal one on the CPU to the bit. Not seen are cuDNN's own
-refusals, races between streams, the rounding of a GPU and how fast it is.
+All arithmetic is the CPU's, so a run must equal a run on the CPU to the bit. Errors of cuDNN, races between
+streams, and the rounding and speed of a GPU cannot be tested.
 
     with FakeCuda() as gpu:
         learn_features(config, DeviceImages(images, gpu.device), …)
@@ -32,7 +32,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 CPU = torch.device("cpu")
-# What an operation makes within itself of nothing: it takes the side of its company.
+# Operations that create tensors inside other operations: the result is on the device of the other arguments.
 NOWHERE = torch.device("meta")
 FACTORIES = {
     getattr(torch, name)
@@ -56,7 +56,7 @@ FACTORIES = {
         "logspace",
     ]
 }
-# On CUDA each of these waits for the device, to learn a size, a number or an error code.
+# On CUDA each of these waits for the device, to read a size, a number or an error code.
 WAITS = frozenset(
     [
         "nonzero",
@@ -100,12 +100,12 @@ NO_KERNEL = frozenset(
         "_reshape_alias",
     ]
 )
-# The CPU's kernel asks for a number here, and CUDA's does not.
+# Here the CPU's kernel reads a number, while CUDA's does not.
 ASKS_ON_THE_CPU_ALONE = frozenset({"one_hot"})
 
 
 def place_of(x: torch.Tensor) -> torch.device:
-    """The device that a tensor stands on."""
+    """The device that a tensor is on."""
     return getattr(x.untyped_storage(), "fake_place", CPU)
 
 
@@ -115,7 +115,7 @@ def put(x: torch.Tensor, place: torch.device) -> torch.Tensor:
 
 
 def numbered(device: Any) -> torch.device:
-    """ "cuda" is the current GPU, which is the first."""
+    """The device with its number: "cuda" is the current GPU, which is the first."""
     device = torch.device(device)
     return torch.device("cuda", 0) if device.type == "cuda" and device.index is None else device
 
@@ -125,7 +125,7 @@ def tensors_in(*things: Any) -> list[torch.Tensor]:
 
 
 class FakeGenerator(torch.Generator):
-    """A generator of any device; it draws as the CPU's does."""
+    """A generator for any device that draws the CPU's numbers."""
 
     def __new__(cls, device: Any = "cpu") -> FakeGenerator:
         self = super().__new__(cls, "cpu")
@@ -138,7 +138,7 @@ class FakeGenerator(torch.Generator):
 
 
 class FakeAutocast(torch.autocast):
-    """bfloat16 products, by the CPU's rules."""
+    """bfloat16 autocast with the CPU's rules."""
 
     def __init__(self, device_type: str, *args: Any, **kwargs: Any) -> None:
         super().__init__("cpu" if device_type == "cuda" else device_type, *args, **kwargs)
@@ -153,14 +153,14 @@ def _pinned(x: torch.Tensor, *_: Any) -> torch.Tensor:
 
 
 class FakeCuda(contextlib.ExitStack):
-    """See above.
+    """The context manager described above.
 
     Attributes:
         device: the first GPU.
-        waits, copies: how often the host waited for a device, or something was sent, by what and where.
-        kernels: operations that launch one, by name.
-        largest: bytes of the largest tensor that was made on a GPU.
-        streams: how many were made.
+        waits, copies: how often the host waited for a device, or copied, by operation and line.
+        kernels: the number of operations that launch a kernel, by name.
+        largest: bytes of the largest tensor created on a GPU.
+        streams: the number of streams created.
     """
 
     device = torch.device("cuda", 0)
@@ -168,7 +168,7 @@ class FakeCuda(contextlib.ExitStack):
     def __init__(
         self, *, count: int = 1, bf16: bool = True, memory: int = 140 * 2**30, free: int | None = None
     ) -> None:
-        """`memory` and `free`: bytes of a GPU, and how many of them it says are free (default: all)."""
+        """`memory` and `free`: bytes of a GPU, and how many of them it reports as free (default: all)."""
         super().__init__()
         self._free = memory if free is None else free
         self.waits: Counter[tuple[str, str]] = Counter()
@@ -207,18 +207,18 @@ class FakeCuda(contextlib.ExitStack):
         self.enter_context(mock.patch.object(torch, "autocast", FakeAutocast))
         self.enter_context(mock.patch.object(torch.Tensor, "pin_memory", _pinned))
         for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
-            if hasattr(torch.optim.Optimizer, name):  # it asks the driver
+            if hasattr(torch.optim.Optimizer, name):  # it queries the driver
                 self.enter_context(mock.patch.object(torch.optim.Optimizer, name))
         self.enter_context(self.here())
         return self
 
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:
-        """Within, the thread that asks sees the GPUs; the one that entered `FakeCuda` does already."""
+        """Makes the GPUs visible to the calling thread; the thread that entered `FakeCuda` sees them already."""
         with _Functions(self), _Operations(self):
             yield
 
-    # -- what is seen --------------------------------------------------------------------------
+    # -- records -------------------------------------------------------------------------------
 
     def where(self) -> str:
         """The innermost line of the engine or the benchmarks, such as "stages/heads.py:93"."""
@@ -236,7 +236,7 @@ class FakeCuda(contextlib.ExitStack):
         self.waits[what, self.where()] += 1
 
     def copied(self, source: torch.Tensor, target: torch.device, blocking: bool) -> None:
-        """A copy from `source` to the device `target`; the host waits unless it need not."""
+        """Records a copy from `source` to the device `target`, and a wait if the host has to."""
         pinned = getattr(source.untyped_storage(), "fake_pinned", False)
         way = f"{place_of(source).type}→{target.type}" + (" pinned" if pinned else "")
         self.copies[way, self.where()] += 1
@@ -244,7 +244,7 @@ class FakeCuda(contextlib.ExitStack):
             self.wait(f"copy {way}")
 
     def made(self, out: torch.Tensor, place: torch.device) -> None:
-        """A tensor was made on `place`; raises when it is larger than a GPU's memory."""
+        """Records a tensor created on `place`; raises if it is larger than a GPU's memory."""
         if place.type == "cuda":
             size = out.untyped_storage().nbytes()
             if size > self._memory * self._share:
@@ -266,7 +266,7 @@ class FakeCuda(contextlib.ExitStack):
 
 
 class _Functions(TorchFunctionMode):
-    """What Python code is told of devices."""
+    """Intercepts what Python code reads about devices."""
 
     def __init__(self, gpu: FakeCuda) -> None:
         super().__init__()
@@ -346,7 +346,7 @@ class _Functions(TorchFunctionMode):
 
 
 class _Operations(TorchDispatchMode):
-    """What every operation, forward and backward, is given."""
+    """Intercepts every operation, forward and backward."""
 
     def __init__(self, gpu: FakeCuda) -> None:
         super().__init__()
@@ -366,7 +366,7 @@ class _Operations(TorchDispatchMode):
         return out
 
     def _place(self, name: str, args: Any, given: list[torch.Tensor]) -> torch.device:
-        """Where the operation happens; raises where devices mix."""
+        """The device of the operation; raises if devices are mixed."""
         places = {place_of(each) for each in given} - {NOWHERE}
         if len(places) < 2:
             return next(iter(places), NOWHERE)

@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md tells of the tree as it is."""
+"""ARCHITECTURE.md describes the tree as it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TREE = re.findall(r"```\n(.*?)```", TEXT, re.DOTALL)[0]
 
 
 def told() -> set[str]:
-    """The paths in the tree: names at the beginning of a line, in the folder that is indented less."""
+    """The paths in the tree: names at the start of a line, in the folder with less indentation."""
     found, folder = set(), ""
     for line in TREE.splitlines():
         names = re.match(r"((?:[\w.]+(?:\.py|/) ?)+)", line.strip())

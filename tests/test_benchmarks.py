@@ -1,4 +1,4 @@
-"""The benchmarks count and write what they say; what they measure is not for tests."""
+"""The benchmarks count and write correctly; what they measure is not tested."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from benchmarks import cifar10, curation, decisions, digits, made, pieces, report, speed, ui
+from benchmarks import browser, cifar10, curation, decisions, digits, made, made_history, pieces, report, speed
 from benchmarks.__main__ import main
 from benchmarks.photos import photos
 from benchmarks.pieces import Options, OutOfTime, Pieces
@@ -89,7 +89,7 @@ def test_a_reliable_set_is_judged_class_by_class(tmp_path: Path) -> None:
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Pieces and results go to a temporary folder."""
+    """A temporary folder for pieces and results."""
     monkeypatch.setattr(pieces, "WORK", tmp_path / "work")
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
     return tmp_path
@@ -103,7 +103,7 @@ def test_a_piece_is_measured_once_and_what_does_not_fit_is_left(work: Path) -> N
     assert calls == [1]
     hurried = Pieces("some", Options(device="cpu", minutes=0.5))
     assert hurried.get("first", lambda: calls.append(1), seconds=60) == {"acc": 0.5}
-    with pytest.raises(OutOfTime, match="second is left: run the same command again"):
+    with pytest.raises(OutOfTime, match="second is not measured yet: run the same command again"):
         hurried.get("second", lambda: calls.append(1), seconds=60)
     assert calls == [1]
     other = Pieces("some", Options(device="cpu", images=7))
@@ -117,7 +117,7 @@ def test_an_unknown_benchmark_is_refused_with_the_known_ones(capsys: pytest.Capt
 
 @pytest.fixture
 def bars(tmp_path: Path) -> Path:
-    """CIFAR-10's layout in small: three kinds of drawn images, 60 to train on and 30 to test."""
+    """A small copy of CIFAR-10's layout: three kinds of drawn images, 60 for training and 30 for testing."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 60), ("test", 30)):
         for index in range(count):
@@ -145,7 +145,7 @@ def test_a_long_run_goes_on_in_slices_and_ends_in_a_table(
     work: Path, bars: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slice_of_steps(folder: RunFolder, chosen: Device, _seconds: float) -> str:
-        """As the benchmark's own, by steps instead of seconds: any machine stops at the same."""
+        """Like the benchmark's function, but by steps instead of seconds: every machine stops at the same."""
         control, asked = Control(), itertools.count()
 
         def stop(emit: Emit) -> bool:
@@ -172,7 +172,7 @@ def test_a_long_run_goes_on_in_slices_and_ends_in_a_table(
     )
     interruptions = 0
     for _ in range(40):
-        seconds_left.append(1000.0)  # there is room for one slice
+        seconds_left.append(1000.0)  # time for one slice
         options = Options(device="cpu", data=bars, images=60, seeds=1, assignments=settings)
         try:
             cifar10.measure(options)
@@ -220,19 +220,19 @@ def test_operations_of_a_training_step_are_those_one_counts_by_hand() -> None:
         features__projection=8,
     )
     counted = speed.Bench(config, torch.device("cpu"), 32, 0.1)._stage1_flop()
-    # Multiply-adds of the forward pass of a view: nine per weight of a 3×3 kernel and pixel.
+    # Multiply-adds in the forward pass of a view: nine for each 3×3 kernel and pixel.
     convolutions = 9 * ((3 * 4 + 2 * 4 * 4) * 32**2 + (4 * 8 + 2 * 8 * 8) * 16**2 + 8 * 16 * 8**2)
-    # Forward, and twice as much backward (but the first layer passes no gradient to its input).
+    # Forward, and twice as much backward (but the first layer has no gradient for its input).
     per_view = 2 * (3 * convolutions - 9 * 3 * 4 * 32**2)
     assert counted == pytest.approx(2 * per_view, rel=0.02)
 
 
-# -- a made-up run -----------------------------------------------------------------------------
+# -- a synthetic run ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def small_made(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """500 made-up images in 4 clusters, with random places for its map so that none is computed."""
+    """500 synthetic images in 4 clusters, with random places for its map so that none is computed."""
     folder = made.made_run(
         tmp_path_factory.mktemp("made") / "small", images=500, clusters=4, features=16, neighbors=20, size=12
     )
@@ -318,7 +318,7 @@ def test_a_made_up_run_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch:
     def full(*_: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(made, "save_frame", full)
+    monkeypatch.setattr(made_history, "save_frame", full)
     with pytest.raises(OSError, match="the disk is full"):
         made.made_run(tmp_path / "half", clusters=3, **sizes)
     assert not any(tmp_path.iterdir())
@@ -344,27 +344,27 @@ def test_every_page_shows_a_made_up_run(page: str, small_made: RunFolder, monkey
     assert [one.value for one in at.warning] == []
 
 
-# -- what a person waits for -------------------------------------------------------------------
+# -- response times ----------------------------------------------------------------------------
 
 
 def test_a_figure_is_judged_by_its_worst_value_or_by_its_quantile() -> None:
     values = [*range(1, 100), 1000.0]
-    worst = ui.Figure("recoloured", "ms", 250, values)
+    worst = browser.Figure("recoloured", "ms", 250, values)
     assert worst.row() == ["recoloured", "50 ms", "1,000 ms", "100", "< 250 ms", "**missed**"]
-    most = ui.Figure("switch", "ms", 250, values, share=0.95)
+    most = browser.Figure("switch", "ms", 250, values, share=0.95)
     assert most.row()[-2:] == ["< 250 ms (p95: 95)", "met"]
-    assert ui.Figure("frame", "ms", None, values).row()[-2:] == ["", ""]
+    assert browser.Figure("frame", "ms", None, values).row()[-2:] == ["", ""]
 
 
 def test_a_figure_taken_while_nothing_trained_is_refused(
     small_made: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ui, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(browser, "PATIENCE_SECONDS", 0.1)
     (tmp_path / "run.json").write_bytes((small_made.path / "run.json").read_bytes())
     folder = RunFolder(tmp_path)
     folder.append(StageStarted("features", 100))
     folder.append(Progress("features", 10, 1000.0, {"contrastive loss": 5.0}))
-    training = ui.Training(folder)
+    training = browser.Training(folder)
     with training.going("the map"):
         folder.append(Progress("features", 14, 1000.0, {"contrastive loss": 4.0}))
     assert len(training.paces) == 1
@@ -374,17 +374,17 @@ def test_a_figure_taken_while_nothing_trained_is_refused(
 
 
 def test_the_runs_that_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ui, "IMAGES", 300)
-    monkeypatch.setattr(ui, "MANY", 400)
-    ui.make_runs(tmp_path)
-    big, huge = RunFolder(tmp_path / ui.BIG), RunFolder(tmp_path / ui.HUGE)
-    assert load_map(big) is None  # its first map is one of the figures
+    monkeypatch.setattr(browser, "IMAGES", 300)
+    monkeypatch.setattr(browser, "MANY", 400)
+    browser.make_runs(tmp_path)
+    big, huge = RunFolder(tmp_path / browser.BIG), RunFolder(tmp_path / browser.HUGE)
+    assert load_map(big) is None  # its first map is measured
     places = load_map(huge)
     assert places is not None
     assert places.shape == (400, 2)
-    trains = RunFolder(tmp_path / ui.TRAINS)
+    trains = RunFolder(tmp_path / browser.TRAINS)
     assert observe(trains).state == "interrupted"  # the Train page offers to resume it
-    assert trains.card().config.features.epochs == ui.EPOCHS
+    assert trains.card().config.features.epochs == browser.EPOCHS
 
 
 # -- curation ------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ KEYS = ["source", "images", "clusters", "seed", "device", "state", "seconds", "s
 
 
 def run_arguments(source: Path | str, run: Path | str, *more: str) -> list[str]:
-    """A run of a few steps; what `more` says comes last, and so goes before."""
+    """The arguments for a run of a few steps; `more` comes last and takes precedence."""
     source = f"folder:{source}" if isinstance(source, Path) else source
     settings = [part for one in TINY for part in ("--set", one)]
     fixed = ["--clusters", "2", "--device", "cpu", "--run", str(run)]
@@ -52,7 +52,7 @@ def run_arguments(source: Path | str, run: Path | str, *more: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left: its exit code and its lines."""
+    """The result of a command: exit code and output lines."""
 
     code: int
     out: list[str]
@@ -76,7 +76,7 @@ def do(*arguments: str) -> Done:
 
 
 def refused(*arguments: str) -> str:
-    """The one sentence with which a command line is refused."""
+    """The error message of a command that fails."""
     done = do(*arguments)
     assert done.code == 1
     assert done.out == []
@@ -91,7 +91,7 @@ def listed(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def trained(drawn_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
-    """The folder of a finished run with ground truth, and what the command said."""
+    """The folder of a finished run with ground truth, and the output of the command."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     return folder, do(*run_arguments(drawn_photos, folder, "--labels", "--seed", "3"))
 
@@ -138,7 +138,7 @@ def test_a_run_for_each_seed_ends_with_all_of_them_together(
     assert (done.code, done.errors) == (0, [])
     *each, last = (json.loads(line) for line in done.out)
     assert [one["seed"] for one in each] == last["seeds"] == [2, 3]
-    assert {**each[1], "seconds": 0} == {**trained[1].summary, "seconds": 0}  # as it was alone
+    assert {**each[1], "seconds": 0} == {**trained[1].summary, "seconds": 0}  # as if trained alone
     found = last["scores"]["truth.stage3.acc"]
     both = [one["truth"]["stage3"]["acc"] for one in each]
     assert (found["lowest"], found["highest"]) == (min(both), max(both))
@@ -220,7 +220,7 @@ def test_imported_vectors_end_a_run_without_stage_3(drawn_photos: Path, tmp_path
     source = ["--set", f"features.source=import:{file}"]
     done = do(*run_arguments(drawn_photos, run, *source))
     assert (done.code, done.errors) == (0, [])
-    reason = "the features are external vectors, so there is no network to train"
+    reason = "it would train the encoder, but external vectors come without one"
     assert done.summary["skipped"] == {"stage3": reason}
     assert (done.summary["state"], done.summary["reliable"]["stage"]) == ("finished", "stage2")
     assert f"skipped joint: {reason}" in done.err
@@ -378,7 +378,7 @@ def test_a_device_that_is_not_there_is_refused(
 def test_clusters_must_be_given(drawn_photos: Path, tmp_path: Path) -> None:
     arguments = ["run", f"folder:{drawn_photos}", "--run", str(tmp_path / "run")]
     assert refused(*arguments) == "the number of clusters is missing: add --clusters K"
-    # A preset of one of the paper's sets has its own: more than there are images here.
+    # A preset for one of the paper's sets has its own number: more than there are images here.
     few = refused(*arguments, "--preset", "paper-tiny-imagenet")
     assert "clusters is 200, but" in few
 
@@ -500,7 +500,7 @@ def test_a_disk_full_at_the_start_leaves_no_run(
 def test_a_disk_full_in_training_leaves_no_half_artefact_and_resume_finishes(
     artefact: str, drawn_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk takes part of the artefact's files and is full when the last is to be kept."""
+    """The disk stores some of the artefact's files and is full at the last one."""
     flush, run = os.fsync, tmp_path / "run"
 
     def full_later(descriptor: int) -> None:
@@ -525,7 +525,7 @@ def test_a_disk_full_in_training_leaves_no_half_artefact_and_resume_finishes(
     ("limit", "left"), [(4_000, []), (130_000, ["run/images", "run/run.json"])], ids=["no image fits", "no weights fit"]
 )
 def test_a_disk_that_really_takes_no_more(limit: int, left: list[str], drawn_photos: Path, tmp_path: Path) -> None:
-    """Another process, whose files may not grow beyond `limit` bytes."""
+    """Runs in another process, whose files may not grow beyond `limit` bytes."""
     import resource
 
     done = subprocess.run(

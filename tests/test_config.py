@@ -23,7 +23,7 @@ from engine.config import (
 from engine.errors import SettingError
 from engine.presets import GLYPH_VIEWS, PAPER, QUICK, preset
 
-# What the paper does not speak of: the run itself, and our small network.
+# Settings that the paper does not have: the run itself, and our small network.
 OURS = {"clusters", "seed", "preset", "encoder.width", "features.hidden", "compute.precision", "compute.compile"}
 
 
@@ -208,7 +208,7 @@ def test_the_fast_preset_flips_photographs_only(channels: int) -> None:
     assert preset("fast", clusters=3, channels=channels).views.weak.flip == (channels - 1) / 4
 
 
-# From the authors' configurations: K, network, stage 1's epochs and queue, stage 2's rounds and M,
+# From the authors' configurations: K, network, epochs and queue of stage 1, rounds and M of stage 2,
 # Cutout in pixels of the side, agreement.
 AUTHORS = {
     "paper-stl10": (10, "resnet34", 1000, 65_536, 100, 5000, (32, 96), 0.90),

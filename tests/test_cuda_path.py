@@ -1,4 +1,4 @@
-"""All of the engine runs on GPUs that are not there, and does what it does on the CPU: see `fake_cuda`."""
+"""The whole engine runs on fake GPUs with the same results as on the CPU: see `fake_cuda`."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def made(place: Path, changes: Changes, extra: ImageSet | None = None) -> RunFol
 
 
 def trained(folder: RunFolder, device: str | torch.device, control: Control | None = None) -> Arrays:
-    """What the three stages leave, by name."""
+    """The artefacts of the three stages, by name."""
     with folder.lock():
         state = execute(folder, Device(torch.device(device)), control or Control())
     assert state == "finished", observe(folder).message
@@ -146,7 +146,7 @@ def test_a_second_gpu_does_all_of_it(tmp_path: Path) -> None:
 
 
 class StopAt(Control):
-    """Stops a run before the question `asked` is asked once more."""
+    """Stops a run at its question number `asked`."""
 
     def __init__(self, asked: int) -> None:
         super().__init__()
@@ -236,7 +236,7 @@ def test_neighbours_and_k_means_are_the_same(chance: torch.Generator) -> None:
 
 
 class Watched:
-    """The three stages on the fake GPU without frames, and what each step has made it do."""
+    """The three stages on the fake GPU without frames, with the waits and copies of each step."""
 
     def __init__(self, gpu: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
         self.gpu, self.marks = gpu, list[tuple[Counter[str], Counter[str]]]()
@@ -257,7 +257,7 @@ class Watched:
         return found
 
     def per_step(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Waits and copies of one step, which must be the same for all steps after the first."""
+        """The waits and copies of one step, which must be the same for all steps after the first."""
         steps = [
             (after[0] - before[0], after[1] - before[1])
             for before, after in zip(self.marks, self.marks[1:], strict=False)
@@ -315,12 +315,12 @@ def test_a_round_of_stage_2_waits_only_to_say_how_large_the_clusters_are(monkeyp
         "item in stages/heads.py": 1,  # the best head of the M-step
         "bincount in stages/heads.py": 1,  # sizes of its clusters
         "tolist in stages/heads.py": 1,
-        "nonzero in stages/prototypes.py": 1,  # labels that a person has decided
+        "nonzero in stages/prototypes.py": 1,  # decided labels
     }
     assert copies == {"cpu→cuda in data/batches.py": 2, "cpu→cuda in stages/heads.py": 1}
 
 
-# -- does the fake see mistakes? ---------------------------------------------------------------
+# -- does the fake detect mistakes? ------------------------------------------------------------
 
 
 def test_what_cuda_refuses_is_refused() -> None:
@@ -338,7 +338,7 @@ def test_what_cuda_refuses_is_refused() -> None:
         with pytest.raises(RuntimeError, match="device type for generator"):
             torch.rand(2, device="cuda", generator=torch.Generator())
         assert not gpu.waits
-        assert (there * torch.tensor(2.0)).sum().item() == 6  # a 0-d CPU tensor may join
+        assert (there * torch.tensor(2.0)).sum().item() == 6  # a 0-d CPU tensor is allowed
         assert there[torch.tensor([1, 2])].cpu().tolist() == [1, 1]
     assert {what for what, _ in gpu.waits} == {"item", "copy cpu→cuda", "copy cuda→cpu"}
 

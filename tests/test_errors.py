@@ -1,4 +1,4 @@
-"""What is said of an error."""
+"""The sentences for errors."""
 
 from __future__ import annotations
 

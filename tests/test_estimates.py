@@ -1,4 +1,4 @@
-"""The benchmark of the estimated purity counts what it says."""
+"""The benchmark of the estimated purity computes correctly."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tests.test_command_line import TINY, do, refused
 
 @pytest.fixture(autouse=True)
 def _a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fifth of a second is enough to measure steps this small."""
+    """Shortens the probe: a fifth of a second is enough for steps this small."""
     real = measuring.probe
 
     def brief(*arguments: Any, **named: Any) -> Any:
@@ -40,7 +40,7 @@ def test_every_preset_is_forecast_as_json(photos: Path) -> None:
         assert one["total"] == pytest.approx(sum(one["seconds"].values()), abs=0.01)
         assert list(one["seconds"]) == ["features", "heads", "joint", "rest"]
         assert (one["device"], one["gpu_memory"]) == ("cpu", None)
-        # 40 images of 32 pixels, and what is kept of them.
+        # 40 images of 32 pixels, and their artefacts.
         assert one["disk"] > 40 * 3 * 32 * 32
 
 

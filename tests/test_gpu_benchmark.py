@@ -1,4 +1,4 @@
-"""`python -m benchmarks gpu`: rehearsed on the CPU without the app's libraries, and on a GPU that is not there."""
+"""`python -m benchmarks gpu`: rehearsed on the CPU without the app's libraries, and on a fake GPU."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from engine.sources.open_source import open_source
 from engine.stages.encoder import Encoder, initialise
 from tests.fake_cuda import FakeCuda, place_of
 
-# A machine for training has none of these.
+# Libraries that a training machine does not have.
 OF_THE_APP = ("streamlit", "faiss", "umap", "plotly", "kornia", "playwright")
 SMALL = (
     "encoder.backbone=small",
@@ -47,7 +47,7 @@ LEFT = {"log.txt", "gpu.json", "gpu.md", "stage1.npz", "joint.npz", "arrays.npz"
 
 @pytest.fixture(scope="module")
 def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """CIFAR-10's layout in small: ten kinds of drawn images, 120 to train on and 60 to test."""
+    """A small copy of CIFAR-10's layout: ten kinds of drawn images, 120 for training and 60 for testing."""
     rng, root = np.random.default_rng(0), tmp_path_factory.mktemp("bars")
     for split, count in (("train", 120), ("test", 60)):
         for index in range(count):
@@ -67,7 +67,7 @@ def words(bars: Path, out: Path, *more: str, settings: tuple[str, ...] = (*SMALL
 
 
 def rehearse(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own that finds none of the app's libraries."""
+    """Runs the command in a separate process that cannot import the app's libraries."""
     code = (
         "import sys\n"
         f"for name in {OF_THE_APP}: sys.modules[name] = None\n"
@@ -111,12 +111,12 @@ def test_each_stage_and_objective_has_a_pace_and_the_preset_a_forecast(rehearsed
     found = figures(rehearsed)["speed"]
     for name in ("stage 1, BYOL", "stage 1, SimCLR", "stage 1, MoCo", "stage 2", "stage 3"):
         assert found[name]["images_per_second"] > 0
-        assert "share" not in found[name]  # of a CPU's peak nothing is known
+        assert "share" not in found[name]  # the peak of a CPU is unknown
     assert found["profile"]["kernels"]
     slow = found["one image at a time"]
     ours = found["stage 1, MoCo, batch 128"]["images_per_second"]
     assert slow["ratio"] == pytest.approx(ours / slow["images_per_second"], abs=0.06)
-    # Two epochs of 50,000; two rounds of 100 images, eight times each; three steps of 8 + 2 · 32 images.
+    # Two epochs of 50,000; two rounds of 100 images with eight passes; three steps of 8 + 2 · 32 images.
     work = {"stage 1, BYOL": 100_000, "stage 2": 1600, "stage 3": 216}
     minutes = sum(images / found[name]["images_per_second"] / 60 for name, images in work.items())
     assert found["forecast"]["minutes"] == pytest.approx(minutes, abs=0.02)
@@ -167,7 +167,7 @@ def test_a_second_sitting_goes_on_from_the_first_ones_stage_1(rehearsed: Path, b
 
 
 class Paced:
-    """Stands for what measures a pace."""
+    """Stands in for the bench that measures a pace."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -188,15 +188,15 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, *se
 
 
 def test_epochs_and_steps_are_what_the_time_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # 480 s less a minute: .58 of 420 s at 24,000 of 50,000 images; .37 at 90,000 of 256 + 2 · 1,024.
+    # 480 s less 60 s: .58 of 420 s at 24,000 images/s for epochs of 50,000, .37 at 90,000 for steps of 256 + 2 · 1,024.
     assert planned(tmp_path, monkeypatch, 480) == {"epochs": 116, "steps": 6070}
-    # No more than the preset, and what was asked for stays.
+    # Never more than the preset, and requested values stay.
     assert planned(tmp_path, monkeypatch, 4800) == {"epochs": 200, "steps": 10_000}
     asked = planned(tmp_path, monkeypatch, 479, "features.epochs=7")
     assert asked["epochs"] == 7
     alone = planned(tmp_path, monkeypatch, 478, "features.source=encoder:small-cifar100", "features.epochs=0")
     assert alone == {"epochs": 0, "steps": 10_000}
-    with pytest.raises(Unfit, match="50 s are left, and 60 go to opening"):
+    with pytest.raises(Unfit, match="50 s are left, but opening and scores need 60"):
         planned(tmp_path, monkeypatch, 50)
 
 
@@ -209,7 +209,7 @@ def test_a_part_without_time_is_left_and_said(bars: Path, tmp_path: Path) -> Non
     assert "s are left" in figures(tmp_path / "out")["run"]["not begun"]["skipped"]
 
 
-# -- weights that are carried away -------------------------------------------------------------
+# -- packed weights ----------------------------------------------------------------------------
 
 
 def test_weights_of_a_resnet_18_fit_in_15_mib_and_come_back_in_bfloat16() -> None:
@@ -232,7 +232,7 @@ def test_weights_of_a_resnet_18_fit_in_15_mib_and_come_back_in_bfloat16() -> Non
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"device": "auto"}, r"no GPU was found: this measures one; name --device cpu to rehearse"),
+        ({"device": "auto"}, r"no GPU was found: this benchmark needs one; use --device cpu to rehearse"),
         ({"device": "cuda:9"}, r"device 'cuda:9' is not available here"),
         ({"only": "chek"}, r"--only chek: there is no 'chek'; choose from check, speed, run"),
         ({"data": Path("/nowhere")}, r"is not at /nowhere: name its folder or archive with --data"),
@@ -286,7 +286,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     assert {path.name for path in tmp_path.iterdir()} == {"a.npz", "log.txt"}
 
 
-# -- on a GPU that is not there ----------------------------------------------------------------
+# -- on a fake GPU -----------------------------------------------------------------------------
 
 
 def sitting_at(device: torch.device, out: Path) -> Sitting:
@@ -308,7 +308,7 @@ def test_a_gpu_that_computes_something_else_is_found_out(tmp_path: Path, monkeyp
 
     def off(x: torch.Tensor, *rest: Any) -> torch.Tensor:
         view = plain(x, *rest)
-        return view if place_of(x).type == "cpu" else view + 1e-3  # as TensorFloat-32 would be
+        return view if place_of(x).type == "cpu" else view + 1e-3  # as with TensorFloat-32
 
     def waiting(config: Any, pixels: Any, encoder: Any, **quiet: Any) -> Any:
         stop = quiet["stop"]

@@ -1,4 +1,4 @@
-"""python -m engine health, and what run makes of it."""
+"""python -m engine health, and its effect on run."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_run_leaves_out_what_was_excluded_and_keeps_to_it(spoilt: Path, tmp_pa
         ("night.png", "dark"),
     ]
     assert not {"bars/copy.png", "night.png"} & set(RunFolder(tmp_path / "run").images().ids)
-    health(spoilt, "--undo")  # later decisions are about later runs
+    health(spoilt, "--undo")  # later exclusions only affect later runs
     assert do(*run, "--resume").code == 0
 
 

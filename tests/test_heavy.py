@@ -1,4 +1,4 @@
-"""SciPy and torch may be asked for by two threads at once."""
+"""SciPy and torch may be imported by two threads at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# A torch whose import lasts until SciPy's has ended, well or badly.
+# A torch whose import lasts until SciPy's has ended, successfully or not.
 SLOW_TORCH = "import __main__\n__main__.begun.set()\n__main__.ended.wait(120)\nTensor = type('Tensor', (), {})\n"
 BOTH = """
 import sys, threading
@@ -38,7 +38,7 @@ print(failed)
 
 
 def both(before: str, place: Path) -> str:
-    """What went wrong when one thread imported torch and another SciPy."""
+    """The error when one thread imports torch and another SciPy, or ""."""
     (place / "torch").mkdir()
     (place / "torch" / "__init__.py").write_text(SLOW_TORCH)
     code = BOTH.format(before=before, place=str(place))
@@ -47,5 +47,5 @@ def both(before: str, place: Path) -> str:
 
 @pytest.mark.parametrize(("before", "fails"), [("scipy_before_torch()", False), ("pass", True)])
 def test_a_page_can_import_scipy_while_a_thread_imports_torch(before: str, fails: bool, tmp_path: Path) -> None:
-    """If `pass` no longer fails, SciPy has been mended, and `engine.heavy` can go."""
+    """If `pass` no longer fails, SciPy has been fixed, and `engine.heavy` can be removed."""
     assert ("partially initialized module 'torch'" in both(before, tmp_path)) is fails

@@ -1,4 +1,4 @@
-"""Jobs: asked for once, watched, steered, queued, and ended with the server."""
+"""Jobs: started once, watched, controlled, queued, and ended with the server."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Work = Callable[[Task[Job]], object]
 
 @pytest.fixture(autouse=True)
 def _no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What other tests have begun is not closed here."""
+    """Does not close jobs started by other tests."""
     monkeypatch.setattr(module, "_known", weakref.WeakSet())
 
 
 @pytest.fixture
 def go() -> Iterator[threading.Event]:
-    """Whoever waits for it goes on, at the latest when the test is over."""
+    """Lets waiting threads continue, at the latest at the end of the test."""
     event = threading.Event()
     yield event
     event.set()
@@ -45,7 +45,7 @@ def state(jobs: Jobs[str, Job], key: str) -> str:
 
 
 def held(go: threading.Event) -> tuple[Work, threading.Event]:
-    """Work that hears of nothing before `go`, and what is set when it has begun."""
+    """Work that ignores everything until `go`, and an event that is set when it has started."""
     begun = threading.Event()
 
     def work(_task: Task[Job]) -> None:
@@ -56,7 +56,7 @@ def held(go: threading.Event) -> tuple[Work, threading.Event]:
 
 
 def endless(task: Task[Job]) -> None:
-    """Works until it is asked to stop."""
+    """Works until asked to stop."""
     while not task.asked_to_stop():
         time.sleep(0.001)
     raise Stopped
@@ -108,7 +108,7 @@ def test_a_job_that_has_ended_begins_anew_only_if_asked_so() -> None:
 
 def test_many_who_ask_at_once_begin_one_job(go: threading.Event) -> None:
     class Slow(str):
-        """It takes a while to be looked up, in which others look too."""
+        """Looking it up takes so long that others look it up at the same time."""
 
         def __hash__(self) -> int:
             time.sleep(0.02)
@@ -138,7 +138,7 @@ def test_a_job_is_paused_continued_and_cancelled() -> None:
     jobs.resume("loaf")
     assert state(jobs, "loaf") == "working"
     jobs.pause("loaf")
-    jobs.forget("loaf")  # not while it is under way
+    jobs.forget("loaf")  # has no effect while it is running
     jobs.cancel("loaf")
     until(lambda: state(jobs, "loaf") == "cancelled")
 

@@ -86,8 +86,8 @@ def test_heads_vote_under_the_numbers_that_fit_the_labels() -> None:
     heads = np.array(
         [
             [0, 0, 0, 0, 1, 1],
-            [1, 1, 1, 1, 0, 0],  # the same clusters by other numbers
-            [2, 2, 2, 0, 1, 1],  # one image in a cluster of its own
+            [1, 1, 1, 1, 0, 0],  # the same clusters with other numbers
+            [2, 2, 2, 0, 1, 1],  # one image alone in a cluster
         ]
     )
     votes = metrics.head_votes(heads, LABELS)
@@ -111,7 +111,7 @@ def test_of_all_images_the_estimate_is_votes_times_agreement() -> None:
 def test_a_subset_chosen_by_its_neighbours_is_drawn_towards_its_clusters() -> None:
     agreement, votes = np.array([1, 1, 0, 0, 1, 1]), np.ones(6)
     chosen = agreement == 1
-    # Cluster 0 as a whole agrees by half; the chosen half belongs to it, the other to cluster 1.
+    # Half of cluster 0 agrees; the chosen half belongs to it, the other half to cluster 1.
     clusters, everywhere = (0.5 + 1) / 2, 2 / 3
     expected = clusters + everywhere**2 * (1 - clusters)
     assert metrics.estimated_purity(LABELS, agreement, votes, chosen) == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""What the README promises: its commands run, its sources and files exist."""
+"""The README is true: its commands run, and its sources and files exist."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_engine_commands_work_one_after_the_other(
     assert (tmp_path / "digits-encoder.pt").is_file()
     assert seeds[-2:] == ["--seeds", "0-4"]
     assert told(*seeds[:-1], "0-1", *shorter)["finished"] == 2
-    # All but the epochs of stage 1, which the command sets.
+    # Without the epochs of stage 1, which the command sets.
     assert told(*tuned, *shorter[2:])["seconds"]["stage1"] < 60
     assert told(*shapes, *shorter)["clusters"] == 4
     monkeypatch.setattr(failure_trials, "make_trials", lambda *_, **__: made.append(True))

@@ -29,7 +29,7 @@ from tests.tiny_runs import tiny_config
 
 
 def bundle_in(html: str) -> dict[str, Any]:
-    """What a browser reads from the page."""
+    """The bundle that a browser reads from the page."""
     found = re.search(r'<script id="bundle" type="application/json">(.*?)</script>', html, re.DOTALL)
     assert found is not None
     return json.loads(found[1])
@@ -47,7 +47,7 @@ def test_the_file_holds_the_lesson_and_the_whole_player(photos: Path, tmp_path: 
     for name in replaying._read("order.txt").split():
         first = replaying._read(name).strip().splitlines()[0]
         assert first in html
-    # Nothing is fetched: what looks like an address is none that a browser would follow.
+    # Nothing is fetched: no URL in the file is one that a browser would load.
     assert not re.findall(r'(?:src|href)="https?:', html)
     assert [one.name for one in tmp_path.iterdir() if "lesson" in one.name] == ["lesson.html"]
 
@@ -105,12 +105,12 @@ N, K, D, SIDE = 2000, 10, 16, 64
 
 
 def noise(*shape: int) -> np.ndarray:
-    """Noise is the worst that a picture can be."""
+    """Noise, which compresses worst."""
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
 def made_up(path: Path) -> RunFolder:
-    """A finished run of 2,000 photographs as it lies on the disk, without the training."""
+    """A finished run of 2,000 photographs as stored on disk, without training."""
     images = ImageSet(noise(N, 3, SIDE, SIDE), tuple(f"photos/holiday-{n:04d}.jpg" for n in range(N)), "folder:photos")
     config = preset("quick", clusters=K, channels=3)
     folder, rng = create_run(path, Opened(images), config), np.random.default_rng(0)

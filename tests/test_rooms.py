@@ -1,4 +1,4 @@
-"""The house's rules: who may import whom, when, and how large a room may be."""
+"""The rules for modules: which may import which, when, and how large files and folders may be."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HOUSE = ("engine", "spice_explorer", "pages")
 
-# Room → modules of ours that its files may import. A file may always import its own room, except in
-# engine.stages, where only what lies upstream is allowed.
+# Room → our modules that its files may import. A file may always import from its own room, except in
+# engine.stages, where only upstream modules are allowed.
 ALLOWED = {
     "engine/errors.py": set(),
     "engine/events.py": set(),
@@ -117,7 +117,7 @@ NEVER = {
     "spice_explorer/present": {"streamlit", "torch"},
     "pages": {"torch", "faiss", "umap", "engine"},
 }
-# Flow order inside engine/stages: a module may import only from those before it.
+# The order of the flow inside engine/stages: a module may import only from those before it.
 UPSTREAM = [
     "loop",
     "frames",
@@ -136,8 +136,8 @@ UPSTREAM = [
     "joint_probe",
     "joint",
 ]
-# What takes long to import. Only what brings one of these may be imported within a function, so that the
-# first page and the command line's help need not wait for it.
+# Libraries that are slow to import. Only modules that import one of them may be imported inside functions,
+# so that the first page and the command line's help do not wait for them.
 HEAVY = {
     "PIL",
     "faiss",
@@ -153,16 +153,16 @@ HEAVY = {
     "tqdm",
     "umap",
 }
-# Each command imports what it needs: most need little.
+# Each command imports its modules itself: most need few.
 LAZY = {"engine.__main__"}
 MOST_LINES, MOST_FILES = 450, 16
-# Settings and commands are long lists, better read in one place; two benchmarks have yet to be split.
-LONG = {"engine/config.py", "engine/__main__.py", "benchmarks/made.py", "benchmarks/ui.py"}
+# Settings and commands are long lists, better read in one place.
+LONG = {"engine/config.py", "engine/__main__.py"}
 
 
 @dataclass
 class Module:
-    """What a module imports: of ours and of others, at once (when it is imported) or later."""
+    """What a module imports: our modules at once (when it is imported) or later, and heavy libraries."""
 
     at_once: set[str] = field(default_factory=set)
     later: set[str] = field(default_factory=set)
@@ -176,7 +176,7 @@ def named(module: str) -> Path:
 
 @cache
 def modules() -> dict[str, Module]:
-    """Every module of the house; what only a type checker imports is left out."""
+    """All our modules, without imports for type checkers only."""
     paths = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
         for room in HOUSE
@@ -196,7 +196,7 @@ def modules() -> dict[str, Module]:
 
 
 def _imports(node: ast.AST, inside: bool) -> Iterator[tuple[str, bool]]:
-    """Dotted names that are imported at run time, and whether that is within a function."""
+    """Dotted names that are imported at run time, and whether inside a function."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
@@ -213,7 +213,7 @@ def python_files(room: str) -> list[Path]:
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that `path` imports, anywhere in it, as written."""
+    """All modules that `path` imports anywhere, as written."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -267,7 +267,7 @@ def test_every_stage_has_its_place_in_the_flow() -> None:
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:
-    """Not even within functions: a circle is two rooms that should be one, or three."""
+    """Not even inside functions: a circular import means that two rooms should be one, or three."""
     graph = {name: module.at_once | module.later for name, module in modules().items()}
     left = dict(graph)
     while free := [name for name, wanted in left.items() if not wanted & left.keys()]:
@@ -277,7 +277,7 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 
 
 def brought(name: str) -> set[str]:
-    """The heavy libraries that are imported when the module is."""
+    """The heavy libraries that importing the module imports."""
     seen: set[str] = set()
     waiting = [name]
     while waiting:

@@ -1,4 +1,4 @@
-"""What the benchmark of the shapes counts; the runs themselves are not for tests."""
+"""The benchmark of the shapes counts correctly; its runs are not tested."""
 
 from __future__ import annotations
 

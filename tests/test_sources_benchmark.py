@@ -1,4 +1,4 @@
-"""The benchmark of forecasts compares what it says; how good they are is not for tests."""
+"""The benchmark of forecasts compares correctly; the quality of forecasts is not tested."""
 
 from __future__ import annotations
 

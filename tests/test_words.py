@@ -1,4 +1,4 @@
-"""The words of the project: the glossary names what exists, and phrases once removed stay out."""
+"""The words of the project: names in the glossary exist, and removed phrases do not come back."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ MakeRun = Callable[..., RunFolder]
 
 
 def drawn(seed: int = 0, images: int = 60) -> tuple[ImageSet, Truth]:
-    """Horizontal, vertical and no bars on noise, with their truth."""
+    """Images of noise with horizontal, vertical or no bars, with their truth."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 60, (images, 1, 8, 8), dtype=np.uint8)
     labels = np.arange(images) % 3

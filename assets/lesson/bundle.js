@@ -1,9 +1,9 @@
-// The bundle of a lesson, as engine/runs/lesson.py makes it: what is read here, the engine computed.
+// The bundle of a lesson, as engine/lesson/build.py writes it: all values come from the engine.
 
 const KINDS = { u8: Uint8Array, u16: Uint16Array, u32: Uint32Array, i32: Int32Array, f32: Float32Array };
 const decoded = new WeakMap();
 
-// The flat typed array of {shape, dtype, data}, or of plain nested lists; `shapeOf` has its shape.
+// A flat typed array from {shape, dtype, data} or from nested lists; `shapeOf` returns its shape.
 function arrayOf(spec) {
   if (Array.isArray(spec)) return spec.flat(Infinity);
   if (!decoded.has(spec)) decoded.set(spec, new KINDS[spec.dtype](bytesOf(spec.data).buffer));
@@ -20,13 +20,13 @@ class Bundle {
     this.sheets = new Map();
   }
 
-  // A sheet of pictures of a step's own, decoded once.
+  // A step's own sheet of pictures, decoded once.
   own(sprite, count = sprite.count) {
     if (!this.sheets.has(sprite)) this.sheets.set(sprite, new Sprite(sprite, count));
     return this.sheets.get(sprite);
   }
 
-  // The labels of the last frame that has any.
+  // The labels of the last frame that has labels.
   get labels() {
     const last = this.frames.findLast((frame) => frame.labels);
     return last ? arrayOf(last.labels) : undefined;
@@ -36,7 +36,7 @@ class Bundle {
     for (const sheet of [this.sheet, ...this.sheets.values()]) sheet?.close();
   }
 
-  // Two lessons may have the same image at two places.
+  // The image ids at `places`: two lessons may have the same image at different places.
   imagesAt(places) {
     return places.map((place) => arrayOf(this.ids)[place]);
   }

@@ -1,6 +1,6 @@
-// Charts: bars, a histogram, a heat map and lines, as small as they can be read.
+// Charts: bars, a histogram, a heat map and lines, as small as is readable.
 
-const MOST_BARS = 14; // below one another; more stand in columns
+const MOST_BARS = 14; // more are split into columns
 /** @type {CanvasTextAlign[]} */
 const ALIGNED = ["left", "center", "right"];
 
@@ -31,7 +31,7 @@ function barsOf(values, { colour = colourOf, name = (i) => i, words = number, mo
 }
 
 /**
- * Counts over 0 to 1; bins from `line` on are drawn full, those below it faint.
+ * A histogram over 0 to 1; bins from `line` on are solid, those below it faint.
  * @param {number[]} counts
  * @param {{line?: number, title?: string}} options
  */
@@ -69,7 +69,7 @@ function lineDown(pen, x, height, top = 0) {
   pen.setLineDash([]);
 }
 
-// Prototypes by prototypes: deeper blue means more similar, and the diagonal is left out.
+// Prototypes by prototypes: deeper blue means more similar; the diagonal is empty.
 function heatOf(values, clusters) {
   const canvas = make("canvas", { className: "heat" });
   const apart = [...values].filter((_, i) => Math.floor(i / clusters) !== i % clusters);
@@ -100,7 +100,7 @@ function heatOf(values, clusters) {
 }
 
 /**
- * Lines over the frames; the frame `at` (0 to 1) is marked.
+ * Lines over the frames, with a mark at `at` (0 to 1).
  * @param {{name: string, values: number[], colour: string}[]} lines values from 0 to 1
  * @param {{level?: number, words?: string, at?: number}} options
  */

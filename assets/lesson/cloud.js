@@ -1,4 +1,4 @@
-// Cloud: every image as a point on a 2D canvas, coloured by its cluster; its picture under the pointer.
+// Cloud: every image as a point on a 2D canvas, coloured by cluster; shows the picture under the pointer.
 
 const CLOUD_EDGE = 10;
 const REACH = 14;
@@ -21,7 +21,7 @@ class Cloud {
     this.root.close = () => this.canvas.close();
   }
 
-  // Places between `from` and `to` (flat x, y in 0 to 1), the part `share` of the way.
+  // Shows the points a `share` of the way between `from` and `to` (flat x, y in 0 to 1).
   show(from, to, share, labels, confidence) {
     this.from = from;
     this.to = to;
@@ -47,7 +47,7 @@ class Cloud {
     this.width = width;
     this.height = height;
     const side = clamp(Math.sqrt((width * height) / count) / 3, 2.5, 7);
-    // One colour after the other: a change of colour costs more than a point.
+    // Draw colour by colour: changing the colour is slower than drawing a point.
     const groups = new Map();
     for (let i = 0; i < count; i++) {
       const label = this.labels ? this.labels[i] % CLUSTERS.length : -1;

@@ -1,32 +1,6 @@
-// Small things that all parts use. The palette is spice_explorer/palette.py's.
+// Helpers for all parts of the player.
 
-const CLUSTERS = [
-  "#0070c2",
-  "#eb9900",
-  "#b80029",
-  "#a3a3eb",
-  "#e0667a",
-  "#85477a",
-  "#ad7000",
-  "#5c85ff",
-  "#00a3ad",
-  "#c21fad",
-  "#00663d",
-  "#4752f5",
-  "#f58f7a",
-  "#ff5cb8",
-  "#b85270",
-  "#cc853d",
-  "#1f99d6",
-  "#337a52",
-  "#1f47d6",
-  "#991f99",
-  "#d60047",
-  "#c24799",
-  "#70b88f",
-  "#8566e0",
-];
-const NOBODY = "#8c8c8c";
+const { clusters: CLUSTERS, nobody: NOBODY } = PALETTE;
 const STAGES = { features: "Stage 1", heads: "Stage 2", joint: "Stage 3" };
 
 const text = (tag, className, words) => make(tag, { className, textContent: words });
@@ -38,11 +12,11 @@ const swatch = (cluster) => {
   made.style.background = colourOf(cluster);
   return made;
 };
-// What needs ground truth is framed and named as such, as on every page of the app.
+// Values from ground truth are framed and labelled as such, as on every page of the app.
 const truthful = (...children) => make("span", { className: "truth" }, text("b", "", "truth"), " ", ...children);
 const readable = (name) => capital(name.replaceAll("_", " "));
 
-// A pen on a canvas as sharp as the screen, emptied; the canvas is as large as it is shown.
+// The context of a cleared canvas, sized to its element at the screen's resolution.
 function penOf(canvas) {
   const ratio = window.devicePixelRatio || 1;
   const { clientWidth: width, clientHeight: height } = canvas;

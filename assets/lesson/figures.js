@@ -1,8 +1,8 @@
-// Figures: what a step shows, drawn by the fields that are there. Each returns an element or nothing.
+// Figures: one function per field of a step. Each returns an element or nothing.
 
 const LEAST_CELL = 16;
 const NAME_WIDTH = 62;
-// Fields that a figure or the step itself draws; any other number becomes a tile.
+// Fields drawn by a figure or by the step itself; any other number becomes a tile.
 const DRAWN = new Set([
   "says",
   "truth",
@@ -37,7 +37,7 @@ const DRAWN = new Set([
 /**
  * @typedef {object} RowsOptions
  * @property {(place: number, cluster: number, i: number) => string} [title]
- * @property {number} [split] leaves a gap before that column
+ * @property {number} [split] a gap is left before this column
  * @property {number[]} [sizes]
  */
 
@@ -56,7 +56,7 @@ function gridOf(sprite, places, { title = () => "", most } = {}) {
 }
 
 /**
- * A row for each cluster: its number, its pictures, and its size if that is known.
+ * A row for each cluster: its number, its pictures, and its size if known.
  * @param {Bundle} bundle
  * @param {number[][]} rows
  * @param {RowsOptions} options
@@ -93,7 +93,7 @@ function sizeOf(k, size, largest) {
 
 const captioned = (words, figure, weight = 1) => {
   const made = make("figure", { className: "figure" }, words ? text("figcaption", "", words) : undefined, figure);
-  // Bars are as high as they are many; all else shares what is left.
+  // Bars are as high as their number requires; other figures share the rest.
   if (figure.classList.contains("bars")) made.style.flex = "none";
   else made.style.flexGrow = String(weight);
   return made;
@@ -228,7 +228,7 @@ const FIGURES = {
     );
   },
 
-  // Where rows of pictures are drawn, each has its size at its end.
+  // Rows of pictures already show the sizes.
   sizes: ({ sizes, per_cluster: kept, confident, claimed }) =>
     sizes && !kept && !confident && !claimed && captioned("images in each cluster", barsOf([...sizes]), 0.6),
 
@@ -253,7 +253,7 @@ const FIGURES = {
   xray: ({ xray }, { bundle }) => xray && bundle.xray && captioned("", new XRay(bundle).root, 2),
 };
 
-// An image and its neighbours: those with another label are framed.
+// An image and its neighbours; neighbours with another label are framed.
 function exampleRows(bundle, examples) {
   const least = Math.min(...examples.map((one) => one.neighbours.length));
   const shown = Math.min(least, 24);
@@ -283,7 +283,7 @@ function exampleRows(bundle, examples) {
   });
 }
 
-// Numbers that no figure draws, each with its name.
+// Tiles with name and value for numbers that no figure draws.
 function tilesOf(show) {
   const found = Object.entries(show).filter(([name, value]) => typeof value === "number" && !DRAWN.has(name));
   if (!found.length) return undefined;
@@ -295,7 +295,7 @@ function tilesOf(show) {
   );
 }
 
-// `truth`: a sentence, a share, or numbers by name.
+// `truth` is a sentence, a share, or an object of numbers by name.
 function truthOf(truth) {
   if (truth === undefined || truth === null) return undefined;
   const words = (value) =>

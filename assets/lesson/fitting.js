@@ -1,11 +1,11 @@
-// Fitting: figures fill the room they are given, so that a step never needs to be scrolled.
+// Fitting: figures fill the space they are given, so that a step never scrolls.
 
 const GAP = 4;
 const MOST_CELL = 96;
 const LEAST_ROW = 13;
-const DENSE_ROW = 26; // heights at which a row's words can still be read, and must be small
+const DENSE_ROW = 26; // row heights at which text is still readable, and at which it must be small
 
-// The largest side of a square cell with which `count` of them fit into width × height.
+// The largest side of square cells of which `count` fit into width × height.
 function cellFor(count, width, height, most = MOST_CELL) {
   let best = 0;
   for (let columns = 1; columns <= count; columns++) {
@@ -15,8 +15,8 @@ function cellFor(count, width, height, most = MOST_CELL) {
   return Math.floor(clamp(best, 8, most));
 }
 
-// Lays `count` rows of `cells` pictures and `spare` pixels of words each in as many columns as make the
-// pictures largest, and sets their size.
+// Lays out `count` rows, each with `cells` pictures and `spare` pixels of text, in the number of columns
+// that makes the pictures largest, and sets their size.
 function layRows(box, count, cells, spare, width, height, most) {
   let best;
   for (let columns = 1; columns <= Math.min(4, count); columns++) {
@@ -30,7 +30,7 @@ function layRows(box, count, cells, spare, width, height, most) {
   box.style.gridTemplate = `repeat(${lines}, min-content) / repeat(${best.columns}, minmax(0, 1fr))`;
 }
 
-// Calls `draw(width, height)` now and whenever the element gets another size.
+// Calls `draw(width, height)` now and whenever the size of the element changes.
 function fitted(element, draw) {
   let last = "";
   const look = () => {

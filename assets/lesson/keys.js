@@ -1,4 +1,4 @@
-// Keys: what each does, on the page and in presenter mode.
+// Keys: the keyboard shortcuts, on the page and in presenter mode.
 
 const KEYS = [
   ["→ ←", "next step, previous step"],

@@ -1,4 +1,4 @@
-// The player: nine steps, a quiz after the eighth, and the whole run; on a page or in presenter mode.
+// The player: nine steps, a quiz after the eighth, and the whole run, on a page or in presenter mode.
 
 const QUIZ_AFTER = 8;
 
@@ -37,7 +37,7 @@ class Player {
   listen() {
     this.pressed = (e) => this.key(e);
     document.addEventListener("keydown", this.pressed);
-    // A slider that was moved by hand gives the arrow keys back.
+    // After dragging, a slider gives up the focus, and with it the arrow keys.
     this.root.addEventListener("pointerup", (e) => {
       const target = /** @type {HTMLInputElement} */ (e.target);
       if (target.type === "range") target.blur();
@@ -51,7 +51,7 @@ class Player {
     this.recolour.addEventListener("change", this.recoloured);
   }
 
-  // The lesson's data; `waits`: sentences for the steps that wait, by the stage's name, while it trains.
+  // Takes the lesson's data; `waits`: sentences for steps whose stage is still training, by stage.
   take(data, waits = {}) {
     const before = this.bundle;
     const same = before?.run === data.run;
@@ -80,7 +80,7 @@ class Player {
     before?.close();
   }
 
-  // Of the lesson before, what was made by hand with that part of it which is still the same.
+  // Keeps the reader's choices from the previous lesson, where that part has not changed.
   keep(before) {
     const { bundle } = this;
     const alike = (part) => JSON.stringify(part(before)) === JSON.stringify(part(bundle));
@@ -135,12 +135,12 @@ class Player {
 
   step({ step, place }) {
     const made = new Step(this.bundle, step, place, this.waits[step.key]);
-    // Drawn anew, for a newer lesson or a projector, a step stays as it was played with.
+    // When a step is drawn again, for a newer lesson or in presenter mode, it keeps the reader's choices.
     return this.shown?.data?.key === step.key ? made.like(this.shown) : made;
   }
 
   quiz() {
-    this.made ??= new Quiz(this.bundle); // what was marked stays while one looks at another step
+    this.made ??= new Quiz(this.bundle); // the marks stay while the reader looks at another step
     const head = make(
       "div",
       { className: "words" },
@@ -159,7 +159,7 @@ class Player {
     return { root: make("article", { className: "step running" }, head, this.scrubber.root) };
   }
 
-  // On the page the whole run lies below each step as well.
+  // On the page, the whole run is also shown below each step.
   under(kind) {
     const wanted = kind !== "run" && !this.presenting && this.bundle.frames.length;
     if (!wanted) return this.below.replaceChildren();
@@ -177,7 +177,7 @@ class Player {
 
   // -- presenter mode ------------------------------------------------------------------------------
 
-  // In the top layer, above whatever the page has; `fill` asks for the whole screen as well.
+  // Shows the lesson in the top layer, above the page; `fill` also requests full screen.
   present(on, fill = false) {
     if (on === this.presenting) return;
     this.root.classList.toggle("presenting", on);
@@ -212,7 +212,7 @@ class Player {
     const inside = e.composedPath().includes(this.root);
     if (!this.screens || e.altKey || e.ctrlKey || e.metaKey || e.defaultPrevented) return;
     if (typing(target) || !this.root.isConnected) return;
-    // Elsewhere on the page other things have keys of their own; a link or button leaves all but two free.
+    // Controls elsewhere on the page handle their own keys; links and buttons use only two.
     if (!inside && !this.presenting && target.closest?.("[role]:not(a, button), input, select, summary")) return;
     const range = target.type === "range" && !this.presenting;
     if (range && e.key.startsWith("Arrow")) return;

@@ -1,4 +1,4 @@
-// Quiz: twelve pictures; which will be rejected? Then the score, and why of each.
+// Quiz: which of twelve labels will be rejected? Then the score, and the reason for each.
 
 class Quiz {
   /** @param {Bundle} bundle */
@@ -67,7 +67,7 @@ class Quiz {
     this.again.hidden = false;
   }
 
-  // Takes over what was marked in a quiz with the same questions.
+  // Takes over the marks from a quiz with the same questions.
   like({ marked, at, checked }) {
     for (const i of marked) this.mark(i);
     this.move(at - this.at);
@@ -89,7 +89,7 @@ class Quiz {
     this.again.hidden = true;
   }
 
-  // Keys of a screen: true when the key was taken.
+  // Handles a key; returns whether it was used.
   key(key) {
     const columns = getComputedStyle(this.answers[0].parentElement).gridTemplateColumns.split(" ").length;
     const moves = { ArrowDown: columns, ArrowUp: -columns, "]": 1, "[": -1 };

@@ -1,5 +1,5 @@
 // Film: frames of training on the map, played or scrubbed; points move between frames.
-// Scrubber: the film of the whole run, with prototypes, counts and losses that move along.
+// Scrubber: the film of the whole run, with prototypes, counts and losses that follow it.
 
 const FRAME_MS = 900;
 const SPEEDS = [0.5, 1, 2, 4];
@@ -9,7 +9,7 @@ const MOST_SUREST = 6;
 class Film {
   /**
    * @param {Bundle} bundle
-   * @param {number[]} indices places among the bundle's frames
+   * @param {number[]} indices indices of the bundle's frames
    * @param {(t: number, frame: any) => void} onTime t counts from 0 and may lie between frames
    */
   constructor(bundle, indices, onTime = () => {}) {
@@ -75,14 +75,14 @@ class Film {
     this.onTime(this.t, now);
   }
 
-  // Where a film with the same frames stood, or with the first of them, unless it was at its end.
+  // Goes to the position of a previous film, unless that was at its end, if it had the same first frames.
   like({ frames, t, last, speed }) {
     const alike = frames.every(({ stage, step }, i) => this.frames[i]?.stage === stage && this.frames[i].step === step);
     if (alike && t < last) this.go(t);
     this.setSpeed(speed);
   }
 
-  // From wherever it is to a frame, in a quarter of a second; a new goal takes over.
+  // Moves to a frame in a quarter of a second; a new goal replaces the old one.
   glide(goal) {
     const from = this.t;
     const begun = performance.now();
@@ -181,7 +181,7 @@ class Scrubber {
     return { root, cells, bar, count };
   }
 
-  // Everything but the map changes from frame to frame only.
+  // Everything but the map changes only from frame to frame.
   tell(t, frame) {
     this.losses?.move(t);
     if (!this.film || this.frame === frame) return;
@@ -209,7 +209,7 @@ class Scrubber {
   }
 }
 
-// The losses of each stage, each on a scale of its own, over the same time as the film.
+// The losses of the stages, each on its own scale, over the time of the film.
 class Losses {
   /** @param {Bundle} bundle */
   constructor(bundle) {
@@ -228,7 +228,7 @@ class Losses {
     if (this.canvas.clientWidth) this.draw();
   }
 
-  // The losses of a frame's stage as they were then.
+  // The losses at a frame, in its stage.
   at({ stage, step }) {
     const { losses } = this.stages.find((one) => one.stage === stage);
     return Object.entries(losses)
@@ -240,7 +240,7 @@ class Losses {
       .filter(({ value }) => Number.isFinite(value));
   }
 
-  // Where a step of a stage lies on the film.
+  // The time of a step on the film.
   time(places, step) {
     const next = places.findIndex(([, at]) => at >= step);
     if (next <= 0) return places[next < 0 ? places.length - 1 : 0][0];

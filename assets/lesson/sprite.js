@@ -1,10 +1,10 @@
-// Sprite: many small pictures in one, row after row, and the cells that show them.
+// Sprite: many small pictures in one image, row by row, and the cells that show them.
 
-const SHARP = 32; // up to this side pictures are drawn as squares, not blurred
+const SHARP = 32; // smaller pictures are scaled with sharp pixels
 
 class Sprite {
   /**
-   * @param {{data: string, columns: number}} sprite as engine/runs/bundle.py makes it
+   * @param {{data: string, columns: number}} sprite as engine/lesson/bundle.py writes it
    * @param {number} count
    */
   constructor({ data, columns }, count) {
@@ -24,7 +24,7 @@ class Sprite {
   measure() {
     this.width = this.image.naturalWidth / this.columns;
     this.height = this.image.naturalHeight / this.rows;
-    // One address for hundreds of cells: a long data address would be read anew for each.
+    // One blob URL for hundreds of cells: a long data URL would be decoded again for each.
     const [kind, base64] = this.url.split(";base64,");
     this.url = URL.createObjectURL(new Blob([bytesOf(base64)], { type: kind.slice(5) }));
   }
@@ -36,7 +36,7 @@ class Sprite {
     return this.width ? this.height / this.width : 1;
   }
 
-  // Shows picture `place` in an element whose size is given in its style, now or once it is decoded.
+  // Shows picture `place` in an element whose style gives its size, now or once the sprite is decoded.
   fill(cell, place) {
     cell.dataset.place = place;
     if (!this.width) {
@@ -52,7 +52,7 @@ class Sprite {
       backgroundPosition: `${part(column, this.columns)} ${part(row, this.rows)}`,
       imageRendering: this.sharp ? "pixelated" : "auto",
     });
-    // A picture that is not square lies within the square of its cell.
+    // Pictures that are not square are fitted into a square cell.
     if (this.ratio < 1) cell.style.height = `calc(var(--cell) * ${this.ratio})`;
     if (this.ratio > 1) cell.style.width = `calc(var(--cell) / ${this.ratio})`;
     return cell;

@@ -1,11 +1,11 @@
-// Step: one sentence, the formula, the pictures and numbers, one thing to play with, what goes wrong.
+// Step: one sentence, the formula, pictures and numbers, one slider to try, and what can go wrong.
 
 class Step {
   /**
    * @param {Bundle} bundle
    * @param {any} data
    * @param {number} place from 1 to 9
-   * @param {string | undefined} waits what is said of a step whose stage still trains
+   * @param {string | undefined} waits the sentence to show while the step's stage is still training
    */
   constructor(bundle, data, place, waits) {
     this.bundle = bundle;
@@ -47,7 +47,7 @@ class Step {
     else this.draw();
   }
 
-  // Until its stage is done, a step shows where its pictures will be.
+  // A placeholder for the pictures of a step whose stage is not done.
   blank(words) {
     const places = Array.from({ length: 40 }, () => text("i", "", ""));
     return make("div", { className: "blank", ariaHidden: true, title: words }, ...places);
@@ -90,7 +90,7 @@ class Step {
     );
   }
 
-  // Takes over what was played with in the same step, if it still offers the same.
+  // Takes over the reader's choices from the same step, if it still offers the same values.
   like({ data: { play }, result, wrong, touched, film: before }) {
     const own = this.data.play;
     if (this.data.needs) return this;
@@ -115,7 +115,7 @@ class Step {
     this.setWrong(false);
   }
 
-  // Results of short trainings give way to the run's own film again.
+  // Shows the run's own film again instead of the results of short trainings.
   unplay() {
     this.choose(this.data.play.start);
     this.touched = false;
@@ -148,7 +148,7 @@ class Step {
       this.value.textContent = typeof value === "number" ? short(value) : String(value);
       this.slider.setAttribute("aria-valuetext", this.value.textContent);
       this.value.classList.toggle("is-own", own && this.result === play.start);
-      // The film of a run that has no such value is at none of them.
+      // The film shows the run itself, which has none of these values.
       if (!own && this.data.show.frames && !this.touched) this.value.textContent = "";
     }
     if (this.unplayed) this.unplayed.hidden = !this.touched;
@@ -161,7 +161,7 @@ class Step {
     this.fit();
   }
 
-  // Where words cannot be scrolled they are set smaller until they fit.
+  // In presenter mode text cannot be scrolled, so it is made smaller until it fits.
   fit() {
     const { words } = this;
     const presenting = words.closest(".presenting");
@@ -171,7 +171,7 @@ class Step {
     }
   }
 
-  // Figures watch their own size: they let go before others take their place.
+  // Figures observe their size, which must stop before they are replaced.
   close() {
     /** @type {NodeListOf<HTMLElement>} */
     const all = this.figures.querySelectorAll("*");

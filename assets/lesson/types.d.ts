@@ -1,5 +1,8 @@
-// What the checker cannot see for itself: fields of the bundle, as engine/runs/lesson.py makes it, and what figures
-// hang on their elements.
+// Types that the checker cannot infer: fields of the bundle, as engine/lesson/build.py writes it, and properties
+// that figures add to their elements.
+
+// assets/palette.json.
+declare const PALETTE: { clusters: string[]; nobody: string };
 
 interface Bundle {
   run: string;

@@ -1,16 +1,16 @@
-// X-ray: one image in joint training: what its weak view says, whether that is sure enough, and what its
-// strong view learns, over the frames of stage 3.
+// X-ray: one image in joint training: the prediction for its weak view, whether that is confident enough,
+// and what its strong view learns, over the frames of stage 3.
 
 const CHOICE_ROWS = 3;
 const MOST_CHOICE = 24;
-// What is said of τ where it is asked at all: of all clusters, or of those that have learned most.
+// The note on τ by rule: with "fixed" it holds for all clusters, with "flex" only for those learned best.
 const LEVELS = { fixed: "", flex: ", the highest threshold" };
 
 class XRay {
   /** @param {Bundle} bundle */
   constructor(bundle) {
     const { xray } = bundle;
-    // The bundle keeps what was chosen: a figure is drawn anew with every turn of its step.
+    // The choice is kept in the bundle, because the figure is created again whenever its step is drawn.
     this.place = bundle.looked ??= { image: 0, frame: xray.steps.length - 1 };
     this.bundle = bundle;
     this.xray = xray;
@@ -111,7 +111,7 @@ class XRay {
     this.lines.move(frame / Math.max(1, xray.steps.length - 1));
   }
 
-  // Whether the weak view, so sure, was enough: for τ, or for what the run asked instead at that moment.
+  // Says whether the weak view was confident enough: for τ, or for the adaptive threshold at this step.
   weighed(at, surest) {
     const { adapt, threshold } = this.xray;
     const sure = percent(surest);
@@ -126,7 +126,7 @@ class XRay {
     return `The weak view does not pass: ${sure} ${adapt === "fixed" ? "< τ" : `is too little for ${there}`}.`;
   }
 
-  // The likeliest clusters first where there are many; the line is τ.
+  // If there are many clusters, shows the most probable ones; the line is τ.
   draw(chances) {
     const order = chances.map((_, k) => k);
     const shown = chances.length > 12 ? order.sort((a, b) => chances[b] - chances[a]).slice(0, 12) : order;

@@ -1,14 +1,14 @@
-"""One command for one short sitting at a GPU: is it right, how fast is it, and how far does it get?
+"""One command for a short sitting at a GPU: are results correct, how fast is it, and what accuracy is reached?
 
     python -m benchmarks gpu --minutes 8 --out DIR [--only check,speed,run] [--commit C] [--from FILE]
 
-It needs what a machine for training usually has: torch, torchvision, scikit-learn, scipy, pandas, pillow,
-filelock, tqdm, safetensors. Each part is written to DIR the moment it is known:
+It needs libraries that a training machine usually has: torch, torchvision, scikit-learn, scipy, pandas,
+pillow, filelock, tqdm, safetensors. Each result is written to DIR as soon as it is known:
 
-    log.txt       what happened, with the seconds
-    gpu.json      every figure, with date, commit, device and versions; gpu.md, the same to be read
-    stage1.npz    the encoder in bfloat16; `--from` goes on from it
-    joint.npz     the model of stage 3, and arrays.npz, what it says of every image
+    log.txt       a log with the elapsed seconds
+    gpu.json      every figure, with date, commit, device and versions; gpu.md has the same as tables
+    stage1.npz    the encoder in bfloat16, for `--from`
+    joint.npz     the model of stage 3; arrays.npz has its outputs for every image
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ PARTS = {"check": check.run, "speed": speed.run, "run": run.run}
 
 
 def measure(options: Options) -> None:
-    """Does the parts of the sitting that were asked for, in their order.
+    """Runs the requested parts of the sitting, in their order.
 
     Raises:
-        OutOfTime: when there was no time for a part; what came before is kept.
-        SpiceError: when there is no GPU (and the CPU was not named), a part is unknown, the images are
-            not there, the weights are of another network, the folder cannot be written to, or, at the
-            end, when a check did not pass.
+        OutOfTime: if there was no time for a part; all earlier results are kept.
+        SpiceError: if there is no GPU (and the CPU was not named), a part is unknown, the images are
+            missing, the weights belong to another network, the folder cannot be written to, or, at
+            the end, a check did not pass.
     """
     asked = asked_parts(options)
     device = chosen_device(options)
@@ -72,7 +72,7 @@ def _new_folder() -> Path:
 
 
 def asked_parts(options: Options) -> list[str]:
-    """The parts in their own order; raises SettingError for an unknown one."""
+    """The requested parts in their order; raises SettingError for an unknown one."""
     asked = [one.strip() for one in options.only.split(",") if one.strip()] or list(PARTS)
     unknown = [one for one in asked if one not in PARTS]
     if unknown:
@@ -81,11 +81,11 @@ def asked_parts(options: Options) -> list[str]:
 
 
 def chosen_device(options: Options) -> torch.device:
-    """The GPU, or the device that was named; raises RunError where no GPU works."""
+    """The GPU, or the device named by --device; raises RunError if no GPU works."""
     chosen = choose_device(options.device)
     if options.device == "auto" and chosen.device.type != "cuda":
         raise RunError(
-            f"{chosen.note.partition(':')[0] or 'no NVIDIA GPU was found'}: this measures one; name --device cpu "
-            "to rehearse the command without"
+            f"{chosen.note.partition(':')[0] or 'no NVIDIA GPU was found'}: this benchmark needs one; use "
+            "--device cpu to rehearse it without"
         )
     return chosen.device

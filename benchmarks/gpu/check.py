@@ -1,4 +1,4 @@
-"""Does a GPU compute what the CPU computes? The same numbers go to both, and TensorFloat-32 is off."""
+"""Does a GPU compute the same as the CPU? Both get the same random numbers, and TensorFloat-32 is off."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from engine.stages.prototypes import pseudo_label
 from engine.stages.thresholds import thresholds
 from engine.views import contrastive_view, strong_view, weak_view
 
-# Two of a CPU's own convolutions differ by 1e-6 in ResNet-18's features, and by .006 to .013 in its
-# gradients, where a rounding now and then decides on which side of 0 a ReLU's input lies. bfloat16 (on a CPU)
-# is off by 1 − cosine = .03 to .10 there, a relative difference of .25 to .45.
+# Two convolution algorithms of one CPU differ by 1e-6 in ResNet-18's features, and by .006 to .013 in its
+# gradients, because rounding sometimes changes the sign of a ReLU's input. There, bfloat16 (on a CPU) differs
+# by 1 − cosine = .03 to .10, a relative difference of .25 to .45.
 ROUNDING, GRADIENT, NARROW_GRADIENT = 1e-4, 0.03, 0.2
 LEVEL = 1 / 255
 CPU = torch.device("cpu")
-# For what is looked at whole: a network and a set that need a second.
+# For checks of whole stages: a network and a set that take a second.
 TINY = {
     "encoder.backbone": "small",
     "encoder.width": 8,
@@ -65,7 +65,7 @@ TINY = {
 
 @dataclass(frozen=True)
 class Scene:
-    """What every check is given; `config` is the network that the sitting is about."""
+    """The input of every check; `config` describes the network of the sitting."""
 
     config: RunConfig
     device: torch.device
@@ -76,7 +76,7 @@ class Scene:
 
 
 def run(sitting: Sitting) -> None:
-    """Keeps each check with its value and its limit: it passes where value ≤ limit."""
+    """Runs every check and keeps its value and limit; it passes if value ≤ limit."""
     scene = Scene(sitting.config, sitting.device, 32 if sitting.gpu else 8)
     compute.use_device(sitting.device)
     for name, (measure, limit) in CHECKS.items():
@@ -93,12 +93,12 @@ def failed(found: dict[str, Any]) -> list[str]:
     return [name for name, one in found.items() if "error" in one or one.get("passed") is False]
 
 
-# -- the same random numbers on both -----------------------------------------------------------
+# -- the same random numbers on both devices ---------------------------------------------------
 
 
 @contextlib.contextmanager
 def same_numbers() -> Iterator[None]:
-    """Within, generators of the CPU draw for every device, whatever they were made for."""
+    """Within this context, all random numbers are drawn on the CPU, for every device."""
 
     class OfTheCpu(torch.Generator):
         def __new__(cls, _device: Any = "cpu") -> OfTheCpu:
@@ -119,7 +119,7 @@ def same_numbers() -> Iterator[None]:
 
 
 def on_both(scene: Scene, act: Callable[[torch.device], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `act` finds on the CPU and on the device, both on the CPU."""
+    """The results of `act` on the CPU and on the device, both moved to the CPU."""
     with same_numbers():
         return act(CPU).cpu(), act(scene.device).cpu()
 
@@ -129,12 +129,12 @@ def chance(seed: int = 0) -> torch.Generator:
 
 
 def relative(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Length of the difference, as a share of the length of `one`."""
+    """The norm of the difference, relative to the norm of `one`."""
     return float(torch.linalg.vector_norm(one - other) / torch.linalg.vector_norm(one).clamp_min(1e-12))
 
 
 def unequal(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Share of the entries that differ."""
+    """The share of entries that differ."""
     return float((one != other).double().mean())
 
 
@@ -142,7 +142,7 @@ def unequal(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def _photos(scene: Scene) -> torch.Tensor:
-    """Smooth images: of noise alone, a rounding would become another pixel."""
+    """Smooth images: in pure noise, rounding would change whole pixels."""
     coarse = torch.rand(scene.images * 4, 3, 8, 8, generator=chance())
     return F.interpolate(coarse, SIDE, mode="bilinear")
 
@@ -160,7 +160,7 @@ def _weak(scene: Scene) -> float:
 
 
 def _strong(scene: Scene) -> float:
-    """Posterising and equalising turn a rounding into a level, so that few pixels may differ by one."""
+    """Posterising and equalising can turn a rounding error into a whole level, so a few pixels may differ."""
     settings = scene.config.views.strong
     one, other = on_both(scene, lambda d: strong_view(_photos(scene).to(d), settings, chance()))
     return float(((one - other).abs() > LEVEL / 4).double().mean())
@@ -183,7 +183,7 @@ def _features(scene: Scene) -> float:
 
 
 def _two_views(scene: Scene) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of the same images, so that the features differ between images and the gradient is no noise."""
+    """Two views of the same images, so that the gradient is not just noise."""
     x, generator = _photos(scene)[: scene.images], chance(1)
     first, second = (contrastive_view(x, scene.config.views.contrastive, generator) for _ in range(2))
     return first, second
@@ -220,7 +220,7 @@ def _vectors(count: int = 2000, size: int = 128) -> torch.Tensor:
 
 
 def _e_step(scene: Scene) -> float:
-    """Share of the claims (image, cluster) of an E-step that differ: near ties may."""
+    """The share of claims (image, cluster) of an E-step that differ; near ties may."""
     unit = _vectors()
     belief = torch.rand(3, len(unit), CLUSTERS, generator=chance()).softmax(2)
 
@@ -262,7 +262,7 @@ def _quiet(stop: Callable[[], bool] = lambda: False, emit: Callable[[Event], Non
 
 
 def _joint(config: RunConfig, device: torch.device, **quiet: Any) -> torch.Tensor:
-    """Probabilities (N, K) after stage 3 from a set of which every image is reliable."""
+    """Probabilities (N, K) after stage 3, with every image reliable."""
     pixels = DeviceImages(drawn(128), device)
     encoder = build_encoder(config, pixels, channels=3, side=SIDE)
     heads = untrained_heads(encoder.features, device)
@@ -276,7 +276,7 @@ def _joint_steps(scene: Scene) -> float:
 
 
 def _heads(scene: Scene) -> float:
-    """Share of the images that the same round gives another label, of vectors without pixels."""
+    """The share of images that get another label in one round, trained on vectors alone."""
     config, vectors = scene.tiny(heads__epochs=1, heads__start="random"), _vectors(200, 32).numpy()
 
     def labels(device: torch.device) -> torch.Tensor:
@@ -287,11 +287,11 @@ def _heads(scene: Scene) -> float:
     return unequal(*on_both(scene, labels))
 
 
-# -- how it runs -------------------------------------------------------------------------------
+# -- waiting, resuming, memory -----------------------------------------------------------------
 
 
 class Strict:
-    """A stage's `stop`: between steps 2 and 6 of 8, every wait for the device is an error."""
+    """A `stop` for a stage of 8 steps: between steps 2 and 6, any wait for the device is an error."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -304,7 +304,7 @@ class Strict:
 
 
 def _no_waits(scene: Scene) -> float:
-    """Real steps of stages 1 and 3 with waiting made an error, which ends this check."""
+    """Runs real steps of stages 1 and 3 in which any wait is an error, which fails this check."""
     if scene.device.type != "cuda":
         raise Unfit("only a GPU can be waited for")
     config = scene.tiny(compute__precision="auto", features__epochs=4)
@@ -332,7 +332,7 @@ class Kept:
 
 
 def _resume(scene: Scene) -> float:
-    """Difference of stage 1's vectors when it stops in the middle and goes on."""
+    """The relative difference between stage 1's vectors with and without stopping and resuming."""
     config = scene.tiny()
 
     def vectors(stop_after: int | None) -> torch.Tensor:
@@ -353,7 +353,7 @@ def _resume(scene: Scene) -> float:
 
 
 def _whole_run(scene: Scene) -> float:
-    """0 when three stages on the device end with all that a run leaves, as the app would start them."""
+    """Trains a whole run like the app does; returns the number of missing artefacts."""
     with tempfile.TemporaryDirectory() as place:
         folder = create_run(Path(place) / "run", Opened(drawn(240)), scene.tiny(compute__precision="auto"))
         with folder.lock():
@@ -364,7 +364,7 @@ def _whole_run(scene: Scene) -> float:
 
 
 def _out_of_memory(scene: Scene) -> float:
-    """0 when a batch that does not fit passes in halves, and training goes on."""
+    """0 if a batch that does not fit is split in halves and training continues, else 1."""
     if scene.device.type != "cuda":
         raise Unfit("only a GPU's memory can be limited")
     config, alarms = (scene.tiny(features__batch=1024, features__epochs=1, features__objective="simclr"), [])

@@ -1,8 +1,7 @@
-"""A network's weights in a file that is small enough to carry away: bfloat16, in two planes of bytes.
+"""The weights of a network in a small file: bfloat16, in two planes of bytes.
 
-A bfloat16 is a sign, 8 bits of an exponent and 7 of a fraction. Turned by one bit it has its exponent in a
-byte of its own; those are much alike among the weights of a network, and laid side by side they are
-compressed to a third.
+A bfloat16 has a sign bit, 8 bits of exponent and 7 bits of fraction. Rotated by one bit, the exponent fills
+one byte. Exponents are similar among the weights of a network: stored together, they compress to a third.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ State = dict[str, torch.Tensor]
 
 
 def pack(state: State, card: dict[str, Any]) -> bytes:
-    """An .npz file of a state dict and a card of plain values. Floating numbers keep 8 bits of precision,
-    whole numbers all of theirs.
+    """An .npz file of a state dict and a card of plain values. Floating-point numbers keep 8 bits of
+    precision, whole numbers are exact.
 
     >>> state, card = unpack(pack({"w": torch.tensor([1.0, 1 / 3])}, {"side": 32}))
     >>> state["w"].tolist(), card
@@ -43,7 +42,7 @@ def pack(state: State, card: dict[str, Any]) -> bytes:
 
 
 def unpack(content: bytes) -> tuple[State, dict[str, Any]]:
-    """What `pack` was given, the weights as float32; raises ValueError for any other file."""
+    """The arguments of `pack`, with the weights as float32; raises ValueError for any other content."""
     if not content.startswith(b"PK"):
         raise ValueError("it is no .npz file")
     try:
@@ -67,7 +66,7 @@ def unpack(content: bytes) -> tuple[State, dict[str, Any]]:
 
 
 def read(path: Path) -> tuple[State, dict[str, Any]]:
-    """What is packed in a file; raises SettingError when there is none or it holds something else."""
+    """Reads a packed file; raises SettingError if there is none or it contains something else."""
     try:
         return unpack(path.read_bytes())
     except OSError as error:

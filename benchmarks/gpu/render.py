@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.report import table
 
-# What is asked of a GPU: the figure, its goal, and whether more is better.
+# The goals for a GPU: the figure, the goal, and whether more is better.
 GOALS = (
     ("stage 1, BYOL, images/s", 20_000, True),
     ("stage 1, BYOL, share of peak", 0.25, True),
@@ -16,7 +16,7 @@ GOALS = (
 
 
 def page(about: dict[str, Any]) -> str:
-    """The whole page, of as much as there is."""
+    """The page, with the results so far."""
     parts = [
         "# One sitting at a GPU" if _on_gpu(about) else "# A rehearsal without a GPU",
         f"{about['date']}, commit {about['commit']}, {about['device']}, Python {about['python']}, "
@@ -38,17 +38,17 @@ def _machine(found: dict[str, Any], _: dict[str, Any]) -> list[str]:
     memory = found["memory"]
     free = memory["free"] / memory["total"]
     text = f"GPU memory: {memory['free'] / 2**30:.0f} of {memory['total'] / 2**30:.0f} GiB were free."
-    return [text if free > 0.9 else text + " **Something else ran on it: figures of speed do not count.**"]
+    return [text if free > 0.9 else text + " **Other work ran on it: ignore the figures of speed.**"]
 
 
 def _check(found: dict[str, Any], _: dict[str, Any]) -> list[str]:
     def row(name: str, one: dict[str, Any]) -> list[str]:
         if "value" not in one:
-            return [name, "–", "–", one.get("error") or f"not here: {one['skipped']}"]
+            return [name, "–", "–", one.get("error") or f"skipped: {one['skipped']}"]
         return [name, f"{one['value']:.2g}", f"≤ {one['limit']:g}", "passed" if one["passed"] else "**missed**"]
 
     rows = [row(name, one) for name, one in found.items()]
-    return ["## Does it compute what a CPU computes?", table(["", "value", "limit", ""], rows)]
+    return ["## Does it compute the same as a CPU?", table(["", "value", "limit", ""], rows)]
 
 
 def _speed(found: dict[str, Any], about: dict[str, Any]) -> list[str]:
@@ -77,17 +77,17 @@ def _speed(found: dict[str, Any], about: dict[str, Any]) -> list[str]:
     parts += [f"Not measured: {'; '.join(left_out)}."] if left_out else []
     if "minutes" in (ahead := found.get("forecast", {})):
         parts.append(
-            "The preset on 50,000 images by these paces: "
+            "At these speeds, the preset takes on 50,000 images: "
             + ", ".join(f"{name} {ahead[name]:.1f}" for name in ("stage 1", "stage 2", "stage 3"))
-            + f", in all {ahead['minutes']:.1f} minutes (without k-means, frames and scores)."
+            + f", together {ahead['minutes']:.1f} minutes (without k-means, frames and scores)."
         )
     if _on_gpu(about):
         parts.append(_goals(found))
     if "kernels" in (taken := found.get("profile", {})):
         parts += [
-            f"A step of BYOL takes {taken['milliseconds']:.1f} ms, for {taken['busy']:.0%} of which the device is "
-            "busy. What takes longest:",
-            table(["kernel", "ms a step", "calls a step"], taken["kernels"]),
+            f"A step of BYOL takes {taken['milliseconds']:.1f} ms; the device is busy for {taken['busy']:.0%} of it. "
+            "The slowest kernels:",
+            table(["kernel", "ms per step", "calls per step"], taken["kernels"]),
         ]
     return parts
 
@@ -105,7 +105,7 @@ def _goals(found: dict[str, Any]) -> str:
         met = value is not None and (value >= goal if more else value <= goal)
         shown = "not measured" if value is None else f"{value:,g}"
         rows.append([name, shown, f"{'≥' if more else '≤'} {goal:,g}", "met" if met else "**missed**"])
-    return table(["goal", "value", "asked", ""], rows)
+    return table(["figure", "value", "goal", ""], rows)
 
 
 def _run(found: dict[str, Any], _: dict[str, Any]) -> list[str]:
@@ -113,7 +113,7 @@ def _run(found: dict[str, Any], _: dict[str, Any]) -> list[str]:
     if plan := found.get("schedule"):
         parts.append(
             f"{plan['images']:,} training images, scored on test images; no label was used in training or "
-            "selection. Chosen by the pace ("
+            "selection. Schedule chosen from the measured speed ("
             + ", ".join(f"{pace:,.0f} images/s in {stage}" for stage, pace in plan["paces"].items() if pace)
             + f") for {plan['seconds']:,} s: "
             + ", ".join(f"{name} = {value:,}" for name, value in plan.items() if "." in name)
@@ -129,7 +129,7 @@ def _run(found: dict[str, Any], _: dict[str, Any]) -> list[str]:
         parts.append(_said(said))
     if curve := found.get("curve"):
         parts += [
-            "Stage 1 on the way, on training images, in the 32 leading directions of its features:",
+            "Stage 1 during training, on training images, in the 32 leading directions of its features:",
             table(
                 ["step", "k-means ACC", "20 neighbours' vote"],
                 [[f"{one['step']:,}", f"{one['acc']:.3f}", f"{one['neighbors']:.3f}"] for one in curve],
@@ -139,11 +139,11 @@ def _run(found: dict[str, Any], _: dict[str, Any]) -> list[str]:
 
 
 def _said(said: dict[str, Any]) -> str:
-    """How long the stages took, and what was reliable."""
+    """How long the stages took, and the reliable set."""
     seconds = ", ".join(f"{name} {value:,.0f} s" for name, value in said["seconds"].items() if value)
     reliable, purity = said.get("reliable"), said.get("truth", {}).get("reliable_purity")
-    text = f"The run {said['state']}: {seconds}, frames included and scores left out."
+    text = f"The run {said['state']}: {seconds}, including frames but not scores."
     if reliable:
-        text += f" The reliable set holds {reliable['count']:,} images ({reliable['fraction']:.0%})"
-        text += f", {purity:.1%} of them of their cluster's class." if purity is not None else "."
+        text += f" The reliable set has {reliable['count']:,} images ({reliable['fraction']:.0%})"
+        text += f", {purity:.1%} of them in the cluster of their class." if purity is not None else "."
     return text

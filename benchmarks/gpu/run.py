@@ -1,7 +1,7 @@
-"""CIFAR-10 through all three stages in the time there is, scored after each: never a label in training.
+"""CIFAR-10 through all three stages in the available time, scored after each; training uses no labels.
 
-The schedule is chosen from the pace that is measured first, so that every cosine ends in time. The run
-is the product's own, frames and all; ground truth judges from outside.
+The speed is measured first, and the schedule is chosen from it, so that every learning-rate schedule runs
+to its end. The run is a normal run, with frames; ground truth is used only to score.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from engine.stages.encoder_file import pack_encoder
 from engine.stages.features import build_encoder, encode
 
 STAGES: tuple[Stage, ...] = ("features", "heads", "joint")
-# Shares of the time for stages 1 and 3; the rest is stage 2's, and what is not known before.
+# Shares of the time for stages 1 and 3; the rest is for stage 2 and a margin.
 FIRST, THIRD = 0.58, 0.37
-# Seconds kept for opening, k-means, scores and packing on a GPU, and for measuring a pace.
+# Seconds reserved for opening, k-means, scores and packing on a GPU; seconds to measure a pace.
 RESERVE, PACE = 60.0, 5.0
-# The rest of a sitting that stage 3 takes when stage 1 came with --from.
+# The share of the time for stage 3 if stage 1 comes from --from.
 THIRD_ALONE = 0.9
 LOGGED_SECONDS = 10.0
-# Training images of the whole set.
+# The number of training images in the whole set.
 ALL = 50_000
 LARGEST_FILE = 16 * 2**20
 
 
 def run(sitting: Sitting) -> None:
-    """Keeps the schedule, the scores after each stage, the curve of stage 1 and what the run says."""
+    """Keeps the schedule, the scores after each stage, the curve of stage 1 and the run's summary."""
     whole = sitting.options.images >= ALL
     most = None if whole else sitting.options.images
     opened, test = (photos(sitting.options, split, most) for split in ("train", "test"))
@@ -66,8 +66,8 @@ def run(sitting: Sitting) -> None:
 
 
 def decode_ahead(sitting: Sitting) -> subprocess.Popen[bytes] | None:
-    """Unpacks and decodes the images in a second process, while the GPU is checked; None where there is
-    no GPU to be checked meanwhile, few images are asked for, or there are none here."""
+    """Unpacks and decodes the images in a second process while the GPU is checked; None without a GPU, with
+    few images, or if there are none here."""
     if not sitting.gpu or sitting.options.images < ALL:
         return None
     try:
@@ -83,11 +83,11 @@ def decode_ahead(sitting: Sitting) -> subprocess.Popen[bytes] | None:
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
 
 
-# -- where a run begins, and how long it may take ----------------------------------------------
+# -- the start and the schedule ----------------------------------------------------------------
 
 
 def begun(sitting: Sitting, place: Path) -> RunConfig:
-    """The settings; with --from, stage 1 begins with the weights of an earlier sitting."""
+    """The settings; with --from, stage 1 starts from the weights of an earlier sitting."""
     config, earlier = sitting.config, sitting.options.earlier
     if earlier is None:
         return config
@@ -103,7 +103,7 @@ def begun(sitting: Sitting, place: Path) -> RunConfig:
 
 
 def check_network(config: RunConfig, card: dict[str, Any], path: Path) -> None:
-    """Raises SettingError when the weights are of another network than is to be trained."""
+    """Raises SettingError if the weights belong to another network than the one to train."""
     if "stage" not in card or card["stage"] != "features":
         raise SettingError(f"{path} is not stage 1 of a sitting: name its stage1.npz")
     if card["encoder"] != asdict(config.encoder):
@@ -119,14 +119,14 @@ def _named(encoder: dict[str, Any]) -> str:
 
 
 def scheduled(sitting: Sitting, config: RunConfig, images: int) -> RunConfig:
-    """`config` with as many epochs and steps as the time allows, at most its own; told ones stay."""
+    """`config` with as many epochs and steps as the time allows, at most its own; those set by --set stay."""
     asked = {one.partition("=")[0] for one in sitting.options.assignments}
     bench = Bench(config, sitting.device, min(images, 5000), PACE if sitting.gpu else 0.5)
     first = bench.stage1()["images_per_second"] if config.features.epochs else None
     paces = {"stage 1": first, "stage 3": bench.stage3()["images_per_second"]}
     left = sitting.seconds_left() - (RESERVE if sitting.gpu else 0.2 * sitting.seconds_left())
     if left <= 0:
-        raise Unfit(f"run: {sitting.seconds_left():.0f} s are left, and {RESERVE:.0f} go to opening and scores")
+        raise Unfit(f"run: {sitting.seconds_left():.0f} s are left, but opening and scores need {RESERVE:.0f}")
     third = THIRD_ALONE if first is None else THIRD
     steps = int(third * left * paces["stage 3"] / images_a_step(config, images))
     found = {"joint.steps": min(config.joint.steps, max(1, steps))}
@@ -137,11 +137,11 @@ def scheduled(sitting: Sitting, config: RunConfig, images: int) -> RunConfig:
     return with_settings(config, chosen)
 
 
-# -- training, and what is known after each stage ----------------------------------------------
+# -- training, and the results of each stage ---------------------------------------------------
 
 
 class _Trained:
-    """The run, and what has been taken home of it already."""
+    """The run, and the stages whose results have been taken from it."""
 
     def __init__(self, sitting: Sitting, folder: RunFolder, test: Opened) -> None:
         self.sitting, self.folder, self.test = sitting, folder, test
@@ -167,7 +167,7 @@ class _Trained:
         return self.sitting.seconds_left() < (RESERVE / 3 if self.sitting.gpu else 1)
 
     def emit(self, event: Event) -> None:
-        """Stage by stage: what is done is scored and written before the next begins, off its clock."""
+        """Before a stage starts, the stages that are done are scored and written, outside of its time."""
         if isinstance(event, StageStarted):
             self._take_done()
         self.folder.append(event)
@@ -175,7 +175,7 @@ class _Trained:
             self._tell(event)
 
     def _tell(self, event: Progress) -> None:
-        """A line of the log now and then."""
+        """Writes a line to the log now and then."""
         if self._logged - self.sitting.seconds_left() < LOGGED_SECONDS:
             return
         self._logged = self.sitting.seconds_left()
@@ -207,7 +207,7 @@ class _Trained:
         self._write_arrays()
 
     def _take_unfinished(self) -> None:
-        """The time was up in the middle of a stage: its weights are taken as they are."""
+        """If time ran out during a stage, takes its weights as they are."""
         found = judged(self.folder, self.test, self.sitting.device)
         checkpoint = self.folder.checkpoint(found["stage"]).load()
         if checkpoint is not None and found["stage"] == "features":
@@ -229,7 +229,7 @@ class _Trained:
         return encode(encoder.eval(), pixels).cpu().numpy()
 
     def _curve(self) -> list[dict[str, float]]:
-        """The neighbours' vote and k-means on frames of stage 1, in their 32 leading directions, of at
+        """k-means and the neighbours' vote on the frames of stage 1, in their 32 leading directions, on at
         most 10,000 training images."""
         truth, found = self.folder.truth(), []
         assert truth is not None
@@ -261,7 +261,7 @@ class _Trained:
         self._write(name, packed.pack(state, card))
 
     def _write_arrays(self) -> None:
-        """What both heads say of every image, in few bytes."""
+        """Writes the outputs of stages 2 and 3 for every image, in few bytes."""
         arrays = dict(self.folder.load("heads"))
         found = {
             "head_labels": arrays["head_labels"].astype(np.uint16),
@@ -281,4 +281,4 @@ class _Trained:
     def _write(self, name: str, content: bytes) -> None:
         self.sitting.write(name, content)
         size = f"{name}: {len(content) / 2**20:.1f} MiB"
-        self.sitting.say(size if len(content) < LARGEST_FILE else f"{size}, more than comes back whole")
+        self.sitting.say(size if len(content) < LARGEST_FILE else f"{size}, more than the limit of 16 MiB")

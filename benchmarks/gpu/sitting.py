@@ -1,4 +1,4 @@
-"""What one short sitting at a machine leaves behind: a folder, each part written the moment it is known."""
+"""The output folder of one short sitting at a machine; each result is written as soon as it is known."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ CLUSTERS = 10
 
 
 class Sitting:
-    """The folder, the log, the clock and the figures found so far.
+    """The folder, the log, the clock and the figures so far.
 
     Attributes:
         found: part → name → figures, as in gpu.json.
-        config: what is trained: the preset with the settings that were asked for.
+        config: the settings to train with: the preset, changed by --set.
     """
 
     def __init__(self, options: Options, folder: Path, device: torch.device) -> None:
-        """Raises SpiceError when `folder` cannot be written to, or holds an earlier sitting."""
+        """Raises SpiceError if `folder` cannot be written to, or contains an earlier sitting."""
         self.options, self.folder, self.device = options, folder, device
         self.config: RunConfig = override(preset(PRESET, clusters=CLUSTERS, channels=3), *options.assignments)
         self.found: dict[str, dict[str, Any]] = {}
@@ -54,14 +54,14 @@ class Sitting:
         return self.options.seconds_left()
 
     def say(self, text: str) -> None:
-        """A line of the log, with the seconds since the beginning."""
+        """Writes a line to the log, with the elapsed seconds."""
         line = f"{time.monotonic() - self.options.began:7.1f} s  {text}"
         print(line, flush=True)
         with (self.folder / "log.txt").open("a") as file:
             file.write(line + "\n")
 
     def keep(self, part: str, name: str, figures: Any) -> None:
-        """Adds what was found to gpu.json and gpu.md."""
+        """Adds figures to gpu.json and gpu.md."""
         self.found.setdefault(part, {})[name] = figures
         about = {**provenance(), "settings": list(self.options.assignments), **self.found}
         self.write("gpu.json", (json.dumps(about, indent=1) + "\n").encode())
@@ -69,7 +69,7 @@ class Sitting:
         self.say(f"{part}, {name}: {json.dumps(figures)[:300]}")
 
     def write(self, name: str, content: bytes) -> None:
-        """A whole file, or what was there before."""
+        """Writes a file atomically."""
         draft = self.folder / f".{name}.tmp"
         try:
             draft.write_bytes(content)
@@ -78,13 +78,13 @@ class Sitting:
             draft.unlink(missing_ok=True)
 
     def attempt(self, part: str, name: str, measure: Callable[[], dict[str, Any]]) -> None:
-        """Keeps what `measure` finds, or in one sentence why it failed: the rest is measured all the same."""
+        """Keeps the figures that `measure` returns, or the reason it failed; the sitting continues either way."""
         began = time.perf_counter()
         try:
             figures = measure()
         except Unfit as reason:
             figures = {"skipped": str(reason)}
-        except Exception as error:  # whatever fails: the rest of a short sitting is worth having
+        except Exception as error:  # one failure must not end a short sitting
             figures = {"error": f"{type(error).__name__}: {first_sentence(error)}"}
             self.say(traceback.format_exc())
         self.keep(part, name, {**figures, "seconds": round(time.perf_counter() - began, 1)})
@@ -93,4 +93,4 @@ class Sitting:
 
 
 class Unfit(Exception):
-    """What cannot be measured on this device, or not in the time that is left, and why."""
+    """Raised for what cannot be measured on this device or in the time that is left; says why."""

@@ -1,4 +1,4 @@
-"""How many images a second each stage takes here, and what share of the device's peak that is."""
+"""Images per second of each stage on this device, and the share of its peak."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from engine.stages import compute
 from engine.stages.features import build_encoder, learn_features
 
 IMAGES = 50_000
-# A CPU needs half a minute for a batch of 512: its pace is the same with fewer.
+# On a CPU a batch of 512 takes half a minute; the pace is the same with smaller batches.
 ON_A_CPU = {"features.batch": 64, "joint.batch": 16, "heads.images": 500}
-# Seconds of measuring one pace, and what it takes with beginning and warming up.
+# Seconds to measure a pace, and in all, with starting and warming up.
 PACE, WHOLE = 5.0, 12.0
 COMPILING = 60.0
-# Steps that are profiled, and kernels that are shown.
+# Steps to profile, and kernels to show.
 PROFILED, SHOWN = 5, 12
 AUTHORS_IMAGES, WORKERS = 4096, 16
 
@@ -56,7 +56,7 @@ def run(sitting: Sitting) -> None:
 
 
 class _Speed:
-    """The pieces; each is given up where the time that is left would not do."""
+    """The measurements; each is skipped if there is not enough time left."""
 
     def __init__(self, sitting: Sitting) -> None:
         self.sitting, self.device = sitting, sitting.device
@@ -72,7 +72,7 @@ class _Speed:
 
     def need(self, seconds: float) -> None:
         if self.sitting.seconds_left() < seconds:
-            raise Unfit(f"{self.sitting.seconds_left():.0f} s are left, and it takes {seconds:.0f}")
+            raise Unfit(f"{self.sitting.seconds_left():.0f} s are left, but it takes {seconds:.0f}")
 
     def pace(self, name: str, stage: int, changes: dict[str, Any]) -> None:
         def measure() -> dict[str, Any]:
@@ -82,8 +82,8 @@ class _Speed:
         self.sitting.attempt("speed", name, measure)
 
     def with_share(self, found: dict[str, Any]) -> dict[str, Any]:
-        """Adds the share of the peak of what the encoder multiplies in. (A CPU's matrix product is no peak:
-        its convolutions are faster.)"""
+        """Adds the share of the peak, in the encoder's precision. (Not on a CPU, whose convolutions are faster
+        than its matrix product.)"""
         if not self.sitting.gpu:
             return found
         top = self.sitting.found["speed"]["peak"]
@@ -107,7 +107,7 @@ class _Speed:
         return self.with_share(self.bench({"compute.compile": True}).stage1())
 
     def per_image(self) -> dict[str, Any]:
-        """The authors' way through stage 1, as far as the paper tells it: see `benchmarks.speed`."""
+        """The authors' method for stage 1, as the paper describes it: see `benchmarks.speed`."""
         self.need(2 * WHOLE)
         count, workers = (AUTHORS_IMAGES, WORKERS) if self.sitting.gpu else (256, 2)
         config = self.config({"features.objective": "moco"})
@@ -116,7 +116,7 @@ class _Speed:
         return {"images_per_second": pace, "ratio": round(ours / pace, 1)}
 
     def profile(self) -> dict[str, Any]:
-        """The kernels of some steps of BYOL that take longest, and for what share of a step the GPU works."""
+        """The slowest kernels in steps of BYOL, and the share of a step in which the device is busy."""
         self.need(WHOLE)
         pixels = DeviceImages(drawn(min(self.images, 5000)), self.device)
         config = self.config({"features.epochs": 10_000})
@@ -126,7 +126,7 @@ class _Speed:
         return watch.found()
 
     def forecast(self) -> dict[str, Any]:
-        """Minutes of each stage of the preset on 50,000 images, from the paces alone."""
+        """Minutes per stage of the preset on 50,000 images, from the paces alone."""
         config, found = self.sitting.config, self.sitting.found["speed"]
         pace = {stage: found[name]["images_per_second"] for stage, name in PACES.items()}
         work = images_of(config, IMAGES)
@@ -138,7 +138,7 @@ PACES = {1: "stage 1, BYOL", 2: "stage 2", 3: "stage 3"}
 
 
 def images_of(config: RunConfig, images: int) -> dict[int, float]:
-    """How many images each stage takes in all, as its own pace counts them."""
+    """The number of images that each stage processes, counted like its pace."""
     heads, joint = config.heads, config.joint
     return {
         1: float(config.features.epochs * images),
@@ -148,7 +148,7 @@ def images_of(config: RunConfig, images: int) -> dict[int, float]:
 
 
 def images_a_step(config: RunConfig, images: int) -> int:
-    """Of stage 3: reliable ones, and two views of others."""
+    """Images per step of stage 3: reliable images, and two views of others."""
     return config.joint.batch + 2 * min(config.joint.batch * config.joint.unlabelled, images)
 
 
@@ -158,7 +158,7 @@ def learn_until(config: RunConfig, pixels: DeviceImages, encoder: Any, stop: Cal
 
 
 class _Profile:
-    """A stage's `stop`: profiles some steps after as many to warm up."""
+    """A `stop` for a stage that profiles some steps, after as many to warm up."""
 
     def __init__(self, gpu: bool) -> None:
         kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
@@ -175,7 +175,7 @@ class _Profile:
         return self._asked > 2 * PROFILED
 
     def found(self) -> dict[str, Any]:
-        # An operation that launches a kernel is told its time as well: only the device's own rows count.
+        # An operation that launches a kernel also reports its time: only the device's own rows count.
         place = DeviceType.CUDA if self._gpu else DeviceType.CPU
         rows = [
             row
@@ -194,5 +194,5 @@ class _Profile:
         }
 
     def _busy(self, row: Any) -> float:
-        """Microseconds in which the device did nothing else."""
+        """Microseconds that the device spent on this alone."""
         return float(row.self_device_time_total if self._gpu else row.self_cpu_time_total)

@@ -1,1 +1,1 @@
-"""Images as uint8, and ground truth, if any, separate from them."""
+"""Images as uint8, with ground truth, if any, kept separate."""

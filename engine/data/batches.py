@@ -11,22 +11,22 @@ import torch
 
 from engine.data.images import ImageSet
 
-# A set stays on a GPU if it takes at most this share of its free memory.
+# A set stays on the GPU if it needs at most this share of the free memory.
 RESIDENT_SHARE = 0.25
-# The memory assumed to be free if it is unknown.
+# The free memory to assume if it is unknown.
 RESIDENT_BYTES = 4 * 2**30
 STATISTICS_IMAGES, STATISTICS_BATCH = 10_000, 256
-# Batches gathered before they are asked for and not fetched: an abandoned step leaves some behind.
+# The most batches to keep that were announced and not fetched: an abandoned step leaves some behind.
 MOST_AHEAD = 8
 
 
 class DeviceImages:
-    """Batches of an `ImageSet` on `device`: uint8 until a batch is asked for.
+    """Batches of an `ImageSet` on `device`; the images stay uint8 until a batch is requested.
 
-    A set that fits is copied to the device once. A larger one stays in host memory; each batch is
+    A set that fits is copied to the device once. A larger one stays in host memory: each batch is
     gathered there, in a separate thread if it was announced, and sent.
 
-    Stage 1 may learn from `extra` images as well: ids from N on are theirs.
+    Stage 1 may also learn from `extra` images, whose ids start at N.
     """
 
     def __init__(self, images: ImageSet, device: torch.device, extra: ImageSet | None = None) -> None:
@@ -41,11 +41,11 @@ class DeviceImages:
 
     @property
     def total(self) -> int:
-        """N and the extra images."""
+        """The number of images, with the extra ones."""
         return len(self) + (0 if self._extra is None else len(self._extra))
 
     def _on_device(self) -> torch.Tensor | None:
-        """All images in one tensor; None where they do not fit, or would only be copied in memory."""
+        """All images in one tensor; None if they do not fit, or if this would only copy them in host memory."""
         if self._host[0].nbytes * self.total > _room(self.device):
             return None
         if self._extra is None:
@@ -58,20 +58,20 @@ class DeviceImages:
 
     @property
     def resident(self) -> bool:
-        """Whether the images take memory of a device that has its own."""
+        """Whether the images take up memory on a GPU."""
         return self._resident is not None and self.device.type != "cpu"
 
     @property
     def area(self) -> int:
-        """H·W: pixels of one image."""
+        """H·W: the pixels of one image."""
         return self._host.shape[2] * self._host.shape[3]
 
     def leave_device(self) -> None:
-        """Frees what the images take on the device: batches are sent from host memory afterwards."""
+        """Frees the device memory of the images; batches are then sent from host memory."""
         self._resident = None
 
     def leave_extra(self) -> None:
-        """Forgets the extra images, and frees what they take on the device."""
+        """Releases the extra images and their device memory."""
         if self._extra is not None:
             self._extra = self._resident = None
             self._resident = self._on_device()
@@ -85,9 +85,9 @@ class DeviceImages:
         return gathered.to(self.device, non_blocking=True).float().div_(255)
 
     def announce(self, draw: Callable[[], torch.Tensor]) -> None:
-        """Starts to gather the next batch, if it must be sent at all.
+        """Starts gathering the next batch, unless the images are on the device already.
 
-        `draw` returns its ids, and is called only in that case: resident images need no preparation.
+        `draw` returns its ids, and is called only if the batch has to be gathered.
         """
         if self._resident is None:
             while len(self._ahead) >= MOST_AHEAD:
@@ -116,12 +116,12 @@ class DeviceImages:
 
 
 def _tensor(images: ImageSet) -> torch.Tensor:
-    # torch wants writeable memory: a read-only array is copied, a copy-on-write map is not.
+    # torch needs writeable memory: a read-only array is copied, a copy-on-write map is not.
     return torch.from_numpy(np.require(images.pixels, requirements=["C", "W"]))
 
 
 def _room(device: torch.device) -> float:
-    """Bytes that images may take on `device`; host memory is where they are already."""
+    """How many bytes of images may stay on `device`; on a CPU any number, as they are in memory already."""
     if device.type == "cuda":
         return RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
     return math.inf if device.type == "cpu" else RESIDENT_BYTES

@@ -17,10 +17,10 @@ from engine.errors import SourceError
 if TYPE_CHECKING:
     import pandas as pd
 
-# Texts, and whole numbers that are few, are categories; other numbers lie on a scale.
+# Text columns, and columns of few distinct whole numbers, are categories; other numbers lie on a scale.
 MOST_CATEGORIES, FEW_NUMBERS = 1000, 24
 MOST_COLUMNS = 20
-# From here on every float64 is a whole number: that one is says nothing.
+# Every float64 from here on is a whole number, so being one tells nothing.
 WHOLE = 2.0**53
 MISSING = "(none)"
 NOTHING = (
@@ -29,9 +29,9 @@ NOTHING = (
 )
 # Types of composite values: a box, an embedding, an encoded image.
 NESTED = (dict, list, np.ndarray, bytes)
-# Tables that Hugging Face's image folders have beside the images.
+# The tables in Hugging Face's image folders.
 METADATA = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
-# What people call the column that holds the class.
+# Usual names of the column that holds the class.
 LABELS = ("label", "class", "category", "target", "y", "labels", "class_name")
 
 
@@ -40,9 +40,9 @@ class ImageColumn:
     """One value per image.
 
     Attributes:
-        values: (N,) float32, NaN where the table has none that is finite; or (N,) uint16, places in
+        values: (N,) float32, NaN where the table has no finite value; or (N,) uint16, indices into
             `names`.
-        names: of the categories; None for numbers.
+        names: names of the categories; None for numbers.
     """
 
     title: str
@@ -51,7 +51,7 @@ class ImageColumn:
 
 
 def read_table(content: bytes, file: str) -> pd.DataFrame:
-    """The table in a CSV or Parquet file called `file`; raises SourceError."""
+    """The table in `content`, whose file name `file` tells CSV, JSON lines or Parquet; raises SourceError."""
     import pandas as pd
 
     try:
@@ -66,7 +66,7 @@ def read_table(content: bytes, file: str) -> pd.DataFrame:
 
 
 def _read_csv(content: bytes) -> pd.DataFrame:
-    """Words such as NA and None are missing numbers among numbers, and names among texts."""
+    """Reads words such as NA and None as missing in columns of numbers, and as names in columns of text."""
     import pandas as pd
 
     table = pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=[""], low_memory=False)
@@ -77,13 +77,13 @@ def _read_csv(content: bytes) -> pd.DataFrame:
 
 
 def columns_of(table: pd.DataFrame, images: Sequence[str]) -> list[ImageColumn]:
-    """The table's columns, in the order of the `images` (N ids); images without a row have none.
+    """The columns of the table, in the order of `images` (N ids); an image without a row has no values.
 
-    The table may name images by their ids, or by the last part of these where no two are the same.
+    The table may name images by their ids, or by the last part of the ids if no two are equal.
 
     Raises:
-        SourceError: when no column of the table holds names of images, an image has two rows, or
-            nothing is left to show.
+        SourceError: if no column contains names of images, an image has two rows, or no column can
+            be shown.
     """
     found = shown(rows_of(table, images))
     if not found:
@@ -92,8 +92,8 @@ def columns_of(table: pd.DataFrame, images: Sequence[str]) -> list[ImageColumn]:
 
 
 def rows_of(table: pd.DataFrame, images: Sequence[str]) -> pd.DataFrame:
-    """The table's rows for the N `images`, in their order; raises SourceError as
-    `columns_of` does, but for a table with nothing to show."""
+    """The rows of the table for the N `images`, in their order; raises SourceError like `columns_of`,
+    except when no column can be shown."""
     table = plain(table)
     key, images = key_column(table, [str(one) for one in images])
     rows = table.dropna(subset=[key])
@@ -105,16 +105,17 @@ def rows_of(table: pd.DataFrame, images: Sequence[str]) -> pd.DataFrame:
 
 
 def shown(rows: pd.DataFrame) -> list[ImageColumn]:
-    """The first columns of `plain` rows, one an image, without those that cannot be shown."""
+    """The first columns of `plain` rows (one per image) that can be shown."""
     found = (_column(title, rows[title]) for title in rows.columns[:MOST_COLUMNS])
     return [one for one in found if one is not None]
 
 
 def truth_of(rows: pd.DataFrame) -> Truth | None:
-    """What the column says that holds the classes, by its name, if each of the `plain` rows has one.
+    """The classes in the `plain` rows, from a column with a usual name that has a value in every row;
+    None if there is no such column.
 
     Raises:
-        SourceError: when there are more classes than a truth may have.
+        SourceError: if there are too many classes.
     """
     from pandas.api.types import is_float_dtype
 
@@ -132,8 +133,8 @@ def truth_of(rows: pd.DataFrame) -> Truth | None:
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns with one value a row, each title once; those of boxes, vectors or bytes are left
-    out: there is nothing to show of them, and to look for names in them takes minutes."""
+    """The columns with one value per row, each title once. Columns of boxes, vectors or bytes cannot be
+    shown, and searching them for names takes minutes."""
     from pandas.api.types import is_numeric_dtype
 
     table = table.loc[:, ~table.columns.duplicated()].rename(columns=str)
@@ -146,7 +147,11 @@ def plain(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def key_column(table: pd.DataFrame, ids: list[str]) -> tuple[str, list[str]]:
-    """The column that holds the most names of images, and the names as they are spelt there."""
+    """The column that contains the most names of images, and the images' names as spelt there.
+
+    Raises:
+        SourceError: if no column contains any.
+    """
     last = [one.rsplit("/", 1)[-1] for one in ids]
     for names in (ids, last) if len(set(last)) == len(last) else (ids,):
         hits = {title: int(table[title].astype(str).isin(names).sum()) for title in table.columns}
@@ -158,7 +163,7 @@ def key_column(table: pd.DataFrame, ids: list[str]) -> tuple[str, list[str]]:
 
 
 def _column(title: str, values: pd.Series) -> ImageColumn | None:
-    """None for a column with too many texts, or nothing in it."""
+    """None if the column is empty or has too many distinct texts."""
     import pandas as pd
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
@@ -166,7 +171,7 @@ def _column(title: str, values: pd.Series) -> ImageColumn | None:
         numbers = values.to_numpy(np.float64, na_value=np.nan)
         with np.errstate(over="ignore"):
             stored = numbers.astype(np.float32)
-        finite = np.isfinite(stored)  # a browser's JSON knows no other number
+        finite = np.isfinite(stored)  # JSON has no NaN or infinity
         stored[~finite] = np.nan
         known = numbers[finite]
         if not len(known):
@@ -188,15 +193,18 @@ def _column(title: str, values: pd.Series) -> ImageColumn | None:
 
 
 def _all_whole(numbers: np.ndarray) -> bool:
-    """Whether none of the numbers has a fraction, as far as that can be known."""
+    """Whether all numbers are whole, and small enough for float64 to tell."""
     return bool(((numbers == np.round(numbers)) & (np.abs(numbers) < WHOLE)).all())
 
 
 def metadata_columns(
     root: Path, tables: Sequence[str], names: Sequence[str], *, labels: bool
 ) -> tuple[tuple[ImageColumn, ...], Truth | None, list[Skipped]]:
-    """What the metadata files `tables` (paths below `root`) say of the images `names` there; their
-    classes, with `labels`; and what is wrong with the files that say nothing."""
+    """Reads the metadata files `tables` (paths below `root`) about the images `names` there.
+
+    Returns:
+        The columns; the classes, if `labels`; and the files that could not be used.
+    """
     if not tables:
         return (), None, []
     import pandas as pd
@@ -229,5 +237,5 @@ def metadata_columns(
 
 
 def of_images(columns: Sequence[ImageColumn], images: np.ndarray) -> tuple[ImageColumn, ...]:
-    """The columns of some of the images: (m,) ids or (N,) bool."""
+    """The columns for some of the images: (m,) ids or (N,) bool."""
     return tuple(ImageColumn(one.title, one.values[images], one.names) for one in columns)

@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def contact_sheet(pixels: np.ndarray, columns: int) -> Image.Image:
-    """Images (n, C, H, W) uint8, n ≥ 1, unscaled, row by row; the rest of the last row is black."""
+    """Draws images ((n, C, H, W) uint8, n ≥ 1) row by row, unscaled; the rest of the last row is black."""
     count, channels, height, width = pixels.shape
     rows = -(-count // columns)
     board = np.zeros((rows * columns, channels, height, width), np.uint8)

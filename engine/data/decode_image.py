@@ -15,15 +15,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from engine.errors import SourceError
 
 IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-# Pillow goes by a file's content, not by its ending: without this list it would hand an EPS file
-# that calls itself .png to Ghostscript, which runs what is in it.
+# Pillow looks at the content, not at the ending. Without this list it would pass an EPS file named
+# .png to Ghostscript, which executes it.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 _TOO_LARGE = "more pixels than is safe to decode"
 # Larger image files are decompression bombs.
 MOST_BYTES = 2**28
 _ORIENTATION = 0x0112
-# Where Pillow finds the orientation of a file that is no TIFF.
+# Where Pillow finds the orientation of files other than TIFF.
 _EXIF = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
 # The errors that Pillow raises for invalid files, depending on their bytes.
 _UNREADABLE = (
@@ -41,15 +41,18 @@ _UNREADABLE = (
 
 
 def decode(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
-    """The image in a file (its path), or in its content, upright, in mode "L" or "RGB", with
-    transparency on white; and its width and height there.
+    """Decodes an image from a path or from the content of a file.
 
-    It is at least `size` pixels wide and high if the file is: a large JPEG is read at a fraction of
-    its resolution, which is many times faster. Pillow's warnings are the caller's to silence: a
-    filter set here would be shared by all threads that decode.
+    A large JPEG is read at a fraction of its resolution, which is many times faster; the result still
+    has at least `size` pixels a side, unless the file has fewer. Callers silence Pillow's warnings: a
+    filter set here would affect all decoding threads.
+
+    Returns:
+        The image, upright, in mode "L" or "RGB", with transparency laid on white; and the width and
+        height in the file.
 
     Raises:
-        SourceError: with the reason, when it cannot be read.
+        SourceError: with the reason, if the image cannot be read.
     """
     content = content_of(data)[0] if isinstance(data, str) else data
     if not content:
@@ -76,10 +79,10 @@ def decode(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
 
 
 def content_of(path: str) -> tuple[bytes, tuple[int, int]]:
-    """The content of a file, and its length and time (ns) when it was opened.
+    """The content of a file, and its length and modification time (ns) when it was opened.
 
     Raises:
-        SourceError: with the reason, for a pipe or a device too.
+        SourceError: with the reason; also for pipes and devices.
     """
     try:
         # Opening a pipe would block until something writes to it.
@@ -113,9 +116,8 @@ def plain(image: Image.Image) -> Image.Image:
 
 
 def _from_deep(values: np.ndarray) -> Image.Image:
-    """Grey of 16 bits (0–65535) or floats (0–1) to 8 bits; values outside are stretched to fit.
-
-    What is not a finite number counts as 0.
+    """Converts 16-bit (0–65535) or float (0–1) grey to 8 bits; if values lie outside, the range is
+    stretched to fit. NaN and infinity count as 0.
     """
     top = 65535.0 if np.issubdtype(values.dtype, np.integer) else 1.0
     values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
@@ -126,7 +128,7 @@ def _from_deep(values: np.ndarray) -> Image.Image:
 
 
 def fit(image: Image.Image, size: int) -> Image.Image:
-    """The central square of `image`, scaled to `size` × `size` pixels."""
+    """Crops `image` to its central square and scales it to `size` × `size` pixels."""
     if image.size == (size, size):
         return image
     return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)

@@ -1,8 +1,8 @@
 """Decodes batches of encoded images into a `PixelFile`, in threads or, for many images, in processes.
 
-Decoding a small image is mostly Python code, which only one thread of a process can run. The processes
-are started by a separate command: multiprocessing would run the calling program, perhaps a web server,
-again in each.
+Decoding a small image is mostly Python code, which only one thread of a process can run at a time. The
+processes are started with a command of their own: multiprocessing would run the calling program, perhaps
+a web server, again in each of them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from engine.data.listing import Reader
 from engine.data.pixel_file import PixelFile
 from engine.errors import SourceError
 
-# From so many images on, starting processes pays.
+# Starting processes pays off from this many images.
 MANY = 2_000
-# Fewer are listed by then.
+# Listing fewer images takes less time than this.
 SOON_SECONDS = 0.1
-# The nice value of decoding processes: training and the app have priority.
+# The niceness of decoding processes: training and the app have priority.
 NICE = 5
 
 
@@ -41,11 +41,11 @@ class Batch:
     """The result of decoding m images.
 
     Attributes:
-        places: (m,) of the listing.
+        places: (m,), indices into the listing.
         good, coloured: (m,) bool.
-        extents: (m, 2) int32.
-        reasons: of those that are not good, by place.
-        changed: places of files that were written to since they were listed.
+        extents: (m, 2) int32, width and height before cropping and scaling.
+        reasons: place → why it could not be decoded, for those that are not good.
+        changed: places of files that were modified after they were listed.
     """
 
     places: np.ndarray
@@ -61,7 +61,7 @@ class Decode(Protocol):
 
 
 class Decoder:
-    """Decodes batches into the file at `pixels`, as squares of `size` pixels."""
+    """Decodes batches into the file at `pixels`, as squares of `size` × `size` pixels."""
 
     def __init__(self, reader: Reader, pixels: Path, size: int) -> None:
         self.reader, self.size = reader, size
@@ -98,7 +98,7 @@ def coloured(block: np.ndarray) -> np.ndarray:
 class Decoders:
     """Decoding threads, each with its own process if there are many images.
 
-    Used in a `with` block, which ends them.
+    Use it in a `with` block, which ends them.
     """
 
     def __init__(self, workers: int) -> None:
@@ -110,7 +110,7 @@ class Decoders:
 
     def __enter__(self) -> Decoders:
         self._ends.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")  # a file is either good enough to decode or listed
+        warnings.simplefilter("ignore")  # a file that cannot be decoded is listed instead
         self._ends.callback(self._processes.close)
         self._ends.callback(self.pool.shutdown, cancel_futures=True)
         self._ends.callback(self._expect_no_more)
@@ -120,21 +120,21 @@ class Decoders:
         self._ends.close()
 
     def expect(self) -> None:
-        """Images are being listed: where that takes long, they are many, and processes are started
+        """Call before listing: if that takes long, there are many images, and the processes start
         meanwhile."""
         self._expecting.start()
 
     def _expect_no_more(self) -> None:
         self._expecting.cancel()
-        if self._expecting.is_alive():  # it is just starting processes: all of them are to be ended
+        if self._expecting.is_alive():  # it is starting processes: wait, so that all of them are ended
             self._expecting.join()
 
     def release(self) -> None:
-        """Signals that no more images follow, so that the processes can end in the meantime."""
+        """Tells the processes that no more images follow, so that they end meanwhile."""
         self._processes.release()
 
     def of(self, reader: Reader, pixels: Path, size: int, *, images: int) -> Decode:
-        """The work of a thread of `pool` on one batch."""
+        """The function that threads of `pool` call to decode one batch of `images` images."""
         self._expecting.cancel()
         if images < MANY:
             return Decoder(reader, pixels, size)
@@ -168,7 +168,7 @@ class _Processes:
         return answer
 
     def start(self, count: int) -> None:
-        """Starts the processes that the threads will need."""
+        """Starts `count` processes ahead of time."""
         for _ in range(count):
             self._spare.put(self._started())
 
@@ -203,7 +203,7 @@ class _Processes:
                 process.stdin.close()
 
     def close(self) -> None:
-        """Ends the processes and waits for it."""
+        """Ends the processes and waits for them."""
         self.release()
         for process in self._all:
             assert process.stdout is not None
@@ -213,12 +213,12 @@ class _Processes:
 
 def serve() -> None:
     """The main loop of a decoding process: reads batches from stdin until it is closed, and answers on stdout."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that asked
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is handled by the parent process
     if hasattr(os, "nice"):
         os.nice(NICE)
     warnings.simplefilter("ignore")
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not end up among the answers
+    os.dup2(2, 1)  # what libraries print must not get into the answers
     with suppress(EOFError, BrokenPipeError):
         decoder = Decoder(*pickle.load(asked))
         while True:

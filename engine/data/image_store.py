@@ -1,10 +1,10 @@
 """The cache of decoded images: one memory-mapped uint8 store per source and size.
 
-    images/PLACE/index.json, index.npz   what was listed, and what became of it
+    images/PLACE/index.json, index.npz   the listing, and which of its images could be decoded
     images/PLACE/pixels-FINGERPRINT.npy  (N, C, H, W) uint8
 
-PLACE stands for where the source is and the side of its images. A store is replaced as a whole, and never
-changed: a run may hold on to its file by a hard link. All of it can be deleted at any time.
+PLACE is a hash of the source's place and the image size. A store is always replaced as a whole, because a
+run may have a hard link to its pixels. The cache may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from engine.data.truth import Truth
 from engine.errors import Stopped
 
 CACHE = "SPICE_EXPLORER_CACHE"
-# Raised when images come out of decoding differently, so that old stores are not used any more.
+# Increase it when decoding gives different pixels, so that old stores are no longer used.
 FORMAT = 2
 # The pixels of a draft, before their fingerprint is known.
 PIXELS = "pixels.npy"
 WAIT_SECONDS = 0.2
 
-# Called with True when it has to wait for another importer, and with False when that one is done.
+# Called with True when another import of the same images has to finish first, and with False when it has.
 Waiting = Callable[[bool], None]
 
 
@@ -51,13 +51,13 @@ class Stored:
     """The decoded images of a source.
 
     Attributes:
-        listing: what the source said, L images.
-        stamp: of the whole source then; "" for a source that has none.
-        labelled: whether it was asked for its labels.
-        good: (L,) bool, the N that could be decoded.
-        reasons: of the others, by their place in the listing.
-        extents: (N, 2) int32, width and height before they were cut and scaled.
-        fingerprint: of the images, as `ImageSet` has it.
+        listing: the source's listing, L images.
+        stamp: the source's stamp at that time; "" if it has none.
+        labelled: whether the labels were requested.
+        good: (L,) bool, the N images that could be decoded.
+        reasons: place in the listing → why it could not be decoded, for the others.
+        extents: (N, 2) int32, width and height before cropping and scaling.
+        fingerprint: `ImageSet.fingerprint` of the images.
         pixels: (N, C, H, W) uint8, memory-mapped copy-on-write.
     """
 
@@ -90,7 +90,8 @@ class ImageStore:
 
     @contextmanager
     def locked(self, stop: Callable[[], bool], waiting: Waiting) -> Iterator[None]:
-        """Only one importer at a time; a waiting one is notified, and can be stopped. Raises Stopped."""
+        """Admits one import at a time. One that has to wait calls `waiting`, and raises Stopped if
+        `stop()` is true."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         lock, waits = FileLock(self.folder.with_suffix(".lock"), thread_local=False), False
         while not lock.is_locked:
@@ -110,7 +111,7 @@ class ImageStore:
             lock.release()
 
     def load(self) -> Stored | None:
-        """The stored images; None if there are none, or the store has an older format or is damaged."""
+        """The stored images; None if there is no store, or it is damaged or has another format."""
         try:
             found = json.loads((self.folder / "index.json").read_text("utf-8"))
             if found["format"] != FORMAT or found["about"] != self.about:
@@ -133,7 +134,7 @@ class ImageStore:
         shutil.rmtree(draft, ignore_errors=True)
 
     def replace(self, draft: Path, made: Stored) -> Stored:
-        """Replaces the store with the draft, which already has the pixels."""
+        """Replaces the store with the draft, which already contains the pixels."""
         self._write_index(draft, made)
         (draft / PIXELS).rename(draft / pixels_named(made.fingerprint))
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -143,7 +144,7 @@ class ImageStore:
         return loaded
 
     def relist(self, kept: Stored) -> None:
-        """Keeps another listing of the same images, such as one with labels."""
+        """Stores a new listing of the same images, for instance one with labels."""
         draft = self.folder.with_suffix(".index")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()

@@ -1,4 +1,4 @@
-"""`ImageSet`: the images of a run, as bytes, without labels."""
+"""`ImageSet`: the images of a run, as uint8, without labels."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class ImageSet:
 
     Attributes:
         pixels: (N, C, H, W) uint8, C = 1 (grey) or 3 (RGB), in memory or memory-mapped.
-        ids: N distinct strings that name an image for good (a path below the source's folder).
-        source: what the user asked for, such as "digits" or "folder:photos".
-        known_fingerprint: the fingerprint, where it was worked out before.
+        ids: N distinct, permanent names (such as paths below the source's folder).
+        source: the source as the user named it, such as "digits" or "folder:photos".
+        known_fingerprint: the fingerprint, if it was computed before; else "".
 
     Raises:
-        SourceError: when shapes, types or ids do not fit together.
+        SourceError: if shapes, types or ids do not fit together.
     """
 
     pixels: np.ndarray
@@ -57,20 +57,20 @@ class ImageSet:
 
     @cached_property
     def names(self) -> list[str]:
-        """The last part of every id: a file's own name."""
+        """The last part of every id: the file name."""
         return [one.rsplit("/", 1)[-1] for one in self.ids]
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hex digits of shape, ids and pixels: equal exactly when the sets are."""
+        """A hash of shape, ids and pixels (32 hex digits): equal for equal sets only."""
         if self.known_fingerprint:
             return self.known_fingerprint
         return fingerprint_of(self.pixels.shape, self.ids, self._blocks())
 
     @property
     def file(self) -> Path | None:
-        """The .npy file that holds these pixels and no others, and is named after their fingerprint;
-        None where there is none: a file of another name may have come to hold other pixels."""
+        """The .npy file of these pixels, if it is named after their fingerprint and exists; else None.
+        The content of a file with any other name may have changed."""
         name = getattr(self.pixels, "filename", None)
         if name is None or Path(name).name != pixels_named(self.fingerprint):
             return None
@@ -83,14 +83,14 @@ class ImageSet:
 
 
 def pixels_named(fingerprint: str) -> str:
-    """The file name for the pixels with this fingerprint; it is never used for other pixels."""
+    """The file name for pixels with this fingerprint, never used for any others."""
     return f"pixels-{fingerprint}.npy"
 
 
 def fingerprint_of(shape: tuple[int, ...], ids: Sequence[str], blocks: Iterable[bytes | memoryview]) -> str:
-    """32 hex digits of the shape, ids and pixels (in blocks of bytes) of images."""
+    """A hash of the shape, ids and pixels (in blocks of bytes) of images: 32 hex digits."""
     digest = hashlib.blake2b(repr(tuple(shape)).encode(), digest_size=16)
-    digest.update("\0".join(ids).encode())  # no file name holds a zero byte
+    digest.update("\0".join(ids).encode())  # file names contain no zero bytes
     for block in blocks:
         digest.update(block)
     return digest.hexdigest()

@@ -1,6 +1,6 @@
-"""Imports a source into its store: lists it, decodes new images in parallel, and keeps them.
+"""Imports a source into the cache: lists it, decodes new images in parallel, and stores them.
 
-Memory use is bounded for any set size: images go from a worker's batch straight to the file.
+Memory use is bounded whatever the size of the set: each worker writes its batches straight to the file.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from engine.data.listing import BlockSource, FileSource, Listing, Reader, Source
 from engine.data.pixel_file import BLOCK_BYTES, PixelFile, blocks_of, close_gaps, reserve
 from engine.errors import SourceError, Stopped
 
-# Images that are decoded at a time, the bytes that these may have then, and those of their files:
-# a batch of small images is large enough to be worth its while, and one of photographs soon done.
+# The most images in a batch, bytes of their pixels, and bytes of their files: a batch of small images
+# is large enough to be efficient, and a batch of photographs is done quickly.
 BATCH, BATCH_BYTES, BATCH_FILE_BYTES = 256, 2**23, 2**22
-# Batches in hand per worker: few, so that a pause or a stop is soon felt.
+# Batches in progress per worker: few, so that pausing and stopping take effect soon.
 AHEAD = 3
 
 Progress = Callable[[int, int], None]
@@ -33,17 +33,18 @@ Stop = Callable[[], bool]
 
 
 def import_images(source: Source, size: int | None, *, progress: Progress, stop: Stop, waiting: Waiting) -> Stored:
-    """The images of `source`, squares of `size` pixels, decoded now as far as they are not kept.
+    """The images of `source` as squares of `size` pixels; those not yet in the cache are decoded first.
 
     Args:
-        size: None leaves the images of a `BlockSource` as they are.
-        progress: called with the numbers of images decoded and to decode.
-        stop: asked between batches; it may wait, for a pause.
-        waiting: told when another import of the same images is waited for, and when no more.
+        size: None leaves the images of a `BlockSource` unscaled.
+        progress: called with the number of images decoded and the number to decode.
+        stop: called between batches; it may block, for a pause.
+        waiting: called with True when another import of the same images has to finish first, and
+            with False when it has.
 
     Raises:
-        SourceError: when there is nothing usable, or the disk is full.
-        Stopped: when `stop()` said so; what was kept before is kept still.
+        SourceError: if there are no usable images, or the disk is full.
+        Stopped: if `stop()` is true; the cache stays as it was.
     """
     store = ImageStore(source, size)
     with store.locked(stop, waiting), Decoders(os.cpu_count() or 1) as decoders:
@@ -75,7 +76,7 @@ def _same(one: Listing, other: Listing) -> bool:
 
 
 class _Import:
-    """One import. Rows of the file are those of the listing until the end, when gaps are closed."""
+    """One import. The file has a row for every image in the listing until the gaps are closed at the end."""
 
     def __init__(
         self,
@@ -126,13 +127,13 @@ class _Import:
             self.good[batch.places], self.coloured[batch.places] = batch.good, batch.coloured
             self.extents[batch.places] = batch.extents
             self.reasons |= batch.reasons
-            self.stamps[batch.changed] = -1  # written to meanwhile: it is read again the next time
+            self.stamps[batch.changed] = -1  # modified meanwhile: decoded again by the next import
             done += len(batch.places)
             self.progress(done, len(places))
         return shape
 
     def _reuse(self, kept: Stored | None, shape: tuple[int, ...]) -> np.ndarray:
-        """(L,) bool: the images that are kept from before, and are copied."""
+        """Copies unchanged images from the previous store; returns which (L,) bool."""
         names = self.listing.names
         if kept is None or kept.pixels.shape[2:] != shape[1:]:
             return np.zeros(len(names), bool)
@@ -153,7 +154,7 @@ class _Import:
         return same
 
     def _decoded(self, reader: Reader, places: np.ndarray) -> Iterator[Batch]:
-        """Decoded batches as they come; raises Stopped, or SourceError when a process dies."""
+        """Decodes the images at `places`, batch by batch; raises Stopped, and SourceError if a process dies."""
         assert self.size is not None
         most = max(1, min(BATCH, BATCH_BYTES // (3 * self.size**2)))
         keys, stamps, decoders = self.listing.keys, self.listing.stamps, self.decoders
@@ -197,7 +198,7 @@ class _Import:
         return shape
 
     def _blocks(self) -> Iterator[np.ndarray]:
-        """Blocks of images (m, C, H, W) that are small before and after they are scaled."""
+        """The source's images in blocks (m, C, H, W) that are small both before and after scaling."""
         for block in cast(BlockSource, self.source).blocks():
             side = max(*block.shape[2:], self.size or 0)
             step = max(1, BLOCK_BYTES // (3 * side**2))
@@ -205,8 +206,8 @@ class _Import:
 
 
 def in_batches(places: np.ndarray, sizes: np.ndarray, most: int) -> Iterator[np.ndarray]:
-    """`places` (n,) in parts of at most `most`, whose files have at most BATCH_FILE_BYTES together,
-    or are a single one; `sizes` (n,) int64 are the bytes of their files."""
+    """Splits `places` (n,) into batches of at most `most` images and BATCH_FILE_BYTES of files, or a
+    single larger file; `sizes` (n,) int64 are the bytes of the files."""
     ends, start = np.cumsum(sizes), 0
     while start < len(places):
         limit = BATCH_FILE_BYTES + (ends[start - 1] if start else 0)
@@ -217,7 +218,7 @@ def in_batches(places: np.ndarray, sizes: np.ndarray, most: int) -> Iterator[np.
 
 
 def resized(block: np.ndarray, size: int) -> np.ndarray:
-    """The middle squares of images (m, C, H, W) uint8, as (m, C, size, size) uint8."""
+    """Crops images ((m, C, H, W) uint8) to their central squares and scales these to (m, C, size, size)."""
     import torch
     import torch.nn.functional as F
 

@@ -19,13 +19,13 @@ class Listing:
     """The images of a source, in its order.
 
     Attributes:
-        names: N distinct valid texts that name an image for good.
-        stamps: (N, 2) int64, equal as long as an image's content is: its bytes and its time, or
-            its checksum. An image with the name and the stamp it had is not decoded again.
-        keys: N values by which the source's reader finds an image; empty for a `BlockSource`.
-        skipped: what cannot be used, as far as that is seen without reading it.
-        truth: the class of each of the N, where the source has one and was asked for it.
-        columns: what else the source says of each of the N.
+        names: N distinct, permanent names, valid as UTF-8.
+        stamps: (N, 2) int64: size and modification time, or size and checksum. An image whose name
+            and stamp have not changed is not decoded again.
+        keys: N values that the source's reader takes; empty for a `BlockSource`.
+        skipped: files that cannot be used, as far as that is known without decoding them.
+        truth: the class of each image, if the source has classes and they were requested.
+        columns: other values that the source has for each image.
     """
 
     names: tuple[str, ...]
@@ -47,11 +47,10 @@ class Source(Protocol):
     """Where images come from.
 
     Attributes:
-        text: what the user named, such as "folder:photos"; valid text.
-        place: the same for the same images, however they were named: kind and absolute path.
-        side: the side in pixels of its images where the user does not choose one; None leaves
-            them as they are.
-        labels: whether the user wants the labels that are there, for scores.
+        text: the source as the user named it, such as "folder:photos"; valid as UTF-8.
+        place: kind and absolute path: equal for the same images, however the user named them.
+        side: the default image size in pixels; None leaves the images unscaled.
+        labels: whether the user wants the source's labels, for scores.
     """
 
     @property
@@ -64,20 +63,20 @@ class Source(Protocol):
     def labels(self) -> bool: ...
 
     def stamp(self) -> str:
-        """Changes whenever anything in the source does and is quick to find, or is "": then only
-        the listing tells. Raises SourceError when nothing is there."""
+        """A text that changes when anything in the source does, if that is quick to compute; else "",
+        and the listings are compared. Raises SourceError if the source is gone."""
         ...
 
     def listing(self) -> Listing:
-        """Raises SourceError, in a sentence for the user, when there is nothing usable."""
+        """Lists the images; raises SourceError, with a sentence for the user, if none is usable."""
         ...
 
 
 class Reader(Protocol):
-    """Reads encoded images. It is sent to other processes, and called by several threads."""
+    """Reads encoded images. It must be picklable, and is called from several threads."""
 
     def __call__(self, key: Any) -> str | bytes:
-        """The path, or the content, of one image; raises SourceError with the reason."""
+        """The path or the content of one image; raises SourceError with the reason."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Pixels on disk: an .npy file that many workers write row by row; gaps are closed at the end."""
+"""Pixels on disk: an .npy file that several workers fill row by row; gaps are closed at the end."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 from engine.errors import SourceError
 
 BLOCK_BYTES = 2**25
-# What shall be left on the disk.
+# The disk space to leave free.
 SPARE_BYTES = 2**28
 
 
 class PixelFile:
     """Rows of an .npy file of uint8 (rows, *shape), written from any thread or process.
 
-    They are written, not mapped, so that they do not count as memory of this process.
+    Writing, unlike a memory map, does not count as memory of this process.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
@@ -28,18 +28,18 @@ class PixelFile:
             self.offset = _skip_header(file)
 
     def write(self, places: np.ndarray, pixels: np.ndarray) -> None:
-        """Row `places[i]` becomes `pixels[i]`; neighbours are written at once."""
+        """Writes `pixels[i]` to row `places[i]`; adjacent rows are written at once."""
         if not len(places):
             return
         breaks = np.flatnonzero(np.diff(places) != 1) + 1
-        with self.path.open("r+b") as file:  # an unbuffered one may write less than it is given
+        with self.path.open("r+b") as file:  # an unbuffered file may write only a part
             for first, last in zip([0, *breaks], [*breaks, len(places)], strict=True):
                 file.seek(self.offset + int(places[first]) * self.length)
                 file.write(np.ascontiguousarray(pixels[first:last]).data)
 
 
 def reserve(path: Path, rows: int, shape: tuple[int, ...]) -> None:
-    """An .npy file of so many empty rows; raises SourceError when the disk has no room for them."""
+    """Creates an .npy file of `rows` empty rows; raises SourceError if the disk is too full."""
     needed, free = rows * int(np.prod(shape)), shutil.disk_usage(path.parent).free
     if needed + SPARE_BYTES > free:
         raise SourceError(
@@ -64,9 +64,9 @@ def _skip_header(file: IO[bytes]) -> int:
 
 
 def close_gaps(path: Path, good: np.ndarray, shape: tuple[int, ...], channels: int) -> None:
-    """Moves the good rows together, with one channel if all are grey, and cuts off the rest.
+    """Moves the good rows together, keeps the first `channels` of each, and truncates the file.
 
-    Rows only ever move towards the beginning, so that one file and little memory are enough.
+    Rows only move towards the beginning, so this works in place with little memory.
     """
     final = (int(good.sum()), channels, *shape[1:])
     length = int(np.prod(shape))
@@ -90,7 +90,7 @@ def close_gaps(path: Path, good: np.ndarray, shape: tuple[int, ...], channels: i
 
 
 def blocks_of(path: Path) -> Iterator[bytes]:
-    """The pixels in a file, without mapping it."""
+    """Reads the pixels in a file without mapping it."""
     with path.open("rb") as file:
         _skip_header(file)
         while block := file.read(BLOCK_BYTES):

@@ -1,4 +1,4 @@
-"""Ground truth, if any: only metrics and reports may use it."""
+"""Ground truth, if any: used only in scores and reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.errors import SourceError
 
-# More are probably image names or other numbers, not classes.
+# More are probably image names or other values, not classes.
 MOST_CLASSES = 10_000
 
 
@@ -31,7 +31,7 @@ class Truth:
             raise SourceError(f"true labels of shape {self.labels.shape} do not fit {count} class names")
 
     def of(self, images: np.ndarray) -> Truth:
-        """The truth of some of the images ((m,) ids, or (N,) bool); classes without any are left out."""
+        """The truth of some of the images ((m,) ids, or (N,) bool), with only the classes that occur."""
         labels = self.labels[images]
         present = np.unique(labels)
         names = tuple(self.class_names[one] for one in present)
@@ -39,11 +39,10 @@ class Truth:
 
 
 def class_truth(classes: Sequence[object]) -> Truth:
-    """The truth of images whose classes are called `classes`, in the order of the alphabet, or of
-    the numbers that they are.
+    """The truth of images from their class names, sorted alphabetically, or numerically if all are numbers.
 
     Raises:
-        SourceError: when there are more than 10,000 of them.
+        SourceError: if there are more than 10,000 classes.
     """
     names, labels = np.unique(np.array([str(one) for one in classes]), return_inverse=True)
     if len(names) > MOST_CLASSES:

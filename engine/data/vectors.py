@@ -1,4 +1,4 @@
-"""External vectors: features computed elsewhere, read from a file in place of stage 1's features.
+"""External vectors: features computed elsewhere, read from a file instead of training stage 1.
 
 A file is read, checked and copied as float32 block by block, so it may be larger than memory.
 """
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 BLOCK_BYTES = 2**26
-# Rows of the images, and their vectors in the file: (m,) int64 and (m, D) of any number type.
+# Indices of images, (m,) int64, and their vectors, (m, D) of any number type.
 Blocks = Iterable[tuple[np.ndarray, np.ndarray]]
 Store = Callable[[tuple[int, int]], np.ndarray]
 
 
 def import_vectors(source: str, images: ImageSet, store: Store | None = None) -> np.ndarray | None:
-    """The vectors of "import:FILE.npy" or "import:FILE.parquet", a row an image, in their order.
+    """The vectors in "import:FILE.npy" or "import:FILE.parquet", one row per image, in their order.
 
-    A Parquet file with a column of the images' names (ids, or their last parts) is matched by name,
-    and may have more rows; any other file has N rows in the order of the images.
+    A Parquet file with a column of image names (ids, or their last parts) is matched by name and may
+    have more rows; any other file must have N rows in the order of the images.
 
     Args:
-        store: makes the (N, D) float32 array that is filled and returned; without it the file is only
-            judged.
+        store: creates the (N, D) float32 array to fill and return; without it the file is only
+            checked.
 
     Raises:
-        SourceError: when there is no such file, it is not N×D numbers for these images, a number is
-            not finite, or all rows are the same.
+        SourceError: if the file is missing, does not contain N×D numbers for these images, a number
+            is not finite, or all rows are equal.
     """
     path = vectors_path(source)
     columns, blocks = (_npy if path.suffix.lower() == ".npy" else _parquet)(path, images)
@@ -55,7 +55,7 @@ def import_vectors(source: str, images: ImageSet, store: Store | None = None) ->
 
 
 def vectors_path(source: str) -> Path:
-    """The file of "import:FILE"; raises SourceError when it is not there or of another kind."""
+    """The file in "import:FILE"; raises SourceError if it is missing or of another kind."""
     text = source.removeprefix(IMPORT)
     path = Path(text).expanduser() if text else Path()
     if path.suffix.lower() not in (".npy", ".parquet"):
@@ -66,10 +66,10 @@ def vectors_path(source: str) -> Path:
 
 
 def _fill(vectors: np.ndarray | None, blocks: Blocks, path: Path, images: ImageSet) -> bool:
-    """Copies the blocks and judges them; returns whether two rows differ."""
+    """Checks the blocks and copies them into `vectors`; returns whether two rows differ."""
     first, different, wrong, example = None, False, 0, len(images)
     for rows, values in blocks:
-        with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite
+        with np.errstate(over="ignore"):  # numbers too large for float32 become infinite, and are reported
             block = values.astype(np.float32)
         bad = ~np.isfinite(block).all(1)
         if bad.any():
@@ -145,7 +145,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _number_columns(schema: pa.Schema, path: Path) -> list[str]:
-    """The columns that make up a vector: one of lists, or all plain numbers but pandas' own index."""
+    """The columns that make up a vector: one column of lists, or all columns of numbers but pandas' index."""
     import pyarrow.types as kinds
 
     def is_list(kind: Any) -> bool:
@@ -169,7 +169,7 @@ def _number_columns(schema: pa.Schema, path: Path) -> list[str]:
 
 
 def _places(file: pq.ParquetFile, path: Path, images: ImageSet) -> np.ndarray:
-    """(rows of the table,) int64: the image of each row, N where it is that of none."""
+    """(rows of the table,) int64: the image of each row, or N for rows of no image."""
     import pyarrow.types as kinds
 
     texts = [
@@ -184,7 +184,7 @@ def _places(file: pq.ParquetFile, path: Path, images: ImageSet) -> np.ndarray:
             )
         return np.arange(rows)
     table = file.read(columns=texts).to_pandas(ignore_metadata=True)
-    # Where no text is an image's name, the order could only be guessed: that is an error.
+    # If no text is an image's name, the order could only be guessed: `key_column` raises.
     key, names = key_column(table, list(images.ids))
     index = {name: place for place, name in enumerate(names)}
     places = table[key].map(index).fillna(count).to_numpy(np.int64)
@@ -201,7 +201,7 @@ def _places(file: pq.ParquetFile, path: Path, images: ImageSet) -> np.ndarray:
 
 
 def _width(file: pq.ParquetFile, columns: list[str]) -> int:
-    """D: as many as there are columns of numbers, or as long as the first list is."""
+    """D: the number of columns of numbers, or the length of the first list."""
     import pyarrow.types as kinds
 
     if kinds.is_nested(file.schema_arrow.field(columns[0]).type):
@@ -224,7 +224,7 @@ def _table_blocks(
 
 
 def _matrix(batch: pa.RecordBatch, columns: list[str], width: int, path: Path) -> np.ndarray:
-    """(m, D) float64 of a batch of rows; missing values are NaN."""
+    """A batch of rows as (m, D) float64; missing values are NaN."""
     import pyarrow.compute as pc
     import pyarrow.types as kinds
 

@@ -398,7 +398,11 @@ def reliable(material: Material) -> Step:
         "results": results,
     }
     everything = judged(material, replace(settings, agreement=0.0, confidence=0.0))
-    wrong = {"label": "thresholds too low", "says": "Every label passes. " + everything["says"], "show": everything}
+    wrong = {
+        "label": "thresholds too low",
+        "says": "Every label is reliable. " + everything["says"],
+        "show": everything,
+    }
     return _step(*texts, show=results[start], play=play, wrong=wrong)
 
 

@@ -2,6 +2,7 @@
 
 An order (`order.txt`) names the files, one a line, beside it or by a relative path. Scripts share one scope, so a
 name must come before whatever uses it on loading. A line that names another order stands for the files of that one.
+A JSON file becomes a constant: `palette.json` is `PALETTE`.
 """
 
 from __future__ import annotations
@@ -20,4 +21,10 @@ def files(order: Path) -> list[Path]:
 
 def joined(order: Path, kind: str) -> str:
     """The text of all files of a `kind` ("html", "css" or "js") that `order` names."""
-    return "\n".join(path.read_text("utf-8") for path in files(order) if path.suffix == f".{kind}")
+    endings = (".js", ".json") if kind == "js" else (f".{kind}",)
+    return "\n".join(_text(path) for path in files(order) if path.suffix in endings)
+
+
+def _text(path: Path) -> str:
+    text = path.read_text("utf-8")
+    return f"const {path.stem.upper()} = {text.strip()};\n" if path.suffix == ".json" else text

@@ -35,7 +35,8 @@ from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
 # Neighbours kept for pages, whatever the reliable set asks: the map and its what-ifs need some.
 LEAST_KEPT = 30
 KMEANS_STARTS = 10
-NO_NETWORK = "the features are external vectors, so there is no network to train"
+# Why stage 3 ("it") is skipped.
+NO_NETWORK = "it would train the encoder, but external vectors come without one"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Shared by zip and tar: which members are images, and their names.
 
-Nothing is ever unpacked into a folder, so a malicious path cannot do harm; such images are rejected anyway.
+Members are never unpacked into a folder, so malicious paths are harmless; such images are skipped anyway.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOF
 
 
 def file_stamp(paths: list[Path]) -> str:
-    """Changes when one of the files does."""
+    """A text that changes when one of the files does."""
     abouts = [path.stat() for path in paths]
     return " ".join(f"{one.st_size}-{one.st_mtime_ns}" for one in abouts)
 
@@ -37,16 +37,16 @@ def _parts(name: str) -> tuple[str, ...]:
 
 
 def stem(name: str) -> str:
-    """What a member's id is without its ending, and what the ids of all begin with that belong to it:
-    "./a/one.cls" belongs to a/one.jpg."""
+    """The id of a member without its ending. Files that belong together share it: "./a/one.cls" and
+    a/one.jpg."""
     return readable(os.path.splitext("/".join(_parts(name)))[0])
 
 
 def member_name(name: str) -> str | None:
-    """The name of a member as an id; None for what is hidden, or no image.
+    """The name of a member as an id; None for hidden files and files other than images.
 
     Raises:
-        SourceError: with the reason, for what looks like an image or an archive and is refused.
+        SourceError: with the reason, for an image with an unsafe path and for an archive in the archive.
     """
     parts = _parts(name)
     if any(part.startswith(".") and part != ".." for part in parts) or "__MACOSX" in parts:
@@ -63,7 +63,7 @@ def member_name(name: str) -> str | None:
 
 @dataclass
 class Members:
-    """Collects the members of an archive that are images."""
+    """Collects the images in an archive."""
 
     names: dict[str, Any] = field(default_factory=dict)
     stamps: list[tuple[int, int]] = field(default_factory=list)

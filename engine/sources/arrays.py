@@ -22,22 +22,22 @@ IMAGES = ("images", "image", "x", "X", "data", "pixels", "x_train", "imgs", "arr
 LABELS = ("labels", "label", "y", "Y", "targets", "target", "y_train")
 NAMES = ("names", "ids", "files", "filenames", "paths")
 BLOCK_BYTES = 2**24
-# Names and labels are read whole.
+# The most bytes to read of the names or labels, which are read whole.
 MOST_SMALL = 2**30
-# How many bits the whole numbers of images have.
+# The usual bit depths of images.
 BITS = (1, 8, 10, 12, 14, 16)
-# How far resizing leads beyond 0 and 1: bicubic to -0.45 and 1.45 at the most (its weights at a place in
-# the middle of four pixels, in both directions).
+# How far resizing can overshoot 0 and 1: bicubic interpolation reaches -0.45 and 1.45 (from its weights
+# midway between pixels, in both directions).
 OVERSHOOT = 0.5
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How an array holds images.
+    """How the images are stored in an array.
 
     Attributes:
         shape: (N, …) as stored.
-        channels_last: (N, H, W, C) instead of (N, C, H, W) or (N, H, W).
+        channels_last: whether it is (N, H, W, C) instead of (N, C, H, W) or (N, H, W).
     """
 
     shape: tuple[int, ...]
@@ -46,11 +46,11 @@ class _Layout:
 
 
 class ArraySource:
-    """The images of an array: (N, H, W), (N, H, W, C) or (N, C, H, W). Nothing is ever unpickled.
+    """The images in an array: (N, H, W), (N, H, W, C) or (N, C, H, W). Nothing is ever unpickled.
 
-    Floats go from 0 to 1, or to 255. Those that images had after they were resized may go a little
-    beyond 0 and 1 and are clipped. Whole numbers have 1, 8, 10, 12, 14 or 16 bits, the fewest that hold
-    the highest number in the array: cameras and scanners put 12 bits into numbers of 16.
+    Floats range from 0 to 1 or from 0 to 255. Resizing may have left values slightly outside 0 to 1;
+    they are clipped. Whole numbers have 1, 8, 10, 12, 14 or 16 bits, the fewest that fit the largest
+    value in the array: cameras and scanners store 12 bits in 16.
     """
 
     side: int | None = None
@@ -109,7 +109,7 @@ class ArraySource:
         return _Layout(shape, dtype, last)
 
     def _parts(self, layout: _Layout) -> Iterator[np.ndarray]:
-        """The array block after block, as it is stored."""
+        """The array in blocks, as stored."""
         row = int(np.prod(layout.shape[1:]))
         size = max(1, BLOCK_BYTES // (row * layout.dtype.itemsize))
         with self._opened(self._member(IMAGES, dimensions=3)) as file:
@@ -125,7 +125,7 @@ class ArraySource:
                 yield np.frombuffer(content, layout.dtype).reshape(count, *layout.shape[1:])
 
     def _scale(self, layout: _Layout) -> float:
-        """What brings the values to 0–255; raises SourceError for values that cannot be colours."""
+        """The factor that scales the values to 0–255; raises SourceError if they cannot be colours."""
         if layout.dtype == np.uint8:
             return 1.0
         low, high, seen = np.inf, -np.inf, 0
@@ -147,7 +147,7 @@ class ArraySource:
         return scale
 
     def _small(self, wanted: tuple[str, ...], count: int) -> np.ndarray | None:
-        """A further array of an .npz, one value an image; None where there is none."""
+        """Another array in an .npz, with one value per image; None if there is none."""
         member = self._member(wanted)
         if member is None or self.path.suffix.lower() != ".npz":
             return None
@@ -161,7 +161,7 @@ class ArraySource:
             return np.frombuffer(file.read(min(MOST_SMALL, count * dtype.itemsize)), dtype)
 
     def _member(self, wanted: tuple[str, ...], dimensions: int = 1) -> str | None:
-        """The array in an .npz under one of the names, or the only one with so many dimensions."""
+        """The array in an .npz with one of the names, or else the only one with at least `dimensions`."""
         if self.path.suffix.lower() != ".npz":
             return None
         try:
@@ -206,22 +206,22 @@ class ArraySource:
 
 
 def _whole_scale(low: float, high: float) -> float | None:
-    """The factor that scales whole numbers to 0–255; None if there is none. Numbers up to 1 are masks."""
+    """The factor that scales whole numbers to 0–255; None if there is none. Arrays of 0 and 1 are masks."""
     tops = (2**bits - 1 for bits in BITS)
     top = next((top for top in tops if high <= top), None)
     return None if low < 0 or top is None else 255 / top
 
 
 def _float_scale(low: float, high: float) -> float | None:
-    """What brings floats to 0–255, the overshoot of 0–1 beyond it; None where nothing does."""
+    """The factor that scales floats to 0–255, apart from an overshoot; None if there is none."""
     if low >= 0:
         return 255.0 if high <= 1 + OVERSHOOT else 1.0 if high <= 255 else None
-    # Images round 0, of which half would be lost, do not reach 1.
+    # Images centred on 0 do not reach 1; clipping would lose half of their values.
     return 255.0 if low >= -OVERSHOOT and 1 <= high <= 1 + OVERSHOOT else None
 
 
 def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type of the array that follows; raises SourceError, for pickles too."""
+    """Shape, order and type of the array that follows; raises SourceError, also for pickles."""
     formats = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         version = np.lib.format.read_magic(file)
@@ -234,7 +234,7 @@ def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtyp
 
 
 def _as_pixels(part: np.ndarray, layout: _Layout, scale: float) -> np.ndarray:
-    """A block as (m, C, H, W) uint8; transparency is laid on white."""
+    """A block as (m, C, H, W) uint8, with transparency laid on white."""
     if part.ndim == 3:
         part = part[:, None]
     elif layout.channels_last:

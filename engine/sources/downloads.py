@@ -1,4 +1,4 @@
-"""Benchmark sets from the network, by torchvision, into the cache: whole or not at all."""
+"""Downloads benchmark sets into the cache with torchvision: completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _FAULTS = (OSError, RuntimeError, http.client.HTTPException, tarfile.TarError, z
 
 
 def downloaded(name: str, title: str, address: str, fetch: Callable[[str], object]) -> Path:
-    """The folder of a set in the cache, which `fetch` fills if it is not there.
+    """The folder of a set in the cache, downloaded by `fetch` if it is missing.
 
     Args:
-        name: of its folder; the user names the set by it.
-        title: what people call the set.
-        address: where it comes from.
+        name: the name of the set on the command line, and of its folder.
+        title: the name of the set in messages.
+        address: the URL it is downloaded from, for messages.
         fetch: downloads and unpacks the set into a folder.
 
     Raises:
-        SourceError: when the address cannot be reached or gives something else.
+        SourceError: if the download fails or gives something unexpected.
     """
     place = cache() / "sets" / name
     if place.is_dir():
@@ -39,7 +39,7 @@ def downloaded(name: str, title: str, address: str, fetch: Callable[[str], objec
             fetch(str(inside))
             for packed in list(inside.rglob("*")):
                 if packed.suffix in (".gz", ".tgz", ".zip"):
-                    packed.unlink()  # it is unpacked beside, and as large
+                    packed.unlink()  # it is unpacked beside it, and just as large
             if not place.is_dir():  # another process may have been faster
                 inside.rename(place)
     except _FAULTS as error:
@@ -53,7 +53,7 @@ def downloaded(name: str, title: str, address: str, fetch: Callable[[str], objec
 
 
 def by_torchvision(kind: str, **options: str) -> Callable[[str], object]:
-    """Downloads and unpacks with one of torchvision's classes, which check what they get."""
+    """A function that downloads and unpacks with one of torchvision's classes, which verify checksums."""
 
     def fetch(root: str) -> object:
         from torchvision import datasets
@@ -64,7 +64,7 @@ def by_torchvision(kind: str, **options: str) -> Callable[[str], object]:
 
 
 def tiny_imagenet(root: str) -> None:
-    """torchvision has no class for it, but knows how to download."""
+    """Downloads Tiny-ImageNet, which has no class in torchvision."""
     from torchvision.datasets.utils import download_and_extract_archive
 
     download_and_extract_archive(

@@ -1,4 +1,4 @@
-"""A folder of image files, of any size and depth; Hugging Face's image folder is one with a table."""
+"""A folder of image files, of any size and depth, perhaps with a table like Hugging Face's image folders."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError
 
 _ENDINGS = tuple(IMAGE_ENDINGS)
-# First folders that name a part of a set, not a class.
+# Names of top folders that are parts of a set, not classes.
 SPLITS = frozenset({"train", "test", "val", "valid", "validation"})
 
 
 def existing_folder(text: str) -> Path:
     """The folder that the user named; raises SourceError."""
-    path = Path(os.path.expanduser(text))  # leaves ~nobody as it is, where Path's own raises
+    path = Path(os.path.expanduser(text))  # Path.expanduser would raise for unknown users
     if not path.exists():
         raise SourceError(f"there is no folder {text}: check the path")
     if not path.is_dir():
@@ -43,13 +43,13 @@ def existing_file(text: str, what: str) -> Path:
 
 
 def readable(name: str) -> str:
-    """`name` as valid text, which JSON, CSV and pages can hold: bytes that are no UTF-8 as \\xNN."""
+    """`name` as valid text for JSON, CSV and pages, with bytes that are not UTF-8 as \\xNN."""
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
 class FolderReader:
-    """Finds files by their path below `root`."""
+    """Turns a path relative to `root` into a full path."""
 
     root: Path
 
@@ -60,8 +60,8 @@ class FolderReader:
 class FolderSource:
     """The image files below a folder, sorted by path.
 
-    Hidden files and folders are skipped. Links to folders are not followed, so that a link to a parent
-    cannot make the walk endless, and links to files outside are not read.
+    Hidden files and folders are ignored. Links to folders are not followed, because a link to a parent
+    would make the walk endless, and links to files outside the folder are not read.
     """
 
     side: int | None = 32
@@ -100,7 +100,7 @@ class Walk:
 
 
 def walk(root: Path) -> Walk:
-    """The image files below `root`, sorted, each with its bytes and time."""
+    """Finds the image files below `root`, sorted by path, with their sizes and modification times."""
     real, found = os.path.realpath(root), {}
     tables: list[str] = []
     skipped: list[Skipped] = []
@@ -134,7 +134,7 @@ def walk(root: Path) -> Walk:
 
 
 def _stamp(entry: os.DirEntry[str], root: str) -> tuple[int, int]:
-    """Bytes and time (ns) of a file; raises SourceError where it is none, or lies elsewhere."""
+    """Size and modification time (ns) of a regular file; raises SourceError for any other, and outside `root`."""
     about = entry.stat()
     if not stat.S_ISREG(about.st_mode):
         raise SourceError("not a regular file")
@@ -144,7 +144,8 @@ def _stamp(entry: os.DirEntry[str], root: str) -> tuple[int, int]:
 
 
 def unique(paths: list[str], stamps: np.ndarray) -> tuple[tuple[str, ...], list[str], np.ndarray, list[Skipped]]:
-    """Readable names, paths and stamps; of several paths that read the same, only the first."""
+    """Readable names, with paths and stamps; of several paths with the same readable name, the first is
+    kept and the others are skipped."""
     names = [readable(one) for one in paths]
     if len(set(names)) == len(names):
         return tuple(names), paths, stamps, []
@@ -157,7 +158,11 @@ def unique(paths: list[str], stamps: np.ndarray) -> tuple[tuple[str, ...], list[
 
 
 def folder_truth(where: object, names: Iterable[str]) -> Truth:
-    """The first subfolder of each image as its class, or the second where the first is a split."""
+    """The first subfolder of each image is its class, or the second if the first is a split such as train.
+
+    Raises:
+        SourceError: if an image has no such folder, or there are too many classes.
+    """
     parts = [name.split("/")[:-1] for name in names]
     if parts and all(len(one) > 1 and one[0].lower() in SPLITS for one in parts):
         parts = [one[1:] for one in parts]

@@ -1,4 +1,4 @@
-"""Images brought in by a thread in the background: watched, paused and cancelled by whoever asked."""
+"""Imports in background threads, which can be watched, paused and cancelled."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What someone wants to have opened; the arguments of `open_source`.
+    """A request to open a source: the arguments of `open_source`.
 
-    Two that spell the same source differently are equal.
+    Requests for the same source are equal, however its path is spelled.
     """
 
     source: str = field(compare=False)
@@ -30,7 +30,7 @@ class Asked:
 
 
 def _place(source: str) -> str:
-    """The same however the path is spelled."""
+    """The source by kind and absolute path, the same for every spelling of the path."""
     from engine.sources.open_source import BUILT_IN, absolute, kind_and_path
     from engine.sources.sets import SETS
 
@@ -42,10 +42,10 @@ def _place(source: str) -> str:
 
 @dataclass(frozen=True)
 class ImportJob(Job):
-    """How an import is coming along: `done` of `total` images are decoded, as far as they are new.
+    """The progress of an import: `done` of `total` new images are decoded.
 
-    Its work is "listing" or "decoding", or "waiting" while another import of the same images is under way
-    or paused, in this process or another.
+    Its state is "listing" or "decoding", or "waiting" while another import of the same images, in this
+    process or another, is running or paused.
     """
 
     state: str = "listing"
@@ -58,13 +58,13 @@ class ImportJob(Job):
 
 
 class Importer(Jobs[Asked, ImportJob]):
-    """Opens sources, each in a thread of its own; the same one asked for twice is opened once."""
+    """Opens each source in its own thread; equal requests share one import."""
 
     def __init__(self) -> None:
         super().__init__("spice-import", ImportJob())
 
     def begin(self, asked: Asked) -> None:
-        """Begins to open the source, unless that is under way and goes on."""
+        """Starts opening the source, unless an import of it is running already."""
         self.ask(asked, partial(_open, asked), f"the import of {asked.source}", again=("cancelling", *ENDED))
 
 

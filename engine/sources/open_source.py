@@ -46,12 +46,11 @@ class Opened:
     """An opened source.
 
     Attributes:
-        truth: if it was there and wanted.
-        skipped: what could not be used.
-        extents: (N, 2) int32, width and height of each image as it came; None where all came as
-            they are here.
-        columns: what the source says of its images besides.
-        extra: extra images for stage 1 alone, of the same size and channels.
+        truth: the true classes, if the source has them and they were requested.
+        skipped: files that could not be used.
+        extents: (N, 2) int32, width and height of each original image; None if no image was scaled.
+        columns: other values that the source has for its images.
+        extra: extra images for stage 1 only, with the same size and channels.
     """
 
     images: ImageSet
@@ -79,22 +78,23 @@ def open_source(
     stop: Stop = lambda: False,
     waiting: Waiting = lambda _waits: None,
 ) -> Opened:
-    """Opens `source` and caches the decoded images, so that it opens instantly the next time.
+    """Opens `source`; its decoded images are cached, so that it opens at once the next time.
 
     Args:
-        source: "digits", "shapes", KIND:PATH, the name of a set, NAME:PATH, or a path alone.
-        size: side in pixels to which images are scaled (their middle square is kept); by default 32,
-            the set's own, or as they are in an array.
-        labels: take the classes that come with the images (folders, a column, .cls files, an array)
-            as their truth. Sets that everybody knows bring theirs in any case.
-        root: the folder that the paths of a table are in, by default the table's own.
-        progress: called with the numbers of images decoded and to decode.
-        stop: asked now and then; it may wait, for a pause.
-        waiting: told when another import of the same images is waited for, and when no more.
+        source: "digits", "shapes", KIND:PATH, the name of a set, NAME:PATH, or just a path.
+        size: the side in pixels to scale images to, after cropping them to a square. By default 32,
+            or the set's own size; arrays are not scaled by default.
+        labels: use the classes that come with the images (subfolders, a column, .cls files, an array)
+            as truth. Benchmark sets and built-in sets always have their truth.
+        root: the folder that the paths in a table start from, by default the table's own.
+        progress: called with the number of images decoded and the number to decode.
+        stop: called regularly; it may block, for a pause.
+        waiting: called with True when another import of the same images has to finish first, and
+            with False when it has.
 
     Raises:
-        SourceError: in one sentence, when there is nothing usable there.
-        Stopped: when `stop()` said so.
+        SourceError: in one sentence, if there are no usable images.
+        Stopped: if `stop()` is true.
     """
     if size is not None and not LEAST_SIDE <= size <= MOST_SIDE:
         raise SourceError(f"size is {size}: allowed from {LEAST_SIDE} to {MOST_SIDE} pixels")
@@ -112,7 +112,7 @@ def open_source(
 
 
 def source_of(text: str, *, labels: bool = False, root: str | None = None) -> Source:
-    """The source that `text` names, not yet opened; raises SourceError when there is none."""
+    """The source that `text` names, not yet opened; raises SourceError if there is none."""
     kind, colon, path = text.partition(":")
     if kind in SETS:
         if colon and not path:
@@ -125,19 +125,19 @@ def source_of(text: str, *, labels: bool = False, root: str | None = None) -> So
 
 
 def kind_and_path(text: str) -> tuple[str, str] | None:
-    """What a text such as "zip:~/a.zip" names, the path made absolute, by the text alone: the same once
-    nothing is there any more. None where it does not name both."""
+    """Kind and absolute path in a text such as "zip:~/a.zip", whether or not the file exists; None if the
+    text does not name both."""
     kind, _, path = text.partition(":")
     return (kind, absolute(path)) if path and kind in {*KINDS, *SETS} else None
 
 
 def absolute(path: str) -> str:
-    """The same for "~/photos", "~/photos/" and the absolute path."""
+    """The absolute path: the same for "~/photos" and "~/photos/"."""
     return os.path.abspath(os.path.expanduser(path))
 
 
 def _kind_of(text: str) -> str:
-    """The kind of source that the path alone shows; raises SourceError."""
+    """The kind of source, recognized by its path; raises SourceError."""
     path = Path(os.path.expanduser(text))
     name = path.name.lower()
     if path.is_dir():
@@ -165,7 +165,7 @@ def _kind_of(text: str) -> str:
 
 
 def _opened(text: str, stored: Stored) -> Opened:
-    """What was stored, as those who use it want it: the images that could be decoded."""
+    """The stored images that could be decoded."""
     images = ImageSet(stored.pixels, stored.names, text, stored.fingerprint)
     truth, good = stored.listing.truth, stored.good
     return Opened(
@@ -189,15 +189,15 @@ def digits() -> Opened:
 
 
 def shapes() -> Opened:
-    """960 drawn shapes, 32×32 in colour, 4 classes, with their truth; the colours, which say nothing
-    of the class, are a column to look at."""
+    """960 drawn shapes, 32×32 in colour, 4 classes, with their truth; the colours, which are independent
+    of the class, are a column."""
     drawn = drawn_shapes()
     colours = ImageColumn("colour", drawn.colours, COLOURS)
     images = ImageSet(drawn.pixels, drawn.ids, SHAPES)
     return Opened(images, Truth(drawn.classes, CLASSES), columns=(colours,))
 
 
-# What needs neither a file nor a network.
+# The sets that need neither a file nor a download.
 BUILT_IN: dict[str, Callable[[], Opened]] = {DIGITS: digits, SHAPES: shapes}
 
 

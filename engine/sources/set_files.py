@@ -18,7 +18,7 @@ import numpy as np
 
 from engine.errors import SourceError
 
-# About how many bytes are read at once.
+# About how many bytes to read at a time.
 PIECE = 2**23
 
 
@@ -26,11 +26,11 @@ class Part(Protocol):
     """Some of a set's images, all of one size.
 
     Attributes:
-        split: the part of the set that they belong to, such as "train".
-        files: where they are.
-        labels: (m,) int64 from 0, one for each of the m images; 0 where the set has none.
+        split: the split they belong to, such as "train".
+        files: the files that contain them.
+        labels: (m,) int64 from 0, one per image; all 0 if the set has no labels.
 
-    All methods raise SourceError, with a sentence for the user, for an unexpected or damaged file.
+    All methods raise SourceError, with a sentence for the user, for unexpected or damaged files.
     """
 
     @property
@@ -43,15 +43,15 @@ class Part(Protocol):
     def labels(self) -> np.ndarray: ...
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """(b, C, H, W) uint8, together the m images."""
+        """The m images in blocks, (b, C, H, W) uint8."""
         ...
 
 
 def about(path: Path) -> tuple[int, int]:
-    """Bytes and time (ns) of a file that can be read; raises SourceError for any other."""
+    """Size and modification time (ns) of a readable regular file; raises SourceError for any other."""
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
             raise SourceError(f"{path} is not a regular file: download the set again")
         with path.open("rb"):
             return status.st_size, status.st_mtime_ns
@@ -60,7 +60,7 @@ def about(path: Path) -> tuple[int, int]:
 
 
 def checked(labels: np.ndarray, lowest: int, classes: int, path: Path) -> np.ndarray:
-    """`labels` as int64 from 0; raises SourceError when one is not in lowest..lowest+classes-1."""
+    """`labels` as int64 from 0; raises SourceError unless all are in lowest..lowest+classes-1."""
     outside = labels[(labels < lowest) | (labels >= lowest + classes)]
     if len(outside):
         raise SourceError(
@@ -93,7 +93,7 @@ class _PlainPickle(pickle.Unpickler):
 
 @dataclass(frozen=True)
 class CifarPart:
-    """A pickle with the (m, 3072) pixels and the labels of 32×32 colour images."""
+    """A pickle of 32×32 colour images: pixels (m, 3072) and labels."""
 
     path: Path
     split: str
@@ -135,7 +135,7 @@ class CifarPart:
 
 @dataclass(frozen=True)
 class StlPart:
-    """96×96 colour images one after the other, each channel column by column; labels from 1."""
+    """96×96 colour images in sequence, each channel stored column by column; labels from 1."""
 
     path: Path
     split: str
@@ -182,7 +182,7 @@ class StlPart:
 
 @dataclass(frozen=True)
 class IdxPart:
-    """Grey images and their labels in two idx files, as they are or compressed (.gz)."""
+    """Grey images and their labels in two idx files, plain or compressed (.gz)."""
 
     path: Path
     split: str
@@ -214,7 +214,7 @@ class IdxPart:
 
 @contextmanager
 def _idx(path: Path, dimensions: int) -> Iterator[tuple[tuple[int, ...], IO[bytes]]]:
-    """The lengths in the header of an idx file of uint8, and the file positioned after it."""
+    """The dimensions from the header of an idx file of uint8, and the file, positioned after the header."""
     size, _ = about(path)
     packed = path.suffix == ".gz"
     with cast(IO[bytes], gzip.open(path) if packed else path.open("rb")) as file:
@@ -235,7 +235,7 @@ def _idx(path: Path, dimensions: int) -> Iterator[tuple[tuple[int, ...], IO[byte
 
 
 def _pieces(file: IO[bytes], count: int, step: int, path: Path) -> Iterator[Any]:
-    """`count` bytes of a file, at most `step` at once."""
+    """Reads `count` bytes of a file, at most `step` at a time."""
     while count:
         try:
             piece = file.read(min(step, count))

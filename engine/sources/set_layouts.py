@@ -64,7 +64,7 @@ EUROSAT_CLASSES = (
     "River",
     "SeaLake",
 )
-# The subsets of ImageNet that deep clustering is measured on (Chang et al., Deep Adaptive Image
+# The subsets of ImageNet used to compare deep clustering methods (Chang et al., Deep Adaptive Image
 # Clustering, ICCV 2017), by WordNet id. The lists of DAC and of Contrastive Clustering agree.
 IMAGENET10 = {
     "n02056570": "king penguin",
@@ -99,11 +99,11 @@ IMAGENET_DOGS = {
 
 @dataclass(frozen=True)
 class Tree:
-    """Image files of known classes, as paths below a folder.
+    """Image files with known classes, as paths below a folder.
 
     Attributes:
-        stamps: (n, 2) int64, bytes and time of each file.
-        classes: (n,) int64, places in `class_names`.
+        stamps: (n, 2) int64, size and modification time of each file.
+        classes: (n,) int64, indices into `class_names`.
     """
 
     files: list[str]
@@ -115,7 +115,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Files:
-    """A set found as image files below `root`."""
+    """A set of image files below `root`."""
 
     root: Path
     tree: Callable[[Path], Tree]
@@ -123,7 +123,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Blocks:
-    """A set found as arrays; `extra` are its unlabelled images."""
+    """A set of arrays; `extra` are its unlabelled images."""
 
     parts: tuple[Part, ...]
     class_names: tuple[str, ...]
@@ -144,8 +144,8 @@ def cifar10(root: Path) -> Files | Blocks | None:
 
 
 def cifar100(root: Path) -> Blocks | None:
-    """The 20 superclasses are the coarse labels. A file `train` alone could be anything's: `meta`
-    lies beside it."""
+    """The 20 superclasses are the coarse labels. The folder is recognized by its file `meta`, because a
+    file named `train` could belong to anything."""
     folder = _holding("meta", root, root / "cifar-100-python")
     if folder is None:
         return None
@@ -224,12 +224,12 @@ def oxford_pets(root: Path) -> Files | None:
 
 
 def _holding(name: str, *folders: Path) -> Path | None:
-    """The first of the folders in which `name` is."""
+    """The first of the folders that contains `name`."""
     return next((folder for folder in folders if (folder / name).exists()), None)
 
 
 def _class_folders(class_names: tuple[str, ...], *folders: Path) -> Files | None:
-    """The first of the folders that has one for each class."""
+    """The first of the folders that has a subfolder for each class."""
     for folder in folders:
         if all((folder / name).is_dir() for name in class_names):
             return Files(folder, partial(_classes, {name: name for name in class_names}))
@@ -237,7 +237,7 @@ def _class_folders(class_names: tuple[str, ...], *folders: Path) -> Files | None
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a text, without the empty ones; raises SourceError."""
+    """The non-empty lines of a text file; raises SourceError."""
     try:
         text = path.read_text("utf-8")
     except (OSError, ValueError) as error:
@@ -250,7 +250,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _classes(names: Mapping[str, str], root: Path) -> Tree:
-    """The images below the folders that are called as the keys of `names`, each a class."""
+    """The images in one folder per class; `names` maps folders to class names."""
     files: list[str] = []
     classes: list[int] = []
     stamps, skipped = [np.empty((0, 2), np.int64)], []
@@ -265,7 +265,7 @@ def _classes(names: Mapping[str, str], root: Path) -> Tree:
 
 
 def _flowers(root: Path) -> Tree:
-    """jpg/image_00001.jpg …, with the class of number i at place i of imagelabels.mat."""
+    """jpg/image_00001.jpg …; value i of imagelabels.mat is the class of image number i."""
     from scipy.io import loadmat
 
     path = root / "imagelabels.mat"
@@ -292,7 +292,7 @@ def _flowers(root: Path) -> Tree:
 
 
 def _flower_names() -> tuple[str, ...]:
-    """The set itself has numbers only; torchvision has names for them, but not in every version."""
+    """Class names from torchvision, if its version has them; the set itself has only numbers."""
     from torchvision.datasets import Flowers102
 
     numbers = [f"flower {number}" for number in range(1, 103)]
@@ -300,7 +300,7 @@ def _flower_names() -> tuple[str, ...]:
 
 
 def _pets(root: Path) -> Tree:
-    """images/NAME.jpg, with the class of each NAME in annotations/trainval.txt and test.txt."""
+    """images/NAME.jpg; annotations/trainval.txt and test.txt give the class of each NAME."""
     numbers: dict[str, int] = {}
     for split in ("trainval", "test"):
         path = root / "annotations" / f"{split}.txt"

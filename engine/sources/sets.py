@@ -1,9 +1,11 @@
 """The benchmark sets of the literature, in the form in which they are distributed.
 
-Which of a set's images are opened: CIFAR-10, CIFAR-100-20, MNIST and Fashion-MNIST, the training
-images (the paper's headline figures take the test images too; ours on CIFAR-10 never did);
-STL-10, training and test images, with its unlabelled images as `extra` for stage 1; ImageNet-10,
-ImageNet-Dogs and Tiny-ImageNet, the training images; EuroSAT, Flowers-102 and Oxford-Pets, all.
+These images of each set are used:
+
+- CIFAR-10, CIFAR-100-20, MNIST, Fashion-MNIST, ImageNet-10, ImageNet-Dogs, Tiny-ImageNet: training
+  images. (The paper's headline figures also use the test images; ours on CIFAR-10 do not.)
+- STL-10: training and test images, with the unlabelled images as `extra` for stage 1.
+- EuroSAT, Flowers-102, Oxford-Pets: all images.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ class SetBlocks:
     """A set of arrays (a `BlockSource`).
 
     Attributes:
-        extra: extra images of the same kind that have no labels, for stage 1: STL-10's 100,000.
+        extra: extra unlabelled images for stage 1, such as STL-10's 100,000.
     """
 
     text: str
@@ -100,14 +102,14 @@ class SetBlocks:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A set that is known by name.
+    """A set that can be opened by name.
 
     Attributes:
-        title: what the literature calls it.
-        side: in pixels, of its images; of files, what they are scaled to.
-        find: the set in a folder; None when it is not there.
-        expected: what a folder that holds it looks like.
-        address: where it can be downloaded; empty for what may not be.
+        title: its name in the literature.
+        side: the side of its images in pixels, or the size to scale image files to.
+        find: finds the set in a folder; returns None if it is not there.
+        expected: describes a folder that contains the set, for messages.
+        address: its download URL; empty if it cannot be downloaded without an agreement.
         fetch: downloads it into a folder.
     """
 
@@ -211,10 +213,10 @@ SETS = {
 
 
 def set_source(name: str, path: str | None, *, labels: bool = True) -> SetFiles | SetBlocks:
-    """The benchmark set `name` in the folder `path`, or downloaded into the cache without one.
+    """The benchmark set `name` in the folder `path`; without a path it is downloaded into the cache.
 
     Raises:
-        SourceError: when the set is unknown, is not in the folder, or cannot be downloaded.
+        SourceError: if the set is unknown, is not in the folder, or cannot be downloaded.
     """
     if name not in SETS:
         raise SourceError(f"there is no set {name!r}: expected one of {', '.join(SETS)}")

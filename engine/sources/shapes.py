@@ -1,7 +1,7 @@
-"""Drawn shapes on cluttered backgrounds: a built-in set of pictures whose colour misleads.
+"""Drawn shapes on cluttered backgrounds: a built-in set with misleading colours.
 
-The class of an image is its shape. Its colour is chosen independently, from as many colours as there are
-classes, and is more salient: features that keep colour cluster by colour, and features that have learned
+The class of an image is its shape. The colour is chosen independently, from as many colours as there are
+classes, and is more salient: features that encode colour cluster by colour, and features that have learned
 to ignore it cluster by shape.
 """
 
@@ -15,13 +15,13 @@ import numpy as np
 IMAGES, SIDE = 960, 32
 CLASSES = ("ring", "triangle", "bar", "cross")
 COLOURS = ("orange", "violet", "blue", "green")
-BLOCK = 1000  # images drawn at a time: it bounds the memory
+BLOCK = 1000  # images drawn at a time, to limit memory
 FINE = 2  # a pixel is the mean of FINE × FINE points
-DIRECTIONS = 720  # in which an outline's distance from its centre is known
-HOLE = 0.62  # of a ring, as a share of its radius
-DOTS = 4  # ellipses strewn over the background of an image
+DIRECTIONS = 720  # number of directions in which outlines are tabulated
+HOLE = 0.62  # the hole of a ring, as a share of its radius
+DOTS = 4  # ellipses in the background of an image
 GRAIN = 0.05  # standard deviation of the noise (white is 1)
-# Hues lie on a circle round grey of the same luma, so that no colour is known by its brightness.
+# Hues lie on a circle round grey, with equal luma, so that brightness does not give the colour away.
 _TO_YIQ = np.array(((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)))
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
 
@@ -33,8 +33,8 @@ class Shapes:
     Attributes:
         pixels: (N, 3, 32, 32) uint8, RGB.
         ids: N distinct names.
-        classes: (N,) int64, places in `CLASSES`.
-        colours: (N,) uint16, places in `COLOURS`; which colour says nothing of the class.
+        classes: (N,) int64, indices into `CLASSES`.
+        colours: (N,) uint16, indices into `COLOURS`, independent of the class.
     """
 
     pixels: np.ndarray
@@ -44,8 +44,8 @@ class Shapes:
 
 
 def shapes(seed: int = 0, images: int = IMAGES) -> Shapes:
-    """`images` pictures, the same for the same `seed`: every pair of class and colour as often as
-    any other, or once more."""
+    """Draws `images` pictures, the same for the same `seed`. Every pair of class and colour occurs equally
+    often, give or take one."""
     chance = np.random.default_rng(seed)
     number = chance.permutation(images)
     classes, colours = number % len(CLASSES), number // len(CLASSES) % len(COLOURS)
@@ -58,7 +58,7 @@ def shapes(seed: int = 0, images: int = IMAGES) -> Shapes:
 
 
 def _picture(classes: np.ndarray, colours: np.ndarray, chance: np.random.Generator) -> np.ndarray:
-    """(M, 3, 32, 32) uint8: shapes of the `classes` ((M,)) in the `colours` ((M,))."""
+    """(M, 3, 32, 32) uint8: one shape per image, of the given class in the given colour (each (M,))."""
     draw = _Draw(chance, len(classes))
     fine = draw.background()
     for _ in range(DOTS):
@@ -73,7 +73,7 @@ def _picture(classes: np.ndarray, colours: np.ndarray, chance: np.random.Generat
 
 
 class _Draw:
-    """Random things for M images on a fine grid whose axes, right and down, go from −½ to ½."""
+    """Draws random parts of M images on a fine grid whose axes, right and down, go from −½ to ½."""
 
     def __init__(self, chance: np.random.Generator, images: int) -> None:
         self.chance, self.images = chance, images
@@ -85,7 +85,7 @@ class _Draw:
         return self.chance.uniform(low, high, (self.images, 1, 1)).astype(np.float32)
 
     def background(self) -> np.ndarray:
-        """(M, 3, h, w) float32: dark, slightly tinted, rising to a side, with waves."""
+        """(M, 3, h, w) float32: dark and slightly tinted, with a gradient and waves."""
         angle, waves = self.number(0, math.pi), self.number(1, 6)
         along = np.cos(angle) * self.x + np.sin(angle) * self.y
         wave = np.sin(2 * math.pi * (waves * along + self.number(0, 1)))
@@ -94,7 +94,7 @@ class _Draw:
         return light[:, None] + _paint(self.number(0, 1), 0, self.number(0, 0.03))
 
     def dot(self) -> np.ndarray:
-        """(M, h, w) bool: an ellipse anywhere, turned anyhow, up to three times as long as wide."""
+        """(M, h, w) bool: an ellipse with random position and rotation, up to three times as long as wide."""
         x, y = self.x - self.number(-0.5, 0.5), self.y - self.number(-0.5, 0.5)
         radius, longer, angle = self.number(0.04, 0.1), self.number(1, 3), self.number(0, math.pi)
         along = (np.cos(angle) * x + np.sin(angle) * y) / longer
@@ -102,7 +102,7 @@ class _Draw:
         return along**2 + across**2 < radius**2
 
     def shape(self, classes: np.ndarray) -> np.ndarray:
-        """(M, h, w) bool: where the shape is; its place, size and turn vary."""
+        """(M, h, w) bool: the area of the shape, with random position, size and rotation."""
         x, y = self.x - self.number(-0.12, 0.12), self.y - self.number(-0.12, 0.12)
         turn, size = self.number(-25, 25) / 360, self.number(0.23, 0.32)
         direction = (np.arctan2(y, x) / (2 * math.pi) + turn) * DIRECTIONS
@@ -120,8 +120,8 @@ def _paint(hue: np.ndarray, luma: np.ndarray | float, chroma: np.ndarray | float
 
 
 def _radii() -> tuple[np.ndarray, np.ndarray]:
-    """Where each shape begins and ends in every direction from its centre, two (classes, DIRECTIONS)
-    float32. All have the area of a circle of radius 1, so that none is known by its size."""
+    """Inner and outer radius of each shape in every direction from its centre, two (classes, DIRECTIONS)
+    float32. All shapes have the area of a circle of radius 1, so that size does not give the class away."""
     width, arm = 0.22, 0.36
     triangle = ((0, -1), (math.sqrt(3) / 2, 0.5), (-math.sqrt(3) / 2, 0.5))
     bar = ((-width, -1), (width, -1), (width, 1), (-width, 1))
@@ -143,7 +143,7 @@ def _radii() -> tuple[np.ndarray, np.ndarray]:
 def _outline(corners: object) -> np.ndarray:
     """(DIRECTIONS,) distance from the centre to the edge of the polygon with these corners.
 
-    Every point of it must be seen from the centre: then each ray crosses one side of it.
+    Its whole edge must be visible from the centre: then each ray crosses one side.
     """
     start = np.asarray(corners, float)[:, :, None]
     side = np.roll(start, -1, 0) - start

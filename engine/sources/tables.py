@@ -1,4 +1,4 @@
-"""Images that a table lists: a CSV or Parquet file with their paths, or with the images in it."""
+"""Images listed in a table: a CSV, JSON lines or Parquet file with their paths, or Parquet with the images."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from engine.sources.folders import FolderReader, existing_file, existing_folder,
 if TYPE_CHECKING:
     import pandas as pd
 
-# What people call the column that holds the path.
+# Usual names of the column that holds the path.
 PATHS = ("path", "file", "file_name", "filename", "filepath", "file_path", "image_path", "image", "img")
-# Rows by which a column of paths is known when it is called otherwise.
+# Rows to look at, to recognize a column of paths by its content.
 LOOKED_AT = 100
 
 
 @dataclass(frozen=True)
 class _Column:
-    """Where the images are in a Parquet file: a column of bytes, or of {bytes, path}."""
+    """The column of a Parquet file that contains the images: bytes, or {bytes, path} if `nested`."""
 
     name: str
     nested: bool
 
 
 class TableSource:
-    """The images that a table lists, in its order.
+    """The images in a table, in its order.
 
-    Paths are taken below `root`, by default the table's own folder; nothing outside it is read.
+    Paths are relative to `root`, by default the table's own folder; nothing outside it is read.
     """
 
     side: int | None = 32
@@ -94,7 +94,7 @@ class TableSource:
         return Listing(names, stamps, keys, tuple(skipped), truth, tuple(shown(kept)))
 
     def _file(self, text: str) -> tuple[str, tuple[int, int]]:
-        """The path below the root and the stamp of the file at `text`; raises SourceError."""
+        """The path relative to the root, and the stamp, of the file at `text`; raises SourceError."""
         if "\0" in text:
             raise SourceError("a path with a zero byte")
         if "://" in text:
@@ -132,7 +132,7 @@ class TableSource:
         keys, stamps, skipped, tables = [], [], [], []
         known: set[str] = set()
         with parquet.ParquetFile(self.path) as file:
-            # Other images and vectors would all have to be in memory, and nothing of them is shown.
+            # Other columns of images or vectors would have to fit in memory, and are never shown.
             others = [one.name for one in file.schema_arrow if not (types.is_nested(one.type) or _is_binary(one.type))]
             row = 0
             for group in range(file.num_row_groups):
@@ -160,7 +160,7 @@ class TableSource:
 
 
 class ParquetReader:
-    """Reads images out of a Parquet file, whose rows come in groups; the last group is kept."""
+    """Reads images from a Parquet file, whose rows are stored in groups; keeps the last group in memory."""
 
     def __init__(self, path: Path, column: _Column) -> None:
         self.path, self.column = path, column
@@ -185,7 +185,7 @@ class ParquetReader:
 
 
 def _bytes_column(path: Path) -> _Column | None:
-    """The column with images of a Parquet file; None for other tables, and for one of paths."""
+    """The column of a Parquet file that contains images; None if there is none, and for other tables."""
     if path.suffix.lower() != ".parquet":
         return None
     try:
@@ -219,7 +219,7 @@ def _encoded(file: Any, group: int, column: _Column) -> list[tuple[bytes, str | 
 
 
 def path_column(table: pd.DataFrame, where: Path) -> Any:
-    """The column of `table` that holds paths of images: by its name, or by what is in it."""
+    """The column of `table` with the paths of images, recognized by its name or content; raises SourceError."""
     by_name = {str(title).lower(): title for title in table.columns}
     found = [by_name[name] for name in PATHS if name in by_name]
     found += [title for title in table.columns if title not in found]

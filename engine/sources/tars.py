@@ -29,9 +29,9 @@ from engine.sources.folders import existing_file, folder_truth, readable
 if TYPE_CHECKING:
     import pandas as pd
 
-# How much a compressed tar may expand, and the disk space it may use in any case.
+# How many times its size a compressed tar may unpack to, and how many bytes in any case.
 TAR_GROWTH, TAR_BYTES = 200, 2**30
-# The disk space it leaves free.
+# The disk space to leave free.
 SPARE_BYTES = 2**26
 SIDECAR_BYTES = 2**16
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
@@ -39,7 +39,7 @@ _COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": 
 
 @dataclass(frozen=True)
 class TarReader:
-    """Reads members by their place in uncompressed tar files."""
+    """Reads members of uncompressed tar files by their offset."""
 
     paths: tuple[Path, ...]
 
@@ -56,8 +56,8 @@ class TarReader:
 class TarSource:
     """The image files in a tar, plain or compressed (gz, bz2, xz), or in the shards of WebDataset.
 
-    In WebDataset, files of one name belong together: `.cls` holds the class of the image, `.json`
-    what else is known of it.
+    In WebDataset, files with the same stem belong together: `.cls` contains the class of the image, `.json`
+    its other values.
     """
 
     side: int | None = 32
@@ -84,7 +84,7 @@ class TarSource:
             try:
                 with tarfile.open(plain[shard], "r:") as archive:
                     for one in archive:
-                        # A tar knows no checksums, and times are often 0: another file is another image.
+                        # A tar has no checksums, and its times are often 0: the archive's own time must do.
                         stamp = (one.size, changed ^ one.offset_data)
                         _take_member(archive, one, found, beside, below, shard, stamp)
             except (*DAMAGED, OSError) as error:
@@ -100,7 +100,7 @@ class TarSource:
         return Listing(names, stamps, keys, tuple(found.skipped), truth, tuple(shown(rows)))
 
     def _uncompressed(self) -> tuple[Path, ...]:
-        """The archives as plain tar files; compressed ones are unpacked for as long as this lives."""
+        """The archives as plain tar files; compressed ones are unpacked, and deleted with this object."""
         if not self._plain:
             self._plain = tuple(self._unpack(path) for path in self.paths)
         return self._plain
@@ -122,7 +122,8 @@ class TarSource:
 
 
 def _copy_at_most(packed: IO[bytes], out: IO[bytes], most: int, path: Path) -> None:
-    """Uses the part of a damaged archive that can be unpacked; the listing reports where it ends."""
+    """Unpacks at most `most` bytes; of a damaged archive, the readable part (the listing reports the
+    damage). Raises SourceError if it is larger, or the disk is too full."""
     written, free = 0, shutil.disk_usage(out.name).free
     while True:
         try:
@@ -173,7 +174,7 @@ def _take_member(
 
 @dataclass
 class _Sidecars:
-    """The files with the same name as an image in WebDataset's shards."""
+    """The files in WebDataset's shards that have the same stem as an image."""
 
     classes: dict[str, str] = field(default_factory=dict)
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -192,7 +193,7 @@ class _Sidecars:
             self.tables[stem] = plain
 
     def rows(self, names: tuple[str, ...]) -> pd.DataFrame:
-        """What the .json files say of each of the images."""
+        """The values from the .json files, one row per image."""
         import pandas as pd
 
         return pd.DataFrame([self.tables.get(os.path.splitext(name)[0], {}) for name in names])
@@ -211,7 +212,7 @@ class _Sidecars:
 
 
 def shards(text: str) -> list[Path]:
-    """The tar files that "a.tar", "folder/", "some-*.tar" or "some-{000..012}.tar" stands for."""
+    """The tar files that "a.tar", "folder/", "some-*.tar" or "some-{000..012}.tar" names; raises SourceError."""
     path = Path(os.path.expanduser(text))
     if path.is_dir():
         found = sorted(one for one in path.iterdir() if tarfile_like(one))
@@ -231,7 +232,7 @@ def tarfile_like(path: Path) -> bool:
 
 
 def _braces(text: str) -> Iterator[str]:
-    """ "a-{08..10}" as "a-08", "a-09", "a-10"."""
+    """Expands "a-{08..10}" to "a-08", "a-09", "a-10"."""
     match = re.search(r"\{(\d+)\.\.(\d+)\}", text)
     if match is None:
         yield text

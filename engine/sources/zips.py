@@ -14,12 +14,12 @@ from engine.errors import SourceError
 from engine.sources.archives import DAMAGED, Members, file_stamp, member_name
 from engine.sources.folders import existing_file, folder_truth, readable
 
-# An image file that expands this much is a decompression bomb.
+# A member that grows more than this when unpacked is a decompression bomb, unless it is small.
 MOST_GROWTH, SMALL_BYTES = 200, 2**24
 
 
 class ZipReader:
-    """Reads members of a zip by their number; each process opens it once."""
+    """Reads members of a zip by their number; each process opens the file once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -381,9 +381,9 @@ def _without_teacher(clusters: np.ndarray) -> None:
         return
     named = ", ".join(str(one) for one in clusters[:MOST_NAMED].tolist())
     more = f" and {len(clusters) - MOST_NAMED:,} more" if len(clusters) > MOST_NAMED else ""
-    what, would = ("Cluster", "it") if len(clusters) == 1 else ("Clusters", "they")
+    what, its = ("Cluster", "its") if len(clusters) == 1 else ("Clusters", "their")
     st.warning(
-        f"{what} {named}{more} would have no reliable images, so {would} may disappear in stage 3.",
+        f"{what} {named}{more} would have no reliable images and may lose all {its} images in stage 3.",
         icon=":material/warning:",
     )
 

@@ -1,4 +1,4 @@
-"""Requests to routes without a server, by the ASGI protocol itself: no client library is needed."""
+"""Sends requests to routes without a server or a client library, through ASGI directly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Answer:
 
 
 class Client:
-    """Asks routes as a browser at http://localhost would."""
+    """Sends requests like a browser at http://localhost."""
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         self._app = Starlette(routes=list(routes))

@@ -1,4 +1,4 @@
-"""A tiny trained run, and workspaces with runs in every state."""
+"""Fixtures: a tiny trained run, and workspaces with runs in every state."""
 
 from __future__ import annotations
 
@@ -76,8 +76,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, few_digits: Opened) -> Pat
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_digits: Opened) -> Path:
-    """An empty workspace that the app looks into. A lesson's own run takes a second there, and what
-    goes wrong is not tried."""
+    """An empty workspace for the app. There the lesson's own run takes a second, without failure examples."""
     place = tmp_path / "runs"
     place.mkdir()
     monkeypatch.setenv("SPICE_EXPLORER_RUNS", str(place))
@@ -108,7 +107,7 @@ def without_truth(finished: RunFolder) -> RunFolder:
 
 @pytest.fixture
 def interrupted(workspace: Path, few_digits: Opened) -> RunFolder:
-    """Someone trained stage 1 and is gone."""
+    """A run whose training process ended after stage 1."""
     folder = create_run(workspace / "halfway", few_digits, tiny_config())
     folder.append(RunStarted("cpu", 1))
     folder.append(StageStarted("features", 10))
@@ -140,14 +139,14 @@ def visit() -> Visit:
 
 
 def ends_alone(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> None:
-    """Has the jobs called `name` end with the server, and no others: these would begin nothing afterwards."""
+    """Ends only the jobs called `name` with the server: any others could not start again afterwards."""
     plain: Jobs[Any, Job] = getattr(module, name)
     monkeypatch.setattr(jobs, "_known", weakref.WeakSet())
     monkeypatch.setattr(module, name, Jobs(plain._name, plain._begins, at_once=plain._at_once))
 
 
 def texts(at: AppTest) -> str:
-    """All words on the page and in the sidebar, HTML included."""
+    """All text on the page and in the sidebar, including HTML."""
     kinds = ("html", "markdown", "caption", "error", "warning", "info", "subheader", "page_link")
     found = [element for kind in kinds for element in at.get(kind)]
     return "\n".join(str(getattr(one.proto, "body", "") or one.proto) for one in found)

@@ -251,7 +251,7 @@ def test_the_same_name_in_two_tabs_is_said(visit: Visit, monkeypatch: pytest.Mon
     assert "“Ann” is also deciding in another tab" in at.warning[0].value
     at = named(at, "Bob")
     assert not at.warning
-    monkeypatch.setattr(session, "is_here", lambda _visitor: False)  # that tab was closed
+    monkeypatch.setattr(session, "is_here", lambda _visitor: False)  # his tab is closed
     assert not named(at, "Ann").warning
 
 
@@ -310,7 +310,7 @@ def test_decided_images_vote_on_all_others_in_one_decision(few_digits: Opened, v
 def test_a_name_counts_as_seen_when_the_page_has_shown_it(visit: Visit, looked: bool) -> None:
     at = named(visit("curate", run="demo"), "Bob")
     decide("accept", [0], by="Bob")
-    at.session_state["curation seen-demo"] = 1  # so much he has written himself
+    at.session_state["curation seen-demo"] = 1  # he wrote this row himself
     if looked:
         decide("rename", class_=0, text="cats")
         at.run()

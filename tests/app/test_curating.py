@@ -1,4 +1,4 @@
-"""The curate component's door: what it may read, what it may write, and what it is told."""
+"""The routes of the curator component: what it may read and write, and the answers it gets."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_decisions_are_on_disk_when_the_answer_comes(client: Client, finished: R
     assert told["counts"] == {"decided": 3, "rejected": 1, "excluded": 1}
     assert (told["undo"], told["redo"]) == ("leave out, 1 image", None)
     assert (finished.path / FILE).exists()
-    decisions._logs.clear()  # another process
+    decisions._logs.clear()  # as in another process
     assert read(client)[1][:6].tolist() == [1, 1, 1, 2, 3, 0]
 
 
@@ -109,6 +109,7 @@ def test_what_others_did_is_told_with_both_answers(client: Client) -> None:
 
 
 def other() -> int:
+<<<<<<< HEAD
     """A class that image 5 does not have by the model."""
     return (int(decisions.needed_model(demo()).labels[5]) + 1) % CLUSTERS
 
@@ -116,6 +117,15 @@ def other() -> int:
 def in_between(monkeypatch: pytest.MonkeyPatch, read: str) -> None:
     """Once `read` has been read of the fold, Bob relabels image 5, if he can at that moment."""
     whole, log, model = getattr(Curation, read), decisions.log_of(demo()), decisions.model(demo())
+=======
+    """A class that the model does not give image 5."""
+    return (int(decisions.needed_model("demo").labels[5]) + 1) % CLUSTERS
+
+
+def in_between(monkeypatch: pytest.MonkeyPatch, read: str) -> None:
+    """Lets Bob relabel image 5 as soon as `read` is read from the fold, if he can at that moment."""
+    whole, log, model = getattr(Curation, read), decisions.log_of("demo"), decisions.model("demo")
+>>>>>>> words
     asked = [Decision("relabel", "Bob", visit="tab of Bob", images=np.array([5]), class_=other())]
 
     def decide() -> None:

@@ -1,4 +1,4 @@
-"""The forecast on the Train page: asked for, measured beside the page, kept and compared."""
+"""The forecast on the Train page: requested, measured in the background, kept and compared."""
 
 from __future__ import annotations
 
@@ -29,28 +29,15 @@ from spice_explorer.present import forecast as present
 from spice_explorer.queries import forecasts
 from spice_explorer.sections.train.forecast import ASK, BUSY, _asked
 from tests.app.conftest import Visit, button, ends_alone, texts
+from tests.piece_costs import costs_of_pieces
 
-PIECES = (
-    "features",
-    "heads",
-    "first",
-    "joint",
-    "encode",
-    "condense",
-    "judge",
-    "neighbors",
-    "kmeans",
-    "score",
-    "save",
-    "write",
-)
 FREE = 10**9
 FOUND = Forecast("cpu", 1, {"features": 35.0}, 28, 61, 66_000_000, None, 4_600_000)
 
 
 def costs(config: RunConfig, memory: int = 10**8) -> Costs:
-    """A thousandth of a second for whatever is counted."""
-    each = {name: Cost(1e-3, 1e-3, 1e-3) for name in PIECES} | {"write": Cost(0.0, 0.0, 0.0)}
+    """Every operation takes a thousandth of a second."""
+    each = costs_of_pieces(Cost(1e-3, 1e-3, 1e-3))
     return Costs("cpu", 1, 1797, 64, config.clusters, shape_of(config), each, 64, 10**6, memory)
 
 
@@ -63,7 +50,7 @@ def _nothing_known() -> Iterator[None]:
 
 @pytest.fixture
 def measure(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Replaces the probe by `act`, which is given its settings."""
+    """Replaces the probe by `act`, which is called with its settings."""
 
     def replaced(act: Callable[..., list[Costs]]) -> None:
         def probe(_images: Any, configs: Any, _device: Any, **named: Any) -> list[Costs]:
@@ -76,7 +63,7 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def settled(at: AppTest) -> AppTest:
-    """The page when the probe is over."""
+    """The page after the probe has ended."""
     over()
     return at.run()
 
@@ -116,7 +103,7 @@ def test_a_probe_runs_beside_the_page_and_ends_in_a_table(visit: Visit, measure:
     measure(act)
     at = button(visit("train"), ASK).click().run()
     assert begun.wait(20)
-    assert ASK not in labels(at.run())  # measured already, and the page has not waited
+    assert ASK not in labels(at.run())  # measured already, without waiting on the page
     assert not button(at, "Start training").disabled
     go.set()
     at = settled(at)
@@ -167,7 +154,7 @@ def test_a_probe_that_fails_says_why_and_can_be_asked_again(visit: Visit, measur
     at = settled(button(visit("train"), ASK).click().run())
     assert "Clusters is 99\\: choose fewer" in at.warning[0].value
     assert ASK in labels(at)
-    at.number_input(key="k-digits").set_value(12).run()  # it was about other settings
+    at.number_input(key="k-digits").set_value(12).run()  # the forecast was for other settings
     assert not at.warning
     at.number_input(key="k-digits").set_value(10).run()
     assert at.warning
@@ -227,7 +214,7 @@ def test_many_who_ask_at_once_begin_one_probe(
     few_digits: Opened, measure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(forecasts.Probe):
-        """A look at its state takes its time, in which others look too."""
+        """Reading its state takes so long that others read it at the same time."""
 
         def __getattribute__(self, name: str) -> Any:
             found = super().__getattribute__(name)
@@ -279,7 +266,7 @@ def test_a_new_run_keeps_the_forecast_that_was_shown(workspace: Path, few_digits
     assert load_forecast(folder) is None
     forecasts.probe_of(few_digits, "cpu").costs.append(costs(config))
     forecasts.keep(folder, few_digits, with_setting(config, "heads.batch", 5), "cpu")
-    forecasts.keep(folder, few_digits, config, "auto")  # another device was asked about
+    forecasts.keep(folder, few_digits, config, "auto")  # a forecast for another device
     assert load_forecast(folder) is None
     forecasts.keep(folder, few_digits, config, "cpu")
     assert load_forecast(folder) == forecasts.probe_of(few_digits, "cpu").of(config)

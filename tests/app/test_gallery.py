@@ -1,4 +1,4 @@
-"""The gallery: what is sent to the browser, and what follows from what it answers."""
+"""The gallery: the data sent to the browser, and the effects of its answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLACE = "gallery-all"
 
 
 def page(ids: list[int], per_page: int = 100, key: str = "all", odd: bool = False) -> None:
-    """A page with one gallery; what it returns lies in the session state."""
+    """A page with one gallery, whose result is put into the session state."""
     import numpy as np
     import streamlit as st
 
@@ -58,7 +58,7 @@ def turn(at: AppTest, number: Any, version: str | None = None) -> dict[str, Any]
     return sent(at.run())
 
 
-# -- what the browser is told ------------------------------------------------------------------
+# -- data for the browser ----------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("finished")
@@ -112,7 +112,7 @@ def test_a_key_may_hold_what_streamlit_keeps_for_itself() -> None:
 def test_a_page_is_turned_and_kept_when_the_component_is_gone() -> None:
     at = opened(range(230))
     assert turn(at, 3)["ids"] == list(range(200, 230))
-    del at.session_state[PLACE]  # what Streamlit does when another page is visited
+    del at.session_state[PLACE]  # as Streamlit does when another page is visited
     assert sent(at.run())["page"] == 3
 
 
@@ -140,12 +140,12 @@ def test_versions_tell_lists_apart() -> None:
     assert own not in {present.version(*one) for one in others}
 
 
-# -- what the browser answers ------------------------------------------------------------------
+# -- answers from the browser ------------------------------------------------------------------
 
 
 @pytest.fixture
 def browser(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Put a trigger in here, and the next drawing has it: AppTest calls no component's callbacks."""
+    """Triggers put in here are delivered at the next run, because AppTest calls no component callbacks."""
     events: dict[str, Any] = {}
 
     def component(*_: Any, **__: Any) -> Callable[..., None]:

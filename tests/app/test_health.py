@@ -1,4 +1,4 @@
-"""The health report on the Dataset page, what is left out there, and that Train keeps to it."""
+"""The health report on the Dataset page, leaving images out, and their absence from training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("workspace")
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine may take longer than a visitor waits."""
+    """On a busy machine a report may take longer than the page waits by default."""
     monkeypatch.setattr(health, "PATIENCE_SECONDS", 60)
 
 
@@ -94,7 +94,7 @@ def test_a_set_without_findings_says_so(visit: Visit) -> None:
     images = ImageSet(pixels, tuple(f"{index}" for index in range(20)), "made:up")
     at = with_source(visit("dataset"), Opened(images))
     assert [one.value for one in at.success] == ["No problems were found."]
-    assert "odd sides" not in texts(at)  # nothing is known of them
+    assert "odd sides" not in texts(at)  # their original sizes are unknown
 
 
 def test_progress_is_shown_while_the_images_are_looked_at(
@@ -156,7 +156,7 @@ def test_one_click_keeps_one_of_each_and_one_turns_it_back(spoilt: Opened, visit
     assert out(spoilt) == [("copy.png", "exact duplicate"), ("second.png", "exact duplicate")]
     assert "Exact duplicates 3 ✓" in finding(at).options
     assert "Left out 2" in finding(at).options
-    assert finding(at).value == "exact duplicates"  # the view stays where it was
+    assert finding(at).value == "exact duplicates"  # the selection on the page stays
     at = button(at, "Undo: exact duplicate, 2 images").click().run()
     assert out(spoilt) == []
     assert "Left out 2" not in finding(at).options
@@ -282,7 +282,7 @@ def test_the_run_shows_what_was_left_out(finished: RunFolder, visit: Visit, few_
     assert at.dataframe[-1].value.values.tolist() == [[few_digits.images.ids[3], "blank"]]
 
 
-# -- in words ----------------------------------------------------------------------------------
+# -- sentences ---------------------------------------------------------------------------------
 
 
 def found(*images: int, groups: tuple[int, ...] = ()) -> Finding:

@@ -1,4 +1,4 @@
-"""The Dataset page while images are brought in, and what is dropped onto it."""
+"""The Dataset page during imports, and files dropped onto it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("workspace")
 
 @pytest.fixture
 def reached() -> threading.Event:
-    """Set once something is being decoded."""
+    """Set as soon as an image is being decoded."""
     return threading.Event()
 
 
@@ -46,7 +46,7 @@ def held(monkeypatch: pytest.MonkeyPatch, reached: threading.Event) -> threading
 
 
 def begun(at: AppTest, path: Path) -> AppTest:
-    """The page after "Open" was pressed."""
+    """The page after pressing "Open"."""
     at.session_state["source kind"] = "own"
     at.run()
     at.text_input(key="source path").set_value(str(path))
@@ -69,7 +69,7 @@ def test_two_tabs_that_open_the_same_source_both_get_it(photos: Path, visit: Vis
     first, second = begun(visit("dataset"), photos), begun(visit("dataset"), photos)
     held.set()
     assert metrics(imported(first))["Images"] == "40"
-    button(second, "Pause").click().run()  # of an import that is forgotten
+    button(second, "Pause").click().run()  # of an import that no longer exists
     assert not second.exception
     second = imported(second)
     assert "cancelled" not in texts(second)
@@ -145,7 +145,7 @@ def test_an_import_is_shown_paused_and_continued(photos: Path, visit: Visit, hel
     at.run()
     at.text_input(key="source path").set_value(str(photos))
     button(at, "Open").click().run()
-    assert metrics(at)["Images"] == "1,797"  # the digits stay until the images are there
+    assert metrics(at)["Images"] == "1,797"  # the digits stay until the images have loaded
     button(at, "Pause").click().run()
     assert any("Paused" in str(one.proto) for one in at.get("progress"))
     button(at, "Continue").click().run()
@@ -159,7 +159,7 @@ def test_a_cancelled_import_says_so_and_changes_nothing(
     photos: Path, visit: Visit, held: threading.Event, reached: threading.Event
 ) -> None:
     at = begun(visit("dataset"), photos)
-    assert reached.wait(20)  # one that has not come so far has ended before it is looked at
+    assert reached.wait(20)  # a cancelled import that has not started decoding would end at once
     button(at, "Cancel").click().run()
     assert "Cancelling…" in progress_text(at)
     assert "Pause" not in [one.label for one in at.button]

@@ -1,4 +1,4 @@
-"""The Learn page in each state of the run that it teaches with, and what the browser fetches for it."""
+"""The Learn page in every state of its run, and what the browser fetches for it."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, demo, ends_alone
 
 
 def told(at: AppTest) -> dict[str, Any]:
-    """What the player is told."""
+    """The data that the player gets."""
     (component,) = at.get("bidi_component")
     found: dict[str, Any] = json.loads(component.proto.json)
     return found
 
 
 def fetched(address: str) -> dict[str, Any]:
-    """The lesson at an address, as the browser gets it."""
+    """The lesson at a URL, as the browser gets it."""
     parts = urlsplit(address)
     path = {"run": parts.path.rsplit("/", 1)[1].removesuffix(".json")}
     scope = {"type": "http", "path_params": path, "query_string": parts.query.encode(), "headers": []}
@@ -54,16 +54,16 @@ def fetched(address: str) -> dict[str, Any]:
 
 
 def file_of(run: str) -> Response:
-    """What the browser gets for the address of a lesson's file."""
+    """The answer to a request for a lesson file."""
     return routes.lesson_file(Request({"type": "http", "path_params": {"run": run}, "headers": []}))
 
 
 def taken_home(at: AppTest) -> dict[str, Any]:
-    """The lesson in the file that the page offers."""
+    """The lesson in the file that the page offers for download."""
     (link,) = at.get("link_button")
     name = urlsplit(link.proto.url).path.rsplit("/", 1)[1].removesuffix(".html")
     answer = file_of(name)
-    # A page of this server must never run what a file brings.
+    # The server must never run scripts from a file as a page of its own.
     assert answer.headers["content-disposition"] == f"attachment; filename*=UTF-8''{name}.html"
     held = re.search(rb'<script[^>]*id="bundle"[^>]*>(.*?)</script>', bytes(answer.body), re.DOTALL)
     assert held is not None
@@ -88,7 +88,7 @@ def wait_for(done: Callable[[], bool]) -> None:
 
 
 def made(at: AppTest) -> bool:
-    """Whether the newest lesson of the run is the one that is shown, and said to be."""
+    """Whether the page shows the run's newest lesson, and says so."""
     name = urlsplit(told(at)["address"]).path.rsplit("/", 1)[1].removesuffix(".json")
     return (
         "opening" not in told(at)["address"]
@@ -101,7 +101,7 @@ def locked(bundle: dict[str, Any]) -> list[str]:
     return [step["key"] for step in bundle["steps"] if step["needs"]]
 
 
-# -- a run of its own --------------------------------------------------------------------------
+# -- the lesson's own run ----------------------------------------------------------------------
 
 
 def test_a_first_visit_shows_the_pictures_and_trains_until_every_step_is_open(workspace: Path, visit: Visit) -> None:
@@ -109,7 +109,7 @@ def test_a_first_visit_shows_the_pictures_and_trains_until_every_step_is_open(wo
     opening = fetched(told(at)["address"])
     assert parse_qs(urlsplit(told(at)["address"]).query) == {"v": ["opening"]}
     assert len(opening["steps"]) == 9
-    assert opening["steps"][0]["show"]["images"] in (IMAGES, 1797)  # before the run is there: all digits
+    assert opening["steps"][0]["show"]["images"] in (IMAGES, 1797)  # before the run exists: all digits
     assert locked(opening) == [key for key, _, stage in STEPS if stage]
     assert told(at)["waits"]["joint"] == "This step opens automatically when stage 3 is done."
     until(at, lambda at: f"{PREPARED} · {IMAGES} images · K = {CLUSTERS}" in texts(at) and made(at))
@@ -147,7 +147,7 @@ def test_a_paused_run_can_be_continued(
     with folder.lock():
         for event in (RunStarted("cpu", 1), StageStarted("features", 10), RunPaused()):
             folder.append(event)
-        # One that another process trains cannot be steered from here.
+        # A run in another process cannot be controlled from here.
         assert "Continue" not in [one.label for one in visit("learn").button]
         monkeypatch.setattr(the_runner(), "owns", lambda _folder: True)
         at = visit("learn")
@@ -207,7 +207,7 @@ def test_there_is_no_file_of_a_lesson_that_was_not_made(run: str, why: str) -> N
     answer = file_of(run)
     assert answer.status_code == 404
     assert why in bytes(answer.body).decode()
-    # What is not there now may be there in a second.
+    # What is missing now may exist in a second.
     assert answer.headers["cache-control"] == "no-store"
 
 
@@ -239,9 +239,15 @@ def test_trials_end_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failure_trials, "missing", lambda _folder: ["head"])
     monkeypatch.setattr(failure_trials, "make_trials", make)
     ends_alone(monkeypatch, lessons, "_trials")
+<<<<<<< HEAD
     # The runner may still be at a run of another test.
     wait_for(lambda: lessons.follow(runs.look(demo())) is not None and begun.is_set())
     assert lessons.trying(demo()) == ("head", 0.5)
+=======
+    # The runner may still be training a run of another test.
+    wait_for(lambda: lessons.follow(runs.look("demo")) is not None and begun.is_set())
+    assert lessons.trying("demo") == ("head", 0.5)
+>>>>>>> words
     try:
         lifecycle.stop_everything()
         assert lessons.trying(demo()) is None
@@ -278,7 +284,7 @@ def test_a_lesson_in_the_queue_ends_with_the_server(
     for run in (finished, other):
         lessons.follow(runs.look(run))
     wait_for(lambda: bool(begun))
-    end = threading.Timer(0.2, go.set)  # what is in hand is waited for
+    end = threading.Timer(0.2, go.set)  # work in progress is waited for
     end.start()
     lifecycle.stop_everything()
     wait_for(lambda: not lessons.making(other))
@@ -319,7 +325,7 @@ def test_a_run_that_stopped_in_stage_1_shows_its_images_and_what_to_train(visit:
     assert "interrupted" in texts(at)
 
 
-# -- what is fetched ---------------------------------------------------------------------------
+# -- routes ------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("finished")

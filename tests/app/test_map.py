@@ -1,4 +1,4 @@
-"""The Map page: what the component is told in every state of a run, and what it may fetch."""
+"""The Map page: the component's data in every state of a run, and what it may fetch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Told = Callable[[], dict[str, Any]]
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    """What the map component was told last."""
+    """The data that the map component got last."""
     kept: list[dict[str, Any]] = []
     real = image_map.image_map
 
@@ -44,7 +44,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 @pytest.fixture
 def no_umap(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """UMAP is asked for and never comes; the list says for what: the map, or every moment."""
+    """UMAP is requested but never runs; the list records for what: the map (False), or every frame (True)."""
     asked: list[bool] = []
 
     def job(_run: RunFolder, _settings: object, *, frames: bool, again: bool = False) -> MapJob:
@@ -57,7 +57,7 @@ def no_umap(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def fetch(address: dict[str, str]) -> np.ndarray:
-    """The array behind an address, as the browser gets it."""
+    """The array at a URL, as the browser gets it."""
     run, name = address["url"].removeprefix("/spice/columns/").split(".bin?v=")[0].split("/")
     answer = columns.serve(Request({"type": "http", "path_params": {"run": run, "column": name}}))
     assert answer.status_code == 200, answer.body
@@ -109,7 +109,7 @@ def test_a_replay_has_every_moment_and_its_labels(finished: RunFolder, visit: Vi
     places = [fetch(one["place"]) for one in frames]
     assert all(len(one) == 2 * IMAGES for one in places)
     assert not np.array_equal(places[0], places[-1])
-    assert told()["frameNote"] == "principal components"  # nobody has asked for their UMAP
+    assert told()["frameNote"] == "principal components"  # their UMAP has not been requested
 
 
 def test_addresses_change_when_what_they_hold_does(finished: RunFolder, visit: Visit, told: Told) -> None:
@@ -119,7 +119,7 @@ def test_addresses_change_when_what_they_hold_does(finished: RunFolder, visit: V
     finished.save("reliable-joint", {**arrays, "labels": arrays["labels"][::-1]})
     visit("map")
     after = [told()["place"]["url"], column(told(), "joint", "cluster")["column"]["url"]]
-    assert after[0] == before[0]  # the places are the same, and are not sent again
+    assert after[0] == before[0]  # the places are the same and are not sent again
     assert after[1] != before[1]
 
 
@@ -252,7 +252,7 @@ def test_a_table_of_something_else_is_a_sentence(visit: Visit, told: Told) -> No
     assert all("imported" not in one["key"] for one in told()["stages"][0]["columns"])
 
 
-# -- runs that are not that far, or odd --------------------------------------------------------
+# -- unfinished and unusual runs ---------------------------------------------------------------
 
 
 def test_while_stage_one_trains_its_last_frame_is_the_map(interrupted: RunFolder, visit: Visit, told: Told) -> None:
@@ -278,7 +278,7 @@ def test_with_stage_one_alone_its_own_clusters_are_shown(finished: RunFolder, vi
 
 
 def many_clusters(folder: RunFolder, clusters: int, labels: np.ndarray) -> None:
-    """Has the run judged labels of so many clusters."""
+    """Gives the run judged labels for this many clusters."""
     share = np.ones(IMAGES, np.float32)
     verdict = ReliableSet(labels, share, share, np.zeros(IMAGES, np.uint8), np.full(clusters, 0.9, np.float32))
     for stage in ("heads", "joint"):

@@ -1,4 +1,4 @@
-"""Every page in every state of a run, by Streamlit's own test harness."""
+"""Every page in every state of a run, with Streamlit's test harness."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_no_page_fails_in_any_state(page: str, visit: Visit) -> None:
 
 @pytest.fixture(scope="module")
 def without_stage_3(tmp_path_factory: pytest.TempPathFactory, few_digits: Opened) -> Path:
-    """A finished run on vectors from elsewhere: the pixels themselves."""
+    """A finished run on external vectors: the pixels themselves."""
     place = tmp_path_factory.mktemp("imported")
     np.save(place / "v.npy", few_digits.images.pixels.reshape(IMAGES, -1))
     config = with_settings(tiny_config(), {"features.source": f"import:{place / 'v.npy'}"})
@@ -132,7 +132,7 @@ def open_folder(at: AppTest, path: Path, labels: bool = False) -> AppTest:
 
 
 def imported(at: AppTest) -> AppTest:
-    """The page after the import that was begun has come to an end."""
+    """The page after its import has ended."""
     asked = at.session_state["import"]
     while asked is not None and (job := imports.look(asked)) is not None and job.underway:
         time.sleep(0.01)
@@ -246,7 +246,7 @@ def test_an_encoder_whose_file_went_away_is_refused_beside_its_field(encoders: P
 
 
 def type_source(at: AppTest, text: str) -> AppTest:
-    """Types what stage 1 begins with; Streamlit's harness chooses only from what is listed."""
+    """Types the start of stage 1: Streamlit's harness can only choose listed options."""
     box = choice(at, "features.source")
     box.options.append(text)
     return box.set_value(text).run()
@@ -387,7 +387,7 @@ def test_a_gpu_that_does_not_work_is_told_and_a_missing_one_only_hinted(
         at = visit("train")
         assert f"title='{html.escape(note)}'>cpu</span>" in texts(at)
         assert len([one for one in at.caption if "cannot be used" in one.value]) == captions
-    at.run()  # nobody trains it any more: what comes next matters, not what was
+    at.run()  # it is no longer training: the page offers what to do next
     assert "interrupted" in texts(at)
     assert not [one for one in at.caption if "cannot be used" in one.value]
 

@@ -1,4 +1,4 @@
-"""The image panel: why a label is trusted or not, and the panel at every point of a run."""
+"""The image panel: why a label is reliable or rejected, and the panel in every state of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from spice_explorer import palette
 from spice_explorer.present import panel as present
 from tests.app.conftest import CLUSTERS, IMAGES, button, texts, tiny_config
 
-# How many neighbours the tiny run asks.
+# The number of neighbours in the tiny run.
 ASKED = 10
 
 # -- the sentences -----------------------------------------------------------------------------
@@ -111,8 +111,13 @@ def test_changes_are_counted(labels: list[int], words: str) -> None:
 # -- the panel ---------------------------------------------------------------------------------
 
 
+<<<<<<< HEAD
 def page(name: str, confidence: float | None = None, agreement: float | None = None) -> None:
     """A page with nothing but the panel; with thresholds, as the Reliability page draws it."""
+=======
+def page(run: str, confidence: float | None = None, agreement: float | None = None) -> None:
+    """A page with only the panel; with thresholds, as on the Reliability page."""
+>>>>>>> words
     from dataclasses import replace
 
     from spice_explorer.queries import artefacts, runs
@@ -140,7 +145,7 @@ def neighbors(at: AppTest) -> dict[str, Any]:
 
 @pytest.fixture
 def mixed(finished: RunFolder) -> RunFolder:
-    """The finished run with the true classes for labels: some images have neighbours of another."""
+    """The finished run with true classes as labels: some images have neighbours with other labels."""
     labels = np.asarray(finished.load("truth")["labels"])
     near = finished.load("neighbors")
     agreement = local_agreement(labels, Neighbors(near["ids"], near["similarity"]), ASKED)

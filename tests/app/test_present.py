@@ -1,4 +1,4 @@
-"""What pages show, computed from numbers a reader can check by hand."""
+"""What pages show, for numbers that can be checked by hand."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_curves_are_split_by_loss() -> None:
 
 
 def unmoved(*more: Event) -> Snapshot:
-    """A run whose trained encoder is kept: its first stage has nothing to do."""
+    """A run that keeps a trained encoder unchanged: stage 1 has nothing to do."""
     events = [RunStarted("cpu", 1), StageStarted("features", 0), *more]
     return fold(Record(float(time), event) for time, event in enumerate(events))
 

@@ -1,4 +1,4 @@
-"""The Prototypes page: what it works out, and what it shows in every state of a run."""
+"""The Prototypes page: its computations, and the page in every state of a run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.app.conftest import CLUSTERS, IMAGES, Visit, demo, texts, tiny_config
 
 
 def overview_of(labels: list[int], reliable: list[int], truth: list[int] | None = None) -> Overview:
-    """Two clusters, formed of one image each, with the reliable images listed."""
+    """Two clusters whose prototypes are formed of one image each; `reliable` lists the reliable images."""
     none = np.zeros((2, 1), bool)
     mask = np.isin(np.arange(len(labels)), reliable)
     found = None if truth is None else np.array(truth)
@@ -60,12 +60,12 @@ def test_clusters_are_ordered_as_asked() -> None:
 def test_planted_duplicates_are_found_among_the_images_of_the_same_prototype() -> None:
     ids = np.array([[1, 2], [0, 2], [5, 0], [4, 5], [3, 5], [2, 3]])
     similarity = np.full(ids.shape, 0.9)
-    # 0 and 1 are copies, also 2 and 5, 3 and 4; 3 is the second nearest of nobody's prototype mates.
+    # Copies are 0 and 1, 2 and 5, 3 and 4.
     for one, other in ((0, 1), (2, 5), (3, 4)):
         similarity[one, ids[one] == other] = similarity[other, ids[other] == one] = 1.0
     confident = np.array([[0, 1, 2], [5, 4, 3]])
     found = present.duplicates(confident, ids, similarity)
-    # 2's copy forms the other prototype.
+    # The copies 2 and 5 form different prototypes.
     assert found.tolist() == [[True, True, False], [False, True, True]]
     assert not present.duplicates(confident, ids, np.full(ids.shape, 0.99)).any()
 
@@ -74,14 +74,14 @@ def test_planted_outliers_are_found_and_a_tight_cluster_has_none() -> None:
     generator = np.random.default_rng(0)
     cosines = np.stack((generator.normal(0.9, 0.02, 40), generator.normal(0.99, 0.001, 40)))
     cosines[0, [3, 30]] = 0.4, 0.7
-    cosines[1, 7] = 0.98  # ten of its spreads off, but as near as images get
+    cosines[1, 7] = 0.98  # ten spreads away, yet as similar as images get
     found = present.outliers(cosines)
     assert np.flatnonzero(found[0]).tolist() == [3, 30]
     assert not found[1].any()
 
 
 def flagged(duplicates: int, outliers: int, size: int = 1) -> Overview:
-    """One cluster, formed of ten images, so many of them odd."""
+    """One cluster, formed of ten images, with this many flagged."""
     first = np.arange(10)
     return Overview(
         np.array([size]),
@@ -106,12 +106,12 @@ def test_flags_name_what_is_odd_and_show_it() -> None:
 
 
 def test_a_class_cut_in_half_is_found_by_its_neighbours() -> None:
-    # Images 0-3 in a ring of neighbours, cut in two; 4 and 5 have only each other.
+    # Images 0-3 form a ring of neighbours, split between two clusters; 4 and 5 have only each other.
     labels, ids = np.array([0, 1, 0, 1, 2, 2]), np.array([[1], [2], [3], [0], [5], [4]])
     pairs, shared = present.shared_neighbors(labels, ids, 3)
     assert pairs.tolist() == [[0, 1]]
     assert shared.tolist() == [1.0]
-    labels[1] = 0  # now 0 has 0, 1 and 2, and two of all four links cross
+    labels[1] = 0  # now cluster 0 has 0, 1 and 2, and two of the four links cross
     assert present.shared_neighbors(labels, ids, 3)[1].tolist() == [0.5]
 
 
@@ -171,7 +171,7 @@ def test_a_change_says_who_goes_where() -> None:
     assert present.tally(found.lost_to, "to") == "1 to no cluster, 1 to cluster 1"
 
 
-# -- how prototypes came about -------------------------------------------------------------------
+# -- how prototypes were formed ------------------------------------------------------------------
 
 
 def test_a_path_is_measured_against_the_last_round() -> None:
@@ -189,7 +189,7 @@ def test_first_middle_and_last_round_each_once() -> None:
     assert present.moments((0,)) == [0]
 
 
-# -- what a run has saved ------------------------------------------------------------------------
+# -- artefacts of a run --------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("finished")
@@ -199,8 +199,13 @@ def test_the_preview_without_a_veto_is_the_saved_state(finished: RunFolder) -> N
     assert changes == []
     for name in ("confident", "prototypes", "nearest"):
         assert np.array_equal(getattr(after, name), saved[name])
+<<<<<<< HEAD
     # ... and it is what the equations make of the saved probabilities.
     unit = artefacts.unit_vectors(demo())
+=======
+    # ... and it follows from the saved probabilities by the equations.
+    unit = artefacts.unit_vectors("demo")
+>>>>>>> words
     means = unit[saved["confident"]].mean(1)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     assert means == pytest.approx(saved["prototypes"], abs=1e-5)
@@ -235,13 +240,13 @@ def test_borderline_images_have_the_label_and_the_least_clear_come_first() -> No
 
 
 def row_order(at: AppTest) -> list[int]:
-    """The clusters whose rows are shown, from top to bottom."""
+    """The clusters in the order of their rows."""
     names = texts(at).split("</i>Cluster ")[1:]
     return [int(name.split("<")[0]) for name in names if name.split("<")[1] == "/div>"]
 
 
 def veto(at: AppTest, folder: RunFolder, *decisions: Veto) -> AppTest:
-    """As if the visitor had marked images and vetoed them."""
+    """Acts as if the user had marked images and vetoed them."""
     made = {(folder.path.name, folder.modified("heads")): list(decisions)}
     at.session_state["vetoes"] = made
     return at.run()
@@ -377,11 +382,11 @@ def test_files_that_went_away_are_a_sentence(finished: RunFolder, visit: Visit) 
     assert "has no heads yet" in at.error[0].value
 
 
-# -- odd runs ------------------------------------------------------------------------------------
+# -- unusual runs --------------------------------------------------------------------------------
 
 
 def made_run(workspace: Path, clusters: int, labels: np.ndarray, names: tuple[str, ...]) -> RunFolder:
-    """A run as stage 2 would leave it, with made-up features round each of the `labels`."""
+    """A run after stage 2, with synthetic features around each of the `labels`."""
     generator = np.random.default_rng(0)
     count = len(labels)
     pixels = generator.integers(0, 255, (count, 1, 8, 8), np.uint8)
@@ -456,7 +461,7 @@ def test_without_truth_there_is_no_purity(visit: Visit) -> None:
 
 
 def frame(round_: int, confident: int) -> Frame:
-    """Two heads' beliefs after a round; every prototype is formed of one image, the last is nobody's."""
+    """A frame of two heads after a round; image `confident` forms every prototype."""
     labels = np.zeros((2, IMAGES), np.uint16)
     labels[:, :30] = 1
     labels[:, 30] = 2
@@ -488,7 +493,7 @@ def test_prototypes_are_watched_while_they_form(interrupted: RunFolder, visit: V
         at.run()
         assert "Round 4: top cluster for 30 images</div>" in texts(at)
         assert "Round 0: top cluster for 30 images, cosine 1.000 to the last" in texts(at)
-    at.run()  # nobody trains it any more
+    at.run()  # its training process has ended
     assert "Stage 2 was interrupted while forming prototypes: round 12 of 30." in texts(at)
 
 

@@ -1,4 +1,4 @@
-"""The Reliability page: the numbers behind it, what the instrument is told, and what follows."""
+"""The Reliability page: its numbers, the data for the inspector, and the effects of its answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, demo, texts
 from tests.browser.conftest import FLAGS, chromium
 
 PLANE = "plane-demo"
-# The tiny run's own: tests/app/conftest.py, and ten neighbours because it is so small.
+# The settings of the tiny run in tests/app/conftest.py; ten neighbours, because it is so small.
 OWN = {"agreement": 0.6, "confidence": 0.3, "neighbors": 10, "floor": 1 / 3}
 
 
@@ -120,7 +120,7 @@ def test_a_confusion_table_counts_the_reliable_along_the_diagonal() -> None:
     labels, truth = np.array([0, 0, 0, 2, 2, 1]), np.array([1, 1, 0, 0, 0, 2])
     mask = np.array([1, 1, 1, 1, 1, 0], bool)
     found = present.confusion(labels, truth, ("a", "b", "c"), mask)
-    assert found.clusters.tolist() == [2, 0]  # in the order of their classes; 1 has no reliable one
+    assert found.clusters.tolist() == [2, 0]  # in the order of their classes; 1 has no reliable image
     assert found.classes == ("a", "b")
     assert found.counts.tolist() == [[2, 0], [1, 2]]
     assert found.hidden == 0
@@ -140,7 +140,7 @@ def test_numbers_on_pale_cells_are_not_in_the_grey_of_figures() -> None:
     table = present.confusion(np.zeros(8, int), np.array([0, 0, 0, 1, 1, 1, 2, 2]), ("a", "b", "c"), np.ones(8, bool))
     _, full, pale = charts.confusion(table).data
     assert (len(full.x), len(pale.x)) == (0, 3)
-    assert pale.textfont.color == GRAY_90  # which the browser makes dark on light, light on dark
+    assert pale.textfont.color == GRAY_90  # legible on both themes
 
 
 def test_of_many_clusters_the_worst_are_shown() -> None:
@@ -154,7 +154,7 @@ def test_of_many_clusters_the_worst_are_shown() -> None:
     assert len(present.confusion(labels, truth, names, np.zeros(240, bool)).clusters) == 0
 
 
-# -- what the browser fetches ------------------------------------------------------------------
+# -- routes ------------------------------------------------------------------------------------
 
 
 def get(run: str, column: str) -> Response:
@@ -185,7 +185,7 @@ def test_the_address_changes_with_the_labels(finished: RunFolder) -> None:
     assert address("agreed.joint.COUNT") == before
     finished.save("reliable-joint", dict(finished.load("reliable-joint")))
     assert address("agreed.joint.COUNT") != before
-    assert address("place.pca") == place  # the map need not be sent again
+    assert address("place.pca") == place  # the map is not sent again
 
 
 # -- the rule in the browser -------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_the_address_changes_with_the_labels(finished: RunFolder) -> None:
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[Page]:
-    """A page in which plane.js has been read, with its classes in sight."""
+    """A page with plane.js loaded and its classes accessible."""
     source = parts("plane")["js"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
@@ -228,11 +228,11 @@ def test_the_browser_judges_as_the_engine_does(script: Page, count: int) -> None
     labels[labels == 4] = 5  # nobody is in cluster 4
     confidence = rng.choice(np.float32([0.2, 0.9, 0.95, 0.99999, 1.0]), images)
     agreed = rng.binomial(count, rng.beta(4, 1, images))
-    # As the engine counts them: a mean, kept as float32.
+    # As in the engine: a mean, stored as float32.
     agreement = (agreed / count).astype(np.float32)
     for _ in range(30):
         level = rng.integers(0, count + 1) / count
-        # The nearest float32 lies above or below the share itself: both are the same to the engine.
+        # The nearest float32 is above or below the share itself; the engine treats both alike.
         share = float(rng.choice([rng.random(), 0.95, level, np.float32(level)]))
         asked = {
             "agreement": share,
@@ -250,7 +250,7 @@ def test_the_browser_judges_as_the_engine_does(script: Page, count: int) -> None
         assert found["total"] == table.sum(0).tolist()
         there = np.bincount(labels, minlength=clusters) > 0
         lowered = (verdict.thresholds < np.float32(share)) & there
-        # A threshold between two numbers of neighbours may be lowered without another verdict.
+        # Lowering a threshold between two numbers of neighbours changes no verdict.
         assert not np.any(np.array(found["lowered"]) & ~lowered)
 
 
@@ -266,7 +266,7 @@ def test_a_dragged_line_asks_for_whole_neighbours(script: Page, count: int) -> N
 
 
 def rejudge(folder: RunFolder, stage: Any, labels: np.ndarray, confidence: np.ndarray) -> None:
-    """Writes other labels of a stage with the engine's verdict on them."""
+    """Replaces the labels of a stage, with the engine's verdicts on them."""
     near, config = folder.load("neighbors"), folder.card().config
     count = neighbor_count(config.reliable, IMAGES, CLUSTERS)
     agreement = local_agreement(labels, Neighbors(near["ids"], near["similarity"]), count)
@@ -287,13 +287,13 @@ def mixed(finished: RunFolder, few_digits: Opened) -> RunFolder:
 
 
 def told(at: AppTest) -> dict[str, Any]:
-    """What the instrument was told."""
+    """The data that the inspector got."""
     every = [json.loads(one.proto.json) for one in at.get("bidi_component")]
     return next(one for one in every if "ownCounts" in one)
 
 
 def shown(at: AppTest) -> list[int]:
-    """Ids of the gallery's first page."""
+    """The ids on the first page of the gallery."""
     every = [json.loads(one.proto.json) for one in at.get("bidi_component")]
     return next((one["ids"] for one in every if "captions" in one), [])
 
@@ -390,7 +390,7 @@ def test_bad_values_in_a_link_are_ignored(visit: Visit) -> None:
 def test_an_address_that_the_page_has_left_is_no_link(visit: Visit) -> None:
     at = link(visit, t="0.8,0.4,7,0.5")
     at = move(at, agreement=0.9)
-    at.query_params["t"] = "0.8,0.4,7,0.5"  # as the browser may say while it lags behind
+    at.query_params["t"] = "0.8,0.4,7,0.5"  # as sent by a browser that lags behind
     assert told(at.run())["asked"]["agreement"] == 0.9
 
 
@@ -478,7 +478,7 @@ def test_a_dead_cluster_has_no_teacher(mixed: RunFolder, visit: Visit) -> None:
         rejudge(mixed, stage, labels, np.array(own["confidence"]))
     at = visit("reliability")
     assert told(at)["clusters"] == CLUSTERS
-    assert "Cluster 3 would have no reliable images, so it may disappear" in texts(at)
+    assert "Cluster 3 would have no reliable images and may lose all its images in stage 3." in texts(at)
     at.session_state[PLANE] = {"pick": {"cluster": 3, "serial": 1}}
     assert not shown(at.run())
     assert "No image has this verdict here." in texts(at)
@@ -491,7 +491,7 @@ def test_while_stage_3_trains_stage_2_is_shown_and_stage_3_offered_later(mixed: 
     assert "label.heads" in told(at)["labels"]["url"]
     shutil.move(later, mixed.path / "reliable-joint")
     at.run()
-    assert "label.heads" in told(at)["labels"]["url"]  # nobody's view changes under his hands
+    assert "label.heads" in told(at)["labels"]["url"]  # the view does not change unasked
     offered = next(one for one in at.get("button_group") if "stage 2" in str(one.proto.options))
     assert "stage 3" in str(offered.proto.options)
 
@@ -532,7 +532,7 @@ def test_the_chart_of_a_run_that_went_away_says_so() -> None:
 
 @pytest.fixture
 def branches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, RunConfig]]:
-    """What was asked to go on from; nothing is trained."""
+    """The requested branches; nothing is trained."""
     calls: list[tuple[str, RunConfig]] = []
 
     def continue_from(run: RunFolder, config: RunConfig) -> str:
@@ -553,7 +553,7 @@ def test_stage_3_is_trained_from_these_thresholds(visit: Visit, branches: list[t
     own = runs.look(demo()).card.config
     wanted = replace(own, reliable=replace(own.reliable, agreement=0.9, floor=0.0))
     assert branches == [("demo", wanted)]
-    assert wanted.reliable.neighbors is None  # as many as the run asked: the setting stays
+    assert wanted.reliable.neighbors is None  # the run's own number: the setting stays
     assert "spice-steps" in texts(at)  # the Train page
 
 

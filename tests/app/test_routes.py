@@ -1,4 +1,4 @@
-"""What the browser may fetch by itself, and what it may not."""
+"""What the browser may fetch, and what it may not."""
 
 from __future__ import annotations
 

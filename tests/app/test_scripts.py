@@ -1,4 +1,4 @@
-"""The components that are drawn in the browser are whole."""
+"""The scripts of the browser components are complete."""
 
 from __future__ import annotations
 

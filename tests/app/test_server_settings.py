@@ -1,4 +1,4 @@
-"""What the server must be told, whoever starts it and from wherever."""
+"""Settings that the server needs, however and from wherever it is started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the app asks of the engine, beside the pages."""
+"""What the app gets from the engine, apart from the pages."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_stage_one_is_numbered_like_the_newest_labels() -> None:
 def test_purity_is_estimated_from_all_heads_and_the_runs_own_neighbours(finished: RunFolder) -> None:
     own, heads = artefacts.reliable(demo(), "heads"), finished.load("heads")["head_labels"]
     everything = np.ones(len(own.labels), bool)
-    # Of all images: two heads are one pair, each under the numbers that fit the labels best.
+    # Over all images: two heads are one pair, each renumbered to fit the labels best.
     same = np.mean(metrics.renumbered(heads[0], own.labels) == metrics.renumbered(heads[1], own.labels))
     found = artefacts.estimated_purity(demo(), "heads", everything)
     assert found == pytest.approx(same * own.agreement.mean(), abs=1e-5)
@@ -189,7 +189,7 @@ def test_all_background_work_ends_with_the_server(monkeypatch: pytest.MonkeyPatc
     closed: set[Background] = set()
     everyone: set[Background] = {the_importer(), the_examiner(), the_map_maker(), the_runner()}
     everyone |= {forecasts._measuring, lessons._preparing, lessons._lessons, lessons._trials, lifecycle._warming_up}
-    for one in list(jobs._known):  # those of other tests too: none shall really be closed
+    for one in list(jobs._known):  # also those of other tests: none should really be closed
         monkeypatch.setattr(one, "close", lambda *_, one=one: closed.add(one))
     lifecycle.stop_everything()
     assert everyone <= closed

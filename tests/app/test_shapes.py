@@ -1,4 +1,4 @@
-"""The drawn shapes in the app: offered beside the digits, trained with a preset of their own."""
+"""The built-in shapes in the app: offered next to the digits, trained with their own preset."""
 
 from __future__ import annotations
 

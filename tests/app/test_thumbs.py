@@ -1,4 +1,4 @@
-"""Single pictures for the browser: what is served, what is kept on disk, and what is refused."""
+"""Single pictures for the browser: which are served, kept on disk, and refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def get(run: str, index: int | str, query: str = "") -> Response:
 
 
 def fetch(address: str) -> tuple[int, bytes]:
-    """Status and body of what the app's own routes answer to a GET."""
+    """Status and body of the app's answer to a GET request."""
     parts, sent = urlsplit(address), []
     scope = {
         "type": "http",
@@ -63,7 +63,7 @@ def decoded(answer: Response) -> Image.Image:
 
 @pytest.fixture
 def photos(workspace: Path) -> RunFolder:
-    """A run of three images that are larger than a thumbnail, each of one colour."""
+    """A run of three images, larger than a thumbnail, each of one colour."""
     pixels = np.zeros((3, 3, SIDE, SIDE // 2), np.uint8)
     pixels[1, 0], pixels[2, 1] = 250, 250
     opened = Opened(ImageSet(pixels, ("a", "b", "c"), "photos"), None, ())
@@ -92,7 +92,7 @@ def test_a_large_image_is_scaled_once_and_kept(photos: RunFolder, workspace: Pat
     file = workspace / ".thumbs" / photos.card().fingerprint / "0" / "1.webp"
     assert kept(workspace) == ["1.webp"]
     file.write_bytes(get("photos", 2).body)
-    assert get("photos", 1).body == get("photos", 2).body  # the file is what is served
+    assert get("photos", 1).body == get("photos", 2).body  # the cached file is served
 
 
 def test_runs_of_the_same_images_share_their_thumbnails(photos: RunFolder, workspace: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_full_disk_costs_the_cache_only(workspace: Path, monkeypatch: pytest.M
     with monkeypatch.context() as broken:
         broken.setattr(os, "replace", full)
         assert decoded(get("photos", 1)).size == (48, 96)
-        assert kept(workspace) == []  # no half of a file is left either
+        assert kept(workspace) == []  # no partial file is left either
         broken.setattr(Path, "mkdir", full)
         assert decoded(get("photos", 2)).size == (48, 96)
 
@@ -202,7 +202,7 @@ def test_an_address_has_the_runs_name_quoted_and_changes_with_the_images(
 
 
 def tiles_of(answer: tuple[int, bytes], told: dict[str, Any], count: int) -> np.ndarray:
-    """(n, H, W, 3): the sheet cut as gallery.js does."""
+    """(n, H, W, 3): the tiles of the sheet, cut as in gallery.js."""
     status, body = answer
     assert status == 200
     image = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))

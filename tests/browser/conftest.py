@@ -1,4 +1,4 @@
-"""A server of one's own, and the app in a browser that may reach nothing but this machine."""
+"""A separate server, and the app in a browser that can reach only this machine."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def free_port() -> int:
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    """A server of its own, with an empty workspace."""
+    """The URL of a separate server with an empty workspace."""
     with serving(tmp_path) as where:
         yield where
 
 
 @contextmanager
 def serving(place: Path) -> Iterator[str]:
-    """The address of a server whose runs lie in `place`/runs."""
+    """The URL of a server whose runs are in `place`/runs."""
     port = free_port()
     command = [
         sys.executable,
@@ -89,7 +89,7 @@ def wait_for(url: str, seconds: float = 60) -> None:
 
 @pytest.fixture
 def page(address: str) -> Iterator[Page]:
-    """The app in a browser that may reach nothing but this machine."""
+    """The app in a browser that can reach only this machine."""
     strangers: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)

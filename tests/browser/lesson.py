@@ -1,4 +1,4 @@
-"""A lesson bundle by hand: every field that the player draws, with numbers that a test can foresee."""
+"""A handmade lesson bundle: every field that the player draws, with numbers that a test can predict."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FORMULA = "γₖ = (1 / |Sₖ|) · Σ fᵢ,  i ∈ Sₖ = the M · ρ / K images
 
 
 def array(values: np.ndarray) -> dict[str, Any]:
-    """An array as the bundle holds it."""
+    """An array in the format of the bundle."""
     data = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes()
     return {"shape": list(values.shape), "dtype": KINDS[values.dtype.name], "data": base64.b64encode(data).decode()}
 
@@ -48,7 +48,7 @@ def sprite(pixels: np.ndarray, columns: int) -> dict[str, Any]:
 
 
 def bundle(pixels: np.ndarray, labels: np.ndarray, *, clusters: int) -> dict[str, Any]:
-    """Of images (n, 1, H, W) uint8 that training gives their `labels` (n,) by and by."""
+    """A bundle of images (n, 1, H, W) uint8 that get their `labels` (n,) during training."""
     n, rng = len(pixels), np.random.default_rng(0)
     members = [np.flatnonzero(labels == k).tolist() for k in range(clusters)]
     frames = _frames(labels.astype(np.uint16), members, rng)

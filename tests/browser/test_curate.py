@@ -1,4 +1,4 @@
-"""Curating a trained run: keys only, two people at once, a server that goes away."""
+"""Curating a trained run: by keyboard only, two people at once, a server that goes away."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(place: Path) -> Iterator[str]:
-    """One server for all tests of this file; each has a run of its own."""
+    """One server for all tests of this file; each test has its own run."""
     with serving(place) as where:
         yield where
 
 
 @pytest.fixture
 def run(place: Path, trained: Path, request: pytest.FixtureRequest) -> RunFolder:
-    """A finished run in the server's workspace, about which nothing is decided."""
+    """A finished run in the server's workspace, without decisions."""
     path = place / "runs" / request.node.name[:40]
     shutil.copytree(trained, path)
     return RunFolder(path)
@@ -54,7 +54,7 @@ def rows(run: RunFolder) -> list[tuple[str, list[int], int | None]]:
 
 
 def curator(page: Page, run: RunFolder, name: str = "Ann") -> Locator:
-    """The component of the Curate page, with the keyboard's focus and a reviewer's name."""
+    """The component of the Curate page, with the keyboard focus and a reviewer name."""
     opened(page, f"/curate?run={run.path.name}")
     found = page.locator(".curator[data-current]")
     found.wait_for()
@@ -70,7 +70,7 @@ def data(found: Locator, name: str) -> str:
 
 
 def wait(found: Locator, what: str, message: str) -> None:
-    """Until `what`, JavaScript about the component `one`, is true."""
+    """Waits until `what`, JavaScript about the component `one`, is true."""
     for _ in range(600):
         if found.evaluate(f"one => {what}"):
             return

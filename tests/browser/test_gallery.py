@@ -1,4 +1,4 @@
-"""The gallery's keys, clicks and marks in a real browser, without a server behind it."""
+"""The gallery's keys, clicks and marks in a real browser, without a server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PER_PAGE, TOTAL = 12, 30
 
 
 def _sheet() -> str:
-    """Four columns of squares of 4 pixels; column and row can be read from a square's colour."""
+    """Four columns of squares of 4 pixels, whose colours encode column and row."""
     rows, columns = np.divmod(np.arange(PER_PAGE), 4)
     squares = np.stack([20 * columns, 20 * rows, np.full(PER_PAGE, 9)], 1).reshape(3, 4, 3)
     file = io.BytesIO()
@@ -41,13 +41,13 @@ window.draw = (data) => { component({ ...tools, data }); };
 
 
 class Driver:
-    """Plays Streamlit: hands data to the component and keeps what it says."""
+    """Stands in for Streamlit: passes data to the component and records its answers."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         text = parts("gallery")
         script = text["js"].replace("export default function", "function component")
-        page.goto("about:blank")  # a window without the last test's functions and listeners
+        page.goto("about:blank")  # a window without functions and listeners of the last test
         page.set_content(f"<style>{text['css']} #root {{ width: 400px; }}</style><div id='root'>{text['html']}</div>")
         page.add_script_tag(content=script + DRIVER, type="module")
         page.wait_for_function("Boolean(window.draw)")
@@ -217,7 +217,7 @@ def test_pages_turn_by_button_and_beyond_the_ends_by_key(gallery: Driver) -> Non
     assert gallery.page.get_by_role("button", name="Previous page").is_disabled()
     on = gallery.page.get_by_role("button", name="Next page")
     on.click()
-    on.click()  # before the second page has come
+    on.click()  # before the second page has arrived
     assert gallery.heard == [turned(2), turned(3)]
     gallery.draw(3)
     assert gallery.page.locator(".range").inner_text() == "25–30 of 30"
@@ -226,7 +226,7 @@ def test_pages_turn_by_button_and_beyond_the_ends_by_key(gallery: Driver) -> Non
     gallery.keys("PageUp")
     assert gallery.heard == [turned(2)]
     gallery.draw(2)
-    assert gallery.focus == 23  # from below one comes to the end
+    assert gallery.focus == 23  # turning back leads to the end of the page
     gallery.keys("PageDown")
     gallery.draw(3)
     assert gallery.focus == 24
@@ -243,7 +243,7 @@ def test_pictures_that_do_not_come_are_named_missing(gallery: Driver) -> None:
 
 
 def test_each_tile_gets_its_part_of_the_sheet(gallery: Driver) -> None:
-    """The sheet's squares are rgb(20 column, 20 row, 9): a tile's place can be read from its colour."""
+    """The squares are rgb(20 column, 20 row, 9), so the colour of a tile tells its place."""
     gallery.page.locator(".tile[data-shown]").last.wait_for()
     colours = gallery.page.evaluate(
         "[...document.querySelectorAll('.tile canvas')].map("

@@ -1,4 +1,4 @@
-"""Leaving images out before training, clicked as a person would."""
+"""Leaving images out before training, by clicks in a browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Own images into the real app: a folder that processes decode, and a file dropped onto the page."""
+"""Importing images in the real app: a folder decoded by processes, and a file dropped onto the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 
 def fact(page: Page, label: str, value: str) -> None:
-    """Waits until the page says `value` under `label`."""
+    """Waits until the page shows `value` under `label`."""
     box = page.get_by_test_id("stMetric").filter(has_text=label)
     expect(box.get_by_test_id("stMetricValue")).to_have_text(value, timeout=60_000)
 

@@ -1,4 +1,4 @@
-"""Looking into a trained run: what a mouse and a keyboard do on the three inspecting pages."""
+"""Inspecting a trained run by mouse and keyboard on the Map, Prototypes and Reliability pages."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def run(tmp_path: Path, trained: Path) -> RunFolder:
-    """A finished run in the server's workspace, with maps of every moment: two rows of images that
-    draw nearer to each other."""
+    """A finished run in the server's workspace, with maps of every frame: two rows of images that approach
+    each other."""
     shutil.copytree(trained, tmp_path / "runs" / "demo")
     folder = RunFolder(tmp_path / "runs" / "demo")
     moments: list[Moment | None] = [None, *frame_steps_of(folder)]
@@ -55,7 +55,7 @@ def map_of(page: Page) -> Locator:
 
 
 def lasso(page: Page, left: float, top: float, right: float, bottom: float) -> None:
-    """Draws a line round a part of the map, given in shares of its width and height."""
+    """Draws a lasso around a part of the map, given in shares of its width and height."""
     box = page.locator(".over").bounding_box()
     assert box is not None
     corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
@@ -75,7 +75,7 @@ def test_a_lasso_fills_the_gallery_and_a_picture_opens_its_panel(page: Page, run
     opened(page, "/map?run=demo")
     shown = map_of(page)
     assert state(shown)["drawn"] == str(IMAGES)
-    lasso(page, 0.02, 0.15, 0.98, 0.5)  # the upper row: images of odd number
+    lasso(page, 0.02, 0.15, 0.98, 0.5)  # the upper row: images with odd numbers
     page.get_by_text(f"{IMAGES // 2} images selected").wait_for()
     tiles = page.locator("[role=option]")
     tiles.first.wait_for()
@@ -239,7 +239,7 @@ def test_a_moved_threshold_recounts_at_once_and_the_engine_agrees(page: Page, ru
     page.locator(".inspector .tiles .count").first.get_by_text(str(strict.mask.sum()), exact=True).wait_for()
     page.locator(".inspector[data-checked='true']").wait_for()
     settled(page)
-    # What it rejects now is a click away, and says why.
+    # The newly rejected images are one click away, with the reason.
     page.locator(".inspector .tiles").get_by_text("Not confident").click()
     page.wait_for_url("**reason=unsure**")
     page.locator(".st-key-gallery-reliability [role=option]").first.click()

@@ -1,4 +1,4 @@
-"""The lesson in a browser: as one file without any network, and in the app on a run that just trained."""
+"""The lesson in a browser: as one file without a network, and in the app on a new run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 Show = Callable[[dict[str, Any]], Page]
 PROJECTOR = {"width": 1280, "height": 720}
 SCREENS = ["1", "2", "3", "4", "5", "6", "7", "8", "quiz", "9", "run"]
-# What is cut off or would have to be scrolled, but for what is meant to be.
+# Elements that are cut off or scroll, except those that are meant to.
 CUT = """lesson => [document.scrollingElement, lesson, ...lesson.querySelectorAll('*')]
   .filter(one => one.clientHeight && getComputedStyle(one).overflowY !== 'visible'
     && (one.scrollHeight > one.clientHeight + 1 || one.scrollWidth > one.clientWidth + 1))
@@ -29,7 +29,7 @@ CUT = """lesson => [document.scrollingElement, lesson, ...lesson.querySelectorAl
 
 
 def nothing_is_cut(page: Page) -> None:
-    """Once pictures have found their size, which takes a frame or more, all is on the screen."""
+    """Waits until pictures have their size, which takes a frame or more, and nothing is cut off."""
     found: list[str] = []
     for _ in range(100):
         page.wait_for_timeout(50)
@@ -41,7 +41,7 @@ def nothing_is_cut(page: Page) -> None:
 
 @pytest.fixture(scope="module")
 def lesson() -> dict[str, Any]:
-    """By hand, of all digits."""
+    """A handmade lesson on all digits."""
     opened = open_source("digits")
     assert opened.truth is not None
     return bundle(opened.images.pixels, opened.truth.labels, clusters=10)
@@ -49,7 +49,7 @@ def lesson() -> dict[str, Any]:
 
 @pytest.fixture
 def show(tmp_path: Path) -> Iterator[Show]:
-    """Opens a lesson as a file, in a browser that has no network at all."""
+    """Opens a lesson as a file, in a browser without a network."""
     wrong: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
@@ -134,7 +134,7 @@ def test_the_quiz_counts_what_was_right_and_says_why(show: Show, lesson: dict[st
     page, quiz = show(lesson), lesson["quiz"]
     page.keyboard.press("q")
     answers = page.locator(".answer")
-    for i in (0, 3, 4):  # two that were rejected, and one that was not
+    for i in (0, 3, 4):  # two rejected ones, and one that is not
         answers.nth(i).click()
     page.get_by_role("button", name="Check").click()
     right = sum(rejected == (i in (0, 3, 4)) for i, rejected in enumerate(quiz["rejected"]))
@@ -229,13 +229,13 @@ def test_the_x_ray_says_what_the_run_asked_instead_of_tau(
 
 
 def newer(page: Page, changes: dict[str, Any]) -> None:
-    """The same lesson arrives again, with changes to its parts by name."""
+    """Loads the same lesson again, with some parts replaced."""
     page.evaluate("changes => player.take({ ...JSON.parse(JSON.stringify(told)), ...changes })", changes)
 
 
 @pytest.fixture
 def steered(show: Show, lesson: dict[str, Any]) -> Page:
-    """A lesson whose player can be given another."""
+    """A page whose player can load another lesson."""
     page = show(lesson)
     page.evaluate("""() => {
         const room = document.createElement("div");
@@ -402,7 +402,7 @@ def test_a_fresh_start_ends_in_a_lesson_that_is_taken_home(tmp_path: Path) -> No
         page.keyboard.press("ArrowRight")
         assert page.locator("h2").inner_text() == "Views"
         page.locator(".dots .locked").first.wait_for(state="detached", timeout=180_000)
-        # The step that was looked at is looked at still, and has its pictures now.
+        # The same step is still shown, now with its pictures.
         assert page.locator(".step").get_attribute("data-step") == KEYS[1]
         page.locator(".figures .cell").first.wait_for()
         page.keyboard.press("p")
@@ -420,7 +420,7 @@ def test_a_fresh_start_ends_in_a_lesson_that_is_taken_home(tmp_path: Path) -> No
 
 
 def sync_playwright_file(playwright: Any, file: Path) -> list[str]:
-    """The screens of a lesson's file, opened without a network; its numbers are those of its run."""
+    """The screens of a lesson file, opened without a network."""
     browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
     page = browser.new_context(offline=True).new_page()
     page.goto(file.as_uri())

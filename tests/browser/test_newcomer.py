@@ -1,4 +1,4 @@
-"""A newcomer's way through the real app in a real browser: start, refresh, wait, export."""
+"""A new user's way through the real app in a real browser: start, refresh, wait, export."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from engine.sources.open_source import open_source
 
 pytestmark = pytest.mark.browser
 
-# Far more than is needed alone on two cores: the machine may be busy.
+# Far more than an idle machine with two cores needs, because the machine may be busy.
 TRAINING_MS = 420_000
 
 
 def set_number(page: Page, group: str, label: str, value: str) -> None:
-    """Opens a group of settings, sets one of them and closes the group again."""
+    """Opens a group of settings, changes one of them, and closes the group."""
     box = page.locator("[data-testid=stExpander]").filter(has_text=group)
     box.get_by_text(group).click()
     field = box.get_by_label(label, exact=True)

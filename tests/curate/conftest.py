@@ -1,4 +1,4 @@
-"""A log about twelve images in three clusters: 0 1 2 0 1 2 …, of which the model is sure."""
+"""A log for twelve images in three clusters, 0 1 2 0 1 2 …, with high confidence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODEL = Model(LABELS, np.full(IMAGES, 0.9, np.float32), "joint")
 
 @pytest.fixture
 def open_log(tmp_path: Path) -> Callable[[], DecisionLog]:
-    """Opens the log of one run folder, each time as another program would."""
+    """Opens the log of a run folder, each time like a separate program."""
 
     def opened() -> DecisionLog:
         return DecisionLog(tmp_path, images=IMAGES, clusters=CLUSTERS, fingerprint="abc")
@@ -34,7 +34,7 @@ def log(open_log: Callable[[], DecisionLog]) -> DecisionLog:
 
 
 def act(log: DecisionLog, action: Action, *ids: int, by: str = "Ann", **about: Any) -> Decision:
-    """One committed decision; the reviewer has seen everything, unless `seen` is given."""
+    """Commits one decision; the reviewer has seen everything unless `seen` is given."""
     about = {"visit": by, "seen": log.curation.row, **about}
     asked = Decision(action, by, images=np.array(ids, np.int64), **about)
     return log.commit([asked], MODEL)[0][0]

@@ -1,4 +1,4 @@
-"""Wilson's interval against published values, and how many more to look at."""
+"""Wilson's interval against published values, and how many more images to review."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run that was trained with decisions is told of them."""
+"""The decisions that a run trained with decisions starts with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.curate.conftest import LABELS, act, classes, names
 def test_names_colours_and_decided_labels_go_along_in_new_numbers(log: DecisionLog, tmp_path: Path) -> None:
     act(log, "rename", class_=2, text="cats", by="Bob")
     act(log, "recolour", class_=2, text="#112233", by="Bob")
-    act(log, "merge", class_=2, other=0)  # classes 1 and 2 are left: clusters 0 and 1
+    act(log, "merge", class_=2, other=0)  # classes 1 and 2 remain, as clusters 0 and 1
     act(log, "exclude", 3)
     act(log, "accept", 0, 1, by="Ann")
     act(log, "relabel", 4, class_=2, by="Bob")

@@ -1,4 +1,4 @@
-"""The fold of decisions, by hand and against a naive one."""
+"""The fold of decisions, by hand and against a naive implementation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_an_accepted_label_stays_when_the_model_changes_its_mind(log: DecisionLo
 
 def test_what_is_accepted_is_what_was_shown(log: DecisionLog) -> None:
     act(log, "relabel", 0, class_=2, by="Bob")
-    act(log, "accept", 3, 0, new=np.array([0, 0]), seen=0)  # Ann still saw 0 in both
+    act(log, "accept", 3, 0, new=np.array([0, 0]), seen=0)  # Ann still sees class 0 for both
     assert classes(log)[0] == 0
     assert log.curation.disputed[[0, 3]].tolist() == [True, False]
     act(log, "merge", class_=1, other=0)
@@ -96,7 +96,7 @@ def test_undo_takes_back_ones_own_and_leaves_what_others_decided_since(log: Deci
     act(log, "undo", by="Ann")
     assert classes(log)[:2] == [0, 0]
     assert log.curation.state[:2].tolist() == [UNDECIDED, DECIDED]
-    act(log, "redo", by="Ann")  # Bob's stays the later one
+    act(log, "redo", by="Ann")  # Bob's decision remains the later one
     assert classes(log)[:2] == [2, 0]
     act(log, "undo", by="Bob")
     assert classes(log)[:2] == [2, 2]
@@ -158,12 +158,12 @@ def test_two_answers_given_without_seeing_each_other_are_shown_both(log: Decisio
 def test_to_say_it_otherwise_once_more_does_not_end_a_dispute(log: DecisionLog) -> None:
     act(log, "relabel", 0, class_=1, by="Ann", seen=0)
     act(log, "relabel", 0, class_=2, by="Bob", seen=0)
-    act(log, "relabel", 0, class_=0, by="Bob", seen=0)  # nothing has reached Bob between the two
+    act(log, "relabel", 0, class_=0, by="Bob", seen=0)  # Bob has seen neither
     assert log.curation.disputed[0]
     said = [(one.reviewer, one.class_) for one in log.curation.answers(0)]
     assert said == [("Bob", 0), ("Ann", 1)]
     act(log, "relabel", 0, class_=1, by="Bob", seen=0)
-    assert not log.curation.disputed.any()  # as Ann said
+    assert not log.curation.disputed.any()  # as Ann decided
 
 
 def test_an_undo_can_end_and_bring_back_a_dispute(log: DecisionLog) -> None:
@@ -215,7 +215,7 @@ ONE = st.fixed_dictionaries(
 
 
 def rows_of(plan: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """The rows that a plan leaves, as the log would have them; what cannot be done is left out."""
+    """The rows that the log would have after a plan, without impossible steps."""
     curation, rows = Curation(IMAGES, CLUSTERS), []
     for one in plan:
         number = len(rows) + 1
@@ -262,7 +262,7 @@ def rows_of(plan: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 
 def naive(rows: list[tuple[Any, ...]]) -> tuple[list[int], list[int], dict[int, str], list[bool]]:
-    """States, classes, names and disputes, image by image and row by row, of what remains."""
+    """States, classes, names and disputes after undo, computed image by image and row by row."""
     undone: set[int] = set()
     for row in rows:
         if row[1] == "undo":
@@ -306,7 +306,7 @@ def test_any_sequence_equals_the_fold_of_what_remains(plan: list[dict[str, Any]]
     rows = rows_of(plan)
     curation = Curation(IMAGES, CLUSTERS)
     ends = sorted({min(cut, len(rows)) for cut in cuts} | {len(rows)})
-    for start, end in zip([0, *ends[:-1]], ends, strict=True):  # in portions of any size
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):  # in parts of any size
         curation.take(rows[start:end])
     state, labels, known, disputed = naive(rows)
     assert curation.state.tolist() == state
@@ -331,7 +331,7 @@ def test_two_interleaved_writers_come_to_the_same(plan: list[dict[str, Any]]) ->
         written = 0
         for one in plan:
             log = logs[one["by"]]
-            now = log.curation.classes_of(LABELS)  # as this writer saw it last
+            now = log.curation.classes_of(LABELS)  # as this writer last saw it
             ids = [i for i in one["ids"] if one["action"] != "split" or now[i] == one["other"]]
             asked = Decision(
                 one["action"],

@@ -1,4 +1,4 @@
-"""Guidance for a handful of images that can be checked by hand."""
+"""Guidance for a handful of images, checked by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IDS = [f"image-{number}" for number in range(5)]
 
 
 def guided(state: list[int], classes: list[int], alive: tuple[int, ...], home: list[int], moved: list[int]) -> Guidance:
-    """`moved` are numbers of images."""
+    """`moved` lists images."""
     return guide(
         np.array(state, np.uint8),
         np.array(classes, np.uint16),

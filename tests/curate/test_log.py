@@ -1,4 +1,4 @@
-"""The log on disk: many writers, crashes, damage, and what people type."""
+"""The log on disk: many writers, crashes, damage, and user input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.curate.conftest import CLUSTERS, IMAGES, MODEL, act, classes, names
 
 ROOT = Path(__file__).parents[2]
 Open = Callable[[], DecisionLog]
-# Writes decisions one by one and says each row once it is committed.
+# Writes decisions one by one and prints each row once it is committed.
 WRITER = """
 import sys
 import numpy as np
@@ -143,7 +143,7 @@ def test_a_clock_that_goes_back_does_not_change_the_order(
     assert classes(log)[0] == classes(open_log())[0] == 0
 
 
-# -- what cannot be done -------------------------------------------------------------------------
+# -- rejected decisions --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_two_merges_that_cross_do_not_make_a_ring(open_log: Open) -> None:
     act(ann, "merge", class_=0, other=1, by="Ann")
     act(ann, "undo", by="Ann")
     act(bob, "merge", class_=1, other=0, by="Bob")
-    act(ann, "redo", by="Ann")  # of the two that now stand, the first in the log counts
+    act(ann, "redo", by="Ann")  # of the two that now stand, the first in the log wins
     bob.refresh()
     assert names(ann) == names(bob) == {0: "Cluster 0", 2: "Cluster 2"}
 
@@ -294,7 +294,7 @@ def test_a_log_that_is_replaced_is_read_and_written_in_its_place(
 
 def test_what_a_damaged_log_said_is_not_shown_with_the_new_one(log: DecisionLog, tmp_path: Path) -> None:
     act(log, "reject", 0)
-    log.close()  # as it is when SQLite finds the damage
+    log.close()  # as when SQLite finds the damage
     (tmp_path / FILE).write_bytes(b"rubbish!" * 1024)
     log.refresh()
     assert damaged_logs(tmp_path)

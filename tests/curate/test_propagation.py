@@ -1,4 +1,4 @@
-"""Images that agree with a few decisions, by hand on a line of images."""
+"""Images that agree with a few decisions, checked by hand for images on a line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from engine.curate import propagation
 from engine.curate.propagation import agreeing, voted
 
-# Six images on a line; each has the two beside it as neighbours (the ends the next two).
+# Six images on a line; the neighbours of each are the two beside it (at the ends, the next two).
 NEIGHBORS = np.array([[1, 2], [0, 2], [1, 3], [2, 4], [3, 5], [4, 3]])
 NOBODY = np.zeros(6, bool)
 
@@ -52,7 +52,7 @@ def test_those_that_agree_most_come_first() -> None:
 
 
 def unit(*degrees: float) -> np.ndarray:
-    """Images on a circle, by their angle."""
+    """Images on a circle, by angle."""
     angles = np.deg2rad(np.array(degrees))
     return np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
 
@@ -67,7 +67,7 @@ def test_an_image_gets_the_class_of_the_decided_images_it_is_like() -> None:
 
 
 def test_a_decided_image_does_not_vote_on_itself() -> None:
-    features = unit(0, 1, 90, 91, 2)  # the last is decided to be of the other class
+    features = unit(0, 1, 90, 91, 2)  # the last is decided to be in the other class
     decided = ids(0, 1, 2, 3, 4)
     classes, _ = voted(features, decided, ids(0, 0, 1, 1, 1), decided)
     assert classes[2:].tolist() == [1, 1, 0]

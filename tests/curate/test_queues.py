@@ -1,4 +1,4 @@
-"""Orders in which images are looked at, by hand."""
+"""The orders in which images are reviewed, checked by hand."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_an_image_that_stands_for_many_comes_first_and_no_two_for_the_same() -> 
     neighbors = np.array([[7, 1], [0, 2], [0, 1], [0, 4], [5, 6], [4, 6], [4, 5], [6, 5]])
     order = queues.typical_first(neighbors).tolist()
     assert order[:4] == [0, 5, 1, 4]
-    # All are covered; of those that are left, 6 is a neighbour of 4, 5, 7, then 2 of 1 and 7 of 0.
+    # All are covered; of the rest, 6 is a neighbour of 4, 5, 7, then 2 of 1 and 7 of 0.
     assert order[4:] == [6, 2, 7]
 
 

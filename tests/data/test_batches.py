@@ -28,7 +28,7 @@ def test_mean_and_deviation_of_each_channel() -> None:
     pixels[1, 0], pixels[:, 1] = 255, 51
     mean, deviation = DeviceImages(ImageSet(pixels, ("a", "b"), "drawn"), torch.device("cpu")).mean_and_deviation()
     torch.testing.assert_close(mean, torch.tensor([0.5, 0.2, 0]))
-    # A channel that never changes has none; the floor keeps a division by it finite.
+    # A constant channel has deviation 0; the floor keeps divisions by it finite.
     torch.testing.assert_close(deviation, torch.tensor([0.5, 1e-3, 1e-3]))
 
 
@@ -37,11 +37,11 @@ def test_statistics_of_a_large_set_come_from_a_bounded_sample(monkeypatch: pytes
     pixels = np.array([255, 0, 255, 0, 255, 0, 255], np.uint8).reshape(7, 1, 1, 1)
     images = ImageSet(pixels, tuple("abcdefg"), "drawn")
     mean, _ = DeviceImages(images, torch.device("cpu")).mean_and_deviation()
-    assert mean.item() == 1  # every second one: 4 of 7
+    assert mean.item() == 1  # every second image: 4 of 7
 
 
 class Counted(DeviceImages):
-    """Images in host memory that remember which batches were gathered."""
+    """Images in host memory that record which batches were gathered."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(batches, "_room", lambda _: 0)
@@ -98,7 +98,7 @@ def test_of_too_many_announced_batches_the_oldest_are_forgotten(monkeypatch: pyt
     for one in range(batches.MOST_AHEAD, 0, -1):
         assert pixels.levels(one) == [10 * one]
         assert pixels.gathered.count([one]) == 1
-    done_before = pixels.gathered.count([0])  # it was begun, or cancelled in time
+    done_before = pixels.gathered.count([0])  # it was started, or cancelled in time
     assert pixels.levels(0) == [0]
     assert pixels.gathered.count([0]) == done_before + 1
 
@@ -131,7 +131,7 @@ def test_images_take_a_share_of_what_is_free_on_a_gpu(monkeypatch: pytest.Monkey
 
 
 def with_extra(device: str = "cpu") -> DeviceImages:
-    """Levels 0, 10, 20 and, for stage 1 alone, 30 and 40."""
+    """Images of levels 0, 10, 20 and, for stage 1 only, 30 and 40."""
     own, more = (
         ImageSet(np.array(levels, np.uint8).reshape(-1, 1, 1, 1), tuple(map(str, levels)), "drawn")
         for levels in ((0, 10, 20), (30, 40))

@@ -17,7 +17,7 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
 def saved(path: Path, image: Image.Image, **options: Any) -> Image.Image:
-    """`image` as it comes back from the file."""
+    """`image`, saved and decoded again."""
     image.save(path, **options)
     return decode(str(path), 32)[0]
 

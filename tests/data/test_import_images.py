@@ -1,4 +1,4 @@
-"""The store of decoded images: reused, extended, replaced as a whole; stopped and interrupted."""
+"""The store of decoded images: reused, extended, replaced as a whole; stopped and interrupted imports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.encoded_images import Encoded
 
 @pytest.fixture
 def folder(tmp_path: Path, encoded: Encoded) -> Path:
-    """Images 10.png … 50.png, each of the tone that it is called after."""
+    """Images 10.png … 50.png, each named after its tone."""
     place = tmp_path / "pictures"
     place.mkdir()
     for tone in range(10, 60, 10):
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, encoded: Encoded) -> Path:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that are decoded."""
+    """The names of the decoded files."""
     seen: list[str] = []
     content_of = decode_pool.content_of
 
@@ -94,7 +94,7 @@ def test_only_new_and_changed_files_are_decoded(folder: Path, decoded: list[str]
     assert [one.name for one in after.skipped] == ["45.png"]
     assert after.extents is not None
     assert after.extents.tolist() == [[8, 8]] * 5
-    assert tones(before) == [10, 20, 30, 40, 50]  # who has opened the old store keeps it
+    assert tones(before) == [10, 20, 30, 40, 50]  # an open store stays usable
 
 
 def test_a_coloured_image_among_grey_ones_changes_the_channels_of_all(

@@ -1,4 +1,4 @@
-"""Pixels on the disk, written whole or not without a word."""
+"""Pixels on disk: written completely, or with an error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_rows_are_written_where_they_belong(path: Path) -> None:
 
 def test_a_row_that_is_written_in_part_is_an_error(path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The system writes up to here and says how much that was; only the next byte is refused.
+    # The system writes up to this limit and reports how much it wrote; only the next byte fails.
     resource.setrlimit(resource.RLIMIT_FSIZE, (5 * PIXELS[0].nbytes, before[1]))
     try:
         with pytest.raises(OSError, match="File too large"):

@@ -1,4 +1,4 @@
-"""Vectors from a file: matched with the images, judged, and copied as float32."""
+"""Vectors from a file: matched with the images, checked, and copied as float32."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_what_is_left_out_goes_into_no_file_disputed_or_not(
     table = with_decisions(table_of("a", "b", "c"), log.curation)
     found, counts = exported(table)
     assert (" ".join(found["id"]), counts.get("excluded", 0)) == (rows, dropped)
-    sure, counts = exported(table, reliable=True)  # of the three, the first label is reliable
+    sure, counts = exported(table, reliable=True)  # only the first of the three labels is reliable
     assert (len(sure), counts) == (0, {word: 1})
 
 

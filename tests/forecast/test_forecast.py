@@ -1,4 +1,4 @@
-"""Forecasts: what is counted is what a run does, and what is measured changes nothing."""
+"""Forecasts: the counts equal those of a run, and measuring changes nothing."""
 
 from __future__ import annotations
 
@@ -26,28 +26,15 @@ from engine.runs.kept_forecast import Forecast, load_forecast, save_forecast, to
 from engine.runs.results import observe, summary
 from engine.runs.runner import choose_device, execute
 from engine.stages import features, joint
+from tests.piece_costs import PIECES, costs_of_pieces
 from tests.tiny_runs import MakeRun, drawn, tiny_config
 
 CPU = torch.device("cpu")
-PIECES = (
-    "features",
-    "heads",
-    "first",
-    "joint",
-    "encode",
-    "condense",
-    "judge",
-    "neighbors",
-    "kmeans",
-    "score",
-    "save",
-    "write",
-)
 
 
 def costs(config: RunConfig, images: int = 60, **changes: Any) -> Costs:
-    """Every piece takes 1 s, between 0.5 and 2; a byte nothing."""
-    each = {name: Cost(1.0, 0.5, 2.0) for name in PIECES} | {"write": Cost(0.0, 0.0, 0.0)}
+    """Every piece takes 1 s, between 0.5 and 2; bytes take no time."""
+    each = costs_of_pieces(Cost(1.0, 0.5, 2.0))
     found = Costs(
         "cpu", 1, images, 64, config.clusters, shape_of(config), each, dimensions=16, weights=1000, memory=5_000_000
     )
@@ -95,7 +82,7 @@ def test_what_is_counted_is_what_a_run_does(make_run: MakeRun, monkeypatch: pyte
     written = {file for file in folder.path.rglob("*") if file.suffix in (".npy", ".pt")} - given
     assert len(passes) == found["encode"]
     assert len(written) == found["save"]
-    # Arrays have headers of 128 bytes; the rest of what they hold is foretold.
+    # Arrays have headers of 128 bytes; the rest of their size is in the forecast.
     held = sum(file.stat().st_size - 128 for file in written if file.suffix == ".npy")
     own = costs(config, weights=0, dimensions=features_of(folder), image_bytes=images.pixels[0].nbytes)
     heads = 8 * features_of(folder) * (features_of(folder) + config.clusters)
@@ -184,11 +171,11 @@ def test_a_range_reaches_from_the_fastest_to_the_slowest_step() -> None:
 
 
 def test_steps_of_two_sizes_show_what_does_not_grow() -> None:
-    # One second whatever the size, and two for all images: a quarter takes 1.5 s, a half 2 s.
+    # One second regardless of size, and two for all images: a quarter takes 1.5 s, a half 2 s.
     found = counted_up([1.5, 1.5], [2.0, 2.0], (4, 2))
     assert found.seconds == pytest.approx(3)
     assert found.low < 3 < 4 < found.high
-    # Noise that would make small steps slower than large ones is not believed.
+    # Noise that would make small steps slower than large ones is ignored.
     assert counted_up([2.0], [1.0], (4, 2)).seconds == pytest.approx(0.6 * 2)
 
 
@@ -263,9 +250,9 @@ def test_a_sample_is_spread_over_all_images(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.skipif(resident_bytes() == 0, reason="this system does not tell a process's memory")
 def test_growing_memory_is_seen() -> None:
     with watched_memory(CPU) as grown:
-        # So large that it is taken from the system, not from what was freed before.
+        # Large enough to come from the system, not from memory freed before.
         block, seen = np.ones(2**28, np.uint8), threading.Event()
-        for _ in range(1000):  # until the watching thread has looked
+        for _ in range(1000):  # until the watching thread has measured
             if grown() > 2**24:
                 seen.set()
                 break
@@ -274,7 +261,7 @@ def test_growing_memory_is_seen() -> None:
     assert seen.is_set()
 
 
-# -- kept and told -------------------------------------------------------------------------------
+# -- kept and shown ------------------------------------------------------------------------------
 
 
 def foretold(**changes: Any) -> Forecast:

@@ -1,4 +1,4 @@
-"""What is left out before training: one row a click, one undo a row, by name when a source changes."""
+"""Excluding images before training: one row per click, one undo per row, by name if a source changes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def open_it() -> Iterator[Open]:
-    """Opens the exclusions of a source, each time as another program would."""
+    """Opens the exclusions of a source, each time like a separate program."""
     opened: list[Exclusions] = []
 
     def one(images: ImageSet | None = None) -> Exclusions:
@@ -77,7 +77,7 @@ def test_what_is_left_out_is_kept_with_its_reason(open_it: Open) -> None:
 def test_each_click_is_one_row_and_one_undo(open_it: Open) -> None:
     one = open_it()
     one.exclude(np.array([1, 2, 3]), "blank")
-    one.exclude(np.array([3, 4]), "dark")  # 3 is out already, and stays out as blank
+    one.exclude(np.array([3, 4]), "dark")  # 3 is excluded already, and stays excluded as blank
     last = one.undoable()
     assert last is not None
     assert (last.text, last.images.tolist()) == ("dark", [4])
@@ -125,7 +125,7 @@ def test_a_source_that_grew_leaves_out_the_same_images_by_name(open_it: Open) ->
     first = open_it()
     first.exclude(np.array([1]), "dark")
     first.exclude(np.array([4, 5]), "blank")
-    grown = tuple("eabxyf")  # c and d are gone, and the order is another
+    grown = tuple("eabxyf")  # c and d are gone, and the order has changed
     later = open_it(six(grown))
     assert out(later) == [("e", "blank"), ("b", "dark"), ("f", "blank")]
     assert out(open_it(six(grown))) == out(later)  # carried once
@@ -186,7 +186,7 @@ def test_a_folder_is_the_same_however_it_is_named(
     names = (f"folder:{tmp_path}/photos", "folder:~/photos", "folder:x/../photos", "imagefolder:photos")
     for source in names:
         assert out(open_it(six(source=source))) == [("b", "dark")]
-    (tmp_path / "photos").rmdir()  # its images may be in the cache all the same
+    (tmp_path / "photos").rmdir()  # its images may still be in the cache
     for source in names:
         assert out(open_it(six(source=source))) == [("b", "dark")]
 
@@ -211,7 +211,7 @@ def test_a_locked_log_is_said_and_nothing_is_decided(open_it: Open, monkeypatch:
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(LogBusyError, match="is locked by another program"):
         one.exclude(np.array([2]), "dark")
-    assert out(open_it()) == [("b", "dark")]  # reading goes on
+    assert out(open_it()) == [("b", "dark")]  # reading still works
     other.close()
     one.exclude(np.array([2]), "dark")
     assert out(one) == [("b", "dark"), ("c", "dark")]
@@ -249,7 +249,7 @@ def test_a_place_that_cannot_be_written_is_said(open_it: Open, tmp_path: Path, m
         open_it().exclude(np.array([1]), "dark")
 
 
-# -- leaving out -----------------------------------------------------------------------------------
+# -- excluding -------------------------------------------------------------------------------------
 
 
 @pytest.fixture

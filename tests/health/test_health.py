@@ -1,4 +1,4 @@
-"""Every defect planted among sound pictures is found, and sound pictures are left alone."""
+"""Every planted defect is found, and sound pictures are not reported."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def report(pixels: np.ndarray, extents: np.ndarray | None = None, **more: np.nda
 
 
 def found(health: Health) -> dict[Problem, list[int]]:
-    """The images of each problem that has any, in their order."""
+    """The images of each problem found, in order."""
     return {one: sorted(finding.images.tolist()) for one, finding in health.findings.items() if len(finding.images)}
 
 
 def photographs(count: int, seed: int) -> np.ndarray:
-    """Pictures with the spectrum of photographs, in which a frequency counts less the higher it is."""
+    """Pictures with the spectrum of photographs, whose power falls with frequency."""
     rng = np.random.default_rng(seed)
     y, x = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None]
     falling = 1 / np.maximum(np.hypot(y, x), 1 / SIDE)
     waves = np.fft.rfft2(rng.normal(size=(count, 3, SIDE, SIDE))) * falling
-    waves[:, 1:] = 0.5 * waves[:, :1] + 0.5 * waves[:, 1:]  # the three colours go together
+    waves[:, 1:] = 0.5 * waves[:, :1] + 0.5 * waves[:, 1:]  # the three colours are correlated
     pictures = np.fft.irfft2(waves, (SIDE, SIDE))
     pictures /= pictures.std((1, 2, 3), keepdims=True)
     return (128 + 50 * pictures).clip(0, 255).astype(np.uint8)
@@ -50,7 +50,7 @@ def sound() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def others() -> np.ndarray:
-    """Eight more pictures to be spoilt."""
+    """Eight more pictures, to plant defects in."""
     return photographs(8, seed=1)
 
 
@@ -90,7 +90,7 @@ SPOILT = {
 @pytest.mark.parametrize("problem", SPOILT)
 def test_spoilt_pictures_are_found_and_no_others(problem: Problem, sound: np.ndarray, others: np.ndarray) -> None:
     every = found(report(np.concatenate([sound, SPOILT[problem](others)])))
-    outliers = every.pop("outliers", [])  # what is spoilt may well be unlike all others
+    outliers = every.pop("outliers", [])  # defective images may well be outliers too
     named = every.pop(problem, outliers)
     assert [one for one in named if one >= SOUND] == list(range(SOUND, SOUND + 8))
     assert len({one for one in [*named, *outliers] if one < SOUND}) <= 0.01 * SOUND
@@ -151,7 +151,7 @@ def test_features_find_pictures_in_the_mirror(sound: np.ndarray) -> None:
     pixels = np.concatenate([sound, sound[:3, :, :, ::-1]])
     features = np.random.default_rng(5).normal(size=(SOUND + 3, 16)).astype(np.float32)
     features[SOUND:] = features[:3] + 0.001
-    features[150] = features[151]  # features may be wrong: these two have nothing of one shape
+    features[150] = features[151]  # features may be wrong: these two images look different
     assert "near duplicates" not in found(report(pixels))
     every = found(report(pixels, features=features))
     assert every["near duplicates"] == [0, 1, 2, SOUND, SOUND + 1, SOUND + 2]

@@ -1,4 +1,4 @@
-"""Neighbours against brute force, groups and hashes by hand."""
+"""Neighbours against brute force; groups and hashes by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an image measures, on images whose measures can be worked out by hand."""
+"""Measures of images, computed by hand."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_lowest_frequency_is_the_mean() -> None:
     assert low[0, 0, 0, 0] == pytest.approx(0.5)
     assert low[0, 0, 0, 1] == pytest.approx(0, abs=1e-7)  # both columns have the same mean
     assert low[0, 0, 1, 1] == pytest.approx(-0.5)
-    assert not low[0, 0, 2:].any()  # of two rows there are two frequencies
+    assert not low[0, 0, 2:].any()  # two rows have two frequencies
 
 
 def test_low_frequencies_keep_the_energy_of_an_image_of_eight_by_eight() -> None:
@@ -84,7 +84,7 @@ def test_the_hash_has_a_bit_for_each_frequency_above_the_median() -> None:
     low = np.zeros((1, 8, 8), np.float32)
     low[0, 0, 0], low[0, 0, 2], low[0, 7, 7] = 9, 1, 0.5
     bits = np.unpackbits(perceptual_hash(low).view(np.uint8)).reshape(8, 8)
-    assert np.argwhere(bits).tolist() == [[0, 2], [7, 7]]  # brightness itself has no say
+    assert np.argwhere(bits).tolist() == [[0, 2], [7, 7]]  # brightness itself does not count
 
 
 def test_digests_are_equal_where_all_pixels_are(noise: np.ndarray) -> None:

@@ -26,7 +26,7 @@ from tests.tiny_runs import tiny_config
 
 @pytest.fixture
 def opened() -> Opened:
-    """Twelve images of noise, the last two like the first, and one that is black but for specks."""
+    """Twelve images of noise, the last two like the first, and one that is black except for specks."""
     pixels = np.random.default_rng(0).integers(0, 256, (12, 1, 8, 8), dtype=np.uint8)
     pixels[10:] = pixels[0]
     pixels[5] //= 16
@@ -36,7 +36,7 @@ def opened() -> Opened:
 
 @pytest.fixture
 def examined(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Counts how often images are looked at."""
+    """Records every examination of images."""
     times: list[Any] = []
     whole = reports.examine
 
@@ -122,7 +122,7 @@ def test_a_failure_is_said_and_can_be_tried_again(opened: Opened, monkeypatch: p
         patch.setattr(reports, "examine", broken)
         failed = examiner.request(opened, patience=30)
     assert (failed.state, failed.message) == ("failed", "the disk is gone")
-    assert examiner.request(opened, patience=30).state == "failed"  # not by itself
+    assert examiner.request(opened, patience=30).state == "failed"  # it is not repeated automatically
     assert examiner.request(opened, again=True, patience=30).state == "done"
 
 
@@ -142,7 +142,7 @@ def test_few_reports_are_remembered(opened: Opened, monkeypatch: pytest.MonkeyPa
     assert len(examiner._jobs) == 2
 
 
-# -- in words --------------------------------------------------------------------------------------
+# -- sentences -------------------------------------------------------------------------------------
 
 
 def test_findings_are_named_as_the_command_line_writes_them() -> None:

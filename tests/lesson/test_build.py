@@ -1,4 +1,4 @@
-"""The lesson of a run: its numbers are the run's, and making it changes nothing."""
+"""The lesson of a run: its numbers are those of the run, and building it changes nothing."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def made(run: RunFolder) -> dict[str, Any]:
-    """Its lesson, as a browser reads it."""
+    """The lesson of the run, as a browser reads it."""
     return json.loads(json.dumps(lesson(run), allow_nan=False))
 
 
@@ -78,7 +78,7 @@ def step(made: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def pictures(sheet: dict[str, Any]) -> np.ndarray:
-    """(n, H, W) of a sheet of grey pictures."""
+    """(n, H, W): the pictures of a grey sheet."""
     image = np.array(Image.open(io.BytesIO(base64.b64decode(sheet["data"]))).convert("L"))
     columns, height, width = sheet["columns"], sheet["height"], sheet["width"]
     cells = image.reshape(-1, height, columns, width).transpose(0, 2, 1, 3)
@@ -150,7 +150,7 @@ def test_without_maps_all_frames_are_principal_components_on_one_scale(run: RunF
     now = points["heads", 0]
     scale = np.ptp(now[:, 0]) / np.ptp(own[:, 0])
     np.testing.assert_allclose(now - now.mean(0), scale * (own - own.mean(0)), atol=1e-5)
-    # Stage 3 begins with the same network: its first frame lies where stage 2's lie.
+    # Stage 3 starts with the same network, so its first frame has the same places as those of stage 2.
     np.testing.assert_allclose(points["joint", 0], now, atol=0.02)
 
 
@@ -165,7 +165,7 @@ def test_losses_are_those_that_training_told(run: RunFolder, made: dict[str, Any
     assert curve["losses"]["pseudo-label loss"] == expected
 
 
-# -- what can be played with -------------------------------------------------------------------
+# -- interactive parts -------------------------------------------------------------------------
 
 
 def test_views_are_made_by_the_engine(run: RunFolder, made: dict[str, Any]) -> None:
@@ -178,7 +178,7 @@ def test_views_are_made_by_the_engine(run: RunFolder, made: dict[str, Any]) -> N
     np.testing.assert_array_equal(pictures(shown["sprite"]), expected)
     play = step(made, "views")["play"]
     assert play["results"][play["start"]]["sprite"] == shown["sprite"]
-    # Without any strength nothing moves, but tone, noise and blur may change: 8 views of one place.
+    # At strength 0 nothing moves, but tone, noise and blur may change: 8 views of one place.
     assert len({one["sprite"]["data"] for one in play["results"]}) == len(play["values"])
 
 
@@ -347,14 +347,14 @@ def test_what_is_not_there_says_which_stage_to_train(make_run: MakeRun) -> None:
     assert execute(folder, CPU, StopAfter(4)) == "stopped"
     assert folder.has("reliable-heads")
     halfway = lesson(folder)
-    # Half of stage 3 would be told as if it were the whole.
+    # Half of stage 3 would be shown as if it were complete.
     assert list(lacking()) == ["joint"]
     assert "stage 3" in lacking()["joint"]
     assert halfway["xray"] is None
     material = Material(folder)
     assert ("joint", 0) in material.moments
     assert execute(folder, CPU, Control()) == "finished"
-    assert joint(material)["needs"] == NEEDS_JOINT  # it was read before stage 3 was done
+    assert joint(material)["needs"] == NEEDS_JOINT  # it was loaded before stage 3 was done
     assert lacking() == {}
     assert len(lesson(folder)["xray"]["steps"]) == 7
 
@@ -402,7 +402,7 @@ def test_what_a_reviewer_decided_is_heeded(make_run: MakeRun, tmp_path: Path) ->
     found = lesson(child)
     assert not [one["key"] for one in found["steps"] if one["needs"]]
     result = step(found, "prototypes")["show"]["prototypes"]
-    assert set(result[0][:4]) == {0, 1, 2, 3}  # a person's word comes before any belief
+    assert set(result[0][:4]) == {0, 1, 2, 3}  # decisions come before any probability
 
 
 def test_without_truth_nothing_is_said_of_it(make_run: MakeRun) -> None:
@@ -456,7 +456,7 @@ def test_a_large_set_is_sampled_in_proportion_and_says_so(make_run: MakeRun, mon
     own = np.asarray(load_frame(folder, "heads", 0).labels)[head]
     np.testing.assert_array_equal(unpacked(frame["labels"]), own[ids])
     np.testing.assert_array_equal(pictures(found["sprite"]), folder.images().pixels[ids, 0])
-    assert frame["sizes"] == np.bincount(own, minlength=3).tolist()  # numbers are of all images
+    assert frame["sizes"] == np.bincount(own, minlength=3).tolist()  # counts are over all images
     trial = load_trials(folder).temperatures
     assert trial is not None
     result = step(found, "features")["play"]["results"][1]
@@ -545,7 +545,7 @@ def test_it_says_for_how_many_clusters_the_threshold_was_lowered(
 def test_the_prepared_run_is_a_run_on_digits() -> None:
     config = prepared_config()
     assert (config.clusters, config.views) == (10, preset("quick", clusters=10, channels=1).views)
-    assert config.joint.adapt == "fixed"  # or else the formula of step 9 would not be what is seen
+    assert config.joint.adapt == "fixed"  # otherwise the formula of step 9 would not match what is shown
 
 
 @pytest.mark.parametrize(("adapt", "said"), [("fixed", False), ("flex", True), ("soft", True)])
@@ -554,11 +554,11 @@ def test_a_run_that_departs_from_the_formula_says_so(make_run: MakeRun, adapt: s
     found = step(made, "joint")
     assert ("In this run" in found["sentence"]) is said
     assert ("the same τ for all" in found["show"]["says"]) is said
-    assert found["play"]["own"] is (adapt != "soft")  # which asks no τ at all
+    assert found["play"]["own"] is (adapt != "soft")  # which has no τ
     assert made["xray"]["adapt"] == adapt
 
 
-# -- how it travels ------------------------------------------------------------------------------
+# -- encoding ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["u8", "u16", "u32", "i32", "f32"])

@@ -1,4 +1,4 @@
-"""Step mode: what is shown is what trains."""
+"""Step mode: the steps shown are those of training."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_e_step_labels_and_changes_no_head_and_an_m_step_does(make_run: MakeR
     assert first.now is first.found
     second = steps.advance()
     assert second.found is first.found
-    # k-means said what to believe before; now the heads are asked, as they are after the step.
+    # Before, the probabilities came from k-means; now they come from the heads, after the step.
     assert not torch.equal(second.now.belief, first.found.belief)
     torch.testing.assert_close(second.now.belief.sum(2), torch.ones(2, 60))
     assert second.losses is not None

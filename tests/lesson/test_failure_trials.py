@@ -1,4 +1,4 @@
-"""What goes wrong, tried for real on the drawn images."""
+"""The failure examples, trained on the drawn images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(make_run: MakeRun) -> RunFolder:
 
 def test_spread_by_hand() -> None:
     assert spread_of(np.array([[1.0, 0.0], [2.0, 0.0]])) == pytest.approx(0)
-    # Mean cosine of all pairs, own ones too: (1 + 0 + 0 + 1) / 4.
+    # Mean cosine of all pairs, including each vector with itself: (1 + 0 + 0 + 1) / 4.
     assert spread_of(np.array([[1.0, 0.0], [0.0, 3.0]])) == pytest.approx(0.5)
     assert spread_of(np.array([[1.0, 0.0], [-1.0, 0.0]])) == pytest.approx(1)
 

@@ -1,4 +1,4 @@
-"""Orders: several files of the browser as one."""
+"""order.txt: joins several browser files into one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.lesson.scripts import files, joined
 
 @pytest.fixture
 def order(tmp_path: Path) -> Path:
-    """An order with a script of its own before and after those of another folder's."""
+    """An order with own scripts before and after those of another folder."""
     for folder in ("own", "other"):
         (tmp_path / folder).mkdir()
     for name in ("shared.js", "own/a.js", "own/z.js", "own/a.css", "other/m.js", "other/m.css"):
@@ -30,6 +30,13 @@ def test_the_files_of_one_kind_are_joined(order: Path) -> None:
     assert joined(order, "js") == "/* own/z.js */\n/* shared.js */\n/* other/m.js */\n/* own/a.js */"
     assert joined(order, "css") == "/* own/a.css */\n/* other/m.css */"
     assert joined(order, "html") == ""
+
+
+def test_a_json_file_is_a_constant_for_the_scripts(order: Path) -> None:
+    (order.parent / "values.json").write_text('{"a": [1]}\n')
+    order.write_text("values.json\na.js\na.css\n")
+    assert joined(order, "js") == 'const VALUES = {"a": [1]};\n\n/* own/a.js */'
+    assert joined(order, "css") == "/* own/a.css */"
 
 
 def test_a_file_that_is_named_must_be_there(order: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs that go on from another's stage 1 with what a reviewer decided."""
+"""Runs that start from another run's stage 1, with a reviewer's decisions."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def guidance(
     alive: tuple[int, ...] = (0, 1, 2),
     home: tuple[int, ...] = (0, 1, 2),
 ) -> Guidance:
-    """What the states of some images, and their classes where they are not the model's, come to."""
+    """Guidance from the states of some images, and their classes if different from the model's."""
     model = newest_clustering(parent)
     given = classes or {}
     state, numbers = np.zeros(60, np.uint8), np.array(home, np.uint16)[model.labels]
@@ -78,7 +78,7 @@ def branched(parent: RunFolder, path: Path, found: Guidance, **changes: object) 
 
 @pytest.fixture
 def true_classes(parent: RunFolder) -> Guidance:
-    """40 images decided as their true class, one rejected, five left out."""
+    """40 images decided as their true class, one rejected, five excluded."""
     states = dict.fromkeys(range(40), State.DECIDED)
     states |= {40: State.REJECTED} | dict.fromkeys(range(55, 60), State.EXCLUDED)
     return guidance(parent, states, dict(enumerate(TRUTH[:40].tolist())))
@@ -103,7 +103,7 @@ def test_decided_images_are_reliable_with_their_label_whatever_is_asked(
         own = np.isin(confident[cluster], np.flatnonzero(fixed.mask & (fixed.labels == cluster)))
         assert own[: own.sum()].all()  # a reviewer's images come first
         assert own.sum() == min(len(own), (fixed.mask & (fixed.labels == cluster)).sum())
-    assert probabilities[taught].max() < 1  # the model's own, not a person's
+    assert probabilities[taught].max() < 1  # the model's own, not from decisions
 
 
 def test_images_that_were_left_out_are_not_in_the_new_run(
@@ -244,7 +244,7 @@ def test_with_fewer_clusters_more_neighbours_are_asked(parent: RunFolder, tmp_pa
     assert parent.load("neighbors")["ids"].shape == (60, 30)
 
 
-# -- what is refused -----------------------------------------------------------------------------
+# -- errors --------------------------------------------------------------------------------------
 
 
 def test_only_what_follows_stage_one_can_differ(parent: RunFolder, tmp_path: Path) -> None:

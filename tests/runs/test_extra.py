@@ -1,4 +1,4 @@
-"""Further images, from which stage 1 alone learns."""
+"""Extra images, which only stage 1 uses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_further_images_change_the_encoder_and_get_no_labels(tmp_path: Path) -> 
     assert [array.shape for array in seen] == [(60, 16)] * 3
     assert not np.array_equal(seen[0], seen[1])
     assert not np.array_equal(seen[1], seen[2])
-    # 3 epochs of 60 images in batches of 16, and of 90.
+    # 3 epochs in batches of 16: of 60 images, and of 90.
     assert observe(plain).stages["features"].steps == 3 * (60 // 16)
     assert observe(one).stages["features"].steps == 3 * (90 // 16)
     assert one.load("joint")["probabilities"].shape == (60, 3)
@@ -59,7 +59,7 @@ def test_further_images_change_the_encoder_and_get_no_labels(tmp_path: Path) -> 
 def test_a_run_with_further_images_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     whole, broken = make(tmp_path / "whole", 5), make(tmp_path / "broken", 5)
     finish(whole)
-    # 15 steps of stage 1: it stops in the middle of them, and in stage 3.
+    # 15 steps of stage 1: the run stops in the middle of them, and in stage 3.
     assert [execute(broken, CPU, StopAfter(n)) for n in (7, 9 + 3 + 3)] == ["stopped"] * 2
     finish(broken)
     assert_same_results(whole, broken)

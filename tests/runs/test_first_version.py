@@ -1,7 +1,7 @@
-"""Runs of the first version: two folders that its own code wrote, and what it said of them.
+"""Runs of the first version: two folders written by its code, and its results for them.
 
-60 drawn images, K = 3: one run is finished and has five decisions (an image accepted once more and undone
-among them), one was stopped in stage 1.
+60 drawn images, K = 3: one run is finished and has five decisions (among them an image accepted twice, and
+an undo), one was stopped in stage 1.
 """
 
 from __future__ import annotations

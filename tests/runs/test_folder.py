@@ -169,7 +169,7 @@ def test_a_damaged_card_is_named(make_run: MakeRun, text: bytes) -> None:
 
 
 def test_a_lack_of_memory_is_not_called_damage(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who followed "delete it" would delete weights that took hours to train."""
+    """Following "delete it" would delete weights that took hours to train."""
     folder, places = make_run(), []
     folder.save("features", {"vectors": np.zeros((60, 2), np.float32)}, {"w": torch.ones(2)})
     folder.checkpoint("features").save({"w": torch.ones(2)})
@@ -182,7 +182,7 @@ def test_a_lack_of_memory_is_not_called_damage(make_run: MakeRun, monkeypatch: p
     for load in (lambda: folder.weights("features"), folder.checkpoint("features").load):
         with pytest.raises(torch.OutOfMemoryError):
             load()
-    assert places == ["cpu", "cpu"]  # and so a full GPU cannot be met there at all
+    assert places == ["cpu", "cpu"]  # so a full GPU does not matter there
 
 
 def test_a_card_of_a_later_format_says_so(make_run: MakeRun) -> None:

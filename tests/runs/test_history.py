@@ -1,4 +1,4 @@
-"""Frames: what a run leaves behind so that it can be replayed."""
+"""Frames: the intermediate results that a run keeps for the replay."""
 
 from __future__ import annotations
 

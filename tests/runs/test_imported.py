@@ -1,4 +1,4 @@
-"""Runs whose stage 1 comes from elsewhere: imported vectors, and networks of torchvision."""
+"""Runs whose stage 1 comes from elsewhere: external vectors, and torchvision's networks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MODEL = "shufflenet_v2_x0_5"
 
 
 def vectors() -> np.ndarray:
-    """(60, 5) float32: three directions, one for each kind of the drawn images, on noise."""
+    """(60, 5) float32: three directions, one for each kind of drawn image, with noise."""
     chance = np.random.default_rng(0)
     return (np.eye(5)[TRUTH.labels] + chance.normal(0, 0.1, (60, 5))).astype(np.float32)
 
@@ -118,7 +118,7 @@ def test_the_run_has_vectors_of_its_own(make_run: MakeRun, file: Path) -> None:
         assert one.keys() == other.keys()
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
-    shutil.rmtree(broken.path / "features")  # as a message tells who has a damaged disk
+    shutil.rmtree(broken.path / "features")  # as the message for damaged files advises
     finish(broken)
     np.testing.assert_array_equal(arrays(broken, "features")["vectors"], vectors())
 
@@ -156,7 +156,7 @@ def test_what_needs_a_network_says_that_there_is_none(imported: RunFolder) -> No
             asked()
 
 
-# -- runs that go on from vectors --------------------------------------------------------------
+# -- runs that start from vectors --------------------------------------------------------------
 
 
 def test_a_branch_judges_by_its_own_thresholds_and_skips_stage_3_too(imported: RunFolder) -> None:
@@ -240,7 +240,7 @@ def test_a_network_of_torchvision_is_kept_or_tuned_and_trained_in_stage_3(
     assert torch.equal(kept[name], came[name]) == (epochs == 0)
     assert not torch.equal(last[f"encoder.{name}"], kept[name])
     assert folder.load("features")["vectors"].shape == (60, 1024)
-    # What it has learned can be asked and given on, without torchvision's file.
+    # The trained network can be used and passed on without torchvision's file.
     found = predict_images(folder, IMAGES, CPU.device)
     np.testing.assert_allclose(found.probabilities, folder.load("joint")["probabilities"], rtol=1e-3, atol=1e-4)
     (tmp_path / "given.pt").write_bytes(encoder_file(folder))

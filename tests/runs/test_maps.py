@@ -1,4 +1,4 @@
-"""Maps: kept under what they were made of, made by another process, followed by this one."""
+"""Maps: cached by their inputs, computed in another process, watched from this one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEPS = (0, 4, 9)
 
 
 def vectors(step: int) -> np.ndarray:
-    """Three groups that move apart with the steps."""
+    """Three groups that move apart from step to step."""
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 0.3, (60, 6))
     noise[np.arange(60), np.arange(60) % 3] += 0.1 + step / 3
@@ -146,7 +146,7 @@ def until(told: Callable[[], bool]) -> None:
 
 
 def by(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
-    """Has maps made by a small program instead of UMAP."""
+    """Replaces UMAP by a small program."""
     monkeypatch.setattr(maps, "HEAD_START_SECONDS", 0)
     program = "import sys, time\n" + "\n".join(lines)
     monkeypatch.setattr(maps, "_command", lambda _asked: [sys.executable, "-c", program])

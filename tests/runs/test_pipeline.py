@@ -27,7 +27,7 @@ ARTEFACTS = ("features", "neighbors", "heads", "reliable-heads", "joint", "relia
 
 
 class StopAfter(Control):
-    """Asks to stop once it has been asked `questions` times, one question a step."""
+    """Stops after it has been asked `questions` times; a run asks once per step."""
 
     def __init__(self, questions: int) -> None:
         super().__init__()
@@ -114,8 +114,8 @@ def test_stage_3_goes_on_with_what_its_weighing_and_its_reliable_set_had_become(
     }
     whole, broken = make_run("whole", **choices), make_run("broken", **choices)
     execute(whole, CPU, Control())
-    # The set is chosen anew before step 3 of 6: the run stops before step 2 and before step 4.
-    questions = (1 + 9 + 3 + 2, 1 + 2)  # one at the start, then one a step
+    # The set is reselected before step 3 of 6: the run stops before step 2 and before step 4.
+    questions = (1 + 9 + 3 + 2, 1 + 2)  # one at the start, then one per step
     assert [execute(broken, CPU, StopAfter(many)) for many in questions] == ["stopped"] * 2
     kept = broken.checkpoint("joint").load()
     assert kept is not None
@@ -125,7 +125,7 @@ def test_stage_3_goes_on_with_what_its_weighing_and_its_reliable_set_had_become(
 
 
 def test_the_reliable_set_is_chosen_anew_as_often_as_asked(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = {"joint.start": "random"}  # so that the averaged model has labels of its own
+    start = {"joint.start": "random"}  # so that the labels of the averaged model differ
     usual, other = make_run("usual", **start), make_run("other", **start, **{"joint.reselect": 2})
     assert execute(usual, CPU, Control()) == "finished"
     chosen: list[ReliableSet] = []
@@ -143,7 +143,7 @@ def test_the_reliable_set_is_chosen_anew_as_often_as_asked(make_run: MakeRun, mo
 
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    """An encoder that trains runs out of memory on more than `most` images at once."""
+    """Makes a training encoder run out of memory on more than `most` images at once."""
     forward = Encoder.forward
 
     def short(self: Encoder, x: torch.Tensor) -> torch.Tensor:
@@ -158,7 +158,7 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
 def test_a_run_short_of_memory_goes_on_in_halves_and_says_so_once_a_stage(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, objective: str
 ) -> None:
-    short_of_memory(monkeypatch, 12)  # batches are of 16, and of 8 and 16 in stage 3
+    short_of_memory(monkeypatch, 12)  # batches have 16 images, and 8 and 16 in stage 3
     folder = make_run(**{"features.objective": objective, "features.norm_groups": 2})
     assert execute(folder, CPU, Control()) == "finished"
     alarms = [r.event for r in folder.records()[0] if isinstance(r.event, Alarm)]
@@ -237,7 +237,7 @@ def test_nothing_against_truth_is_said_without_truth(make_run: MakeRun) -> None:
 
 def test_a_loss_that_is_no_number_fails_the_run_with_a_cure(make_run: MakeRun) -> None:
     folder = make_run()
-    execute(folder, CPU, StopAfter(1 + 9 + 3 + 2))  # one question at the start, then one a step
+    execute(folder, CPU, StopAfter(1 + 9 + 3 + 2))  # one question at the start, then one per step
     checkpoint = folder.checkpoint("joint")
     poisoned = checkpoint.load()
     assert poisoned is not None
@@ -284,7 +284,7 @@ def test_a_setting_changes_the_labels_of_its_stage_and_not_the_features(
         assert execute(folder, CPU, Control()) == "finished"
     np.testing.assert_array_equal(usual.load("features")["vectors"], other.load("features")["vectors"])
     stage = "joint" if any(name.startswith("joint") for name in choices) else "heads"
-    if "heads.choose" not in choices:  # two heads agree with each other equally: either is right
+    if "heads.choose" not in choices:  # two heads agree equally with each other: either is right
         assert not np.array_equal(usual.load(stage)["probabilities"], other.load(stage)["probabilities"])
 
 

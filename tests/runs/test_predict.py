@@ -1,4 +1,4 @@
-"""Runs that begin with a trained encoder, and what a finished run says of other images."""
+"""Runs that start with a trained encoder, and predictions of finished runs for other images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def colour(tmp_path: Path) -> Path:
-    """A file with an encoder of colour images of 16 pixels."""
+    """A file with an encoder for colour images of 16 pixels."""
     settings = EncoderSettings(backbone="small", width=4)
     encoder = Encoder(settings, channels=3, side=16)
     initialise(encoder, torch.Generator().manual_seed(0))
@@ -69,7 +69,7 @@ def test_a_run_gives_its_encoder_to_others(make_run: MakeRun, tmp_path: Path) ->
     one, other = (torch.from_numpy(f.load("features")["vectors"]) for f in (first, second))
     torch.testing.assert_close(other, one, rtol=0.02, atol=0.02)
     assert read_card(begun["features.source"])["source"] == "drawn"
-    again = tmp_path / "again.pt"  # and one that began with an encoder gives it on
+    again = tmp_path / "again.pt"  # a run that started with an encoder passes it on
     again.write_bytes(encoder_file(second))
     assert read_card(f"encoder:{again}")["began"] == begun["features.source"]
 

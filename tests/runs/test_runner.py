@@ -154,7 +154,7 @@ def gpus(
     count: int = 1,
     error: str = "CUDA error: unspecified launch failure\nCompile with TORCH_USE_CUDA_DSA.",
 ) -> None:
-    """Pretends that there are or are not GPUs (a text: torch warns of it), and which ones fail."""
+    """Pretends that GPUs exist or not (a text is a warning from torch), and that some of them fail."""
 
     def available(found: object) -> Callable[[], bool]:
         def ask() -> bool:

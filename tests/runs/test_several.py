@@ -1,4 +1,4 @@
-"""Runs that differ by their seed: each is the run that it would be alone, and their scores are added up."""
+"""Runs of several seeds: each equals the run with that seed alone, and their scores are summarized."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_on_a_gpu_they_are_side_by_side_in_streams_of_their_own(
 
         def there(folder: RunFolder, chosen: Device, control: Control) -> str:
             torch.set_num_threads(1)
-            together_at_once.wait(60)  # nobody passes before all three have begun
+            together_at_once.wait(60)  # waits until all three have started
             with gpu.here():
                 return execute(folder, chosen, control)
 
@@ -112,7 +112,7 @@ def test_a_run_that_fails_keeps_none_of_the_others_from_ending(make_run: MakeRun
 
 
 class Impatient(Control):
-    """Stops all once the first question is asked."""
+    """Stops all runs at the first question."""
 
     def __init__(self, all_of_them: list[Control]) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ from tests.encoded_images import Encoded
 
 
 def zipped(path: Path, **members: bytes) -> Path:
-    """A zip of members; double underscores in a name stand for slashes."""
+    """A zip of members; a double underscore in a name stands for a slash."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
@@ -206,7 +206,7 @@ def test_a_compressed_tar_that_grows_without_end_is_refused(tmp_path: Path, monk
 def test_a_compressed_tar_needs_no_more_room_than_it_takes(
     tmp_path: Path, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = tars.SPARE_BYTES + 10_240  # a tar has at least so many bytes
+    free = tars.SPARE_BYTES + 10_240  # the least size of a tar
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
     path = tarred(tmp_path / "a.tar.gz", {"a.png": encoded(1)}, "w:gz")
     assert tars.TarSource("tar", str(path)).listing().names == ("a.png",)

@@ -46,7 +46,7 @@ def opened(path: Path, **options: Any) -> Opened:
 def test_arrays_of_every_layout_and_range_come_out_as_bytes(
     array: np.ndarray, pixels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrays, "BLOCK_BYTES", 1)  # image after image
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 1)  # one image at a time
     array = array * np.ones((), array.dtype) if array.dtype != bool else array
     if array.max() not in (1, True) and array.dtype == np.uint16:
         array.flat[-1] = 65_535

@@ -1,4 +1,4 @@
-"""Imports in the background: their states, and who may steer them."""
+"""Imports in the background: their states and controls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def importer() -> Importer:
 
 
 class Gate(threading.Event):
-    """Decoding waits until it is set; `reached` says that an image waits."""
+    """Decoding waits until it is set; `reached` is set when an image waits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def until(importer: Importer, asked: Asked, state: str) -> None:
 
 
 def ended(importer: Importer, asked: Asked) -> ImportJob:
-    """The import after it has come to its end."""
+    """The import after it has ended."""
     deadline = time.monotonic() + 120
     while (job := importer.look(asked)) is not None and job.underway:
         assert time.monotonic() < deadline
@@ -110,7 +110,7 @@ def test_an_import_is_paused_continued_and_cancelled(
     assert paused is not None
     assert (paused.state, paused.underway) == ("paused", True)
     go.set()
-    time.sleep(0.1)  # what was in hand is finished, and no more is begun
+    time.sleep(0.1)  # work in progress finishes, and no more starts
     halted = importer.look(asked)
     assert halted is not None
     assert (halted.state, halted.done < 40) == ("paused", True)

@@ -155,7 +155,7 @@ def test_a_file_without_read_permission_is_listed(tmp_path: Path, monkeypatch: p
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch, call: str, path: Path) -> None:
-    """The system refuses what it would not refuse an administrator, who may run these tests."""
+    """Makes a system call fail, because it would succeed for root, who may run these tests."""
     real = getattr(os, call)
 
     def refusing(where: Any, *more: Any, **named: Any) -> Any:

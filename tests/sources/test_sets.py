@@ -1,4 +1,4 @@
-"""Every benchmark set on a small tree in the form in which it is distributed."""
+"""Every benchmark set, as a small tree in the form in which it is distributed."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def where(source: SetFiles, listing: Listing) -> list[Path]:
 
 
 class _Python2(pickle._Pickler):
-    """Writes texts, bytes and the types of arrays as Python 2 did, which made CIFAR's files."""
+    """Writes texts, bytes and array types like Python 2, which wrote CIFAR's files."""
 
     def _string(self, value: str | bytes) -> None:
         raw = value if isinstance(value, bytes) else value.encode()
@@ -108,7 +108,7 @@ def noise(*shape: int) -> np.ndarray:
 
 
 def cifar10(folder: Path, **changes: object) -> None:
-    """Five files: number i holds two images of value i and class i."""
+    """Five files: number i contains two images of value i and class i."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(1, 6):
         content = {
@@ -385,7 +385,7 @@ def idx(values: np.ndarray) -> bytes:
 
 
 def mnist(folder: Path, count: int = 3, ending: str = "") -> np.ndarray:
-    """Images of 28×28, grey value i and class i."""
+    """Images of 28×28: number i has grey value i and class i."""
     folder.mkdir(parents=True, exist_ok=True)
     images = np.arange(count, dtype=np.uint8)[:, None, None].repeat(28, 1).repeat(28, 2)
     images[0, 1, 2] = 255

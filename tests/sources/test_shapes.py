@@ -1,4 +1,4 @@
-"""The drawn shapes: what they are is checked on images without chance, what varies on the set."""
+"""The built-in shapes: their form is checked on images without randomness, their variation on the set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LUMA = np.array((0.299, 0.587, 0.114))
 
 
 class Middle:
-    """Chance that always takes the middle: shapes upright, centred and of middle size, no grain."""
+    """A generator that always draws the middle: shapes upright, centred, of medium size and without grain."""
 
     def uniform(self, low: float, high: float, shape: tuple[int, ...]) -> np.ndarray:
         return np.full(shape, (low + high) / 2)
@@ -31,7 +31,7 @@ middle = cast("np.random.Generator", Middle())
 
 @pytest.fixture
 def masks() -> np.ndarray:
-    """(4, 64, 64) bool: where each shape is, in the order of the classes."""
+    """(4, 64, 64) bool: the area of each shape, in the order of the classes."""
     return drawing._Draw(middle, len(CLASSES)).shape(np.arange(len(CLASSES)))
 
 
@@ -80,7 +80,7 @@ def test_shapes_are_what_they_are_called(masks: np.ndarray) -> None:
     rows = masks[TRIANGLE].sum(1)
     rows = rows[rows > 0]
     assert rows[0] < 6 < rows[-1]
-    assert (np.diff(rows) >= 0).all()  # a triangle widens to its base
+    assert (np.diff(rows) >= 0).all()  # a triangle widens towards its base
     for shape in (CROSS, RING):
         assert np.array_equal(masks[shape], masks[shape][::-1])
         assert (masks[shape] != masks[shape].T).mean() < 0.01  # points on an edge

@@ -1,4 +1,4 @@
-"""k-means finds clear groups wherever it runs, and its own form is as good as scikit-learn's."""
+"""k-means finds clear groups on every device, and ours is as good as scikit-learn's."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_labels_do_not_depend_on_the_blocks_that_images_come_in(monkeypatch: pyt
 
 def test_a_cluster_that_loses_all_its_images_begins_again_at_the_furthest(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.from_numpy(blobs(2, 10))
-    # All begin at one place: the second centre gets no image.
+    # All start at the same place, so the second centre gets no image.
     monkeypatch.setattr(module, "_spread_out", lambda x, clusters, starts, _: x[:1].expand(starts, clusters, -1))
     labels = lloyd(x, 2, 0, starts=1).view(2, 10)
     assert (labels == labels[:, :1]).all()

@@ -14,7 +14,7 @@ Find = Callable[[np.ndarray, int], Neighbors]
 
 @pytest.fixture(params=["faiss", "torch", "torch in blocks"])
 def find(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Find:
-    """`nearest` by each of its ways; a block of 70 entries is a handful of rows."""
+    """`nearest` by each of its methods; a block of 70 entries is a handful of rows."""
     if request.param != "faiss":
         monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     if request.param == "torch in blocks":

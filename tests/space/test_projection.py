@@ -41,7 +41,7 @@ def test_a_map_begun_from_another_stays_near_it_and_tells_its_progress() -> None
     told: list[float] = []
     start = first * np.float32([1, -1])  # from scratch it would come out as `first`, its mirror image
     second = umap_map(features, nearest(features, 12), MapSettings(), seed=0, start=start, progress=told.append)
-    # How near it stays depends on the processor's rounding; `first` itself would have -1.
+    # How close it stays depends on the processor's rounding; `first` itself would give -1.
     assert np.corrcoef(second[:, 1], start[:, 1])[0, 1] > 0.5
     assert told == sorted(told)
     assert told[-1] == 1.0

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 class Pixels:
-    """Images that say where they are."""
+    """Images with a device."""
 
     def __init__(self, resident: bool) -> None:
         self.resident, self.device = resident, CPU
@@ -27,7 +27,7 @@ class Pixels:
 
 
 class Scene:
-    """One weight, a batch 1…4 and the loss w · mean(batch): its gradient is 2.5."""
+    """One weight, a batch 1…4 and the loss w · mean(batch), whose gradient is 2.5."""
 
     def __init__(self, resident: bool = False) -> None:
         self.weight, self.batch = nn.Parameter(torch.tensor(1.0)), torch.tensor([1.0, 2, 3, 4])
@@ -48,7 +48,7 @@ class Scene:
         loss = self.weight * x.mean()
         if self.failures:
             self.failures -= 1
-            loss.backward()  # something of the failed step is left in the gradient
+            loss.backward()  # the failed step leaves a gradient
             raise torch.OutOfMemoryError("too much")
         return loss, {"loss": loss}
 
@@ -71,8 +71,8 @@ def test_a_batch_that_does_not_fit_passes_in_halves_with_the_same_gradient() -> 
     assert [type(event) for event in scene.events] == [Alarm]
     assert "cpu ran out of memory" in scene.events[0].cause  # type: ignore[union-attr]
     scene.step()
-    assert scene.gradient == 2.5  # what a step leaves does not go into the next
-    assert scene.sizes[3:] == [2, 2]  # and so do all after it, without another word
+    assert scene.gradient == 2.5  # nothing is left from the failed step
+    assert scene.sizes[3:] == [2, 2]  # and so are all later ones, without another alarm
     assert len(scene.events) == 1
 
 

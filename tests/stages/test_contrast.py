@@ -84,7 +84,7 @@ def test_the_newest_keys_replace_the_oldest() -> None:
 
 
 def test_a_key_is_normalised_in_other_company_than_its_query() -> None:
-    model = moco()  # batches of 4 in 2 groups: images 0 and 1 are one, 2 and 3 the other
+    model = moco()  # batches of 4 in 2 groups: images 0 and 1, images 2 and 3
     seen: list[torch.Tensor] = []
     model.slow_encoder.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
     x = torch.rand(4, 1, 8, 8)
@@ -175,7 +175,7 @@ def test_byols_loss_is_the_mean_of_both_ways() -> None:
         ]
         found = model(first, second).item()
         itself = byol_loss(model.predictor(project[0]), project[0]).item()
-    assert abs(ways[0] - ways[1]) > 0.01  # one way alone would not do
+    assert abs(ways[0] - ways[1]) > 0.01  # one direction alone is not the loss
     assert abs(itself - ways[0]) > 0.01  # nor would a view that predicts itself
     assert found == pytest.approx(sum(ways) / 2, abs=1e-5)
 
@@ -229,7 +229,7 @@ def test_pulling_together_alone_is_least_where_all_features_are_the_same() -> No
     loss = objective(first, second)
     assert loss.item() > 1e-4
     loss.backward()
-    # Nothing is stopped: both views move every weight, and no slower copy is held.
+    # No gradient is stopped: both views update every weight, and there is no slower copy.
     assert all(one.requires_grad for one in objective.parameters())
     assert any(bool(one.grad.abs().sum() > 0) for one in encoder.parameters() if one.grad is not None)
     with torch.no_grad():

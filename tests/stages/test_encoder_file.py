@@ -1,4 +1,4 @@
-"""Encoders in files of their own, and runs that begin with one."""
+"""Encoder files, and runs that start with one."""
 
 from __future__ import annotations
 

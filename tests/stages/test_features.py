@@ -25,7 +25,7 @@ def pixels() -> DeviceImages:
 
 
 class Fresh:
-    """A checkpoint that holds nothing."""
+    """An empty checkpoint."""
 
     def load(self) -> None:
         return None
@@ -114,7 +114,7 @@ def test_byol_learns_and_does_not_collapse(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(losses) == 60
     assert sum(losses[-6:]) < 0.5 * sum(losses[:6])
     unit = F.normalize(torch.from_numpy(found.vectors), dim=1)
-    # Independent directions of 16 numbers have a deviation of 1/4 each, a single one has none.
+    # Independent directions of 16 numbers have a deviation of 1/4 each, a single direction has none.
     assert unit.std(0).mean() > 0.04
 
 
@@ -152,7 +152,7 @@ def test_a_batch_to_encode_is_as_small_as_the_side_it_is_scaled_to_asks(monkeypa
             lambda _module, _given, out: seen.append(len(out))
         )
         encode(encoder, pixels())
-    # 60 images of 8×8 pixels are 40 and 20 to a batch; scaled to 16×16 they are ten.
+    # 60 images of 8×8 pixels fit into batches of 40 and 20; scaled to 16×16, ten fit into a batch.
     assert seen == [40, 20, *[10] * 6]
 
 

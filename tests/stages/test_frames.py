@@ -43,7 +43,7 @@ def test_without_somewhere_to_keep_it_no_frame_is_taken() -> None:
 
 def test_condensed_features_keep_their_cosines() -> None:
     generator = torch.Generator().manual_seed(0)
-    # Twenty directions of a hundred: all of them fit into a frame.
+    # The vectors span twenty of a hundred directions: all of them fit into a frame.
     vectors = torch.randn(50, 20, generator=generator) @ torch.randn(20, 100, generator=generator)
     unit = torch.nn.functional.normalize(vectors, dim=1)
     found = condensed(7 * vectors)
@@ -51,7 +51,7 @@ def test_condensed_features_keep_their_cosines() -> None:
     assert found.dtype == np.float16
     kept = torch.from_numpy(found).float()
     torch.testing.assert_close(kept @ kept.t(), unit @ unit.t(), atol=3e-3, rtol=0)
-    # The directions that matter most come first.
+    # The leading directions come first.
     spread = kept.square().sum(0)
     assert (spread.diff() <= 1e-3).all()
 

@@ -80,7 +80,7 @@ def test_fixed_images_fill_half_a_sample_at_most_and_change_from_round_to_round(
     assert [int(fixed[one].sum()) for one in (first, second)] == [10, 10]
     assert set(first[:10].tolist()) != set(second[:10].tolist())
     fixed[:] = True
-    assert len(_sample(fixed, 20, 0, seed=1)) == 20  # nothing else is there to fill it with
+    assert len(_sample(fixed, 20, 0, seed=1)) == 20  # there are no other images to fill it with
 
 
 def test_the_chosen_head_has_the_lowest_loss() -> None:

@@ -34,7 +34,7 @@ def test_every_cluster_is_watched_by_reliable_and_by_rejected_images() -> None:
     found = images_to_watch(reliable_set(labels, mask), seed=0, most=10)
     assert found.tolist() == sorted(set(found.tolist()))
     groups = [(labels[one], mask[one]) for one in found]
-    # Three turns: 5 groups, then the three that have a second image, then two that have a third.
+    # Three turns: 5 groups, then the three with a second image, then the two with a third.
     assert [groups.count(one) for one in [(0, True), (0, False), (1, True)]] == [3, 3, 2]
     assert [groups.count(one) for one in [(1, False), (2, True)]] == [1, 1]
     assert len(images_to_watch(reliable_set(labels, mask), seed=0)) == len(labels)
@@ -70,6 +70,6 @@ def test_large_views_are_kept_small() -> None:
     seen = look_through(0, Brightness().eval(), FixMatch(0.5), images, np.array([0]), STILL, chance)
     assert seen.weak.shape == (1, 3, 32, 64)
     assert seen.weak[0, 0, 5, [5, 60]].tolist() == [0, 200]
-    # What the model saw was the whole: half of it bright.
+    # The model saw the whole image, half of which is bright.
     logit = 4 * (100 / 255) - 2
     assert seen.probabilities[0, 1] == pytest.approx(1 / (1 + math.exp(-logit)), rel=1e-4)

@@ -15,7 +15,7 @@ from engine.stages.loop import Report, run_steps, seeded
 
 
 class Memory:
-    """A checkpoint in memory that keeps what was saved as it was."""
+    """A checkpoint in memory that keeps a copy of the saved state."""
 
     def __init__(self) -> None:
         self.state: dict[str, Any] | None = None
@@ -122,7 +122,7 @@ def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_last_good_checkpo
 def test_what_takes_long_to_store_is_stored_less_often(
     cost: float, saved_at: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step takes a second: every 30 seconds, but of a checkpoint of two seconds every hundred."""
+    """With steps of a second: every 30 seconds, but a checkpoint that takes two seconds only every hundred."""
     now = [0.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
     training, times = Training(), []

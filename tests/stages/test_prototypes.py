@@ -1,4 +1,4 @@
-"""The E-step on points in the plane that can be checked by hand."""
+"""The E-step on points in the plane, checked by hand."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def test_with_more_clusters_than_half_the_images_each_still_gets_one() -> None:
     assert labels.ids.shape == (1, 4)
 
 
-# -- a person's decisions -------------------------------------------------------------------------
+# -- decisions ------------------------------------------------------------------------------------
 
-# Image 0 is of cluster 1, whatever it looks like; image 3 is not of cluster 1.
+# Decided: image 0 is in cluster 1, whatever it looks like; image 3 is not in cluster 1.
 SAID = Known(
     torch.tensor([1, 0, 0, 1]), torch.tensor([True, False, False, False]), torch.tensor([False, False, False, True])
 )
@@ -146,7 +146,7 @@ IMAGES, CLUSTERS, RATIO = 90, 4, 0.6
 
 @pytest.fixture(scope="module")
 def made() -> tuple[torch.Tensor, torch.Tensor]:
-    """Belief (1, N, K) and unit features (N, D) of overlapping clusters."""
+    """Probabilities (1, N, K) and unit features (N, D) of overlapping clusters."""
     generator = torch.Generator().manual_seed(0)
     unit = F.normalize(torch.randn(IMAGES, 6, generator=generator) + 0.5, dim=1)
     belief = (4 * torch.randn(1, IMAGES, CLUSTERS, generator=generator)).softmax(2)
@@ -154,7 +154,7 @@ def made() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def saved(belief: torch.Tensor, unit: torch.Tensor, exclusive: bool) -> tuple[Claims, np.ndarray]:
-    """Claims as a run would give them, and what `assign` kept of them, (K, n)."""
+    """The claims of a run, and which of them `assign` kept, (K, n)."""
     confident, prototypes, labels = pseudo_label(belief, unit, RATIO, exclusive=exclusive)
     clusters = belief.shape[2]
     nearest, kept = (x[0].view(clusters, -1).numpy() for x in (labels.ids, labels.kept))
@@ -212,7 +212,7 @@ def test_a_veto_is_the_e_step_with_those_images_the_least_sure(
     assert np.array_equal(after.nearest, wanted.nearest)
     assert np.array_equal(after.kept, kept)
     assert after.prototypes == pytest.approx(wanted.prototypes, abs=1e-6)
-    assert np.array_equal(after.prototypes[1], claims.prototypes[1])  # nobody vetoed in it
+    assert np.array_equal(after.prototypes[1], claims.prototypes[1])  # none of its images is vetoed
 
 
 def test_the_saved_claims_stay_as_they_are(made: tuple[torch.Tensor, torch.Tensor]) -> None:

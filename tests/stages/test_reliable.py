@@ -1,4 +1,4 @@
-"""Agreement and verdicts on six images that can be checked by hand."""
+"""Agreement and verdicts for six images, checked by hand."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def test_a_cluster_without_a_confident_image_is_left_empty_by_the_floor() -> Non
 
 
 def said(labels: list[int], fixed: list[int], refused: list[int]) -> FixedLabels:
-    """`labels` of six images, decided for those in `fixed`, wrong for those in `refused`."""
+    """`labels` of six images, decided for those in `fixed`, rejected as wrong for those in `refused`."""
     numbers = np.arange(6)
     return FixedLabels(np.array(labels), np.isin(numbers, fixed), np.isin(numbers, refused))
 
 
 def test_a_decision_is_reliable_and_helps_its_neighbours() -> None:
-    # The model says 0 of image 3, whose neighbours are 4 and 5 and which 2 has for a neighbour.
+    # The model labels image 3 as 0; its neighbours are 4 and 5, and it is a neighbour of 2.
     wrong = clustering([0, 0, 0, 0, 1, 1], [0.99, 0.99, 0.99, 0.6, 0.99, 0.99])
     alone = select_reliable(wrong, NEIGHBORS, settings())
     assert alone.mask.tolist() == [True, True, True, False, False, False]
@@ -99,7 +99,7 @@ def test_a_decision_against_neighbours_and_model_is_reliable_all_the_same() -> N
 def test_a_refused_label_is_never_reliable() -> None:
     easy = settings(agreement=0.0, confidence=0.0)
     found = select_reliable(SIX, NEIGHBORS, easy, said([0, 1, 0, 0, 0, 0], [], [0, 1]))
-    # Image 1 was refused another label than the one it has.
+    # The label rejected for image 1 is not the one it has.
     assert found.verdicts.tolist() == [Verdict.NOT_CONFIDENT, 0, 0, 0, 0, 0]
 
 
@@ -143,7 +143,7 @@ def test_renaming_the_clusters_changes_no_verdict() -> None:
 @pytest.mark.parametrize("floor", [0.0, 0.3, 1.0])
 def test_the_verdicts_are_those_of_the_rule_written_out(floor: float) -> None:
     rng = np.random.default_rng(1)
-    labels = rng.choice([0, 1, 2, 4], 400)  # nobody is in cluster 3
+    labels = rng.choice([0, 1, 2, 4], 400)  # cluster 3 is empty
     confidence = rng.choice(np.float32([0.3, 0.9, 0.95, 1.0]), 400)
     agreement = (rng.integers(0, 11, 400) / 10).astype(np.float32)
     asked = settings(agreement=0.7, confidence=0.95, floor=floor)

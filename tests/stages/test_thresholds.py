@@ -1,4 +1,4 @@
-"""Each weighing of unlabelled images, by hand from its paper's equations."""
+"""Each rule for weighting unlabelled images, computed by hand from its paper's equations."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_flexmatch_asks_less_of_a_cluster_of_which_little_was_learned() -> None:
 def test_flexmatch_remembers_the_newest_sure_label_of_an_image() -> None:
     weigh = FlexMatch(0.9, clusters=2, images=2)
     weigh(torch.tensor([[0.95, 0.05]]), torch.tensor([1]))
-    weigh(torch.tensor([[0.4, 0.6]]), torch.tensor([1]))  # not sure: the old one stays
+    weigh(torch.tensor([[0.4, 0.6]]), torch.tensor([1]))  # not confident: the old label stays
     assert weigh.learned.tolist() == [2, 0]
     weigh(torch.tensor([[0.05, 0.95]]), torch.tensor([1]))
     assert weigh.learned.tolist() == [2, 1]
@@ -45,10 +45,10 @@ def test_flexmatch_remembers_the_newest_sure_label_of_an_image() -> None:
 def test_freematch_asks_for_the_mean_confidence_scaled_by_the_belief_in_the_cluster() -> None:
     weigh = FreeMatch(clusters=2, momentum=0.5)
     weights = weigh(TARGET, IDS)
-    # Mean confidence .83, mean belief (.63, .37); both begin at 1/2 and move half the way.
+    # Mean confidence .83, mean probabilities (.63, .37); both start at 1/2 and move half the way.
     assert weigh.sure.item() == pytest.approx((0.5 + 0.83) / 2)
     torch.testing.assert_close(weigh.belief, torch.tensor([0.565, 0.435]))
-    # Asked: .665 of cluster 0 and .665 · .435 / .565 = .512 of cluster 1.
+    # Thresholds: .665 for cluster 0 and .665 · .435 / .565 = .512 for cluster 1.
     assert weights.tolist() == [1, 1]
     assert weigh(torch.tensor([[0.62, 0.38], [0.45, 0.55]]), IDS).tolist() == [0, 1]
 
@@ -56,7 +56,7 @@ def test_freematch_asks_for_the_mean_confidence_scaled_by_the_belief_in_the_clus
 def test_softmatch_weighs_what_is_below_the_mean_by_a_bell_curve() -> None:
     weigh = SoftMatch(clusters=2, momentum=0.0)  # remembers only the newest batch
     weights = weigh(TARGET, IDS)
-    # Confidences .96 and .7: mean .83, variance .13². The second lies one deviation below.
+    # Confidences .96 and .7: mean .83, variance .13². The second is one deviation below the mean.
     assert weights[0].item() == 1
     assert weights[1].item() == pytest.approx(math.exp(-0.5), rel=1e-4)
 
@@ -80,9 +80,9 @@ def test_what_a_weighing_remembers_is_in_its_state(adapt: str, kept: set[str]) -
 def test_the_same_confidence_counts_for_one_cluster_and_not_for_another() -> None:
     weigh = FreeMatch(clusters=2, momentum=0.5)
     assert weigh(torch.tensor([[0.9, 0.1], [0.6, 0.4]]), IDS).tolist() == [1, 0]
-    # Confidence (.5 + .75) / 2 = .625, belief (.625, .375): .625 and .375 are asked.
+    # Confidence (.5 + .75) / 2 = .625, probabilities (.625, .375): thresholds .625 and .375.
     assert weigh(torch.tensor([[0.4, 0.6], [0.6, 0.4]]), IDS).tolist() == [1, 0]
-    # Confidence (.625 + .6) / 2 = .6125, belief (.5625, .4375): .6125 and .4764 are asked.
+    # Confidence (.625 + .6) / 2 = .6125, probabilities (.5625, .4375): thresholds .6125 and .4764.
     assert weigh.sure.item() == pytest.approx(0.6125)
     torch.testing.assert_close(weigh.belief, torch.tensor([0.5625, 0.4375]))
 
@@ -112,7 +112,7 @@ def test_a_weighing_goes_on_from_its_state(adapt: str) -> None:
 def test_flexmatch_lowers_its_threshold_along_the_curve_of_its_paper() -> None:
     weigh = FlexMatch(0.8, clusters=4, images=4)
     weigh(torch.eye(4)[[0, 0, 1]], torch.arange(3))
-    # Learned: 2 of cluster 0, 1 of cluster 1, 1 of none. Of cluster 1 is asked
-    # .8 · (1/2) / (2 − 1/2) = .2667, of clusters 2 and 3 nothing.
+    # Learned: 2 of cluster 0, 1 of cluster 1, 1 of none. The threshold of cluster 1 is
+    # .8 · (1/2) / (2 − 1/2) = .2667, that of clusters 2 and 3 is 0.
     target = torch.tensor([[0.24, 0.26, 0.25, 0.25], [0.24, 0.28, 0.24, 0.24], [0.24, 0.24, 0.24, 0.28]])
     assert weigh(target, torch.arange(3)).tolist() == [0, 1, 1]

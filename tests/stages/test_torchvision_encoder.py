@@ -1,4 +1,4 @@
-"""Networks of torchvision without their classifier, and weights from files. Nothing is downloaded."""
+"""torchvision's networks without their classifier, and weights from files. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def network(seed: int = 0, classes: int = 1000) -> nn.Module:
 
 
 def written(folder: Path, state: Any, name: str = "weights.pt") -> str:
-    """Saves `state` and returns what `features.source` would say."""
+    """Saves `state` and returns the value for `features.source`."""
     if name.endswith(".safetensors"):
         save_file(state, folder / name)
     else:
@@ -40,7 +40,7 @@ def written(folder: Path, state: Any, name: str = "weights.pt") -> str:
 
 @pytest.fixture
 def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, nn.Module], None]:
-    """Puts weights where torchvision would have downloaded them to; nothing else can be had."""
+    """Puts weights where torchvision would download them to; downloads fail."""
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
 
     def offline(*_: Any, **__: Any) -> None:
@@ -68,7 +68,7 @@ def test_a_backbone_gives_what_its_classifier_would_have_got(model: str, feature
     assert width == features
     with torch.no_grad():
         assert found.eval()(x).shape == (2, features)
-        # Trained on, it must draw nothing from torch's process-wide generator.
+        # Training it must not draw from torch's global generator.
         state = torch.get_rng_state()
         found.train()(x)
     assert torch.equal(torch.get_rng_state(), state)
@@ -134,7 +134,7 @@ def test_without_a_network_one_sentence_says_what_was_tried_and_what_to_do() -> 
         pretrained(f"torchvision:{SMALL}")
     assert f"could not be downloaded from {url} (<urlopen error no route to host>)" in str(caught.value)
     assert str(caught.value).endswith(f"features.source=weights:{SMALL}:FILE")
-    check_pretrained(f"torchvision:{SMALL}")  # the name alone is right
+    check_pretrained(f"torchvision:{SMALL}")  # the name alone is valid
 
 
 # -- a file of weights -------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_a_transformers_file_says_the_side_of_its_images(tmp_path: Path) -> None
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """An encoder's own file, made from a file of weights that is gone."""
+    """An encoder file, made from a file of weights that no longer exists."""
     source = written(tmp_path, network().state_dict())
     (tmp_path / "own.pt").write_bytes(encoder_content(source))
     (tmp_path / "weights.pt").unlink()
@@ -259,7 +259,7 @@ def test_its_images_are_scaled_to_its_native_side(file: Path) -> None:
 
 
 def test_norms_in_parts_keep_what_the_network_set(tmp_path: Path) -> None:
-    model = "mobilenet_v3_small"  # its norms differ from torch's usual ones
+    model = "mobilenet_v3_small"  # its normalization layers differ from torch's defaults
     torch.save(models.get_model(model).state_dict(), tmp_path / "w.pt")
     (tmp_path / "own.pt").write_bytes(encoder_content(f"{WEIGHTS}{model}:{tmp_path / 'w.pt'}"))
     encoder = load_encoder(f"encoder:{tmp_path / 'own.pt'}", norm_groups=2)

@@ -21,7 +21,7 @@ NOTHING: dict[str, float] = {
 
 
 def view(x: torch.Tensor, **changes: float) -> torch.Tensor:
-    """A view in which nothing but `changes` acts."""
+    """A view with only `changes` enabled."""
     settings = ContrastiveViews(**(NOTHING | changes))
     return contrastive_view(x, settings, torch.Generator().manual_seed(0))
 
@@ -88,7 +88,7 @@ def test_gamma_stays_within_its_limit_and_keeps_black_and_white() -> None:
     out = view(x, gamma=1)[:, 0, 0]
     torch.testing.assert_close(
         out[:, [0, 2]], torch.tensor([[0.0, 1]]).expand(500, 2), atol=1e-3, rtol=0
-    )  # a root makes the rounding of the sampling larger
+    )  # a root amplifies the rounding of the sampling
     assert 0.25 - 1e-5 <= out[:, 1].min() < 0.27
     assert 0.68 < out[:, 1].max() <= 0.5**0.5 + 1e-5
 
@@ -100,7 +100,7 @@ def test_noise_stays_within_its_limit() -> None:
 
 
 def test_a_crop_of_an_image_shows_nothing_from_outside() -> None:
-    """Within an image of one half black and one half white, every crop holds just the two."""
+    """In an image that is half black and half white, every crop contains only the two."""
     x = torch.zeros(100, 1, 16, 16)
     x[..., 8:] = 1
     columns = view(x, crop=0.1)[:, 0].mean(1)

@@ -10,7 +10,7 @@ NUMBERS = torch.arange(16.0).view(1, 1, 4, 4)
 
 
 def placed(**changes: float) -> Placement:
-    """The whole of one image, but for `changes`."""
+    """One whole image, except for `changes`."""
     values = {"width": 1, "height": 1, "x": 0, "y": 0, "angle": 0, "shear_x": 0, "shear_y": 0}
     return Placement(**{name: torch.tensor([float(v)]) for name, v in (values | changes).items()})
 

@@ -30,7 +30,7 @@ def test_cutout_fills_one_small_rectangle_with_the_image_s_mean(chance: torch.Ge
     sides = changed.any(1).sum(1)
     assert sides.min() < 3
     assert sides.max() >= 5
-    assert changed.any(0).all()  # no place is safe
+    assert changed.any(0).all()  # every place is hit
 
 
 def test_cutout_of_a_whole_side_never_leaves_the_image(chance: torch.Generator) -> None:
@@ -56,7 +56,7 @@ def test_more_operations_leave_fewer_images_untouched(chance: torch.Generator) -
 
 
 def test_light_tones_keep_the_order_of_brightness(chance: torch.Generator) -> None:
-    """Solarising would turn it round and posterising make steps; light operations do neither."""
+    """Solarising would reverse it and posterising would make steps; light operations do neither."""
     settings = StrongViews(flip=0, operations=16, rotation=0, shear=0, shift=0, cutout=0, tones="light")
     ramp = torch.linspace(0, 1, 16).expand(300, 1, 16, 16)
     assert (strong_view(ramp, settings, chance).diff(dim=3) >= -1e-5).all()

@@ -172,7 +172,7 @@ def test_solarise_inverts_what_is_above_the_threshold() -> None:
 
 @pytest.mark.parametrize("level", [1, 100, 200])
 def test_solarise_is_torchvision_s(level: int) -> None:
-    # Torchvision inverts the threshold itself too: half a level below, the two agree.
+    # torchvision also inverts values equal to the threshold: half a level lower, both agree.
     wanted = reference.solarize(bytes_of(noise()), level)
     found = solarised(noise(), torch.full((4,), (level - 0.5) / 255))
     assert torch.equal(bytes_of(found), wanted)

@@ -1,4 +1,4 @@
-"""What all three kinds of views have in common."""
+"""Properties of all three kinds of views."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=["photographs", "glyphs"])
 def view(kind: str, request: pytest.FixtureRequest) -> View:
-    """Every kind of view, with the settings of both kinds of images."""
+    """Every kind of view, with the settings for grey and for colour images."""
     settings = ViewSettings() if request.param == "photographs" else GLYPH_VIEWS
     return lambda x, chance: VIEWS[kind](x, getattr(settings, kind), chance)
 
@@ -49,7 +49,7 @@ def noise(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("shape", [(16, 1, 8, 8), (16, 3, 32, 32), (16, 3, 12, 20), (16, 1, 9, 5)])
 def test_shape_type_and_range_stay(view: View, shape: tuple[int, ...]) -> None:
     x = noise(*shape)
-    x[:, :, ::2] = x[:, :, ::2].round()  # black and white too, where clipping shows
+    x[:, :, ::2] = x[:, :, ::2].round()  # also black and white, where clipping shows
     out = view(x, seeded(0))
     assert out.shape == x.shape
     assert out.dtype == torch.float32
@@ -82,7 +82,7 @@ def test_torch_s_own_generator_is_left_alone(view: View) -> None:
 def test_copies_of_an_image_get_views_of_their_own(view: View) -> None:
     out = view(noise(1, 3, 32, 32).expand(12, -1, -1, -1), seeded(0))
     different = {tuple(one.flatten().tolist()) for one in out}
-    assert len(different) >= 6  # a small shift has but 25 outcomes
+    assert len(different) >= 6  # a small shift has only 25 outcomes
 
 
 def test_an_image_s_view_does_not_depend_on_its_company(view: View) -> None:
@@ -107,7 +107,7 @@ FLIPPABLE: dict[str, Callable[[int], Any]] = {
 
 @pytest.mark.parametrize("flip", [0, 1])
 def test_flip_says_whether_left_and_right_change_places(kind: str, flip: int) -> None:
-    """A ramp from dark to bright keeps its direction under everything but a mirror."""
+    """A ramp from dark to bright keeps its direction under everything except a flip."""
     ramp = torch.linspace(0.2, 0.8, 16).expand(200, 3, 16, 16)
     out = VIEWS[kind](ramp, FLIPPABLE[kind](flip), seeded(0))
     rises = out[..., 8:].mean((1, 2, 3)) - out[..., :8].mean((1, 2, 3))

@@ -7,7 +7,7 @@ from engine.views import weak_view
 
 
 def point(height: int, width: int) -> torch.Tensor:
-    """500 copies of a black image with a white point in its middle."""
+    """500 copies of a black image with a white point in the middle."""
     x = torch.zeros(500, 1, height, width)
     x[:, :, height // 2, width // 2] = 1
     return x

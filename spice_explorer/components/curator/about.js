@@ -1,4 +1,4 @@
-// About: what is known of the image that is shown, or of those that are marked.
+// About: facts about the current image or the marked ones.
 
 const TAKES = ["first", "second"];
 
@@ -14,7 +14,7 @@ class About {
     this.keys = keys;
   }
 
-  // facts: {id, state, disputed, class, said, sure, agreed, answers}; `said` may not be there yet.
+  // facts: {id, state, disputed, class, said, sure, agreed, answers}; `said` is undefined while it loads.
   draw(facts) {
     const text = JSON.stringify([facts, this.classes.version, TAKES.map((one) => this.keys.textOf(one))]);
     if (text === this.drawn) return;
@@ -65,7 +65,7 @@ class About {
     return fact;
   }
 
-  // With both answers, where they are known; the server tells those of the first disputes only.
+  // Shows both answers, if they are known; the server sends only those of the first disputes.
   dispute(answers = []) {
     const words = answers.length
       ? "Two conflicting answers, given independently. Choose one:"

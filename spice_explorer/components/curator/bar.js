@@ -1,4 +1,4 @@
-// Bar: where one is, how far it has come, and whether everything is saved.
+// Bar: the place in the queue, the progress, and whether everything is saved.
 
 class Bar {
   /** @param {HTMLElement} root */
@@ -14,7 +14,7 @@ class Bar {
     this.parts = ["decided", "rejected", "excluded"].map((name) => part(this.progress, `.${name}`));
   }
 
-  // left: images of the queue that are open. counts: images of each state.
+  // left: open images in the queue. counts: images in each state.
   draw({ title, queue, left, counts, rate }) {
     this.title.textContent = this.title.title = title;
     this.place.textContent = queue.length ? `${number(queue.length - left)} of ${number(queue.length)} done` : "";
@@ -33,7 +33,7 @@ class Bar {
     this.pace.textContent = rate === undefined ? "" : `${number(Math.round(rate))} a minute`;
   }
 
-  // unseen: why the others' decisions cannot be asked for just now.
+  // unseen: why other reviewers' decisions cannot be fetched at the moment.
   saving(waiting, trouble, unseen) {
     const text = trouble
       ? `not saved: ${several(waiting, "decision waits", "decisions wait")}, trying again`

@@ -1,4 +1,4 @@
-// Classes: what an image can be given. The first ones and those used of late are shown as chips.
+// Classes: the classes an image can be given. The first and the recently used ones are shown as chips.
 
 const MOST_CHIPS = 30;
 const MOST_RECENT = 8;
@@ -54,7 +54,7 @@ class Classes {
     return [...first, ...more];
   }
 
-  // `current`: the class of the image that is shown.
+  // `current`: the class of the current image.
   draw(current) {
     const { shown } = this;
     const text = [this.version, ...shown.map((one) => `${one.number} ${this.keyOf(one.number)}`)].join();

@@ -1,4 +1,4 @@
-// The door by which Streamlit comes in: one curator for each place on the page.
+// The entry point that Streamlit calls: one curator per mount.
 
 const curators = new WeakMap();
 

@@ -1,4 +1,4 @@
-// The curator: joins the parts, decides about images, moves through the queue, and tells the page.
+// The curator: connects the parts, makes decisions, moves through the queue, and notifies the page.
 
 const POLL_MS = 3000;
 const TELL_MS = 1500;
@@ -34,7 +34,7 @@ class Curator {
     this.watch();
   }
 
-  // -- what the page tells -----------------------------------------------------------------------
+  // -- data from the page ------------------------------------------------------------------------
 
   take(data, tell) {
     const before = this.data;
@@ -48,7 +48,7 @@ class Curator {
     this.draw();
   }
 
-  // Another run, or the same made anew: nothing that was known of the old one holds.
+  // Another run, or the same run created again: discard everything about the old one.
   begin() {
     this.decisions?.close();
     this.decisions = undefined;
@@ -81,16 +81,16 @@ class Curator {
       [confidence, Float32Array],
       [agreement, Float32Array],
     ];
-    const coming = kinds.map(([at, Kind]) => column(at, Kind).catch(() => undefined)); // can be done without
+    const coming = kinds.map(([at, Kind]) => column(at, Kind).catch(() => undefined)); // these are optional
     const [said, sure, agreed] = await Promise.all(coming);
     if (stale()) return;
     this.columns = { said, sure, agreed };
     this.draw();
   }
 
-  // The queue anew; the image that is shown stays where it is still to be decided.
+  // Fetches the queue again; the current image stays current if it is still open.
   async bring() {
-    if (!this.decisions) return; // `load` will
+    if (!this.decisions) return; // `load` will do it
     const { key, queue } = this.data;
     const stale = () => this.data.key !== key || this.data.queue.version !== queue.version;
     let ids = new Uint32Array(0);
@@ -111,7 +111,7 @@ class Curator {
     this.arrive();
   }
 
-  // Loading again is left to the person: the sentence says what was wrong.
+  // Shows the error; the user decides when to try again.
   fail(error) {
     this.failed = error.message;
     this.draw();
@@ -126,7 +126,7 @@ class Curator {
     this.draw();
   }
 
-  // The focus, when first shown: nobody who is typing somewhere loses theirs.
+  // Takes the focus when first shown, unless the user is typing somewhere.
   arrive() {
     if (this.arrived) return;
     this.arrived = true;
@@ -147,7 +147,7 @@ class Curator {
     this.root.focus({ preventScroll: true });
   }
 
-  // -- what comes of decisions -------------------------------------------------------------------
+  // -- results of decisions ----------------------------------------------------------------------
 
   watch() {
     this.looking = () => this.look();
@@ -175,7 +175,7 @@ class Curator {
     this.say(`${capital(error)}${which}`, "bad");
   }
 
-  // An undo or redo is written: back to the image that it was about.
+  // An undo or redo was saved: go back to its image.
   turned({ action, near }, ids) {
     const there = new Set(ids);
     const target = near?.find((id) => there.has(id)) ?? ids[0];
@@ -185,7 +185,7 @@ class Curator {
     if (target !== undefined) this.queue.find(target);
   }
 
-  // Other parts of the page follow when there is a rest.
+  // Notifies the rest of the page once decisions pause.
   written(row) {
     clearTimeout(this.telling);
     if (!this.closed) this.telling = setTimeout(() => this.tell("changed", row), TELL_MS);
@@ -202,14 +202,14 @@ class Curator {
 
   // -- deciding ----------------------------------------------------------------------------------
 
-  // Why nothing can be decided, "" when it can.
+  // Why decisions are not possible, or "".
   get blocked() {
     if (this.data.readOnly) return this.data.readOnly;
     if (!this.data.reviewer) return "Type your name above to decide.";
     return this.queue ? "" : "The images are still loading.";
   }
 
-  // The marked images, else the current one.
+  // The marked images, or else the current one.
   get targets() {
     if (!this.queue) return [];
     if (this.tiled && this.marks.size) return [...this.marks.ids];
@@ -228,7 +228,7 @@ class Curator {
     this.draw();
   }
 
-  // True, with the reason shown, when nothing can be decided.
+  // If decisions are not possible, shows why and returns true.
   refuse() {
     if (this.blocked) this.say(this.blocked, "bad");
     return Boolean(this.blocked);
@@ -261,7 +261,7 @@ class Curator {
     else this.decide(answer.state === REJECTED ? "reject" : "exclude");
   }
 
-  // From images that have been decided to what agrees with them. Python reads the log: they must be in it.
+  // Gives the class of decided images to those that agree. Python reads the log, so they must be saved first.
   spread() {
     if (this.refuse()) return;
     const { labels, last } = this.decisions;
@@ -279,7 +279,7 @@ class Curator {
     return this.view === "grid";
   }
 
-  // To the next image that is open. In the grid first what is left on the page, also before it.
+  // Goes to the next open image. In the grid, open images on this page come first, also earlier ones.
   advance() {
     const { queue } = this;
     const on = queue.next(queue.at);
@@ -300,7 +300,7 @@ class Curator {
     this.draw();
   }
 
-  // An arrow: through the grid, or along the queue.
+  // An arrow key: moves through the grid, or along the queue.
   walk(key, ranged) {
     const { queue, stage, marks, tiled } = this;
     if (!queue?.length) return false;
@@ -338,7 +338,7 @@ class Curator {
     return true;
   }
 
-  // False when nothing was marked: Escape may then mean something to others.
+  // False if nothing was marked: others may then handle Escape.
   unmark() {
     if (!this.marks.size) return false;
     this.marks.clear();
@@ -353,7 +353,7 @@ class Curator {
     this.draw();
   }
 
-  // -- fields and sheets over the page -----------------------------------------------------------
+  // -- overlays ----------------------------------------------------------------------------------
 
   get asking() {
     return this.question.open || this.keyboard.open;

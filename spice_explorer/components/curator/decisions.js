@@ -1,5 +1,5 @@
-// Decisions: what has been decided in this run, by whom ever. One's own show at once, are sent by the
-// outbox and confirmed by its answers; what others decide comes by asking.
+// Decisions: everything decided in this run, by any reviewer. Those of this tab show at once, are sent by
+// the outbox and confirmed by its answers; those of others are polled.
 
 /**
  * A decision about images, on its way to the server.
@@ -7,28 +7,28 @@
  * @property {string} action
  * @property {number[]} ids
  * @property {string} reviewer
- * @property {number} seen the row of the log that was known then
+ * @property {number} seen the last row of the log that was known at the time
  * @property {number} [class]
  * @property {number[]} [classes]
  * @property {string} [text]
- * @property {number[]} [near] the images of the decision that is undone or done again
- * @property {string} [error] why it was refused
+ * @property {number[]} [near] the images of the decision to undo or redo
+ * @property {string} [error] why it was rejected
  */
 
 /**
- * Who hears of what came of decisions.
+ * Callbacks for the results of decisions.
  * @typedef {object} Hearer
- * @property {() => void} news something is to be drawn
+ * @property {() => void} news something needs drawing
  * @property {(op: Op) => void} refused
  * @property {(op: Op, ids: number[]) => void} turned an undo or redo has changed these images
- * @property {(row: number) => void} written some were written
- * @property {(list: any[]) => void} classes the classes that there are now
+ * @property {(row: number) => void} written decisions up to this row were saved
+ * @property {(list: any[]) => void} classes the current classes
  */
 
 class Decisions {
   /**
    * @param {Server} server
-   * @param {{row: number, bytes: ArrayBuffer}} images as they are in row `row` of the log
+   * @param {{row: number, bytes: ArrayBuffer}} images as of row `row` of the log
    * @param {number} n
    * @param {Hearer} hear
    */
@@ -64,14 +64,14 @@ class Decisions {
     this.outbox.put(op);
   }
 
-  // An accept says which classes were found right: another reviewer may be changing them just now.
+  // An accept names the classes it confirms, because another reviewer may be changing them.
   accepted(action, ids) {
     if (action !== "accept") return {};
     const classes = ids.map((id) => this.labels.classOf(id));
     return classes.includes(COMING) ? {} : { classes };
   }
 
-  // Undo or redo. The server knows of which decision; `near`, where this tab took it, tells the image.
+  // Undo or redo. The server knows which decision; `near` gives its images if it was made in this tab.
   turn(action, reviewer) {
     const [from, to] = action === "undo" ? [this.done, this.undone] : [this.undone, this.done];
     const near = from.pop();
@@ -79,7 +79,7 @@ class Decisions {
     this.outbox.put({ action, ids: [], near, reviewer, seen: this.row });
   }
 
-  // What others have done meanwhile; while decisions wait, their answers will tell.
+  // Fetches what others have decided. While decisions wait, their answers will include it.
   async look(reviewer) {
     if (document.hidden || this.looking || this.waiting) return;
     this.looking = true;
@@ -93,7 +93,7 @@ class Decisions {
     this.hear.news();
   }
 
-  // `ids`: images whose decisions do not wait any more. An answer that was overtaken is no news.
+  // `ids`: images whose decisions no longer wait. An answer older than the last one is ignored.
   receive(answer, ids) {
     const news = answer.row >= this.row;
     const changed = news ? answer.changed : { ids: [] };
@@ -120,7 +120,7 @@ class Decisions {
     if (ops.some((op) => !op.error)) this.hear.written(this.row);
   }
 
-  // What was refused is not there to be undone; an undo that was refused leaves what it was about.
+  // A rejected decision cannot be undone; after a rejected undo, its decision still stands.
   refuse(op) {
     const { action, ids, near } = op;
     const without = (list) => list.filter((one) => one !== ids && one !== near);

@@ -1,13 +1,13 @@
-// Small things that all parts of the curator use.
+// Helpers for all parts of the curator.
 
 const several = (count, one, more = `${one}s`) => `${number(count)} ${count === 1 ? one : more}`;
 
-// A name that nobody else has; `randomUUID` is missing where the page does not come by HTTPS.
+// A unique name; `randomUUID` does not exist on pages without HTTPS.
 const token = () =>
   crypto.randomUUID?.() ??
   Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(16).padStart(8, "0")).join("");
 
-// Memory of this browser, where it has any: a private window may refuse.
+// The browser's local storage, which a private window may deny.
 const memory = {
   get(name) {
     try {
@@ -20,7 +20,7 @@ const memory = {
     try {
       localStorage.setItem(name, JSON.stringify(value));
     } catch {
-      /* forgets */
+      /* not remembered */
     }
   },
 };

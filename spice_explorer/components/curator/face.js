@@ -1,4 +1,4 @@
-// Face: what the curator knows, on the screen. Drawn after every change; what is the same is not touched.
+// Face: draws the curator's state. It is called after every change, and leaves alone what has not changed.
 
 const SENTENCE_MS = 8000;
 
@@ -56,7 +56,7 @@ class Face {
     return { state: labels.stateOf(id), disputed: labels.disputed(id), name, colour };
   }
 
-  // What is known of the image that is shown, or of the marked ones.
+  // Facts about the current image or the marked ones.
   get facts() {
     const {
       queue,
@@ -87,7 +87,7 @@ class Face {
     return { marked: ids.length, open: open.length, elsewhere: elsewhere.length };
   }
 
-  // What tests, benchmarks and style sheets read.
+  // Attributes for tests, benchmarks and style sheets.
   drawFacts() {
     const { queue, decisions, view, blocked } = this.curator;
     const { dataset } = this.root;
@@ -126,7 +126,7 @@ class Face {
     }
   }
 
-  // A sentence for a while: "bad" for what went wrong, "quiet" for what is good to know.
+  // Shows a sentence for a few seconds: "bad" for an error, "quiet" for information.
   say(text, kind) {
     this.message = { text, kind };
     clearTimeout(this.saying);
@@ -139,7 +139,7 @@ class Face {
     this.drawNotice();
   }
 
-  // What was said last, else why nothing can be decided, else the keys that are used most.
+  // The last message, or else why decisions are not possible, or else the most important keys.
   drawNotice() {
     const { blocked, queue } = this.curator;
     const standing = queue && blocked ? { text: blocked, kind: "standing" } : { text: this.hint, kind: "" };
@@ -159,7 +159,7 @@ class Face {
     return [...decide, ...walk, ...ends].join("  ·  ");
   }
 
-  // For those who listen: the image that is the current one now.
+  // For screen readers: the image that is now current.
   speak() {
     const { queue } = this.curator;
     if (this.told === queue.current) return;

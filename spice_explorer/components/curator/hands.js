@@ -1,6 +1,6 @@
-// Hands: what the keyboard and the pointer make the curator do.
+// Hands: keyboard and pointer input.
 
-const HELD = new Set(["next", "back"]); // keys that may be held down; what decides may not
+const HELD = new Set(["next", "back"]); // commands whose keys may repeat; decisions never do
 
 const DEEDS = {
   accept: (curator) => curator.decide("accept"),
@@ -23,7 +23,7 @@ const DEEDS = {
   again: (curator) => curator.again(),
   retry: (curator) => curator.decisions.outbox.send(),
 };
-// What can be done while the images are still coming.
+// Commands that work while the images are loading.
 const EARLY = new Set(["help", "again"]);
 
 class Hands {
@@ -52,11 +52,11 @@ class Hands {
   type(e) {
     const from = e.composedPath()[0];
     if (e.altKey || e.isComposing || from.matches("input, textarea")) return;
-    if (from.matches("button") && [" ", "Enter"].includes(e.key)) return; // presses the button
+    if (from.matches("button") && [" ", "Enter"].includes(e.key)) return; // these keys press the button
     const plain = !(e.ctrlKey || e.metaKey);
     if (plain ? this.typed(e) : this.controlled(e)) e.preventDefault();
     else if (!plain || e.key.length > 1) return;
-    e.stopPropagation(); // single letters mean something to Streamlit too
+    e.stopPropagation(); // Streamlit has shortcuts of single letters, too
   }
 
   typed(e) {

@@ -1,4 +1,4 @@
-// Keyboard: the sheet that shows the keys, and on which they are changed.
+// Keyboard: the sheet that shows the keys and lets the user change them.
 
 const FIXED_KEYS = [
   ["← →", "Previous image, next image"],
@@ -13,8 +13,8 @@ class Keyboard {
   /**
    * @param {HTMLElement} root
    * @param {Keys} keys
-   * @param {() => void} onChange another key has been chosen
-   * @param {() => void} onClose the sheet has gone
+   * @param {() => void} onChange a key was changed
+   * @param {() => void} onClose the sheet was closed
    */
   constructor(root, keys, onChange, onClose) {
     this.root = root;

@@ -1,4 +1,4 @@
-// Keys: which key does what. Every one can be changed; this browser remembers it.
+// Keys: the key of every command. All can be changed, and the browser remembers them.
 
 /** @type {[command: string, keys: string[], title: string][]} */
 const COMMANDS = [
@@ -20,7 +20,7 @@ const COMMANDS = [
   ["help", ["?"], "These keys"],
 ];
 const TAKEN = new Set(COMMANDS.flatMap(([, keys]) => keys));
-// Of classes by their number: digits, then the letters that no command has.
+// Keys of classes, by number: digits, then the letters that no command uses.
 const CLASS_KEYS = [..."1234567890", ..."abcdefghijklmnopqrstuvwxyz"].filter((key) => !TAKEN.has(key));
 const FIXED = [
   "Escape",
@@ -44,7 +44,7 @@ const MEMORY = "spice-curator-keys";
 const keyText = (key) => SHOWN_KEYS[key] ?? (key.length === 1 ? key.toUpperCase() : key);
 const classCommand = (number) => `class ${number}`;
 
-// What an event may mean: the letter typed, else the one that a Latin keyboard has in its place.
+// The keys an event may mean: the letter typed, or else the one at this place on a Latin keyboard.
 function keysOf({ key, code }) {
   const place = /^(?:Key|Digit)(.)$/.exec(code ?? "")?.[1];
   return [key.length === 1 ? key.toLowerCase() : key, place?.toLowerCase()].filter(Boolean);
@@ -57,7 +57,7 @@ class Keys {
     this.take([]);
   }
 
-  // The classes that there are; they keep their keys when others come or go.
+  // Assigns keys to the classes; a class keeps its key when others come or go.
   take(classes) {
     this.titles = new Map(COMMANDS.map(([command, , title]) => [command, title]));
     this.defaults = new Map(COMMANDS.map(([command, keys]) => [command, keys]));
@@ -88,12 +88,12 @@ class Keys {
       .find(Boolean);
   }
 
-  // The key of a command as it is written on a button, "" for none.
+  // The key of a command as shown on a button, or "".
   textOf(command) {
     return this.shown.get(command) ?? "";
   }
 
-  // Gives a command another key; returns why not, or "".
+  // Changes the key of a command; returns why that is not possible, or "".
   change(command, e) {
     const [key] = keysOf(e);
     if (FIXED.includes(e.key)) return `${e.key} cannot be reassigned: choose another key.`;

@@ -1,12 +1,12 @@
-// Labels: class and state of every image. `base` is what the server has confirmed; `now` is that
-// with the decisions that still wait, so that a decision shows before it is written.
+// Labels: class and state of every image. `base` is what the server has confirmed; `now` also includes the
+// decisions that still wait, so a decision shows before it is saved.
 
 const UNDECIDED = 0;
 const DECIDED = 1;
 const REJECTED = 2;
 const EXCLUDED = 3;
 const DISPUTED = 128;
-// The class of images for which a new one is being made: its number comes with the answer.
+// The class of images whose new class is still being created: its number comes with the answer.
 const COMING = 0xffff;
 const STATE_OF = {
   accept: DECIDED,
@@ -39,7 +39,7 @@ class Labels {
     return this.now.states[id] >= DISPUTED;
   }
 
-  // Nobody has answered yet, or two have and not the same.
+  // Undecided, or two reviewers disagree.
   open(id) {
     return this.stateOf(id) === UNDECIDED || this.disputed(id);
   }
@@ -56,7 +56,7 @@ class Labels {
     }
   }
 
-  // The server's word on some images.
+  // Stores the server's class and state for some images.
   confirm({ ids, classes, states }) {
     ids.forEach((id, i) => {
       this.base.classes[id] = classes[i];
@@ -64,7 +64,7 @@ class Labels {
     });
   }
 
-  // These images anew: as confirmed, and upon that whatever waits.
+  // Recomputes these images: the confirmed state, then the waiting decisions.
   settle(ids, waiting) {
     for (const id of ids) {
       this.now.classes[id] = this.base.classes[id];
@@ -73,7 +73,7 @@ class Labels {
     for (const op of waiting) this.apply(op);
   }
 
-  // How many images are in each state.
+  // The number of images in each state.
   get tally() {
     const found = [0, 0, 0, 0];
     const { states } = this.now;

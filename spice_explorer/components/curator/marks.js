@@ -1,4 +1,4 @@
-// Marks: the images of the grid on which an action acts together, one by one or as a range.
+// Marks: the images in the grid that the next action applies to, marked singly or as a range.
 
 class Marks {
   constructor() {
@@ -23,13 +23,13 @@ class Marks {
     this.fix(place);
   }
 
-  // From here on a range is counted; what is marked now stays whatever the range does.
+  // Anchors a range here; images marked so far stay marked whatever the range covers.
   fix(place) {
     this.anchor = place;
     this.before = new Set(this.ids);
   }
 
-  // Everything between the anchor and `to`, beside what was marked before.
+  // Marks everything between the anchor and `to`, besides the images marked before.
   extend(from, to, queue) {
     if (this.anchor === undefined) this.fix(from);
     const [low, high] = [Math.min(this.anchor, to), Math.max(this.anchor, to)];

@@ -1,9 +1,9 @@
-// Outbox: decisions on their way to the server, in order, one request at a time. Each has a key of its
-// own under which the server writes it once, however often it is sent.
+// Outbox: decisions on their way to the server, in order, one request at a time. Each has a unique key, so
+// the server saves it only once, however often it is sent.
 
 const WAITS_MS = [500, 1000, 2000, 4000, 8000, 15000];
 const MOST_SENT = 200;
-// One name for this tab, whatever is drawn in it: decisions of other tabs count as unseen.
+// The name of this tab; decisions from other tabs count as not yet seen.
 const visit = () => {
   window.spiceVisit ??= token();
   return window.spiceVisit;
@@ -12,7 +12,7 @@ const visit = () => {
 class Outbox {
   /**
    * @param {Server} server
-   * @param {{done: (ops: Op[], answer: any) => void, moved: () => void}} hear the answers to ops; other news of the outbox
+   * @param {{done: (ops: Op[], answer: any) => void, moved: () => void}} hear called with answers to ops, and on other changes
    */
   constructor(server, hear) {
     this.server = server;
@@ -32,8 +32,8 @@ class Outbox {
     if (!this.failures) this.send();
   }
 
-  // The first ops that were decided by one person and knowing the same. An undo goes alone: what its
-  // answer changes is then its own.
+  // The first ops by the same person with the same known row. An undo is sent alone, so that its answer
+  // contains only its own changes.
   get batch() {
     const [first] = this.waiting;
     const alone = (op) => ["undo", "redo"].includes(op.action);
@@ -55,7 +55,7 @@ class Outbox {
     if (answer) this.send();
   }
 
-  // The answer; a refusal refuses every op of the batch. Undefined when there is none: later, then.
+  // The answer; a refusal rejects every op of the batch. Undefined if none came: it is sent again later.
   async answered(batch) {
     const [{ reviewer, seen }] = batch;
     const ops = batch.map(({ reviewer: _reviewer, seen: _seen, near: _near, ...op }) => op);
@@ -72,7 +72,7 @@ class Outbox {
     }
   }
 
-  // An op that the answer does not speak of stays, and is sent again.
+  // An op without a result stays, and is sent again.
   settle(batch, answer) {
     const results = new Map(answer.results.map((one) => [one.key, one]));
     const done = batch.filter((op) => results.has(op.key));
@@ -85,7 +85,7 @@ class Outbox {
     if (this.closed && !this.waiting.length) this.close();
   }
 
-  // The component goes; what waits is sent all the same.
+  // The component is removed; waiting decisions are still sent.
   close() {
     this.closed = true;
     if (!this.waiting.length) window.removeEventListener("online", this.online);

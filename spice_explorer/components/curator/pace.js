@@ -1,4 +1,5 @@
-// Pace: decisions a minute over the last minutes of work. Pauses are no work, nor is what ends them.
+// Pace: decisions per minute over the last minutes of work. Pauses do not count, nor does the decision
+// that ends one.
 
 const PAUSE_MS = 30000;
 const SPAN_MS = 180000;
@@ -21,7 +22,7 @@ class Pace {
     while (this.steps[0].at <= this.worked - SPAN_MS) this.steps.shift();
   }
 
-  // Undefined until there is enough work to tell.
+  // Undefined until there is enough work to measure.
   get rate() {
     const span = Math.min(this.worked, SPAN_MS);
     if (span < LEAST_MS) return undefined;

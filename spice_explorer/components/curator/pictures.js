@@ -1,4 +1,4 @@
-// Pictures: the few large ones that are shown now or next, fetched before they are asked for.
+// Pictures: the few large ones shown now or next, fetched ahead of time.
 
 const KEPT_PICTURES = 24;
 
@@ -7,7 +7,7 @@ class Pictures {
     this.kept = new Map();
   }
 
-  // Another run, or other images: nothing that is kept holds.
+  // Another run or other images: discard what is kept.
   take({ start, end }) {
     if (this.start === start && this.end === end) return;
     this.start = start;
@@ -22,7 +22,7 @@ class Pictures {
   full(id) {
     const image = this.kept.get(id) ?? this.bring(id);
     this.kept.delete(id);
-    this.kept.set(id, image); // the last used goes last
+    this.kept.set(id, image); // move it to the end, as the last used
     if (this.kept.size > KEPT_PICTURES) this.kept.delete(this.kept.keys().next().value);
     return image;
   }
@@ -41,7 +41,7 @@ class Pictures {
     for (const id of ids) if (!this.kept.has(id)) this.full(id);
   }
 
-  // The browser keeps thumbnails itself; asked for once, they come at once.
+  // The browser caches thumbnails, so fetching them once is enough.
   thumbsAhead(ids) {
     this.coming = Array.from(ids, (id) => make("img", { src: this.thumb(id) }));
   }

@@ -1,9 +1,9 @@
-// Question: the field in which a class is found by its name, or a new one is named.
+// Question: the field for finding a class by name or naming a new one.
 
 const MOST_FOUND = 8;
 const MOST_LETTERS = 60;
 
-// Without accents and capitals: "Ete" finds "été".
+// Ignores accents and case: "Ete" finds "été".
 const folded = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 
 class Question {
@@ -25,14 +25,14 @@ class Question {
     return !this.root.hidden;
   }
 
-  // Asks for one of `classes`; `then(number)`.
+  // Asks for one of `classes`, then calls `then(number)`.
   find(classes, then) {
     this.known = classes.map((one) => ({ ...one, folded: folded(one.name) }));
     this.begin("Name of a class", "Enter takes the first · ↑↓ choose · Esc cancels", then);
     this.seek();
   }
 
-  // Asks for the name of a class that is to be made; `then(name)`.
+  // Asks for the name of a new class, then calls `then(name)`.
   name(images, then) {
     this.known = undefined;
     this.begin(`Name of a new class for ${several(images, "image")}`, "Enter creates it · Esc cancels", then);
@@ -51,7 +51,7 @@ class Question {
     this.input.focus({ preventScroll: true });
   }
 
-  // Names that begin so come first, then those that hold it; numbers find their class too.
+  // Lists names that start with the text, then names that contain it; a number finds its class too.
   seek() {
     if (!this.known) return;
     const asked = folded(this.input.value.trim());
@@ -87,7 +87,7 @@ class Question {
 
   type(e) {
     e.stopPropagation();
-    if (e.isComposing) return; // Enter ends a word that is still being composed
+    if (e.isComposing) return; // Enter only ends the composition of a word
     const step = { ArrowDown: 1, ArrowUp: -1 }[e.key];
     if (e.key === "Enter") this.answer(this.at);
     else if (e.key === "Escape") this.leave();

@@ -1,8 +1,8 @@
-// Server: the routes of the curation, as bytes and as answers. What goes wrong becomes a sentence.
+// Server: the curation routes. Errors become sentences for the user.
 
 const PATIENCE_MS = 20000;
 
-// The server has understood, and says no: to ask again would be of no use.
+// The server rejected the request: sending it again is useless.
 class Refusal extends Error {}
 
 async function ask(url, options = {}) {
@@ -16,7 +16,7 @@ async function ask(url, options = {}) {
   throw await complaint(answer);
 }
 
-// What is wrong by an answer's own words. Only the app says it in JSON: anybody else may be passing.
+// The error message in an answer. Only the app sends JSON; other answers may come from a proxy.
 async function complaint(answer) {
   const { status } = answer;
   const kind = answer.headers.get("content-type") ?? "";
@@ -37,7 +37,7 @@ class Server {
     this.api = api;
   }
 
-  // Class and state of all n images, and the row of the log up to which they are right.
+  // Class and state of all n images, and the last row of the log that they include.
   async images(n) {
     const answer = await ask(`${this.api}/images.bin`, { cache: "no-store" });
     const bytes = await answer.arrayBuffer();
@@ -58,7 +58,7 @@ class Server {
   }
 }
 
-// The array of a column. Its address changes with its content, so that the browser may keep it.
+// The values of a column. Its URL changes with its content, so the browser may cache it.
 async function column({ url }, Kind) {
   return new Kind(await (await ask(url)).arrayBuffer());
 }

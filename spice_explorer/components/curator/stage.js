@@ -1,4 +1,4 @@
-// Stage: one large picture with a strip of those round it, or a page of thumbnails; and the end of both.
+// Stage: one large picture with a strip of its neighbours, or a page of thumbnails; and the end of the queue.
 
 const TILE_SIDE = 84;
 const TILE_GAP = 8;
@@ -12,7 +12,7 @@ class Stage {
    * @param {HTMLElement} root
    * @param {Pictures} pictures
    * @param {(place: number, event: MouseEvent) => void} press a tile was clicked
-   * @param {() => void} sized another number of tiles fits
+   * @param {() => void} sized the number of tiles that fit has changed
    */
   constructor(root, pictures, press, sized) {
     this.picture = part(root, ".picture");
@@ -34,7 +34,7 @@ class Stage {
     this.watcher.observe(root);
   }
 
-  // How many tiles fit: rows that fill the height, of tiles near TILE_SIDE. True when others than before.
+  // Fits rows of tiles of about TILE_SIDE into the height; true if their number has changed.
   fit() {
     const { offsetWidth: wide, offsetHeight: high } = this.root;
     const inner = wide - 24;
@@ -50,12 +50,12 @@ class Stage {
     return before !== [this.perPage, this.inStrip].join();
   }
 
-  // The first place of the page on which the current image is.
+  // The first place on the page of the current image.
   start(queue) {
     return Math.floor(clamp(queue.at, 0, Math.max(0, queue.length - 1)) / this.perPage) * this.perPage;
   }
 
-  // What stands on the page of the current image.
+  // The images on the page of the current image.
   shown(queue) {
     return queue.ids.subarray(this.start(queue), this.start(queue) + this.perPage);
   }
@@ -87,7 +87,7 @@ class Stage {
     this.coming = coming;
   }
 
-  // The end of the queue: what is left, and what to do next.
+  // The end of the queue: how many images are left, and what to do next.
   drawEnd(queue, left, shown) {
     const [title, words, button] = /** @type {HTMLElement[]} */ ([...this.finish.children]);
     this.finish.hidden = !shown;
@@ -107,7 +107,7 @@ class Stage {
     }
   }
 
-  // Before there is anything to show; `why` when it will not come by itself.
+  // Before the images have loaded; `why` says what went wrong.
   drawWait(why) {
     const [title, words, button] = /** @type {HTMLElement[]} */ ([...this.finish.children]);
     this.finish.hidden = false;

@@ -1,4 +1,4 @@
-// Tiles: thumbnails in a row or a grid, of the images that are shown and of no others.
+// Tiles: a row or a grid of thumbnails, only for the images that are shown.
 
 const STATES = [
   { name: "undecided", mark: "", words: "undecided" },
@@ -21,13 +21,13 @@ class Tiles {
       const place = this.tiles.indexOf(holder(e, ".tile"));
       if (place >= 0) onPress(this.first + place, e);
     });
-    // Shift-click would select the text between.
+    // Shift-click would select text.
     root.addEventListener("mousedown", (e) => {
       if (e.shiftKey) e.preventDefault();
     });
   }
 
-  // Images `ids`, of which the first is at place `first` of the queue. `about(id)`: what is known of it.
+  // Draws images `ids`, the first of which is at place `first` of the queue; `about(id)` gives its facts.
   draw(first, ids, current, marks, about) {
     this.first = first;
     const kept = new Map(this.tiles.map((tile) => [tile.dataset.address, tile]));
@@ -54,7 +54,7 @@ class Tiles {
     return tile;
   }
 
-  // Drawn after every key: what is the same is not touched.
+  // Called after every key press: leaves alone what has not changed.
   dress(tile, id, current, marked, { state, disputed, name, colour }) {
     const text = [state, disputed, name, colour, current, marked].join("\n");
     if (tile.dataset.text === text) return;

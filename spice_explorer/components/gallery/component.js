@@ -1,4 +1,4 @@
-// The door by which Streamlit comes in: one gallery for each place on the page.
+// The entry point that Streamlit calls: one gallery per mount.
 
 const galleries = new WeakMap();
 

@@ -1,5 +1,5 @@
-// The gallery: tiles of one page, marks, roving focus and the pager. A "mark" is local to the browser;
-// Python hears of pages turned (state), images opened and actions asked for (triggers).
+// The gallery: tiles of one page, marks, roving focus and the pager. Marks stay in the browser; Python is
+// notified of page turns (state), opened images and actions (triggers).
 
 const TURNS = {
   first: () => 1,
@@ -52,7 +52,7 @@ class Gallery {
 
   // -- tiles -------------------------------------------------------------------------------------
 
-  // A tile whose image stays is kept, and with it the focus and the picture.
+  // A tile whose image stays is kept, with its focus and picture.
   build() {
     const { ids, sheet } = this.data;
     const same = this.source === sheet.source;
@@ -73,7 +73,7 @@ class Gallery {
     const check = make("span", { className: "check" });
     tile.dataset.id = id;
     tile.setAttribute("role", "option");
-    picture.setAttribute("aria-hidden", "true"); // the tile itself is named
+    picture.setAttribute("aria-hidden", "true"); // the tile itself has the accessible name
     check.setAttribute("aria-hidden", "true");
     check.title = "Mark";
     frame.append(picture, check);
@@ -81,7 +81,7 @@ class Gallery {
     return tile;
   }
 
-  // The pictures of a page come as one sheet: a request for each of them would take a second.
+  // Fetches the pictures of a page as one sheet: one request for each would take a second.
   bring() {
     const { sheet, ids } = this.data;
     if (this.sheet === sheet.url) return;
@@ -120,7 +120,7 @@ class Gallery {
     else tile.removeAttribute("aria-current");
   }
 
-  // A new page: the focus goes to the end from which it was turned to, if it was here at all.
+  // A new page: after a turn by keyboard, the focus goes to its first tile, or to its last after a turn back.
   begin() {
     this.anchor = undefined;
     this.move(this.enter === "last" ? this.tiles.length - 1 : 0, this.enter !== undefined);
@@ -155,7 +155,7 @@ class Gallery {
     this.showMarks();
   }
 
-  // From here on a range is counted; what is marked now stays whatever the range does.
+  // Anchors a range here; tiles marked so far stay marked whatever the range covers.
   fix(i) {
     this.anchor = i;
     this.base = new Set(this.marks);
@@ -176,7 +176,7 @@ class Gallery {
 
   // -- pager and actions -------------------------------------------------------------------------
 
-  // Where the turns lead to, also before that page has come.
+  // The page that the turns lead to, even before it has arrived.
   get page() {
     return this.wanted ?? this.data.page;
   }
@@ -231,7 +231,7 @@ class Gallery {
   listen() {
     this.grid.addEventListener("click", (e) => this.press(e));
     this.grid.addEventListener("keydown", (e) => this.type(e));
-    // Shift-click would select the text between.
+    // Shift-click would select text.
     this.grid.addEventListener("mousedown", (e) => {
       if (e.shiftKey) e.preventDefault();
     });
@@ -264,7 +264,7 @@ class Gallery {
     return next < 0 ? this.tiles.length : next;
   }
 
-  // As many whole rows as the window shows, at least one.
+  // The number of whole rows that fit in the window, at least one.
   get screenful() {
     const high = this.tiles[0].offsetHeight + 8;
     return Math.max(1, Math.floor((0.8 * window.innerHeight) / high)) * this.across;

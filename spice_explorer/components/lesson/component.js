@@ -1,4 +1,4 @@
-// The player inside the app: the page tells where the bundle is, and how training goes.
+// The player inside the app: the page gives it the URL of the bundle and the state of training.
 
 const AGAIN_MS = 2000;
 
@@ -9,7 +9,7 @@ class Lesson {
     this.player = new Player(this.root.appendChild(make("div")));
   }
 
-  // data: {address, waits}; the bundle is fetched when its address is another one.
+  // data: {address, waits}; the bundle is fetched when its address has changed.
   async take({ address, waits }) {
     clearTimeout(this.again);
     if (address !== this.address) {
@@ -28,7 +28,7 @@ class Lesson {
     if (this.found) this.player.take(this.found, waits);
   }
 
-  // A server that is busy or gone for a moment is asked again; what is shown stays.
+  // Tries again after an error, because the server may only be busy; the lesson stays visible.
   fail(error, asked) {
     this.address = undefined;
     if (!this.found)

@@ -1,4 +1,4 @@
-// Card: the picture under the pointer, from a sheet of thumbnails, and what the columns say of it.
+// Card: the picture under the pointer, from a sheet of thumbnails, and its values in the columns.
 
 const CARD_TILE = 72;
 

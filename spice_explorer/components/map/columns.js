@@ -1,10 +1,10 @@
-// Columns: one value an image, fetched once as plain bytes and kept; selections travel as bit sets.
+// Columns: one value per image, fetched once as bytes and cached; selections are sent as bit sets.
 
 const TYPES = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f4: Float32Array };
 const MOST_KEPT = 48;
 const kept = new Map();
 
-// The array at `url`, from memory where it was asked for before. Addresses carry a version.
+// The array at `url`, cached after the first request; URLs contain a version.
 function column({ url, type }) {
   if (!kept.has(url)) {
     const coming = fetch(url)

@@ -1,4 +1,4 @@
-// The door by which Streamlit comes in: one map for each place on the page.
+// The entry point that Streamlit calls: one map per mount.
 
 const maps = new WeakMap();
 

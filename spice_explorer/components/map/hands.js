@@ -1,4 +1,4 @@
-// Hands: what the pointer and the keyboard make the map do.
+// Hands: pointer and keyboard input.
 
 /** @typedef {[x: number, y: number]} Pair */
 
@@ -109,7 +109,7 @@ class Hands {
     map.choose(e.shiftKey ? found.map((one, i) => one | map.chosen[i]) : found);
   }
 
-  // A click opens an image; with Shift it adds the image to the selection or takes it out.
+  // A click opens an image; Shift-click adds it to the selection or removes it.
   click(e, x, y) {
     const { map } = this;
     const hit = map.under(x, y);
@@ -150,7 +150,7 @@ class Hands {
     };
     if (!acts[e.key] || (e.key === "Escape" && !map.chosenCount)) return;
     e.preventDefault();
-    e.stopPropagation(); // Escape closes the image's panel too, when there is nothing to clear
+    e.stopPropagation(); // otherwise Escape would also close the image's panel
     acts[e.key]();
   }
 }

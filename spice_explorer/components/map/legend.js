@@ -1,10 +1,10 @@
-// Paints: a column's values as places on a palette, what the legend says, and which images pass.
+// Legend: turns the values of a column into colours, draws the legend, and filters images.
 
 const MOST_NINES = 5;
 const MOST_ENTRIES = 200;
 const nines = (p) => -Math.log10(Math.max(1 - p, 10 ** -MOST_NINES)) / MOST_NINES;
 
-// How a value is placed on a ramp (0-1), and how a place on it is written.
+// How a value maps to a ramp (0-1), and how a position on the ramp is written.
 const RAMPS = {
   share: { place: (v) => v, text: (t) => t.toFixed(2) },
   nines: { place: nines, text: (t) => (1 - 10 ** (-MOST_NINES * t)).toPrecision(t > 0.6 ? 5 : 3) },
@@ -17,14 +17,14 @@ const RAMPS = {
   },
 };
 
-// The colour of a value that is not there.
+// The colour of missing values.
 const NOTHING = 0xff8c8c8c;
 const rgba = (hex) => {
   const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
   return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
 };
 
-// Whether each value passes the filter: a set of categories, or [low, high] on the ramp.
+// Clears `seen` where a value does not pass the filter: a set of categories, or [low, high] on the ramp.
 function passing(spec, values, filter, seen) {
   if (spec.kind === "category") {
     for (let i = 0; i < seen.length; i++) seen[i] &= filter.has(values[i]);
@@ -38,7 +38,7 @@ function passing(spec, values, filter, seen) {
   }
 }
 
-// (n,) colours as packed RGBA.
+// The colours of the values, (n,) packed RGBA.
 function painted(spec, values) {
   const palette = Uint32Array.from(spec.palette, rgba);
   const out = new Uint32Array(values.length);
@@ -54,7 +54,7 @@ function painted(spec, values) {
   return out;
 }
 
-// How many images each category has.
+// The number of images in each category.
 function tally(values) {
   const found = new Uint32Array(65536);
   const out = new Map();
@@ -65,7 +65,7 @@ function tally(values) {
   return out;
 }
 
-/** @typedef {Set<number> | [low: number, high: number]} Filter which categories, or which part of the ramp, are shown */
+/** @typedef {Set<number> | [low: number, high: number]} Filter the categories, or the part of the ramp, that are shown */
 
 class Legend {
   /**
@@ -92,7 +92,7 @@ class Legend {
     this.root.append(clear);
   }
 
-  // Other values under the same legend: only the numbers change, so that a slider keeps its grip.
+  // New values for the same legend: only the counts change, so that a slider can still be dragged.
   count(values, own) {
     if (this.reset) this.reset.disabled = own;
     if (!this.counts) return;
@@ -171,7 +171,7 @@ class Legend {
     return make("div", {}, bar, ...ends, words);
   }
 
-  // Sliders that decide anew which labels are reliable: agreement and confidence from which on.
+  // Sliders for the lowest agreement and confidence at which a label is reliable.
   /** @param {{own: boolean, agreement: number, confidence: number}} thresholds */
   thresholds({ own, ...now }) {
     const box = make("div", { className: "thresholds" });

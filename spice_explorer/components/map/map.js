@@ -1,5 +1,5 @@
-// The map: points below, and a second canvas above them for numbers, trails and the lasso.
-// Whatever changes is either told by the server (`take`) or chosen here; both end in `load`.
+// The map: a canvas of points, and a second canvas above it for numbers, trails and the lasso.
+// All changes come from the server (`take`) or from the user; both end in `load`.
 
 const SPAN = 65535;
 const HOME_ZOOM = 1.5;
@@ -49,7 +49,7 @@ class ImageMap {
     this.sorry.style.display = text ? "flex" : "none";
   }
 
-  // -- what the server tells --------------------------------------------------------------------
+  // -- data from the server ---------------------------------------------------------------------
 
   take(data, tell) {
     this.tell = tell;
@@ -60,7 +60,7 @@ class ImageMap {
     const known = this.told === text;
     this.data = data;
     this.told = text;
-    if (known) return this.drawOver(); // what was selected or opened here is shown already
+    if (known) return this.drawOver(); // selected and opened here: shown already
     if (fresh) this.begin();
     if (fresh || this.version !== data.version) {
       this.version = data.version;
@@ -78,7 +78,7 @@ class ImageMap {
     this.keep();
   }
 
-  // Another run, or the same one made anew: nothing that was known of the old one holds.
+  // Another run, or the same run created again: discard everything about the old one.
   begin() {
     this.card.names.clear();
     this.filters.clear();
@@ -116,7 +116,7 @@ class ImageMap {
     return this.labels.columns.find((one) => one.key === key);
   }
 
-  // The values of a column: a frame has labels of its own, and verdicts follow from thresholds.
+  // The values of a column; labels depend on the frame, and verdicts on the thresholds.
   async values(spec) {
     if (spec.key === "cluster" && this.frame?.label) return column(this.frame.label);
     if (!spec.own) return column(spec.column);
@@ -128,7 +128,7 @@ class ImageMap {
     return label.map((k, i) => Number(agreement[i] < (asked ? one : each[k])) + 2 * Number(confidence[i] < sure));
   }
 
-  // Brings everything that is to be seen, and then shows all of it at once.
+  // Fetches everything that is visible, then shows it all at once.
   async load(rebuild) {
     const ticket = (this.ticket ?? 0) + 1;
     this.ticket = ticket;
@@ -166,7 +166,7 @@ class ImageMap {
     }
   }
 
-  // Marks what passes the filters and what is selected, where one of them is not as it was.
+  // Applies filters and selection, if one of them has changed.
   sift(filters, values) {
     const now = [this.chosen, ...filters.map(([, filter]) => filter), ...values];
     if (this.sifted?.length === now.length && now.every((one, i) => one === this.sifted[i])) return;
@@ -182,7 +182,7 @@ class ImageMap {
     return { ...spec, thresholds: { ...now, own: !this.judged } };
   }
 
-  // Takes new places; those of another moment are reached by gliding.
+  // Moves the points to new places, with an animation between frames.
   settle(place) {
     if (place === this.place) return;
     const before = this.place?.length === place.length ? this.place : undefined;
@@ -212,7 +212,7 @@ class ImageMap {
   choose(chosen) {
     this.chosen = chosen;
     this.tell("selection", { bits: toBits(chosen), drawn: chosen.length });
-    requestAnimationFrame(() => this.mark()); // the server need not wait for it
+    requestAnimationFrame(() => this.mark()); // drawing first: the server can wait
   }
 
   filter(key, filter, rebuild = true) {
@@ -248,7 +248,7 @@ class ImageMap {
     this.draw();
   }
 
-  // The axes of a map have no unit, so it may be wider than high to fill its frame.
+  // The axes of a map have no units, so it may be stretched to fill its frame.
   get scale() {
     const each = (pixels) => ((pixels * 0.88) / SPAN) * this.camera.zoom;
     return [each(Math.min(this.width, 1.5 * this.height)), each(Math.min(this.height, 1.5 * this.width))];
@@ -319,7 +319,7 @@ class ImageMap {
     return this.places.get(id);
   }
 
-  // -- what a person does -----------------------------------------------------------------------
+  // -- user actions -----------------------------------------------------------------------------
 
   home() {
     this.camera = { x: SPAN / 2, y: SPAN / 2, zoom: HOME_ZOOM };
@@ -338,7 +338,7 @@ class ImageMap {
     this.tell("replay", open);
   }
 
-  // The camera has moved: draw roughly now and fully once it rests.
+  // The camera has moved: draw fewer points now, and all once it rests.
   move() {
     this.moving = true;
     clearTimeout(this.resting);
@@ -379,7 +379,7 @@ class ImageMap {
     return this.search.nearest(...this.toMap(x, y), across, up, this.seen);
   }
 
-  // The pointer is over point i, or over none.
+  // The pointer is over point i, or over no point.
   point(i, x, y) {
     if (i === this.hover) return;
     this.hover = i;
@@ -388,13 +388,13 @@ class ImageMap {
     else this.card.show(i, x, y);
   }
 
-  // -- the view, in the address and for the next visit ---------------------------------------------
+  // -- the view, kept in the URL and for the next visit --------------------------------------------
 
   get memory() {
     return `spice-map-${this.data.run}`;
   }
 
-  // Written by the browser itself: the server need not run for it.
+  // Written in the browser: no rerun on the server is needed.
   keep() {
     clearTimeout(this.keeping);
     this.keeping = setTimeout(() => {

@@ -1,4 +1,4 @@
-// Overlay: what lies above the points: numbers of clusters, trails, the open image, the lasso.
+// Overlay: everything above the points: cluster numbers, trails, the open image, the lasso.
 
 const MOST_NUMBERED = 120;
 const MOST_TRAILS = 300;
@@ -33,7 +33,7 @@ class Overlay {
     if (map.hover !== undefined) this.ring(map.hover, 6, 2, this.colour("text-color"));
   }
 
-  // Half-way between the text's colour and grey, 0-1 each: for the points that are context.
+  // Halfway between the text colour and grey, 0-1 each: for points that are only context.
   grey() {
     const pen = this.canvas.getContext("2d");
     pen.fillStyle = getComputedStyle(this.map.box).getPropertyValue("--st-text-color");
@@ -66,7 +66,7 @@ class Overlay {
     this.pen.stroke();
   }
 
-  // Cluster numbers at the middle of their places; a sample of each is enough to find it.
+  // The positions of cluster numbers: the middle of a sample of each cluster.
   middles() {
     const { label, place, data } = this.map;
     const members = new Map();
@@ -102,7 +102,7 @@ class Overlay {
     }
   }
 
-  // From where the selected images, or those that moved most, came since the moment before.
+  // Trails from the frame before, for the selected images or those that moved most.
   trails() {
     const { pen, map } = this;
     const { place, trailed, spec, shown } = map;
@@ -124,7 +124,7 @@ class Overlay {
     pen.globalAlpha = 1;
   }
 
-  // The image whose panel is open, and lines to its neighbours.
+  // The image whose panel is open, with lines to its neighbours.
   open() {
     const { pen, map } = this;
     const open = map.indexOf(map.data.open);

@@ -1,5 +1,5 @@
-// Points: n places with colours and marks, drawn by WebGL 2.
-// A place is two 16-bit integers; the map's own square lies in the middle of their range.
+// Points: n points with colours and marks, drawn with WebGL 2.
+// A place is two 16-bit integers; the square of the map is in the middle of their range.
 
 const VERTEX = `#version 300 es
 in vec2 before, place; in vec4 colour; in float mark;
@@ -22,7 +22,7 @@ void main() {
 const REST = 0;
 const SHOWN = 1;
 const CHOSEN = 2;
-// While the map moves, more points than this are thinned out; all are back when it rests.
+// The most points to draw while the map moves; all are drawn when it rests.
 const SMOOTH = 150000;
 
 class Points {
@@ -70,7 +70,7 @@ class Points {
     gl.bufferData(gl.ARRAY_BUFFER, array, gl.DYNAMIC_DRAW);
   }
 
-  // Places (2 n), and those they come from where the way there is shown.
+  // Places (2 n), and the previous ones if the move is animated.
   move(place, before) {
     this.count = place.length / 2;
     this.upload("place", place);
@@ -92,7 +92,7 @@ class Points {
     gl.vertexAttribPointer(this.slots[name], width, kind, normalised, every * bytes, 0);
   }
 
-  // centre: [x, y]; scale: clip units for one unit of place; grey: 0-1 each; way: 0-1 from before.
+  // centre: [x, y]; scale: clip units per unit of place; grey: 0-1 each; way: share of the animation, 0-1.
   draw({ centre, scale, size, grey, way, moving }) {
     const { gl, uniforms } = this;
     const every = moving ? Math.max(1, Math.ceil(this.count / SMOOTH)) : 1;

@@ -1,4 +1,4 @@
-// Replay: the bar below the map that steps through what training saw.
+// Replay: the bar below the map that steps through the frames of training.
 
 const FRAME_MS = 1100;
 

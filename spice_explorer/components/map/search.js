@@ -1,4 +1,4 @@
-// Grid: which point is under the pointer, and which lie inside a line drawn round them.
+// Grid: finds the point under the pointer, and the points inside a lasso.
 
 const CELLS = 192;
 const RANGE = 65536;
@@ -40,7 +40,7 @@ class Grid {
     return found;
   }
 
-  // 1 for every point inside the closed path [[x, y], …] that `seen` allows.
+  // 1 for every point that `seen` allows inside the closed path [[x, y], …].
   inside(path, seen) {
     const { place } = this;
     const out = new Uint8Array(seen.length);

@@ -1,4 +1,4 @@
-// The view as text, for the address and for the next visit: colour ~ stage ~ x,y,zoom ~ moment ~ filters.
+// The view as text, for the URL and the next visit: colour ~ stage ~ x,y,zoom ~ frame ~ filters.
 
 function viewText({ colour, stage, camera, frame, filters }) {
   const at = [camera.x / SPAN, camera.y / SPAN, camera.zoom / HOME_ZOOM].map((v) => +v.toPrecision(5));
@@ -6,7 +6,7 @@ function viewText({ colour, stage, camera, frame, filters }) {
   return [colour ?? "", stage ?? "", at.join(","), frame ?? "", only].join("~");
 }
 
-// What makes no sense is left out. `specs`: all columns there are.
+// Parses the text and ignores invalid parts. `specs`: all columns.
 function viewOf(text, specs) {
   const [colour, stage, at, frame, only] = text.split("~");
   const [x, y, zoom] = (at ?? "").split(",").map(Number);

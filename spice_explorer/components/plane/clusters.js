@@ -1,4 +1,4 @@
-// The clusters: a row for each, with what the thresholds leave of it.
+// The clusters: one row each, with the number of reliable images at these thresholds.
 
 const LIST_HEIGHT = 400;
 
@@ -50,7 +50,7 @@ class Clusters {
     return this.sizes[k] ? this.found.table[4 * k] / this.sizes[k] : 2;
   }
 
-  // Rows keep their places while a threshold moves, or nobody could follow one.
+  // Rows keep their order while a threshold is dragged, so that they can be followed.
   arrange() {
     if (!this.found) return;
     const keys = { number: (k) => k, share: (k) => this.share(k), size: (k) => -this.sizes[k] };

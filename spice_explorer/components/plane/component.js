@@ -1,4 +1,4 @@
-// The door by which Streamlit comes in: one inspector for each place on the page.
+// The entry point that Streamlit calls: one inspector per mount.
 
 const inspectors = new WeakMap();
 

@@ -1,4 +1,4 @@
-// The reliability instrument: what any pair of thresholds would make of every image, at once.
+// The reliability inspector: the verdict on every image for any pair of thresholds, at once.
 
 const SETTLE_MS = 150;
 const UNREACHED =
@@ -36,7 +36,7 @@ class Inspector {
     else this.redraw();
   }
 
-  // -- numbers from the server
+  // -- data from the server
 
   async get(url, Kind) {
     const answer = await fetch(url, { signal: this.stopper.signal });
@@ -44,7 +44,7 @@ class Inspector {
     return new Kind(await answer.arrayBuffer());
   }
 
-  // Runs what fetches; a failure becomes a sentence, unless something newer was asked for meanwhile.
+  // Runs a request; an error becomes a sentence, unless a newer request was started meanwhile.
   async fetching(work) {
     const stopper = this.stopper;
     this.box.classList.add("waiting");
@@ -82,7 +82,7 @@ class Inspector {
     this.fetching(() => this.fetchColumn());
   }
 
-  // One column at a time: a slider passes many numbers of neighbours, and only the last one matters.
+  // Fetches one column at a time: a slider passes many numbers of neighbours, and only the last matters.
   async fetchColumn() {
     if (this.busy || !this.judge) return;
     this.busy = true;
@@ -101,9 +101,9 @@ class Inspector {
     }
   }
 
-  // -- what is asked
+  // -- thresholds
 
-  // Changes thresholds; the counts follow at once, and Python hears of it unless a drag goes on.
+  // Changes thresholds and updates the counts; Python is notified once a drag has ended.
   ask(change, settled = true) {
     this.asked = { ...this.asked, ...change };
     if (this.have !== this.asked.neighbors && this.judge) this.fetchAgreed();
@@ -136,7 +136,7 @@ class Inspector {
     this.reset.addEventListener("click", () => this.ask({ ...this.data.own }));
   }
 
-  // A number that is out of range is marked and changes nothing.
+  // A number out of range is marked as invalid and changes nothing.
   typed(name, input) {
     const value = input.valueAsNumber;
     const fits = value >= Number(input.min) && value <= Number(input.max);
@@ -144,7 +144,7 @@ class Inspector {
     if (fits) this.ask({ [name]: name === "floor" ? value / 100 : value });
   }
 
-  // -- what is shown
+  // -- drawing
 
   tile() {
     this.tiles = this.data.reasons.map((reason, v) => {
@@ -184,7 +184,7 @@ class Inspector {
     tile.setAttribute("aria-pressed", String(this.data.reason === v));
   }
 
-  // A field that is being typed in is left alone.
+  // Updates the fields, except the one being typed in.
   fields() {
     const shown = { ...this.asked, floor: 100 * this.asked.floor };
     for (const [name, input] of Object.entries(this.inputs)) {
@@ -196,7 +196,7 @@ class Inspector {
     this.reset.disabled = same(this.asked, this.data.own);
   }
 
-  // The engine's own counts for the same thresholds: when they are there they must be the same.
+  // The engine's counts for the same thresholds, if it has sent them, must be equal.
   check(total) {
     const { engine } = this.data;
     const there = same(engine.thresholds, this.asked) && this.have === this.asked.neighbors;
@@ -221,7 +221,7 @@ class Inspector {
     place.classList.toggle("wrong", wrong);
   }
 
-  // Words beside the pointer; none without an event.
+  // Shows a tooltip at the pointer, or hides it if there is no event.
   tip(e, lines) {
     const tip = this.find(".tip");
     tip.style.display = e ? "block" : "none";

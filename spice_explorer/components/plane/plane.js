@@ -28,11 +28,12 @@ class Plane {
     return -Math.log10(Math.max(1 - p, 10 ** -this.most));
   }
 
-  // Where a confidence lies between 0 and the width, and an agreement between the height and 0.
+  // The x of a confidence, from 0 to the width.
   x(p) {
     return (this.nines(p) / this.most) * this.width;
   }
-  // Every number of neighbours has a row as high as the others, half a row beyond 0 and 1.
+  // The y of a number of neighbours, from the height to 0. All have rows of equal height, which extend
+  // half a row beyond the agreements 0 and 1.
   y(m) {
     return (1 - (m + 0.5) / (this.count + 1)) * this.height;
   }
@@ -50,7 +51,7 @@ class Plane {
     this.each = Math.ceil((count + 1) / MOST_ROWS);
     this.rows = Math.ceil((count + 1) / this.each);
     this.cells = new Uint32Array(this.rows * NINES_COLUMNS);
-    // Rows are filled from the top, where the thresholds are.
+    // Fill rows from the top, where the thresholds are.
     for (let i = 0; i < agreed.length; i++) {
       this.cells[Math.floor((count - agreed[i]) / this.each) * NINES_COLUMNS + this.column[i]]++;
     }
@@ -76,7 +77,7 @@ class Plane {
     }
   }
 
-  // The part of the canvas that a row of cells covers: y of its top and its bottom.
+  // The y of the top and the bottom of a row of cells.
   span(row) {
     const top = this.count - row * this.each;
     const bottom = Math.max(0, top - this.each + 1);
@@ -159,13 +160,13 @@ class Plane {
     this.ticks.append(made);
   }
 
-  // The agreement that asks for exactly `need` neighbours, as short a number as says so.
+  // The shortest number for an agreement that requires exactly `need` neighbours.
   agreementOf(need) {
     const unit = 10 ** Math.max(3, Math.ceil(Math.log10(this.count)));
     return Math.floor((need * unit) / this.count) / unit;
   }
 
-  // A confidence with as many digits as its number of nines is worth.
+  // A confidence, rounded to digits that suit its number of nines.
   confidenceOf(nines) {
     const digits = Math.max(3, Math.ceil(nines) + 2);
     return clamp(Number((1 - 10 ** -clamp(nines, 0, this.most)).toFixed(digits)), 0, 1);
@@ -224,7 +225,7 @@ class Plane {
     const end = { Home: 0, End: 1 }[e.key];
     if (!this.cells || (way === undefined && end === undefined)) return;
     e.preventDefault();
-    // What is asked may be newer than what is drawn: keys come faster than frames.
+    // Use the requested thresholds, not the drawn ones: keys repeat faster than frames.
     const step = way * (e.shiftKey ? 10 : 1);
     const { agreement, confidence } = this.owner.asked;
     if (end !== undefined) this.owner.ask({ [what]: end });
@@ -232,7 +233,7 @@ class Plane {
       const need = Judge.need(agreement, this.count) + step;
       this.owner.ask({ agreement: this.agreementOf(clamp(need, 0, this.count)) });
     } else {
-      // A hundredth below 0.9, a thousandth below 0.99, and so on.
+      // Steps of 0.01 below 0.9, 0.001 below 0.99, and so on.
       const fine = 10 ** -Math.min(this.most, Math.floor(this.nines(confidence) + 1e-9) + 2);
       this.owner.ask({ confidence: clamp(Number((confidence + step * fine).toFixed(7)), 0, 1) });
     }

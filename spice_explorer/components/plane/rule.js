@@ -1,5 +1,5 @@
-// The rule: what any pair of thresholds makes of every image. It judges as the engine does
-// (engine/stages/reliable.judge), in the engine's own precision.
+// The rule: the verdict on every image for any pair of thresholds. It must agree with the engine
+// (engine/stages/reliable.judge), so it uses the same precision.
 
 class Judge {
   /**
@@ -15,7 +15,7 @@ class Judge {
     for (let i = 0; i < labels.length; i++) this.sizes[labels[i]]++;
   }
 
-  // Images by cluster and number of agreeing neighbours, the sure ones apart: all that the rule needs.
+  // Counts images by cluster and number of agreeing neighbours, confident ones separately.
   tally(agreed, count, threshold) {
     if (this.agreed === agreed && this.threshold === threshold) return;
     this.agreed = agreed;
@@ -31,7 +31,7 @@ class Judge {
     }
   }
 
-  // The number of neighbours out of `count` from which a share is at least `agreement`.
+  // The fewest of `count` neighbours whose share is at least `agreement`.
   static need(agreement, count) {
     const least = Math.fround(agreement);
     let need = 0;
@@ -39,7 +39,7 @@ class Judge {
     return need;
   }
 
-  // (K × 4) images of each verdict, their sums, and the neighbours that each cluster needs.
+  // The number of images of each verdict (K × 4), their sums, and the neighbours that each cluster needs.
   verdict({ agreement, floor }) {
     const { clusters, count, sizes, sure, unsure } = this;
     const width = count + 1;
@@ -60,7 +60,7 @@ class Judge {
     return { table, needs, total, plain };
   }
 
-  // The number of agreeing neighbours from which a cluster keeps `wanted` of its sure images.
+  // The number of agreeing neighbours at which a cluster keeps `wanted` of its confident images.
   lowest(cluster, wanted) {
     if (!wanted) return this.count;
     const start = cluster * (this.count + 1);

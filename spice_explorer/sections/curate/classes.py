@@ -155,7 +155,7 @@ def _accept(run: RunFolder, reviewer: str, one: Shown) -> None:
             "exclude",
             every,
             f"Leave out {len(every):,}",
-            "Leaves the undecided images out of training and export.",
+            "Leaves the undecided images out of training and exports.",
         )
 
 
