@@ -109,23 +109,13 @@ def test_what_others_did_is_told_with_both_answers(client: Client) -> None:
 
 
 def other() -> int:
-<<<<<<< HEAD
-    """A class that image 5 does not have by the model."""
+    """A class that the model does not give image 5."""
     return (int(decisions.needed_model(demo()).labels[5]) + 1) % CLUSTERS
 
 
 def in_between(monkeypatch: pytest.MonkeyPatch, read: str) -> None:
-    """Once `read` has been read of the fold, Bob relabels image 5, if he can at that moment."""
-    whole, log, model = getattr(Curation, read), decisions.log_of(demo()), decisions.model(demo())
-=======
-    """A class that the model does not give image 5."""
-    return (int(decisions.needed_model("demo").labels[5]) + 1) % CLUSTERS
-
-
-def in_between(monkeypatch: pytest.MonkeyPatch, read: str) -> None:
     """Lets Bob relabel image 5 as soon as `read` is read from the fold, if he can at that moment."""
-    whole, log, model = getattr(Curation, read), decisions.log_of("demo"), decisions.model("demo")
->>>>>>> words
+    whole, log, model = getattr(Curation, read), decisions.log_of(demo()), decisions.model(demo())
     asked = [Decision("relabel", "Bob", visit="tab of Bob", images=np.array([5]), class_=other())]
 
     def decide() -> None:

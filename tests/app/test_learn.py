@@ -239,15 +239,9 @@ def test_trials_end_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failure_trials, "missing", lambda _folder: ["head"])
     monkeypatch.setattr(failure_trials, "make_trials", make)
     ends_alone(monkeypatch, lessons, "_trials")
-<<<<<<< HEAD
-    # The runner may still be at a run of another test.
+    # The runner may still be training a run of another test.
     wait_for(lambda: lessons.follow(runs.look(demo())) is not None and begun.is_set())
     assert lessons.trying(demo()) == ("head", 0.5)
-=======
-    # The runner may still be training a run of another test.
-    wait_for(lambda: lessons.follow(runs.look("demo")) is not None and begun.is_set())
-    assert lessons.trying("demo") == ("head", 0.5)
->>>>>>> words
     try:
         lifecycle.stop_everything()
         assert lessons.trying(demo()) is None

@@ -111,13 +111,8 @@ def test_changes_are_counted(labels: list[int], words: str) -> None:
 # -- the panel ---------------------------------------------------------------------------------
 
 
-<<<<<<< HEAD
 def page(name: str, confidence: float | None = None, agreement: float | None = None) -> None:
-    """A page with nothing but the panel; with thresholds, as the Reliability page draws it."""
-=======
-def page(run: str, confidence: float | None = None, agreement: float | None = None) -> None:
     """A page with only the panel; with thresholds, as on the Reliability page."""
->>>>>>> words
     from dataclasses import replace
 
     from spice_explorer.queries import artefacts, runs

@@ -199,13 +199,8 @@ def test_the_preview_without_a_veto_is_the_saved_state(finished: RunFolder) -> N
     assert changes == []
     for name in ("confident", "prototypes", "nearest"):
         assert np.array_equal(getattr(after, name), saved[name])
-<<<<<<< HEAD
-    # ... and it is what the equations make of the saved probabilities.
-    unit = artefacts.unit_vectors(demo())
-=======
     # ... and it follows from the saved probabilities by the equations.
-    unit = artefacts.unit_vectors("demo")
->>>>>>> words
+    unit = artefacts.unit_vectors(demo())
     means = unit[saved["confident"]].mean(1)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     assert means == pytest.approx(saved["prototypes"], abs=1e-5)
