@@ -9,6 +9,6 @@ chrome.heading(
     "Decide the labels: whole classes at once, doubtful images one by one. Every decision is saved and can be undone.",
 )
 with session.plain_errors():
-    run = needs.run_of_page()
-    if run is not None and needs.labels(run):
-        page.show(run)
+    look = needs.run_of_page()
+    if look is not None and needs.labels(look):
+        page.show(look.folder)

@@ -8,6 +8,6 @@ chrome.heading(
     "Map", "Every image is a point; nearby points have similar features. Draw around points to see their images."
 )
 with session.plain_errors():
-    run = needs.run_of_page()
-    if run is not None and needs.features(run):
-        page.show(run)
+    look = needs.run_of_page()
+    if look is not None and needs.features(look):
+        page.show(look)

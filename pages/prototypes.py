@@ -8,9 +8,9 @@ chrome.heading(
     "Prototypes", "A cluster's most confident images form its prototype; the images nearest to it get its label."
 )
 with session.plain_errors():
-    run = needs.run_of_page()
-    if run is not None:
-        if needs.labels(run):
-            page.show(run)
+    look = needs.run_of_page()
+    if look is not None:
+        if needs.labels(look):
+            page.show(look.folder)
         else:
-            forming.live(run)
+            forming.live(look)

@@ -9,6 +9,6 @@ chrome.heading(
     "thresholds to see what changes; the run itself is not modified.",
 )
 with session.plain_errors():
-    run = needs.run_of_page()
-    if run is not None and needs.labels(run):
-        reliability.show(run)
+    look = needs.run_of_page()
+    if look is not None and needs.labels(look):
+        reliability.show(look)

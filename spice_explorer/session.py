@@ -16,6 +16,7 @@ from engine.errors import SpiceError, sentence_of
 from spice_explorer.queries import imports, runs, sources
 
 if TYPE_CHECKING:
+    from engine.runs.folder import RunFolder
     from engine.sources.import_job import Asked, ImportJob
     from engine.sources.open_source import Opened
 
@@ -63,9 +64,9 @@ def is_here(visitor: str) -> bool:
 _reviewers: dict[str, dict[str, str]] = {}
 
 
-def also_present(run: str, reviewer: str) -> bool:
+def also_present(run: RunFolder, reviewer: str) -> bool:
     """Notes under which name this visitor decides; True when another open tab has the same name."""
-    seen = _reviewers.setdefault(run, {})
+    seen = _reviewers.setdefault(run.name, {})
     seen[visitor()] = reviewer
     others = [one for one, name in list(seen.items()) if name == reviewer and one != visitor()]
     return any(is_here(one) for one in others)
@@ -74,21 +75,22 @@ def also_present(run: str, reviewer: str) -> bool:
 # -- the chosen run ----------------------------------------------------------------------------
 
 
-def current_run() -> str | None:
+def current_run() -> RunFolder | None:
     """The run that the pages show: from the address, else the last one chosen, else the newest.
 
     Also None if the requested run no longer exists, so that the next action does not affect another run.
     """
-    wanted, names = _wanted_run(), runs.run_names()
-    if wanted:
-        return _keep(wanted) if wanted in names else None
-    return _keep(names[0]) if names else None
+    wanted = _wanted_run() or next(iter(runs.run_names()), "")
+    run = runs.find(wanted)
+    if run is not None:
+        _keep(wanted)
+    return run
 
 
 def missing_run() -> str | None:
     """The requested run if it does not exist (any more)."""
     wanted = _wanted_run()
-    return wanted if wanted and wanted not in runs.run_names() else None
+    return wanted if wanted and runs.find(wanted) is None else None
 
 
 def _wanted_run() -> str | None:
@@ -103,27 +105,26 @@ def choose_run(name: str) -> None:
     _keep(name)
 
 
-def _keep(name: str) -> str:
+def _keep(name: str) -> None:
     st.session_state["run"] = name
     if st.query_params.get("run") != name:
         st.query_params["run"] = name
-    return name
 
 
 # -- the travelling selection ------------------------------------------------------------------
 
 
-def selection(run: str) -> np.ndarray:
+def selection(run: RunFolder) -> np.ndarray:
     """(M,) sorted ids of the images of `run` that are selected."""
     kept = st.session_state.get("selection")
-    return kept[1] if kept and kept[0] == run else np.zeros(0, np.int64)
+    return kept[1] if kept and kept[0] == run.name else np.zeros(0, np.int64)
 
 
-def select(run: str, ids: np.ndarray) -> None:
-    st.session_state["selection"] = (run, np.asarray(ids, np.int64))
+def select(run: RunFolder, ids: np.ndarray) -> None:
+    st.session_state["selection"] = (run.name, np.asarray(ids, np.int64))
 
 
-def select_anew(run: str, ids: np.ndarray) -> None:
+def select_anew(run: RunFolder, ids: np.ndarray) -> None:
     """Changes the selection from outside the components that show it; a new version notifies them."""
     select(run, np.unique(ids))
     st.session_state["selection version"] = selection_version() + 1
@@ -142,10 +143,10 @@ def selection_version() -> int:
 # -- the image whose panel is open ---------------------------------------------------------------
 
 
-def open_image(run: str) -> int | None:
+def open_image(run: RunFolder) -> int | None:
     """The image of `run` whose panel is open: the address names it, or it was opened before."""
     asked = st.query_params.get("image") or st.session_state.get("image", "")
-    if not asked.isdecimal() or len(asked) > 12 or int(asked) >= runs.card(run).images:
+    if not asked.isdecimal() or len(asked) > 12 or int(asked) >= run.card().images:
         return None
     show_image(int(asked))
     return int(asked)

@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
@@ -47,9 +47,6 @@ from engine.errors import RunError
 from engine.events import STAGES, Event, Record, Stage, from_json, to_json
 from engine.runs.files import FileCheckpoint, link_file, load_array, load_weights, save_array, save_weights, synced
 from engine.stages.decided_labels import FixedLabels
-
-if TYPE_CHECKING:
-    pass
 
 FORMAT = 1
 # Another run's stage 1, for which this run has yet to make a clustering of its own.
@@ -83,6 +80,10 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
 
     def save_images(self, artefact: str, images: ImageSet) -> None:
         """Pixels that are in a file already are not written a second time."""

@@ -165,28 +165,34 @@ class Runner(Background):
         self._queues: dict[str, queue.SimpleQueue[_Job]] = {}
         self._guard = threading.Lock()
         self._idle = threading.Condition(self._guard)
+        self._closed = False
         super().__init__()
 
     def submit(self, folder: RunFolder, device: str = "auto") -> None:
         """Queues the run on its device, to start or to resume it.
 
         Raises:
-            RunError: when it is being trained already or the device is not there.
+            RunError: when it is being trained already, the device is not there, or the runner is closed.
         """
-        chosen = choose_device(device)
-        job = _Job(folder, chosen, Control(), folder.lock())
+        job = _Job(folder, choose_device(device), Control(), folder.lock())
         try:
-            folder.mend_events()
-            folder.append(RunQueued())
+            with self._guard:  # the end of the server comes before all of this, or finds the job
+                self._put(job)
         except BaseException:
             job.lock.lock.release()
             raise
-        with self._guard:
-            self._jobs[folder.path.resolve()] = job
-            if str(chosen.device) not in self._queues:
-                self._queues[str(chosen.device)] = queue.SimpleQueue()
-                self._start(self._work, self._queues[str(chosen.device)])
-            self._queues[str(chosen.device)].put(job)
+
+    def _put(self, job: _Job) -> None:
+        folder, device = job.folder, str(job.device.device)
+        if self._closed:
+            raise RunError(f"{folder.name} is not queued: the app is closing; start it again and resume the run")
+        folder.mend_events()
+        folder.append(RunQueued())
+        self._jobs[folder.path.resolve()] = job
+        if device not in self._queues:
+            self._queues[device] = queue.SimpleQueue()
+            self._start(self._work, self._queues[device])
+        self._queues[device].put(job)
 
     def pause(self, folder: RunFolder) -> None:
         self._with(folder, Control.pause)
@@ -213,8 +219,9 @@ class Runner(Background):
             return any(job.device.device == device for job in self._jobs.values())
 
     def close(self, seconds: float = CLOSING_SECONDS) -> None:
-        """Stops every run and waits, at most `seconds`, until their checkpoints are written."""
+        """Stops every run, takes no other, and waits, at most `seconds`, until their checkpoints are written."""
         with self._guard:
+            self._closed = True
             for job in self._jobs.values():
                 job.control.stop()
             self._idle.wait_for(lambda: not self._jobs, timeout=seconds)

@@ -16,6 +16,7 @@ import numpy as np
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from engine.runs.folder import RunFolder
 from spice_explorer import session
 from spice_explorer.components.scripts import component
 from spice_explorer.palette import VERDICTS
@@ -43,7 +44,7 @@ class Asked:
 
 
 def gallery(
-    run: str,
+    run: RunFolder,
     known: Known,
     ids: Sequence[int] | np.ndarray,
     *,
@@ -88,7 +89,7 @@ def gallery(
         )
 
     asked = pictures(
-        run,
+        run.name,
         thumbs.source(run) if len(shown) else "",
         len(known.pixels),
         shown,
@@ -174,7 +175,7 @@ def pictures(
 
 
 def _draw(
-    run: str, images: int, key: str, data: dict[str, Any], actions: set[str], on_open: Callable[[int], None]
+    of: str, images: int, key: str, data: dict[str, Any], actions: set[str], on_open: Callable[[int], None]
 ) -> None:
     place = _place(key)
 
@@ -188,7 +189,7 @@ def _draw(
         found = st.session_state[place].get("ask") or {}
         if found.get("action") in actions:
             chosen = present.marked(found.get("ids", []), images)
-            st.session_state[f"asked {place}"] = (run, Asked(found["action"], chosen))
+            st.session_state[f"asked {place}"] = (of, Asked(found["action"], chosen))
 
     component("gallery")(key=place, data=data, on_page_change=lambda: None, on_open_change=opened, on_ask_change=asked)
 
@@ -198,11 +199,11 @@ def _place(key: str) -> str:
     return re.sub("__+", "-", f"gallery-{key}")
 
 
-def _take_asked(key: str, run: str) -> Asked | None:
+def _take_asked(key: str, of: str) -> Asked | None:
     """The result of the callback, which runs once per click even if the page is interrupted."""
     name = f"asked {_place(key)}"
     kept = st.session_state.get(name)
-    if kept is None or kept[0] != run:
+    if kept is None or kept[0] != of:
         return None
     asked: Asked = st.session_state.pop(name)[1]
     return asked

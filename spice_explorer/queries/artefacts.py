@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import streamlit as st
 
 from engine import metrics
 from engine.events import Stage
@@ -19,7 +18,7 @@ from engine.stages.reliable import ReliableSet, local_agreement
 from spice_explorer.present import maps as present
 from spice_explorer.present.gallery import Known
 from spice_explorer.queries.cache import cached
-from spice_explorer.queries.runs import card, folder_of
+from spice_explorer.queries.runs import made
 
 if TYPE_CHECKING:
     from engine.config import ReliableSettings
@@ -27,71 +26,60 @@ if TYPE_CHECKING:
     from engine.data.truth import Truth
     from engine.runs.history import History, PrototypeHistory
 
-MOST_CACHED = 48
 
-
-def arrays(name: str, artefact: str) -> dict[str, np.ndarray]:
+@cached(RunFolder.modified, entries=48)
+def arrays(run: RunFolder, artefact: str) -> dict[str, np.ndarray]:
     """The arrays of a run's artefact, memory-mapped; raises RunError when it is not there yet."""
-    folder = folder_of(name)
-    return _arrays(str(folder.path), artefact, folder.modified(artefact))
-
-
-@st.cache_resource(show_spinner=False, max_entries=MOST_CACHED)
-def _arrays(path: str, artefact: str, modified: float | None) -> dict[str, np.ndarray]:
-    del modified  # of the cache's key alone: the artefact's own time
-    return RunFolder(path).load(artefact)
-
-
-def has(name: str, artefact: str) -> bool:
-    return folder_of(name).has(artefact)
+    return run.load(artefact)
 
 
 @cached()
-def images(name: str) -> ImageSet:
+def images(run: RunFolder) -> ImageSet:
     """The run's images, memory-mapped."""
-    return folder_of(name).images()
+    return run.images()
 
 
 @cached()
-def truth(name: str) -> Truth | None:
+def truth(run: RunFolder) -> Truth | None:
     """Ground truth of the run's images, for scores and pictures only; None without it."""
-    return folder_of(name).truth()
+    return run.truth()
 
 
-def judged_stages(name: str) -> list[Stage]:
-    """The stages whose labels have been judged, newest first."""
+def judged_stages(run: RunFolder) -> list[Stage]:
+    """The stages whose labels have been judged, newest first; raises RunError when the run is gone."""
+    made(run)
     order: tuple[Stage, ...] = ("joint", "heads")
-    return [stage for stage in order if has(name, f"reliable-{stage}")]
+    return [stage for stage in order if run.has(f"reliable-{stage}")]
 
 
-def reliable(name: str, stage: Stage) -> ReliableSet:
+def reliable(run: RunFolder, stage: Stage) -> ReliableSet:
     """The run's own verdict on the labels of `stage`."""
-    return ReliableSet(**arrays(name, f"reliable-{stage}"))
+    return ReliableSet(**arrays(run, f"reliable-{stage}"))
 
 
 @cached("reliable-heads", "reliable-joint", "neighbors", entries=64)
-def agreement(name: str, stage: Stage, count: int) -> np.ndarray:
+def agreement(run: RunFolder, stage: Stage, count: int) -> np.ndarray:
     """(N,) float32: share of the `count` nearest neighbours with an image's label of `stage`."""
-    near, judged = arrays(name, "neighbors"), arrays(name, f"reliable-{stage}")
+    near, judged = arrays(run, "neighbors"), arrays(run, f"reliable-{stage}")
     return local_agreement(np.asarray(judged["labels"]), Neighbors(near["ids"], near["similarity"]), count)
 
 
-def judge(name: str, stage: Stage, settings: ReliableSettings) -> ReliableSet:
+def judge(run: RunFolder, stage: Stage, settings: ReliableSettings) -> ReliableSet:
     """The verdict on the labels of `stage` under other settings, by the engine's own rule."""
-    own, clusters = reliable(name, stage), card(name).config.clusters
+    own, clusters = reliable(run, stage), run.card().config.clusters
     count = rule.neighbor_count(settings, len(own.labels), clusters)
-    fixed = folder_of(name).fixed()
-    agreed = agreement(name, stage, count)
+    fixed = run.fixed()
+    agreed = agreement(run, stage, count)
     return rule.judge(own.labels, own.confidence, agreed, clusters, settings, fixed=fixed)
 
 
 @cached("heads", "reliable-heads", "reliable-joint", entries=16)
-def _head_votes(name: str, stage: Stage) -> np.ndarray:
-    labels = np.asarray(arrays(name, f"reliable-{stage}")["labels"])
-    return head_votes(np.asarray(arrays(name, "heads")["head_labels"]), labels)
+def _head_votes(run: RunFolder, stage: Stage) -> np.ndarray:
+    labels = np.asarray(arrays(run, f"reliable-{stage}")["labels"])
+    return head_votes(np.asarray(arrays(run, "heads")["head_labels"]), labels)
 
 
-def estimated_purity(name: str, stage: Stage, mask: np.ndarray) -> float | None:
+def estimated_purity(run: RunFolder, stage: Stage, mask: np.ndarray) -> float | None:
     """What share of the images in `mask` (N,) may be of their cluster's commonest class, 0 to 1, by
     how far heads and neighbours agree, without any truth; None where nothing can be said (one head,
     no image in `mask`, one cluster).
@@ -103,58 +91,58 @@ def estimated_purity(name: str, stage: Stage, mask: np.ndarray) -> float | None:
     6 too low where it was high. Which of a run's subsets is purer it mostly told right
     (benchmarks/results/estimates-cpu.md).
     """
-    if len(arrays(name, "heads")["head_labels"]) < 2:
+    if len(arrays(run, "heads")["head_labels"]) < 2:
         return None
-    own, votes = reliable(name, stage), _head_votes(name, stage)
+    own, votes = reliable(run, stage), _head_votes(run, stage)
     return metrics.estimated_purity(own.labels, own.agreement, votes, mask)
 
 
-def neighbor_count(name: str) -> int:
+def neighbor_count(run: RunFolder) -> int:
     """How many neighbours the run itself asked."""
-    asked = card(name)
+    asked = run.card()
     return rule.neighbor_count(asked.config.reliable, asked.images, asked.config.clusters)
 
 
 # -- how the run went --------------------------------------------------------------------------
 
 
-def _so_far(folder: RunFolder) -> tuple[int, bool]:
+def _so_far(run: RunFolder) -> tuple[int, bool]:
     """What tells a run's frames from those before them."""
-    return len(frame_steps_of(folder)), folder.has("heads")
+    return len(frame_steps_of(run)), run.has("heads")
 
 
 @cached(_so_far)
-def history(name: str) -> History:
+def history(run: RunFolder) -> History:
     """Labels of every image at the frames of stages 2 and 3 so far."""
-    return load_history(folder_of(name))
+    return load_history(run)
 
 
 @cached(_so_far)
-def prototype_history(name: str) -> PrototypeHistory | None:
+def prototype_history(run: RunFolder) -> PrototypeHistory | None:
     """The chosen head's prototypes over the rounds of stage 2; None before there are any."""
-    return load_prototype_history(folder_of(name))
+    return load_prototype_history(run)
 
 
 @cached("features", "reliable-heads", "reliable-joint")
-def stage_one_labels(name: str) -> np.ndarray:
+def stage_one_labels(run: RunFolder) -> np.ndarray:
     """(N,) stage 1's k-means labels, renumbered to fit the newest judged labels best."""
-    labels, stages = np.asarray(arrays(name, "features")["labels"]), judged_stages(name)
-    return _matched(labels, np.asarray(reliable(name, stages[0]).labels)) if stages else labels
+    labels, stages = np.asarray(arrays(run, "features")["labels"]), judged_stages(run)
+    return _matched(labels, np.asarray(reliable(run, stages[0]).labels)) if stages else labels
 
 
-def newest_labels(name: str) -> np.ndarray | None:
+def newest_labels(run: RunFolder) -> np.ndarray | None:
     """(N,) the newest labels there are: judged ones, else stage 1's, else None."""
-    stages = judged_stages(name)
+    stages = judged_stages(run)
     if stages:
-        return reliable(name, stages[0]).labels
-    return stage_one_labels(name) if has(name, "features") else None
+        return reliable(run, stages[0]).labels
+    return stage_one_labels(run) if run.has("features") else None
 
 
 @cached("features", "reliable-heads", "reliable-joint")
-def matched_truth(name: str) -> tuple[np.ndarray, tuple[str, ...]] | None:
+def matched_truth(run: RunFolder) -> tuple[np.ndarray, tuple[str, ...]] | None:
     """(N,) true classes, numbered like the clusters of the newest labels that they fit best (further
     classes follow), and the names by these numbers ("" where a cluster has no class)."""
-    found, labels = truth(name), newest_labels(name)
+    found, labels = truth(run), newest_labels(run)
     if found is None:
         return None
     numbers = found.labels if labels is None else _matched(found.labels, labels)
@@ -165,10 +153,10 @@ def matched_truth(name: str) -> tuple[np.ndarray, tuple[str, ...]] | None:
     return numbers, tuple(names)
 
 
-def changed(name: str) -> np.ndarray:
+def changed(run: RunFolder) -> np.ndarray:
     """(N,) uint8: which stages gave an image another label than the stage before."""
-    judged = {stage: reliable(name, stage).labels for stage in judged_stages(name)}
-    return present.changed(stage_one_labels(name), judged["heads"], judged.get("joint"))
+    judged = {stage: reliable(run, stage).labels for stage in judged_stages(run)}
+    return present.changed(stage_one_labels(run), judged["heads"], judged.get("joint"))
 
 
 def _matched(labels: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -184,20 +172,20 @@ def _matched(labels: np.ndarray, like: np.ndarray) -> np.ndarray:
 # -- what is known of every image --------------------------------------------------------------
 
 
-def known(name: str, stage: Stage | None) -> Known:
+def known(run: RunFolder, stage: Stage | None) -> Known:
     """Everything a gallery shows about the run's images, with the labels of `stage`, if any."""
-    shown, found = images(name), truth(name)
+    shown, found = images(run), truth(run)
     bare = Known(shown.pixels, shown.names)
     if found is not None:
         bare = replace(bare, truth=found.labels, classes=found.class_names)
     if stage is None:
         return bare
-    verdict = reliable(name, stage)
+    verdict = reliable(run, stage)
     return replace(bare, labels=verdict.labels, confidence=verdict.confidence, agreement=verdict.agreement)
 
 
 @cached("features", entries=2)
-def unit_vectors(name: str) -> np.ndarray:
+def unit_vectors(run: RunFolder) -> np.ndarray:
     """(N, D) float32: stage 1's features, scaled to length 1."""
-    vectors = np.asarray(arrays(name, "features")["vectors"], np.float32)
+    vectors = np.asarray(arrays(run, "features")["vectors"], np.float32)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

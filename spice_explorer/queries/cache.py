@@ -8,43 +8,43 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import streamlit as st
 
-from spice_explorer.queries.runs import folder_of, made
+from spice_explorer.queries.runs import made
 
 if TYPE_CHECKING:
     from engine.runs.folder import RunFolder
 
-# The name of an artefact, or whatever else of a run tells an old answer from a new one.
-Mark = str | Callable[["RunFolder"], Hashable]
+# What tells an old answer from a new one: an artefact's name, or a function of what the query takes.
+Mark = str | Callable[..., Hashable]
 Query = TypeVar("Query", bound=Callable[..., Any])
 
 
-def cached(*marks: Mark, entries: int = 8) -> Callable[[Query], Query]:
-    """Caches a function of a run's name, and of whatever else it takes, for all sessions.
+def cached(*marks: Mark, entries: int = 8, spinner: str | bool = False) -> Callable[[Query], Query]:
+    """Caches a function of a run, and of whatever else it takes, for all sessions.
 
     Args:
-        marks: artefacts whose time counts, or functions of the run folder. When the run itself was made
-            always counts: another run may have its name.
+        marks: artefacts whose time counts, or functions of the run and the rest. When the run itself was
+            made always counts: another run may have its name.
         entries: answers that are kept; the oldest go first.
+        spinner: what a page shows meanwhile.
+
+    Raises:
+        RunError: by the decorated function, when the run is gone.
     """
 
     def decorate(query: Query) -> Query:
-        def answer(place: str, times: tuple[Hashable, ...], *asked: Any) -> Any:
-            del place, times  # of the cache's key alone
-            return query(*asked)
+        def answer(place: str, times: tuple[Hashable, ...], _run: RunFolder, *asked: Any) -> Any:
+            del place, times  # of the cache's key alone, as `_run` is not
+            return query(_run, *asked)
 
         # By these two, Streamlit tells one cache from another.
         answer.__module__, answer.__qualname__ = query.__module__, query.__qualname__
-        keep = st.cache_resource(show_spinner=False, max_entries=entries)(answer)
+        keep = st.cache_resource(show_spinner=spinner, max_entries=entries)(answer)
 
         @wraps(query)
-        def ask(name: str, *asked: Any) -> Any:
-            folder = folder_of(name)
-            return keep(str(folder.path), (made(folder), *(_time(folder, one) for one in marks)), name, *asked)
+        def ask(run: RunFolder, *asked: Any) -> Any:
+            times = (run.modified(mark) if isinstance(mark, str) else mark(run, *asked) for mark in marks)
+            return keep(str(run.path), (made(run), *times), run, *asked)
 
         return cast(Query, ask)
 
     return decorate
-
-
-def _time(folder: RunFolder, mark: Mark) -> Hashable:
-    return folder.modified(mark) if isinstance(mark, str) else mark(folder)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import streamlit as st
 
 from engine.curate import propagation, queues
 from engine.curate.carry import carried
@@ -25,11 +24,13 @@ from engine.runs import comparison
 from engine.runs.results import decision_log
 from spice_explorer.palette import cluster_colour
 from spice_explorer.queries import artefacts, runs
+from spice_explorer.queries.cache import cached
 
 if TYPE_CHECKING:
     from engine.curate.curation import Curation
     from engine.curate.guidance import Guidance
     from engine.runs.comparison import BeforeAfter
+    from engine.runs.folder import RunFolder
 
 MOST_KEPT_QUEUES = 32
 _logs: dict[Path, tuple[float, DecisionLog]] = {}
@@ -46,96 +47,92 @@ class Shown:
     colour: str
 
 
-def log_of(name: str) -> DecisionLog:
+def log_of(run: RunFolder) -> DecisionLog:
     """The decision log of a run, one a process; raises DecisionError or RunError."""
-    folder = runs.folder_of(name)
-    made = runs.made(folder)
+    made = runs.made(run)
     with _guard:
-        kept = _logs.get(folder.path)
+        kept = _logs.get(run.path)
         if kept is None or kept[0] != made:
-            log = decision_log(folder)
-            kept = _logs[folder.path] = made, log
+            kept = _logs[run.path] = made, decision_log(run)
         return kept[1]
 
 
-def curation(name: str) -> Curation:
+def curation(run: RunFolder) -> Curation:
     """What the decisions come to now, those of other programs included."""
-    log = log_of(name)
+    log = log_of(run)
     log.refresh()
     return log.curation
 
 
-def reading(name: str) -> AbstractContextManager[Curation]:
+def reading(run: RunFolder) -> AbstractContextManager[Curation]:
     """The same, kept from changing for a moment: for all that has to be right up to one row."""
-    return log_of(name).reading()
+    return log_of(run).reading()
 
 
-def model(name: str) -> Model | None:
+def model(run: RunFolder) -> Model | None:
     """The output of the run's latest judged model for every image; None before stage 2 is done."""
-    stages = artefacts.judged_stages(name)
+    stages = artefacts.judged_stages(run)
     if not stages:
         return None
-    found = artefacts.reliable(name, stages[0])
+    found = artefacts.reliable(run, stages[0])
     return Model(np.asarray(found.labels), np.asarray(found.confidence), stages[0])
 
 
-def needed_model(name: str) -> Model:
-    found = model(name)
+def needed_model(run: RunFolder) -> Model:
+    found = model(run)
     if found is None:
-        raise RunError(f"{name} has no labels yet: train until stage 2 is done")
+        raise RunError(f"{run.name} has no labels yet: train until stage 2 is done")
     return found
 
 
-def commit(name: str, asked: list[Decision]) -> list[Decision]:
+def commit(run: RunFolder, asked: list[Decision]) -> list[Decision]:
     """Commits decisions, all or none; raises DecisionError."""
-    return log_of(name).commit(asked, model(name))[0]
+    return log_of(run).commit(asked, model(run))[0]
 
 
 # -- classes -----------------------------------------------------------------------------------
 
 
-def classes(name: str) -> list[Shown]:
+def classes(run: RunFolder) -> list[Shown]:
     """The classes that exist, by number."""
-    return shown(curation(name))
+    return shown(curation(run))
 
 
 def shown(now: Curation) -> list[Shown]:
     return [Shown(one.number, one.name, one.colour or cluster_colour(one.number)) for one in now.classes]
 
 
-def classes_of(name: str) -> np.ndarray:
+def classes_of(run: RunFolder) -> np.ndarray:
     """(N,) uint16: the class of each image as people left it."""
-    said = needed_model(name)
-    with reading(name) as now:
+    said = needed_model(run)
+    with reading(run) as now:
         return now.classes_of(said.labels)
 
 
-def halves(name: str, members: np.ndarray) -> np.ndarray:
+def halves(run: RunFolder, members: np.ndarray) -> np.ndarray:
     """(m,) bool: which of a class's images a split would move."""
-    folder = runs.folder_of(name)
-    return _halves(name, folder.modified("features"), members.astype("<u4").tobytes())
+    return _halves(run, members.astype("<u4").tobytes())
 
 
-@st.cache_resource(show_spinner="Looking for two halves…", max_entries=8)
-def _halves(name: str, modified: float | None, members: bytes) -> np.ndarray:
-    del modified  # of the cache's key alone
+@cached("features", spinner="Looking for two halves…")
+def _halves(run: RunFolder, members: bytes) -> np.ndarray:
     ids = np.frombuffer(members, "<u4")
-    return two_means(artefacts.unit_vectors(name)[ids], seed=runs.card(name).config.seed)
+    return two_means(artefacts.unit_vectors(run)[ids], seed=run.card().config.seed)
 
 
 # -- many at once, and training ----------------------------------------------------------------
 
 
-def agreeing(name: str, seeds: np.ndarray, class_: int, share: float) -> np.ndarray:
+def agreeing(run: RunFolder, seeds: np.ndarray, class_: int, share: float) -> np.ndarray:
     """The undecided images whose neighbours say that they are of the seeds' class."""
-    now, own = curation(name), classes_of(name)
-    return propagation.agreeing(seeds, own == class_, now.state != 0, _near(name), share)
+    now, own = curation(run), classes_of(run)
+    return propagation.agreeing(seeds, own == class_, now.state != 0, _near(run), share)
 
 
-def _near(name: str) -> np.ndarray:
+def _near(run: RunFolder) -> np.ndarray:
     """(N, k) the neighbours that a label is compared with."""
-    count = artefacts.neighbor_count(name)
-    return np.asarray(artefacts.arrays(name, "neighbors")["ids"])[:, :count]
+    count = artefacts.neighbor_count(run)
+    return np.asarray(artefacts.arrays(run, "neighbors")["ids"])[:, :count]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,22 +154,20 @@ class Votes:
     model_right: int
 
 
-def votes(name: str) -> Votes | None:
+def _row(run: RunFolder) -> int:
+    return curation(run).row
+
+
+@cached("features", _row, entries=4, spinner="The decided images vote…")
+def votes(run: RunFolder) -> Votes | None:
     """The votes of all decided images on all others; None before two classes have decided images."""
-    folder = runs.folder_of(name)
-    return _votes(name, folder.modified("features"), curation(name).row)
-
-
-@st.cache_resource(show_spinner="The decided images vote…", max_entries=4)
-def _votes(name: str, modified: float | None, row: int) -> Votes | None:
-    del modified, row  # of the cache's key alone
-    said = needed_model(name)
-    with reading(name) as now:
+    said = needed_model(run)
+    with reading(run) as now:
         own, home = now.classes_of(said.labels), now.home
         decided, left = np.flatnonzero(now.state == 1), np.flatnonzero(now.state == 0)
     if len(np.unique(own[decided])) < 2:
         return None
-    unit = artefacts.unit_vectors(name)
+    unit = artefacts.unit_vectors(run)
     found, agreement = propagation.voted(unit, decided, own[decided], left)
     known = propagation.voted(unit, decided, own[decided], decided)[0]
     return Votes(
@@ -185,49 +180,48 @@ def _votes(name: str, modified: float | None, row: int) -> Votes | None:
     )
 
 
-def audited(name: str) -> dict[int, tuple[int, int]]:
+def audited(run: RunFolder) -> dict[int, tuple[int, int]]:
     """For each class, how many of the audited images that had it were right, and how many there are."""
-    return log_of(name).audited()
+    return log_of(run).audited()
 
 
-def guidance(name: str) -> Guidance:
+def guidance(run: RunFolder) -> Guidance:
     """What the decisions ask of the next training; raises RunError when it cannot be trained so.
 
     Of a disputed image nothing is learned until the dispute is settled.
     """
-    said = needed_model(name)
-    with reading(name) as now:
+    said = needed_model(run)
+    with reading(run) as now:
         state = np.where(now.disputed & (now.state != State.EXCLUDED), State.UNDECIDED, now.state)
         own, numbers = now.classes_of(said.labels), [one.number for one in now.classes]
         home, moved = now.home, now.moved & ~now.disputed
     return guide(
-        state.astype(np.uint8), own, numbers, home, moved, _probabilities(name, said.stage), artefacts.images(name).ids
+        state.astype(np.uint8), own, numbers, home, moved, _probabilities(run, said.stage), artefacts.images(run).ids
     )
 
 
-def carry(parent: str, child: str, keep: np.ndarray) -> None:
+def carry(parent: RunFolder, child: RunFolder, keep: np.ndarray) -> None:
     """Copies a run's decisions to the run that was trained with them."""
     said = needed_model(parent)
     with reading(parent) as now:
-        asked = carried(now, now.classes_of(said.labels), keep, f"from {parent}")
+        asked = carried(now, now.classes_of(said.labels), keep, f"from {parent.name}")
     if asked:
-        card = runs.card(child)
-        nothing = np.zeros(card.images, np.int64)  # the new model has said nothing yet
+        nothing = np.zeros(child.card().images, np.int64)  # the new model has said nothing yet
         log_of(child).commit(asked, Model(nothing, nothing.astype(np.float32), ""))
 
 
-def before_after(name: str) -> BeforeAfter | None:
+def before_after(run: RunFolder) -> BeforeAfter | None:
     """The effect of training with decisions; None if there is nothing to compare."""
-    parent, folder = runs.card(name).parent, runs.folder_of(name)
-    if not folder.has("decided") or parent not in runs.run_names() or model(name) is None:
+    parent = runs.find(run.card().parent)
+    if parent is None or not run.has("decided") or model(run) is None:
         return None
-    return comparison.before_after(runs.folder_of(parent), folder)
+    return comparison.before_after(parent, run)
 
 
 # -- queues ------------------------------------------------------------------------------------
 
 
-def queue(name: str, what: str) -> np.ndarray:
+def queue(run: RunFolder, what: str) -> np.ndarray:
     """(m,) ids in the order of the queue `what`, images that are decided left out.
 
     `what` is rejected, undecided, flipped, typical, duplicates, border-A-B, class-C, audit-SEED or audit-SEED-C
@@ -237,30 +231,30 @@ def queue(name: str, what: str) -> np.ndarray:
     if kind == "kept":
         with _guard:
             return _kept[rest]
-    found = _ordered(name, kind, [int(one) for one in rest.split("-") if one])
+    found = _ordered(run, kind, [int(one) for one in rest.split("-") if one])
     if kind in ("audit", "disputed"):
         return found
-    return found[curation(name).state[found] == 0]
+    return found[curation(run).state[found] == 0]
 
 
-def _ordered(name: str, kind: str, numbers: list[int]) -> np.ndarray:
-    said, own = needed_model(name), classes_of(name)
-    verdict = artefacts.reliable(name, said.stage)  # type: ignore[arg-type]
+def _ordered(run: RunFolder, kind: str, numbers: list[int]) -> np.ndarray:
+    said, own = needed_model(run), classes_of(run)
+    verdict = artefacts.reliable(run, said.stage)  # type: ignore[arg-type]
     if kind == "rejected":
         return queues.rejected_first(verdict.verdicts, verdict.agreement, verdict.confidence)
     if kind == "undecided":
-        return queues.undecided_first(_probabilities(name, said.stage))
+        return queues.undecided_first(_probabilities(run, said.stage))
     if kind == "flipped":
-        return queues.flipped_first(artefacts.history(name).flips)
+        return queues.flipped_first(artefacts.history(run).flips)
     if kind == "duplicates":
-        near = artefacts.arrays(name, "neighbors")
+        near = artefacts.arrays(run, "neighbors")
         return queues.contradictions(own, np.asarray(near["ids"]), np.asarray(near["similarity"]))
     if kind == "typical":
-        return queues.typical_first(_near(name))
+        return queues.typical_first(_near(run))
     if kind == "disputed":
-        return np.flatnonzero(curation(name).disputed)
+        return np.flatnonzero(curation(run).disputed)
     if kind == "border" and len(numbers) == 2:
-        return _border(name, said, own, *numbers)
+        return _border(run, said, own, *numbers)
     if kind == "audit" and numbers:
         order = queues.audit(own, seed=numbers[0])
         return order if len(numbers) == 1 else order[own[order] == numbers[1]]
@@ -271,13 +265,13 @@ def _ordered(name: str, kind: str, numbers: list[int]) -> np.ndarray:
     raise LookupError(f"no queue {kind}")
 
 
-def _probabilities(name: str, stage: str) -> np.ndarray:
-    return np.asarray(artefacts.arrays(name, stage)["probabilities"])
+def _probabilities(run: RunFolder, stage: str) -> np.ndarray:
+    return np.asarray(artefacts.arrays(run, stage)["probabilities"])
 
 
-def _border(name: str, said: Model, own: np.ndarray, one: int, other: int) -> np.ndarray:
+def _border(run: RunFolder, said: Model, own: np.ndarray, one: int, other: int) -> np.ndarray:
     """Between two classes: by the probabilities of the clusters that have become them."""
-    probabilities, home = _probabilities(name, said.stage), curation(name).home
+    probabilities, home = _probabilities(run, said.stage), curation(run).home
     sides = [probabilities[:, home[: probabilities.shape[1]] == side].sum(1) for side in (one, other)]
     return queues.border(np.stack(sides, 1), np.where(own == one, 0, np.where(own == other, 1, 2)), 0, 1)
 

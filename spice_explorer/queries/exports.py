@@ -7,23 +7,25 @@ from typing import TYPE_CHECKING
 from engine.curate import log
 from engine.exports.label_table import export_table, to_csv
 from spice_explorer.queries import decisions
-from spice_explorer.queries.runs import folder_of, look
+from spice_explorer.queries.runs import look
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from engine.runs.folder import RunFolder
 
-def label_table(name: str) -> pd.DataFrame:
+
+def label_table(run: RunFolder) -> pd.DataFrame:
     """The newest labels of the run, one row an image; raises RunError before stage 2 is done,
     DecisionError when the decisions cannot be read."""
     # By the log that is open already: a second connection would move a damaged one from under it.
-    with decisions.log_of(name).reading() as curation:
-        return export_table(folder_of(name), look(name).snapshot, curation)
+    with decisions.log_of(run).reading() as curation:
+        return export_table(run, look(run).snapshot, curation)
 
 
-def damaged_logs(name: str) -> list[str]:
+def damaged_logs(run: RunFolder) -> list[str]:
     """Names of the run's decision logs that were found damaged and moved aside."""
-    return log.damaged_logs(folder_of(name).path)
+    return log.damaged_logs(run.path)
 
 
 def csv(table: pd.DataFrame) -> bytes:

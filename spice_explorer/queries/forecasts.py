@@ -15,9 +15,9 @@ from engine.errors import Stopped
 from engine.forecast.forecast import Costs, forecast
 from engine.jobs import ENDED, Job, Jobs, Task
 from engine.runs.folder import RunFolder
-from engine.runs.kept_forecast import Forecast, load_forecast, save_forecast
+from engine.runs.kept_forecast import Forecast, save_forecast
 from engine.runs.runner import choose_device, the_runner
-from spice_explorer.queries.runs import folder_of, workspace
+from spice_explorer.queries.runs import workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,8 +120,3 @@ def keep(folder: RunFolder, opened: Opened, config: RunConfig, device: str) -> N
     found = probe_of(opened, device).of(config)
     if found is not None:
         save_forecast(folder, found)
-
-
-def of_run(name: str) -> Forecast | None:
-    """What was forecast for the run before it began; raises RunError when it cannot be read."""
-    return load_forecast(folder_of(name))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from engine.errors import SpiceError
+from engine.errors import RunError, SpiceError
 from engine.runs.folder import RunFolder
 from spice_explorer.queries import runs
 
@@ -44,7 +44,7 @@ def trained(opened: Opened) -> str | None:
 def _runs() -> Iterator[tuple[str, float]]:
     """The runs of the workspace, newest first, and when each was made."""
     for name in runs.run_names():
-        with contextlib.suppress(FileNotFoundError):  # it was removed at this moment
+        with contextlib.suppress(RunError):  # it was removed at this moment
             yield name, runs.made(RunFolder(runs.workspace() / name))
 
 
@@ -54,15 +54,15 @@ def _of_these(fingerprint: str, names: tuple[tuple[str, float], ...]) -> list[st
     found = []
     for name, _ in names:
         try:
-            if runs.card(name).fingerprint == fingerprint:
+            if runs.folder_of(name).card().fingerprint == fingerprint:
                 found.append(name)
         except (SpiceError, OSError):
             continue
     return found
 
 
-def _vectors(run: str) -> Path:
-    return runs.workspace() / run / "features" / "vectors.npy"
+def _vectors(name: str) -> Path:
+    return runs.workspace() / name / "features" / "vectors.npy"
 
 
 def decided(opened: Opened) -> Exclusions:

@@ -19,15 +19,15 @@ from engine.events import STAGES, Stage
 from engine.jobs import Job, Jobs, Task
 from engine.lesson import failure_trials
 from engine.runs.create import create_run
+from engine.runs.folder import RunFolder
 from engine.runs.runner import the_runner
 from spice_explorer.addresses import address_of
 from spice_explorer.present import lesson as present
 from spice_explorer.queries import artefacts, maps, runs, sources
-from spice_explorer.queries.runs import Run, folder_of, workspace
+from spice_explorer.queries.runs import Run, workspace
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
-    from engine.runs.folder import RunFolder
     from engine.sources.open_source import Opened
 
 log = logging.getLogger(__name__)
@@ -84,19 +84,24 @@ def prepared() -> tuple[Opened, RunConfig]:
     return opened, prepared_config()
 
 
+def run_of(name: str) -> RunFolder:
+    """The run called `name`, the prepared one even while it is not there yet; raises RunError for any other."""
+    return RunFolder(workspace() / name) if name == PREPARED else runs.folder_of(name)
+
+
 def prepare(again: bool = False) -> None:
     """Makes the prepared run and queues it, in the background, unless it is there or under way.
 
     `again`: also after a failure.
     """
-    if PREPARED not in runs.run_names():
+    if not run_of(PREPARED).exists:
         place, renewed = workspace(), ("done", "failed") if again else ("done",)
         _preparing.ask(place, partial(_prepare, place), "making the prepared run", again=renewed)
 
 
 def _prepare(place: Path, task: Task[Job]) -> None:
     task.sleep(HEAD_START_SECONDS)
-    if (place / PREPARED / "run.json").is_file():  # made while this was being asked for
+    if RunFolder(place / PREPARED).exists:  # made while this was being asked for
         return
     opened, config = prepared()
     task.sleep(0)  # nothing is to be trained any more when the server ends
@@ -114,101 +119,100 @@ def trouble() -> str:
     return job.message if job else ""
 
 
-def ahead_of(run: Run) -> Run | None:
-    """The run that trains while `run` is queued; None when it does not wait for another."""
-    if run.snapshot.state != "queued":
+def ahead_of(look: Run) -> Run | None:
+    """The run that trains while this one is queued; None when it does not wait for another."""
+    if look.snapshot.state != "queued":
         return None
-    others = (runs.look(name) for name in runs.run_names() if name != run.name)
+    others = (runs.look(runs.folder_of(name)) for name in runs.run_names() if name != look.name)
     return next((one for one in others if one.snapshot.state in ("running", "paused")), None)
 
 
 # -- bundles -----------------------------------------------------------------------------------
 
 
-def follow(run: Run) -> Made | None:
+def follow(look: Run) -> Made | None:
     """The newest lesson of a run that is there to be shown; a newer one is begun when the run has
     come further. None before stage 1 is done."""
-    folder = folder_of(run.name)
-    key = _key(folder, run.live)
+    run = look.folder
+    key = _key(run, look.live)
     if key is not None:
-        _newest[folder.path] = key
-        again = () if folder.path in _shown else ("done",)  # one that was made and had to go for others
-        _lessons.ask((folder.path, key), partial(_make, folder, key), f"the lesson of {folder.path}", again=again)
-        if run.snapshot.state == "finished":
-            _try_what_goes_wrong(folder)
-    return _shown_of(folder)
+        _newest[run.path] = key
+        again = () if run.path in _shown else ("done",)  # one that was made and had to go for others
+        _lessons.ask((run.path, key), partial(_make, run, key), f"the lesson of {run.path}", again=again)
+        if look.snapshot.state == "finished":
+            _try_what_goes_wrong(run)
+    return _shown_of(run)
 
 
-def _shown_of(folder: RunFolder) -> Made | None:
-    shown = _shown.get(folder.path)
+def _shown_of(run: RunFolder) -> Made | None:
+    shown = _shown.get(run.path)
     # A run created again under an old name has no lesson yet.
-    return shown if shown is not None and shown.key[0] == runs.made(folder) else None
+    return shown if shown is not None and shown.key[0] == runs.made(run) else None
 
 
-def making(name: str) -> bool:
+def making(run: RunFolder) -> bool:
     """True while a lesson of the run is being made."""
-    return _lessons.underway(_newest_of(name))
+    return _lessons.underway(_newest_of(run))
 
 
-def fault(name: str) -> str:
+def fault(run: RunFolder) -> str:
     """Why the newest lesson of the run could not be made, "" if it could."""
-    job = _lessons.look(_newest_of(name))
+    job = _lessons.look(_newest_of(run))
     return job.message if job else ""
 
 
-def _newest_of(name: str) -> tuple[Path, Key]:
-    path = folder_of(name).path
-    return path, _newest.get(path, ())
+def _newest_of(run: RunFolder) -> tuple[Path, Key]:
+    return run.path, _newest.get(run.path, ())
 
 
-def trying(name: str) -> tuple[str, float] | None:
+def trying(run: RunFolder) -> tuple[str, float] | None:
     """Training the failure examples: the trial, and the share of them that are done; None if not."""
-    job = _trials.look(_mark(folder_of(name)))
+    job = _trials.look(_mark(run))
     return (job.state, job.done) if job and job.underway else None
 
 
-def _mark(folder: RunFolder) -> tuple[Path, float]:
-    return folder.path, runs.made(folder)
+def _mark(run: RunFolder) -> tuple[Path, float]:
+    return run.path, runs.made(run)
 
 
-def _key(folder: RunFolder, live: bool) -> Key | None:
-    times = tuple(folder.modified(part) for part in PARTS)
-    if times[0] is None and (live or not maps.moments(folder.path.name)):
+def _key(run: RunFolder, live: bool) -> Key | None:
+    times = tuple(run.modified(part) for part in PARTS)
+    if times[0] is None and (live or not maps.moments(run)):
         return None
     # Trials come one by one; the lesson takes them all at once.
-    tried = None if _trials.underway(_mark(folder)) else folder.modified("trials")
-    return (runs.made(folder), *times, tried)
+    tried = None if _trials.underway(_mark(run)) else run.modified("trials")
+    return (runs.made(run), *times, tried)
 
 
-def _make(folder: RunFolder, key: Key, _task: Task[Job]) -> None:
+def _make(run: RunFolder, key: Key, _task: Task[Job]) -> None:
     from engine.lesson.build import lesson
 
-    bundle = lesson(folder)
+    bundle = lesson(run)
     stages = frozenset(stage for stage in STAGES if bundle["stages"][stage])
     made = Made(key, json.dumps(bundle).encode(), stages)
     with _guard:
-        _shown.pop(folder.path, None)
-        _shown[folder.path] = made
+        _shown.pop(run.path, None)
+        _shown[run.path] = made
         for old in list(_shown)[:-MOST_KEPT]:
             del _shown[old]
 
 
-def _try_what_goes_wrong(folder: RunFolder) -> None:
+def _try_what_goes_wrong(run: RunFolder) -> None:
     """Begins the short trainings of what goes wrong, once for each run and never beside a training."""
-    job = _trials.look(_mark(folder))
+    job = _trials.look(_mark(run))
     idle = not _trials.busy and not _busy()
-    if (job is None or job.state == "cancelled") and idle and failure_trials.missing(folder):
+    if (job is None or job.state == "cancelled") and idle and failure_trials.missing(run):
         # Trials cancelled by a training resume when nothing is training and the page is open.
-        _trials.ask(_mark(folder), partial(_try, folder), f"the trials of {folder.path}", again=("cancelled",))
+        _trials.ask(_mark(run), partial(_try, run), f"the trials of {run.path}", again=("cancelled",))
 
 
-def _try(folder: RunFolder, task: Task[Job]) -> None:
+def _try(run: RunFolder, task: Task[Job]) -> None:
     try:
-        failure_trials.make_trials(folder, progress=task.tell, stop=lambda: _busy() or task.asked_to_stop())
+        failure_trials.make_trials(run, progress=task.tell, stop=lambda: _busy() or task.asked_to_stop())
     except Stopped:
         raise
     except Exception:  # a lesson without them is a lesson still
-        log.exception("what goes wrong could not be tried for %s", folder.path)
+        log.exception("what goes wrong could not be tried for %s", run.path)
 
 
 def _busy() -> bool:
@@ -221,35 +225,32 @@ def _busy() -> bool:
 # -- what the browser fetches --------------------------------------------------------------------
 
 
-def address(name: str, made: Made | None) -> str:
+def address(run: RunFolder, made: Made | None) -> str:
     """Where the browser finds the lesson of a run; another one when that is another lesson."""
-    return f"{address_of('lesson', name)}.json?v={made.version if made else 'opening'}"
+    return f"{address_of('lesson', run.name)}.json?v={made.version if made else 'opening'}"
 
 
-def file_address(name: str) -> str:
+def file_address(run: RunFolder) -> str:
     """Where the browser finds the lesson of a run as one HTML file."""
-    return f"{address_of('lesson', name)}.html"
+    return f"{address_of('lesson', run.name)}.html"
 
 
-def body(name: str, version: str) -> bytes:
+def body(run: RunFolder, version: str) -> bytes:
     """The bundle of a run as JSON: the newest, or the opening where that is asked for, which needs
     nothing but images; raises SpiceError."""
-    there = name in runs.run_names()
-    made = _shown_of(folder_of(name)) if there else None
+    if run.name == PREPARED and not run.exists:
+        return json.dumps(present.opening(PREPARED, sources.digits().images, "digits", 10)).encode()
+    made, card = _shown_of(run), run.card()
     if made is not None and version != "opening":
         return made.body
-    if name == PREPARED and not there:
-        opened = sources.digits()
-        return json.dumps(present.opening(name, opened.images, "digits", 10)).encode()
-    card = runs.card(name)
-    return json.dumps(present.opening(name, artefacts.images(name), card.source, card.config.clusters)).encode()
+    return json.dumps(present.opening(run.name, artefacts.images(run), card.source, card.config.clusters)).encode()
 
 
-def file(name: str) -> bytes:
+def file(run: RunFolder) -> bytes:
     """The lesson of a run that is shown, as one HTML file; raises RunError if there is none."""
     from engine.lesson.html_file import page
 
-    made = _shown_of(folder_of(name)) if name in runs.run_names() else None
+    made = _shown_of(run) if run.exists else None
     if made is None:
-        raise RunError(f"{name} has no lesson yet: open it on the page Learn and wait for its first pictures")
+        raise RunError(f"{run.name} has no lesson yet: open it on the page Learn and wait for its first pictures")
     return page(json.loads(made.body)).encode()

@@ -1,4 +1,9 @@
-"""The runs of the workspace, as they are now."""
+"""The runs of the workspace, as they are now.
+
+A page and a route resolve the name of their run once (`find`, `folder_of`) and pass the `RunFolder` on as `run`: all
+that reads a run takes that, only what shows its state takes the `Run` that `look` makes of it, and only addresses,
+keys of widgets and session state are made of its name.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +11,13 @@ import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import streamlit as st
 
 from engine.errors import RunError
 from engine.events import Progress, Record, RunContinued, RunStarted, Stage
-from engine.runs.folder import RunFolder
+from engine.runs.folder import RunCard, RunFolder
 from engine.runs.results import settled
 from engine.runs.runner import the_runner
 from engine.runs.snapshot import LIVE, Snapshot, fold
-
-if TYPE_CHECKING:
-    from engine.runs.folder import RunCard
 
 # Progress records from which the speed of a stage is taken (two a second).
 PACE_RECORDS = 20
@@ -36,12 +35,16 @@ class Run:
         mine: true when this process trains it, so that it can be controlled from here.
     """
 
-    name: str
+    folder: RunFolder
     card: RunCard
     snapshot: Snapshot
     has_truth: bool
     pace: float | None
     mine: bool
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
 
     @property
     def live(self) -> bool:
@@ -92,50 +95,50 @@ def run_names() -> list[str]:
     return [name for _, name in sorted(found, reverse=True) if not name.startswith(".")]
 
 
-def folder_of(name: str) -> RunFolder:
-    """The folder of the run called `name`; raises RunError if there is none in the workspace."""
-    found = RunFolder(workspace() / name)
+def find(name: str) -> RunFolder | None:
+    """The run called `name`; None if there is none in the workspace."""
+    run = RunFolder(workspace() / name)
     # A name, not a path; to list the workspace instead would take longer the more runs there are.
-    if Path(name).name != name or name.startswith(".") or not found.exists:
-        raise RunError(f"there is no run {name!r} in {workspace()}: choose another in the sidebar")
-    return found
+    return run if name and Path(name).name == name and not name.startswith(".") and run.exists else None
 
 
-def look(name: str) -> Run:
+def folder_of(name: str) -> RunFolder:
+    """The run called `name`; raises RunError if there is none in the workspace."""
+    run = find(name)
+    if run is None:
+        raise _missing(name)
+    return run
+
+
+def _missing(name: str) -> RunError:
+    return RunError(f"there is no run {name!r} in {workspace()}: choose another in the sidebar")
+
+
+def made(run: RunFolder) -> float:
+    """When the run was made: another run of the same name has another time; raises RunError when it is gone."""
+    try:
+        return (run.path / "run.json").stat().st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        raise _missing(run.name) from None
+
+
+def look(run: RunFolder) -> Run:
     """The current state of the run; raises RunError when it cannot be read."""
-    folder = folder_of(name)
     with _guard:
-        follower = _followed(folder)
+        follower = _followed(run)
         snapshot, pace = follower.snapshot, follower.pace()
-    mine = the_runner().owns(folder)
+    mine = the_runner().owns(run)
     if not mine:  # to ask for the lock of a run that is live takes a tenth of a second
-        snapshot = settled(folder, snapshot)
-    return Run(name, card(name), snapshot, folder.has("truth"), pace if snapshot.state == "running" else None, mine)
+        snapshot = settled(run, snapshot)
+    return Run(run, run.card(), snapshot, run.has("truth"), pace if snapshot.state == "running" else None, mine)
 
 
-def card(name: str) -> RunCard:
-    """The run's settings and images; raises RunError when they cannot be read."""
-    folder = folder_of(name)
-    return _card(str(folder.path), made(folder))
-
-
-def _followed(folder: RunFolder) -> _Follower:
+def _followed(run: RunFolder) -> _Follower:
     """The run's follower, with the newest events in it."""
-    when = made(folder)
-    follower = _followers.get(folder.path)
+    when = made(run)
+    follower = _followers.get(run.path)
     if follower is None or follower.made != when:
-        follower = _followers[folder.path] = _Follower(when)
-    records, follower.offset = folder.records(follower.offset)
+        follower = _followers[run.path] = _Follower(when)
+    records, follower.offset = run.records(follower.offset)
     follower.take(records)
     return follower
-
-
-def made(folder: RunFolder) -> float:
-    """When the run folder was made: another run of the same name has another time."""
-    return (folder.path / "run.json").stat().st_mtime
-
-
-@st.cache_resource(show_spinner=False, max_entries=256)
-def _card(path: str, made: float) -> RunCard:
-    del made  # of the cache's key alone
-    return RunFolder(path).card()

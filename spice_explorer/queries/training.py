@@ -17,11 +17,12 @@ from engine.runs.create import branch_decided, branch_run, check_clusters, creat
 from engine.runs.initial_weights import check_beginning
 from engine.runs.runner import choose_device, the_runner
 from spice_explorer.queries import decisions, forecasts
-from spice_explorer.queries.runs import folder_of, workspace
+from spice_explorer.queries.runs import made, workspace
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
     from engine.data.skipped import Skipped
+    from engine.runs.folder import RunFolder
     from engine.sources.open_source import Opened
 
 Action = Literal["pause", "continue", "stop"]
@@ -48,29 +49,26 @@ def start(opened: Opened, config: RunConfig, device: str, excluded: tuple[Skippe
     return name
 
 
-def continue_from(name: str, config: RunConfig, device: str = "auto") -> str:
-    """A new run from stages 1 and 2 of the run `name`, queued; returns its name; raises SpiceError.
+def continue_from(run: RunFolder, config: RunConfig, device: str = "auto") -> str:
+    """A new run from stages 1 and 2 of `run`, queued; returns its name; raises SpiceError.
 
     `config` may differ from that run's in `reliable` and `joint` alone.
     """
     choose_device(device)
-    folder = folder_of(name)
-    branch = branch_run(folder, workspace() / _free_name(folder.card().source, config), config)
+    branch = branch_run(run, workspace() / _free_name(run.card().source, config), config)
     the_runner().submit(branch, device)
-    return branch.path.name
+    return branch.name
 
 
-def train_with_decisions(name: str, device: str = "auto") -> str:
-    """Queues a new run from stage 1 of the run `name`, with the decisions on it; returns its
-    name; raises SpiceError."""
+def train_with_decisions(run: RunFolder, device: str = "auto") -> str:
+    """Queues a new run from stage 1 of `run`, with the decisions on it; returns its name; raises SpiceError."""
     choose_device(device)
-    folder, guidance = folder_of(name), decisions.guidance(name)
-    config = replace(folder.card().config, clusters=guidance.clusters)
-    place = workspace() / _free_name(folder.card().source, config)
-    branch = branch_decided(folder, place, config, guidance)
-    decisions.carry(name, branch.path.name, guidance.keep)
+    guidance = decisions.guidance(run)
+    config = replace(run.card().config, clusters=guidance.clusters)
+    branch = branch_decided(run, workspace() / _free_name(run.card().source, config), config, guidance)
+    decisions.carry(run, branch, guidance.keep)
     the_runner().submit(branch, device)
-    return branch.path.name
+    return branch.name
 
 
 def _free_name(source: str, config: RunConfig) -> str:
@@ -85,15 +83,16 @@ def _free_name(source: str, config: RunConfig) -> str:
     return f"{stem}-{number}"
 
 
-def steer(name: str, action: Action) -> None:
+def steer(run: RunFolder, action: Action) -> None:
     """Pauses, continues or stops a run of this process; raises RunError for any other."""
-    runner, folder = the_runner(), folder_of(name)
-    {"pause": runner.pause, "continue": runner.resume, "stop": runner.stop}[action](folder)
+    runner = the_runner()
+    {"pause": runner.pause, "continue": runner.resume, "stop": runner.stop}[action](run)
 
 
-def resume(name: str, device: str = "auto") -> None:
+def resume(run: RunFolder, device: str = "auto") -> None:
     """Queues a stopped, failed or interrupted run again; raises SpiceError."""
-    the_runner().submit(folder_of(name), device)
+    made(run)  # else a run that is gone would get a lock and events, in a folder of their own
+    the_runner().submit(run, device)
 
 
 def preset(name: str, clusters: int, channels: int, seed: int) -> RunConfig:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from engine.runs.folder import RunFolder
 from spice_explorer import session
 from spice_explorer.palette import STATES
 from spice_explorer.present import progress
@@ -50,7 +51,7 @@ def sidebar() -> None:
         st.caption("No run yet. Start one on the **Train** page.")
         return
     chosen = session.current_run()
-    st.session_state["run picker"] = chosen
+    st.session_state["run picker"] = None if chosen is None else chosen.name
     st.selectbox(
         "Run",
         names,
@@ -72,25 +73,25 @@ def _pick() -> None:
         session.choose_run(st.session_state["run picker"])
 
 
-def _state(name: str, was_live: bool) -> None:
+def _state(run: RunFolder, was_live: bool) -> None:
     with session.plain_errors():
-        run = runs.look(name)
-        if was_live and not run.live:
+        look = runs.look(run)
+        if was_live and not look.live:
             st.rerun()
-        words = html.escape(progress.short_state(run.snapshot))
-        about = f"{run.card.images:,} images · K = {run.card.config.clusters}"
+        words = html.escape(progress.short_state(look.snapshot))
+        about = f"{look.card.images:,} images · K = {look.card.config.clusters}"
         bars = "".join(
             f"<span title='{html.escape(progress.TITLES[stage])}: {progress.how_far(view)}'>"
             f"<i style='width:{100 * view.fraction:.1f}%'></i></span>"
-            for stage, view in run.snapshot.stages.items()
+            for stage, view in look.snapshot.stages.items()
         )
         st.html(
-            f"<div class='spice-state'>{dot(run.snapshot.state)}<b>{words}</b></div>"
+            f"<div class='spice-state'>{dot(look.snapshot.state)}<b>{words}</b></div>"
             f"<div class='spice-bars'>{bars}</div><div class='spice-about'>{about}</div>"
         )
 
 
-def _selection(run: str) -> None:
+def _selection(run: RunFolder) -> None:
     count = len(session.selection(run))
     if not count:
         return

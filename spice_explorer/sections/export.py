@@ -16,16 +16,19 @@ from spice_explorer.sections import needs
 if TYPE_CHECKING:
     import pandas as pd
 
+    from engine.runs.folder import RunFolder
+
 PREVIEW = 500
 
 
-def show(run: Run) -> None:
+def show(look: Run) -> None:
     """The whole page; the CSV is built on request."""
-    table = exports.label_table(run.name)
+    run = look.folder
+    table = exports.label_table(run)
     needs.whole_log(run)
-    if run.live:
+    if look.live:
         st.info("The run is not finished: these are its latest labels.", icon=":material/hourglass_top:")
-    found = _rows(run.name, table)
+    found = _rows(run, table)
     with st.container(horizontal=True, key="export numbers"):
         st.metric("Images", f"{len(table):,}", border=True)
         st.metric("Reliable", f"{int(table['reliable'].sum()):,}", border=True)
@@ -36,9 +39,9 @@ def show(run: Run) -> None:
     st.dataframe(present.columns_table(list(table.columns)), hide_index=True, key="columns")
 
 
-def _rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
+def _rows(run: RunFolder, table: pd.DataFrame) -> pd.DataFrame:
     """The rows that are asked for, with the button that downloads them."""
-    selected = session.selection(name)
+    selected = session.selection(run)
     choices: list[Rows] = ["all", "reliable only"]
     if "decision" in table:
         choices.append("decided only")
@@ -52,7 +55,7 @@ def _rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
         st.download_button(
             f"Download {len(found):,} rows as CSV",
             lambda: exports.csv(found),
-            file_name=present.file_name(name, rows),
+            file_name=present.file_name(run.name, rows),
             mime="text/csv",
             type="primary",
             key="download",

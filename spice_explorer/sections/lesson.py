@@ -11,6 +11,7 @@ from typing import Any
 
 import streamlit as st
 
+from engine.runs.folder import RunFolder
 from engine.runs.snapshot import LIVE
 from spice_explorer import session
 from spice_explorer.components.scripts import component
@@ -26,30 +27,31 @@ OWN = "own"
 
 def show() -> None:
     """The whole page, redrawn every second while something is being prepared."""
-    name = _taught()
-    unsettled = _unsettled(name)
-    st.fragment(_lesson, run_every=POLL_SECONDS if unsettled else None)(name, unsettled)
+    run = _taught()
+    unsettled = _unsettled(run)
+    st.fragment(_lesson, run_every=POLL_SECONDS if unsettled else None)(run, unsettled)
 
 
-def _taught() -> str:
+def _taught() -> RunFolder:
     """The run used for teaching: the prepared one, or the one chosen in the sidebar."""
     chosen = session.current_run()
+    other = None if chosen is None or chosen.name == PREPARED else chosen
     wanted = st.query_params.get("teach") or st.session_state.get("teach")
-    own = wanted == OWN and chosen not in (None, PREPARED)
+    own = wanted == OWN and other is not None
     if own:
         _teach(True)
     else:
         lessons.prepare()
-    if chosen is None or chosen == PREPARED:
-        return PREPARED
+    if other is None:
+        return lessons.run_of(PREPARED)
     with st.container(horizontal=True, vertical_alignment="center", key="teach"):
         if own:
-            st.caption(f"This lesson uses **{session.plain(chosen)}**.")
+            st.caption(f"This lesson uses **{session.plain(other.name)}**.")
             st.button("Use the prepared digits", key="teach prepared", on_click=_teach, args=(False,))
         else:
             st.caption("This lesson uses a prepared run on the built-in digits.")
-            st.button(f"Use {chosen}", key="teach own", on_click=_teach, args=(True,))
-    return chosen if own else PREPARED
+            st.button(f"Use {other.name}", key="teach own", on_click=_teach, args=(True,))
+    return other if own else lessons.run_of(PREPARED)
 
 
 def _teach(own: bool) -> None:
@@ -60,31 +62,31 @@ def _teach(own: bool) -> None:
         st.query_params.pop("teach", None)
 
 
-def _unsettled(name: str) -> bool:
+def _unsettled(run: RunFolder) -> bool:
     """True while the page is waiting for something."""
-    if name not in runs.run_names():
+    if not run.exists:
         return lessons.preparing()
-    run = runs.look(name)
-    lessons.follow(run)
-    return run.live or lessons.making(name) or lessons.trying(name) is not None
+    look = runs.look(run)
+    lessons.follow(look)
+    return look.live or lessons.making(run) or lessons.trying(run) is not None
 
 
-def _lesson(name: str, was_unsettled: bool) -> None:
+def _lesson(run: RunFolder, was_unsettled: bool) -> None:
     with session.plain_errors():
-        there = name in runs.run_names()
-        if was_unsettled != _unsettled(name):  # switch the automatic redraw on or off
+        there = run.exists
+        if was_unsettled != _unsettled(run):  # switch the automatic redraw on or off
             st.rerun()
         if not there:
             _beginning()
-            player(name, None, present.waits((), (), live=lessons.preparing(), making=False))
+            player(run, None, present.waits((), (), live=lessons.preparing(), making=False))
             return
-        run = runs.look(name)
-        made = lessons.follow(run)
+        look = runs.look(run)
+        made = lessons.follow(look)
         with st.container(horizontal=True, vertical_alignment="center", key="lesson head"):
-            _state(run)
-            _file(name, made)
-        shown, making = made.stages if made else (), lessons.making(name)
-        player(name, made, present.waits(runs.folder_of(name).done, shown, live=run.live, making=making))
+            _state(look)
+            _file(run, made)
+        shown, making = made.stages if made else (), lessons.making(run)
+        player(run, made, present.waits(run.done, shown, live=look.live, making=making))
 
 
 # -- how training goes -------------------------------------------------------------------------
@@ -99,26 +101,26 @@ def _beginning() -> None:
         _line("queued", "Preparing a run on the digits: about half a minute.")
 
 
-def _state(run: Run) -> None:
-    state, trial = run.snapshot.state, lessons.trying(run.name)
-    ahead = lessons.ahead_of(run)
-    words = present.line(run.name, run.snapshot, (ahead.name, ahead.snapshot) if ahead else None)
+def _state(look: Run) -> None:
+    run, state = look.folder, look.snapshot.state
+    trial, ahead = lessons.trying(run), lessons.ahead_of(look)
+    words = present.line(run.name, look.snapshot, (ahead.name, ahead.snapshot) if ahead else None)
     if state == "finished":
-        words = f"{run.name} · {run.card.images:,} images · K = {run.card.config.clusters}"
+        words = f"{run.name} · {look.card.images:,} images · K = {look.card.config.clusters}"
     if state == "failed":
-        st.error(session.sentence(run.snapshot.message), icon=":material/error:")
-    elif lessons.fault(run.name):
-        st.error(session.sentence(lessons.fault(run.name)), icon=":material/error:")
+        st.error(session.sentence(look.snapshot.message), icon=":material/error:")
+    elif lessons.fault(run):
+        st.error(session.sentence(lessons.fault(run)), icon=":material/error:")
     elif trial is not None:
         _line("running", present.trial_line(*trial))
-    elif lessons.making(run.name) and not run.live:
+    elif lessons.making(run) and not look.live:
         _line(state, f"{words} · {present.MAKING}")
     else:
         _line(state, words)
-    if state == "paused" and run.mine:
-        st.button("Continue", key="continue lesson", icon=":material/play_arrow:", on_click=_continue, args=(run.name,))
+    if state == "paused" and look.mine:
+        st.button("Continue", key="continue lesson", icon=":material/play_arrow:", on_click=_continue, args=(run,))
     elif state not in (*LIVE, "finished"):
-        st.button("Resume", key="resume lesson", icon=":material/play_arrow:", on_click=_resume, args=(run.name,))
+        st.button("Resume", key="resume lesson", icon=":material/play_arrow:", on_click=_resume, args=(run,))
 
 
 def _line(state: str, words: str) -> None:
@@ -126,25 +128,25 @@ def _line(state: str, words: str) -> None:
     st.html(body, width="stretch")
 
 
-def _resume(name: str) -> None:
+def _resume(run: RunFolder) -> None:
     with session.plain_errors():
-        training.resume(name)
+        training.resume(run)
 
 
-def _continue(name: str) -> None:
+def _continue(run: RunFolder) -> None:
     with session.plain_errors():
-        training.steer(name, "continue")
+        training.steer(run, "continue")
 
 
 # -- the lesson as a file ----------------------------------------------------------------------
 
 
-def _file(name: str, made: Made | None) -> None:
+def _file(run: RunFolder, made: Made | None) -> None:
     if made is not None:
         # A link: the file is built on request, from the lesson shown at that time.
         st.link_button(
             "Take it home as one HTML file",
-            lessons.file_address(name),
+            lessons.file_address(run),
             key="take lesson",
             icon=":material/download:",
             help="The whole lesson and the run's film in one file: no network, no Python, any browser.",
@@ -154,7 +156,7 @@ def _file(name: str, made: Made | None) -> None:
 # -- the player ----------------------------------------------------------------------------------
 
 
-def player(name: str, made: Made | None, waits: Mapping[str, str]) -> None:
+def player(run: RunFolder, made: Made | None, waits: Mapping[str, str]) -> None:
     """Draws it; the browser fetches the lesson when its address is a new one."""
-    data: dict[str, Any] = {"address": lessons.address(name, made), "waits": dict(waits)}
+    data: dict[str, Any] = {"address": lessons.address(run, made), "waits": dict(waits)}
     component("lesson")(key="lesson", data=data, height="content")

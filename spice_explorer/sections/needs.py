@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from engine.runs.folder import RunFolder
 from spice_explorer import session
 from spice_explorer.present import progress
 from spice_explorer.queries import artefacts, exports, maps, runs
@@ -15,9 +16,9 @@ POLL_SECONDS = 2.0
 
 def run_of_page() -> Run | None:
     """The chosen run; without one an empty state is drawn."""
-    name = session.current_run()
-    if name is not None:
-        return runs.look(name)
+    run = session.current_run()
+    if run is not None:
+        return runs.look(run)
     lost = session.missing_run()
     if lost and runs.run_names():
         chrome.empty(f"The run “{lost}” no longer exists", "Choose another one in the sidebar.")
@@ -26,25 +27,25 @@ def run_of_page() -> Run | None:
     return None
 
 
-def features(run: Run) -> bool:
+def features(look: Run) -> bool:
     """True when stage 1 has left a first frame; else an empty state is drawn, which waits for it."""
-    if maps.moments(run.name) or artefacts.has(run.name, "features"):
+    if maps.moments(look.folder) or look.folder.has("features"):
         return True
-    _not_yet(run, "frames", "The map shows the features that stage 1 learns.")
+    _not_yet(look, "frames", "The map shows the features that stage 1 learns.")
     return False
 
 
-def labels(run: Run) -> bool:
+def labels(look: Run) -> bool:
     """True when stage 2 is done and judged; else an empty state is drawn, which waits for it."""
-    if artefacts.judged_stages(run.name):
+    if artefacts.judged_stages(look.folder):
         return True
-    _not_yet(run, "reliable-heads", "The first labels come from stage 2.")
+    _not_yet(look, "reliable-heads", "The first labels come from stage 2.")
     return False
 
 
-def whole_log(run: Run) -> None:
+def whole_log(run: RunFolder) -> None:
     """Warns that a decision log of the run was damaged, as long as the damaged file is still there."""
-    damaged = exports.damaged_logs(run.name)
+    damaged = exports.damaged_logs(run)
     if damaged:
         st.warning(
             f"The decision log was damaged. It was moved to {' and '.join(damaged)} in the run's "
@@ -53,23 +54,23 @@ def whole_log(run: Run) -> None:
         )
 
 
-def _not_yet(run: Run, artefact: str, why: str) -> None:
-    state = run.snapshot.state
-    title = f"{run.name} has not reached this stage"
+def _not_yet(look: Run, artefact: str, why: str) -> None:
+    state = look.snapshot.state
+    title = f"{look.name} has not reached this stage"
     advice = {
         "failed": "The run failed. See its message on the Train page, fix the problem and resume.",
         "interrupted": "The run was interrupted. Resume it on the Train page.",
         "stopped": "The run was stopped. Resume it on the Train page.",
         "paused": "The run is paused. Continue it on the Train page.",
     }
-    where = progress.short_state(run.snapshot)
+    where = progress.short_state(look.snapshot)
     follow = advice.get(state, f"It is {where}. This page updates automatically.")
     chrome.empty(title, f"{why} {follow}", "train", "Go to Train")
-    if run.live:
-        st.fragment(_wait, run_every=POLL_SECONDS)(run.name, artefact)
+    if look.live:
+        st.fragment(_wait, run_every=POLL_SECONDS)(look.folder, artefact)
 
 
-def _wait(name: str, artefact: str) -> None:
+def _wait(run: RunFolder, artefact: str) -> None:
     with session.plain_errors():
-        if artefacts.has(name, artefact) or not runs.look(name).live:
+        if run.has(artefact) or not runs.look(run).live:
             st.rerun()

@@ -17,11 +17,11 @@ from spice_explorer.palette import VERDICTS, cluster_colour
 from spice_explorer.present import panel as present
 from spice_explorer.present.gallery import PIXELATED
 from spice_explorer.queries import artefacts
-from spice_explorer.queries.runs import Run
 from spice_explorer.web import thumbs
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
+    from engine.runs.folder import RunFolder
     from engine.stages.reliable import ReliableSet
 
 MOST_VOTES = 4
@@ -40,7 +40,7 @@ class _Judged:
 
 
 def show(
-    run: Run,
+    run: RunFolder,
     *,
     stage: Stage | None = None,
     judged: ReliableSet | None = None,
@@ -55,38 +55,38 @@ def show(
         count: how many neighbours that verdict asked; as many as the run did, unless given.
         confidence: the confidence that it asked; what the run did, unless given.
     """
-    index = session.open_image(run.name)
+    index = session.open_image(run)
     if index is None:
         return
     with st.container(key="image-panel"):
         _close()
         with session.plain_errors():
-            images = _images(run.name)
-            _picture(run.name, images, index)
+            images = _images(run)
+            _picture(run, images, index)
             verdict = _judged(run, stage, judged, count, confidence)
-            labels = _no_label(run.name) if verdict is None else np.asarray(verdict.found.labels)
+            labels = _no_label(run) if verdict is None else np.asarray(verdict.found.labels)
             if verdict is not None:
                 _label(index, verdict)
-            _truth(run.name, index)
-            _select(run.name, index)
+            _truth(run, index)
+            _select(run, index)
             if labels is not None:
-                asked = artefacts.neighbor_count(run.name) if verdict is None else verdict.count
-                _neighbors(run.name, images, index, labels, asked)
-            _history(run.name, index)
+                asked = artefacts.neighbor_count(run) if verdict is None else verdict.count
+                _neighbors(run, images, index, labels, asked)
+            _history(run, index)
 
 
 def _judged(
-    run: Run, stage: Stage | None, judged: ReliableSet | None, count: int | None, confidence: float | None
+    run: RunFolder, stage: Stage | None, judged: ReliableSet | None, count: int | None, confidence: float | None
 ) -> _Judged | None:
     """The given values, and the run's own for missing ones; None before stage 2 is judged."""
-    stages, settings = artefacts.judged_stages(run.name), run.card.config.reliable
+    stages, settings = artefacts.judged_stages(run), run.card().config.reliable
     if not stages:
         return None
     chosen = stage or stages[0]
     return _Judged(
         chosen,
-        artefacts.reliable(run.name, chosen) if judged is None else judged,
-        artefacts.neighbor_count(run.name) if count is None else count,
+        artefacts.reliable(run, chosen) if judged is None else judged,
+        artefacts.neighbor_count(run) if count is None else count,
         settings.confidence if confidence is None else confidence,
     )
 
@@ -102,7 +102,7 @@ def _close() -> None:
     )
 
 
-def _images(run: str) -> ImageSet | None:
+def _images(run: RunFolder) -> ImageSet | None:
     """The run's images; None if they are missing from its folder, or damaged."""
     try:
         return artefacts.images(run)
@@ -110,7 +110,7 @@ def _images(run: str) -> ImageSet | None:
         return None
 
 
-def _picture(run: str, images: ImageSet | None, index: int) -> None:
+def _picture(run: RunFolder, images: ImageSet | None, index: int) -> None:
     number = f"image {index:,}"
     if images is None:
         st.html(_heading(number, ""))
@@ -131,14 +131,14 @@ def _heading(name: str, where: str) -> str:
     return f"<div class='spice-panel-name'><b>{html.escape(name)}</b><span>{html.escape(where)}</span></div>"
 
 
-def _truth(run: str, index: int) -> None:
+def _truth(run: RunFolder, index: int) -> None:
     found = artefacts.truth(run)
     if found is not None:
         name = html.escape(found.class_names[found.labels[index]])
         st.html(f"<div class='spice-truth-line'>truth: {name} · never used in training</div>")
 
 
-def _select(run: str, index: int) -> None:
+def _select(run: RunFolder, index: int) -> None:
     chosen = session.selection(run)
     if index in chosen:
         words, then = "Remove from selection", np.setdiff1d(chosen, [index])
@@ -170,16 +170,16 @@ def _label(index: int, judged: _Judged) -> None:
     )
 
 
-def _no_label(run: str) -> np.ndarray | None:
+def _no_label(run: RunFolder) -> np.ndarray | None:
     """Says which stages are still missing; returns the labels of stage 1, if it is done."""
-    there = artefacts.has(run, "neighbors")
+    there = run.has("neighbors")
     st.caption(present.what_is_to_come(there))
     return artefacts.stage_one_labels(run) if there else None
 
 
-def _neighbors(run: str, images: ImageSet | None, index: int, labels: np.ndarray, count: int) -> None:
+def _neighbors(run: RunFolder, images: ImageSet | None, index: int, labels: np.ndarray, count: int) -> None:
     """What the neighbours say, and the neighbours themselves, nearest first."""
-    if not artefacts.has(run, "neighbors"):
+    if not run.has("neighbors"):
         st.caption("The neighbours are missing: they were removed from the run's folder.")
         return
     near = artefacts.arrays(run, "neighbors")
@@ -220,7 +220,7 @@ def _swatch(label: int) -> str:
     return f"<i class='spice-swatch' style='background:{cluster_colour(label)}'></i>"
 
 
-def _history(run: str, index: int) -> None:
+def _history(run: RunFolder, index: int) -> None:
     told = artefacts.history(run)
     if not len(told.steps):
         return

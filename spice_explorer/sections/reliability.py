@@ -23,6 +23,7 @@ from spice_explorer.sections import panel, scores
 from spice_explorer.web import columns
 
 if TYPE_CHECKING:
+    from engine.runs.folder import RunFolder
     from engine.stages.reliable import ReliableSet
 
 STAGES: dict[Stage, str] = {"joint": "stage 3 · the final labels", "heads": "stage 2 · used to train stage 3"}
@@ -41,31 +42,32 @@ ESTIMATE = (
 ALL = "all"
 
 
-def show(run: Run) -> None:
+def show(look: Run) -> None:
     """The page; while the run trains it also waits for stage 3's labels."""
-    st.fragment(_inspector)(run)
-    if run.live:
-        stages = artefacts.judged_stages(run.name)
-        st.fragment(_until_more, run_every=POLL_SECONDS)(run.name, stages)
+    st.fragment(_inspector)(look)
+    if look.live:
+        stages = artefacts.judged_stages(look.folder)
+        st.fragment(_until_more, run_every=POLL_SECONDS)(look.folder, stages)
 
 
-def _until_more(name: str, stages: list[Stage]) -> None:
+def _until_more(run: RunFolder, stages: list[Stage]) -> None:
     with session.plain_errors():
-        if artefacts.judged_stages(name) != stages or not runs.look(name).live:
+        if artefacts.judged_stages(run) != stages or not runs.look(run).live:
             st.rerun()
 
 
-def _inspector(run: Run) -> None:
+def _inspector(look: Run) -> None:
     """Reruns alone when something on the page is changed."""
+    run = look.folder
     with session.plain_errors():
         view = _view(run)
         settings = _settings(run, view.thresholds)
-        verdict = artefacts.judge(run.name, view.stage, settings)
-        truth = artefacts.truth(run.name)
+        verdict = artefacts.judge(run, view.stage, settings)
+        truth = artefacts.truth(run)
         found = present.split(verdict.labels, verdict.verdicts, None if truth is None else truth.labels)
         _stages(run)
         _instrument(run, view, found)
-        _below(run, view, settings, verdict, found)
+        _below(look, view, settings, verdict, found)
         _galleries(run, view, verdict)
         _keep(run, view)
         panel.show(
@@ -90,9 +92,9 @@ class View:
     cluster: int | None = None
 
 
-def _view(run: Run) -> View:
+def _view(run: RunFolder) -> View:
     """The previous state, updated with requests since: from a link, a widget or the chart."""
-    stages, most = artefacts.judged_stages(run.name), _most_neighbors(run.name)
+    stages, most = artefacts.judged_stages(run), _most_neighbors(run)
     view: View = st.session_state.get(f"reliability-{run.name}") or _first(run)
     view = _linked(_chosen(view, run), run, stages, most)
     key = _instrument_key(run)
@@ -107,13 +109,13 @@ def _view(run: Run) -> View:
     # The run may have been recreated under its name since.
     if view.stage not in stages or view.thresholds.neighbors > most:
         view = replace(_first(run), reason=view.reason)
-    if view.cluster not in (None, *range(run.card.config.clusters)):
+    if view.cluster not in (None, *range(run.card().config.clusters)):
         view = replace(view, cluster=None)
     _show_in_widgets(view, run)
     return view
 
 
-def _chosen(view: View, run: Run) -> View:
+def _chosen(view: View, run: RunFolder) -> View:
     """`view` with the widgets' values; the widgets do not exist if another page was visited meanwhile."""
     state = st.session_state
     if _key("stage", run) not in state:
@@ -127,33 +129,33 @@ def _chosen(view: View, run: Run) -> View:
     )
 
 
-def _show_in_widgets(view: View, run: Run) -> None:
+def _show_in_widgets(view: View, run: RunFolder) -> None:
     cluster = ALL if view.cluster is None else view.cluster
     for what, value in (("stage", view.stage), ("reason", view.reason), ("cluster", cluster)):
         st.session_state[_key(what, run)] = value
 
 
-def _key(what: str, run: Run) -> str:
+def _key(what: str, run: RunFolder) -> str:
     return f"reliability {what}-{run.name}"
 
 
-def _first(run: Run) -> View:
-    return View(artefacts.judged_stages(run.name)[0], _own(run))
+def _first(run: RunFolder) -> View:
+    return View(artefacts.judged_stages(run)[0], _own(run))
 
 
-def _own(run: Run) -> Thresholds:
+def _own(run: RunFolder) -> Thresholds:
     """The thresholds that the run itself was judged by."""
-    own = run.card.config.reliable
-    return Thresholds(own.agreement, own.confidence, artefacts.neighbor_count(run.name), own.floor)
+    own = run.card().config.reliable
+    return Thresholds(own.agreement, own.confidence, artefacts.neighbor_count(run), own.floor)
 
 
-def _most_neighbors(name: str) -> int:
-    return int(artefacts.arrays(name, "neighbors")["ids"].shape[1])
+def _most_neighbors(run: RunFolder) -> int:
+    return int(artefacts.arrays(run, "neighbors")["ids"].shape[1])
 
 
-def _settings(run: Run, asked: Thresholds) -> ReliableSettings:
-    own = run.card.config.reliable
-    usual = asked.neighbors == artefacts.neighbor_count(run.name)
+def _settings(run: RunFolder, asked: Thresholds) -> ReliableSettings:
+    own = run.card().config.reliable
+    usual = asked.neighbors == artefacts.neighbor_count(run)
     return replace(
         own,
         agreement=asked.agreement,
@@ -163,7 +165,7 @@ def _settings(run: Run, asked: Thresholds) -> ReliableSettings:
     )
 
 
-def _linked(view: View, run: Run, stages: list[Stage], most: int) -> View:
+def _linked(view: View, run: RunFolder, stages: list[Stage], most: int) -> View:
     """`view` with the URL's parameters, on first use; invalid values are ignored.
 
     The browser may send an address that is a moment old, so what this page has written itself is no
@@ -189,7 +191,7 @@ def _linked(view: View, run: Run, stages: list[Stage], most: int) -> View:
     return view
 
 
-def _keep(run: Run, view: View) -> None:
+def _keep(run: RunFolder, view: View) -> None:
     """For the next time on this page, and as an address that opens the same view again."""
     st.session_state[f"reliability-{run.name}"] = view
     first = _first(run)
@@ -210,10 +212,10 @@ def _keep(run: Run, view: View) -> None:
 # -- the instrument ----------------------------------------------------------------------------
 
 
-def _stages(run: Run) -> None:
+def _stages(run: RunFolder) -> None:
     st.segmented_control(
         "Labels of",
-        artefacts.judged_stages(run.name),
+        artefacts.judged_stages(run),
         required=True,
         key=_key("stage", run),
         format_func=STAGES.__getitem__,
@@ -221,19 +223,19 @@ def _stages(run: Run) -> None:
     )
 
 
-def _instrument_key(run: Run) -> str:
+def _instrument_key(run: RunFolder) -> str:
     return f"plane-{run.name.replace('__', '-')}"
 
 
-def _instrument(run: Run, view: View, found: Split) -> None:
-    own, at = artefacts.reliable(run.name, view.stage), columns.Addresses(run.name).at
+def _instrument(run: RunFolder, view: View, found: Split) -> None:
+    own, at = artefacts.reliable(run, view.stage), columns.Addresses(run).at
     data: dict[str, Any] = {
         "labels": at(f"label.{view.stage}", "u2"),
         "confidence": at(f"confidence.{view.stage}", "f4"),
         "agreed": at(f"agreed.{view.stage}.COUNT", "u2"),
         "images": found.images,
-        "clusters": run.card.config.clusters,
-        "most": _most_neighbors(run.name),
+        "clusters": run.card().config.clusters,
+        "most": _most_neighbors(run),
         "mostNines": present.MOST_NINES,
         "own": asdict(_own(run)),
         "ownCounts": present.split(own.labels, own.verdicts).by_reason,
@@ -254,15 +256,16 @@ def _instrument(run: Run, view: View, found: Split) -> None:
 # -- how good it is, and what to do with it ----------------------------------------------------
 
 
-def _below(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split) -> None:
-    estimate = artefacts.estimated_purity(run.name, view.stage, verdict.mask)
+def _below(look: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split) -> None:
+    run = look.folder
+    estimate = artefacts.estimated_purity(run, view.stage, verdict.mask)
     with st.container(horizontal=True, vertical_alignment="center", key="below the instrument"):
         if estimate is not None:
             st.markdown(
                 f"Estimated purity of the reliable set: **{_percent(estimate)}**", width="stretch", help=ESTIMATE
             )
-        _train(run, view, settings, verdict)
-    if artefacts.truth(run.name) is not None:
+        _train(look, view, settings, verdict)
+    if artefacts.truth(run) is not None:
         with scores.truth_box("reliability"):
             _against_truth(run, view, settings, verdict, found, estimate)
 
@@ -272,7 +275,7 @@ def _percent(share: float | None) -> str:
 
 
 def _against_truth(
-    run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split, estimate: float | None
+    run: RunFolder, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split, estimate: float | None
 ) -> None:
     words = (
         f"Purity of the reliable set **{_percent(found.purity)}** (of all labels "
@@ -290,12 +293,12 @@ def _against_truth(
         _confusion(run, verdict)
 
 
-def _curve(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split) -> None:
-    truth = artefacts.truth(run.name)
+def _curve(run: RunFolder, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split) -> None:
+    truth = artefacts.truth(run)
     assert truth is not None
     st.markdown("**Purity and coverage** · for each agreement threshold")
     # Images that the floor keeps are reliable at any agreement threshold: they join the curve first.
-    strict = artefacts.judge(run.name, view.stage, replace(settings, agreement=1.0))
+    strict = artefacts.judge(run, view.stage, replace(settings, agreement=1.0))
     always = verdict.agreement >= strict.thresholds[verdict.labels]
     curve = present.purity_coverage(
         verdict.labels,
@@ -306,7 +309,7 @@ def _curve(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSe
     if not len(curve.agreement):
         st.caption("No image is confident enough: lower the confidence threshold.")
         return
-    kept = artefacts.reliable(run.name, view.stage)
+    kept = artefacts.reliable(run, view.stage)
     own = present.split(kept.labels, kept.verdicts, truth.labels)
     charts.draw(
         charts.purity_coverage(curve, (found.coverage, found.purity), (own.coverage, own.purity)),
@@ -315,8 +318,8 @@ def _curve(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSe
     )
 
 
-def _confusion(run: Run, verdict: ReliableSet) -> None:
-    truth = artefacts.truth(run.name)
+def _confusion(run: RunFolder, verdict: ReliableSet) -> None:
+    truth = artefacts.truth(run)
     assert truth is not None
     st.markdown("**Reliable images** · clusters and their true classes")
     table = present.confusion(verdict.labels, truth.labels, truth.class_names, verdict.mask)
@@ -334,15 +337,15 @@ def _confusion(run: Run, verdict: ReliableSet) -> None:
 # -- training from here ------------------------------------------------------------------------
 
 
-def _train(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSet) -> None:
+def _train(look: Run, view: View, settings: ReliableSettings, verdict: ReliableSet) -> None:
     """A button that says what it will do before it does it."""
-    teachers = verdict
+    run, teachers = look.folder, verdict
     if view.stage != "heads":
-        teachers = artefacts.judge(run.name, "heads", settings)
+        teachers = artefacts.judge(run, "heads", settings)
     taught = teachers.per_cluster
     nobody = not taught.any()
     reason = "No label of stage 2 is reliable under these thresholds: lower one of them first."
-    skipped = run.snapshot.stages["joint"].skipped
+    skipped = look.snapshot.stages["joint"].skipped
     with st.popover(
         "A new run from these thresholds" if skipped else "Train stage 3 from these thresholds",
         icon=":material/model_training:",
@@ -358,7 +361,7 @@ def _train(run: Run, view: View, settings: ReliableSettings, verdict: ReliableSe
         )
         if skipped:
             st.caption(f"Stage 3 is skipped there too: {session.plain(skipped)}.")
-        if settings == run.card.config.reliable:
+        if settings == run.card().config.reliable:
             st.caption("These are the run's own thresholds: the new run would repeat it.")
         if not skipped:
             _without_teacher(np.flatnonzero(taught == 0))
@@ -385,9 +388,9 @@ def _without_teacher(clusters: np.ndarray) -> None:
     )
 
 
-def _start(run: Run, settings: ReliableSettings) -> None:
+def _start(run: RunFolder, settings: ReliableSettings) -> None:
     try:
-        name = training.continue_from(run.name, replace(run.card.config, reliable=settings))
+        name = training.continue_from(run, replace(run.card().config, reliable=settings))
     except SpiceError as error:
         st.error(session.sentence(str(error)), icon=":material/error:")
         return
@@ -399,14 +402,14 @@ def _start(run: Run, settings: ReliableSettings) -> None:
 # -- the images --------------------------------------------------------------------------------
 
 
-def _galleries(run: Run, view: View, verdict: ReliableSet) -> None:
+def _galleries(run: RunFolder, view: View, verdict: ReliableSet) -> None:
     among = np.ones(len(verdict.labels), bool)
     if view.cluster is not None:
         among = verdict.labels == view.cluster
-    selected = session.selection(run.name)
+    selected = session.selection(run)
     with st.container(horizontal=True, vertical_alignment="bottom", key="gallery controls"):
         place = st.empty()
-        st.selectbox("Cluster", [ALL, *range(run.card.config.clusters)], key=_key("cluster", run), width=130)
+        st.selectbox("Cluster", [ALL, *range(run.card().config.clusters)], key=_key("cluster", run), width=130)
         if len(selected) and st.checkbox(f"Only the {len(selected):,} selected", key="only selected"):
             among = among & np.isin(np.arange(len(among)), selected)
         counts = np.bincount(verdict.verdicts[among], minlength=len(present.REASONS))
@@ -427,12 +430,12 @@ def _galleries(run: Run, view: View, verdict: ReliableSet) -> None:
         f"{present.EXPLANATIONS[view.reason]} {'Surest' if view.reason == 0 else 'Most doubtful'} "
         "first; under each: cluster · confidence · agreement."
     )
-    known = replace(artefacts.known(run.name, view.stage), agreement=verdict.agreement)
+    known = replace(artefacts.known(run, view.stage), agreement=verdict.agreement)
     asked = gallery.gallery(
-        run.name, known, ids, key="reliability", actions=ACTIONS, nothing="No image has this verdict here."
+        run, known, ids, key="reliability", actions=ACTIONS, nothing="No image has this verdict here."
     )
     if asked is not None:
         kept = selected if asked.action == "select" else np.zeros(0, np.int64)
-        session.select_anew(run.name, np.union1d(kept, asked.ids))
+        session.select_anew(run, np.union1d(kept, asked.ids))
         # The sidebar, outside of this fragment, shows how many are selected.
         st.rerun()

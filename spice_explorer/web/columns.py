@@ -26,6 +26,7 @@ from starlette.routing import Route
 
 from engine.errors import SpiceError
 from engine.events import Stage
+from engine.runs.folder import RunFolder
 from spice_explorer.addresses import address_of
 from spice_explorer.present import maps as present
 from spice_explorer.queries import artefacts, decisions, maps, runs
@@ -49,12 +50,11 @@ _MADE_OF = ("features", "neighbors", "heads", "reliable-heads", "reliable-joint"
 class Addresses:
     """The addresses of a run's current columns."""
 
-    def __init__(self, run: str) -> None:
-        folder = runs.folder_of(run)
-        self._start = address_of("columns", run)
-        self._times = {one: folder.modified(one) or 0.0 for one in _MADE_OF}
+    def __init__(self, run: RunFolder) -> None:
+        self._start = address_of("columns", run.name)
+        self._times = {one: run.modified(one) or 0.0 for one in _MADE_OF}
         self._run = run
-        self.made, self._moments = int(1000 * runs.made(folder)), len(maps.moments(run))
+        self.made, self._moments = int(1000 * runs.made(run)), len(maps.moments(run))
 
     def at(self, column: str, kind: str) -> dict[str, str]:
         """The address of a column and its type: u1, u2, u4 or f4."""
@@ -87,15 +87,14 @@ def route() -> Route:
 
 def serve(request: Request) -> Response:
     """The column's bytes, little-endian; 404 with a message if it does not exist (yet, or any more)."""
-    run, name = request.path_params["run"], request.path_params["column"]
     try:
-        values = column(run, name)
+        values = column(runs.folder_of(request.path_params["run"]), request.path_params["column"])
     except (SpiceError, OSError, LookupError, ValueError) as error:
         return PlainTextResponse(str(error), 404, {**SAFE, "Cache-Control": "no-store"})
     return Response(values.tobytes(), media_type="application/octet-stream", headers=HEADERS)
 
 
-def column(run: str, name: str) -> np.ndarray:
+def column(run: RunFolder, name: str) -> np.ndarray:
     """(n,) or (n, 2) values of the drawn images, or of all (`agreed`).
 
     Raises:
@@ -109,7 +108,7 @@ def column(run: str, name: str) -> np.ndarray:
     return np.ascontiguousarray(values if ids is None else values[ids])
 
 
-def _read(run: str, name: str) -> np.ndarray:
+def _read(run: RunFolder, name: str) -> np.ndarray:
     if found := _PLACE.fullmatch(name):
         layout, stage, step = found.groups()
         moment = None if stage is None else (cast(Stage, stage), int(step))
@@ -125,7 +124,7 @@ def _read(run: str, name: str) -> np.ndarray:
     return _plain(run, name)
 
 
-def _judged(run: str, what: str, stage: Stage) -> np.ndarray:
+def _judged(run: RunFolder, what: str, stage: Stage) -> np.ndarray:
     if stage == "features" and what == "label":
         return artefacts.stage_one_labels(run).astype("<u2")
     verdict = artefacts.reliable(run, stage)
@@ -136,26 +135,26 @@ def _judged(run: str, what: str, stage: Stage) -> np.ndarray:
 
 
 def _backed(
-    run: str, labels: np.ndarray, confidence: np.ndarray, agreement: np.ndarray, most: int
+    run: RunFolder, labels: np.ndarray, confidence: np.ndarray, agreement: np.ndarray, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Confidence and agreement as the browser shall judge by them: a label that the run was given by
     a person passes every threshold, one that was refused passes none."""
-    fixed = runs.folder_of(run).fixed()
+    fixed = run.fixed()
     sure = np.where(fixed.mask, 1, np.where(fixed.refuses(labels), 0, confidence))
     return sure, np.where(fixed.mask, most, agreement)
 
 
-def _agreed(run: str, stage: Stage, count: int) -> np.ndarray:
+def _agreed(run: RunFolder, stage: Stage, count: int) -> np.ndarray:
     kept = artefacts.arrays(run, "neighbors")["ids"].shape[1]
     if count > kept:
-        raise LookupError(f"{count} neighbours are asked about, but {run} has kept {kept}")
+        raise LookupError(f"{count} neighbours are asked about, but {run.name} has kept {kept}")
     labels = artefacts.reliable(run, stage).labels
     agreed = np.round(artefacts.agreement(run, stage, count) * count)
     return _backed(run, labels, agreed, agreed, count)[1].astype("<u2")
 
 
-def _plain(run: str, name: str) -> np.ndarray:
-    images = runs.card(run).images
+def _plain(run: RunFolder, name: str) -> np.ndarray:
+    images = run.card().images
     if name == "ids":
         return np.arange(images, dtype="<u4")
     if name == "none":
@@ -171,5 +170,5 @@ def _plain(run: str, name: str) -> np.ndarray:
         return np.searchsorted(numbers, decisions.classes_of(run)).astype("<u2")
     truth = artefacts.matched_truth(run) if name == "truth" else None
     if truth is None:
-        raise LookupError(f"{run} has no column {name}")
+        raise LookupError(f"{run.name} has no column {name}")
     return truth[0].astype("<u2")

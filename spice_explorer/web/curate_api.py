@@ -20,8 +20,9 @@ from starlette.routing import Route
 from engine.curate.curation import Curation, State
 from engine.curate.decisions import Decision, plain_name
 from engine.errors import LogBusyError, SpiceError
+from engine.runs.folder import RunFolder
 from spice_explorer.addresses import address_of
-from spice_explorer.queries import decisions
+from spice_explorer.queries import decisions, runs
 
 FRESH = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 MOST_BYTES, MOST_OPS = 16 * 2**20, 500
@@ -52,12 +53,12 @@ def routes() -> list[Route]:
     ]
 
 
-def address(run: str) -> str:
+def address(run: RunFolder) -> str:
     """Where the component finds the run."""
-    return address_of("curate", run)
+    return address_of("curate", run.name)
 
 
-def queue_address(run: str, name: str) -> str:
+def queue_address(run: RunFolder, name: str) -> str:
     return f"{address(run)}/queue/{name}.bin"
 
 
@@ -66,13 +67,17 @@ def reviewer(typed: str) -> str:
     return plain_name(typed, "the reviewer")
 
 
+def _run(request: Request) -> RunFolder:
+    return runs.folder_of(request.path_params["run"])
+
+
 # -- reading -----------------------------------------------------------------------------------
 
 
 def images(request: Request) -> Response:
     """Classes and states of all images; the header says which row is the last that counts."""
-    run = request.path_params["run"]
     try:
+        run = _run(request)
         said = decisions.needed_model(run)
         with decisions.reading(run) as now:
             own, state, row = now.classes_of(said.labels), _states(now), now.row
@@ -85,7 +90,7 @@ def images(request: Request) -> Response:
 
 def queue(request: Request) -> Response:
     try:
-        ids = decisions.queue(request.path_params["run"], request.path_params["name"])
+        ids = decisions.queue(_run(request), request.path_params["name"])
     except (SpiceError, OSError, LookupError, ValueError) as error:
         return PlainTextResponse(str(error), 404, FRESH)
     return Response(ids.astype("<u4").tobytes(), media_type="application/octet-stream", headers=FRESH)
@@ -95,12 +100,12 @@ def since(request: Request) -> Response:
     asked = request.query_params
     try:
         row = int(asked.get("row", "0"))
-        return JSONResponse(told(request.path_params["run"], row, asked.get("reviewer", "")), headers=FRESH)
+        return JSONResponse(told(_run(request), row, asked.get("reviewer", "")), headers=FRESH)
     except (SpiceError, OSError, ValueError) as error:
         return JSONResponse({"error": str(error)}, 404, FRESH)
 
 
-def told(run: str, row: int, reviewer: str) -> dict[str, Any]:
+def told(run: RunFolder, row: int, reviewer: str) -> dict[str, Any]:
     """The changes for a page that has seen everything up to `row`.
 
     The row of the answer is what the page has seen from then on: whatever was decided up to there must
@@ -166,7 +171,7 @@ async def act(request: Request) -> Response:
         return JSONResponse({"error": trouble}, 403, FRESH)
     try:
         asked = await request.json()
-        answer = await run_in_threadpool(_acted, request.path_params["run"], asked)
+        answer = await run_in_threadpool(_acted, request, asked)
     except (LogBusyError, OSError) as error:  # the browser keeps what it asked, and asks again
         return JSONResponse({"error": str(error)}, 503, FRESH)
     except SpiceError as error:
@@ -189,15 +194,15 @@ def _suspicious(request: Request) -> str:
     return ""
 
 
-def _acted(run: str, asked: dict[str, Any]) -> dict[str, Any]:
+def _acted(request: Request, asked: dict[str, Any]) -> dict[str, Any]:
     if len(asked["ops"]) > MOST_OPS:
         raise ValueError(f"{len(asked['ops']):,} at a time, expected at most {MOST_OPS}")
-    reviewer, seen = str(asked["reviewer"]), int(asked["seen"])
+    run, reviewer, seen = _run(request), str(asked["reviewer"]), int(asked["seen"])
     results = [_result(run, op, reviewer, str(asked["visit"]), seen) for op in asked["ops"]]
     return {**told(run, seen, reviewer), "results": results}
 
 
-def _result(run: str, op: dict[str, Any], reviewer: str, visit: str, seen: int) -> dict[str, Any]:
+def _result(run: RunFolder, op: dict[str, Any], reviewer: str, visit: str, seen: int) -> dict[str, Any]:
     wanted = Decision(
         op["action"],
         reviewer,

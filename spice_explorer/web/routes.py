@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import io
-from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +25,7 @@ from engine.runs.folder import RunFolder
 from spice_explorer.addresses import address_of
 from spice_explorer.present import sprites
 from spice_explorer.queries import artefacts, lessons, runs
+from spice_explorer.queries.cache import cached
 from spice_explorer.web import columns, curate_api, thumbs
 from spice_explorer.web.thumbs import HEADERS, MOST_DIGITS
 
@@ -33,18 +33,19 @@ from spice_explorer.web.thumbs import HEADERS, MOST_DIGITS
 FRESH = {**HEADERS, "Cache-Control": "no-store"}
 
 
-def address(run: str) -> str:
+def address(run: RunFolder) -> str:
     """Where the sheets of a run are served; changes with the run's images."""
-    return address_of("sprites", run)
+    return address_of("sprites", run.name)
 
 
 def sheet(request: Request) -> Response:
     """One sheet as WebP, or its names as JSON; 404 for runs and sheets that are not there."""
-    run, asked = request.path_params["run"], str(request.path_params["sheet"])
+    asked = str(request.path_params["sheet"])
     if not asked.isdecimal() or len(asked) > MOST_DIGITS:
         return PlainTextResponse("no such sheet", 404, HEADERS)
     number = int(asked)
     try:
+        run = runs.folder_of(request.path_params["run"])
         images = artefacts.images(run)
     except (SpiceError, OSError):
         return PlainTextResponse("no such run", 404, HEADERS)
@@ -52,14 +53,12 @@ def sheet(request: Request) -> Response:
         return PlainTextResponse("no such sheet", 404, HEADERS)
     if request.path_params["kind"] == "json":
         return JSONResponse(images.names[sprites.ids_of(number, len(images))], headers=HEADERS)
-    folder = runs.folder_of(run)
-    body = _picture(str(folder.path), runs.made(folder), number)
-    return Response(body, media_type="image/webp", headers=HEADERS)
+    return Response(_picture(run, number), media_type="image/webp", headers=HEADERS)
 
 
-@lru_cache(maxsize=64)
-def _picture(path: str, _made: float, number: int) -> bytes:
-    images = RunFolder(path).images()
+@cached(entries=64)
+def _picture(run: RunFolder, number: int) -> bytes:
+    images = artefacts.images(run)
     file = io.BytesIO()
     drawn = sprites.sheet(images.pixels[sprites.ids_of(number, len(images))])
     drawn.save(file, "webp", lossless=images.size[0] <= sprites.SHARP, quality=80)
@@ -68,9 +67,8 @@ def _picture(path: str, _made: float, number: int) -> bytes:
 
 def lesson(request: Request) -> Response:
     """A run's lesson as the player reads it; 404 for runs that are not there."""
-    run, version = request.path_params["run"], request.query_params.get("v", "")
     try:
-        body = lessons.body(run, version)
+        body = lessons.body(lessons.run_of(request.path_params["run"]), request.query_params.get("v", ""))
     except (SpiceError, OSError):
         return PlainTextResponse("this run no longer exists", 404, FRESH)
     return Response(body, media_type="application/json", headers=FRESH)
@@ -78,12 +76,12 @@ def lesson(request: Request) -> Response:
 
 def lesson_file(request: Request) -> Response:
     """A run's lesson as one HTML file; it is saved, never opened as a page of this server."""
-    run = request.path_params["run"]
     try:
+        run = lessons.run_of(request.path_params["run"])
         body = lessons.file(run)
     except (SpiceError, OSError) as error:
         return PlainTextResponse(str(error), 404, FRESH)
-    saved = f"attachment; filename*=UTF-8''{quote(run, safe='')}.html"
+    saved = f"attachment; filename*=UTF-8''{quote(run.name, safe='')}.html"
     return Response(body, media_type="text/html", headers={**FRESH, "Content-Disposition": saved})
 
 

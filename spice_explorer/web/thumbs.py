@@ -15,7 +15,6 @@ import io
 import os
 import tempfile
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +41,17 @@ MOST_DIGITS = 12
 MOST_ON_A_SHEET = 400
 
 
-def source(run: str) -> str:
+def source(run: RunFolder) -> str:
     """Changes with the images, so that another run of the same name shows none of these."""
-    folder = runs.folder_of(run)
-    return f"{run}-{_fingerprint(str(folder.path), runs.made(folder))[:12]}"
+    return f"{run.name}-{_version(run)}"
 
 
-def address(run: str) -> tuple[str, str]:
+def address(run: RunFolder) -> tuple[str, str]:
     """What comes before and after an image's id in the address of its thumbnail."""
-    return f"{address_of('thumbs', run)}/", f".webp?v={_version(run)}"
+    return f"{address_of('thumbs', run.name)}/", f".webp?v={_version(run)}"
 
 
-def sheet_of(run: str, ids: Sequence[int], size: Sequence[int]) -> dict[str, Any]:
+def sheet_of(run: RunFolder, ids: Sequence[int], size: Sequence[int]) -> dict[str, Any]:
     """The address of a sheet with the thumbnails of `ids`, and how to cut it.
 
     `size` is the height and width of the run's images.
@@ -61,7 +59,7 @@ def sheet_of(run: str, ids: Sequence[int], size: Sequence[int]) -> dict[str, Any
     height, width = thumbnail_size(size)
     asked = ".".join(map(str, ids))
     return {
-        "url": f"{address_of('pages', run)}.webp?ids={asked}&v={_version(run)}",
+        "url": f"{address_of('pages', run.name)}.webp?ids={asked}&v={_version(run)}",
         "source": source(run),
         "columns": COLUMNS,
         "width": width,
@@ -69,8 +67,8 @@ def sheet_of(run: str, ids: Sequence[int], size: Sequence[int]) -> dict[str, Any
     }
 
 
-def _version(run: str) -> str:
-    return source(run).rpartition("-")[2]
+def _version(run: RunFolder) -> str:
+    return run.card().fingerprint[:12]
 
 
 def routes() -> list[Route]:
@@ -82,11 +80,12 @@ def routes() -> list[Route]:
 
 def sheet(request: Request) -> Response:
     """Thumbnails of the images asked for as one WebP; 404 when one of them is not there."""
-    run, asked = request.path_params["run"], request.query_params.get("ids", "").split(".")
+    asked = request.query_params.get("ids", "").split(".")
     if len(asked) > MOST_ON_A_SHEET or not all(one.isdecimal() and len(one) <= MOST_DIGITS for one in asked):
         return _missing("no such images")
     ids = [int(one) for one in asked]
     try:
+        run = runs.folder_of(request.path_params["run"])
         images = artefacts.images(run)
         if max(ids) >= len(images):
             return _missing("no such image")
@@ -98,7 +97,7 @@ def sheet(request: Request) -> Response:
     return Response(body, media_type="image/webp", headers=HEADERS)
 
 
-def _sheet(run: str, pixels: np.ndarray, ids: list[int]) -> bytes:
+def _sheet(run: RunFolder, pixels: np.ndarray, ids: list[int]) -> bytes:
     """Row after row of thumbnails; small images all at once, large ones from their cache."""
     height, width = thumbnail_size(pixels.shape[2:])
     if max(pixels.shape[2:]) <= THUMBNAIL:
@@ -112,8 +111,9 @@ def _sheet(run: str, pixels: np.ndarray, ids: list[int]) -> bytes:
 
 def thumb(request: Request) -> Response:
     """One image as WebP; 404 for runs, images and pixels that are not there."""
-    run, wanted = request.path_params["run"], request.path_params["id"]
+    wanted = request.path_params["id"]
     try:
+        run = runs.folder_of(request.path_params["run"])
         images = artefacts.images(run)
         if not wanted.isdecimal() or int(wanted) >= len(images):
             return _missing("no such image")
@@ -130,16 +130,14 @@ def _missing(why: str) -> Response:
     return PlainTextResponse(why, 404, {**HEADERS, "Cache-Control": "no-store"})
 
 
-def _picture(run: str, pixels: np.ndarray, index: int, *, full: bool) -> bytes:
+def _picture(run: RunFolder, pixels: np.ndarray, index: int, *, full: bool) -> bytes:
     if full:
         return webp(pixels[index], side=None)
     # A small image is encoded in less than a millisecond, about what writing a file takes, and the
     # browser remembers it: files would only fill the disk.
     if max(pixels.shape[2:]) <= THUMBNAIL:
         return webp(pixels[index])
-    folder = runs.folder_of(run)
-    fingerprint = _fingerprint(str(folder.path), runs.made(folder))
-    file = folder.path.parent / CACHE / fingerprint / str(index // EACH) / f"{index}.webp"
+    file = run.path.parent / CACHE / run.card().fingerprint / str(index // EACH) / f"{index}.webp"
     return _kept(file) or _keep(file, webp(pixels[index]))
 
 
@@ -166,8 +164,3 @@ def _keep(file: Path, body: bytes) -> bytes:
             os.unlink(draft)
             raise
     return body
-
-
-@lru_cache(maxsize=256)
-def _fingerprint(path: str, _made: float) -> str:
-    return RunFolder(path).card().fingerprint

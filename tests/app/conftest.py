@@ -28,7 +28,7 @@ from engine.runs.folder import RunFolder
 from engine.runs.maps import DEFAULT, artefact_of
 from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened, open_source
-from spice_explorer.queries import lessons
+from spice_explorer.queries import lessons, runs
 
 ROOT = Path(__file__).parents[2]
 IMAGES, CLUSTERS = 240, 4
@@ -89,6 +89,11 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_digits: Opene
 def finished(workspace: Path, trained: Path) -> RunFolder:
     shutil.copytree(trained, workspace / "demo")
     return RunFolder(workspace / "demo")
+
+
+def demo() -> RunFolder:
+    """The finished run, as a page finds it."""
+    return runs.folder_of("demo")
 
 
 @pytest.fixture

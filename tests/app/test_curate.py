@@ -16,12 +16,12 @@ from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
 from spice_explorer import session
 from spice_explorer.queries import artefacts, decisions
-from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts
+from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, demo, texts
 
 
 def decide(action: Any, ids: list[int] | np.ndarray = (), by: str = "Ann", **about: Any) -> None:  # type: ignore[assignment]
     asked = Decision(action, by, visit=by, images=np.array(ids, np.int64), seen=999, **about)
-    decisions.commit("demo", [asked])
+    decisions.commit(demo(), [asked])
 
 
 def named(at: AppTest, name: str = "Ann") -> AppTest:
@@ -67,7 +67,7 @@ def test_without_a_name_nothing_can_be_decided(visit: Visit) -> None:
 
 @pytest.mark.usefixtures("finished")
 def test_one_decision_accepts_a_whole_class(visit: Visit) -> None:
-    own = decisions.classes_of("demo")
+    own = decisions.classes_of(demo())
     at = named(visit("curate", run="demo"))
     chosen = int(np.bincount(own).argmax())
     class_box(at).set_value(chosen).run()
@@ -76,8 +76,8 @@ def test_one_decision_accepts_a_whole_class(visit: Visit) -> None:
     assert not at.exception
     assert table(at)["decided"].sum() == count
     assert f"{count:,} accepted" in at.success[0].value
-    assert [one.row for one in decisions.log_of("demo").decisions()] == [1]
-    assert decisions.curation("demo").state[own == chosen].tolist() == [1] * count
+    assert [one.row for one in decisions.log_of(demo()).decisions()] == [1]
+    assert decisions.curation(demo()).state[own == chosen].tolist() == [1] * count
 
 
 @pytest.mark.usefixtures("finished")
@@ -99,7 +99,7 @@ def test_a_bad_name_is_refused_in_words(visit: Visit, name: str, complaint: str)
     button(at, "Keep").click().run()
     assert not at.success
     assert complaint in at.error[0].value.replace("\\", "")
-    assert decisions.log_of("demo").decisions() == []
+    assert decisions.log_of(demo()).decisions() == []
 
 
 @pytest.mark.usefixtures("finished")
@@ -128,33 +128,33 @@ def test_a_class_is_renamed_merged_and_made(visit: Visit) -> None:
     at.text_input(key="new class name").set_value("spare").run()
     button(at, "Create").click().run()
     assert not at.error
-    names = [one.name for one in decisions.classes("demo")]
+    names = [one.name for one in decisions.classes(demo())]
     assert names == ["Cluster 1", "Cluster 2", "Cluster 3", "spare"]
     assert table(at)["images"].sum() == IMAGES
 
 
 @pytest.mark.usefixtures("finished")
 def test_a_split_is_shown_before_it_is_done(visit: Visit) -> None:
-    own = decisions.classes_of("demo")
+    own = decisions.classes_of(demo())
     chosen = int(np.bincount(own).argmax())
     at = named(visit("curate", run="demo"))
     class_box(at).set_value(chosen).run()
     at.session_state[f"split-{chosen}"] = True
     at.run()
     members = np.flatnonzero(own == chosen)
-    second = decisions.halves("demo", members)
+    second = decisions.halves(demo(), members)
     assert f"{int(second.sum()):,} images · goes" in texts(at)
-    assert decisions.log_of("demo").decisions() == []
+    assert decisions.log_of(demo()).decisions() == []
     at.text_input(key="split name").set_value("others").run()
     button(at, "Split").click().run()
     assert not at.error
-    after = decisions.classes_of("demo")
+    after = decisions.classes_of(demo())
     assert np.flatnonzero(after == CLUSTERS).tolist() == members[second].tolist()
 
 
 @pytest.mark.usefixtures("finished")
 def test_the_audit_shows_an_interval_and_how_many_more(visit: Visit) -> None:
-    own = decisions.classes_of("demo")
+    own = decisions.classes_of(demo())
     zero = np.flatnonzero(own == own[0])[:4]
     decide("accept", zero[:3], text="audit")
     decide("reject", zero[3:], text="audit")
@@ -167,12 +167,12 @@ def test_the_audit_shows_an_interval_and_how_many_more(visit: Visit) -> None:
 
 @pytest.mark.usefixtures("finished")
 def test_training_says_what_it_will_learn_and_starts_a_run(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = decisions.classes_of("demo")
+    own = decisions.classes_of(demo())
     decide("relabel", np.arange(60), class_=int(own[0]))
     decide("exclude", np.arange(60, 70))
     decide("rename", class_=int(own[0]), text="first")
     at = show(named(visit("curate", run="demo")), "Train with my decisions")
-    guidance = decisions.guidance("demo")
+    guidance = decisions.guidance(demo())
     assert f"**{int(guidance.taught.sum())}** decided labels" in texts(at).replace(",", "")
     assert "Left out: 10." in texts(at)
     from engine.runs import runner
@@ -184,9 +184,8 @@ def test_training_says_what_it_will_learn_and_starts_a_run(visit: Visit, monkeyp
     (child,) = asked
     assert child.card().parent == "demo"
     assert child.card().images == IMAGES - 10
-    name = child.path.name
-    assert decisions.curation(name).state.tolist() == [1] * 60 + [0] * (IMAGES - 70)
-    assert "first" in [one.name for one in decisions.classes(name)]
+    assert decisions.curation(child).state.tolist() == [1] * 60 + [0] * (IMAGES - 70)
+    assert "first" in [one.name for one in decisions.classes(child)]
 
 
 @pytest.mark.usefixtures("finished")
@@ -258,20 +257,20 @@ def test_the_same_name_in_two_tabs_is_said(visit: Visit, monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("finished")
 def test_what_agrees_is_shown_before_it_is_decided(visit: Visit) -> None:
-    own = decisions.classes_of("demo")
+    own = decisions.classes_of(demo())
     seeds = np.flatnonzero(own == own[0])[:5]
     decide("accept", seeds)
     at = named(visit("curate", run="demo"))
     at.session_state["agreeing"] = {"ids": seeds.tolist()}
     at.run()
-    found = decisions.agreeing("demo", seeds, int(own[0]), 0.6)
+    found = decisions.agreeing(demo(), seeds, int(own[0]), 0.6)
     assert len(found) > 0
     label = f"Give all {len(seeds) + len(found):,} the class “Cluster {own[0]}”"
     button(at, label.replace("“Cluster", "“Cluster")).click().run()
     assert not at.exception
-    state = decisions.curation("demo").state
+    state = decisions.curation(demo()).state
     assert state[found].all()
-    assert len(decisions.log_of("demo").decisions()) == 2
+    assert len(decisions.log_of(demo()).decisions()) == 2
 
 
 @pytest.mark.usefixtures("finished")
@@ -285,7 +284,7 @@ def test_decided_images_vote_on_all_others_in_one_decision(few_digits: Opened, v
     for class_ in range(CLUSTERS):
         decide("relabel", np.flatnonzero(few_digits.truth.labels == class_)[:15], class_=class_)
     at = named(show(visit("curate", run="demo"), "Spread"))
-    found = decisions.votes("demo")
+    found = decisions.votes(demo())
     assert found is not None
     assert f"your **{found.total}** decided images are right about **{100 * found.right / found.total:.1f} %" in texts(
         at
@@ -294,13 +293,13 @@ def test_decided_images_vote_on_all_others_in_one_decision(few_digits: Opened, v
     at.slider(key="least votes").set_value(0.0).run()
     button(at, f"Give these {IMAGES - found.total} images their classes").click().run()
     assert not at.exception
-    last = decisions.log_of("demo").decisions()[-1]
+    last = decisions.log_of(demo()).decisions()[-1]
     assert (last.action, len(last.images), last.row) == ("accept", IMAGES - found.total, CLUSTERS + 1)
-    assert decisions.curation("demo").state.tolist() == [1] * IMAGES
-    right = decisions.classes_of("demo") == few_digits.truth.labels
+    assert decisions.curation(demo()).state.tolist() == [1] * IMAGES
+    right = decisions.classes_of(demo()) == few_digits.truth.labels
     assert right.mean() > 0.5
     decide("undo")
-    assert (decisions.curation("demo").state == 1).sum() == found.total
+    assert (decisions.curation(demo()).state == 1).sum() == found.total
 
 
 # -- two at once -------------------------------------------------------------------------------
@@ -319,7 +318,7 @@ def test_a_name_counts_as_seen_when_the_page_has_shown_it(visit: Visit, looked: 
     if not looked:
         decide("rename", class_=0, text="cats")
     button(at, "Keep").click().run()
-    assert decisions.classes("demo")[0].name == "dogs"
+    assert decisions.classes(demo())[0].name == "dogs"
     assert ("got two names at the same time" in texts(at)) is not looked
 
 
@@ -328,7 +327,7 @@ def test_a_name_counts_as_seen_when_the_page_has_shown_it(visit: Visit, looked: 
 
 @pytest.mark.usefixtures("finished")
 def test_images_that_were_left_out_are_not_exported_and_that_is_said(visit: Visit) -> None:
-    reliable = artefacts.reliable("demo", "joint").mask
+    reliable = artefacts.reliable(demo(), "joint").mask
     sure = np.flatnonzero(reliable)
     decide("exclude", [*sure[:-3], *np.flatnonzero(~reliable)[:2]])
     decide("reject", sure[-2:])

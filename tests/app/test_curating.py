@@ -15,7 +15,7 @@ from engine.runs.folder import RunFolder
 from spice_explorer.queries import decisions
 from spice_explorer.web import curate_api
 from tests.app.asgi import Client
-from tests.app.conftest import CLUSTERS, IMAGES
+from tests.app.conftest import CLUSTERS, IMAGES, demo
 
 ACT = "/spice/curate/demo/act"
 
@@ -53,7 +53,7 @@ def queue(client: Client, name: str) -> list[int]:
 @pytest.mark.usefixtures("finished")
 def test_at_first_every_image_has_the_models_label(client: Client) -> None:
     classes, states, row = read(client)
-    assert classes.tolist() == decisions.needed_model("demo").labels.tolist()
+    assert classes.tolist() == decisions.needed_model(demo()).labels.tolist()
     assert not states.any()
     assert row == 0
 
@@ -110,12 +110,12 @@ def test_what_others_did_is_told_with_both_answers(client: Client) -> None:
 
 def other() -> int:
     """A class that the model does not give image 5."""
-    return (int(decisions.needed_model("demo").labels[5]) + 1) % CLUSTERS
+    return (int(decisions.needed_model(demo()).labels[5]) + 1) % CLUSTERS
 
 
 def in_between(monkeypatch: pytest.MonkeyPatch, read: str) -> None:
     """Lets Bob relabel image 5 as soon as `read` is read from the fold, if he can at that moment."""
-    whole, log, model = getattr(Curation, read), decisions.log_of("demo"), decisions.model("demo")
+    whole, log, model = getattr(Curation, read), decisions.log_of(demo()), decisions.model(demo())
     asked = [Decision("relabel", "Bob", visit="tab of Bob", images=np.array([5]), class_=other())]
 
     def decide() -> None:
@@ -169,7 +169,7 @@ def test_undo_and_redo_tell_which_images_change(client: Client) -> None:
 
 @pytest.mark.usefixtures("finished")
 def test_queues_leave_out_what_is_decided(client: Client) -> None:
-    verdict = decisions.artefacts.reliable("demo", "joint")
+    verdict = decisions.artefacts.reliable(demo(), "joint")
     first = queue(client, "rejected")
     assert sorted(first) == list(range(IMAGES))
     rejected = np.flatnonzero(verdict.verdicts != 0)
@@ -200,9 +200,9 @@ def test_an_audit_counts_by_the_class_an_image_had(client: Client) -> None:
     act(client, {"action": "accept", "ids": some[:2], "text": "audit"})
     act(client, {"action": "relabel", "ids": some[2:], "class": one, "text": "audit"}, seen=1)
     act(client, {"action": "accept", "ids": [IMAGES - 1]}, seen=2)
-    assert decisions.audited("demo") == {zero: (2, 3)}
+    assert decisions.audited(demo()) == {zero: (2, 3)}
     act(client, {"action": "undo"}, {"action": "undo"}, seen=3)
-    assert decisions.audited("demo") == {zero: (2, 2)}
+    assert decisions.audited(demo()) == {zero: (2, 2)}
 
 
 @pytest.mark.usefixtures("finished")

@@ -26,11 +26,12 @@ def page(ids: list[int], per_page: int = 100, key: str = "all", odd: bool = Fals
     import streamlit as st
 
     from spice_explorer.components import gallery
-    from spice_explorer.queries import artefacts
+    from spice_explorer.queries import artefacts, runs
 
+    run = runs.folder_of("demo")
     asked = gallery.gallery(
-        "demo",
-        artefacts.known("demo", "joint"),
+        run,
+        artefacts.known(run, "joint"),
         ids,
         key=key,
         per_page=per_page,

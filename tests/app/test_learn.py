@@ -32,7 +32,7 @@ from spice_explorer.present import lesson as present
 from spice_explorer.queries import lessons, runs, training
 from spice_explorer.queries.lessons import PREPARED
 from spice_explorer.web import routes
-from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, ends_alone, texts, tiny_config
+from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, demo, ends_alone, texts, tiny_config
 
 
 def told(at: AppTest) -> dict[str, Any]:
@@ -90,7 +90,11 @@ def wait_for(done: Callable[[], bool]) -> None:
 def made(at: AppTest) -> bool:
     """Whether the page shows the run's newest lesson, and says so."""
     name = urlsplit(told(at)["address"]).path.rsplit("/", 1)[1].removesuffix(".json")
-    return "opening" not in told(at)["address"] and not lessons.making(name) and present.MAKING not in texts(at)
+    return (
+        "opening" not in told(at)["address"]
+        and not lessons.making(lessons.run_of(name))
+        and present.MAKING not in texts(at)
+    )
 
 
 def locked(bundle: dict[str, Any]) -> list[str]:
@@ -138,7 +142,7 @@ def test_a_paused_run_can_be_continued(
     workspace: Path, few_digits: Opened, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steered: list[tuple[str, str]] = []
-    monkeypatch.setattr(training, "steer", lambda *asked: steered.append(asked))
+    monkeypatch.setattr(training, "steer", lambda run, action: steered.append((run.name, action)))
     folder = create_run(workspace / PREPARED, few_digits, tiny_config())
     with folder.lock():
         for event in (RunStarted("cpu", 1), StageStarted("features", 10), RunPaused()):
@@ -236,11 +240,11 @@ def test_trials_end_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failure_trials, "make_trials", make)
     ends_alone(monkeypatch, lessons, "_trials")
     # The runner may still be training a run of another test.
-    wait_for(lambda: lessons.follow(runs.look("demo")) is not None and begun.is_set())
-    assert lessons.trying("demo") == ("head", 0.5)
+    wait_for(lambda: lessons.follow(runs.look(demo())) is not None and begun.is_set())
+    assert lessons.trying(demo()) == ("head", 0.5)
     try:
         lifecycle.stop_everything()
-        assert lessons.trying("demo") is None
+        assert lessons.trying(demo()) is None
     finally:
         given_up.set()
 
@@ -270,13 +274,14 @@ def test_a_lesson_in_the_queue_ends_with_the_server(
     shutil.copytree(trained, workspace / "other")
     monkeypatch.setattr(lesson_of, "lesson", make)
     ends_alone(monkeypatch, lessons, "_lessons")
-    for name in (finished.path.name, "other"):
-        lessons.follow(runs.look(name))
+    other = RunFolder(workspace / "other")
+    for run in (finished, other):
+        lessons.follow(runs.look(run))
     wait_for(lambda: bool(begun))
     end = threading.Timer(0.2, go.set)  # work in progress is waited for
     end.start()
     lifecycle.stop_everything()
-    wait_for(lambda: not lessons.making("other"))
+    wait_for(lambda: not lessons.making(other))
     assert begun == ["demo"]
 
 

@@ -23,7 +23,7 @@ from spice_explorer.components import image_map
 from spice_explorer.present import maps as present
 from spice_explorer.queries import artefacts, decisions, maps
 from spice_explorer.web import columns
-from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts
+from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, demo, texts
 
 Told = Callable[[], dict[str, Any]]
 
@@ -47,7 +47,7 @@ def no_umap(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """UMAP is requested but never runs; the list records for what: the map (False), or every frame (True)."""
     asked: list[bool] = []
 
-    def job(_name: str, _settings: object, *, frames: bool, again: bool = False) -> MapJob:
+    def job(_run: RunFolder, _settings: object, *, frames: bool, again: bool = False) -> MapJob:
         asked.append(frames)
         assert not again
         return MapJob("computing", "map", 0.25)
@@ -128,7 +128,7 @@ def test_without_truth_there_is_no_such_column(visit: Visit, told: Told) -> None
     visit("map")
     assert all(one["key"] != "truth" for stage in told()["stages"] for one in stage["columns"])
     with pytest.raises(LookupError, match="no column truth"):
-        columns.column("demo", "truth")
+        columns.column(demo(), "truth")
 
 
 def test_a_map_that_is_not_made_yet_is_a_preview(
@@ -146,7 +146,7 @@ def test_a_map_that_is_not_made_yet_is_a_preview(
 def test_the_moments_are_only_mapped_when_someone_replays(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
 
-    def job(_name: str, _settings: object, *, frames: bool) -> MapJob:
+    def job(_run: RunFolder, _settings: object, *, frames: bool) -> MapJob:
         asked.append(frames)
         return MapJob("computing", "replay", 0.5) if frames else MapJob("ready")
 
@@ -165,7 +165,7 @@ def test_a_failed_umap_says_why_and_can_be_tried_again(
     shutil.rmtree(finished.path / "maps")
     again_asked: list[bool] = []
 
-    def job(_name: str, _settings: object, *, frames: bool, again: bool = False) -> MapJob:
+    def job(_run: RunFolder, _settings: object, *, frames: bool, again: bool = False) -> MapJob:
         assert not frames
         again_asked.append(again)
         return MapJob("failed", message="no <b>room</b>")
@@ -182,7 +182,7 @@ def test_the_open_image_is_shown_with_its_neighbours(finished: RunFolder, visit:
     visit("map", image="7")
     assert told()["open"] == 7
     near = finished.load("neighbors")["ids"][7]
-    assert told()["near"] == near[: artefacts.neighbor_count("demo")].tolist()
+    assert told()["near"] == near[: artefacts.neighbor_count(demo())].tolist()
     visit("map", image=str(IMAGES))
     assert told()["open"] is None
     visit("map", image="../7")
@@ -355,7 +355,7 @@ def test_above_the_limit_a_sample_is_drawn_and_said(visit: Visit, told: Told, mo
     ids = fetch(data["ids"])
     assert 95 <= data["n"] == len(ids) <= 105
     assert data["note"] == f"{len(ids)} of {IMAGES} images: a random sample with the same share of every cluster"
-    labels = artefacts.reliable("demo", "joint").labels
+    labels = artefacts.reliable(demo(), "joint").labels
     assert np.array_equal(fetch(column(data, "joint", "cluster")["column"]), labels[ids])
     assert len(fetch(data["place"])) == 2 * len(ids)
     at.session_state["selection"] = ("demo", ids[[2, 5]].astype(np.int64))
@@ -422,7 +422,7 @@ def test_what_people_decided_can_be_seen_on_the_map(finished: RunFolder, visit: 
         ("new class", [4, 5], {"text": "<i>new</i>"}),
     ):
         asked = Decision(action, "Ann", visit="t", images=np.array(ids), **about)  # type: ignore[arg-type]
-        decisions.commit("demo", [asked])
+        decisions.commit(demo(), [asked])
     visit("map")
     data = told()
     reviewed, class_ = (column(data, "joint", key) for key in ("reviewed", "class"))
@@ -430,7 +430,7 @@ def test_what_people_decided_can_be_seen_on_the_map(finished: RunFolder, visit: 
     assert class_["names"][-1] == "<i>new</i>"
     assert fetch(class_["column"])[4:8].tolist() == [len(class_["names"]) - 1] * 2 + own[6:8].tolist()
     before = reviewed["column"]
-    decisions.commit("demo", [Decision("undo", "Ann")])
+    decisions.commit(demo(), [Decision("undo", "Ann")])
     visit("map")
     after = column(told(), "joint", "reviewed")["column"]
     assert after != before, "the browser keeps what an address gave it"

@@ -269,10 +269,11 @@ def test_vectors_can_be_typed_are_judged_at_once_and_train_without_stage_3(
     number(at, "heads.epochs").set_value(1).run()
     button(at, "Start training").click().run()
     name = runs.run_names()[0]
-    while runs.look(name).live:
+    run = runs.folder_of(name)
+    while runs.look(run).live:
         time.sleep(0.05)
     at = visit("train", run=name)
-    assert runs.look(name).snapshot.state == "finished"
+    assert runs.look(run).snapshot.state == "finished"
     assert "skipped: the features are external vectors" in texts(at)
     assert (workspace / name / "imported").is_dir()
 
@@ -428,7 +429,7 @@ def test_a_queued_run_can_be_stopped_but_not_paused(
 @pytest.mark.usefixtures("interrupted")
 def test_an_interrupted_run_can_be_resumed(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     resumed = []
-    monkeypatch.setattr(training, "resume", lambda name, device: resumed.append((name, device)))
+    monkeypatch.setattr(training, "resume", lambda run, device: resumed.append((run.name, device)))
     at = visit("train")
     assert "interrupted" in texts(at)
     assert "4 of 10 steps" in texts(at)

@@ -111,20 +111,20 @@ def test_changes_are_counted(labels: list[int], words: str) -> None:
 # -- the panel ---------------------------------------------------------------------------------
 
 
-def page(run: str, confidence: float | None = None, agreement: float | None = None) -> None:
+def page(name: str, confidence: float | None = None, agreement: float | None = None) -> None:
     """A page with only the panel; with thresholds, as on the Reliability page."""
     from dataclasses import replace
 
     from spice_explorer.queries import artefacts, runs
     from spice_explorer.sections import panel
 
-    look = runs.look(run)
+    run = runs.folder_of(name)
     if confidence is None or agreement is None:
-        panel.show(look)
+        panel.show(run)
         return
-    asked = replace(look.card.config.reliable, confidence=confidence, agreement=agreement, neighbors=5, floor=0.0)
+    asked = replace(run.card().config.reliable, confidence=confidence, agreement=agreement, neighbors=5, floor=0.0)
     judged = artefacts.judge(run, "heads", asked)
-    panel.show(look, stage="heads", judged=judged, count=5, confidence=confidence)
+    panel.show(run, stage="heads", judged=judged, count=5, confidence=confidence)
 
 
 def opened(run: str, image: int | str, **rest: Any) -> AppTest:

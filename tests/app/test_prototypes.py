@@ -22,7 +22,7 @@ from engine.stages.prototypes import Claims
 from spice_explorer.present import prototypes as present
 from spice_explorer.present.prototypes import Hint, Overview, Veto
 from spice_explorer.queries import artefacts, prototypes
-from tests.app.conftest import CLUSTERS, IMAGES, Visit, texts, tiny_config
+from tests.app.conftest import CLUSTERS, IMAGES, Visit, demo, texts, tiny_config
 
 # -- the clusters ------------------------------------------------------------------------------
 
@@ -195,12 +195,12 @@ def test_first_middle_and_last_round_each_once() -> None:
 @pytest.mark.usefixtures("finished")
 def test_the_preview_without_a_veto_is_the_saved_state(finished: RunFolder) -> None:
     saved = finished.load("heads")
-    after, changes = prototypes.without("demo", {})
+    after, changes = prototypes.without(demo(), {})
     assert changes == []
     for name in ("confident", "prototypes", "nearest"):
         assert np.array_equal(getattr(after, name), saved[name])
     # ... and it follows from the saved probabilities by the equations.
-    unit = artefacts.unit_vectors("demo")
+    unit = artefacts.unit_vectors(demo())
     means = unit[saved["confident"]].mean(1)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     assert means == pytest.approx(saved["prototypes"], abs=1e-5)
@@ -213,9 +213,9 @@ def test_the_preview_without_a_veto_is_the_saved_state(finished: RunFolder) -> N
 
 @pytest.mark.usefixtures("finished")
 def test_a_veto_of_the_surest_half_moves_the_prototype() -> None:
-    own = prototypes.claims("demo")
+    own = prototypes.claims(demo())
     half = own.confident[2, : own.confident.shape[1] // 2]
-    after, (change,) = prototypes.without("demo", {2: tuple(half.tolist())})
+    after, (change,) = prototypes.without(demo(), {2: tuple(half.tolist())})
     assert change.cosine < 1
     assert np.array_equal(np.sort(change.out), np.sort(half))
     assert len(change.joined) == len(half)
@@ -225,8 +225,8 @@ def test_a_veto_of_the_surest_half_moves_the_prototype() -> None:
 
 @pytest.mark.usefixtures("finished")
 def test_borderline_images_have_the_label_and_the_least_clear_come_first() -> None:
-    ids, margin, other = prototypes.borderline("demo", 1)
-    assert set(ids.tolist()) == set(prototypes.claims("demo").members(1).tolist())
+    ids, margin, other = prototypes.borderline(demo(), 1)
+    assert set(ids.tolist()) == set(prototypes.claims(demo()).members(1).tolist())
     assert (np.diff(margin) >= 0).all()
     assert 1 not in other
 
@@ -295,14 +295,14 @@ def test_alike_prototypes_are_hinted_at_and_shown_together(finished: RunFolder, 
 
 
 def test_a_veto_is_previewed_undone_and_cleared(finished: RunFolder, visit: Visit) -> None:
-    own = prototypes.claims("demo")
+    own = prototypes.claims(demo())
     first, second = own.confident[2, :9], own.confident[0, :1]
     at = visit("prototypes")
     assert "nothing is retrained" not in texts(at)
     veto(at, finished, Veto(2, tuple(first.tolist())), Veto(0, tuple(second.tolist())))
     shown = texts(at)
     assert "**10 vetoes** · Preview only: nothing is retrained" in shown
-    _, (change, _) = prototypes.without("demo", {2: tuple(first.tolist()), 0: tuple(second.tolist())})
+    _, (change, _) = prototypes.without(demo(), {2: tuple(first.tolist()), 0: tuple(second.tolist())})
     assert f"<td>9</td><td>{change.cosine:.4f}</td><td>{len(change.lost)}" in shown
     at.button(key="show vetoed").click().run()
     assert row_order(at) == [0, 2]
@@ -316,8 +316,8 @@ def test_a_veto_is_previewed_undone_and_cleared(finished: RunFolder, visit: Visi
 
 
 def test_an_opened_cluster_shows_what_its_vetoes_change(finished: RunFolder, visit: Visit) -> None:
-    ids = tuple(prototypes.claims("demo").confident[2, :9].tolist())
-    _, (change,) = prototypes.without("demo", {2: ids})
+    ids = tuple(prototypes.claims(demo()).confident[2, :9].tolist())
+    _, (change,) = prototypes.without(demo(), {2: ids})
     at = opened(veto(visit("prototypes"), finished, Veto(2, ids)), 2, "form the prototype")
     shown = texts(at)
     assert "Vetoed (9)" in shown

@@ -29,7 +29,7 @@ from spice_explorer.present import reliability as present
 from spice_explorer.present.reliability import Thresholds
 from spice_explorer.queries import artefacts, runs, training
 from spice_explorer.web import columns
-from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, texts
+from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, demo, texts
 from tests.browser.conftest import FLAGS, chromium
 
 PLANE = "plane-demo"
@@ -179,7 +179,7 @@ def test_neighbours_that_are_not_kept_cannot_be_asked(count: str) -> None:
 
 def test_the_address_changes_with_the_labels(finished: RunFolder) -> None:
     def address(column: str) -> str:
-        return columns.Addresses("demo").at(column, "u2")["url"]
+        return columns.Addresses(demo()).at(column, "u2")["url"]
 
     before, place = address("agreed.joint.COUNT"), address("place.pca")
     assert address("agreed.joint.COUNT") == before
@@ -306,8 +306,8 @@ def move(at: AppTest, serial: int = 1, **change: Any) -> AppTest:
 
 
 def verdict_of(stage: Any = "joint", **change: Any) -> ReliableSet:
-    own = runs.look("demo").card.config.reliable
-    return artefacts.judge("demo", stage, replace(own, **change))
+    own = runs.look(demo()).card.config.reliable
+    return artefacts.judge(demo(), stage, replace(own, **change))
 
 
 def counts_of(verdict: ReliableSet) -> list[int]:
@@ -372,7 +372,7 @@ def test_a_link_opens_the_view_again(visit: Visit) -> None:
     assert data["engine"]["counts"] == counts_of(verdict_of("heads", **asked))
     assert "label.heads" in data["labels"]["url"]
     assert (data["reason"], data["cluster"]) == (0, 1)
-    labels = artefacts.reliable("demo", "heads").labels
+    labels = artefacts.reliable(demo(), "heads").labels
     assert shown(at)
     assert all(labels[one] == 1 for one in shown(at))
 
@@ -404,7 +404,7 @@ def test_a_click_on_a_bar_is_taken_once(visit: Visit) -> None:
     cluster.set_value("all").run()
     assert told(at)["cluster"] is None
     at.session_state[PLANE] = {"pick": {"reason": 3, "serial": 2}}
-    verdicts = artefacts.reliable("demo", "joint").verdicts
+    verdicts = artefacts.reliable(demo(), "joint").verdicts
     assert told(at.run())["reason"] == 3
     assert set(shown(at)) <= set(np.flatnonzero(verdicts == 3).tolist())
 
@@ -412,7 +412,7 @@ def test_a_click_on_a_bar_is_taken_once(visit: Visit) -> None:
 @pytest.mark.usefixtures("mixed")
 def test_truth_is_marked(visit: Visit) -> None:
     at = visit("reliability")
-    verdict, truth = verdict_of(), artefacts.truth("demo")
+    verdict, truth = verdict_of(), artefacts.truth(demo())
     assert truth is not None
     found = present.split(verdict.labels, verdict.verdicts, truth.labels)
     assert "never used in training" in texts(at)
@@ -430,7 +430,7 @@ def test_an_estimate_is_called_one_and_compared_with_truth(visit: Visit, monkeyp
 
     monkeypatch.setattr(artefacts, "estimated_purity", estimated_purity)
     at = move(visit("reliability"), agreement=0.8)
-    verdict, truth = verdict_of(agreement=0.8), artefacts.truth("demo")
+    verdict, truth = verdict_of(agreement=0.8), artefacts.truth(demo())
     assert truth is not None
     purity = present.split(verdict.labels, verdict.verdicts, truth.labels).purity
     assert purity is not None
@@ -508,6 +508,25 @@ def test_a_run_that_goes_away_is_a_sentence(mixed: RunFolder, visit: Visit) -> N
     assert "An unexpected error occurred" not in texts(at)
 
 
+def gone() -> None:
+    """The chart of a run that goes away while it is looked at: the chart is redrawn without the page."""
+    import shutil
+
+    from spice_explorer.queries import runs
+    from spice_explorer.sections import reliability
+
+    look = runs.look(runs.folder_of("demo"))
+    shutil.rmtree(look.folder.path)
+    reliability._inspector(look)
+
+
+@pytest.mark.usefixtures("mixed")
+def test_the_chart_of_a_run_that_went_away_says_so() -> None:
+    at = AppTest.from_function(gone).run(timeout=30)
+    assert not at.exception
+    assert at.error[0].value.startswith("There is no run 'demo' in")
+
+
 # -- training from the thresholds --------------------------------------------------------------
 
 
@@ -516,9 +535,9 @@ def branches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, RunConfig]]:
     """The requested branches; nothing is trained."""
     calls: list[tuple[str, RunConfig]] = []
 
-    def continue_from(name: str, config: RunConfig) -> str:
-        calls.append((name, config))
-        return name
+    def continue_from(run: RunFolder, config: RunConfig) -> str:
+        calls.append((run.name, config))
+        return run.name
 
     monkeypatch.setattr(training, "continue_from", continue_from)
     return calls
@@ -531,7 +550,7 @@ def test_stage_3_is_trained_from_these_thresholds(visit: Visit, branches: list[t
     assert f"no floor: **{teachers:,} images** are trained on" in texts(at)
     assert not branches
     button(at, "Start the new run").click().run()
-    own = runs.look("demo").card.config
+    own = runs.look(demo()).card.config
     wanted = replace(own, reliable=replace(own.reliable, agreement=0.9, floor=0.0))
     assert branches == [("demo", wanted)]
     assert wanted.reliable.neighbors is None  # the run's own number: the setting stays

@@ -10,6 +10,7 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.responses import Response
 
+from engine.runs.folder import RunFolder
 from spice_explorer.web import routes
 from tests.app.conftest import IMAGES
 
@@ -36,7 +37,7 @@ def test_the_first_page_is_found_by_its_name(query: str) -> None:
 
 
 def test_a_run_of_any_name_has_an_address() -> None:
-    assert routes.address("50% off #2") == "/spice/sprites/50%25%20off%20%232"
+    assert routes.address(RunFolder("50% off #2")) == "/spice/sprites/50%25%20off%20%232"
 
 
 @pytest.mark.usefixtures("finished")

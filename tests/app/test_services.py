@@ -29,8 +29,9 @@ from engine.sources.import_job import the_importer
 from engine.sources.open_source import Opened
 from engine.stages import encoder_file
 from spice_explorer import lifecycle
-from spice_explorer.queries import artefacts, forecasts, lessons, runs, training
-from tests.app.conftest import IMAGES, tiny_config
+from spice_explorer.queries import artefacts, decisions, forecasts, lessons, runs, training
+from spice_explorer.web import columns
+from tests.app.conftest import IMAGES, demo, tiny_config
 
 
 def wait_until(done: Callable[[], bool], seconds: float = 60) -> None:
@@ -51,27 +52,48 @@ def test_a_run_outside_the_workspace_is_not_there() -> None:
         runs.folder_of("../x")
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        runs.look,
+        artefacts.judged_stages,
+        artefacts.images,
+        artefacts.history,
+        decisions.curation,
+        decisions.votes,
+        columns.Addresses,
+        training.resume,
+    ],
+)
+def test_of_a_run_that_is_gone_everything_says_so(finished: RunFolder, ask: Callable[[RunFolder], object]) -> None:
+    artefacts.images(finished)
+    shutil.rmtree(finished.path)
+    with pytest.raises(RunError, match="there is no run 'demo'"):
+        ask(finished)
+    assert not finished.path.exists()  # nor is a folder made in its place
+
+
 def test_looking_again_reads_only_what_is_new(interrupted: RunFolder) -> None:
-    assert runs.look("halfway").snapshot.stages["features"].step == 4
+    assert runs.look(interrupted).snapshot.stages["features"].step == 4
     interrupted.append(Progress("features", 6, 10.0, {"contrastive loss": 4.0}))
     with interrupted.lock():
-        run = runs.look("halfway")
+        run = runs.look(interrupted)
         assert run.snapshot == observe(interrupted)
         assert (run.snapshot.state, run.mine) == ("running", False)
-    assert runs.look("halfway").snapshot.state == "interrupted"
+    assert runs.look(interrupted).snapshot.state == "interrupted"
 
 
 def test_a_run_made_anew_under_an_old_name_is_read_from_its_start(interrupted: RunFolder, few_digits: Opened) -> None:
-    runs.look("halfway")
+    runs.look(interrupted)
     shutil.rmtree(interrupted.path)
     time.sleep(0.02)
     create_run(interrupted.path, few_digits, tiny_config())
-    assert runs.look("halfway").snapshot.stages["features"].step == 0
+    assert runs.look(interrupted).snapshot.stages["features"].step == 0
 
 
 def test_the_history_of_a_run_made_anew_is_its_own(finished: RunFolder) -> None:
-    before = artefacts.history("demo").labels.copy()
-    prototypes = artefacts.prototype_history("demo")
+    before = artefacts.history(demo()).labels.copy()
+    prototypes = artefacts.prototype_history(demo())
     assert prototypes is not None
     for file in (finished.path / "frames").rglob("labels.npy"):
         np.save(file, (np.load(file) + 1) % 4)
@@ -79,8 +101,8 @@ def test_the_history_of_a_run_made_anew_is_its_own(finished: RunFolder) -> None:
         np.save(file, -np.load(file))
     card = finished.path / "run.json"
     os.utime(card, (card.stat().st_atime, card.stat().st_mtime + 10))
-    assert (artefacts.history("demo").labels == (before + 1) % 4).all()
-    again = artefacts.prototype_history("demo")
+    assert (artefacts.history(demo()).labels == (before + 1) % 4).all()
+    again = artefacts.prototype_history(demo())
     assert again is not None
     assert np.allclose(again.prototypes, -prototypes.prototypes)
 
@@ -90,13 +112,14 @@ def test_a_run_is_started_stopped_and_taken_up_again(few_digits: Opened) -> None
     name = training.start(few_digits, tiny_config(), "cpu")
     assert name == "digits-k4-seed0-1"
     assert training.start(few_digits, tiny_config(), "cpu") == "digits-k4-seed0-2"
-    training.steer("digits-k4-seed0-2", "stop")
-    wait_until(lambda: not runs.look("digits-k4-seed0-2").live)
-    wait_until(lambda: not the_runner().owns(runs.folder_of("digits-k4-seed0-2")))
-    assert runs.look(name).snapshot.state == "finished"
-    assert runs.look("digits-k4-seed0-2").snapshot.state == "stopped"
-    training.resume("digits-k4-seed0-2", "cpu")
-    wait_until(lambda: runs.look("digits-k4-seed0-2").snapshot.state == "finished")
+    second = runs.folder_of("digits-k4-seed0-2")
+    training.steer(second, "stop")
+    wait_until(lambda: not runs.look(second).live)
+    wait_until(lambda: not the_runner().owns(second))
+    assert runs.look(runs.folder_of(name)).snapshot.state == "finished"
+    assert runs.look(second).snapshot.state == "stopped"
+    training.resume(second, "cpu")
+    wait_until(lambda: runs.look(second).snapshot.state == "finished")
 
 
 def test_an_impossible_device_leaves_no_run_behind(workspace: Path, few_digits: Opened) -> None:
@@ -118,27 +141,27 @@ def test_the_app_lists_the_encoders_that_the_engine_knows(tmp_path: Path, monkey
 
 @pytest.mark.usefixtures("finished")
 def test_judging_by_the_runs_own_thresholds_gives_its_own_verdict() -> None:
-    own = runs.look("demo").card.config.reliable
-    judged = artefacts.judge("demo", "joint", own)
-    assert np.array_equal(judged.verdicts, artefacts.reliable("demo", "joint").verdicts)
+    own = runs.look(demo()).card.config.reliable
+    judged = artefacts.judge(demo(), "joint", own)
+    assert np.array_equal(judged.verdicts, artefacts.reliable(demo(), "joint").verdicts)
 
 
 @pytest.mark.usefixtures("finished")
 def test_stage_one_is_numbered_like_the_newest_labels() -> None:
-    ones, newest = artefacts.stage_one_labels("demo"), artefacts.reliable("demo", "joint").labels
-    raw = artefacts.arrays("demo", "features")["labels"]
+    ones, newest = artefacts.stage_one_labels(demo()), artefacts.reliable(demo(), "joint").labels
+    raw = artefacts.arrays(demo(), "features")["labels"]
     assert (ones == newest).mean() >= (raw == newest).mean()
     assert len(np.unique(ones)) == len(np.unique(raw))
 
 
 def test_purity_is_estimated_from_all_heads_and_the_runs_own_neighbours(finished: RunFolder) -> None:
-    own, heads = artefacts.reliable("demo", "heads"), finished.load("heads")["head_labels"]
+    own, heads = artefacts.reliable(demo(), "heads"), finished.load("heads")["head_labels"]
     everything = np.ones(len(own.labels), bool)
     # Over all images: two heads are one pair, each renumbered to fit the labels best.
     same = np.mean(metrics.renumbered(heads[0], own.labels) == metrics.renumbered(heads[1], own.labels))
-    found = artefacts.estimated_purity("demo", "heads", everything)
+    found = artefacts.estimated_purity(demo(), "heads", everything)
     assert found == pytest.approx(same * own.agreement.mean(), abs=1e-5)
-    assert artefacts.estimated_purity("demo", "heads", ~everything) is None
+    assert artefacts.estimated_purity(demo(), "heads", ~everything) is None
 
 
 def test_one_head_estimates_no_purity(finished: RunFolder) -> None:
@@ -146,7 +169,7 @@ def test_one_head_estimates_no_purity(finished: RunFolder) -> None:
     heads["head_labels"] = heads["head_labels"][:1]
     finished.save("heads", heads)
     mask = np.ones(IMAGES, bool)
-    assert artefacts.estimated_purity("demo", "heads", mask) is None
+    assert artefacts.estimated_purity(demo(), "heads", mask) is None
 
 
 def test_the_server_warms_up_what_pages_want(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
 from spice_explorer.web import routes, thumbs
-from tests.app.conftest import IMAGES
+from tests.app.conftest import IMAGES, demo
 
 SIDE = 120
 
@@ -181,7 +181,7 @@ def test_pixels_that_are_gone_or_damaged_are_a_404(damage: str, finished: RunFol
 
 @pytest.mark.usefixtures("finished")
 def test_the_app_routes_addresses_to_it() -> None:
-    start, end = thumbs.address("demo")
+    start, end = thumbs.address(demo())
     assert fetch(f"{start}3{end}") == (200, get("demo", 3).body)
     assert fetch("/spice/thumbs/demo/..%2f3.webp")[0] == 404
     assert fetch(f"/spice/thumbs/demo/{'9' * 5000}.webp")[0] == 404
@@ -191,10 +191,10 @@ def test_an_address_has_the_runs_name_quoted_and_changes_with_the_images(
     finished: RunFolder, photos: RunFolder, workspace: Path
 ) -> None:
     shutil.copytree(finished.path, workspace / "a b#c?")
-    start, end = thumbs.address("a b#c?")
+    start, end = thumbs.address(RunFolder(workspace / "a b#c?"))
     assert start == "/spice/thumbs/a%20b%23c%3F/"
-    assert end == thumbs.address("demo")[1]
-    assert end != thumbs.address(photos.path.name)[1]
+    assert end == thumbs.address(demo())[1]
+    assert end != thumbs.address(photos)[1]
     assert fetch(f"{start}3{end}") == (200, get("demo", 3).body)
 
 
@@ -213,14 +213,14 @@ def tiles_of(answer: tuple[int, bytes], told: dict[str, Any], count: int) -> np.
 
 def test_a_sheet_holds_the_asked_images_in_their_order(finished: RunFolder) -> None:
     ids = [200, 3, 3, *range(20, 40)]
-    told = thumbs.sheet_of("demo", ids, (8, 8))
+    told = thumbs.sheet_of(demo(), ids, (8, 8))
     found = tiles_of(fetch(told["url"]), told, len(ids))
     assert np.array_equal(found[..., 0], finished.images().pixels[ids][:, 0])
 
 
 def test_a_sheet_of_large_images_is_made_of_their_kept_thumbnails(photos: RunFolder) -> None:
     pixels = photos.images().pixels
-    told = thumbs.sheet_of(photos.path.name, [1, 0], pixels.shape[2:])
+    told = thumbs.sheet_of(photos, [1, 0], pixels.shape[2:])
     found = tiles_of(fetch(told["url"]), told, 2)
     for tile, index in zip(found, (1, 0), strict=True):
         alone = np.asarray(decoded(get(photos.path.name, index)).convert("RGB"), int)

@@ -89,6 +89,18 @@ def test_closing_waits_for_the_checkpoints(make_run: MakeRun) -> None:
     assert not folder.is_locked
 
 
+def test_a_closed_runner_takes_no_more_runs(make_run: MakeRun) -> None:
+    folder, runner = make_run(), Runner()
+    runner.close(0)
+    with pytest.raises(RunError, match="run is not queued: the app is closing; start it again and resume the run"):
+        runner.submit(folder, "cpu")
+    assert not runner.owns(folder)
+    assert not folder.is_locked
+    assert folder.records()[0] == []
+    Runner().submit(folder, "cpu")  # where the app is started again, nothing is in its way
+    wait_for(lambda: state(folder) == "finished")
+
+
 def test_a_run_without_a_final_word_and_without_a_writer_is_interrupted(make_run: MakeRun) -> None:
     folder = make_run()
     folder.append(module.RunStarted("cpu", 1))

@@ -5,21 +5,21 @@ from __future__ import annotations
 import streamlit as st
 
 from engine.curate.audit import HALF_WIDTH, Share, more_needed, wilson
+from engine.runs.folder import RunFolder
 from spice_explorer.present import curation as present
 from spice_explorer.queries import decisions
-from spice_explorer.queries.runs import Run
 from spice_explorer.sections.curate.classes import named
 
 
-def show(run: Run) -> None:
+def show(run: RunFolder) -> None:
     """Each class with its share of right labels, an interval, and how many more to look at."""
     st.caption(
         "Choose “Random audit” above: it shows random images of every class, decided or not. "
         "A accepts a label; any other answer counts it as wrong. Accuracy is estimated from these "
         "answers alone; no truth is looked at."
     )
-    classes, own = decisions.classes(run.name), decisions.classes_of(run.name)
-    answers = decisions.audited(run.name)
+    classes, own = decisions.classes(run), decisions.classes_of(run)
+    answers = decisions.audited(run)
     sizes = {one.number: int((own == one.number).sum()) for one in classes}
     shares = {one.number: wilson(*answers.get(one.number, (0, 0))) for one in classes}
     _overall(sizes, shares)

@@ -10,24 +10,24 @@ import streamlit as st
 
 from engine.curate.decisions import Action, Decision
 from engine.errors import SpiceError
+from engine.runs.folder import RunFolder
 from spice_explorer import session
 from spice_explorer.components import gallery
 from spice_explorer.present import curation as present
 from spice_explorer.queries import artefacts, decisions
 from spice_explorer.queries.decisions import Shown
-from spice_explorer.queries.runs import Run
 
 # Images of each half that a split shows before it is done.
 HALF = 36
 
 
-def show(run: Run, reviewer: str) -> None:
+def show(run: RunFolder, reviewer: str) -> None:
     """The table of classes, and the actions on the one that is chosen."""
-    classes = decisions.classes(run.name)
+    classes = decisions.classes(run)
     by_number = {one.number: one for one in classes}
     _table(run, classes)
-    _disputed_names(run.name, by_number)
-    chosen = _chosen(run.name, by_number)
+    _disputed_names(run, by_number)
+    chosen = _chosen(run, by_number)
     if chosen is None:
         return
     left, right = st.columns(2, gap="large")
@@ -40,11 +40,11 @@ def show(run: Run, reviewer: str) -> None:
     _split(run, reviewer, by_number[chosen])
 
 
-def _chosen(run: str, by_number: dict[int, Shown]) -> int | None:
+def _chosen(run: RunFolder, by_number: dict[int, Shown]) -> int | None:
     """The selected class."""
-    kept = st.session_state.get(f"class of {run}")
-    chosen = box("Class", by_number, kept, key=f"class-{run}", width=340)
-    st.session_state[f"class of {run}"] = chosen
+    kept = st.session_state.get(f"class of {run.name}")
+    chosen = box("Class", by_number, kept, key=f"class-{run.name}", width=340)
+    st.session_state[f"class of {run.name}"] = chosen
     return chosen
 
 
@@ -64,12 +64,12 @@ def named(one: Shown) -> str:
     return one.name if one.name == f"Cluster {one.number}" else f"{one.name} ({one.number})"
 
 
-def act(run: str, action: Action, reviewer: str, done: str, **about: Any) -> None:
+def act(run: RunFolder, action: Action, reviewer: str, done: str, **about: Any) -> None:
     """Commits one decision and remembers what to say of it; a callback of buttons."""
     _committed(run, action, reviewer, done, **about)
 
 
-def _committed(run: str, action: Action, reviewer: str, done: str, **about: Any) -> bool:
+def _committed(run: RunFolder, action: Action, reviewer: str, done: str, **about: Any) -> bool:
     """The same; False if it was rejected."""
     try:
         decisions.commit(run, [Decision(action, reviewer, visit=visit(), seen=_seen(run), **about)])
@@ -85,13 +85,13 @@ def visit() -> str:
     return f"page-{session.visitor()}"
 
 
-def drawn(run: str, row: int) -> None:
+def drawn(run: RunFolder, row: int) -> None:
     """The page shows all decisions up to `row`, so any action on it has seen these."""
-    st.session_state[f"curation seen-{run}"] = row
+    st.session_state[f"curation seen-{run.name}"] = row
 
 
-def _seen(run: str) -> int:
-    return int(st.session_state.get(f"curation seen-{run}", 0))
+def _seen(run: RunFolder) -> int:
+    return int(st.session_state.get(f"curation seen-{run.name}", 0))
 
 
 def tell() -> None:
@@ -104,8 +104,8 @@ def tell() -> None:
 # -- the table ---------------------------------------------------------------------------------
 
 
-def _table(run: Run, classes: list[Shown]) -> None:
-    rows = present.class_counts([one.number for one in classes], *_now(run.name))
+def _table(run: RunFolder, classes: list[Shown]) -> None:
+    rows = present.class_counts([one.number for one in classes], *_now(run))
     st.dataframe(
         {
             "class": [named(one) for one in classes],
@@ -122,7 +122,7 @@ def _table(run: Run, classes: list[Shown]) -> None:
     )
 
 
-def _now(run: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _now(run: RunFolder) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Class, state and reliability of each image."""
     said = decisions.needed_model(run)
     reliable = artefacts.reliable(run, artefacts.judged_stages(run)[0]).mask
@@ -130,7 +130,7 @@ def _now(run: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return now.classes_of(said.labels), now.state, reliable
 
 
-def _disputed_names(run: str, by_number: dict[int, Shown]) -> None:
+def _disputed_names(run: RunFolder, by_number: dict[int, Shown]) -> None:
     for number, answers in decisions.curation(run).renamed.items():
         both = " and ".join(f"“{session.plain(name)}” ({session.plain(who)})" for who, name in answers)
         shown = session.plain(by_number[number].name)
@@ -140,17 +140,17 @@ def _disputed_names(run: str, by_number: dict[int, Shown]) -> None:
 # -- one class ---------------------------------------------------------------------------------
 
 
-def _accept(run: Run, reviewer: str, one: Shown) -> None:
-    own, state, reliable = _now(run.name)
+def _accept(run: RunFolder, reviewer: str, one: Shown) -> None:
+    own, state, reliable = _now(run)
     sure, every = (
         present.to_accept(own, state, reliable, one.number, all_of_it=all_of_it) for all_of_it in (False, True)
     )
     st.markdown(f"**Accept “{session.plain(one.name)}”** · one decision for all images")
     with st.container(horizontal=True):
-        _bulk(run.name, reviewer, "accept", sure, f"Accept reliable {len(sure):,}")
-        _bulk(run.name, reviewer, "accept", every, f"Accept all {len(every):,}")
+        _bulk(run, reviewer, "accept", sure, f"Accept reliable {len(sure):,}")
+        _bulk(run, reviewer, "accept", every, f"Accept all {len(every):,}")
         _bulk(
-            run.name,
+            run,
             reviewer,
             "exclude",
             every,
@@ -159,7 +159,7 @@ def _accept(run: Run, reviewer: str, one: Shown) -> None:
         )
 
 
-def _bulk(run: str, reviewer: str, action: Action, ids: np.ndarray, label: str, help: str | None = None) -> None:
+def _bulk(run: RunFolder, reviewer: str, action: Action, ids: np.ndarray, label: str, help: str | None = None) -> None:
     done = f"{len(ids):,} {'accepted' if action == 'accept' else 'left out'}."
     st.button(
         label,
@@ -174,23 +174,23 @@ def _button(label: str, key: str, disabled: bool, on_click: Callable[[], None]) 
     st.button(label, key=key, disabled=disabled, on_click=on_click)
 
 
-def _rename(run: Run, reviewer: str, one: Shown) -> None:
+def _rename(run: RunFolder, reviewer: str, one: Shown) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name", one.name, key=f"name-{one.number}-{one.name}", width=240)
         colour = st.color_picker("Colour", one.colour, key=f"colour-{one.number}-{one.colour}")
         changed = name != one.name, colour != one.colour
 
         def keep() -> None:
-            if changed[0] and not _committed(run.name, "rename", reviewer, "Renamed.", class_=one.number, text=name):
+            if changed[0] and not _committed(run, "rename", reviewer, "Renamed.", class_=one.number, text=name):
                 return
             if changed[1]:
                 done = "Renamed and coloured." if changed[0] else "Coloured."
-                act(run.name, "recolour", reviewer, done, class_=one.number, text=colour)
+                act(run, "recolour", reviewer, done, class_=one.number, text=colour)
 
         _button("Keep", "keep name", not reviewer or not any(changed), keep)
 
 
-def _merge(run: Run, reviewer: str, by_number: dict[int, Shown], chosen: int) -> None:
+def _merge(run: RunFolder, reviewer: str, by_number: dict[int, Shown], chosen: int) -> None:
     others = [one for one in by_number if one != chosen]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         into = st.selectbox(
@@ -206,44 +206,44 @@ def _merge(run: Run, reviewer: str, by_number: dict[int, Shown], chosen: int) ->
             "Merge",
             "merge",
             not reviewer or into is None,
-            lambda: act(run.name, "merge", reviewer, "Merged.", class_=into, other=chosen),
+            lambda: act(run, "merge", reviewer, "Merged.", class_=into, other=chosen),
         )
 
 
-def _new(run: Run, reviewer: str) -> None:
-    ids = session.selection(run.name)
+def _new(run: RunFolder, reviewer: str) -> None:
+    ids = session.selection(run)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("New class", key="new class name", width=240)
         _button(
             f"New class from {len(ids):,} selected" if len(ids) else "Create",
             "new class",
             not reviewer or not name.strip(),
-            lambda: act(run.name, "new class", reviewer, "Made.", text=name, images=ids),
+            lambda: act(run, "new class", reviewer, "Made.", text=name, images=ids),
         )
 
 
 # -- splitting ---------------------------------------------------------------------------------
 
 
-def _split(run: Run, reviewer: str, one: Shown) -> None:
+def _split(run: RunFolder, reviewer: str, one: Shown) -> None:
     label = f"Split “{session.plain(one.name)}” in two"
     with st.expander(label, key=f"split-{one.number}", on_change="rerun") as opened:
         if opened.open:
             _halves(run, reviewer, one)
 
 
-def _halves(run: Run, reviewer: str, one: Shown) -> None:
+def _halves(run: RunFolder, reviewer: str, one: Shown) -> None:
     """Both halves as 2-means on the features would have them, before anything is decided."""
-    members = np.flatnonzero(decisions.classes_of(run.name) == one.number)
+    members = np.flatnonzero(decisions.classes_of(run) == one.number)
     if len(members) < 2:
         st.caption("A class needs at least two images to be split.")
         return
-    second = decisions.halves(run.name, members)
-    known = artefacts.known(run.name, None)
+    second = decisions.halves(run, members)
+    known = artefacts.known(run, None)
     for column, ids, title in zip(st.columns(2), (members[~second], members[second]), ("stays", "goes"), strict=True):
         with column:
             st.markdown(f"**{len(ids):,} images · {title}**")
-            gallery.gallery(run.name, known, ids, key=f"half-{title}", per_page=HALF, side=46)
+            gallery.gallery(run, known, ids, key=f"half-{title}", per_page=HALF, side=46)
     moving = members[second]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name of the second half", key="split name", width=240)
@@ -251,11 +251,11 @@ def _halves(run: Run, reviewer: str, one: Shown) -> None:
             "Split",
             "split now",
             not reviewer or not name.strip(),
-            lambda: act(run.name, "split", reviewer, "Split.", other=one.number, images=moving, text=name),
+            lambda: act(run, "split", reviewer, "Split.", other=one.number, images=moving, text=name),
         )
         st.button(
             "Select the second half",
             key="select half",
-            on_click=lambda: session.select_anew(run.name, moving),
+            on_click=lambda: session.select_anew(run, moving),
             help="The selection is kept on other pages: see it on the Map.",
         )

@@ -9,10 +9,10 @@ import numpy as np
 import streamlit as st
 
 from engine.errors import SpiceError
+from engine.runs.folder import RunFolder
 from spice_explorer import session
 from spice_explorer.components import curator, gallery
 from spice_explorer.queries import artefacts, decisions, runs
-from spice_explorer.queries.runs import Run
 from spice_explorer.sections import needs, panel
 from spice_explorer.sections.curate import audit, classes, retrain, spreading
 from spice_explorer.sections.curate.classes import act
@@ -34,14 +34,14 @@ VIEWS = ("Classes", "Spread", "Purity audit", "Train with my decisions")
 AUDIT_SEED = 0
 
 
-def show(run: Run) -> None:
+def show(run: RunFolder) -> None:
     """The reviewer and the order; the component; below it, the actions on whole classes."""
-    seen = decisions.curation(run.name).row
+    seen = decisions.curation(run).row
     needs.whole_log(run)
     with st.container(horizontal=True, vertical_alignment="bottom", key="curate controls"):
         typed = _typed()
         queue = _queue(run)
-    reviewer = _reviewer(run.name, typed)
+    reviewer = _reviewer(run, typed)
     key = f"curator-{run.name.replace('__', '-')}"
     curator.curator(_told(run, reviewer, queue), key=key, on_open=lambda: _opened(key))
     _agreeing(run, reviewer, key)
@@ -58,7 +58,7 @@ def show(run: Run) -> None:
         else:
             retrain.show(run)
         classes.tell()
-    classes.drawn(run.name, seen)
+    classes.drawn(run, seen)
     panel.show(run)
 
 
@@ -85,7 +85,7 @@ def _typed() -> str:
     return typed
 
 
-def _reviewer(run: str, typed: str) -> str:
+def _reviewer(run: RunFolder, typed: str) -> str:
     """The normalised name, "" while it is missing or invalid."""
     try:
         name = curate_api.reviewer(typed) if typed.strip() else ""
@@ -103,7 +103,7 @@ def _reviewer(run: str, typed: str) -> str:
 # -- what comes next ---------------------------------------------------------------------------
 
 
-def _queue(run: Run) -> dict[str, Any]:
+def _queue(run: RunFolder) -> dict[str, Any]:
     asked, *about = str(st.session_state.get("queue") or st.query_params.get("queue", "")).split("-")
     first = list(QUEUES).index(asked) if asked in QUEUES else 0
     kind = st.selectbox("Next images", QUEUES, first, format_func=QUEUES.__getitem__, key="queue kind", width=230)
@@ -113,7 +113,7 @@ def _queue(run: Run) -> dict[str, Any]:
     if st.query_params.get("queue") != st.session_state["queue"]:
         st.query_params["queue"] = st.session_state["queue"]
     try:
-        ids = decisions.queue(run.name, name) if name else np.zeros(0, np.int64)
+        ids = decisions.queue(run, name) if name else np.zeros(0, np.int64)
     except (SpiceError, LookupError) as error:
         st.caption(session.sentence(str(error)))
         ids = np.zeros(0, np.int64)
@@ -122,7 +122,7 @@ def _queue(run: Run) -> dict[str, Any]:
     return {
         "name": kind,
         "title": QUEUES[kind],
-        "address": curate_api.queue_address(run.name, name),
+        "address": curate_api.queue_address(run, name),
         "count": len(ids),
         "version": f"{name}-{version}",
         "mark": "audit" if kind == "audit" else "",
@@ -133,9 +133,9 @@ def _again() -> None:
     st.session_state["queue version"] += 1
 
 
-def _named_queue(run: Run, kind: str, asked: list[int]) -> str:
+def _named_queue(run: RunFolder, kind: str, asked: list[int]) -> str:
     """The queue's name for the server, with its parameters: initially the classes `asked` for."""
-    by_number = {one.number: one for one in decisions.classes(run.name)}
+    by_number = {one.number: one for one in decisions.classes(run)}
 
     def choose(label: str, place: int) -> int | None:
         wanted = asked[place] if place < len(asked) else None
@@ -148,24 +148,23 @@ def _named_queue(run: Run, kind: str, asked: list[int]) -> str:
     if kind == "audit":
         return f"audit-{AUDIT_SEED}"
     if kind == "selection":
-        return decisions.keep(session.selection(run.name))
+        return decisions.keep(session.selection(run))
     return kind
 
 
 # -- the component -----------------------------------------------------------------------------
 
 
-def _told(run: Run, reviewer: str, queue: dict[str, Any]) -> dict[str, Any]:
-    said, at = decisions.needed_model(run.name), columns.Addresses(run.name).at
-    start, end = thumbs.address(run.name)
-    made = runs.made(runs.folder_of(run.name))
+def _told(run: RunFolder, reviewer: str, queue: dict[str, Any]) -> dict[str, Any]:
+    said, at = decisions.needed_model(run), columns.Addresses(run).at
+    start, end = thumbs.address(run)
     return {
-        "key": f"{run.name}-{made}-{said.stage}",
+        "key": f"{run.name}-{runs.made(run)}-{said.stage}",
         "run": run.name,
-        "api": curate_api.address(run.name),
-        "n": run.card.images,
+        "api": curate_api.address(run),
+        "n": run.card().images,
         "reviewer": reviewer,
-        "classes": [vars(one) for one in decisions.classes(run.name)],
+        "classes": [vars(one) for one in decisions.classes(run)],
         "queue": queue,
         "stage": said.stage,
         "columns": {
@@ -174,7 +173,7 @@ def _told(run: Run, reviewer: str, queue: dict[str, Any]) -> dict[str, Any]:
             "agreement": at(f"agreement.{said.stage}", "f4"),
         },
         "thumbs": {"start": start, "end": end},
-        "sharp": gallery.sharp(artefacts.known(run.name, None)),
+        "sharp": gallery.sharp(artefacts.known(run, None)),
         "readOnly": "",
     }
 
@@ -182,18 +181,18 @@ def _told(run: Run, reviewer: str, queue: dict[str, Any]) -> dict[str, Any]:
 # -- what agrees -------------------------------------------------------------------------------
 
 
-def _agreeing(run: Run, reviewer: str, key: str) -> None:
+def _agreeing(run: RunFolder, reviewer: str, key: str) -> None:
     """The images that agree with those just marked, and one button that gives them the class."""
     asked = st.session_state.get(key, {}).get("propagate") or st.session_state.get("agreeing")
     if not asked or asked.get("run", run.name) != run.name:
         return
     st.session_state["agreeing"] = {**asked, "run": run.name}
-    seeds = np.array([i for i in asked.get("ids", []) if 0 <= i < run.card.images], np.int64)
-    own = decisions.classes_of(run.name)
+    seeds = np.array([i for i in asked.get("ids", []) if 0 <= i < run.card().images], np.int64)
+    own = decisions.classes_of(run)
     if not len(seeds):
         return
     class_ = int(np.bincount(own[seeds]).argmax())
-    shown = next(one for one in decisions.classes(run.name) if one.number == class_)
+    shown = next(one for one in decisions.classes(run) if one.number == class_)
     with st.container(border=True, key="agreeing box"):
         share = st.slider(
             f"Images that agree with {len(seeds):,} of “{session.plain(shown.name)}”",
@@ -204,10 +203,10 @@ def _agreeing(run: Run, reviewer: str, key: str) -> None:
             help="Smallest share of an image's neighbours that must have that class.",
             key="agreeing share",
         )
-        found = decisions.agreeing(run.name, seeds, class_, share)
-        known = replace(artefacts.known(run.name, None), labels=own.astype(np.int64))
+        found = decisions.agreeing(run, seeds, class_, share)
+        known = replace(artefacts.known(run, None), labels=own.astype(np.int64))
         gallery.gallery(
-            run.name,
+            run,
             known,
             found,
             key="agreeing",
@@ -222,12 +221,12 @@ def _agreeing(run: Run, reviewer: str, key: str) -> None:
                 disabled=not reviewer or not len(found),
                 key="agree",
                 on_click=_agree,
-                args=(run.name, reviewer, np.union1d(seeds, found), class_),
+                args=(run, reviewer, np.union1d(seeds, found), class_),
             )
             st.button("Cancel", key="disagree", on_click=_leave)
 
 
-def _agree(run: str, reviewer: str, ids: np.ndarray, class_: int) -> None:
+def _agree(run: RunFolder, reviewer: str, ids: np.ndarray, class_: int) -> None:
     act(run, "relabel", reviewer, f"{len(ids):,} images decided.", images=ids, class_=class_)
     _leave()
 

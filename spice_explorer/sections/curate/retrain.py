@@ -13,32 +13,32 @@ from engine.errors import SpiceError
 from spice_explorer import session
 from spice_explorer.palette import cluster_colour
 from spice_explorer.present import curation as present
-from spice_explorer.queries import decisions, training
-from spice_explorer.queries.runs import Run
+from spice_explorer.queries import decisions, runs, training
 
 if TYPE_CHECKING:
     from engine.runs.comparison import Agreement
+    from engine.runs.folder import RunFolder
 
 MOST_FLOWS = 8
 
 
-def show(run: Run) -> None:
+def show(run: RunFolder) -> None:
     """The report of this run, if it was trained with decisions, and what the next run would learn."""
     _report(run)
     try:
-        guidance = decisions.guidance(run.name)
+        guidance = decisions.guidance(run)
     except SpiceError as error:
         st.error(session.sentence(str(error)), icon=":material/error:")
         return
     left_out = int((~guidance.keep).sum())
-    learners = "Stage 2 learns" if run.snapshot.stages["joint"].skipped else "Stages 2 and 3 learn"
+    learners = "Stage 2 learns" if runs.look(run).snapshot.stages["joint"].skipped else "Stages 2 and 3 learn"
     st.markdown(
         f"A new run starts from stage 1 of **{session.plain(run.name)}**, with "
         f"**{guidance.clusters} classes**. {learners} from **{int(guidance.taught.sum()):,}** "
         f"decided labels, regardless of the thresholds; **{int(guidance.held.sum()):,}** more are held "
         f"back from training to measure the improvement. Left out: {left_out:,}."
     )
-    nothing = not guidance.taught.any() and guidance.clusters == run.card.config.clusters
+    nothing = not guidance.taught.any() and guidance.clusters == run.card().config.clusters
     if nothing:
         st.caption("Nothing is decided yet: the new run would repeat this one.")
     if st.button(
@@ -51,9 +51,9 @@ def show(run: Run) -> None:
         _start(run)
 
 
-def _start(run: Run) -> None:
+def _start(run: RunFolder) -> None:
     try:
-        name = training.train_with_decisions(run.name)
+        name = training.train_with_decisions(run)
     except SpiceError as error:
         st.error(session.sentence(str(error)), icon=":material/error:")
         return
@@ -65,11 +65,11 @@ def _start(run: Run) -> None:
 # -- before and after --------------------------------------------------------------------------
 
 
-def _report(run: Run) -> None:
-    found = decisions.before_after(run.name)
+def _report(run: RunFolder) -> None:
+    found = decisions.before_after(run)
     if found is None:
         return
-    parent = session.plain(run.card.parent)
+    parent = session.plain(run.card().parent)
     with st.container(border=True, key="before and after"):
         st.markdown(f"**Before and after** · {parent} → {session.plain(run.name)}")
         st.markdown(

@@ -8,17 +8,17 @@ import numpy as np
 import streamlit as st
 
 from engine.curate.audit import wilson
+from engine.runs.folder import RunFolder
 from spice_explorer.components import gallery
 from spice_explorer.present import curation as present
 from spice_explorer.queries import artefacts, decisions
 from spice_explorer.queries.decisions import Votes
-from spice_explorer.queries.runs import Run
 from spice_explorer.sections.curate.classes import act
 
 
-def show(run: Run, reviewer: str) -> None:
+def show(run: RunFolder, reviewer: str) -> None:
     """How often the votes are right, which images they would change, and the button."""
-    found = decisions.votes(run.name)
+    found = decisions.votes(run)
     if found is None:
         st.caption(
             "Decide some images of at least two classes, ideally in the order “Typical of many”. "
@@ -37,7 +37,7 @@ def show(run: Run, reviewer: str) -> None:
     )
     sure = found.agreement >= share
     ids, classes = found.ids[sure], found.classes[sure]
-    own = decisions.classes_of(run.name)
+    own = decisions.classes_of(run)
     changed = ids[classes != own[ids]]
     st.markdown(
         f"**{len(ids):,}** of {len(found.ids):,} undecided images have votes this confident; "
@@ -49,7 +49,7 @@ def show(run: Run, reviewer: str) -> None:
         type="primary",
         key="spread votes",
         disabled=not reviewer or not len(ids),
-        on_click=lambda: act(run.name, "accept", reviewer, f"{len(ids):,} images decided.", images=ids, new=classes),
+        on_click=lambda: act(run, "accept", reviewer, f"{len(ids):,} images decided.", images=ids, new=classes),
     )
 
 
@@ -68,12 +68,12 @@ def _honestly(found: Votes) -> None:
         )
 
 
-def _changes(run: Run, own: np.ndarray, ids: np.ndarray, classes: np.ndarray, changed: np.ndarray) -> None:
+def _changes(run: RunFolder, own: np.ndarray, ids: np.ndarray, classes: np.ndarray, changed: np.ndarray) -> None:
     after = own.astype(np.int64)
     after[ids] = classes
-    known = artefacts.known(run.name, None)  # the model's confidence is in its own label, not in this
+    known = artefacts.known(run, None)  # the model's confidence is in its own label, not in this
     gallery.gallery(
-        run.name,
+        run,
         replace(known, labels=after),
         changed,
         key="votes",

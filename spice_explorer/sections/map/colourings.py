@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.errors import DecisionError
 from engine.events import Stage
+from engine.runs.folder import RunFolder
 from spice_explorer.palette import NOBODY, VERDICTS
 from spice_explorer.present import maps as present
 from spice_explorer.queries import artefacts, decisions, maps
@@ -21,12 +22,12 @@ REVIEWED_COLOURS = (NOBODY, VERDICTS[0], VERDICTS[1], VERDICTS[3])
 At = Callable[[str, str], dict[str, str]]
 
 
-def stages(run: Run, at: At) -> list[dict[str, Any]]:
+def stages(run: RunFolder, at: At) -> list[dict[str, Any]]:
     """The columns that can colour the map, with the labels of each stage, latest stage first."""
-    judged, common = artefacts.judged_stages(run.name), _common(run, at)
+    judged, common = artefacts.judged_stages(run), _common(run, at)
     found = [_judged(run, stage, at) for stage in judged]
-    if artefacts.has(run.name, "features"):
-        names = [str(one) for one in range(run.card.config.clusters)]
+    if run.has("features"):
+        names = [str(one) for one in range(run.card().config.clusters)]
         label = at("label.features", "u2")
         cluster = present.category("cluster", "cluster", label, names).told()
         cluster["note"] = "k-means on the features, numbered to match the latest labels."
@@ -37,12 +38,12 @@ def stages(run: Run, at: At) -> list[dict[str, Any]]:
     return found
 
 
-def _judged(run: Run, stage: Stage, at: At) -> dict[str, Any]:
-    verdict, settings = artefacts.reliable(run.name, stage), run.card.config.reliable
+def _judged(run: RunFolder, stage: Stage, at: At) -> dict[str, Any]:
+    verdict, settings = artefacts.reliable(run, stage), run.card().config.reliable
     label, confidence, agreement = (
         at(f"{what}.{stage}", kind) for what, kind in (("label", "u2"), ("confidence", "f4"), ("agreement", "f4"))
     )
-    names = [str(one) for one in range(run.card.config.clusters)]
+    names = [str(one) for one in range(run.card().config.clusters)]
     return {
         "key": stage,
         "title": present.STAGES[stage],
@@ -57,28 +58,28 @@ def _judged(run: Run, stage: Stage, at: At) -> dict[str, Any]:
     }
 
 
-def _common(run: Run, at: At) -> list[dict[str, Any]]:
+def _common(run: RunFolder, at: At) -> list[dict[str, Any]]:
     """Columns that do not depend on the stage."""
-    out, name = [], run.name
-    if artefacts.judged_stages(name):
+    out = []
+    if artefacts.judged_stages(run):
         out.append(present.changes(at("changed", "u1")))
-    if len(artefacts.history(name).steps) > 1:
-        most = int(artefacts.history(name).flips.max(initial=0))
+    if len(artefacts.history(run).steps) > 1:
+        most = int(artefacts.history(run).flips.max(initial=0))
         out.append(present.number("flips", "label changes", at("flips", "u1"), 0, most))
-    out += _decided(name, at)
-    found = artefacts.matched_truth(name)
+    out += _decided(run, at)
+    found = artefacts.matched_truth(run)
     if found is not None:
         out.append(present.category("truth", "truth", at("truth", "u2"), found[1]))
-    out += [_imported(name, at, number) for number in range(len(maps.imported(name)))]
+    out += [_imported(run, at, number) for number in range(len(maps.imported(run)))]
     return [one.told() for one in out] or [_unknown(at)]
 
 
-def _decided(name: str, at: At) -> list[present.Column]:
+def _decided(run: RunFolder, at: At) -> list[present.Column]:
     """People's decisions and the resulting classes; empty until someone decides."""
     try:
-        if not artefacts.judged_stages(name) or not decisions.curation(name).row:
+        if not artefacts.judged_stages(run) or not decisions.curation(run).row:
             return []
-        classes = decisions.classes(name)
+        classes = decisions.classes(run)
     except DecisionError:  # said on the Curate page; the map is good without
         return []
     colours, names = zip(*((one.colour, one.name) for one in classes), strict=True)
@@ -88,9 +89,9 @@ def _decided(name: str, at: At) -> list[present.Column]:
     ]
 
 
-def _imported(name: str, at: At, number: int) -> present.Column:
+def _imported(run: RunFolder, at: At, number: int) -> present.Column:
     """A column of the user's own table."""
-    column, key = maps.imported(name)[number], f"imported.{number}"
+    column, key = maps.imported(run)[number], f"imported.{number}"
     if column.names is not None:
         return present.category(key, column.title, at(key, "u2"), column.names)
     known = column.values[np.isfinite(column.values)]  # earlier runs may have kept infinite ones
@@ -103,16 +104,16 @@ def _unknown(at: At) -> dict[str, Any]:
     return present.category("none", "nothing yet", at("none", "u1"), ["image"]).told()
 
 
-def moments(run: Run, layout: str, at: At) -> list[dict[str, Any]]:
+def moments(look: Run, layout: str, at: At) -> list[dict[str, Any]]:
     """The frames available to the replay."""
-    told = artefacts.history(run.name)
+    told = artefacts.history(look.folder)
     labelled = set(zip(told.stages, told.steps, strict=True))
-    epochs, out = run.card.config.features.epochs, []
-    for stage, step in maps.moments(run.name):
+    epochs, out = look.card.config.features.epochs, []
+    for stage, step in maps.moments(look.folder):
         label = at(f"label.{stage}.{step}", "u2")
         out.append(
             {
-                "title": present.moment(stage, step, run.snapshot.stages[stage].steps, epochs),
+                "title": present.moment(stage, step, look.snapshot.stages[stage].steps, epochs),
                 "place": at(f"place.{layout}.{stage}.{step}", "u2"),
                 "label": label if (stage, step) in labelled else None,
             }

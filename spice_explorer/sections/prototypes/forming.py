@@ -16,6 +16,7 @@ from spice_explorer.queries import artefacts, runs
 from spice_explorer.queries.runs import Run
 
 if TYPE_CHECKING:
+    from engine.runs.folder import RunFolder
     from engine.runs.history import PrototypeHistory
 
 POLL_SECONDS = 2.0
@@ -23,9 +24,9 @@ ROWS = 10
 SHOWN, COLUMNS = 12, 6
 
 
-def history_of(run: Run, known: Known, cluster: int) -> None:
+def history_of(run: RunFolder, known: Known, cluster: int) -> None:
     """Images that formed one prototype at the first, a middle and the last round; its path."""
-    history = artefacts.prototype_history(run.name)
+    history = artefacts.prototype_history(run)
     if history is None:
         st.caption("This run saved no frames of stage 2.")
         return
@@ -61,21 +62,21 @@ def _having_it(size: int) -> str:
 # -- while stage 2 trains ------------------------------------------------------------------------
 
 
-def live(run: Run) -> None:
+def live(look: Run) -> None:
     """The prototypes so far, once stage 2 has started; redrawn during training."""
-    if artefacts.prototype_history(run.name) is None:
+    if artefacts.prototype_history(look.folder) is None:
         return
-    st.fragment(_so_far, run_every=POLL_SECONDS if run.live else None)(run.name)
+    st.fragment(_so_far, run_every=POLL_SECONDS if look.live else None)(look.folder)
 
 
-def _so_far(name: str) -> None:
+def _so_far(run: RunFolder) -> None:
     with session.plain_errors():
-        history = artefacts.prototype_history(name)
+        history = artefacts.prototype_history(run)
         if history is None:
             return
-        run = runs.look(name)
-        view = run.snapshot.stages["heads"]
-        now = "is forming prototypes" if run.live else "was interrupted while forming prototypes"
+        look = runs.look(run)
+        view = look.snapshot.stages["heads"]
+        now = "is forming prototypes" if look.live else "was interrupted while forming prototypes"
         st.markdown(
             f"**Stage 2 {now}: round {view.step:,} of {view.steps:,}.** Below are those of the first "
             f"of its heads, the last as they were after round {history.rounds[-1]}."
@@ -83,7 +84,7 @@ def _so_far(name: str) -> None:
         clusters = history.sizes.shape[1]
         last = pages(clusters, ROWS)
         page = st.pagination(last, key=f"page-forming-{last}") if last > 1 else 1
-        known = artefacts.known(name, None)
+        known = artefacts.known(run, None)
         for cluster in range(clusters)[page_slice(page, ROWS)]:
             with st.container(border=True, key=f"forming-{cluster}"):
                 st.html(

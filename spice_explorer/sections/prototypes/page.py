@@ -7,6 +7,7 @@ import html
 import numpy as np
 import streamlit as st
 
+from engine.runs.folder import RunFolder
 from spice_explorer import charts, session
 from spice_explorer.components import gallery
 from spice_explorer.palette import cluster_colour
@@ -14,7 +15,6 @@ from spice_explorer.present import prototypes as present
 from spice_explorer.present.gallery import Known, page_slice, pages
 from spice_explorer.present.prototypes import Flag, Hint, Overview
 from spice_explorer.queries import artefacts, prototypes
-from spice_explorer.queries.runs import Run
 from spice_explorer.sections import panel
 from spice_explorer.sections.prototypes import forming, veto
 from spice_explorer.sections.prototypes.veto import Preview
@@ -27,9 +27,9 @@ BORDER = 50
 VIEWS = ("form the prototype", "got its label", "borderline", "flags", "history")
 
 
-def show(run: Run) -> None:
+def show(run: RunFolder) -> None:
     """Vetoes, merge hints and rows of stage 2's clusters, sorted as asked."""
-    found, known = prototypes.overview(run.name), artefacts.known(run.name, "heads")
+    found, known = prototypes.overview(run), artefacts.known(run, "heads")
     only = f"only clusters-{run.name}"
     preview = veto.summary(run, only)
     clusters = _controls(found, only)
@@ -60,13 +60,13 @@ def _controls(found: Overview, only: str) -> list[int]:
 # -- one cluster ---------------------------------------------------------------------------------
 
 
-def _row(run: Run, found: Overview, known: Known, cluster: int, preview: Preview | None) -> None:
+def _row(run: RunFolder, found: Overview, known: Known, cluster: int, preview: Preview | None) -> None:
     odd = present.flags(found, cluster)
     with st.container(border=True, key=f"cluster-{cluster}"):
         about, *strips = st.columns([1.25, 2, 2, 2])
         with about:
             st.html(_about(run, found, cluster, odd))
-            _select(run.name, known, int(found.sizes[cluster]), cluster)
+            _select(run, known, int(found.sizes[cluster]), cluster)
         _strips(run, known, cluster, strips)
         if not found.sizes[cluster]:
             st.caption(
@@ -79,7 +79,7 @@ def _row(run: Run, found: Overview, known: Known, cluster: int, preview: Preview
                 _opened(run, known, cluster, odd, preview)
 
 
-def _about(run: Run, found: Overview, cluster: int, odd: list[Flag]) -> str:
+def _about(run: RunFolder, found: Overview, cluster: int, odd: list[Flag]) -> str:
     size, reliable = int(found.sizes[cluster]), int(found.reliable[cluster])
     facts = [("images", f"{size:,}"), ("reliable", f"{reliable:,} ({found.share(cluster):.0%})")]
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
@@ -97,15 +97,15 @@ def _mark(flag: Flag) -> str:
     return "1 " + flag.name.removesuffix("s") if len(flag.ids) == 1 else f"{len(flag.ids):,} {flag.name}"
 
 
-def _truth(run: Run, found: Overview, cluster: int) -> str:
-    truth = artefacts.truth(run.name)
+def _truth(run: RunFolder, found: Overview, cluster: int) -> str:
+    truth = artefacts.truth(run)
     if truth is None or found.purity is None or found.majority is None or not found.sizes[cluster]:
         return ""
     name = html.escape(truth.class_names[int(found.majority[cluster])])
     return f"<div class='spice-truth-line'>truth: {found.purity[cluster]:.0%} are “{name}”</div>"
 
 
-def _select(run: str, known: Known, size: int, cluster: int) -> None:
+def _select(run: RunFolder, known: Known, size: int, cluster: int) -> None:
     labels = known.labels
     assert labels is not None
     if size:
@@ -118,8 +118,8 @@ def _select(run: str, known: Known, size: int, cluster: int) -> None:
         )
 
 
-def _strips(run: Run, known: Known, cluster: int, places: list[st.delta_generator.DeltaGenerator]) -> None:
-    claims, borderline = prototypes.claims(run.name), prototypes.borderline(run.name, cluster)[0]
+def _strips(run: RunFolder, known: Known, cluster: int, places: list[st.delta_generator.DeltaGenerator]) -> None:
+    claims, borderline = prototypes.claims(run), prototypes.borderline(run, cluster)[0]
     formed, got = claims.confident[cluster], claims.members(cluster)
     for place, title, ids in zip(
         places,
@@ -134,7 +134,7 @@ def _strips(run: Run, known: Known, cluster: int, places: list[st.delta_generato
         with place.container(gap="xxsmall"):
             st.html(f"<div class='spice-label'>{html.escape(title)}</div>")
             gallery.gallery(
-                run.name,
+                run,
                 known,
                 ids[:STRIP],
                 key=f"strip-{title[:4]}-{cluster}",
@@ -145,7 +145,7 @@ def _strips(run: Run, known: Known, cluster: int, places: list[st.delta_generato
             )
 
 
-def _opened(run: Run, known: Known, cluster: int, odd: list[Flag], preview: Preview | None) -> None:
+def _opened(run: RunFolder, known: Known, cluster: int, odd: list[Flag], preview: Preview | None) -> None:
     view = st.segmented_control(
         "Images that",
         VIEWS,
@@ -158,9 +158,9 @@ def _opened(run: Run, known: Known, cluster: int, odd: list[Flag], preview: Prev
     if view == "form the prototype":
         veto.forming(run, known, cluster, preview)
     elif view == "got its label":
-        got = prototypes.claims(run.name).members(cluster)
+        got = prototypes.claims(run).members(cluster)
         st.caption(f"The prototype claims these {len(got):,} images, nearest first.")
-        gallery.gallery(run.name, known, got, key=f"got-{cluster}")
+        gallery.gallery(run, known, got, key=f"got-{cluster}")
     elif view == "borderline":
         _border(run, known, cluster)
     elif view == "flags":
@@ -169,8 +169,8 @@ def _opened(run: Run, known: Known, cluster: int, odd: list[Flag], preview: Prev
         forming.history_of(run, known, cluster)
 
 
-def _border(run: Run, known: Known, cluster: int) -> None:
-    ids, margin, other = prototypes.borderline(run.name, cluster)
+def _border(run: RunFolder, known: Known, cluster: int) -> None:
+    ids, margin, other = prototypes.borderline(run, cluster)
     beyond = int((margin < 0).sum())
     nearer = f" {beyond:,} are already nearer to another prototype." if beyond else ""
     st.caption(
@@ -179,10 +179,10 @@ def _border(run: Run, known: Known, cluster: int) -> None:
         f"{present.tally(other[:BORDER], 'border on')}.{nearer}"
     )
     notes = [f"{one:+.3f} to cluster {next_one}" for one, next_one in zip(margin.tolist(), other.tolist(), strict=True)]
-    gallery.gallery(run.name, known, ids, key=f"border-{cluster}", notes=notes)
+    gallery.gallery(run, known, ids, key=f"border-{cluster}", notes=notes)
 
 
-def _flags(run: Run, known: Known, cluster: int, odd: list[Flag]) -> None:
+def _flags(run: RunFolder, known: Known, cluster: int, odd: list[Flag]) -> None:
     if not odd:
         st.caption(
             "Nothing unusual was found: no image that forms the prototype is far from it, and "
@@ -191,14 +191,14 @@ def _flags(run: Run, known: Known, cluster: int, odd: list[Flag]) -> None:
     for flag in odd:
         st.markdown(f"**{flag.name.capitalize()}** · {flag.sentence}")
         if len(flag.ids):
-            gallery.gallery(run.name, known, flag.ids, key=f"flag-{flag.name}-{cluster}")
+            gallery.gallery(run, known, flag.ids, key=f"flag-{flag.name}-{cluster}")
 
 
 # -- how alike prototypes are --------------------------------------------------------------------
 
 
-def _similarity(run: Run, only: str) -> None:
-    cosines, hints = prototypes.alike(run.name)
+def _similarity(run: RunFolder, only: str) -> None:
+    cosines, hints = prototypes.alike(run)
     count = f"{len(hints):,} {'pair' if len(hints) == 1 else 'pairs'} may be the same class"
     label = f"How similar are the prototypes? {count if hints else 'No two seem to be the same class'}."
     with st.expander(label, key="alike", on_change="rerun") as opened:

@@ -20,10 +20,10 @@ from spice_explorer.palette import cluster_colour
 from spice_explorer.present import prototypes as present
 from spice_explorer.present.gallery import Known
 from spice_explorer.present.prototypes import Change, Veto
-from spice_explorer.queries import prototypes, runs
-from spice_explorer.queries.runs import Run
+from spice_explorer.queries import prototypes
 
 if TYPE_CHECKING:
+    from engine.runs.folder import RunFolder
     from engine.stages.prototypes import Claims
 
 MOST_LINES = 8
@@ -43,34 +43,34 @@ class Preview:
 # -- the decisions -----------------------------------------------------------------------------
 
 
-def decisions(run: str) -> list[Veto]:
+def decisions(run: RunFolder) -> list[Veto]:
     """The vetoes on the run's current stage 2: a recreated run starts without any."""
     kept = st.session_state.setdefault("vetoes", {})
-    return kept.setdefault((run, runs.folder_of(run).modified("heads")), [])
+    return kept.setdefault((run.name, run.modified("heads")), [])
 
 
-def add(run: str, cluster: int, ids: np.ndarray, *, taken_back: bool = False) -> None:
+def add(run: RunFolder, cluster: int, ids: np.ndarray, *, taken_back: bool = False) -> None:
     decisions(run).append(Veto(cluster, tuple(ids.tolist()), taken_back))
 
 
-def _undo(run: str) -> None:
+def _undo(run: RunFolder) -> None:
     decisions(run).pop()
 
 
-def _clear(run: str) -> None:
+def _clear(run: RunFolder) -> None:
     decisions(run).clear()
 
 
 # -- the effect of the vetoes --------------------------------------------------------------------
 
 
-def summary(run: Run, only: str) -> Preview | None:
+def summary(run: RunFolder, only: str) -> Preview | None:
     """A box with the combined effect of all vetoes; nothing if there are none.
 
     Args:
         only: the session key under which the page keeps the clusters that it shows.
     """
-    made = decisions(run.name)
+    made = decisions(run)
     if not made:
         return None
     vetoed, preview = present.vetoed(made), None
@@ -81,16 +81,16 @@ def summary(run: Run, only: str) -> Preview | None:
             "and the run is not modified."
         )
         try:
-            preview = _preview(run.name, vetoed)
+            preview = _preview(run, vetoed)
         except RunError as error:
             st.error(session.sentence(str(error)), icon=":material/error:")
         if preview is not None:
             _lines(preview)
-        _buttons(run.name, list(vetoed), only)
+        _buttons(run, list(vetoed), only)
     return preview
 
 
-def _preview(run: str, vetoed: dict[int, tuple[int, ...]]) -> Preview:
+def _preview(run: RunFolder, vetoed: dict[int, tuple[int, ...]]) -> Preview:
     after, changes = prototypes.without(run, vetoed)
     return Preview(vetoed, after, {change.cluster: change for change in changes})
 
@@ -124,7 +124,7 @@ def _count(ids: np.ndarray, labels: np.ndarray, way: str) -> str:
     return f"{len(ids):,}: {present.tally(labels, way)}" if len(ids) else "0"
 
 
-def _buttons(run: str, clusters: list[int], only: str) -> None:
+def _buttons(run: RunFolder, clusters: list[int], only: str) -> None:
     def show() -> None:
         st.session_state[only] = clusters
 
@@ -138,23 +138,23 @@ def _buttons(run: str, clusters: list[int], only: str) -> None:
 # -- one cluster ---------------------------------------------------------------------------------
 
 
-def forming(run: Run, known: Known, cluster: int, preview: Preview | None) -> None:
+def forming(run: RunFolder, known: Known, cluster: int, preview: Preview | None) -> None:
     """What the vetoes in a cluster change, and all images that form its prototype, to be vetoed."""
     if preview is not None and cluster in preview.vetoed:
         _changed(run, known, preview.changes[cluster], preview.vetoed[cluster])
-    found = prototypes.claims(run.name) if preview is None else preview.after
+    found = prototypes.claims(run) if preview is None else preview.after
     ids = found.confident[cluster]
     st.caption(
         f"{len(ids):,} images form the prototype, most confident first. Mark and veto some to see "
         "what the labels would be without them."
     )
-    asked = gallery.gallery(run.name, known, ids, key=f"forming-{cluster}", actions=[gallery.Action("veto", "Veto")])
+    asked = gallery.gallery(run, known, ids, key=f"forming-{cluster}", actions=[gallery.Action("veto", "Veto")])
     if asked is not None:
-        add(run.name, cluster, asked.ids)
+        add(run, cluster, asked.ids)
         st.rerun()
 
 
-def _changed(run: Run, known: Known, change: Change, vetoed: tuple[int, ...]) -> None:
+def _changed(run: RunFolder, known: Known, change: Change, vetoed: tuple[int, ...]) -> None:
     cluster = change.cluster
     with st.container(border=True, key=f"veto-{cluster}"):
         st.markdown(
@@ -166,7 +166,7 @@ def _changed(run: Run, known: Known, change: Change, vetoed: tuple[int, ...]) ->
         _part(run, known, f"joined-{cluster}", change.joined, "Replace the vetoed images", None, "")
         _title(f"Vetoed ({len(vetoed):,})")
         asked = gallery.gallery(
-            run.name,
+            run,
             known,
             np.array(vetoed, np.int64),
             key=f"vetoed-{cluster}",
@@ -174,14 +174,16 @@ def _changed(run: Run, known: Known, change: Change, vetoed: tuple[int, ...]) ->
             actions=[gallery.Action("back", "Undo the veto")],
         )
         if asked is not None:
-            add(run.name, cluster, asked.ids, taken_back=True)
+            add(run, cluster, asked.ids, taken_back=True)
             st.rerun()
 
 
-def _part(run: Run, known: Known, key: str, ids: np.ndarray, title: str, labels: np.ndarray | None, way: str) -> None:
+def _part(
+    run: RunFolder, known: Known, key: str, ids: np.ndarray, title: str, labels: np.ndarray | None, way: str
+) -> None:
     where = f": {present.tally(labels, way)}" if labels is not None and len(ids) else ""
     _title(f"{title} ({len(ids):,}){where}")
-    gallery.gallery(run.name, known, ids, key=key, per_page=FEW, nothing="No images.")
+    gallery.gallery(run, known, ids, key=key, per_page=FEW, nothing="No images.")
 
 
 def _title(text: str) -> None:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from engine.config import RunConfig
 from engine.forecast.forecast import can_forecast
+from engine.runs.kept_forecast import load_forecast
 from spice_explorer import session
 from spice_explorer.present import forecast as present
 from spice_explorer.queries import forecasts, training
@@ -79,8 +80,8 @@ def _table(found: dict[str, Forecast | None], free: int | None) -> None:
         st.caption(f":material/warning: {session.plain(told)}.")
 
 
-def compared(run: Run) -> None:
+def compared(look: Run) -> None:
     """The run's forecast, if any, next to the actual time."""
-    found = forecasts.of_run(run.name)
+    found = load_forecast(look.folder)
     if found is not None:
-        st.caption(f":material/timer: {present.compared(run.snapshot, found)}")
+        st.caption(f":material/timer: {present.compared(look.snapshot, found)}")

@@ -9,6 +9,7 @@ import streamlit as st
 
 from engine.data.skipped import Skipped
 from engine.errors import SpiceError
+from engine.runs.folder import RunFolder
 from engine.runs.snapshot import Snapshot
 from spice_explorer import charts, session
 from spice_explorer.present import dataset as tables
@@ -44,12 +45,12 @@ def choose_view() -> str:
 
 def watch() -> None:
     """The chosen run, redrawn every second while it is live."""
-    name = session.current_run()
-    if name is None:
+    run = session.current_run()
+    if run is None:
         return
-    live = runs.look(name).live
-    st.fragment(_watched, run_every=LIVE_SECONDS if live else None)(name, live)
-    _left_out(runs.card(name).excluded)
+    live = runs.look(run).live
+    st.fragment(_watched, run_every=LIVE_SECONDS if live else None)(run, live)
+    _left_out(run.card().excluded)
 
 
 def _left_out(excluded: Sequence[Skipped]) -> None:
@@ -62,32 +63,32 @@ def _left_out(excluded: Sequence[Skipped]) -> None:
         st.dataframe(table, hide_index=True, height=min(320, 38 + 35 * len(table)), key="left out")
 
 
-def _watched(name: str, was_live: bool) -> None:
+def _watched(run: RunFolder, was_live: bool) -> None:
     with session.plain_errors():
-        run = runs.look(name)
-        if was_live and not run.live:
+        look = runs.look(run)
+        if was_live and not look.live:
             st.rerun()
-        _head(run)
-        forecast.compared(run)
-        _stepper(run)
-        _alarms(run)
-        _charts(run)
-        _scores(run)
+        _head(look)
+        forecast.compared(look)
+        _stepper(look)
+        _alarms(look)
+        _charts(look)
+        _scores(look)
 
 
 # -- state and buttons -------------------------------------------------------------------------
 
 
-def _head(run: Run) -> None:
-    snapshot = run.snapshot
+def _head(look: Run) -> None:
+    snapshot = look.snapshot
     with st.container(horizontal=True, vertical_alignment="center", key="run head"):
         words = html.escape(progress.STATE_WORDS[snapshot.state])
         st.html(
-            f"<div class='spice-state'>{chrome.dot(snapshot.state)}<b>{html.escape(run.name)}</b> "
-            f"· {words}{_facts(run)}</div>",
+            f"<div class='spice-state'>{chrome.dot(snapshot.state)}<b>{html.escape(look.name)}</b> "
+            f"· {words}{_facts(look)}</div>",
             width="stretch",
         )
-        _buttons(run)
+        _buttons(look)
     if snapshot.state == "failed":
         st.error(session.sentence(snapshot.message), icon=":material/error:")
     if snapshot.state in progress.TRAINING and progress.broken_gpu(snapshot.note):
@@ -96,9 +97,9 @@ def _head(run: Run) -> None:
         st.caption(progress.NEXT[snapshot.state])
 
 
-def _facts(run: Run) -> str:
-    snapshot = run.snapshot
-    parts = [f"{run.card.images:,} images", f"K = {run.card.config.clusters}"]
+def _facts(look: Run) -> str:
+    snapshot = look.snapshot
+    parts = [f"{look.card.images:,} images", f"K = {look.card.config.clusters}"]
     if snapshot.device:
         parts.append(_device(snapshot))
     if snapshot.seconds:
@@ -115,24 +116,24 @@ def _device(snapshot: Snapshot) -> str:
     return f"<span class='spice-hint' title='{note}'>{name}</span>" if note else name
 
 
-def _buttons(run: Run) -> None:
-    state = run.snapshot.state
-    if run.live and not run.mine:
+def _buttons(look: Run) -> None:
+    state = look.snapshot.state
+    if look.live and not look.mine:
         st.caption("Training in another process: watch only.")
     elif state == "paused":
-        _button("Continue", "play_arrow", lambda: training.steer(run.name, "continue"))
-        _button("Stop", "stop", lambda: training.steer(run.name, "stop"))
+        _button("Continue", "play_arrow", lambda: training.steer(look.folder, "continue"))
+        _button("Stop", "stop", lambda: training.steer(look.folder, "stop"))
     elif state == "queued":  # paused now, it would hold the device when its turn comes
-        _button("Stop", "stop", lambda: training.steer(run.name, "stop"))
-    elif run.live:
-        _button("Pause", "pause", lambda: training.steer(run.name, "pause"))
-        _button("Stop", "stop", lambda: training.steer(run.name, "stop"))
+        _button("Stop", "stop", lambda: training.steer(look.folder, "stop"))
+    elif look.live:
+        _button("Pause", "pause", lambda: training.steer(look.folder, "pause"))
+        _button("Stop", "stop", lambda: training.steer(look.folder, "stop"))
     elif state in ("stopped", "failed", "interrupted"):
         named = devices(training.gpus())
         device = st.selectbox(
             "Device", named, format_func=named.__getitem__, key="resume device", label_visibility="collapsed", width=190
         )
-        _button("Resume", "play_arrow", lambda: training.resume(run.name, device), primary=True)
+        _button("Resume", "play_arrow", lambda: training.resume(look.folder, device), primary=True)
 
 
 def _button(label: str, icon: str, act: Callable[[], None], primary: bool = False) -> None:
@@ -149,9 +150,9 @@ def _button(label: str, icon: str, act: Callable[[], None], primary: bool = Fals
 # -- what happens ------------------------------------------------------------------------------
 
 
-def _stepper(run: Run) -> None:
-    boxes = "".join(_box(step) for step in progress.steps(run.snapshot, run.pace))
-    now = progress.now(run.snapshot, run.card.config.features)
+def _stepper(look: Run) -> None:
+    boxes = "".join(_box(step) for step in progress.steps(look.snapshot, look.pace))
+    now = progress.now(look.snapshot, look.card.config.features)
     st.html(f"<div class='spice-steps'>{boxes}</div>")
     if now:
         st.html(f"<div class='spice-now'>{html.escape(now)}</div>")
@@ -167,16 +168,16 @@ def _box(step: progress.Step) -> str:
     )
 
 
-def _alarms(run: Run) -> None:
-    for alarm in run.snapshot.alarms:
+def _alarms(look: Run) -> None:
+    for alarm in look.snapshot.alarms:
         st.warning(
             f"{progress.TITLES[alarm.stage]}: **{session.sentence(alarm.cause)}.** {session.sentence(alarm.cure)}.",
             icon=":material/warning:",
         )
 
 
-def _charts(run: Run) -> None:
-    begun = [(stage, view) for stage, view in run.snapshot.stages.items() if view.history]
+def _charts(look: Run) -> None:
+    begun = [(stage, view) for stage, view in look.snapshot.stages.items() if view.history]
     if not begun:
         return
     for (stage, view), column in zip(begun, st.columns(3), strict=False):
@@ -186,7 +187,7 @@ def _charts(run: Run) -> None:
             st.markdown(f"**{progress.TITLES[stage]}** · {what}")
             figure = charts.losses(curves, view.steps)
             charts.draw(figure, f"loss-{stage}", f"Losses of {progress.TITLES[stage]}")
-    sizes = progress.sizes_of(run.snapshot)
+    sizes = progress.sizes_of(look.snapshot)
     if sizes is not None:
         where, images, reliable = sizes
         judged = ", reliable in full colour, rejected pale" if reliable is not None else ""
@@ -194,22 +195,22 @@ def _charts(run: Run) -> None:
         charts.draw(charts.cluster_sizes(images, reliable), "sizes", "Images of each cluster")
 
 
-def _scores(run: Run) -> None:
-    found = progress.label_free(run.snapshot)
+def _scores(look: Run) -> None:
+    found = progress.label_free(look.snapshot)
     if not found:
         return
     left, right = st.columns(2)
     with left, st.container(border=True, key="label-free"):
         st.markdown("**Scores without labels**")
         scores.table(found)
-    truth = progress.against_truth(run.snapshot)
+    truth = progress.against_truth(look.snapshot)
     if truth:
         with right, scores.truth_box("scores"):
             scores.table(truth)
-    if artefacts.has(run.name, "heads"):
-        heads = artefacts.arrays(run.name, "heads")
+    if look.folder.has("heads"):
+        heads = artefacts.arrays(look.folder, "heads")
         with left:
-            how = progress.CHOICES[run.card.config.heads.choose]
+            how = progress.CHOICES[look.card.config.heads.choose]
             st.markdown(f"**Heads** · {how} is chosen, without using labels")
             figure = charts.head_losses(heads["losses"], int(heads["chosen"]))
             charts.draw(figure, "heads", "Loss of each head")
