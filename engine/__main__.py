@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.config import RunConfig, override
+from engine.data.origin import FITS
 from engine.errors import RunError, SpiceError, sentence_of
 from engine.presets import preset
 
@@ -176,6 +177,12 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         "webdataset:PATH; or a set by name, such as cifar10, alone or with its folder: cifar10:PATH",
     )
     parser.add_argument("--size", type=int, help="scale images to this side in pixels (default 32, or the set's)")
+    parser.add_argument(
+        "--fit",
+        choices=FITS,
+        help="how images become squares: their middle (crop, the default), all of them on a border (pad), "
+        "or all of them without regard to their aspect (squeeze)",
+    )
     parser.add_argument(
         "--labels",
         action="store_true",
@@ -341,6 +348,7 @@ def _opened(options: argparse.Namespace) -> Opened:
             size=options.size,
             labels=options.labels,
             root=options.root,
+            fit=options.fit or "crop",
             progress=progress,
             waiting=waiting,
         )
@@ -377,7 +385,7 @@ def _check_same(folder: RunFolder, opened: Opened, options: argparse.Namespace) 
     if card.fingerprint != opened.images.fingerprint:
         raise RunError(
             f"{folder.path} was trained on different images ({_described(folder.images())}) from these "
-            f"({_described(opened.images)}): give its source and --size, or choose another run folder"
+            f"({_described(opened.images)}): give its source, --size and --fit, or choose another run folder"
         )
     named = {name: getattr(options, name) for name in ("clusters", "preset", "seed")}
     config = replace(card.config, **{k: value for k, value in named.items() if value is not None})
@@ -516,7 +524,10 @@ def _predict(options: argparse.Namespace) -> int:
     from engine.runs.predict import predict_images, scores
     from engine.runs.runner import choose_device
 
-    folder, opened = RunFolder(options.run), _opened(options)
+    folder = RunFolder(options.run)
+    origin = folder.card().origin
+    options.fit = options.fit or (origin.fit if origin else None)
+    opened = _opened(options)
     clustering = predict_images(folder, opened.images, choose_device(options.device).device)
     write_file(to_csv(predicted_table(opened.images, clustering)), options.out)
     print(f"{len(opened.images)} labels in {options.out}", file=sys.stderr)

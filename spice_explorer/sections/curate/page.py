@@ -16,7 +16,7 @@ from spice_explorer.queries.runs import Run
 from spice_explorer.sections import needs, panel
 from spice_explorer.sections.curate import audit, classes, retrain, spreading
 from spice_explorer.sections.curate.classes import act
-from spice_explorer.web import columns, curate_api, thumbs
+from spice_explorer.web import columns, curate_api, originals, thumbs
 
 QUEUES = {
     "rejected": "Rejected first",
@@ -174,7 +174,7 @@ def _told(run: Run, reviewer: str, queue: dict[str, Any]) -> dict[str, Any]:
             "agreement": at(f"agreement.{said.stage}", "f4"),
         },
         "thumbs": {"start": start, "end": end},
-        "sharp": gallery.sharp(artefacts.known(run.name, None)),
+        "sharp": originals.sharp(run.name),
         "readOnly": "",
     }
 
