@@ -137,8 +137,8 @@ def source_of(text: str, *, labels: bool = False, root: str | None = None) -> So
 def origin_of(text: str, source: Source, root: str | None = None, fit: Fit = "crop") -> Origin:
     """Where the `source` that `text` names is, whatever the working directory is later."""
     kind, colon, _ = source.text.partition(":")
-    path = text.removeprefix(f"{kind}:") if colon else ""
-    return Origin(f"{kind}:{absolute(path)}" if path else kind, absolute(root) if root else "", source.place, fit)
+    whole = f"{kind}:{absolute(text.removeprefix(f'{kind}:'))}" if colon else kind
+    return Origin(whole, absolute(root) if root else "", source.place, fit)
 
 
 def kind_and_path(text: str) -> tuple[str, str] | None:

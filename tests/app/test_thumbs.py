@@ -29,6 +29,7 @@ from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened, open_source
 from spice_explorer.web import originals, routes, thumbs
 from tests.app.conftest import IMAGES
+from tests.two_colours import colours, turned, two_colours
 
 SIDE = 120
 
@@ -71,13 +72,6 @@ def decoded(answer: Response) -> Image.Image:
     return Image.open(io.BytesIO(bytes(answer.body)))
 
 
-def two_colours(size: tuple[int, int] = (900, 300), turn: int = 1) -> Image.Image:
-    """The left half is red, the right one blue, once it is turned by EXIF orientation `turn`."""
-    image = Image.new("RGB", size, (250, 0, 0))
-    image.paste((0, 0, 250), (size[0] // 2, 0, *size))
-    return image.transpose(Image.Transpose.ROTATE_90) if turn == 6 else image
-
-
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """Six photographs, each red at the left and blue at the right, one of them turned by its EXIF, and a
@@ -86,9 +80,7 @@ def pictures(tmp_path: Path) -> Path:
     folder.mkdir()
     for number in range(5):
         two_colours().save(folder / f"{number}.jpg", quality=90)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    two_colours(turn=6).save(folder / "turned.jpg", exif=exif)
+    (folder / "turned.jpg").write_bytes(turned())
     Image.new("RGB", (20, 20), (0, 250, 0)).save(folder / "u.png")
     return folder
 
@@ -106,17 +98,6 @@ def large(workspace: Path) -> RunFolder:
     pixels[1, 0], pixels[2, 1] = 250, 250
     opened = Opened(ImageSet(pixels, ("a", "b", "c"), "made"), None, ())
     return create_run(workspace / "large", opened, preset("quick", clusters=2, channels=3))
-
-
-def colours(image: Image.Image) -> list[str]:
-    """Of the left and of the right quarter's middle, as far as they are plain."""
-    plain = {"red": (250, 0, 0), "blue": (0, 0, 250), "green": (0, 250, 0)}
-    found = []
-    for x in (image.width // 4, image.width * 3 // 4):
-        pixel = image.convert("RGB").getpixel((x, image.height // 2))
-        near = [name for name, value in plain.items() if np.abs(np.subtract(pixel, value)).max() < 40]
-        found.append(near[0] if near else str(pixel))
-    return found
 
 
 def forget_thumbnails() -> None:
