@@ -23,6 +23,7 @@ from engine.presets import preset
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
+    from engine.data.origin import Fit
     from engine.data.skipped import Skipped
     from engine.jobs import Control
     from engine.runs.folder import RunFolder
@@ -180,8 +181,8 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit",
         choices=FITS,
-        help="how images become squares: their middle (crop, the default), all of them on a border (pad), "
-        "or all of them without regard to their aspect (squeeze)",
+        help="how images become squares: their middle (crop), all of them on a border (pad), or all of them "
+        "without regard to their aspect (squeeze); default: as in the run, else crop",
     )
     parser.add_argument(
         "--labels",
@@ -348,13 +349,22 @@ def _opened(options: argparse.Namespace) -> Opened:
             size=options.size,
             labels=options.labels,
             root=options.root,
-            fit=options.fit or "crop",
+            fit=options.fit or _fit_of_run(options),
             progress=progress,
             waiting=waiting,
         )
     for one in opened.skipped:
         print(f"skipped {one.name}: {one.reason}", file=sys.stderr)
     return opened
+
+
+def _fit_of_run(options: argparse.Namespace) -> Fit:
+    """How the images of the run that is resumed or predicts became squares; else the default."""
+    from engine.runs.folder import RunFolder
+
+    folder = RunFolder(options.run) if hasattr(options, "run") else None
+    origin = folder.card().origin if folder is not None and folder.exists else None
+    return "crop" if origin is None else origin.fit
 
 
 def _health(options: argparse.Namespace) -> int:
@@ -524,10 +534,7 @@ def _predict(options: argparse.Namespace) -> int:
     from engine.runs.predict import predict_images, scores
     from engine.runs.runner import choose_device
 
-    folder = RunFolder(options.run)
-    origin = folder.card().origin
-    options.fit = options.fit or (origin.fit if origin else None)
-    opened = _opened(options)
+    folder, opened = RunFolder(options.run), _opened(options)
     clustering = predict_images(folder, opened.images, choose_device(options.device).device)
     write_file(to_csv(predicted_table(opened.images, clustering)), options.out)
     print(f"{len(opened.images)} labels in {options.out}", file=sys.stderr)

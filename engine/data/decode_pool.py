@@ -70,14 +70,15 @@ class Decoder:
     """Decodes batches into the file at `pixels`, as squares of `size` pixels, and keeps thumbnails of the
     images that are larger."""
 
-    def __init__(self, reader: Reader, pixels: Path, size: int, how: Fit, thumbnails: ThumbnailStore) -> None:
+    def __init__(self, reader: Reader, pixels: Path, size: int, how: Fit, thumbnails: ThumbnailStore | None) -> None:
         self.reader, self.size, self.how, self.thumbnails = reader, size, how, thumbnails
         self.file = PixelFile(pixels, (3, size, size))
 
     def __call__(self, places: np.ndarray, keys: list[Any], names: list[str], stamps: np.ndarray) -> Batch:
         block = np.zeros((len(places), self.size, self.size, 3), np.uint8)
         small: dict[int, bytes] = {}
-        wanted = np.zeros(len(places), bool) if self.thumbnails.full else ~self.thumbnails.present(names, stamps)
+        store = self.thumbnails
+        wanted = np.zeros(len(places), bool) if store is None else store.wanted(names, stamps)
         good, extents = np.zeros(len(places), bool), np.zeros((len(places), 2), np.int32)
         reasons: dict[int, str] = {}
         changed = []
@@ -99,7 +100,8 @@ class Decoder:
                 reasons[place] = str(error) or "more pixels than there is memory for"
         pixels = np.ascontiguousarray(block.transpose(0, 3, 1, 2))
         self.file.write(places[good], pixels[good])
-        self.thumbnails.add([names[row] for row in small], stamps[list(small)], list(small.values()))
+        if store is not None:
+            store.add([names[row] for row in small], stamps[list(small)], list(small.values()))
         return Batch(places, good, coloured(pixels), extents, reasons, changed)
 
 
@@ -155,7 +157,7 @@ class Decoders:
         self._processes.release()
 
     def of(
-        self, reader: Reader, pixels: Path, size: int, how: Fit, thumbnails: ThumbnailStore, *, images: int
+        self, reader: Reader, pixels: Path, size: int, how: Fit, thumbnails: ThumbnailStore | None, *, images: int
     ) -> Decode:
         """The work of a thread of `pool` on one batch."""
         self._expecting.cancel()

@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -37,14 +38,20 @@ Stop = Callable[[], bool]
 
 
 def import_images(
-    source: Source, size: int | None, how: Fit, *, progress: Progress, stop: Stop, waiting: Waiting
+    source: Source,
+    size: int | None,
+    how: Fit,
+    *,
+    thumbnails: bool = True,
+    progress: Progress,
+    stop: Stop,
+    waiting: Waiting,
 ) -> Stored:
     """The images of `source`, squares of `size` pixels, decoded now as far as they are not kept.
 
-    Thumbnails of the images that are larger are kept on the side.
-
     Args:
         size: None leaves the images of a `BlockSource` as they are.
+        thumbnails: whether people will see the images: thumbnails of those that are larger are kept then.
         progress: called with the numbers of images decoded and to decode.
         stop: asked between batches; it may wait, for a pause.
         waiting: told when another import of the same images is waited for, and when no more.
@@ -67,8 +74,8 @@ def import_images(
             return again
         draft = store.draft()
         try:
-            with ThumbnailStore(source.place) as thumbnails:
-                work = _Import(source, listing, size, how, draft, decoders, thumbnails, progress, stop)
+            with ThumbnailStore(source.place) if thumbnails else nullcontext() as kept_small:
+                work = _Import(source, listing, size, how, draft, decoders, kept_small, progress, stop)
                 made = work.run(kept)
             return store.replace(draft, replace(made, stamp=stamp, labelled=source.labels))
         except OSError as error:
@@ -95,7 +102,7 @@ class _Import:
         how: Fit,
         draft: Path,
         decoders: Decoders,
-        thumbnails: ThumbnailStore,
+        thumbnails: ThumbnailStore | None,
         progress: Progress,
         stop: Stop,
     ) -> None:
@@ -203,19 +210,18 @@ class _Import:
                 file = PixelFile(self.pixels, shape)
             self.good[part], self.coloured[part] = True, coloured(pixels)
             file.write(np.arange(done, done + len(block)), np.broadcast_to(pixels, (len(block), *shape)))
-            if max(block.shape[2:]) > max(pixels.shape[2:]):
-                self._keep_thumbnails(part, block)
+            if self.thumbnails is not None and max(block.shape[2:]) > max(pixels.shape[2:]):
+                self._keep_thumbnails(self.thumbnails, part, block)
             done += len(block)
             self.progress(done, len(self.good))
         if done != len(self.good):
             raise SourceError(f"{self.source.text} announced {len(self.good):,} images but contains {done:,}")
         return shape
 
-    def _keep_thumbnails(self, part: slice, block: np.ndarray) -> None:
+    def _keep_thumbnails(self, store: ThumbnailStore, part: slice, block: np.ndarray) -> None:
         names, stamps = self.listing.names[part], self.listing.stamps[part]
-        missing = [] if self.thumbnails.full else np.flatnonzero(~self.thumbnails.present(names, stamps)).tolist()
-        bodies = [thumbnail(as_image(block[row])) for row in missing]
-        self.thumbnails.add([names[row] for row in missing], stamps[missing], bodies)
+        rows = np.flatnonzero(store.wanted(names, stamps)).tolist()
+        store.add([names[row] for row in rows], stamps[rows], [thumbnail(as_image(block[row])) for row in rows])
 
     def _blocks(self) -> Iterator[np.ndarray]:
         """Blocks of images (m, C, H, W) that are small before and after they are scaled."""

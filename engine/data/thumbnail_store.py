@@ -117,10 +117,12 @@ class ThumbnailStore:
 
     # -- writing -------------------------------------------------------------------------------
 
-    @property
-    def full(self) -> bool:
-        """Whether the thumbnails of this source alone take all the room there is."""
-        return _size(self.path) >= limit()
+    def wanted(self, names: Sequence[str], stamps: np.ndarray) -> np.ndarray:
+        """(m,) bool: of which images an import shall make thumbnails: those that have none, while those of
+        this source do not yet take all the room there is."""
+        if _size(self.path) >= limit():
+            return np.zeros(len(names), bool)
+        return ~self.present(names, stamps)
 
     def add(self, names: Sequence[str], stamps: np.ndarray, bodies: Sequence[bytes]) -> None:
         """Keeps thumbnails; the oldest of this source, and then other sources, make room for them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
 # of which a browser shows no more, but is slow to decode them.
 EXACT_PIXELS, MOST_PIXELS = 1_000_000, 24_000_000
 QUALITY = 90
+# Files that are decoded at a time: each may take some hundred MB then.
+_DECODING = threading.BoundedSemaphore(2)
 _MAKER, _MODEL, _TIME, _TIME_TAKEN, _EXIF_PART = 0x010F, 0x0110, 0x0132, 0x9003, 0x8769
 MOST_LETTERS = 80
 
@@ -72,6 +75,11 @@ def for_browser(content: bytes) -> Shown:
     with _opened(content) as file:
         if file.format in MEDIA and file.mode in _MODES and _turned_by_browsers(file):
             return Shown(MEDIA[file.format], content)
+    with _DECODING:
+        return _again(content)
+
+
+def _again(content: bytes) -> Shown:
     image, extent = upright(content, 0)
     try:
         flat = image if image.mode == "CMYK" else plain(image)

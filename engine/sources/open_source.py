@@ -117,7 +117,7 @@ def open_source(
     further = getattr(found, "extra", None)
     if further is None:
         return opened
-    extra = bring(further, size or further.side)
+    extra = bring(further, size or further.side, thumbnails=False)
     return replace(opened, extra=_opened(further.text, extra).images)
 
 

@@ -41,6 +41,7 @@ def test_what_is_kept_comes_back_in_the_order_of_the_question() -> None:
         store.add(["x", "ü", "z"], stamps(1, 2, -1), [body(1), body(2), body(3)])
         assert store.bodies(["z", "none", "x", "x"], stamps(-1, 5, 1, 1)) == [body(3), None, body(1), body(1)]
         assert store.present(["ü", "none"], stamps(2, 2)).tolist() == [True, False]
+        assert store.wanted(["ü", "none"], stamps(2, 2)).tolist() == [False, True]
     assert ThumbnailStore("folder:/a").bodies(["ü"], stamps(2)) == [body(2)]
     assert ThumbnailStore("folder:/b").bodies(["ü"], stamps(2)) == [None]
 
@@ -184,7 +185,7 @@ def test_within_a_source_the_oldest_make_room(monkeypatch: pytest.MonkeyPatch) -
 def test_without_room_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LIMIT, "0")
     with ThumbnailStore("folder:/a") as store:
-        assert store.full
+        assert store.wanted(["x"], stamps(1)).tolist() == [False]
         store.add(["x"], stamps(1), [body(1)])
         assert store.bodies(["x"], stamps(1)) == [None]
     assert not folder().exists()

@@ -276,11 +276,15 @@ def test_a_known_set_of_arrays(tmp_path: Path) -> None:
     for split in ("train", "test"):
         np.stack([pixels] * 4).tofile(tmp_path / f"{split}_X.bin")
         np.ones(4, np.uint8).tofile(tmp_path / f"{split}_y.bin")
+    np.stack([pixels] * 4).tofile(tmp_path / "unlabeled_X.bin")
     found = open_source(f"stl10:{tmp_path}", size=32)
+    assert found.extra is not None
+    assert len(list((cache() / "thumbnails").glob("*.sqlite"))) == 1
     forget()
     bodies = made(found)
     assert len(bodies) == 8
     assert {colours(Image.open(io.BytesIO(body or b"")))[0] for body in bodies} == {"red"}
+    assert not ThumbnailStore(f"stl10:{tmp_path} unlabelled").path.exists()  # nobody looks at them
     original = read_original(origin_of(found), "test-00003")
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(original.content)))[:, 0], [RED] * 96)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(original.content)))[:, 95], [BLUE] * 96)
