@@ -28,7 +28,7 @@ from engine.data.listing import Reader
 from engine.data.origin import Fit
 from engine.data.pixel_file import PixelFile
 from engine.data.thumbnail_store import ThumbnailStore
-from engine.data.thumbnails import has_own_profile, thumbnail
+from engine.data.thumbnails import has_own_profile, pictured, thumbnail
 from engine.errors import SourceError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Decoder:
                 square = np.asarray(fit(image, self.size, self.how))
                 block[row] = square if square.ndim == 3 else square[..., None]
                 good[row] = True
-                if wanted[row] and extents[row].max() > self.size:
+                if wanted[row] and pictured(extents[row][None], (self.size, self.size)):
                     small |= _thumbnail(row, image, data)
             except (SourceError, MemoryError) as error:
                 reasons[place] = str(error) or "more pixels than there is memory for"

@@ -24,7 +24,7 @@ from engine.data.listing import BlockSource, FileSource, Listing, Reader, Source
 from engine.data.origin import Fit
 from engine.data.pixel_file import BLOCK_BYTES, PixelFile, blocks_of, close_gaps, reserve
 from engine.data.thumbnail_store import ThumbnailStore
-from engine.data.thumbnails import as_image, thumbnail
+from engine.data.thumbnails import as_image, pictured, thumbnail
 from engine.errors import SourceError, Stopped
 
 # Images that are decoded at a time, the bytes that these may have then, and those of their files:
@@ -210,7 +210,7 @@ class _Import:
                 file = PixelFile(self.pixels, shape)
             self.good[part], self.coloured[part] = True, coloured(pixels)
             file.write(np.arange(done, done + len(block)), np.broadcast_to(pixels, (len(block), *shape)))
-            if self.thumbnails is not None and max(block.shape[2:]) > max(pixels.shape[2:]):
+            if self.thumbnails is not None and pictured(self.extents[part][:1], pixels.shape[2:]):
                 self._keep_thumbnails(self.thumbnails, part, block)
             done += len(block)
             self.progress(done, len(self.good))

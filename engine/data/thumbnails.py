@@ -15,10 +15,29 @@ from engine.data.decode_image import THUMBNAIL_SIDE, UNREADABLE, fitted, plain
 QUALITY = 80
 # What the modes of Pillow are called in colour profiles.
 _SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK"}
+# Images up to this side in pixels are shown pixel by pixel.
+TINY_SIDE = 32
 # Two pictures of this side in pixels differ by less where they show the same: JPEG changes 2 to 3 of 255.
 ALIKE_SIDE, ALIKE_DIFFERENCE = 16, 16
 # Transforms that are kept: of CMYK they take megabytes.
 _KEPT_TRANSFORMS = 8
+
+
+def pictured(extents: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(m,) bool: of which images people see a thumbnail, not what is trained on.
+
+    Args:
+        extents: (m, 2), width and height of the originals.
+        size: height and width of what is trained on.
+
+    These are the images that are larger, or of which a square may lack a part. What is left are tiny
+    images, which look best pixel by pixel, and those that are whole anyway.
+
+    >>> pictured(np.array([(900, 300), (200, 100), (200, 200), (32, 20)]), (224, 224)).tolist()
+    [True, True, False, False]
+    """
+    longer, oblong = extents.max(1), extents[:, 0] != extents[:, 1]
+    return (longer > max(size)) | ((longer > TINY_SIDE) & oblong & (size[0] == size[1]))
 
 
 def thumbnail(image: Image.Image) -> bytes:

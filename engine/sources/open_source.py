@@ -137,7 +137,8 @@ def source_of(text: str, *, labels: bool = False, root: str | None = None) -> So
 def origin_of(text: str, source: Source, root: str | None = None, fit: Fit = "crop") -> Origin:
     """Where the `source` that `text` names is, whatever the working directory is later."""
     kind, colon, _ = source.text.partition(":")
-    whole = f"{kind}:{absolute(text.removeprefix(f'{kind}:'))}" if colon else kind
+    # A set that was named alone is in the cache, and is not to be downloaded again by those who look at it.
+    whole = f"{kind}:{absolute(text.removeprefix(f'{kind}:'))}" if colon else source.place
     return Origin(whole, absolute(root) if root else "", source.place, fit)
 
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from engine.data.decode_image import content_of, upright
+from engine.data.image_store import cache
 from engine.data.listing import BlockSource, FileSource, Reader, Source
 from engine.data.origin import Origin
 from engine.data.thumbnail_store import ThumbnailStore
@@ -24,6 +25,7 @@ from engine.errors import SourceError
 from engine.sources.browser_image import FileFacts, facts_of
 from engine.sources.folders import FolderReader, readable
 from engine.sources.open_source import BUILT_IN, kind_and_path, origin_of, source_of
+from engine.sources.sets import SETS
 from engine.sources.tars import TarSource
 
 # Sources whose listings are kept in memory: of a large archive one takes some hundred MB.
@@ -75,7 +77,7 @@ def gone(origin: Origin) -> str:
 
 def origin_named(text: str) -> Origin | None:
     """Where a source is that was named in this folder; None when nothing is there now, or no originals."""
-    if text in BUILT_IN:
+    if text in BUILT_IN or (text in SETS and not (cache() / "sets" / text).is_dir()):
         return None
     try:
         return origin_of(text, source_of(text))
@@ -264,8 +266,9 @@ class _Listed:
     def arrays(self, rows: Sequence[int]) -> dict[int, np.ndarray]:
         """(C, H, W) uint8 of each of the rows of a source of arrays."""
         found: dict[int, np.ndarray] = {}
-        wanted, done = sorted(set(rows)), 0
-        for block in cast(BlockSource, self.source).blocks() if wanted else ():
+        wanted = sorted(set(rows))
+        done = wanted[0] if wanted else 0
+        for block in cast(BlockSource, self.source).blocks(done) if wanted else ():
             for row in wanted[len(found) :]:
                 if row >= done + len(block):
                     break

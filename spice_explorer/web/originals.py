@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from engine.data.thumbnail_store import ThumbnailStore
-from engine.data.thumbnails import resembles, size_of
+from engine.data.thumbnails import pictured, resembles, size_of
 from engine.errors import RunError, SourceError, SpiceError
 from engine.runs.folder import RunFolder
 from engine.sources.originals import Original, facts, gone, make_thumbnails, origin_named, read_original, stamps_now
@@ -41,20 +41,20 @@ class Pictures:
         origin: where they are; None where nobody knows, or there are none.
         stamps: (N, 2) int64, as they were when the run was made; None in a run of an early version.
         extents: (N, 2) int32, their widths and heights; None likewise.
-        larger: (N,) bool, which are larger than what is trained on; of an early run, only a look can tell.
+        pictured: (N,) bool, of which a thumbnail is shown; of an early run, only a look can tell.
     """
 
     images: ImageSet
     origin: Origin | None
     stamps: np.ndarray | None
     extents: np.ndarray | None
-    larger: np.ndarray
+    pictured: np.ndarray
 
     def bodies(self, ids: Sequence[int]) -> list[bytes | None]:
         """Thumbnails of the originals of `ids` as JPEG; those that are not kept are made. None stands for
         images that have none: they are small, have changed, or are not there any more."""
         found: list[bytes | None] = [None] * len(ids)
-        asked = [place for place, index in enumerate(ids) if self.larger[index]]
+        asked = [place for place, index in enumerate(ids) if self.pictured[index]]
         if self.origin is None or not asked:
             return found
         names = [self.images.ids[ids[place]] for place in asked]
@@ -96,7 +96,7 @@ class Pictures:
 
     def missing(self) -> str:
         """Why the originals cannot be shown, "" while they can, or there are none."""
-        return gone(self.origin) if self.origin is not None and self.larger.any() else ""
+        return gone(self.origin) if self.origin is not None and self.pictured.any() else ""
 
     @property
     def kept(self) -> bool:
@@ -118,16 +118,17 @@ class Pictures:
             return np.full((len(ids), 2), -1, np.int64)
 
     def _shows(self, body: bytes, index: int) -> bool:
-        """Whether a thumbnail is larger than the image that was trained on, and is of that image: in an
+        """Whether a thumbnail is of the image that was trained on, and is to be shown in its place: in an
         early run both are looked at."""
         if self.stamps is not None:
             return True
-        return max(size_of(body)) > max(self.images.size) and resembles(body, self.images.pixels[index])
+        shown = pictured(np.array([size_of(body)]), self.images.size)
+        return bool(shown) and resembles(body, self.images.pixels[index])
 
     def _there(self, ids: Sequence[int]) -> np.ndarray:
         """(m,) bool: whose thumbnail is kept, or can be made."""
         assert self.stamps is not None
-        there, chosen = np.zeros(len(ids), bool), self.larger[list(ids)]
+        there, chosen = np.zeros(len(ids), bool), self.pictured[list(ids)]
         names, stamps = [self.images.ids[index] for index in ids], self.stamps[list(ids)]
         if self.origin is None or not chosen.any():
             return there
@@ -164,7 +165,7 @@ def _known(path: str, _made: float, size: tuple[int, int]) -> tuple[Origin, np.n
     if origin is None or originals is None:
         return None
     stamps, extents = originals
-    return origin, stamps, extents, extents.max(1) > max(size)
+    return origin, stamps, extents, pictured(extents, size)
 
 
 def sharp(run: str) -> bool:
@@ -172,7 +173,7 @@ def sharp(run: str) -> bool:
     found = pictures(run)
     if max(found.images.size) > PIXELATED:
         return False
-    return not found.larger.any() or (found.missing() != "" and not found.kept)
+    return not found.pictured.any() or (found.missing() != "" and not found.kept)
 
 
 def without_originals(run: str) -> str:

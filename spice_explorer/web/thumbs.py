@@ -72,7 +72,7 @@ def sheet_of(run: str, ids: Sequence[int], side: int = SIDE) -> dict[str, Any]:
     sheet = _Sheet.of(found, extents, side)
     marks = "".join("0" if one is None else "1" for one in extents)
     asked = f"ids={'.'.join(map(str, ids))}"
-    if found.larger.any():
+    if found.pictured.any():
         asked += f"&side={side}&whole={int(marks or '0', 2):x}"
     return {
         "url": f"{address_of('pages', run)}.webp?{asked}&v={_version(run)}",
@@ -128,13 +128,13 @@ def thumb(request: Request) -> Response:
 def _thumbnail(found: Pictures, index: int) -> Response:
     body = found.bodies([index])[0]
     if body is None:
-        return _trained(found, index, THUMBNAIL_SIDE, FRESH if found.larger[index] else HEADERS)
+        return _trained(found, index, THUMBNAIL_SIDE, FRESH if found.pictured[index] else HEADERS)
     return Response(body, media_type="image/jpeg", headers=HEADERS)
 
 
 def _original(found: Pictures, index: int) -> Response:
     """The original; the header says whether it has changed since the run was made, or is reduced."""
-    if not found.larger[index]:
+    if not found.pictured[index]:
         return _trained(found, index, None, HEADERS)
     try:
         original = found.read(index)
@@ -205,7 +205,7 @@ def _drawn(found: Pictures, ids: list[int], side: int, whole: str) -> Response:
     for place, (index, body, size) in enumerate(zip(ids, bodies, laid.sizes, strict=True)):
         corner = place // COLUMNS * side, place % COLUMNS * side
         _paste(board, corner, side, _cell(found.images.pixels[index], body, size))
-    lost = any(bodies[place] is None and found.larger[ids[place]] for place in range(len(ids)))
+    lost = any(bodies[place] is None and found.pictured[ids[place]] for place in range(len(ids)))
     headers = FRESH if lost else HEADERS
     return Response(jpeg(Image.fromarray(board), QUALITY, every_colour=True), media_type="image/jpeg", headers=headers)
 

@@ -22,9 +22,9 @@ from engine.data.image_store import cache
 from engine.data.origin import Origin
 from engine.data.thumbnail_store import ThumbnailStore
 from engine.errors import SourceError
-from engine.sources import originals
+from engine.sources import arrays, downloads, originals
 from engine.sources.browser_image import for_browser
-from engine.sources.open_source import Opened, open_source
+from engine.sources.open_source import Opened, open_source, source_of
 from engine.sources.originals import facts, gone, make_thumbnails, origin_named, read_original, stamps_now
 from engine.sources.set_layouts import EUROSAT_CLASSES
 from tests.two_colours import BLUE, RED, colours, content, turned, two_colours
@@ -259,15 +259,26 @@ def test_arrays_that_are_larger_than_what_is_trained_on_are_originals(form: str,
         assert body is not None
         assert Image.open(io.BytesIO(body)).size == (90, 30)
         assert colours(Image.open(io.BytesIO(body))) == expected
-    original = for_browser(read_original(origin_of(found), found.images.ids[2]).content)
-    assert original.media == "image/png"
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(original.body))), pixels[2])
+    for number in (2, 0, 1):
+        original = for_browser(read_original(origin_of(found), found.images.ids[number]).content)
+        assert original.media == "image/png"
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(original.body))), pixels[number])
 
 
 def test_arrays_that_are_trained_on_as_they_are_need_no_thumbnails(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", array())
     found = open_source(str(tmp_path / "a.npy"))
     assert kept(found) == [None] * 3
+
+
+def test_arrays_are_read_from_any_image_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.arange(11, dtype=np.uint8)[:, None, None] * np.ones((11, 4, 6), np.uint8)
+    np.save(tmp_path / "a.npy", pixels)
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 3 * 24)
+    source = source_of(str(tmp_path / "a.npy"))
+    for first in (0, 1, 3, 10):
+        found = np.concatenate(list(source.blocks(first)))  # type: ignore[attr-defined]
+        assert found[:, 0, 0, 0].tolist() == list(range(first, 11))
 
 
 def test_a_known_set_of_arrays(tmp_path: Path) -> None:
@@ -285,6 +296,8 @@ def test_a_known_set_of_arrays(tmp_path: Path) -> None:
     assert len(bodies) == 8
     assert {colours(Image.open(io.BytesIO(body or b"")))[0] for body in bodies} == {"red"}
     assert not ThumbnailStore(f"stl10:{tmp_path} unlabelled").path.exists()  # nobody looks at them
+    parts = list(source_of(f"stl10:{tmp_path}").blocks(5))  # type: ignore[attr-defined]
+    assert sum(map(len, parts)) == 3
     original = read_original(origin_of(found), "test-00003")
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(original.content)))[:, 0], [RED] * 96)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(original.content)))[:, 95], [BLUE] * 96)
@@ -373,10 +386,37 @@ def test_thumbnails_are_made_by_processes_too(tmp_path: Path, monkeypatch: pytes
     assert None not in kept(found)
 
 
-def test_images_that_are_not_larger_have_none(tmp_path: Path) -> None:
-    files = {"x.png": content(two_colours(32, 20), "PNG"), "y.png": content(two_colours(33, 20), "PNG")}
-    found = open_source(folder(tmp_path, files))
-    assert [body is None for body in kept(found)] == [True, False]
+@pytest.mark.parametrize(
+    ("extent", "size", "has"),
+    [
+        ((32, 20), 32, False),
+        ((33, 20), 32, True),
+        ((20, 32), 64, False),
+        ((64, 64), 64, False),
+        ((65, 65), 64, True),
+        ((60, 50), 64, True),  # a part of it is cut off
+    ],
+)
+def test_images_of_which_all_can_be_seen_have_none(
+    extent: tuple[int, int], size: int, has: bool, tmp_path: Path
+) -> None:
+    files = {"x.png": content(two_colours(*extent), "PNG")}
+    assert [body is not None for body in kept(open_source(folder(tmp_path, files), size=size))] == [has]
+    np.save(tmp_path / "a.npy", np.asarray(two_colours(*extent))[None])
+    assert [body is not None for body in kept(open_source(str(tmp_path / "a.npy"), size=size))] == [has]
+
+
+def test_a_set_that_was_downloaded_is_not_downloaded_to_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eleven images, in the cache as a download leaves them."""
+    place = cache() / "sets" / "eurosat"
+    classes(place, {f"{number}.jpg": FILES["a/jpeg.jpg"] for number in range(11)})
+    found = open_source("eurosat")
+    assert origin_of(found).text == f"eurosat:{place}"
+    assert origin_named("eurosat") == found.origin
+    monkeypatch.setattr(downloads, "_FAULTS", ())  # a download would fail, and not quietly
+    shutil.rmtree(cache() / "sets")
+    assert f"{place} is not there any more" in gone(origin_of(found))
+    assert origin_named("eurosat") is None
 
 
 def test_another_size_uses_the_thumbnails_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
