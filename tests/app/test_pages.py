@@ -144,7 +144,7 @@ def test_how_images_become_squares_can_be_chosen(drawn_photos: Path, visit: Visi
     at = visit("dataset")
     at.session_state["source kind"] = "own"
     at.run()
-    at.selectbox(key="source fit").set_value("pad")
+    at.segmented_control(key="source fit").set_value("pad")
     opened = open_folder(at, drawn_photos).session_state["opened"]
     assert opened.origin.fit == "pad"
     assert opened.images.fingerprint == open_source(str(drawn_photos), size=12, fit="pad").images.fingerprint

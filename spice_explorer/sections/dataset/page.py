@@ -26,7 +26,7 @@ KINDS: dict[Kind, str] = {
     "own": "Your images",
     "set": "Benchmark sets",
 }
-FIT_NAMES: dict[Fit, str] = {"crop": "Crop to the middle", "pad": "Whole, with a border", "squeeze": "Whole, squeezed"}
+FIT_NAMES: dict[Fit, str] = {"crop": "Middle", "pad": "Whole, with a border", "squeeze": "Whole, squeezed"}
 SAMPLE, PER_PAGE = 192, 96
 LIVE_SECONDS = 0.5
 # What takes as long as it takes.
@@ -69,11 +69,11 @@ def _shapes() -> None:
 
 
 def _own() -> None:
-    left, middle, right = st.columns([5, 1.4, 2], vertical_alignment="top")
+    left, right = st.columns([4, 1], vertical_alignment="top")
     path = left.text_input(
         "Folder or file", key="source path", placeholder="~/photos, photos.zip, images.csv …"
     ).strip()
-    size = middle.number_input(
+    size = right.number_input(
         "Size",
         4,
         1024,
@@ -82,13 +82,15 @@ def _own() -> None:
         placeholder="32",
         help="Images are made into squares of this side in pixels. Arrays keep their size unless you choose one.",
     )
-    fit: Fit | None = right.selectbox(
-        "To a square",
+    fit: Fit = st.segmented_control(
+        "Images become squares for training",
         list(FIT_NAMES),
         format_func=FIT_NAMES.__getitem__,
+        default="crop",
+        required=True,
         key="source fit",
-        help="Cropped to the central square, the whole image on a border of its mean colour, or the whole "
-        "image without regard to its aspect. Galleries show the whole photograph in any case.",
+        help="The middle square, the whole image on a border of its mean colour, or the whole image without "
+        "regard to its aspect. Galleries show the whole photograph in any case.",
     )
     root = ""
     if present.is_table(path):
@@ -106,14 +108,14 @@ def _own() -> None:
         "shards. The path is on the machine that runs this app. Unreadable files are listed with the reason."
     )
     if st.button("Open", type="primary", key="open source"):
-        _begin(path, None if size is None else int(size), labels, root, fit or "crop")
+        _begin(path, None if size is None else int(size), labels, root, fit)
     with st.expander("Or drop a file here", key="drop"):
         dropped = st.file_uploader(
             "A zip, tar, table or array", type=list(imports.UPLOADS), key="dropped", label_visibility="collapsed"
         )
         if dropped is not None and st.button("Open this file", key="open dropped"):
             kept = imports.keep_upload(dropped.name, dropped.getbuffer())
-            _begin(kept, None if size is None else int(size), labels, root, fit or "crop")
+            _begin(kept, None if size is None else int(size), labels, root, fit)
 
 
 def _set() -> None:
