@@ -76,13 +76,15 @@ def gone(origin: Origin) -> str:
 
 
 def origin_named(text: str) -> Origin | None:
-    """Where a source is that was named in this folder; None when nothing is there now, or no originals."""
+    """Where the source of a run is that remembers only what it was called; None where it may have no
+    originals: it is built in, or arrays that are not there now."""
     if text in BUILT_IN or (text in SETS and not (cache() / "sets" / text).is_dir()):
         return None
     try:
         return origin_of(text, source_of(text))
     except SourceError:
-        return None
+        kind, path = kind_and_path(text) or ("arrays", "")
+        return None if kind in ("arrays", *SETS) else Origin(f"{kind}:{path}", "", f"{kind}:{path}")
 
 
 def read_original(origin: Origin, name: str) -> Original:

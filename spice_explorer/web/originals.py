@@ -88,9 +88,10 @@ class Pictures:
         """The original of an image.
 
         Raises:
-            SourceError: when it is not there any more, or the image has none.
+            SourceError: when it is not there any more, the image has none, or the file is of another image
+                than an early run was trained on.
         """
-        if self.origin is None:
+        if self.origin is None or (self.stamps is None and self.bodies([index])[0] is None):
             raise SourceError("this image has no original apart from its pixels")
         return read_original(self.origin, self.images.ids[index])
 
@@ -100,8 +101,10 @@ class Pictures:
 
     @property
     def kept(self) -> bool:
-        """Whether there are thumbnails in the cache."""
-        return self.origin is not None and ThumbnailStore(self.origin.place).path.exists()
+        """Whether there are thumbnails in the cache that can be shown without the originals."""
+        if self.origin is None or self.stamps is None:
+            return False
+        return ThumbnailStore(self.origin.place).path.exists()
 
     def changed(self, index: int, stamp: tuple[int, int]) -> bool:
         """Whether an original with this stamp is another than the run was made with."""

@@ -261,14 +261,21 @@ def test_a_run_of_the_first_kind_shows_originals_that_are_still_the_same(photos:
     (photos.path / "run.json").write_text(json.dumps(card))
     two_colours().transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(pictures / "0.jpg", quality=90)
     forget_thumbnails()
-    assert get("photos", 0).headers[thumbs.KIND] == "trained"
-    assert colours(decoded(get("photos", 1))) == ["red", "blue"]
+    for query in ("", "full=1"):
+        assert get("photos", 0, query).headers[thumbs.KIND] == "trained"
+        assert colours(decoded(get("photos", 1, query))) == ["red", "blue"]
     assert get("photos", 6).headers[thumbs.KIND] == "trained"  # it is not larger than the pixels
     told = thumbs.sheet_of("photos", [0, 1, 5, 6])
     assert told["sizes"] == [(32, 32), (160, 54), (160, 54), (32, 32)]
     found = cells(fetch(told["url"]), told)
     assert [colours(one) for one in found[1:3]] == [["red", "blue"]] * 2
     assert originals.without_originals("photos") == ""
+    assert not originals.sharp("photos")
+    shutil.rmtree(pictures)
+    assert get("photos", 1).headers[thumbs.KIND] == "trained"
+    assert thumbs.sheet_of("photos", [0, 1])["sizes"] == [(32, 32)] * 2
+    assert originals.without_originals("photos").startswith(f"{pictures} is not there any more")
+    assert originals.sharp("photos")
 
 
 def test_facts_of_an_original(pictures: Path, workspace: Path) -> None:

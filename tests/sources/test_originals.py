@@ -462,7 +462,10 @@ def test_a_source_by_its_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert origin_named(text) == origin_named(f"folder:{text}") == found.origin
     monkeypatch.chdir(tmp_path)
     assert origin_named("files") == found.origin
-    assert [origin_named(name) for name in ("digits", "shapes", "nothing", "folder:nothing")] == [None] * 4
+    assert [origin_named(name) for name in ("digits", "shapes", "nothing", "arrays:nothing.npy")] == [None] * 4
+    lost = origin_named("zip:nothing.zip")
+    assert lost is not None
+    assert f"{tmp_path}/nothing.zip is not there any more" in gone(lost)
 
 
 def test_listings_that_are_kept_are_few(tmp_path: Path) -> None:
