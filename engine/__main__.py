@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.config import RunConfig, override
+from engine.data.origin import FITS
 from engine.errors import RunError, SpiceError, sentence_of
 from engine.presets import preset
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
+    from engine.data.origin import Fit
     from engine.data.skipped import Skipped
     from engine.jobs import Control
     from engine.runs.folder import RunFolder
@@ -176,6 +178,12 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         "webdataset:PATH; or a set by name, such as cifar10, alone or with its folder: cifar10:PATH",
     )
     parser.add_argument("--size", type=int, help="scale images to this side in pixels (default 32, or the set's)")
+    parser.add_argument(
+        "--fit",
+        choices=FITS,
+        help="how images become squares: their middle (crop), all of them on a border (pad), or all of them "
+        "without regard to their aspect (squeeze); default: as in the run, else crop",
+    )
     parser.add_argument(
         "--labels",
         action="store_true",
@@ -341,12 +349,22 @@ def _opened(options: argparse.Namespace) -> Opened:
             size=options.size,
             labels=options.labels,
             root=options.root,
+            fit=options.fit or _fit_of_run(options),
             progress=progress,
             waiting=waiting,
         )
     for one in opened.skipped:
         print(f"skipped {one.name}: {one.reason}", file=sys.stderr)
     return opened
+
+
+def _fit_of_run(options: argparse.Namespace) -> Fit:
+    """How the images of the run that is resumed or predicts became squares; else the default."""
+    from engine.runs.folder import RunFolder
+
+    folder = RunFolder(options.run) if hasattr(options, "run") else None
+    origin = folder.card().origin if folder is not None and folder.exists else None
+    return "crop" if origin is None else origin.fit
 
 
 def _health(options: argparse.Namespace) -> int:
@@ -377,7 +395,7 @@ def _check_same(folder: RunFolder, opened: Opened, options: argparse.Namespace) 
     if card.fingerprint != opened.images.fingerprint:
         raise RunError(
             f"{folder.path} was trained on different images ({_described(folder.images())}) from these "
-            f"({_described(opened.images)}): give its source and --size, or choose another run folder"
+            f"({_described(opened.images)}): give its source, --size and --fit, or choose another run folder"
         )
     named = {name: getattr(options, name) for name in ("clusters", "preset", "seed")}
     config = replace(card.config, **{k: value for k, value in named.items() if value is not None})

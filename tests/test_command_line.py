@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from engine.__main__ import INTERRUPTED, main
 from engine.curate.decisions import Decision
@@ -193,6 +194,24 @@ def test_export_leaves_out_what_a_person_left_out_and_says_so(trained: tuple[Pat
         ids = [row["id"] for row in csv.DictReader(file)]
     every = list(folder.images().ids)
     assert ids == [every[0], every[2], *every[4:]]
+
+
+def test_a_run_keeps_to_how_its_images_became_squares(tmp_path: Path) -> None:
+    photos, run, out = tmp_path / "photos", tmp_path / "run", str(tmp_path / "out.csv")
+    photos.mkdir()
+    chance = np.random.default_rng(0)
+    for number in range(40):
+        Image.fromarray(chance.integers(0, 255, (12, 30, 3), np.uint8)).save(photos / f"{number:02d}.png")
+    begun = do(*run_arguments(photos, run, "--fit", "pad"))
+    assert (begun.code, begun.errors) == (0, [])
+    kept = RunFolder(run).images()
+    assert do(*run_arguments(photos, run, "--resume")).code == 0
+    assert "different images" in refused(*run_arguments(photos, run, "--resume", "--fit", "crop"))
+    labels = []
+    for fit in ([], ["--fit", "pad"], ["--fit", "crop"]):
+        assert do("predict", str(run), f"folder:{photos}", "--size", str(kept.size[0]), *fit, "--out", out).code == 0
+        labels.append(Path(out).read_text("utf-8"))
+    assert labels[0] == labels[1] != labels[2]
 
 
 def test_digits_bring_their_truth(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageStat, UnidentifiedImageError
 
+from engine.data.origin import Fit
 from engine.errors import SourceError
 
 IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -19,14 +20,27 @@ IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".t
 # .png to Ghostscript, which executes it.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
+# The longer side of a thumbnail in pixels; images are decoded at least so large where their file is.
+THUMBNAIL_SIDE = 320
+
 _TOO_LARGE = "more pixels than is safe to decode"
 # Larger image files are decompression bombs.
 MOST_BYTES = 2**28
-_ORIENTATION = 0x0112
-# Where Pillow finds the orientation of files other than TIFF.
+ORIENTATION = 0x0112
+# Where Pillow finds the orientation of a file that is no TIFF.
 _EXIF = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = {_TURNS[number] for number in (5, 6, 7, 8)}
 # The errors that Pillow raises for invalid files, depending on their bytes.
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     ValueError,
     SyntaxError,
@@ -43,39 +57,66 @@ _UNREADABLE = (
 def decode(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
     """Decodes an image from a path or from the content of a file.
 
-    A large JPEG is read at a fraction of its resolution, which is many times faster; the result still
-    has at least `size` pixels a side, unless the file has fewer. Callers silence Pillow's warnings: a
-    filter set here would affect all decoding threads.
-
-    Returns:
-        The image, upright, in mode "L" or "RGB", with transparency laid on white; and the width and
-        height in the file.
+    It is at least `size` pixels wide and high if the file is, and large enough for a thumbnail: a large
+    JPEG is read at a fraction of its resolution, which is many times faster. Pillow's warnings are the
+    caller's to silence: a filter set here would be shared by all threads that decode.
 
     Raises:
         SourceError: with the reason, if the image cannot be read.
     """
+    image, extent = upright(data, size)
+    try:
+        flat = plain(image)
+    except UNREADABLE as error:
+        raise SourceError(reason_of(error)) from None
+    if profile := image.info.get("icc_profile"):
+        flat.info["icc_profile"] = profile
+    return flat, extent
+
+
+def upright(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
+    """The same in the file's own mode and colours; `size` 0 reads every pixel."""
     content = content_of(data)[0] if isinstance(data, str) else data
     if not content:
         raise SourceError("the file is empty")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as file:
             width, height = file.size
-            if width * height > (Image.MAX_IMAGE_PIXELS or math.inf):
+            if size:
+                _reduce(file, size)
+            if math.prod(file.size) > (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise SourceError(_TOO_LARGE)
-            if min(width, height) > 2 * size:
-                file.draft(None, (2 * size, 2 * size))
             file.load()
-            if file.format != "TIFF" and _EXIF.isdisjoint(file.info):
-                return plain(file), (width, height)
-            turned = file.getexif().get(_ORIENTATION, 1) >= 5
-            ImageOps.exif_transpose(file, in_place=True)
-            return plain(file), (height, width) if turned else (width, height)
+            turn = _TURNS.get(orientation(file))
+            if turn is None:
+                return file, (width, height)
+            # Not by ImageOps.exif_transpose: it writes the EXIF again, which fails where a tag is broken.
+            return file.transpose(turn), (height, width) if turn in _SIDEWAYS else (width, height)
     except UnidentifiedImageError:
         raise SourceError("not an image") from None
     except Image.DecompressionBombError:
         raise SourceError(_TOO_LARGE) from None
-    except _UNREADABLE as error:
-        raise SourceError(_reason(error)) from None
+    except UNREADABLE as error:
+        raise SourceError(reason_of(error)) from None
+
+
+def _reduce(file: Image.Image, size: int) -> None:
+    """Has a JPEG read at a fraction of its resolution, as far as enough is left."""
+    width, height = file.size
+    scale = min(min(width, height) // (2 * size), max(width, height) // THUMBNAIL_SIDE)
+    if scale > 1:
+        file.draft(None, (width // scale, height // scale))
+
+
+def orientation(file: Image.Image) -> int:
+    """By its metadata, from 1, upright, to 8; 1 where it says nothing, or nothing that can be."""
+    if file.format != "TIFF" and _EXIF.isdisjoint(file.info):
+        return 1
+    try:
+        value = int(file.getexif().get(ORIENTATION, 1))
+    except UNREADABLE:
+        return 1
+    return value if value in _TURNS else 1
 
 
 def content_of(path: str) -> tuple[bytes, tuple[int, int]]:
@@ -95,10 +136,10 @@ def content_of(path: str) -> tuple[bytes, tuple[int, int]]:
                 raise SourceError(f"holds {about.st_size / 1e6:,.0f} MB, too much for an image")
             return file.readall(), (about.st_size, about.st_mtime_ns)
     except OSError as error:
-        raise SourceError(_reason(error)) from None
+        raise SourceError(reason_of(error)) from None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
@@ -127,8 +168,29 @@ def _from_deep(values: np.ndarray) -> Image.Image:
     return Image.fromarray(np.round(values * (255 / top)).astype(np.uint8))
 
 
-def fit(image: Image.Image, size: int) -> Image.Image:
-    """Crops `image` to its central square and scales it to `size` × `size` pixels."""
+def fit(image: Image.Image, size: int, how: Fit = "crop") -> Image.Image:
+    """`image`, in mode "L" or "RGB", as a square of `size` × `size` pixels."""
     if image.size == (size, size):
         return image
+    if how == "squeeze":
+        return image.resize((size, size), Image.Resampling.BICUBIC)
+    if how == "pad":
+        whole = image.resize(fitted(image.size, size, enlarge=True), Image.Resampling.BICUBIC)
+        mean = tuple(round(value) for value in ImageStat.Stat(whole).mean)
+        square = Image.new(image.mode, (size, size), mean)
+        square.paste(whole, ((size - whole.width) // 2, (size - whole.height) // 2))
+        return square
     return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+
+
+def fitted(extent: tuple[int, int], side: int, *, enlarge: bool = False) -> tuple[int, int]:
+    """Width and height of an image of that width and height within a square of `side` pixels.
+
+    >>> fitted((900, 300), 160), fitted((90, 30), 160), fitted((1, 20_000), 160)
+    ((160, 53), (90, 30), (1, 160))
+    """
+    share = side / max(extent)
+    if share >= 1 and not enlarge:
+        return extent
+    width, height = (max(1, round(length * share)) for length in extent)
+    return width, height

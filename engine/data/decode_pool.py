@@ -19,16 +19,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from engine.data.decode_image import content_of, decode, fit
+from engine.data.decode_image import content_of, decode, fit, upright
 from engine.data.listing import Reader
+from engine.data.origin import Fit
 from engine.data.pixel_file import PixelFile
+from engine.data.thumbnail_store import ThumbnailStore
+from engine.data.thumbnails import has_own_profile, pictured, thumbnail
 from engine.errors import SourceError
 
-# Starting processes pays off from this many images.
+if TYPE_CHECKING:
+    from PIL import Image
+
+# From so many images on, starting processes pays.
 MANY = 2_000
 # Listing fewer images takes less time than this.
 SOON_SECONDS = 0.1
@@ -57,18 +63,22 @@ class Batch:
 
 
 class Decode(Protocol):
-    def __call__(self, places: np.ndarray, keys: list[Any], stamps: np.ndarray) -> Batch: ...
+    def __call__(self, places: np.ndarray, keys: list[Any], names: list[str], stamps: np.ndarray) -> Batch: ...
 
 
 class Decoder:
-    """Decodes batches into the file at `pixels`, as squares of `size` × `size` pixels."""
+    """Decodes batches into the file at `pixels`, as squares of `size` pixels, and keeps thumbnails of the
+    images that are larger."""
 
-    def __init__(self, reader: Reader, pixels: Path, size: int) -> None:
-        self.reader, self.size = reader, size
+    def __init__(self, reader: Reader, pixels: Path, size: int, how: Fit, thumbnails: ThumbnailStore | None) -> None:
+        self.reader, self.size, self.how, self.thumbnails = reader, size, how, thumbnails
         self.file = PixelFile(pixels, (3, size, size))
 
-    def __call__(self, places: np.ndarray, keys: list[Any], stamps: np.ndarray) -> Batch:
+    def __call__(self, places: np.ndarray, keys: list[Any], names: list[str], stamps: np.ndarray) -> Batch:
         block = np.zeros((len(places), self.size, self.size, 3), np.uint8)
+        small: dict[int, bytes] = {}
+        store = self.thumbnails
+        wanted = np.zeros(len(places), bool) if store is None else store.wanted(names, stamps)
         good, extents = np.zeros(len(places), bool), np.zeros((len(places), 2), np.int32)
         reasons: dict[int, str] = {}
         changed = []
@@ -79,15 +89,28 @@ class Decoder:
                     data, stamp = content_of(data)
                     if stamp != tuple(stamps[row]):
                         changed.append(place)
+                        wanted[row] = False
                 image, extents[row] = decode(data, self.size)
-                square = np.asarray(fit(image, self.size))
+                square = np.asarray(fit(image, self.size, self.how))
                 block[row] = square if square.ndim == 3 else square[..., None]
                 good[row] = True
+                if wanted[row] and pictured(extents[row][None], (self.size, self.size)):
+                    small |= _thumbnail(row, image, data)
             except (SourceError, MemoryError) as error:
                 reasons[place] = str(error) or "more pixels than there is memory for"
         pixels = np.ascontiguousarray(block.transpose(0, 3, 1, 2))
         self.file.write(places[good], pixels[good])
+        if store is not None:
+            store.add([names[row] for row in small], stamps[list(small)], list(small.values()))
         return Batch(places, good, coloured(pixels), extents, reasons, changed)
+
+
+def _thumbnail(row: int, image: Image.Image, data: bytes) -> dict[int, bytes]:
+    """The thumbnail of `image`, which was decoded from `data`, by `row`; nothing when it cannot be made."""
+    try:
+        return {row: thumbnail(upright(data, 1)[0] if has_own_profile(image) else image)}
+    except (SourceError, MemoryError, OSError, ValueError):
+        return {}
 
 
 def coloured(block: np.ndarray) -> np.ndarray:
@@ -133,12 +156,14 @@ class Decoders:
         """Tells the processes that no more images follow, so that they end meanwhile."""
         self._processes.release()
 
-    def of(self, reader: Reader, pixels: Path, size: int, *, images: int) -> Decode:
-        """The function that threads of `pool` call to decode one batch of `images` images."""
+    def of(
+        self, reader: Reader, pixels: Path, size: int, how: Fit, thumbnails: ThumbnailStore | None, *, images: int
+    ) -> Decode:
+        """The work of a thread of `pool` on one batch."""
         self._expecting.cancel()
         if images < MANY:
-            return Decoder(reader, pixels, size)
-        self._processes.decoder = reader, pixels, size
+            return Decoder(reader, pixels, size, how, thumbnails)
+        self._processes.decoder = reader, pixels, size, how, thumbnails
         return self._processes
 
 
@@ -151,12 +176,12 @@ class _Processes:
         self._all: list[subprocess.Popen[bytes]] = []
         self._spare: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
 
-    def __call__(self, places: np.ndarray, keys: list[Any], stamps: np.ndarray) -> Batch:
+    def __call__(self, places: np.ndarray, keys: list[Any], names: list[str], stamps: np.ndarray) -> Batch:
         try:
             if not hasattr(self._own, "process"):
                 self._own.process = self._taken()
                 self._say(self.decoder)
-            self._say((places, keys, stamps))
+            self._say((places, keys, names, stamps))
             answer = pickle.load(self._own.process.stdout)
         except (BrokenPipeError, EOFError, pickle.UnpicklingError):
             raise SourceError(

@@ -26,13 +26,14 @@ from filelock import FileLock, Timeout
 from engine.data.columns import ImageColumn
 from engine.data.images import pixels_named
 from engine.data.listing import Listing, Source
+from engine.data.origin import Fit
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import Stopped
 
 CACHE = "SPICE_EXPLORER_CACHE"
-# Increase it when decoding gives different pixels, so that old stores are no longer used.
-FORMAT = 2
+# Raised when images come out of decoding differently, so that old stores are not used any more.
+FORMAT = 3
 # The pixels of a draft, before their fingerprint is known.
 PIXELS = "pixels.npy"
 WAIT_SECONDS = 0.2
@@ -81,10 +82,10 @@ class Stored:
 
 
 class ImageStore:
-    """The place in the cache for the images of one source and size."""
+    """The place in the cache for the images of one source and size, made to squares in one way."""
 
-    def __init__(self, source: Source, size: int | None) -> None:
-        self.about = f"{source.place} at {size}"
+    def __init__(self, source: Source, size: int | None, how: Fit) -> None:
+        self.about = f"{source.place} at {size}" + ("" if how == "crop" else f", {how}")
         place = hashlib.blake2b(self.about.encode(), digest_size=12).hexdigest()
         self.folder = cache() / "images" / place
 

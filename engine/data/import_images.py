@@ -9,17 +9,22 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
+from engine.data.decode_image import fitted
 from engine.data.decode_pool import Batch, Decoders, coloured
 from engine.data.image_store import PIXELS, ImageStore, Stored, Waiting
 from engine.data.images import fingerprint_of
 from engine.data.listing import BlockSource, FileSource, Listing, Reader, Source
+from engine.data.origin import Fit
 from engine.data.pixel_file import BLOCK_BYTES, PixelFile, blocks_of, close_gaps, reserve
+from engine.data.thumbnail_store import ThumbnailStore
+from engine.data.thumbnails import as_image, pictured, thumbnail
 from engine.errors import SourceError, Stopped
 
 # The most images in a batch, bytes of their pixels, and bytes of their files: a batch of small images
@@ -32,21 +37,30 @@ Progress = Callable[[int, int], None]
 Stop = Callable[[], bool]
 
 
-def import_images(source: Source, size: int | None, *, progress: Progress, stop: Stop, waiting: Waiting) -> Stored:
-    """The images of `source` as squares of `size` pixels; those not yet in the cache are decoded first.
+def import_images(
+    source: Source,
+    size: int | None,
+    how: Fit,
+    *,
+    thumbnails: bool = True,
+    progress: Progress,
+    stop: Stop,
+    waiting: Waiting,
+) -> Stored:
+    """The images of `source`, squares of `size` pixels, decoded now as far as they are not kept.
 
     Args:
-        size: None leaves the images of a `BlockSource` unscaled.
-        progress: called with the number of images decoded and the number to decode.
-        stop: called between batches; it may block, for a pause.
-        waiting: called with True when another import of the same images has to finish first, and
-            with False when it has.
+        size: None leaves the images of a `BlockSource` as they are.
+        thumbnails: whether people will see the images: thumbnails of those that are larger are kept then.
+        progress: called with the numbers of images decoded and to decode.
+        stop: asked between batches; it may wait, for a pause.
+        waiting: told when another import of the same images is waited for, and when no more.
 
     Raises:
         SourceError: if there are no usable images, or the disk is full.
         Stopped: if `stop()` is true; the cache stays as it was.
     """
-    store = ImageStore(source, size)
+    store = ImageStore(source, size, how)
     with store.locked(stop, waiting), Decoders(os.cpu_count() or 1) as decoders:
         kept, stamp = store.load(), source.stamp()
         if kept is not None and stamp and (kept.stamp, kept.labelled) == (stamp, source.labels):
@@ -60,7 +74,9 @@ def import_images(source: Source, size: int | None, *, progress: Progress, stop:
             return again
         draft = store.draft()
         try:
-            made = _Import(source, listing, size, draft, decoders, progress, stop).run(kept)
+            with ThumbnailStore(source.place) if thumbnails else nullcontext() as kept_small:
+                work = _Import(source, listing, size, how, draft, decoders, kept_small, progress, stop)
+                made = work.run(kept)
             return store.replace(draft, replace(made, stamp=stamp, labelled=source.labels))
         except OSError as error:
             raise SourceError(
@@ -83,12 +99,15 @@ class _Import:
         source: Source,
         listing: Listing,
         size: int | None,
+        how: Fit,
         draft: Path,
         decoders: Decoders,
+        thumbnails: ThumbnailStore | None,
         progress: Progress,
         stop: Stop,
     ) -> None:
-        self.source, self.listing, self.size, self.decoders = source, listing, size, decoders
+        self.source, self.listing, self.size, self.how = source, listing, size, how
+        self.decoders, self.thumbnails = decoders, thumbnails
         self.pixels, self.progress, self.stop = draft / PIXELS, progress, stop
         count = len(listing.names)
         self.good, self.coloured = np.zeros(count, bool), np.zeros(count, bool)
@@ -157,12 +176,12 @@ class _Import:
         """Decodes the images at `places`, batch by batch; raises Stopped, and SourceError if a process dies."""
         assert self.size is not None
         most = max(1, min(BATCH, BATCH_BYTES // (3 * self.size**2)))
-        keys, stamps, decoders = self.listing.keys, self.listing.stamps, self.decoders
-        decode = decoders.of(reader, self.pixels, self.size, images=len(places))
+        keys, names, stamps, decoders = self.listing.keys, self.listing.names, self.listing.stamps, self.decoders
+        decode = decoders.of(reader, self.pixels, self.size, self.how, self.thumbnails, images=len(places))
         pending: deque[Future[Batch]] = deque()
         for part in in_batches(places, stamps[places, 0], most):
             self._go_on()
-            batch = part, [keys[place] for place in part], stamps[part]
+            batch = part, [keys[place] for place in part], [names[place] for place in part], stamps[part]
             pending.append(decoders.pool.submit(decode, *batch))
             if len(pending) >= AHEAD * decoders.workers:
                 yield pending.popleft().result()
@@ -184,18 +203,25 @@ class _Import:
             self._go_on()
             part = slice(done, done + len(block))
             self.extents[part] = block.shape[3], block.shape[2]
-            pixels = block if self.size is None else resized(block, self.size)
+            pixels = block if self.size is None else resized(block, self.size, self.how)
             if file is None:
                 shape = (3, *pixels.shape[2:])
                 reserve(self.pixels, len(self.good), shape)
                 file = PixelFile(self.pixels, shape)
             self.good[part], self.coloured[part] = True, coloured(pixels)
             file.write(np.arange(done, done + len(block)), np.broadcast_to(pixels, (len(block), *shape)))
+            if self.thumbnails is not None and pictured(self.extents[part][:1], pixels.shape[2:]):
+                self._keep_thumbnails(self.thumbnails, part, block)
             done += len(block)
             self.progress(done, len(self.good))
         if done != len(self.good):
             raise SourceError(f"{self.source.text} announced {len(self.good):,} images but contains {done:,}")
         return shape
+
+    def _keep_thumbnails(self, store: ThumbnailStore, part: slice, block: np.ndarray) -> None:
+        names, stamps = self.listing.names[part], self.listing.stamps[part]
+        rows = np.flatnonzero(store.wanted(names, stamps)).tolist()
+        store.add([names[row] for row in rows], stamps[rows], [thumbnail(as_image(block[row])) for row in rows])
 
     def _blocks(self) -> Iterator[np.ndarray]:
         """The source's images in blocks (m, C, H, W) that are small both before and after scaling."""
@@ -217,16 +243,35 @@ def in_batches(places: np.ndarray, sizes: np.ndarray, most: int) -> Iterator[np.
         start = end
 
 
-def resized(block: np.ndarray, size: int) -> np.ndarray:
-    """Crops images ((m, C, H, W) uint8) to their central squares and scales these to (m, C, size, size)."""
+def resized(block: np.ndarray, size: int, how: Fit) -> np.ndarray:
+    """Images (m, C, H, W) uint8 as squares (m, C, size, size) uint8."""
+    height, width = block.shape[2:]
+    if how == "squeeze":
+        return _scaled(block, size, size)
+    if how == "pad":
+        return _padded(block, size)
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return _scaled(block[:, :, top : top + side, left : left + side], size, size)
+
+
+def _padded(block: np.ndarray, size: int) -> np.ndarray:
+    """The whole of each image, on its mean colour."""
+    width, height = fitted((block.shape[3], block.shape[2]), size, enlarge=True)
+    whole = _scaled(block, height, width)
+    mean = whole.mean((2, 3), keepdims=True).round().astype(np.uint8)
+    square = np.ascontiguousarray(np.broadcast_to(mean, (*block.shape[:2], size, size)))
+    top, left = (size - height) // 2, (size - width) // 2
+    square[:, :, top : top + height, left : left + width] = whole
+    return square
+
+
+def _scaled(block: np.ndarray, height: int, width: int) -> np.ndarray:
     import torch
     import torch.nn.functional as F
 
-    height, width = block.shape[2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = torch.from_numpy(block[:, :, top : top + side, left : left + side].copy())
-    if side == size:
-        return square.numpy()
-    scaled = F.interpolate(square.float(), (size, size), mode="bicubic", antialias=True)
+    images = torch.from_numpy(block.copy())
+    if images.shape[2:] == (height, width):
+        return images.numpy()
+    scaled = F.interpolate(images.float(), (height, width), mode="bicubic", antialias=True)
     return scaled.round_().clamp_(0, 255).byte().numpy()

@@ -89,6 +89,6 @@ class FileSource(Source, Protocol):
 class BlockSource(Source, Protocol):
     """Images as arrays, all of one size."""
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        """(m, C, H, W) uint8, C = 1 or 3, together the N images of the listing in its order."""
+    def blocks(self, first: int = 0) -> Iterator[np.ndarray]:
+        """(m, C, H, W) uint8, C = 1 or 3, together the images of the listing from number `first` on."""
         ...

@@ -268,6 +268,7 @@ def cut(opened: Opened, kept: np.ndarray) -> Opened:
         truth=None if truth is None else truth.of(ids),
         extents=None if opened.extents is None else opened.extents[ids],
         columns=of_images(opened.columns, ids),
+        stamps=None if opened.stamps is None else opened.stamps[ids],
     )
 
 

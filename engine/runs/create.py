@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +119,7 @@ def _write_inputs(draft: RunFolder, opened: Opened, config: RunConfig, excluded:
     if opened.truth is not None:
         names = np.array(opened.truth.class_names)
         draft.save("truth", {"labels": opened.truth.labels, "class_names": names})
+    _write_originals(draft, opened)
     card = {
         "format": FORMAT,
         "source": images.source,
@@ -129,11 +130,19 @@ def _write_inputs(draft: RunFolder, opened: Opened, config: RunConfig, excluded:
         "excluded": [[one.name, one.reason] for one in excluded],
         "config": to_dict(config),
     }
+    if opened.origin is not None:
+        card["origin"] = asdict(opened.origin)
     imported = config.features.source.startswith(IMPORT)
     if opened.extra is not None and not imported:
         draft.save_images("extra", opened.extra)
         card["extra"] = len(opened.extra)
     write_text(draft.path / "run.json", json.dumps(card, indent=1))
+
+
+def _write_originals(draft: RunFolder, opened: Opened) -> None:
+    """The sizes and stamps of the originals: how they look, and whether they have changed since."""
+    if opened.origin is not None and opened.stamps is not None and opened.extents is not None:
+        draft.save("originals", {"stamps": opened.stamps, "extents": opened.extents})
 
 
 def _free(path: str | os.PathLike[str]) -> Path:

@@ -3,6 +3,7 @@
     run.json          the request: source, settings, fingerprint of the images
     images/           pixels.npy (uint8, memory-mapped when read) and ids
     extra/            extra images, for stage 1 only
+    originals/        size and stamp of each original, where the images were made from larger ones
     truth/            true labels and class names, only where they exist
     encoder.pt        the trained encoder that stage 1 starts from, if any
     imported/         external vectors that are used as the features
@@ -41,6 +42,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from engine.config import RunConfig, from_dict, with_setting
 from engine.data.columns import ImageColumn
 from engine.data.images import ImageSet
+from engine.data.origin import Origin
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import RunError
@@ -61,7 +63,8 @@ class RunCard:
     """A run's settings and images.
 
     `parent` is the run it starts from, "" for none; `extra` counts the extra images of stage 1;
-    `excluded` are the images that a person excluded from the source beforehand, with the reason.
+    `excluded` are the images that a person excluded from the source beforehand, with the reason;
+    `origin` is where the originals are, None where nobody knows.
     """
 
     source: str
@@ -73,6 +76,7 @@ class RunCard:
     parent: str = ""
     extra: int = 0
     excluded: tuple[Skipped, ...] = ()
+    origin: Origin | None = None
 
 
 class RunFolder:
@@ -125,6 +129,14 @@ class RunFolder:
             return None
         arrays = self.load("extra")
         return ImageSet(arrays["pixels"], tuple(arrays["ids"].tolist()), self.card().source)
+
+    def originals(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """(N, 2) int64 stamps, as `Listing` has them, and (N, 2) int32 widths and heights of the originals;
+        None in a run that does not know them."""
+        if not self.has("originals"):
+            return None
+        arrays = self.load("originals")
+        return np.asarray(arrays["stamps"]), np.asarray(arrays["extents"])
 
     def truth(self) -> Truth | None:
         if not self.has("truth"):
@@ -311,6 +323,7 @@ def _read_card(file: Path, _modified: int) -> RunCard:
             card.get("parent", ""),
             card.get("extra", 0),
             excluded,
+            Origin(**card["origin"]) if "origin" in card else None,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file} is damaged ({error})") from None

@@ -23,7 +23,9 @@ from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder
 BEGINNING = ("extra", "encoder.pt")
 STAGE_ONE = (*BEGINNING, IMPORTED, "neighbors", "frames", "maps")
 INPUTS = ("images", "truth", "columns")
-STAGES_ONE_AND_TWO = (*INPUTS, *STAGE_ONE, "features", "heads", "decided")
+# What is only known of images that came from elsewhere.
+ORIGINALS = "originals"
+STAGES_ONE_AND_TWO = (*INPUTS, ORIGINALS, *STAGE_ONE, "features", "heads", "decided")
 
 
 def inherit(draft: RunFolder, parent: RunFolder, config: RunConfig) -> None:
@@ -43,7 +45,7 @@ def inherit_decided(draft: RunFolder, parent: RunFolder, config: RunConfig, guid
     same = whole and config.clusters == parent.card().config.clusters
     card: dict[str, Any] = {}
     if whole:
-        _link_all(draft, parent, (*INPUTS, *STAGE_ONE))
+        _link_all(draft, parent, (*INPUTS, ORIGINALS, *STAGE_ONE))
         _forget(draft, "heads", "joint")
     else:
         _link_all(draft, parent, BEGINNING)
@@ -76,11 +78,14 @@ def _forget(draft: RunFolder, *stages: Stage) -> None:
 
 
 def _take_inputs(draft: RunFolder, parent: RunFolder, keep: np.ndarray) -> ImageSet:
-    """Copies images, truth and columns without the excluded images; returns those that stay."""
+    """Copies images, originals, truth and columns without the excluded images; returns those that stay."""
     images, truth = parent.images(), parent.truth()
     ids = np.array(images.ids)[keep]
     kept = ImageSet(images.pixels[keep], tuple(ids.tolist()), images.source)
     draft.save("images", {"pixels": kept.pixels, "ids": ids})
+    originals = parent.originals()
+    if originals is not None:
+        draft.save(ORIGINALS, {"stamps": originals[0][keep], "extents": originals[1][keep]})
     if truth is not None:
         names = np.array(truth.class_names)
         draft.save("truth", {"labels": truth.labels[keep], "class_names": names})

@@ -58,6 +58,7 @@ class ArraySource:
     def __init__(self, text: str, path: str, *, labels: bool = False) -> None:
         self.path, self.labels = existing_file(path, "a .npy or .npz file"), labels
         self.text, self.place = readable(text), f"arrays:{readable(os.path.abspath(self.path))}"
+        self._scaled = "", 1.0  # the file's stamp, and what it was found to need
 
     def stamp(self) -> str:
         return file_stamp([self.path])
@@ -72,10 +73,12 @@ class ArraySource:
         stamps[:, 0], stamps[:, 1] = np.arange(count), self.path.stat().st_mtime_ns
         return Listing(tuple(map(readable, listed)), stamps, truth=self._truth(count))
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        layout = self._layout()
-        scale = self._scale(layout)
-        for part in self._parts(layout):
+    def blocks(self, first: int = 0) -> Iterator[np.ndarray]:
+        layout, stamp = self._layout(), self.stamp()
+        if self._scaled[0] != stamp:
+            self._scaled = stamp, self._scale(layout)
+        scale = self._scaled[1]
+        for part in self._parts(layout, first):
             yield _as_pixels(part, layout, scale)
 
     # -- reading -------------------------------------------------------------------------------
@@ -108,13 +111,14 @@ class ArraySource:
             raise SourceError(f"{self.path} has shape {shape}: expected 1, 3 or 4 channels, last or second")
         return _Layout(shape, dtype, last)
 
-    def _parts(self, layout: _Layout) -> Iterator[np.ndarray]:
-        """The array in blocks, as stored."""
+    def _parts(self, layout: _Layout, first: int = 0) -> Iterator[np.ndarray]:
+        """The array block after block, as it is stored, from the image `first` on."""
         row = int(np.prod(layout.shape[1:]))
         size = max(1, BLOCK_BYTES // (row * layout.dtype.itemsize))
         with self._opened(self._member(IMAGES, dimensions=3)) as file:
             _header(file, self.path)
-            for start in range(0, layout.shape[0], size):
+            file.seek(first * row * layout.dtype.itemsize, os.SEEK_CUR)
+            for start in range(first, layout.shape[0], size):
                 count = min(size, layout.shape[0] - start)
                 content = file.read(count * row * layout.dtype.itemsize)
                 if len(content) != count * row * layout.dtype.itemsize:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from engine.data.origin import Fit
 from engine.jobs import ENDED, Job, Jobs, Task
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Asked:
     size: int | None = None
     labels: bool = False
     root: str | None = None
+    fit: Fit = "crop"
     place: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +78,7 @@ def _open(asked: Asked, task: Task[ImportJob]) -> Opened:
         size=asked.size,
         labels=asked.labels,
         root=asked.root,
+        fit=asked.fit,
         progress=partial(task.tell, "decoding"),
         stop=task.asked_to_stop,
         waiting=lambda waits: task.tell("waiting" if waits else "listing"),

@@ -15,6 +15,7 @@ from engine.data.image_store import Stored, Waiting
 from engine.data.images import ImageSet
 from engine.data.import_images import Progress, Stop, import_images
 from engine.data.listing import Source
+from engine.data.origin import FITS, Fit, Origin
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import SourceError
@@ -46,11 +47,14 @@ class Opened:
     """An opened source.
 
     Attributes:
-        truth: the true classes, if the source has them and they were requested.
-        skipped: files that could not be used.
-        extents: (N, 2) int32, width and height of each original image; None if no image was scaled.
-        columns: other values that the source has for its images.
-        extra: extra images for stage 1 only, with the same size and channels.
+        truth: if it was there and wanted.
+        skipped: what could not be used.
+        extents: (N, 2) int32, width and height of each image as it came; None where all came as
+            they are here.
+        columns: what the source says of its images besides.
+        origin: where the originals are; None where there are none apart from the images.
+        stamps: (N, 2) int64 of the originals, as `Listing` has them.
+        extra: extra images for stage 1 alone, of the same size and channels.
     """
 
     images: ImageSet
@@ -58,6 +62,8 @@ class Opened:
     skipped: tuple[Skipped, ...] = ()
     extents: np.ndarray | None = None
     columns: tuple[ImageColumn, ...] = ()
+    origin: Origin | None = None
+    stamps: np.ndarray | None = None
     extra: ImageSet | None = None
 
     def __post_init__(self) -> None:
@@ -74,6 +80,7 @@ def open_source(
     size: int | None = None,
     labels: bool = False,
     root: str | None = None,
+    fit: Fit = "crop",
     progress: Progress = lambda _done, _total: None,
     stop: Stop = lambda: False,
     waiting: Waiting = lambda _waits: None,
@@ -81,16 +88,17 @@ def open_source(
     """Opens `source`; its decoded images are cached, so that it opens at once the next time.
 
     Args:
-        source: "digits", "shapes", KIND:PATH, the name of a set, NAME:PATH, or just a path.
-        size: the side in pixels to scale images to, after cropping them to a square. By default 32,
-            or the set's own size; arrays are not scaled by default.
-        labels: use the classes that come with the images (subfolders, a column, .cls files, an array)
-            as truth. Benchmark sets and built-in sets always have their truth.
-        root: the folder that the paths in a table start from, by default the table's own.
-        progress: called with the number of images decoded and the number to decode.
-        stop: called regularly; it may block, for a pause.
-        waiting: called with True when another import of the same images has to finish first, and
-            with False when it has.
+        source: "digits", "shapes", KIND:PATH, the name of a set, NAME:PATH, or a path alone.
+        size: side in pixels to which images are scaled; by default 32, the set's own, or as they are in
+            an array.
+        labels: take the classes that come with the images (folders, a column, .cls files, an array)
+            as their truth. Sets that everybody knows bring theirs in any case.
+        root: the folder that the paths of a table are in, by default the table's own.
+        fit: how images become squares: "crop" keeps their middle, "pad" all of each on a border of its
+            mean colour, "squeeze" all of each without regard to its aspect.
+        progress: called with the numbers of images decoded and to decode.
+        stop: asked now and then; it may wait, for a pause.
+        waiting: told when another import of the same images is waited for, and when no more.
 
     Raises:
         SourceError: in one sentence, if there are no usable images.
@@ -98,16 +106,18 @@ def open_source(
     """
     if size is not None and not LEAST_SIDE <= size <= MOST_SIDE:
         raise SourceError(f"size is {size}: allowed from {LEAST_SIDE} to {MOST_SIDE} pixels")
+    if fit not in FITS:
+        raise SourceError(f"fit is {fit!r}: expected {', '.join(FITS)}")
     if source in BUILT_IN:
         return BUILT_IN[source]()
     found = source_of(source, labels=labels, root=root)
-    bring = partial(import_images, progress=progress, stop=stop, waiting=waiting)
+    bring = partial(import_images, how=fit, progress=progress, stop=stop, waiting=waiting)
     stored = bring(found, size or found.side)
-    opened = _opened(found.text, stored)
+    opened = replace(_opened(found.text, stored), origin=origin_of(source, found, root, fit))
     further = getattr(found, "extra", None)
     if further is None:
         return opened
-    extra = bring(further, size or further.side)
+    extra = bring(further, size or further.side, thumbnails=False)
     return replace(opened, extra=_opened(further.text, extra).images)
 
 
@@ -122,6 +132,14 @@ def source_of(text: str, *, labels: bool = False, root: str | None = None) -> So
         kind, path = _kind_of(text), text
     further = {"root": root} if kind == "table" else {}
     return KINDS[kind](f"{kind}:{path}", path, labels=labels, **further)
+
+
+def origin_of(text: str, source: Source, root: str | None = None, fit: Fit = "crop") -> Origin:
+    """Where the `source` that `text` names is, whatever the working directory is later."""
+    kind, colon, _ = source.text.partition(":")
+    # A set that was named alone is in the cache, and is not to be downloaded again by those who look at it.
+    whole = f"{kind}:{absolute(text.removeprefix(f'{kind}:'))}" if colon else source.place
+    return Origin(whole, absolute(root) if root else "", source.place, fit)
 
 
 def kind_and_path(text: str) -> tuple[str, str] | None:
@@ -174,6 +192,7 @@ def _opened(text: str, stored: Stored) -> Opened:
         stored.skipped,
         stored.extents,
         of_images(stored.listing.columns, good),
+        stamps=stored.listing.stamps[good],
     )
 
 

@@ -92,9 +92,15 @@ class SetBlocks:
             truth = Truth(np.concatenate([part.labels for part in self.parts]), self.class_names)
         return Listing(tuple(names), np.concatenate(stamps), truth=truth)
 
-    def blocks(self) -> Iterator[np.ndarray]:
+    def blocks(self, first: int = 0) -> Iterator[np.ndarray]:
         for part in self.parts:
-            yield from part.blocks()
+            if first >= len(part.labels):
+                first -= len(part.labels)
+                continue
+            for block in part.blocks():
+                if first < len(block):
+                    yield block[first:]
+                first = max(0, first - len(block))
 
 
 # -- by name -----------------------------------------------------------------------------------

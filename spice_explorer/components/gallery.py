@@ -22,7 +22,7 @@ from spice_explorer.components.scripts import component
 from spice_explorer.palette import VERDICTS
 from spice_explorer.present import gallery as present
 from spice_explorer.present.gallery import PIXELATED, Known, Tile
-from spice_explorer.web import thumbs
+from spice_explorer.web import originals, thumbs
 
 PER_PAGE = 120
 
@@ -84,7 +84,7 @@ def gallery(
                 replace(tile, title="\n".join(filter(None, (tile.title, line))))
                 for tile, line in zip(tiles, lines, strict=True)
             ],
-            thumbs.sheet_of(run, here, known.pixels.shape[2:]),
+            thumbs.sheet_of(run, here),
             [] if odd is None else np.asarray(odd, bool)[part].tolist(),
         )
 
@@ -99,7 +99,7 @@ def gallery(
         nothing=nothing,
         side=side,
         per_page=per_page,
-        sharp=sharp(known),
+        sharp=originals.sharp(run) if len(shown) else False,
         current=_open_image(),
         on_open=session.show_image,
     )

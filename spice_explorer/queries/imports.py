@@ -12,6 +12,7 @@ from engine.sources.import_job import Asked, the_importer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from engine.data.origin import Fit
     from engine.sources.import_job import ImportJob
 
 Steer = Literal["pause", "continue", "cancel"]
@@ -19,9 +20,9 @@ Steer = Literal["pause", "continue", "cancel"]
 UPLOADS = ("zip", "tar", "gz", "tgz", "xz", "csv", "parquet", "npy", "npz")
 
 
-def begin(source: str, size: int | None, labels: bool, root: str = "") -> Asked:
+def begin(source: str, size: int | None, labels: bool, root: str = "", fit: Fit = "crop") -> Asked:
     """Begins to open `source`, in the background; what it returns asks how that goes."""
-    asked = Asked(source.strip(), size, labels, root.strip() or None)
+    asked = Asked(source.strip(), size, labels, root.strip() or None, fit)
     the_importer().begin(asked)
     return asked
 

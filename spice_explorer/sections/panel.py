@@ -15,9 +15,9 @@ from spice_explorer import session
 from spice_explorer.components import gallery
 from spice_explorer.palette import VERDICTS, cluster_colour
 from spice_explorer.present import panel as present
-from spice_explorer.present.gallery import PIXELATED
 from spice_explorer.queries import artefacts
-from spice_explorer.web import thumbs
+from spice_explorer.queries.runs import Run
+from spice_explorer.web import originals, thumbs
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
@@ -118,7 +118,7 @@ def _picture(run: RunFolder, images: ImageSet | None, index: int) -> None:
         return
     place, _, name = images.ids[index].rpartition("/")
     start, end = thumbs.address(run)
-    kind = " class='sharp'" if max(images.size) <= PIXELATED else ""
+    kind = " class='sharp'" if originals.sharp(run) else ""
     source = html.escape(f"{start}{index}{end}&full=1", quote=True)
     st.html(
         f"{_heading(name, f'{place}/ · {number}' if place else number)}"

@@ -27,7 +27,7 @@ from spice_explorer.present import sprites
 from spice_explorer.queries import artefacts, lessons, runs
 from spice_explorer.queries.cache import cached
 from spice_explorer.web import columns, curate_api, thumbs
-from spice_explorer.web.thumbs import HEADERS, MOST_DIGITS
+from spice_explorer.web.originals import HEADERS, MOST_DIGITS
 
 # A lesson grows while its run trains.
 FRESH = {**HEADERS, "Cache-Control": "no-store"}

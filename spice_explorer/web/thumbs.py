@@ -1,21 +1,23 @@
 """Routes that the browser fetches directly, part two: images of a run, one at a time or in pages.
 
-/spice/thumbs/RUN/ID.webp             no larger than a thumbnail
-/spice/thumbs/RUN/ID.webp?full=1      every stored pixel
-/spice/pages/RUN.webp?ids=ID.ID.…     thumbnails in 12 columns, as a gallery shows them
+/spice/thumbs/RUN/ID.webp             the thumbnail of the whole original
+/spice/thumbs/RUN/ID.webp?full=1      the original itself
+/spice/thumbs/RUN/ID.webp?square=1    every pixel that is trained on
+/spice/pages/RUN.webp?ids=ID.ID.…     thumbnails in 12 columns, as a gallery shows them; &side=160: their
+                                      longer side in pixels, from 64 to 320
+/spice/originals/RUN/ID.json          size, camera, path … of the original
 
-Thumbnails of large images are kept in the workspace's folder .thumbs, under the images' fingerprint, so
-that all runs on the same images share them.
+Small images, and those without an original, are shown by the pixels that are trained on. The addresses end
+in .webp whatever the answer's media type is.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
-import tempfile
+import re
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,20 +27,27 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from engine.data.contact_sheet import contact_sheet
-from engine.errors import SpiceError
+from engine.data.decode_image import THUMBNAIL_SIDE, fitted
+from engine.data.thumbnails import as_image, jpeg
+from engine.errors import SourceError, SpiceError
 from engine.runs.folder import RunFolder
+from engine.sources.browser_image import for_browser
 from spice_explorer.addresses import address_of
-from spice_explorer.present.gallery import PIXELATED, THUMBNAIL, encoded, thumbnail_size, webp
-from spice_explorer.queries import artefacts, runs
+from spice_explorer.present.gallery import PIXELATED, encoded, webp
+from spice_explorer.queries import runs
+from spice_explorer.web.originals import FRESH, HEADERS, Pictures, about, is_id, pictures
 
-HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
-CACHE = ".thumbs"
-# Files in one folder of the cache: few enough for every file system and for a look into it.
-EACH = 1000
 COLUMNS = 12
-MOST_DIGITS = 12
+# The side of a picture on a sheet in pixels, in whole blocks of a JPEG: no picture runs into its neighbour.
+SIDE, LEAST_SIDE, BLOCK = 160, 64, 16
+QUALITY = 82
 # Images that one sheet may hold: more than any gallery shows at a time.
 MOST_ON_A_SHEET = 400
+# For each image of a sheet, whether it is shown whole: bits in hexadecimal, the first image first.
+WHOLE = re.compile(rf"[0-9a-f]{{0,{MOST_ON_A_SHEET // 4}}}")
+# Says what of an image an answer shows: "original", "reduced" (the original with fewer pixels), "changed"
+# (the original, which is another now) or "trained" (the pixels that are trained on).
+KIND = "X-Spice-Picture"
 
 
 def source(run: RunFolder) -> str:
@@ -51,19 +60,26 @@ def address(run: RunFolder) -> tuple[str, str]:
     return f"{address_of('thumbs', run.name)}/", f".webp?v={_version(run)}"
 
 
-def sheet_of(run: RunFolder, ids: Sequence[int], size: Sequence[int]) -> dict[str, Any]:
+def sheet_of(run: str, ids: Sequence[int], side: int = SIDE) -> dict[str, Any]:
     """The address of a sheet with the thumbnails of `ids`, and how to cut it.
 
-    `size` is the height and width of the run's images.
+    Each has a cell of "width" × "height" pixels, of which it fills the part of "sizes" (width and height)
+    at the top left.
     """
-    height, width = thumbnail_size(size)
-    asked = ".".join(map(str, ids))
+    found, side = pictures(run), _side(side)
+    extents = found.sizes(ids)
+    sheet = _Sheet.of(found, extents, side)
+    marks = "".join("0" if one is None else "1" for one in extents)
+    asked = f"ids={'.'.join(map(str, ids))}"
+    if found.pictured.any():
+        asked += f"&side={side}&whole={int(marks or '0', 2):x}"
     return {
-        "url": f"{address_of('pages', run.name)}.webp?ids={asked}&v={_version(run)}",
+        "url": f"{address_of('pages', run)}.webp?{asked}&v={_version(run)}",
         "source": source(run),
         "columns": COLUMNS,
-        "width": width,
-        "height": height,
+        "width": sheet.width,
+        "height": sheet.height,
+        "sizes": sheet.sizes,
     }
 
 
@@ -75,92 +91,149 @@ def routes() -> list[Route]:
     return [
         Route("/spice/thumbs/{run}/{id}.webp", thumb, methods=["GET"]),
         Route("/spice/pages/{run}.webp", sheet, methods=["GET"]),
+        Route("/spice/originals/{run}/{id}.json", about, methods=["GET"]),
     ]
-
-
-def sheet(request: Request) -> Response:
-    """Thumbnails of the images asked for as one WebP; 404 when one of them is not there."""
-    asked = request.query_params.get("ids", "").split(".")
-    if len(asked) > MOST_ON_A_SHEET or not all(one.isdecimal() and len(one) <= MOST_DIGITS for one in asked):
-        return _missing("no such images")
-    ids = [int(one) for one in asked]
-    try:
-        run = runs.folder_of(request.path_params["run"])
-        images = artefacts.images(run)
-        if max(ids) >= len(images):
-            return _missing("no such image")
-        body = _sheet(run, images.pixels, ids)
-    except (SpiceError, OSError):
-        return _missing("no such run")
-    except (KeyError, ValueError):
-        return _missing("the pixels of this run are missing or damaged")
-    return Response(body, media_type="image/webp", headers=HEADERS)
-
-
-def _sheet(run: RunFolder, pixels: np.ndarray, ids: list[int]) -> bytes:
-    """Row after row of thumbnails; small images all at once, large ones from their cache."""
-    height, width = thumbnail_size(pixels.shape[2:])
-    if max(pixels.shape[2:]) <= THUMBNAIL:
-        return encoded(contact_sheet(pixels[ids], COLUMNS), exact=max(height, width) <= PIXELATED)
-    board = Image.new("RGB", (COLUMNS * width, -(-len(ids) // COLUMNS) * height))
-    for place, index in enumerate(ids):
-        with Image.open(io.BytesIO(_picture(run, pixels, index, full=False))) as one:
-            board.paste(one, (place % COLUMNS * width, place // COLUMNS * height))
-    return encoded(board, exact=False)
-
-
-def thumb(request: Request) -> Response:
-    """One image as WebP; 404 for runs, images and pixels that are not there."""
-    wanted = request.path_params["id"]
-    try:
-        run = runs.folder_of(request.path_params["run"])
-        images = artefacts.images(run)
-        if not wanted.isdecimal() or int(wanted) >= len(images):
-            return _missing("no such image")
-        body = _picture(run, images.pixels, int(wanted), full="full" in request.query_params)
-    except (SpiceError, OSError):
-        return _missing("no such run")
-    except (KeyError, ValueError):
-        return _missing("the pixels of this run are missing or damaged")
-    return Response(body, media_type="image/webp", headers=HEADERS)
 
 
 def _missing(why: str) -> Response:
     # Not to be remembered: the run may be made, or put back, a moment later.
-    return PlainTextResponse(why, 404, {**HEADERS, "Cache-Control": "no-store"})
+    return PlainTextResponse(why, 404, FRESH)
 
 
-def _picture(run: RunFolder, pixels: np.ndarray, index: int, *, full: bool) -> bytes:
-    if full:
-        return webp(pixels[index], side=None)
-    # A small image is encoded in less than a millisecond, about what writing a file takes, and the
-    # browser remembers it: files would only fill the disk.
-    if max(pixels.shape[2:]) <= THUMBNAIL:
-        return webp(pixels[index])
-    file = run.path.parent / CACHE / run.card().fingerprint / str(index // EACH) / f"{index}.webp"
-    return _kept(file) or _keep(file, webp(pixels[index]))
+@lru_cache(maxsize=256)
+def _fingerprint(path: str, _made: float) -> str:
+    return RunFolder(path).card().fingerprint
 
 
-def _kept(file: Path) -> bytes | None:
-    """The thumbnail in `file`; None if it is missing, or incomplete after a power cut."""
+# -- one image -------------------------------------------------------------------------------------
+
+
+def thumb(request: Request) -> Response:
+    """One image; 404 for runs, images and pixels that are not there."""
+    run, wanted, asked = request.path_params["run"], request.path_params["id"], request.query_params
     try:
-        body = file.read_bytes()
-    except OSError:
-        return None
-    whole = len(body) >= 12 and int.from_bytes(body[4:8], "little") + 8 == len(body)
-    return body if whole and body[:4] == b"RIFF" and body[8:12] == b"WEBP" else None
+        found = pictures(run)
+        if not is_id(wanted, len(found.images)):
+            return _missing("no such image")
+        if "square" in asked:
+            return _trained(found, int(wanted), None, HEADERS)
+        return (_original if "full" in asked else _thumbnail)(found, int(wanted))
+    except (SpiceError, OSError):
+        return _missing("no such run")
+    except (KeyError, ValueError):
+        return _missing("the pixels of this run are missing or damaged")
 
 
-def _keep(file: Path, body: bytes) -> bytes:
-    """Saves `body` if the disk allows it, and returns it."""
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".tmp")
-        try:
-            with open(handle, "wb") as out:
-                out.write(body)
-            os.replace(draft, file)
-        except OSError:
-            os.unlink(draft)
-            raise
-    return body
+def _thumbnail(found: Pictures, index: int) -> Response:
+    body = found.bodies([index])[0]
+    if body is None:
+        return _trained(found, index, THUMBNAIL_SIDE, FRESH if found.pictured[index] else HEADERS)
+    return Response(body, media_type="image/jpeg", headers=HEADERS)
+
+
+def _original(found: Pictures, index: int) -> Response:
+    """The original; the header says whether it has changed since the run was made, or is reduced."""
+    if not found.pictured[index]:
+        return _trained(found, index, None, HEADERS)
+    try:
+        original = found.read(index)
+        shown = for_browser(original.content)
+    except (SourceError, MemoryError):
+        return _trained(found, index, None, FRESH)
+    changed = found.changed(index, original.stamp)
+    kind = "changed" if changed else "reduced" if shown.reduced else "original"
+    return Response(shown.body, media_type=shown.media, headers={**(FRESH if changed else HEADERS), KIND: kind})
+
+
+def _trained(found: Pictures, index: int, side: int | None, headers: dict[str, str]) -> Response:
+    body = webp(found.images.pixels[index], side)
+    return Response(body, media_type="image/webp", headers={**headers, KIND: "trained"})
+
+
+# -- many images -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """How thumbnails lie on a sheet: cells of `width` × `height` pixels, and what each image has of its own."""
+
+    width: int
+    height: int
+    sizes: list[tuple[int, int]]
+    exact: bool
+
+    @classmethod
+    def of(cls, found: Pictures, extents: Sequence[tuple[int, int] | None], side: int) -> _Sheet:
+        """`extents`: width and height of the originals, None for images that are shown as trained on."""
+        height, width = found.images.size
+        if max(height, width) <= PIXELATED and not any(extents):
+            return cls(width, height, [(width, height)] * len(extents), exact=True)
+        return cls(side, side, [fitted(one or (width, height), side) for one in extents], exact=False)
+
+
+def sheet(request: Request) -> Response:
+    """Thumbnails of the images asked for as one picture; 404 when one of them is not there."""
+    run, asked = request.path_params["run"], request.query_params
+    ids, side, whole = asked.get("ids", "").split("."), asked.get("side", str(SIDE)), asked.get("whole", "")
+    if len(ids) > MOST_ON_A_SHEET or not re.fullmatch(r"\d{1,4}", side, re.ASCII) or not WHOLE.fullmatch(whole):
+        return _missing("no such images")
+    try:
+        found = pictures(run)
+        if not all(is_id(one, len(found.images)) for one in ids):
+            return _missing("no such image")
+        return _drawn(found, [int(one) for one in ids], _side(int(side)), whole)
+    except (SpiceError, OSError):
+        return _missing("no such run")
+    except (KeyError, ValueError):
+        return _missing("the pixels of this run are missing or damaged")
+
+
+def _drawn(found: Pictures, ids: list[int], side: int, whole: str) -> Response:
+    """The sheet as `sheet_of` described it, even if other originals can be had now than then."""
+    bodies: list[bytes | None] = [None] * len(ids)
+    wanted = [place for place in range(len(ids)) if not whole or int(whole, 16) >> len(ids) - 1 - place & 1]
+    for place, body in zip(wanted, found.bodies([ids[place] for place in wanted]), strict=True):
+        bodies[place] = body
+    shown = set(wanted if whole else [place for place, body in enumerate(bodies) if body is not None])
+    extents = [found.extent(ids[place], bodies[place]) if place in shown else None for place in range(len(ids))]
+    laid = _Sheet.of(found, extents, side)
+    if laid.exact:
+        body = encoded(contact_sheet(found.images.pixels[ids], COLUMNS), exact=True)
+        return Response(body, media_type="image/webp", headers=HEADERS)
+    board = np.zeros((-(-len(ids) // COLUMNS) * side, COLUMNS * side, 3), np.uint8)
+    for place, (index, body, size) in enumerate(zip(ids, bodies, laid.sizes, strict=True)):
+        corner = place // COLUMNS * side, place % COLUMNS * side
+        _paste(board, corner, side, _cell(found.images.pixels[index], body, size))
+    lost = any(bodies[place] is None and found.pictured[ids[place]] for place in range(len(ids)))
+    headers = FRESH if lost else HEADERS
+    return Response(jpeg(Image.fromarray(board), QUALITY, every_colour=True), media_type="image/jpeg", headers=headers)
+
+
+def _cell(pixels: np.ndarray, body: bytes | None, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 of `size` (width and height): a thumbnail, or what was trained on in its place."""
+    if body is not None:
+        with Image.open(io.BytesIO(body), formats=("JPEG",)) as file:
+            file.draft(None, size)
+            return np.asarray(_to(file.convert("RGB"), size))
+    image = as_image(pixels).convert("RGB")
+    share = min(1.0, size[0] / image.width, size[1] / image.height)
+    part = max(1, round(image.width * share)), max(1, round(image.height * share))
+    board = Image.new("RGB", size)
+    board.paste(_to(image, part), ((size[0] - part[0]) // 2, (size[1] - part[1]) // 2))
+    return np.asarray(board)
+
+
+def _to(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.HAMMING, reducing_gap=2.0)
+
+
+def _paste(board: np.ndarray, corner: tuple[int, int], side: int, cell: np.ndarray) -> None:
+    """Puts a picture in its cell; its edges go on for a block, or JPEG would darken them."""
+    (y, x), (height, width) = corner, cell.shape[:2]
+    below, right = min(side, height + BLOCK) - height, min(side, width + BLOCK) - width
+    board[y : y + height + below, x : x + width + right] = np.pad(cell, ((0, below), (0, right), (0, 0)), "edge")
+
+
+def _side(asked: int) -> int:
+    """The side of a cell: as asked for, within limits, in whole blocks of a JPEG."""
+    return -(-min(max(asked, LEAST_SIDE), THUMBNAIL_SIDE) // BLOCK) * BLOCK

@@ -140,6 +140,17 @@ def imported(at: AppTest) -> AppTest:
 
 
 @pytest.mark.usefixtures("workspace")
+def test_how_images_become_squares_can_be_chosen(drawn_photos: Path, visit: Visit) -> None:
+    at = visit("dataset")
+    at.session_state["source kind"] = "own"
+    at.run()
+    at.segmented_control(key="source fit").set_value("pad")
+    opened = open_folder(at, drawn_photos).session_state["opened"]
+    assert opened.origin.fit == "pad"
+    assert opened.images.fingerprint == open_source(str(drawn_photos), size=12, fit="pad").images.fingerprint
+
+
+@pytest.mark.usefixtures("workspace")
 def test_a_folder_is_opened_with_what_was_skipped(drawn_photos: Path, tmp_path: Path, visit: Visit) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()

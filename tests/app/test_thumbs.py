@@ -1,11 +1,14 @@
-"""Single pictures for the browser: which are served, kept on disk, and refused."""
+"""Pictures for the browser: thumbnails and originals, what stands in for them, and what is refused."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
-import os
+import json
 import shutil
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,13 +21,15 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
+from engine.data.image_store import cache
 from engine.data.images import ImageSet
 from engine.presets import preset
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
-from engine.sources.open_source import Opened
-from spice_explorer.web import routes, thumbs
-from tests.app.conftest import IMAGES, demo
+from engine.sources.open_source import Opened, open_source
+from spice_explorer.web import originals, routes, thumbs
+from tests.app.conftest import IMAGES
+from tests.two_colours import colours, turned, two_colours
 
 SIDE = 120
 
@@ -33,6 +38,12 @@ def get(run: str, index: int | str, query: str = "") -> Response:
     parts = {"run": run, "id": str(index)}
     scope = {"type": "http", "path_params": parts, "headers": [], "query_string": query.encode()}
     return thumbs.thumb(Request(scope))
+
+
+def about(run: str, index: int) -> dict[str, Any]:
+    status, body = fetch(f"/spice/originals/{run}/{index}.json")
+    assert status == 200
+    return json.loads(body)
 
 
 def fetch(address: str) -> tuple[int, bytes]:
@@ -62,16 +73,35 @@ def decoded(answer: Response) -> Image.Image:
 
 
 @pytest.fixture
-def photos(workspace: Path) -> RunFolder:
-    """A run of three images, larger than a thumbnail, each of one colour."""
+def pictures(tmp_path: Path) -> Path:
+    """Six photographs, each red at the left and blue at the right, one of them turned by its EXIF, and a
+    green square of 20 pixels."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(5):
+        two_colours().save(folder / f"{number}.jpg", quality=90)
+    (folder / "turned.jpg").write_bytes(turned())
+    Image.new("RGB", (20, 20), (0, 250, 0)).save(folder / "u.png")
+    return folder
+
+
+@pytest.fixture
+def photos(workspace: Path, pictures: Path) -> RunFolder:
+    """A run of these."""
+    return create_run(workspace / "photos", open_source(str(pictures)), preset("quick", clusters=2, channels=3))
+
+
+@pytest.fixture
+def large(workspace: Path) -> RunFolder:
+    """A run of three images that are larger than 32 pixels, each of one colour, from nowhere."""
     pixels = np.zeros((3, 3, SIDE, SIDE // 2), np.uint8)
     pixels[1, 0], pixels[2, 1] = 250, 250
-    opened = Opened(ImageSet(pixels, ("a", "b", "c"), "photos"), None, ())
-    return create_run(workspace / "photos", opened, preset("quick", clusters=2, channels=3))
+    opened = Opened(ImageSet(pixels, ("a", "b", "c"), "made"), None, ())
+    return create_run(workspace / "large", opened, preset("quick", clusters=2, channels=3))
 
 
-def kept(workspace: Path) -> list[str]:
-    return sorted(file.name for file in (workspace / ".thumbs").rglob("*") if file.is_file())
+def forget_thumbnails() -> None:
+    shutil.rmtree(cache() / "thumbnails", ignore_errors=True)
 
 
 def test_a_tiny_image_is_served_to_the_pixel_and_leaves_no_file(finished: RunFolder, workspace: Path) -> None:
@@ -84,62 +114,189 @@ def test_a_tiny_image_is_served_to_the_pixel_and_leaves_no_file(finished: RunFol
     assert not (workspace / ".thumbs").exists()
 
 
-def test_a_large_image_is_scaled_once_and_kept(photos: RunFolder, workspace: Path) -> None:
-    picture = decoded(get("photos", 1))
-    assert picture.size == (48, 96)
-    red, green, _ = picture.convert("RGB").getpixel((20, 40))  # type: ignore[misc]
-    assert red > 200 > 60 > green
-    file = workspace / ".thumbs" / photos.card().fingerprint / "0" / "1.webp"
-    assert kept(workspace) == ["1.webp"]
-    file.write_bytes(get("photos", 2).body)
-    assert get("photos", 1).body == get("photos", 2).body  # the cached file is served
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize("index", [0, 5], ids=["upright", "turned"])
+def test_a_photograph_is_shown_whole_and_upright(index: int) -> None:
+    answer = get("photos", index)
+    assert answer.media_type == "image/jpeg"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert decoded(answer).size == (320, 107)
+    assert colours(decoded(answer)) == ["red", "blue"]
 
 
-def test_runs_of_the_same_images_share_their_thumbnails(photos: RunFolder, workspace: Path) -> None:
-    shutil.copytree(photos.path, workspace / "again")
-    assert get("again", 0).body == get("photos", 0).body
-    assert kept(workspace) == ["0.webp"]
+def test_the_original_is_the_file_itself(photos: RunFolder, pictures: Path) -> None:
+    answer = get("photos", 0, "v=1&full=1")
+    assert answer.body == (pictures / "0.jpg").read_bytes()
+    assert (answer.media_type, answer.headers[thumbs.KIND]) == ("image/jpeg", "original")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert photos.images().ids[0] == "0.jpg"
 
 
-@pytest.mark.parametrize("damage", [b"", b"RIFF", b"no picture, but longer than a head"])
-def test_a_damaged_file_of_the_cache_is_made_again(damage: bytes, photos: RunFolder, workspace: Path) -> None:
+def test_what_the_model_sees_can_be_asked_for(photos: RunFolder) -> None:
+    answer = get("photos", 0, "square=1")
+    assert (answer.media_type, answer.headers[thumbs.KIND]) == ("image/webp", "trained")
+    assert np.array_equal(np.asarray(decoded(answer)).transpose(2, 0, 1), photos.images().pixels[0])
+
+
+def test_a_small_image_among_photographs_is_shown_as_it_is_trained_on(photos: RunFolder) -> None:
+    for query in ("", "full=1", "square=1"):
+        answer = get("photos", 6, query)
+        assert answer.headers["cache-control"] == "private, max-age=3600"
+        assert np.array_equal(np.asarray(decoded(answer)).transpose(2, 0, 1), photos.images().pixels[6])
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_thumbnail_that_is_not_kept_is_made_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = get("photos", 1).body
-    file = workspace / ".thumbs" / photos.card().fingerprint / "0" / "1.webp"
-    file.write_bytes(damage)
+    forget_thumbnails()
+    assert colours(decoded(get("photos", 1))) == ["red", "blue"]
+    with monkeypatch.context() as closed:
+        closed.setattr(originals, "make_thumbnails", None)  # it is not made a second time
+        assert get("photos", 1).body == whole
+
+
+def test_runs_of_the_same_source_share_their_thumbnails(
+    photos: RunFolder, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(photos.path, workspace / "again")
+    monkeypatch.setattr(originals, "make_thumbnails", None)
+    assert get("again", 0).body == get("photos", 0).body
+
+
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize("damage", ["empty", "text", "half", "format", "body"])
+def test_a_damaged_cache_is_made_again(damage: str) -> None:
+    whole = get("photos", 1).body
+    (file,) = (cache() / "thumbnails").glob("*.sqlite")
+    if damage in ("format", "body"):
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            spoil = "PRAGMA user_version = 99" if damage == "format" else "UPDATE thumbnails SET body = x'FFD8FF'"
+            connection.execute(spoil)
+            connection.commit()
+    else:
+        file.write_bytes({"empty": b"", "text": b"no database" * 999, "half": file.read_bytes()[:9000]}[damage])
     assert get("photos", 1).body == whole
-    assert file.read_bytes() == whole
-
-
-def test_half_a_file_is_made_again(photos: RunFolder, workspace: Path) -> None:
-    whole = bytes(get("photos", 1).body)
-    file = workspace / ".thumbs" / photos.card().fingerprint / "0" / "1.webp"
-    file.write_bytes(whole[:-8])
-    assert get("photos", 1).body == whole
+    assert len(sqlite3.connect(file).execute("SELECT body FROM thumbnails").fetchall()) > 0
 
 
 @pytest.mark.usefixtures("photos")
-def test_a_full_disk_costs_the_cache_only(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(os, "replace", full)
-        assert decoded(get("photos", 1)).size == (48, 96)
-        assert kept(workspace) == []  # no partial file is left either
-        broken.setattr(Path, "mkdir", full)
-        assert decoded(get("photos", 2)).size == (48, 96)
+def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_thumbnails()
+    (cache() / "thumbnails").write_text("in the way")
+    assert colours(decoded(get("photos", 1))) == ["red", "blue"]
+    monkeypatch.setenv("SPICE_EXPLORER_THUMBNAILS", "0")
+    (cache() / "thumbnails").unlink()
+    assert colours(decoded(get("photos", 1))) == ["red", "blue"]
 
 
-@pytest.mark.usefixtures("photos")
-def test_a_cache_that_cannot_be_a_folder_is_done_without(workspace: Path) -> None:
-    (workspace / ".thumbs").write_text("in the way")
-    assert decoded(get("photos", 1)).size == (48, 96)
+def test_a_file_that_has_changed_is_not_taken_for_the_image(photos: RunFolder, pictures: Path) -> None:
+    two_colours().transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(pictures / "0.jpg", quality=70)
+    forget_thumbnails()
+    answer = get("photos", 0)
+    assert np.array_equal(np.asarray(decoded(answer)).transpose(2, 0, 1), photos.images().pixels[0])
+    assert answer.headers["cache-control"] == "no-store"
+    full = get("photos", 0, "full=1")
+    assert full.headers[thumbs.KIND] == "changed"
+    assert full.headers["cache-control"] == "no-store"
+    assert colours(decoded(full)) == ["blue", "red"]
+    assert about("photos", 0)["changed"] is True
 
 
-@pytest.mark.usefixtures("photos")
-def test_every_stored_pixel_can_be_asked_for(workspace: Path) -> None:
-    assert decoded(get("photos", 1, "v=1&full=1")).size == (SIDE // 2, SIDE)
-    assert not (workspace / ".thumbs").exists()
+def test_without_its_source_a_run_shows_what_it_is_trained_on(photos: RunFolder, pictures: Path) -> None:
+    assert originals.without_originals("photos") == ""
+    shutil.rmtree(pictures)
+    assert colours(decoded(get("photos", 1))) == ["red", "blue"]  # the thumbnails are still there
+    assert not originals.sharp("photos")
+    forget_thumbnails()
+    for query in ("", "full=1"):
+        answer = get("photos", 1, query)
+        assert (answer.headers[thumbs.KIND], answer.headers["cache-control"]) == ("trained", "no-store")
+        assert np.array_equal(np.asarray(decoded(answer)).transpose(2, 0, 1), photos.images().pixels[1])
+    assert originals.sharp("photos")
+    assert originals.without_originals("photos") == (
+        f"{pictures} is not there any more: it was moved, renamed or deleted, or is on a disk that is not "
+        "connected. Pictures are shown as the model sees them, 32 × 32 pixels."
+    )
+
+
+def test_text_that_calls_itself_an_image_is_never_served(photos: RunFolder, pictures: Path) -> None:
+    for content in (b"<html><script>alert(1)</script></html>", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b""):
+        (pictures / "0.jpg").write_bytes(content)
+        answer = get("photos", 0, "full=1")
+        assert (answer.media_type, answer.headers[thumbs.KIND]) == ("image/webp", "trained")
+        assert content == b"" or content not in bytes(answer.body)
+        assert np.array_equal(np.asarray(decoded(answer)).transpose(2, 0, 1), photos.images().pixels[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.jpg", "/etc/secret.jpg", "a/../../secret.jpg", "link.jpg", "..\\secret.jpg"]
+)
+def test_a_name_that_leads_out_of_the_folder_is_not_followed(name: str, photos: RunFolder, pictures: Path) -> None:
+    two_colours().save(pictures.parent / "secret.jpg")
+    (pictures / "link.jpg").symlink_to(pictures.parent / "secret.jpg")
+    ids = photos.load("images")["ids"].tolist()
+    images = photos.images()
+    photos.save("images", {"ids": np.array([name, *ids[1:]]), "pixels": np.array(images.pixels)})
+    st.cache_resource.clear()
+    forget_thumbnails()
+    for query in ("", "full=1"):
+        assert get("photos", 0, query).headers[thumbs.KIND] == "trained"
+    assert "path" not in about("photos", 0)
+
+
+def test_many_ask_at_once(photos: RunFolder) -> None:
+    forget_thumbnails()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda each: get("photos", each % 6), range(48)))
+    assert all(colours(decoded(answer)) == ["red", "blue"] for answer in answers)
+    assert len({bytes(answer.body) for answer in answers[:5]}) == 1
+    assert photos.exists
+
+
+def test_a_run_of_the_first_kind_shows_originals_that_are_still_the_same(photos: RunFolder, pictures: Path) -> None:
+    """It has no stamps: what is there now is compared with what was trained on."""
+    shutil.rmtree(photos.path / "originals")
+    card = json.loads((photos.path / "run.json").read_text())
+    del card["origin"]
+    (photos.path / "run.json").write_text(json.dumps(card))
+    two_colours().transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(pictures / "0.jpg", quality=90)
+    forget_thumbnails()
+    for query in ("", "full=1"):
+        assert get("photos", 0, query).headers[thumbs.KIND] == "trained"
+        assert colours(decoded(get("photos", 1, query))) == ["red", "blue"]
+    assert get("photos", 6).headers[thumbs.KIND] == "trained"  # it is not larger than the pixels
+    told = thumbs.sheet_of("photos", [0, 1, 5, 6])
+    assert told["sizes"] == [(32, 32), (160, 54), (160, 54), (32, 32)]
+    found = cells(fetch(told["url"]), told)
+    assert [colours(one) for one in found[1:3]] == [["red", "blue"]] * 2
+    assert originals.without_originals("photos") == ""
+    assert not originals.sharp("photos")
+    shutil.rmtree(pictures)
+    assert get("photos", 1).headers[thumbs.KIND] == "trained"
+    assert thumbs.sheet_of("photos", [0, 1])["sizes"] == [(32, 32)] * 2
+    assert originals.without_originals("photos").startswith(f"{pictures} is not there any more")
+    assert originals.sharp("photos")
+
+
+def test_facts_of_an_original(pictures: Path, workspace: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110], exif[0x0132] = "Canon\0", "Canon EOS 5D", "2020:02:03 04:05:06"
+    (pictures / "below").mkdir()
+    two_colours().save(pictures / "below" / "x.jpg", exif=exif)
+    create_run(workspace / "facts", open_source(str(pictures), fit="pad"), preset("quick", clusters=2, channels=3))
+    told = about("facts", 5)
+    assert told["name"] == "below/x.jpg"
+    file = pictures / "below" / "x.jpg"
+    assert (told["path"], told["bytes"], told["modified"]) == (str(file), file.stat().st_size, file.stat().st_mtime)
+    assert (told["width"], told["height"], told["trained"], told["fit"]) == (900, 300, [32, 32], "pad")
+    assert (told["form"], told["camera"], told["taken"]) == ("JPEG", "Canon EOS 5D", "2020-02-03 04:05:06")
+    assert (told["changed"], told["note"]) == (False, "")
+
+
+@pytest.mark.usefixtures("large")
+def test_every_stored_pixel_can_be_asked_for() -> None:
+    for query in ("v=1&full=1", "square=1", ""):
+        assert decoded(get("large", 1, query)).size == (SIDE // 2, SIDE)
 
 
 @pytest.mark.usefixtures("finished")
@@ -188,45 +345,79 @@ def test_the_app_routes_addresses_to_it() -> None:
 
 
 def test_an_address_has_the_runs_name_quoted_and_changes_with_the_images(
-    finished: RunFolder, photos: RunFolder, workspace: Path
+    finished: RunFolder, large: RunFolder, workspace: Path
 ) -> None:
     shutil.copytree(finished.path, workspace / "a b#c?")
     start, end = thumbs.address(RunFolder(workspace / "a b#c?"))
     assert start == "/spice/thumbs/a%20b%23c%3F/"
-    assert end == thumbs.address(demo())[1]
-    assert end != thumbs.address(photos)[1]
+    assert end == thumbs.address("demo")[1]
+    assert end != thumbs.address(large.path.name)[1]
     assert fetch(f"{start}3{end}") == (200, get("demo", 3).body)
 
 
 # -- sheets ------------------------------------------------------------------------------------
 
 
-def tiles_of(answer: tuple[int, bytes], told: dict[str, Any], count: int) -> np.ndarray:
-    """(n, H, W, 3): the tiles of the sheet, cut as in gallery.js."""
+def cells(answer: tuple[int, bytes], told: dict[str, Any]) -> list[Image.Image]:
+    """The sheet cut as gallery.js does."""
     status, body = answer
     assert status == 200
-    image = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
-    high, wide, columns = told["height"], told["width"], told["columns"]
-    corners = [(i // columns * high, i % columns * wide) for i in range(count)]
-    return np.stack([image[y : y + high, x : x + wide] for y, x in corners])
+    image = Image.open(io.BytesIO(body)).convert("RGB")
+    corners = [(i % told["columns"] * told["width"], i // told["columns"] * told["height"]) for i in range(400)]
+    return [image.crop((x, y, x + w, y + h)) for (x, y), (w, h) in zip(corners, told["sizes"], strict=False)]
 
 
 def test_a_sheet_holds_the_asked_images_in_their_order(finished: RunFolder) -> None:
     ids = [200, 3, 3, *range(20, 40)]
-    told = thumbs.sheet_of(demo(), ids, (8, 8))
-    found = tiles_of(fetch(told["url"]), told, len(ids))
+    told = thumbs.sheet_of("demo", ids)
+    assert (told["width"], told["height"], told["sizes"]) == (8, 8, [(8, 8)] * len(ids))
+    found = np.stack([np.asarray(one) for one in cells(fetch(told["url"]), told)])
     assert np.array_equal(found[..., 0], finished.images().pixels[ids][:, 0])
 
 
-def test_a_sheet_of_large_images_is_made_of_their_kept_thumbnails(photos: RunFolder) -> None:
-    pixels = photos.images().pixels
-    told = thumbs.sheet_of(photos, [1, 0], pixels.shape[2:])
-    found = tiles_of(fetch(told["url"]), told, 2)
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize(("side", "cell", "high"), [(160, 160, 53), (1, 64, 21), (9999, 320, 107), (100, 112, 37)])
+def test_a_sheet_of_photographs_shows_them_whole(side: int, cell: int, high: int) -> None:
+    told = thumbs.sheet_of("photos", [5, 0, 6, *[1] * 12], side)
+    assert (told["width"], told["height"]) == (cell, cell)
+    assert told["sizes"][:3] == [(cell, high), (cell, high), (32, 32)]
+    found = cells(fetch(told["url"]), told)
+    assert len(found) == 15
+    for picture in [*found[:2], *found[3:]]:
+        pixels = np.asarray(picture, int)
+        left, right = pixels[:, : cell // 2 - 4], pixels[:, cell // 2 + 4 :]
+        # Up to the edges: neither a neighbour nor the black between the pictures runs into them.
+        assert np.abs(left - (250, 0, 0)).max() < 30
+        assert np.abs(right - (0, 0, 250)).max() < 30
+    assert colours(found[2]) == ["green", "green"]
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_sheet_is_drawn_as_it_was_described(pictures: Path) -> None:
+    """What can be had may be otherwise when the browser asks: the script cuts by what it was told."""
+    told = thumbs.sheet_of("photos", [0, 1])
+    shutil.move(pictures, pictures.parent / "away")
+    forget_thumbnails()
+    bare = thumbs.sheet_of("photos", [0, 1])
+    assert bare["sizes"] == [(32, 32)] * 2
+    whole, square = cells(fetch(told["url"]), told)[0], cells(fetch(bare["url"]), bare)[0]
+    assert whole.size == (160, 53)
+    pixels = np.asarray(whole, int)
+    assert pixels[:, :50].max() < 30  # the square in the middle of what was to be the whole
+    assert colours(square) == ["red", "blue"]
+    shutil.move(pictures.parent / "away", pictures)
+    assert cells(fetch(bare["url"]), bare)[0].size == (32, 32)
+    assert colours(cells(fetch(told["url"]), told)[0]) == ["red", "blue"]
+
+
+def test_a_sheet_of_large_images_without_originals(large: RunFolder) -> None:
+    told = thumbs.sheet_of(large.path.name, [1, 0])
+    assert told["sizes"] == [(SIDE // 2, SIDE)] * 2
+    found = cells(fetch(told["url"]), told)
     for tile, index in zip(found, (1, 0), strict=True):
-        alone = np.asarray(decoded(get(photos.path.name, index)).convert("RGB"), int)
-        assert tile.shape == alone.shape
-        assert np.abs(tile - alone).mean() < 8  # both are compressed
-    assert len(list((photos.path.parent / thumbs.CACHE).rglob("*.webp"))) == 2
+        alone = np.asarray(decoded(get(large.path.name, index)).convert("RGB"), int)
+        assert np.asarray(tile).shape == alone.shape
+        assert np.abs(np.asarray(tile, int) - alone).mean() < 8  # both are compressed
 
 
 @pytest.mark.usefixtures("finished")
@@ -234,3 +425,18 @@ def test_a_sheet_of_large_images_is_made_of_their_kept_thumbnails(photos: RunFol
 def test_a_sheet_of_what_is_not_there_is_refused(asked: str) -> None:
     assert fetch(f"/spice/pages/demo.webp?ids={asked}")[0] == 404
     assert fetch("/spice/pages/other.webp?ids=1")[0] == 404
+
+
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize(
+    "odd", ["side=x", "side=-1", "side=" + "9" * 5000, "whole=x", "whole=" + "f" * 500, "whole=-1"]
+)
+def test_a_sheet_of_odd_wishes_is_refused(odd: str) -> None:
+    assert fetch(f"/spice/pages/photos.webp?ids=1&{odd}")[0] == 404
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_sheet_may_be_asked_for_without_being_described() -> None:
+    body = fetch("/spice/pages/photos.webp?ids=1&side=96")[1]
+    assert Image.open(io.BytesIO(body)).size == (12 * 96, 96)
+    assert colours(Image.open(io.BytesIO(body)).crop((0, 0, 96, 32))) == ["red", "blue"]

@@ -252,6 +252,21 @@ def test_each_tile_gets_its_part_of_the_sheet(gallery: Driver) -> None:
     assert colours == [[20 * (i % 4), 20 * (i // 4), 9] for i in range(PER_PAGE)]
 
 
+def test_a_picture_that_fills_a_part_of_its_cell_is_shown_whole_in_its_aspect(gallery: Driver) -> None:
+    sizes = [[4, 2], [1, 4], *[[4, 4]] * 10]
+    gallery.draw(version="b", sheet={**SHEET, "url": f"{SHEET['url']}#parts", "source": "other", "sizes": sizes})
+    gallery.page.locator(".tile[data-shown]").last.wait_for()
+    canvases = gallery.page.locator(".tile canvas")
+    shown = canvases.evaluate_all("all => all.map((one) => [one.width, one.height])")
+    assert shown == sizes
+    colours = canvases.evaluate_all(
+        "all => all.map((one) => [...one.getContext('2d').getImageData(0, one.height - 1, 1, 1).data].slice(0, 3))"
+    )
+    assert colours == [[20 * (i % 4), 20 * (i // 4), 9] for i in range(PER_PAGE)]
+    style = "one => [getComputedStyle(one).objectFit, one.offsetWidth === one.offsetHeight]"
+    assert canvases.first.evaluate(style) == ["contain", True]
+
+
 def test_images_of_another_run_are_not_shown_with_the_old_pictures(gallery: Driver) -> None:
     gallery.page.locator(".tile[data-shown]").last.wait_for()
     gallery.draw(version="b", sheet={**SHEET, "url": "data:,", "source": "other"})

@@ -222,3 +222,27 @@ def test_content_is_decoded_as_a_file_is(tmp_path: Path) -> None:
     for content, reason in ((b"", "the file is empty"), (b"<html>", "not an image")):
         with pytest.raises(SourceError, match=reason):
             decode(content, 32)
+
+
+def test_a_whole_image_on_a_border_of_its_mean_colour() -> None:
+    image = Image.new("RGB", (20, 10), RED)
+    image.paste(GREEN, (10, 0, 20, 10))
+    found = np.asarray(fit(image, 20, "pad"))
+    assert (found[5:15, :10] == RED).all()
+    assert (found[5:15, 10:] == GREEN).all()
+    mean = np.add(RED, GREEN) / 2
+    assert np.abs(found[:5] - mean).max() <= 1
+    assert np.abs(found[15:] - mean).max() <= 1
+
+
+def test_a_grey_image_on_a_border() -> None:
+    found = np.asarray(fit(Image.new("L", (1, 9), 77), 9, "pad"))
+    assert (found == 77).all()
+
+
+def test_a_whole_image_without_regard_to_its_aspect() -> None:
+    image = Image.new("RGB", (200, 10), RED)
+    image.paste(GREEN, (100, 0, 200, 10))
+    found = np.asarray(fit(image, 8, "squeeze"))
+    assert (found[:, :3] == RED).all()
+    assert (found[:, 5:] == GREEN).all()

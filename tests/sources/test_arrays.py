@@ -111,7 +111,7 @@ def test_what_grows_when_it_is_scaled_is_scaled_in_small_parts(tmp_path: Path, m
     sizes: list[int] = []
     resized = import_images.resized
     monkeypatch.setattr(import_images, "BLOCK_BYTES", 4 * 3 * 32**2)
-    monkeypatch.setattr(import_images, "resized", lambda block, size: sizes.append(len(block)) or resized(block, size))
+    monkeypatch.setattr(import_images, "resized", lambda block, *how: sizes.append(len(block)) or resized(block, *how))
     array = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((10, 2, 2), np.uint8)
     pixels = opened(saved(tmp_path / "a.npy", array), size=32).images.pixels
     assert sizes == [4, 4, 2]

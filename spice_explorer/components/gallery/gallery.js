@@ -98,11 +98,13 @@ class Gallery {
     image.src = sheet.url;
   }
 
-  cut(image, { columns, width, height }, tile, i) {
+  // A picture fills a part of its cell; the canvas has the aspect of that part, and the tile centres it.
+  cut(image, { columns, width, height, sizes }, tile, i) {
     const picture = tile.querySelector("canvas");
-    [picture.width, picture.height] = [width, height];
+    const [wide, high] = sizes?.[i] ?? [width, height];
+    [picture.width, picture.height] = [wide, high];
     const [x, y] = [(i % columns) * width, Math.floor(i / columns) * height];
-    picture.getContext("2d").drawImage(image, x, y, width, height, 0, 0, width, height);
+    picture.getContext("2d").drawImage(image, x, y, wide, high, 0, 0, wide, high);
     tile.dataset.shown = "true";
     tile.classList.remove("missing");
   }

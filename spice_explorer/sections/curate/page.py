@@ -16,7 +16,7 @@ from spice_explorer.queries import artefacts, decisions, runs
 from spice_explorer.sections import needs, panel
 from spice_explorer.sections.curate import audit, classes, retrain, spreading
 from spice_explorer.sections.curate.classes import act
-from spice_explorer.web import columns, curate_api, thumbs
+from spice_explorer.web import columns, curate_api, originals, thumbs
 
 QUEUES = {
     "rejected": "Rejected first",
@@ -173,7 +173,7 @@ def _told(run: RunFolder, reviewer: str, queue: dict[str, Any]) -> dict[str, Any
             "agreement": at(f"agreement.{said.stage}", "f4"),
         },
         "thumbs": {"start": start, "end": end},
-        "sharp": gallery.sharp(artefacts.known(run, None)),
+        "sharp": originals.sharp(run.name),
         "readOnly": "",
     }
 

@@ -15,6 +15,7 @@ from spice_explorer.sections import scores
 from spice_explorer.sections.dataset import health
 
 if TYPE_CHECKING:
+    from engine.data.origin import Fit
     from engine.sources.import_job import Asked, ImportJob
     from engine.sources.open_source import Opened
 
@@ -25,6 +26,7 @@ KINDS: dict[Kind, str] = {
     "own": "Your images",
     "set": "Benchmark sets",
 }
+FIT_NAMES: dict[Fit, str] = {"crop": "Middle", "pad": "Whole, with a border", "squeeze": "Whole, squeezed"}
 SAMPLE, PER_PAGE = 192, 96
 LIVE_SECONDS = 0.5
 # What takes as long as it takes.
@@ -78,8 +80,17 @@ def _own() -> None:
         None,
         key="source size",
         placeholder="32",
-        help="Images are cropped to their central square and scaled to this side in pixels. Arrays keep "
-        "their size unless you choose one.",
+        help="Images are made into squares of this side in pixels. Arrays keep their size unless you choose one.",
+    )
+    fit: Fit = st.segmented_control(
+        "Images become squares for training",
+        list(FIT_NAMES),
+        format_func=FIT_NAMES.__getitem__,
+        default="crop",
+        required=True,
+        key="source fit",
+        help="The middle square, the whole image on a border of its mean colour, or the whole image without "
+        "regard to its aspect. Galleries show the whole photograph in any case.",
     )
     root = ""
     if present.is_table(path):
@@ -97,14 +108,14 @@ def _own() -> None:
         "shards. The path is on the machine that runs this app. Unreadable files are listed with the reason."
     )
     if st.button("Open", type="primary", key="open source"):
-        _begin(path, None if size is None else int(size), labels, root)
+        _begin(path, None if size is None else int(size), labels, root, fit)
     with st.expander("Or drop a file here", key="drop"):
         dropped = st.file_uploader(
             "A zip, tar, table or array", type=list(imports.UPLOADS), key="dropped", label_visibility="collapsed"
         )
         if dropped is not None and st.button("Open this file", key="open dropped"):
             kept = imports.keep_upload(dropped.name, dropped.getbuffer())
-            _begin(kept, None if size is None else int(size), labels, root)
+            _begin(kept, None if size is None else int(size), labels, root, fit)
 
 
 def _set() -> None:
@@ -128,11 +139,11 @@ def _set() -> None:
 # -- an import -----------------------------------------------------------------------------------
 
 
-def _begin(source: str, size: int | None, labels: bool, root: str) -> None:
+def _begin(source: str, size: int | None, labels: bool, root: str, fit: Fit = "crop") -> None:
     if not source:
         st.warning("Type the path of a folder or a file first.", icon=":material/edit:")
         return
-    session.keep_import(imports.begin(source, size, labels, root))
+    session.keep_import(imports.begin(source, size, labels, root, fit))
 
 
 def watch_import() -> None:
