@@ -47,14 +47,13 @@ class Opened:
     """An opened source.
 
     Attributes:
-        truth: if it was there and wanted.
-        skipped: what could not be used.
-        extents: (N, 2) int32, width and height of each image as it came; None where all came as
-            they are here.
-        columns: what the source says of its images besides.
+        truth: the true classes, if the source has them and they were requested.
+        skipped: files that could not be used.
+        extents: (N, 2) int32, width and height of each original image; None if no image was scaled.
+        columns: other values that the source has for its images.
         origin: where the originals are; None where there are none apart from the images.
         stamps: (N, 2) int64 of the originals, as `Listing` has them.
-        extra: extra images for stage 1 alone, of the same size and channels.
+        extra: extra images for stage 1 only, with the same size and channels.
     """
 
     images: ImageSet
@@ -88,17 +87,18 @@ def open_source(
     """Opens `source`; its decoded images are cached, so that it opens at once the next time.
 
     Args:
-        source: "digits", "shapes", KIND:PATH, the name of a set, NAME:PATH, or a path alone.
-        size: side in pixels to which images are scaled; by default 32, the set's own, or as they are in
-            an array.
-        labels: take the classes that come with the images (folders, a column, .cls files, an array)
-            as their truth. Sets that everybody knows bring theirs in any case.
-        root: the folder that the paths of a table are in, by default the table's own.
+        source: "digits", "shapes", KIND:PATH, the name of a set, NAME:PATH, or just a path.
+        size: the side in pixels to scale images to. By default 32, or the set's own size; arrays are not
+            scaled by default.
+        labels: use the classes that come with the images (subfolders, a column, .cls files, an array)
+            as truth. Benchmark sets and built-in sets always have their truth.
+        root: the folder that the paths in a table start from, by default the table's own.
         fit: how images become squares: "crop" keeps their middle, "pad" all of each on a border of its
             mean colour, "squeeze" all of each without regard to its aspect.
-        progress: called with the numbers of images decoded and to decode.
-        stop: asked now and then; it may wait, for a pause.
-        waiting: told when another import of the same images is waited for, and when no more.
+        progress: called with the number of images decoded and the number to decode.
+        stop: called regularly; it may block, for a pause.
+        waiting: called with True when another import of the same images has to finish first, and
+            with False when it has.
 
     Raises:
         SourceError: in one sentence, if there are no usable images.

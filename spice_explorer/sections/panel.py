@@ -16,7 +16,6 @@ from spice_explorer.components import gallery
 from spice_explorer.palette import VERDICTS, cluster_colour
 from spice_explorer.present import panel as present
 from spice_explorer.queries import artefacts
-from spice_explorer.queries.runs import Run
 from spice_explorer.web import originals, thumbs
 
 if TYPE_CHECKING:

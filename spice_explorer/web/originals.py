@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,14 +17,15 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from engine.data.thumbnail_store import ThumbnailStore
 from engine.data.thumbnails import pictured, resembles, size_of
 from engine.errors import RunError, SourceError, SpiceError
-from engine.runs.folder import RunFolder
 from engine.sources.originals import Original, facts, gone, make_thumbnails, origin_named, read_original, stamps_now
 from spice_explorer.present.gallery import PIXELATED
 from spice_explorer.queries import artefacts, runs
+from spice_explorer.queries.cache import cached
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
     from engine.data.origin import Origin
+    from engine.runs.folder import RunFolder
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
 # What may be otherwise a moment later: the source is mounted, or the run made again.
@@ -147,22 +147,21 @@ class Pictures:
         return there
 
 
-def pictures(run: str) -> Pictures:
+def pictures(run: RunFolder) -> Pictures:
     """The originals of a run's images; raises SpiceError when it cannot be read."""
-    folder, images = runs.folder_of(run), artefacts.images(run)
-    known = _known(str(folder.path), runs.made(folder), images.size)
+    images = artefacts.images(run)
+    known = _known(run, images.size)
     if known is not None:
         return Pictures(images, *known)
-    origin = origin_named(folder.card().source)
+    origin = origin_named(run.card().source)
     return Pictures(images, origin, None, None, np.full(len(images), origin is not None))
 
 
-@lru_cache(maxsize=16)
-def _known(path: str, _made: float, size: tuple[int, int]) -> tuple[Origin, np.ndarray, np.ndarray, np.ndarray] | None:
+@cached(entries=16)
+def _known(run: RunFolder, size: tuple[int, int]) -> tuple[Origin, np.ndarray, np.ndarray, np.ndarray] | None:
     """What the run remembers; None for a run of an early version."""
-    folder = RunFolder(path)
     try:
-        origin, originals = folder.card().origin, folder.originals()
+        origin, originals = run.card().origin, run.originals()
     except RunError:  # damaged: the run itself is not
         return None
     if origin is None or originals is None:
@@ -171,7 +170,7 @@ def _known(path: str, _made: float, size: tuple[int, int]) -> tuple[Origin, np.n
     return origin, stamps, extents, pictured(extents, size)
 
 
-def sharp(run: str) -> bool:
+def sharp(run: RunFolder) -> bool:
     """Whether a run has only pictures so small that they are drawn as squares."""
     found = pictures(run)
     if max(found.images.size) > PIXELATED:
@@ -179,7 +178,7 @@ def sharp(run: str) -> bool:
     return not found.pictured.any() or (found.missing() != "" and not found.kept)
 
 
-def without_originals(run: str) -> str:
+def without_originals(run: RunFolder) -> str:
     """A sentence for the page of a run that shows the pixels it trains on in place of its photographs, or ""."""
     found = pictures(run)
     why, (height, width) = found.missing(), found.images.size
@@ -193,7 +192,7 @@ def about(request: Request) -> Response:
     """What is known of an image's original, as JSON; 404 for runs and images that are not there."""
     run, wanted = request.path_params["run"], request.path_params["id"]
     try:
-        found = pictures(run)
+        found = pictures(runs.folder_of(run))
     except (SpiceError, OSError, KeyError, ValueError):
         return PlainTextResponse("no such run", 404, FRESH)
     if not is_id(wanted, len(found.images)):

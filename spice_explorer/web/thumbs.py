@@ -17,7 +17,6 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -60,7 +59,7 @@ def address(run: RunFolder) -> tuple[str, str]:
     return f"{address_of('thumbs', run.name)}/", f".webp?v={_version(run)}"
 
 
-def sheet_of(run: str, ids: Sequence[int], side: int = SIDE) -> dict[str, Any]:
+def sheet_of(run: RunFolder, ids: Sequence[int], side: int = SIDE) -> dict[str, Any]:
     """The address of a sheet with the thumbnails of `ids`, and how to cut it.
 
     Each has a cell of "width" × "height" pixels, of which it fills the part of "sizes" (width and height)
@@ -74,7 +73,7 @@ def sheet_of(run: str, ids: Sequence[int], side: int = SIDE) -> dict[str, Any]:
     if found.pictured.any():
         asked += f"&side={side}&whole={int(marks or '0', 2):x}"
     return {
-        "url": f"{address_of('pages', run)}.webp?{asked}&v={_version(run)}",
+        "url": f"{address_of('pages', run.name)}.webp?{asked}&v={_version(run)}",
         "source": source(run),
         "columns": COLUMNS,
         "width": sheet.width,
@@ -100,11 +99,6 @@ def _missing(why: str) -> Response:
     return PlainTextResponse(why, 404, FRESH)
 
 
-@lru_cache(maxsize=256)
-def _fingerprint(path: str, _made: float) -> str:
-    return RunFolder(path).card().fingerprint
-
-
 # -- one image -------------------------------------------------------------------------------------
 
 
@@ -112,7 +106,7 @@ def thumb(request: Request) -> Response:
     """One image; 404 for runs, images and pixels that are not there."""
     run, wanted, asked = request.path_params["run"], request.path_params["id"], request.query_params
     try:
-        found = pictures(run)
+        found = pictures(runs.folder_of(run))
         if not is_id(wanted, len(found.images)):
             return _missing("no such image")
         if "square" in asked:
@@ -178,7 +172,7 @@ def sheet(request: Request) -> Response:
     if len(ids) > MOST_ON_A_SHEET or not re.fullmatch(r"\d{1,4}", side, re.ASCII) or not WHOLE.fullmatch(whole):
         return _missing("no such images")
     try:
-        found = pictures(run)
+        found = pictures(runs.folder_of(run))
         if not all(is_id(one, len(found.images)) for one in ids):
             return _missing("no such image")
         return _drawn(found, [int(one) for one in ids], _side(int(side)), whole)

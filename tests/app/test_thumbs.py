@@ -27,8 +27,9 @@ from engine.presets import preset
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened, open_source
+from spice_explorer.queries.runs import folder_of
 from spice_explorer.web import originals, routes, thumbs
-from tests.app.conftest import IMAGES
+from tests.app.conftest import IMAGES, demo
 from tests.two_colours import colours, turned, two_colours
 
 SIDE = 120
@@ -203,17 +204,17 @@ def test_a_file_that_has_changed_is_not_taken_for_the_image(photos: RunFolder, p
 
 
 def test_without_its_source_a_run_shows_what_it_is_trained_on(photos: RunFolder, pictures: Path) -> None:
-    assert originals.without_originals("photos") == ""
+    assert originals.without_originals(folder_of("photos")) == ""
     shutil.rmtree(pictures)
     assert colours(decoded(get("photos", 1))) == ["red", "blue"]  # the thumbnails are still there
-    assert not originals.sharp("photos")
+    assert not originals.sharp(folder_of("photos"))
     forget_thumbnails()
     for query in ("", "full=1"):
         answer = get("photos", 1, query)
         assert (answer.headers[thumbs.KIND], answer.headers["cache-control"]) == ("trained", "no-store")
         assert np.array_equal(np.asarray(decoded(answer)).transpose(2, 0, 1), photos.images().pixels[1])
-    assert originals.sharp("photos")
-    assert originals.without_originals("photos") == (
+    assert originals.sharp(folder_of("photos"))
+    assert originals.without_originals(folder_of("photos")) == (
         f"{pictures} is not there any more: it was moved, renamed or deleted, or is on a disk that is not "
         "connected. Pictures are shown as the model sees them, 32 × 32 pixels."
     )
@@ -265,17 +266,17 @@ def test_a_run_of_the_first_kind_shows_originals_that_are_still_the_same(photos:
         assert get("photos", 0, query).headers[thumbs.KIND] == "trained"
         assert colours(decoded(get("photos", 1, query))) == ["red", "blue"]
     assert get("photos", 6).headers[thumbs.KIND] == "trained"  # it is not larger than the pixels
-    told = thumbs.sheet_of("photos", [0, 1, 5, 6])
+    told = thumbs.sheet_of(folder_of("photos"), [0, 1, 5, 6])
     assert told["sizes"] == [(32, 32), (160, 54), (160, 54), (32, 32)]
     found = cells(fetch(told["url"]), told)
     assert [colours(one) for one in found[1:3]] == [["red", "blue"]] * 2
-    assert originals.without_originals("photos") == ""
-    assert not originals.sharp("photos")
+    assert originals.without_originals(folder_of("photos")) == ""
+    assert not originals.sharp(folder_of("photos"))
     shutil.rmtree(pictures)
     assert get("photos", 1).headers[thumbs.KIND] == "trained"
-    assert thumbs.sheet_of("photos", [0, 1])["sizes"] == [(32, 32)] * 2
-    assert originals.without_originals("photos").startswith(f"{pictures} is not there any more")
-    assert originals.sharp("photos")
+    assert thumbs.sheet_of(folder_of("photos"), [0, 1])["sizes"] == [(32, 32)] * 2
+    assert originals.without_originals(folder_of("photos")).startswith(f"{pictures} is not there any more")
+    assert originals.sharp(folder_of("photos"))
 
 
 def test_facts_of_an_original(pictures: Path, workspace: Path) -> None:
@@ -350,8 +351,8 @@ def test_an_address_has_the_runs_name_quoted_and_changes_with_the_images(
     shutil.copytree(finished.path, workspace / "a b#c?")
     start, end = thumbs.address(RunFolder(workspace / "a b#c?"))
     assert start == "/spice/thumbs/a%20b%23c%3F/"
-    assert end == thumbs.address("demo")[1]
-    assert end != thumbs.address(large.path.name)[1]
+    assert end == thumbs.address(demo())[1]
+    assert end != thumbs.address(large)[1]
     assert fetch(f"{start}3{end}") == (200, get("demo", 3).body)
 
 
@@ -369,7 +370,7 @@ def cells(answer: tuple[int, bytes], told: dict[str, Any]) -> list[Image.Image]:
 
 def test_a_sheet_holds_the_asked_images_in_their_order(finished: RunFolder) -> None:
     ids = [200, 3, 3, *range(20, 40)]
-    told = thumbs.sheet_of("demo", ids)
+    told = thumbs.sheet_of(demo(), ids)
     assert (told["width"], told["height"], told["sizes"]) == (8, 8, [(8, 8)] * len(ids))
     found = np.stack([np.asarray(one) for one in cells(fetch(told["url"]), told)])
     assert np.array_equal(found[..., 0], finished.images().pixels[ids][:, 0])
@@ -378,7 +379,7 @@ def test_a_sheet_holds_the_asked_images_in_their_order(finished: RunFolder) -> N
 @pytest.mark.usefixtures("photos")
 @pytest.mark.parametrize(("side", "cell", "high"), [(160, 160, 53), (1, 64, 21), (9999, 320, 107), (100, 112, 37)])
 def test_a_sheet_of_photographs_shows_them_whole(side: int, cell: int, high: int) -> None:
-    told = thumbs.sheet_of("photos", [5, 0, 6, *[1] * 12], side)
+    told = thumbs.sheet_of(folder_of("photos"), [5, 0, 6, *[1] * 12], side)
     assert (told["width"], told["height"]) == (cell, cell)
     assert told["sizes"][:3] == [(cell, high), (cell, high), (32, 32)]
     found = cells(fetch(told["url"]), told)
@@ -395,10 +396,10 @@ def test_a_sheet_of_photographs_shows_them_whole(side: int, cell: int, high: int
 @pytest.mark.usefixtures("photos")
 def test_a_sheet_is_drawn_as_it_was_described(pictures: Path) -> None:
     """What can be had may be otherwise when the browser asks: the script cuts by what it was told."""
-    told = thumbs.sheet_of("photos", [0, 1])
+    told = thumbs.sheet_of(folder_of("photos"), [0, 1])
     shutil.move(pictures, pictures.parent / "away")
     forget_thumbnails()
-    bare = thumbs.sheet_of("photos", [0, 1])
+    bare = thumbs.sheet_of(folder_of("photos"), [0, 1])
     assert bare["sizes"] == [(32, 32)] * 2
     whole, square = cells(fetch(told["url"]), told)[0], cells(fetch(bare["url"]), bare)[0]
     assert whole.size == (160, 53)
@@ -411,7 +412,7 @@ def test_a_sheet_is_drawn_as_it_was_described(pictures: Path) -> None:
 
 
 def test_a_sheet_of_large_images_without_originals(large: RunFolder) -> None:
-    told = thumbs.sheet_of(large.path.name, [1, 0])
+    told = thumbs.sheet_of(large, [1, 0])
     assert told["sizes"] == [(SIDE // 2, SIDE)] * 2
     found = cells(fetch(told["url"]), told)
     for tile, index in zip(found, (1, 0), strict=True):

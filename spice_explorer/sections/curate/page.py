@@ -173,7 +173,7 @@ def _told(run: RunFolder, reviewer: str, queue: dict[str, Any]) -> dict[str, Any
             "agreement": at(f"agreement.{said.stage}", "f4"),
         },
         "thumbs": {"start": start, "end": end},
-        "sharp": originals.sharp(run.name),
+        "sharp": originals.sharp(run),
         "readOnly": "",
     }
 
