@@ -29,8 +29,8 @@ def check_beginning(source: str, images: ImageSet) -> None:
     if source.startswith(IMPORT):
         import_vectors(source, images)
         return
+    from engine.networks.pretrained import check_pretrained
     from engine.stages.encoder_file import load_encoder
-    from engine.stages.torchvision_encoder import check_pretrained
 
     if source.startswith(ENCODER):
         load_encoder(source)
