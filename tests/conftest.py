@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 # Fixtures that tests of several rooms use.
-pytest_plugins = ["tests.tiny_runs", "tests.encoded_images"]
+pytest_plugins = ["tests.tiny_runs", "tests.encoded_images", "tests.local_hub"]
 
 
 @pytest.fixture(autouse=True)

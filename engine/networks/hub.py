@@ -27,16 +27,20 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 BLOCK_BYTES = 2**22
 
 
+# Called with the name of a file that is downloaded, and its bytes so far and in all (0 while unknown).
+Told = Callable[[str, int, int], None]
+
+
+def nobody(_name: str, _done: int, _total: int) -> None:
+    """Whom nothing is told."""
+
+
 @dataclass(frozen=True)
 class Downloads:
-    """Where downloads lie until they are used, and who is told how far one is.
-
-    Attributes:
-        told: called with the file's name, and bytes done and in all (0 while unknown).
-    """
+    """Where downloads lie until they are used, and who is told how far one is."""
 
     folder: Path = Path(tempfile.gettempdir()) / "spice-explorer-downloads"
-    told: Callable[[str, int, int], None] = lambda _name, _done, _total: None
+    told: Told = nobody
 
 
 @dataclass(frozen=True)

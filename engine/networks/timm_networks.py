@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def timm_from_file(name: str, path: Path) -> Pretrained:
 
     The file is believed to be what `name` says if that has a tag; without one nothing is known of it.
     """
-    network = _registered(name)
+    network = replace(_registered(name), name=name)
     origin = origin_of(name, network.config) if "." in name else unknown(name)
     return _fitted(network, read_weights(path), str(path), origin, path.name)
 

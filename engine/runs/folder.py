@@ -4,7 +4,7 @@
     images/           pixels.npy (uint8, memory-mapped when read) and ids
     extra/            extra images, for stage 1 only
     truth/            true labels and class names, only where they exist
-    encoder.pt        the trained encoder that stage 1 starts from, if any
+    encoder.pt encoder.json     the trained encoder that stage 1 starts from, if any, and its card
     imported/         external vectors that are used as the features
     events.jsonl      one line per event, append-only
     features/ heads/ joint/ …   one folder per artefact: arrays and weights
@@ -110,6 +110,17 @@ class RunFolder:
         if not own.exists():
             return config
         return with_setting(config, "features.source", f"encoder:{own}")
+
+    def encoder_card(self) -> dict[str, Any] | None:
+        """What is known of the trained encoder that stage 1 starts from: its network, and under "origin" what
+        that was trained on. None if it starts from random weights or vectors, or the run is older than cards.
+        """
+        try:
+            return dict(json.loads((self.path / "encoder.json").read_text("utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{self.path / 'encoder.json'} is damaged ({error}): delete it") from None
 
     # -- images and truth ----------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from engine.events import Record, Scored, Stage, TruthScored, to_json
 from engine.runs.files import link_file, write_text
 from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder
 
-BEGINNING = ("extra", "encoder.pt")
+BEGINNING = ("extra", "encoder.pt", "encoder.json")
 STAGE_ONE = (*BEGINNING, IMPORTED, "neighbors", "frames", "maps")
 INPUTS = ("images", "truth", "columns")
 STAGES_ONE_AND_TWO = (*INPUTS, *STAGE_ONE, "features", "heads", "decided")
