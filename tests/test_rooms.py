@@ -130,6 +130,7 @@ UPSTREAM = [
     "contrast",
     "encoder_file",
     "features",
+    "embedding",
     "decided_labels",
     "prototypes",
     "heads",

@@ -187,10 +187,10 @@ class RunFolder:
         self,
         artefact: str,
         arrays: dict[str, np.ndarray],
-        weights: dict[str, Any] | None = None,
+        weights: dict[str, Any] | Path | None = None,
         linked: dict[str, Path] | None = None,
     ) -> None:
-        """Writes an artefact's arrays and, if any, weights (a state dict), all at once.
+        """Writes an artefact's arrays and, if any, weights (a state dict, or a file of one), all at once.
 
         `linked`: additional arrays, by name, as .npy files with the same contents that never change.
         """
@@ -203,7 +203,9 @@ class RunFolder:
                     save_array(file, array)
             for name, file in (linked or {}).items():
                 link_file(file, draft / f"{name}.npy")
-            if weights is not None:
+            if isinstance(weights, Path):
+                link_file(weights, draft / "weights.pt")
+            elif weights is not None:
                 save_weights(draft / "weights.pt", weights)
             draft.chmod(0o755)
             shutil.rmtree(target, ignore_errors=True)

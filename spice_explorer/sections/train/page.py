@@ -176,7 +176,7 @@ def _alarms(run: Run) -> None:
 
 
 def _charts(run: Run) -> None:
-    begun = [(stage, view) for stage, view in run.snapshot.stages.items() if view.history]
+    begun = [(stage, view) for stage, view in run.snapshot.stages.items() if progress.curves(view)]
     if not begun:
         return
     for (stage, view), column in zip(begun, st.columns(3), strict=False):
