@@ -16,7 +16,8 @@ from engine.errors import SettingError
 
 # Where stage 1 starts: from random weights, or from the network or vectors named after one of these prefixes.
 SCRATCH = "scratch"
-ENCODER, TORCHVISION, WEIGHTS, IMPORT = "encoder:", "torchvision:", "weights:", "import:"
+ENCODER, TORCHVISION, TIMM, WEIGHTS, IMPORT = "encoder:", "torchvision:", "timm:", "weights:", "import:"
+PRETRAINED = (TORCHVISION, TIMM, WEIGHTS)
 
 
 def setting(
@@ -170,8 +171,9 @@ class FeatureSettings(Settings):
     source: str = setting(
         SCRATCH,
         "'scratch' starts with random weights; 'encoder:NAME' or 'encoder:FILE.pt' with an encoder "
-        "from this app, 'torchvision:NAME' with a network or weights by torchvision's name, "
-        "'weights:MODEL:FILE' with a file of weights (.safetensors, .pt) for torchvision's MODEL; "
+        "from this app, 'timm:NAME' with a network by timm's name (or 'timm:hf-hub:ORG/NAME'), "
+        "'torchvision:NAME' with a network or weights by torchvision's name, 'weights:timm/NAME:FILE' or "
+        "'weights:MODEL:FILE' with a file of weights (.safetensors, .pt) for timm's NAME or torchvision's MODEL; "
         "each replaces the network chosen here. 'import:FILE' uses external vectors (.npy, .parquet) as the "
         "features: nothing is trained on pixels, and stage 3 is skipped",
         paper="scratch",
@@ -227,13 +229,35 @@ class FeatureSettings(Settings):
         low=1,
     )
 
+    weak_views: int = setting(
+        0,
+        "weak views of each image whose features a frozen network computes once, for later stages; 0 for none",
+        paper=0,
+        low=0,
+        high=64,
+    )
+    strong_views: int = setting(
+        0,
+        "strong views of each image whose features a frozen network computes once, for later stages; 0 for none",
+        paper=0,
+        low=0,
+        high=64,
+    )
+    view_seed: int = setting(
+        0,
+        "seed of these views; it is not the run's, so that runs with other seeds share them",
+        paper=0,
+        low=0,
+        high=2**31 - 1,
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        kinds = (ENCODER, TORCHVISION, WEIGHTS, IMPORT)
+        kinds = (ENCODER, *PRETRAINED, IMPORT)
         if self.source != SCRATCH and not self.source.startswith(kinds):
             raise SettingError(
                 f"source is {self.source!r}: expected scratch, encoder:NAME, torchvision:NAME, "
-                "weights:MODEL:FILE or import:FILE"
+                "timm:NAME, weights:MODEL:FILE or import:FILE"
             )
 
 
@@ -367,11 +391,23 @@ class RunConfig(Settings):
                 "features.epochs is 0, but the encoder starts with random weights: set at least 1, "
                 "or choose a trained encoder with features.source=encoder:NAME"
             )
-        if self.joint.start == "random" and self.features.source.startswith((TORCHVISION, WEIGHTS)):
+        if (self.features.weak_views or self.features.strong_views) and not self.frozen:
+            raise SettingError(
+                f"features.weak_views is {self.features.weak_views} and features.strong_views "
+                f"{self.features.strong_views}, but only a frozen network has views to keep: choose a trained network "
+                "(such as features.source=timm:NAME) with features.epochs=0, or set both to 0"
+            )
+        if self.joint.start == "random" and self.features.source.startswith(PRETRAINED):
             raise SettingError(
                 f"joint.start is random, but stage 1 starts from a trained network "
                 f"({self.features.source}): choose joint.start=stages, which keeps its weights"
             )
+
+    @property
+    def frozen(self) -> bool:
+        """Whether stage 1 takes a trained network as it is."""
+        source = self.features.source
+        return self.features.epochs == 0 and source != SCRATCH and not source.startswith(IMPORT)
 
 
 def override(config: RunConfig, *assignments: str) -> RunConfig:

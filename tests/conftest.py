@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 # Fixtures for the tests of several rooms.
-pytest_plugins = ["tests.tiny_runs", "tests.encoded_images"]
+pytest_plugins = ["tests.tiny_runs", "tests.encoded_images", "tests.local_hub"]
 
 
 @pytest.fixture(autouse=True)

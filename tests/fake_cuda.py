@@ -199,6 +199,7 @@ class FakeCuda(contextlib.ExitStack):
             "set_per_process_memory_fraction": self._limit,
             "set_sync_debug_mode": self._judge_waits,
             "Stream": self._stream,
+            "Event": lambda: mock.Mock(synchronize=lambda: self.wait("event")),
             "stream": lambda _stream: contextlib.nullcontext(),
         }
         for name, answer in gpu.items():

@@ -20,6 +20,7 @@ from engine.config import IMPORT, SCRATCH, RunConfig, to_dict
 from engine.curate.guidance import Guidance
 from engine.data.skipped import Skipped
 from engine.errors import RunError
+from engine.networks.hub import Told, nobody
 from engine.runs.files import write_text
 from engine.runs.folder import FORMAT, RunFolder
 from engine.runs.inheritance import inherit, inherit_decided
@@ -28,11 +29,16 @@ from engine.sources.open_source import Opened
 
 
 def create_run(
-    path: str | os.PathLike[str], opened: Opened, config: RunConfig, excluded: tuple[Skipped, ...] = ()
+    path: str | os.PathLike[str],
+    opened: Opened,
+    config: RunConfig,
+    excluded: tuple[Skipped, ...] = (),
+    told: Told = nobody,
 ) -> RunFolder:
     """Creates a run folder, which is either complete or absent.
 
-    `excluded` are images of the source that a person excluded, and that are not in `opened`.
+    `excluded` are images of the source that a person excluded, and that are not in `opened`. `told` follows the
+    download of a network, if there is one.
 
     Raises:
         RunError: when something is there already, K or the extra images do not fit the images,
@@ -44,7 +50,7 @@ def create_run(
         raise RunError(f"{target} exists and is not empty: resume the run in it, or choose another folder")
     check_clusters(config, len(opened.images), opened.images.source)
     _check_extra(opened)
-    return _made(target, lambda draft: _write_inputs(draft, opened, config, excluded))
+    return _made(target, lambda draft: _write_inputs(draft, opened, config, excluded, told))
 
 
 def branch_run(parent: RunFolder, path: str | os.PathLike[str], config: RunConfig) -> RunFolder:
@@ -109,10 +115,12 @@ def _made(target: Path, write: Callable[[RunFolder], None]) -> RunFolder:
     return RunFolder(target)
 
 
-def _write_inputs(draft: RunFolder, opened: Opened, config: RunConfig, excluded: tuple[Skipped, ...]) -> None:
+def _write_inputs(
+    draft: RunFolder, opened: Opened, config: RunConfig, excluded: tuple[Skipped, ...], told: Told
+) -> None:
     images = opened.images
     if config.features.source != SCRATCH:  # first, since it may not be there, or not fit
-        keep_beginning(draft.path, config.features.source, images)
+        keep_beginning(draft.path, config.features.source, images, told)
     draft.save_images("images", images)
     if opened.columns:
         draft.save_columns(list(opened.columns))

@@ -5,7 +5,7 @@
     extra/            extra images, for stage 1 only
     originals/        size and stamp of each original, where the images were made from larger ones
     truth/            true labels and class names, only where they exist
-    encoder.pt        the trained encoder that stage 1 starts from, if any
+    encoder.pt encoder.json     the trained encoder that stage 1 starts from, if any, and its card
     imported/         external vectors that are used as the features
     events.jsonl      one line per event, append-only
     features/ heads/ joint/ …   one folder per artefact: arrays and weights
@@ -116,6 +116,17 @@ class RunFolder:
             return config
         return with_setting(config, "features.source", f"encoder:{own}")
 
+    def encoder_card(self) -> dict[str, Any] | None:
+        """What is known of the trained encoder that stage 1 starts from: its network, and under "origin" what
+        that was trained on. None if it starts from random weights or vectors, or the run is older than cards.
+        """
+        try:
+            return dict(json.loads((self.path / "encoder.json").read_text("utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{self.path / 'encoder.json'} is damaged ({error}): delete it") from None
+
     # -- images and truth ----------------------------------------------------------------------
 
     def images(self) -> ImageSet:
@@ -189,10 +200,10 @@ class RunFolder:
         self,
         artefact: str,
         arrays: dict[str, np.ndarray],
-        weights: dict[str, Any] | None = None,
+        weights: dict[str, Any] | Path | None = None,
         linked: dict[str, Path] | None = None,
     ) -> None:
-        """Writes an artefact's arrays and, if any, weights (a state dict), all at once.
+        """Writes an artefact's arrays and, if any, weights (a state dict, or a file of one), all at once.
 
         `linked`: additional arrays, by name, as .npy files with the same contents that never change.
         """
@@ -205,7 +216,9 @@ class RunFolder:
                     save_array(file, array)
             for name, file in (linked or {}).items():
                 link_file(file, draft / f"{name}.npy")
-            if weights is not None:
+            if isinstance(weights, Path):
+                link_file(weights, draft / "weights.pt")
+            elif weights is not None:
                 save_weights(draft / "weights.pt", weights)
             draft.chmod(0o755)
             shutil.rmtree(target, ignore_errors=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ from engine.curate.guidance import Guidance
 from engine.data.columns import of_images
 from engine.data.images import ImageSet
 from engine.events import Record, Scored, Stage, TruthScored, to_json
+from engine.runs.embeddings import RowFile
 from engine.runs.files import link_file, write_text
 from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder
 
-BEGINNING = ("extra", "encoder.pt")
+BEGINNING = ("extra", "encoder.pt", "encoder.json")
 STAGE_ONE = (*BEGINNING, IMPORTED, "neighbors", "frames", "maps")
+# The features of views, and how many of them are copied at once.
+VIEWS, BLOCK = ("weak", "strong"), 2**14
 INPUTS = ("images", "truth", "columns")
 # What is only known of images that came from elsewhere.
 ORIGINALS = "originals"
@@ -100,12 +104,32 @@ def _take_features(draft: RunFolder, parent: RunFolder, keep: np.ndarray) -> Non
     vectors: these are kept as they would be in a run of their own."""
     if draft.has(IMPORTED):
         return
-    vectors = parent.load("features")["vectors"][keep]
+    features = parent.load("features")
+    vectors = features["vectors"][keep]
     if parent.has(IMPORTED):
         draft.save(IMPORTED, {"vectors": vectors})
         return
-    draft.save(INHERITED_FEATURES, {"vectors": vectors})
-    link_file(parent.path / "features/weights.pt", draft.path / INHERITED_FEATURES / "weights.pt")
+    views = {name: _kept_views(draft, parent, name, keep) for name in VIEWS if name in features}
+    draft.save(INHERITED_FEATURES, {"vectors": vectors}, parent.path / "features/weights.pt", views)
+    for file in views.values():
+        if file.parent == draft.path:
+            file.unlink()
+
+
+def _kept_views(draft: RunFolder, parent: RunFolder, name: str, keep: np.ndarray) -> Path:
+    """A file of the features of the views of the images that stay: the parent's own if all do."""
+    own = parent.path / "features" / f"{name}.npy"
+    if keep.all():
+        return own
+    views, ids = parent.load("features")[name], np.flatnonzero(keep)
+    file = draft.path / f"{name}.npy"
+    rows = RowFile(file, (len(views), len(ids), views.shape[2]), "<f2")
+    for view, vectors in enumerate(views):
+        for start in range(0, len(ids), BLOCK):
+            rows.write(view * len(ids) + start, vectors[ids[start : start + BLOCK]])
+    rows.sync()
+    rows.close()
+    return file
 
 
 def _events(parent: RunFolder, *stages: Stage, scores: bool = True) -> list[Record]:

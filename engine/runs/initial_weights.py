@@ -1,21 +1,33 @@
 """The starting point of stage 1 if it is not random weights: validated in advance and kept with the run.
 
-The run keeps a copy of the network or the vectors, so it does not depend on files that may be moved or replaced.
+The run has the network or the vectors in its own folder, so it does not depend on files that may be moved or
+replaced. Runs with the same network share one file in the cache, by hard links:
+
+    encoders/KEY.pt KEY.json   a network with its weights, and its card
+    encoders/KEY.download/     what has been downloaded of it so far
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
-from engine.config import ENCODER, IMPORT, SCRATCH
+from engine.config import ENCODER, IMPORT, SCRATCH, WEIGHTS
+from engine.data.image_store import cache
 from engine.data.images import ImageSet
 from engine.data.vectors import import_vectors
-from engine.runs.files import synced
+from engine.networks.hub import Downloads, Told, nobody
+from engine.runs.files import link_file, synced, write_text
 from engine.runs.folder import IMPORTED
 
 BLANK_BYTES = 2**24
+# Raised when encoders are packed differently, so that old files are not used any more.
+FORMAT = 1
 
 
 def check_beginning(source: str, images: ImageSet) -> None:
@@ -29,8 +41,8 @@ def check_beginning(source: str, images: ImageSet) -> None:
     if source.startswith(IMPORT):
         import_vectors(source, images)
         return
+    from engine.networks.pretrained import check_pretrained
     from engine.stages.encoder_file import load_encoder
-    from engine.stages.torchvision_encoder import check_pretrained
 
     if source.startswith(ENCODER):
         load_encoder(source)
@@ -38,8 +50,8 @@ def check_beginning(source: str, images: ImageSet) -> None:
         check_pretrained(source)
 
 
-def keep_beginning(folder: Path, source: str, images: ImageSet) -> None:
-    """Puts a copy of what `source` names (anything but "scratch") into a run's `folder`.
+def keep_beginning(folder: Path, source: str, images: ImageSet, told: Told = nobody) -> None:
+    """Puts what `source` names (anything but "scratch") into a run's `folder`; `told` follows a download.
 
     Raises:
         SpiceError: when it is not there, does not fit these images, or cannot be downloaded.
@@ -51,11 +63,55 @@ def keep_beginning(folder: Path, source: str, images: ImageSet) -> None:
         if isinstance(kept, np.memmap):
             kept.flush()
         return
-    from engine.stages.encoder_file import encoder_content
+    file = cached_encoder(source, told)
+    link_file(file, folder / "encoder.pt")
+    link_file(file.with_suffix(".json"), folder / "encoder.json")
 
-    content = encoder_content(source)
-    with synced(folder / "encoder.pt") as encoder:
-        encoder.write(content)
+
+def cached_encoder(source: str, told: Told = nobody) -> Path:
+    """The encoder's file in the cache, made or downloaded if it is not there; raises SpiceError."""
+    from engine.stages.encoder_file import encoder_content, read_card
+
+    place = cache() / "encoders"
+    place.mkdir(parents=True, exist_ok=True)
+    file = place / f"{_key(source)}.pt"
+    card, downloads = file.with_suffix(".json"), file.with_suffix(".download")
+    with FileLock(file.with_suffix(".lock")):
+        if card.exists() and file.exists():
+            return file
+        content = encoder_content(source, Downloads(downloads, told))
+        draft = file.with_suffix(".tmp")
+        try:
+            with synced(draft) as encoder:
+                encoder.write(content)
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
+        write_text(card, json.dumps(read_card(f"{ENCODER}{file}"), indent=1, default=str))
+        shutil.rmtree(downloads, ignore_errors=True)
+    return file
+
+
+def _key(source: str) -> str:
+    """Names stand for what was downloaded under them once; files for their content."""
+    from engine.stages.encoder_file import encoder_path
+
+    found = hashlib.blake2b(f"{FORMAT} ".encode(), digest_size=16)
+    path = None
+    if source.startswith(ENCODER):
+        path = encoder_path(source)
+        found.update(ENCODER.encode())
+    elif source.startswith(WEIGHTS):
+        model, _, place = source.removeprefix(WEIGHTS).partition(":")
+        path = Path(place).expanduser()
+        found.update(f"{WEIGHTS}{model}:{path.name}".encode())
+    else:
+        found.update(source.encode())
+    if path is not None and path.is_file():
+        with path.open("rb") as file:
+            while block := file.read(BLANK_BYTES):
+                found.update(block)
+    return found.hexdigest()
 
 
 def _blank_array(path: Path, shape: tuple[int, int]) -> np.ndarray:

@@ -7,7 +7,9 @@ skipped.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +19,19 @@ from engine.config import RunConfig
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
-from engine.events import Alarm, Emit, ReliableSelected, Scored, Stage, StageSkipped, TruthScored
+from engine.events import (
+    Alarm,
+    Emit,
+    ReliableSelected,
+    Scored,
+    Stage,
+    StageFinished,
+    StageSkipped,
+    StageStarted,
+    TruthScored,
+)
+from engine.runs.embeddings import Embedding, frozen_weights
+from engine.runs.files import load_array
 from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder
 from engine.runs.history import save_frame, save_xray
 from engine.space.kmeans import kmeans
@@ -25,9 +39,11 @@ from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.compute import use_device
 from engine.stages.decided_labels import FixedLabels
+from engine.stages.embedding import embed_images
 from engine.stages.encoder import Encoder, Heads
-from engine.stages.features import Features, build_encoder, learn_features, take_features
-from engine.stages.frames import Frame, Xray
+from engine.stages.encoder_file import network_of
+from engine.stages.features import CachedViews, Features, build_encoder, learn_features, take_features
+from engine.stages.frames import Frame, Xray, condensed
 from engine.stages.heads import HeadClustering, learn_heads
 from engine.stages.joint import learn_jointly
 from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
@@ -110,22 +126,95 @@ def _features(run: Run) -> Features:
         run.folder.remove(INHERITED_FEATURES)
         return _load_features(run, encoder, "features")
     if run.folder.has(INHERITED_FEATURES):
+        place = run.folder.path / INHERITED_FEATURES
         features = _load_features(run, encoder, INHERITED_FEATURES)
+        _save_features(run, features, place / "weights.pt", {file.stem: file for file in place.glob("*.npy")})
+    elif run.config.frozen:
+        return _embedded(run, encoder)
     else:
         features = learn_features(
             run.config, run.pixels, encoder, emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep
         )
-    labels = kmeans_labels(features.vectors, run.config.clusters, run.config.seed, run.device)
-    _score(run, "features", labels, features.vectors)
-    run.folder.save("features", {"vectors": features.vectors, "labels": labels}, encoder.state_dict())
+        _save_features(run, features, encoder.state_dict())
     checkpoint.remove()
     run.folder.remove(INHERITED_FEATURES)
     return features
 
 
+def _save_features(
+    run: Run, features: Features, weights: dict[str, Any] | Path, files: dict[str, Path] | None = None
+) -> None:
+    """Clusters and scores stage 1's features, and saves them; arrays that are in `files` already are linked."""
+    labels = kmeans_labels(features.vectors, run.config.clusters, run.config.seed, run.device)
+    _score(run, "features", labels, features.vectors)
+    arrays = {"labels": labels} if files else {"labels": labels, "vectors": features.vectors}
+    run.folder.save("features", arrays, weights, linked=files)
+
+
+def _embedded(run: Run, encoder: Encoder) -> Features:
+    """The features of a frozen network: computed once for these images, whichever runs ask for them."""
+    checksum, weights = frozen_weights(encoder.state_dict())
+    embedding = _embedding(run, encoder, checksum)
+    with embedding.locked(run.stop):
+        if embedding.whole:
+            run.emit(StageStarted("features", 0))
+            run.emit(StageFinished("features", 0.0))
+        else:
+            _embed(run, encoder, embedding)
+        features = _features_of(encoder, {name: load_array(file) for name, file in embedding.files.items()})
+        run.keep(Frame("features", 0, condensed(torch.from_numpy(features.vectors))))
+        _save_features(run, features, weights, embedding.files)
+    return features
+
+
+def _embedding(run: Run, encoder: Encoder, checksum: str) -> Embedding:
+    """The place of everything that this run's embedding depends on."""
+    settings, views = run.config.features, run.config.views
+    network, side = network_of(settings.source)
+    about: dict[str, Any] = {
+        "images": run.folder.card().fingerprint,
+        "weights": checksum,
+        "network": {name: value for name, value in network.items() if name != "origin"},
+        "side": side,
+        "device": run.device.type,
+        "narrow": encoder.narrow,
+    }
+    if settings.weak_views or settings.strong_views:
+        about |= {
+            "weak": [settings.weak_views, asdict(views.weak)],
+            "strong": [settings.strong_views, asdict(views.strong)],
+            "seed": settings.view_seed,
+        }
+    return Embedding(about)
+
+
+def _embed(run: Run, encoder: Encoder, embedding: Embedding) -> None:
+    settings = run.config.features
+    shape = (len(run.images), encoder.features, settings.weak_views, settings.strong_views)
+    with embedding.draft(*shape) as (clean, weak, strong):
+        embed_images(
+            run.config,
+            run.pixels,
+            encoder,
+            clean,
+            weak,
+            strong,
+            emit=run.emit,
+            stop=run.stop,
+            checkpoint=embedding.checkpoint,
+        )
+
+
 def _load_features(run: Run, encoder: Encoder, artefact: str) -> Features:
     encoder.load_state_dict(run.folder.weights(artefact))
-    return Features(encoder.eval(), np.asarray(run.folder.load(artefact)["vectors"]))
+    return _features_of(encoder, run.folder.load(artefact))
+
+
+def _features_of(encoder: Encoder, arrays: dict[str, np.ndarray]) -> Features:
+    vectors = np.asarray(arrays["vectors"])
+    if "weak" not in arrays:
+        return Features(encoder.eval(), vectors)
+    return Features(encoder.eval(), vectors, CachedViews(np.asarray(arrays["weak"]), np.asarray(arrays["strong"])))
 
 
 def kmeans_labels(vectors: np.ndarray, clusters: int, seed: int, device: torch.device | str = "cpu") -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -60,7 +61,7 @@ def encoder_file(folder: RunFolder) -> bytes:
         raise RunError(f"{folder.path} has no encoder yet: train until stage 1 is done")
     card, images = folder.card(), folder.images()
     features, state = card.config.features, folder.weights("features")
-    network: EncoderSettings | str = card.config.encoder
+    network: EncoderSettings | dict[str, Any] = card.config.encoder
     side = min(images.size)
     if features.source == SCRATCH:
         encoder = Encoder(card.config.encoder, channels=len(state["mean"]), side=side)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,9 @@ from torch import nn
 
 from engine.config import EncoderSettings
 from engine.views.tone import grey_matrix
+
+# How images are scaled, by torch's names.
+Interpolation = Literal["bilinear", "bicubic"]
 
 
 class SplitBatchNorm(nn.BatchNorm2d):
@@ -20,13 +24,15 @@ class SplitBatchNorm(nn.BatchNorm2d):
     does not divide, is normalised as a whole.
     """
 
-    def __init__(self, channels: int, groups: int) -> None:
+    def __init__(self, channels: int, groups: int, after: nn.Module | None = None) -> None:
+        """`after`: what a norm of timm does besides, without weights of its own."""
         super().__init__(channels)
         self.groups = groups
+        self.after = nn.Identity() if after is None else after
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training or self.groups == 1 or len(x) % self.groups:
-            return super().forward(x)
+            return self.after(super().forward(x))
         assert self.running_mean is not None  # for the type checker: this norm keeps statistics
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -49,7 +55,7 @@ class SplitBatchNorm(nn.BatchNorm2d):
             self.running_mean.copy_(mean.mean(0))
             self.running_var.copy_(var.mean(0))
             self.num_batches_tracked += 1
-        return torch.cat(parts)
+        return self.after(torch.cat(parts))
 
 
 def whole_norms(module: nn.Module) -> None:
@@ -131,8 +137,11 @@ class Encoder(nn.Module):
         norm_groups: int = 1,
         fixed_side: bool = False,
         network: tuple[nn.Module, int] | None = None,
+        interpolation: Interpolation = "bilinear",
+        crop: float = 1.0,
     ) -> None:
-        """`side`: of its images; if `fixed_side`, others are scaled to it.
+        """`side`: of its images; if `fixed_side`, others are scaled to it by `interpolation`, and only the middle
+        of them is seen: `crop`, a share of their side.
 
         Images of other `channels` are taken too: grey becomes colour, and colour grey. `network`, a
         backbone and its number of features, takes the place of the one in `settings`.
@@ -147,6 +156,7 @@ class Encoder(nn.Module):
         if norm_groups > 1:
             _split_norms(self.backbone, norm_groups)
         self.channels, self.side = channels, side if fixed_side else None
+        self.interpolation, self.crop = interpolation, crop
         # Set by the code that knows the device: products in bfloat16, and the layout of the pixels.
         self.narrow, self.memory_format = False, torch.contiguous_format
         self.register_buffer("mean", torch.zeros(channels))
@@ -167,16 +177,23 @@ class Encoder(nn.Module):
             x = x.expand(-1, self.channels, -1, -1)
         elif x.shape[1] > self.channels:
             x = torch.einsum("c,mchw->mhw", grey_matrix(x)[0], x).unsqueeze(1)
-        if self.side is not None and x.shape[2:] != (self.side, self.side):
-            size = (self.side, self.side)
-            x = F.interpolate(x, size, mode="bilinear", antialias=True).clamp(0, 1)
-        return x
+        if self.side is None:
+            return x
+        whole = math.floor(self.side / self.crop)
+        if x.shape[2:] != (whole, whole):
+            x = F.interpolate(x, (whole, whole), mode=self.interpolation, antialias=True).clamp(0, 1)
+        edge = round((whole - self.side) / 2)
+        return x[:, :, edge : edge + self.side, edge : edge + self.side]
 
 
 def _split_norms(module: nn.Module, groups: int) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            split = SplitBatchNorm(child.num_features, groups)
+            # timm's norms have their activation within them.
+            after = [getattr(child, part, None) for part in ("drop", "act")]
+            split = SplitBatchNorm(
+                child.num_features, groups, nn.Sequential(*(one for one in after if isinstance(one, nn.Module)))
+            )
             split.eps, split.momentum = child.eps, child.momentum
             setattr(module, name, split)
         else:

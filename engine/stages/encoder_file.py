@@ -15,12 +15,14 @@ import torch
 
 from engine.config import ENCODER, EncoderSettings, from_dict
 from engine.errors import SettingError, first_sentence, out_of_memory
+from engine.networks.hub import Downloads
+from engine.networks.pretrained import TIMM_NAME, TORCHVISION_NAME, network_on, pretrained
+from engine.networks.weights import UNREADABLE, MissingLibraryError
 from engine.stages.encoder import Encoder
-from engine.stages.torchvision_encoder import UNREADABLE, backbone, pretrained
 
 FOLDER = Path(__file__).parents[2] / "assets" / "encoders"
-# The field of a card that holds torchvision's name of a network that is not of our own making.
-TORCHVISION_NAME = "torchvision"
+# The fields of a card that say what its encoder is, whatever images it has been trained on since.
+NETWORK = ("encoder", TORCHVISION_NAME, TIMM_NAME, "arguments", "features", "interpolation", "crop", "origin")
 
 
 def known_encoders() -> list[str]:
@@ -29,12 +31,12 @@ def known_encoders() -> list[str]:
 
 
 def pack_encoder(
-    encoder: Encoder, network: EncoderSettings | str, side: int, made: dict[str, Any], *, exact: bool = False
+    encoder: Encoder, network: EncoderSettings | dict[str, Any], side: int, made: dict[str, Any], *, exact: bool = False
 ) -> bytes:
     """The file of `encoder`, with weights in half precision unless `exact`.
 
     Args:
-        network: the settings of its network, or torchvision's name of it.
+        network: the settings of its network, or what the card of its encoder says of it.
         side: of the images that it was trained on, in pixels.
         made: how, in plain values.
     """
@@ -42,29 +44,27 @@ def pack_encoder(
         name: value.half() if value.is_floating_point() and not exact else value
         for name, value in encoder.state_dict().items()
     }
-    known = {TORCHVISION_NAME: network} if isinstance(network, str) else {"encoder": asdict(network)}
-    card = {**known, "channels": encoder.channels, "side": side, **made}
+    known = network if isinstance(network, dict) else {"encoder": asdict(network)}
+    return _packed({**known, "channels": encoder.channels, "side": side, **made}, weights)
+
+
+def _packed(card: dict[str, Any], weights: dict[str, torch.Tensor]) -> bytes:
     content = io.BytesIO()
     torch.save({"card": card, "weights": {k: v.cpu() for k, v in weights.items()}}, content)
     return content.getvalue()
 
 
-def encoder_content(source: str) -> bytes:
-    """The file of the encoder that `source` ("encoder:…", "torchvision:…" or "weights:…") names.
+def encoder_content(source: str, downloads: Downloads | None = None) -> bytes:
+    """The file of the encoder that `source` ("encoder:…", "timm:…", "torchvision:…" or "weights:…") names.
 
     The file is self-contained. Raises SettingError.
     """
     if source.startswith(ENCODER):
         load_encoder(source)
         return encoder_path(source).read_bytes()
-    found = pretrained(source)
-    encoder = Encoder(
-        EncoderSettings(), channels=3, side=found.side, fixed_side=True, network=backbone(found.model, found.side)
-    )
-    encoder.backbone.load_state_dict(found.state)
-    encoder.mean.copy_(found.mean)
-    encoder.deviation.copy_(found.deviation)
-    return pack_encoder(encoder, found.model, found.side, found.made, exact=True)
+    found = pretrained(source, downloads)
+    own = {"mean": found.mean, "deviation": found.deviation}
+    return _packed(found.card, own | {f"backbone.{name}": value for name, value in found.state.items()})
 
 
 def read_card(source: str) -> dict[str, Any]:
@@ -72,11 +72,10 @@ def read_card(source: str) -> dict[str, Any]:
     return dict(_read(source)["card"])
 
 
-def network_of(source: str) -> tuple[EncoderSettings | str, int]:
-    """The settings and image side that `pack_encoder` stored for "encoder:…"; raises SettingError."""
+def network_of(source: str) -> tuple[dict[str, Any], int]:
+    """What the card of "encoder:…" says of its network, and its image side; raises SettingError."""
     card = read_card(source)
-    name = card.get(TORCHVISION_NAME)
-    return name or from_dict(card["encoder"], EncoderSettings), card["side"]
+    return {name: card[name] for name in NETWORK if name in card}, card["side"]
 
 
 def load_encoder(source: str, *, norm_groups: int = 1) -> Encoder:
@@ -90,18 +89,20 @@ def load_encoder(source: str, *, norm_groups: int = 1) -> Encoder:
     found = _read(source)
     try:
         card = found["card"]
-        name, side = card.get(TORCHVISION_NAME), card["side"]
+        network = network_on(card)
         encoder = Encoder(
-            EncoderSettings() if name else from_dict(card["encoder"], EncoderSettings),
+            EncoderSettings() if network else from_dict(card["encoder"], EncoderSettings),
             channels=card["channels"],
-            side=side,
+            side=card["side"],
             norm_groups=norm_groups,
             fixed_side=True,
-            network=backbone(name, side) if name else None,
+            network=network,
+            interpolation=card.get("interpolation", "bilinear"),
+            crop=card.get("crop", 1.0),
         )
         encoder.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in found["weights"].items()})
     except (*UNREADABLE, SettingError) as error:
-        if out_of_memory(error):
+        if out_of_memory(error) or isinstance(error, MissingLibraryError):
             raise
         raise SettingError(f"{source} is damaged ({first_sentence(error)}): {_choose()}") from None
     return encoder

@@ -33,16 +33,31 @@ LOSSES = {
 
 
 @dataclass(frozen=True, eq=False)
+class CachedViews:
+    """Features of views by a frozen network, memory-mapped.
+
+    Attributes:
+        weak: (V, N, D) float16.
+        strong: (S, N, D) float16.
+    """
+
+    weak: np.ndarray
+    strong: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Features:
     """Stage 1's result: the encoder, in eval mode, and its features of every clean image.
 
     Attributes:
         encoder: on the training device; None for external vectors.
         vectors: (N, D) float32.
+        views: of the same images; None unless the settings ask for them.
     """
 
     encoder: Encoder | None
     vectors: np.ndarray
+    views: CachedViews | None = None
 
 
 def build_encoder(config: RunConfig, pixels: DeviceImages, *, channels: int, side: int) -> Encoder:

@@ -116,7 +116,7 @@ def now(snapshot: Snapshot, features: FeatureSettings) -> str:
         return NOW[snapshot.stage]
     if features.source.startswith(IMPORT):
         return TAKEN_NOW
-    return KEPT_NOW if kept(snapshot.stages["features"]) else FEATURES_NOW[features.objective]
+    return FEATURES_NOW[features.objective] if features.epochs else KEPT_NOW
 
 
 def kept(view: StageView) -> bool:

@@ -13,6 +13,7 @@ from engine import config as settings
 from engine import presets
 from engine.config import RunConfig
 from engine.errors import SpiceError
+from engine.networks.hub import Told, nobody
 from engine.runs.create import branch_decided, branch_run, check_clusters, create_run
 from engine.runs.initial_weights import check_beginning
 from engine.runs.runner import choose_device, the_runner
@@ -36,14 +37,17 @@ def gpus() -> int:
     return int(count()) if count else 0
 
 
-def start(opened: Opened, config: RunConfig, device: str, excluded: tuple[Skipped, ...] = ()) -> str:
+def start(
+    opened: Opened, config: RunConfig, device: str, excluded: tuple[Skipped, ...] = (), told: Told = nobody
+) -> str:
     """Makes a new run, queues it for training and returns its name; raises SpiceError.
 
-    `excluded` are images that were excluded from the source, and that are not in `opened`.
+    `excluded` are images that were excluded from the source, and that are not in `opened`. `told` follows a
+    download: the file's name, and bytes done and in all.
     """
     choose_device(device)
     name = _free_name(opened.images.source, config)
-    folder = create_run(workspace() / name, opened, config, excluded)
+    folder = create_run(workspace() / name, opened, config, excluded, told)
     forecasts.keep(folder, opened, config, device)
     the_runner().submit(folder, device)
     return name

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from engine.config import SCRATCH, RunConfig
+from engine.config import SCRATCH, TIMM, RunConfig
 from engine.errors import SpiceError
+from engine.networks.origins import PROPOSED
 from spice_explorer import session
 from spice_explorer.present import settings
 from spice_explorer.queries import health, training
@@ -33,7 +34,12 @@ PRESETS = {
     "paper-tiny-imagenet": "Paper on Tiny-ImageNet: the authors' own settings, days on a GPU",
 }
 # Examples of what else stage 1 can begin with; any other is typed.
-BEGINNINGS = ("torchvision:resnet18", "torchvision:resnet50", "torchvision:vit_b_16")
+BEGINNINGS = (
+    *(f"{TIMM}{proposed.origin.name}" for proposed in PROPOSED),
+    "torchvision:resnet18",
+    "torchvision:resnet50",
+    "torchvision:vit_b_16",
+)
 
 
 @st.fragment
@@ -172,10 +178,15 @@ def _changes(config: RunConfig, final: RunConfig) -> None:
 
 
 def _start(config: RunConfig, device: str) -> None:
+    bar = st.empty()
+
+    def told(name: str, done: int, total: int) -> None:
+        bar.progress(min(1.0, done / total) if total else 0.0, f"{name}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
+
     try:
         with st.spinner("Preparing the run…"):
             opened, excluded = health.to_train(session.opened())
-            name = training.start(opened, config, device, excluded)
+            name = training.start(opened, config, device, excluded, told)
     except SpiceError as error:
         st.error(session.sentence(str(error)), icon=":material/error:")
         return

@@ -177,7 +177,7 @@ def _alarms(look: Run) -> None:
 
 
 def _charts(look: Run) -> None:
-    begun = [(stage, view) for stage, view in look.snapshot.stages.items() if view.history]
+    begun = [(stage, view) for stage, view in look.snapshot.stages.items() if progress.curves(view)]
     if not begun:
         return
     for (stage, view), column in zip(begun, st.columns(3), strict=False):

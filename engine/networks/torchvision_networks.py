@@ -4,80 +4,39 @@ from __future__ import annotations
 
 import difflib
 import math
-import pickle
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from engine.config import TORCHVISION, WEIGHTS
-from engine.errors import SettingError, first_sentence, out_of_memory
+from engine.config import WEIGHTS
+from engine.errors import SettingError
+from engine.networks.origins import Origin, unknown
+from engine.networks.weights import UNREADABLE, Pretrained, State, misfit, not_finite, read_weights, shape_of
 
 CLASSES = 1000
 SEVERAL_CLASSIFIERS = ("googlenet", "inception_v3")
-# Keys under which training scripts may have stored the weights.
-NESTS, WRAPPER = ("state_dict", "model"), "module."
-# The errors that torch and safetensors raise for invalid files, depending on their bytes.
-UNREADABLE = (
-    pickle.UnpicklingError,
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-)
-MOST_NAMED = 3
-
-State = dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True, eq=False)
-class Pretrained:
-    """A pretrained backbone and the input it expects.
-
-    Attributes:
-        model: torchvision's name of the network.
-        side: of its images, pixels.
-        mean, deviation: (3,) float32, of pixels in 0–1.
-        state: the weights of `backbone(model, side)`.
-        made: the origin of the weights for an encoder's card, plain values.
-    """
-
-    model: str
-    side: int
-    mean: torch.Tensor
-    deviation: torch.Tensor
-    state: State
-    made: dict[str, Any]
-
-
-def pretrained(source: str) -> Pretrained:
-    """The weights that "torchvision:NAME" or "weights:MODEL:FILE" names, on the CPU.
+def torchvision_pretrained(name: str) -> Pretrained:
+    """The weights that "torchvision:NAME" names, on the CPU; downloaded if they are not there.
 
     Raises:
-        SettingError: when torchvision knows no such network or weights, they cannot be downloaded,
-            or the file does not hold them.
+        SettingError: when torchvision knows no such network or weights, or they cannot be downloaded.
     """
-    if source.startswith(TORCHVISION):
-        return _downloaded(*_named(source.removeprefix(TORCHVISION)))
-    model, _, file = source.removeprefix(WEIGHTS).partition(":")
-    if not model or not file:
-        raise SettingError(
-            f"features.source is {source!r}: write weights:MODEL:FILE, such as weights:resnet50:weights.safetensors"
-        )
-    return _from_file(_known(model), Path(file).expanduser())
+    return _downloaded(*_named(name))
 
 
-def check_pretrained(source: str) -> None:
-    """Raises the SettingError of `pretrained`, but downloads nothing: only the name is looked at."""
-    if source.startswith(TORCHVISION):
-        _headless(_named(source.removeprefix(TORCHVISION))[0], None)
-    else:
-        pretrained(source)
+def torchvision_from_file(model: str, path: Path) -> Pretrained:
+    """The weights of torchvision's `model` in a file; raises SettingError when it does not hold them."""
+    return _from_file(_known(model), path)
+
+
+def check_torchvision(name: str) -> None:
+    """Raises the SettingError of a wrong name, and downloads nothing."""
+    _headless(_named(name)[0], None)
 
 
 def backbone(model: str, side: int) -> tuple[nn.Module, int]:
@@ -165,16 +124,19 @@ def _downloaded(model: str, weights: Any) -> Pretrained:
             f"elsewhere, and use it with features.source={WEIGHTS}{model}:FILE"
         ) from None
     state = _fitted(found, network, classifier, str(weights), model)
-    return _described(model, _side(weights), weights, state, str(weights))
+    # All of torchvision's classifiers learned ImageNet's labels; it does not say under which licence.
+    origin = Origin(str(weights), model, "ImageNet-1k", "with", "unknown", weights.url)
+    return _described(model, _side(weights), weights, state, str(weights), origin)
 
 
 def _side(weights: Any) -> int:
     return int(weights.transforms().crop_size[0])
 
 
-def _described(model: str, side: int, weights: Any, state: State, origin: str) -> Pretrained:
+def _described(model: str, side: int, weights: Any, state: State, began: str, origin: Origin) -> Pretrained:
     looks = weights.transforms()
-    return Pretrained(model, side, torch.tensor(looks.mean), torch.tensor(looks.std), state, {"began": origin})
+    made = {"began": began, "origin": asdict(origin)}
+    return Pretrained(model, side, torch.tensor(looks.mean), torch.tensor(looks.std), state, made)
 
 
 # -- a file of weights -------------------------------------------------------------------------
@@ -183,43 +145,11 @@ def _described(model: str, side: int, weights: Any, state: State, origin: str) -
 def _from_file(model: str, path: Path) -> Pretrained:
     from torchvision import models
 
-    weights, state = models.get_model_weights(model).DEFAULT, _read(path)
+    weights, state = models.get_model_weights(model).DEFAULT, read_weights(path)
     side = _transformer_side(state) or _side(weights)
     network, _, classifier = _headless(model, side)
     fitted = _fitted(state, network, classifier, str(path), model)
-    return _described(model, side, weights, fitted, path.name)
-
-
-def _read(path: Path) -> State:
-    """The tensors by name in a .safetensors file or one of torch's; raises SettingError."""
-    if not path.is_file():
-        raise SettingError(f"there is no file {path}: check the path of the weights")
-    try:
-        if path.suffix.lower() == ".safetensors":
-            from safetensors import SafetensorError
-            from safetensors.torch import load_file
-
-            try:
-                found: Any = load_file(path)
-            except SafetensorError as error:
-                raise ValueError(str(error)) from None
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        if out_of_memory(error):
-            raise
-        raise SettingError(
-            f"{path} contains no readable weights ({first_sentence(error)}): save the network's "
-            "state_dict() with torch.save or as safetensors"
-        ) from None
-    for nest in NESTS:
-        if isinstance(found, dict) and isinstance(found.get(nest), dict):
-            found = found[nest]
-    if not isinstance(found, dict) or not found:
-        raise SettingError(f"{path} contains no named weights: save the network's state_dict()")
-    tensors = {str(k): v for k, v in found.items() if isinstance(v, torch.Tensor)}
-    wrapped = all(name.startswith(WRAPPER) for name in tensors)
-    return {name[len(WRAPPER) :] if wrapped else name: v for name, v in tensors.items()}
+    return _described(model, side, weights, fitted, path.name, unknown(model))
 
 
 def _transformer_side(state: State) -> int | None:
@@ -242,24 +172,11 @@ def _fitted(state: State, network: nn.Module, classifier: str, origin: str, mode
     missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
     over = [name for name in found if name not in own]
     other = [
-        f"{name} is {_shape(found[name])} instead of {_shape(value)}"
+        f"{name} is {shape_of(found[name].shape)} instead of {shape_of(value.shape)}"
         for name, value in own.items()
         if name in found and found[name].shape != value.shape
     ]
-    wild = [k for k, v in found.items() if v.is_floating_point() and not v.isfinite().all()]
-    faults = (("it lacks", missing), ("it has unknown", over), ("", other), ("not finite:", wild))
-    wrong = [f"{what} {_listed(names)}".strip() for what, names in faults if names]
-    if wrong:
-        raise SettingError(
-            f"{origin} does not fit {model}: {'; '.join(wrong)}; name the network it was made for, or use another file"
-        )
+    wrong = misfit(origin, model, missing=missing, over=over, other=other, wild=not_finite(found))
+    if wrong is not None:
+        raise wrong
     return {name: found[name].to(value.dtype) if name in found else value for name, value in own.items()}
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def _shape(tensor: torch.Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "one number"

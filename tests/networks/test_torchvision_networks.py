@@ -15,10 +15,11 @@ from torchvision import models
 
 from engine.config import WEIGHTS
 from engine.errors import SettingError
+from engine.networks.pretrained import check_pretrained, pretrained
+from engine.networks.torchvision_networks import backbone
 from engine.stages import encoder_file
 from engine.stages.encoder import SplitBatchNorm
 from engine.stages.encoder_file import encoder_content, load_encoder, read_card
-from engine.stages.torchvision_encoder import backbone, check_pretrained, pretrained
 
 # The smallest of them: 1.4 million weights.
 SMALL = "shufflenet_v2_x0_5"
