@@ -130,7 +130,7 @@ UPSTREAM = [
     "contrast",
     "encoder_file",
     "features",
-    "embedding",
+    "frozen_features",
     "decided_labels",
     "prototypes",
     "heads",

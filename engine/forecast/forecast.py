@@ -36,6 +36,9 @@ FREE = frozenset(
         "features.temperature",
         "features.key_momentum",
         "features.coarse",
+        "features.weak_views",
+        "features.strong_views",
+        "features.view_seed",
         "heads.epochs",
         "heads.learning_rate",
         "heads.center_ratio",
@@ -176,13 +179,14 @@ def work(config: RunConfig, costs: Costs) -> dict[str, float]:
     frames = _frames(steps)
     coarse = math.ceil(config.features.coarse * steps["features"])
     looks = frames["features"] + frames["joint"]
+    views = config.features.weak_views + config.features.strong_views
     return {
         "features": steps["features"] - coarse,
         "coarse": coarse,
         "heads": steps["heads"],
         "first": 1,
         "joint": steps["joint"],
-        "encode": looks + 2 + config.joint.reselect,
+        "encode": looks + 2 + views + config.joint.reselect,
         "condense": looks,
         "judge": frames["heads"] + 1,
         "neighbors": 1 + config.joint.reselect,
@@ -235,6 +239,7 @@ def disk_bytes(config: RunConfig, costs: Costs) -> float:
         + 4 * heads
         + 8  # probabilities twice, labels by each head, claims
         + 2 * 17  # two judged sets of labels
+        + 2 * features * (config.features.weak_views + config.features.strong_views)
     )
     prototypes = frames["heads"] * 2 * heads * clusters * features
     head_weights = 4 * features * (features + clusters)

@@ -18,7 +18,7 @@ from engine.curate.guidance import Guidance
 from engine.data.columns import of_images
 from engine.data.images import ImageSet
 from engine.events import Record, Scored, Stage, TruthScored, to_json
-from engine.runs.embeddings import RowFile
+from engine.runs.feature_cache import RowFile
 from engine.runs.files import link_file, write_text
 from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder
 

@@ -30,7 +30,7 @@ from engine.events import (
     StageStarted,
     TruthScored,
 )
-from engine.runs.embeddings import Embedding, frozen_weights
+from engine.runs.feature_cache import CachedFeatures, cached_weights
 from engine.runs.files import load_array
 from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder
 from engine.runs.history import save_frame, save_xray
@@ -39,11 +39,11 @@ from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.compute import use_device
 from engine.stages.decided_labels import FixedLabels
-from engine.stages.embedding import embed_images
 from engine.stages.encoder import Encoder, Heads
 from engine.stages.encoder_file import network_of
 from engine.stages.features import CachedViews, Features, build_encoder, learn_features, take_features
 from engine.stages.frames import Frame, Xray, condensed
+from engine.stages.frozen_features import compute_features
 from engine.stages.heads import HeadClustering, learn_heads
 from engine.stages.joint import learn_jointly
 from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
@@ -130,7 +130,7 @@ def _features(run: Run) -> Features:
         features = _load_features(run, encoder, INHERITED_FEATURES)
         _save_features(run, features, place / "weights.pt", {file.stem: file for file in place.glob("*.npy")})
     elif run.config.frozen:
-        return _embedded(run, encoder)
+        return _frozen(run, encoder)
     else:
         features = learn_features(
             run.config, run.pixels, encoder, emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep
@@ -148,27 +148,27 @@ def _save_features(
     labels = kmeans_labels(features.vectors, run.config.clusters, run.config.seed, run.device)
     _score(run, "features", labels, features.vectors)
     arrays = {"labels": labels} if files else {"labels": labels, "vectors": features.vectors}
-    run.folder.save("features", arrays, weights, linked=files)
+    run.folder.save("features", arrays, weights, *([files] if files else []))
 
 
-def _embedded(run: Run, encoder: Encoder) -> Features:
+def _frozen(run: Run, encoder: Encoder) -> Features:
     """The features of a frozen network: computed once for these images, whichever runs ask for them."""
-    checksum, weights = frozen_weights(encoder.state_dict())
-    embedding = _embedding(run, encoder, checksum)
-    with embedding.locked(run.stop):
-        if embedding.whole:
+    checksum, weights = cached_weights(encoder.state_dict())
+    cached = _place_of(run, encoder, checksum)
+    with cached.locked(run.stop):
+        if cached.whole:
             run.emit(StageStarted("features", 0))
             run.emit(StageFinished("features", 0.0))
         else:
-            _embed(run, encoder, embedding)
-        features = _features_of(encoder, {name: load_array(file) for name, file in embedding.files.items()})
+            _compute(run, encoder, cached)
+        features = _features_of(encoder, {name: load_array(file) for name, file in cached.files.items()})
         run.keep(Frame("features", 0, condensed(torch.from_numpy(features.vectors))))
-        _save_features(run, features, weights, embedding.files)
+        _save_features(run, features, weights, cached.files)
     return features
 
 
-def _embedding(run: Run, encoder: Encoder, checksum: str) -> Embedding:
-    """The place of everything that this run's embedding depends on."""
+def _place_of(run: Run, encoder: Encoder, checksum: str) -> CachedFeatures:
+    """The place of this run's features: what they depend on."""
     settings, views = run.config.features, run.config.views
     network, side = network_of(settings.source)
     about: dict[str, Any] = {
@@ -185,14 +185,14 @@ def _embedding(run: Run, encoder: Encoder, checksum: str) -> Embedding:
             "strong": [settings.strong_views, asdict(views.strong)],
             "seed": settings.view_seed,
         }
-    return Embedding(about)
+    return CachedFeatures(about)
 
 
-def _embed(run: Run, encoder: Encoder, embedding: Embedding) -> None:
+def _compute(run: Run, encoder: Encoder, cached: CachedFeatures) -> None:
     settings = run.config.features
     shape = (len(run.images), encoder.features, settings.weak_views, settings.strong_views)
-    with embedding.draft(*shape) as (clean, weak, strong):
-        embed_images(
+    with cached.draft(*shape) as (clean, weak, strong):
+        compute_features(
             run.config,
             run.pixels,
             encoder,
@@ -201,7 +201,7 @@ def _embed(run: Run, encoder: Encoder, embedding: Embedding) -> None:
             strong,
             emit=run.emit,
             stop=run.stop,
-            checkpoint=embedding.checkpoint,
+            checkpoint=cached.checkpoint,
         )
 
 

@@ -116,7 +116,8 @@ def now(snapshot: Snapshot, features: FeatureSettings) -> str:
         return NOW[snapshot.stage]
     if features.source.startswith(IMPORT):
         return TAKEN_NOW
-    return FEATURES_NOW[features.objective] if features.epochs else KEPT_NOW
+    frozen = not features.epochs or kept(snapshot.stages["features"])
+    return KEPT_NOW if frozen else FEATURES_NOW[features.objective]
 
 
 def kept(view: StageView) -> bool:

@@ -1,11 +1,11 @@
-"""The cache of embeddings: features of all images and of their views by a frozen network.
+"""The cache of features: those of all images and of their views by a frozen network.
 
-    embeddings/KEY/about.json                    what KEY stands for
-    embeddings/KEY/vectors.npy                   (N, D) float32
-    embeddings/KEY/weak.npy strong.npy           (V, N, D) and (S, N, D) float16
-    embeddings/KEY.draft/                        the same while it is computed, and how far that is
+    features/KEY/about.json                    what KEY stands for
+    features/KEY/vectors.npy                   (N, D) float32
+    features/KEY/weak.npy strong.npy           (V, N, D) and (S, N, D) float16
+    features/KEY.draft/                        the same while it is computed, and how far that is
 
-An embedding is moved to its place when it is whole, and never changed: runs hold on to its files by hard links. All
+Features are moved to their place when they are whole, and never changed: runs hold on to the files by hard links. All
 of it can be deleted at any time.
 """
 
@@ -28,7 +28,7 @@ from engine.data.image_store import cache
 from engine.errors import RunError, Stopped
 from engine.runs.files import FileCheckpoint, save_weights, write_text
 
-# Raised when embeddings come out differently, so that old ones are not used any more.
+# Raised when features come out differently, so that old ones are not used any more.
 FORMAT = 1
 ARRAYS = ("vectors", "weak", "strong")
 WAIT_SECONDS = 0.2
@@ -67,7 +67,7 @@ class RowFile:
 
 
 @dataclass(frozen=True)
-class Embedding:
+class CachedFeatures:
     """The place in the cache of what `about` describes, plain values."""
 
     about: dict[str, Any]
@@ -75,7 +75,7 @@ class Embedding:
     @property
     def folder(self) -> Path:
         text = json.dumps({"format": FORMAT, **self.about}, sort_keys=True)
-        return cache() / "embeddings" / hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return cache() / "features" / hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     @property
     def files(self) -> dict[str, Path]:
@@ -140,7 +140,7 @@ class Embedding:
         return FileCheckpoint(self.folder.with_suffix(".draft") / "checkpoint.pt")
 
 
-def frozen_weights(state: dict[str, Any]) -> tuple[str, Path]:
+def cached_weights(state: dict[str, Any]) -> tuple[str, Path]:
     """The checksum of a state dict, and a file of it in the cache that any number of runs can link to.
 
     Tensors may be on any device.

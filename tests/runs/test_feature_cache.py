@@ -1,4 +1,4 @@
-"""Embeddings in the cache: what runs share, what they do not, and what a stop or a crash leaves behind."""
+"""Features in the cache: what runs share, what they do not, and what a stop or a crash leaves behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from engine.errors import RunError, SettingError
 from engine.events import Progress, StageFinished, StageStarted
 from engine.jobs import Control
 from engine.runs.create import branch_decided, branch_run
-from engine.runs.embeddings import RowFile
+from engine.runs.feature_cache import RowFile
 from engine.runs.folder import RunFolder
 from engine.runs.results import observe
 from engine.runs.runner import choose_device, execute
@@ -81,7 +81,7 @@ def assert_same(one: RunFolder, other: RunFolder) -> None:
 
 
 def forget() -> None:
-    shutil.rmtree(cache() / "embeddings")
+    shutil.rmtree(cache() / "features")
 
 
 # -- what is kept ------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def test_what_was_cached_equals_what_is_computed_anew_to_the_bit(make_run: MakeR
         {"compute.precision": "bfloat16"},
     ],
 )
-def test_other_views_or_another_precision_are_another_embedding(
+def test_other_views_or_another_precision_are_other_features(
     make_run: MakeRun, choices: dict[str, Any], encoded: list[int], change: dict[str, Any]
 ) -> None:
     finish(make_run("one", **choices))
@@ -155,7 +155,7 @@ def test_without_views_nothing_depends_on_them(make_run: MakeRun, choices: dict[
     assert encoded == []
 
 
-def test_other_weights_are_another_embedding(
+def test_other_weights_are_other_features(
     make_run: MakeRun, choices: dict[str, Any], encoded: list[int], tmp_path: Path
 ) -> None:
     finish(make_run("one", **choices))
@@ -166,7 +166,9 @@ def test_other_weights_are_another_embedding(
     assert sum(encoded) == 60 * 6
 
 
-def test_an_embedding_outlives_the_cache(make_run: MakeRun, choices: dict[str, Any], encoded: list[int]) -> None:
+def test_the_features_of_a_run_outlive_the_cache(
+    make_run: MakeRun, choices: dict[str, Any], encoded: list[int]
+) -> None:
     folder = finish(make_run(**choices))
     before = arrays(folder)
     shutil.rmtree(cache())
@@ -181,7 +183,7 @@ def test_an_embedding_outlives_the_cache(make_run: MakeRun, choices: dict[str, A
 
 
 @pytest.mark.parametrize("questions", [2, 4, 6])
-def test_a_stopped_embedding_resumes_where_it_was(
+def test_a_stopped_pass_resumes_where_it_was(
     make_run: MakeRun, choices: dict[str, Any], encoded: list[int], questions: int
 ) -> None:
     whole = finish(make_run("whole", **choices))
@@ -196,7 +198,7 @@ def test_a_stopped_embedding_resumes_where_it_was(
     finish(broken)
     assert len(encoded) == 6
     assert_same(whole, broken)
-    left = [path.name for path in (cache() / "embeddings").iterdir()]
+    left = [path.name for path in (cache() / "features").iterdir()]
     assert not [name for name in left if name.endswith(".draft")]
 
 
@@ -229,7 +231,7 @@ def test_a_crash_leaves_nothing_that_looks_whole(
         patch.setattr(RowFile, "write", crash)
         assert execute(broken, CPU, Control()) == "failed"
     assert "No space left on device" in observe(broken).message
-    assert not list((cache() / "embeddings").glob("*/about.json"))
+    assert not list((cache() / "features").glob("*/about.json"))
     finish(broken)
     assert_same(whole, broken)
 
@@ -251,7 +253,7 @@ def test_without_room_on_the_disk_nothing_is_begun(
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10, 10, 0))
     assert execute(folder, CPU, Control()) == "failed"
     assert "60 images and their views need 0.0 GB, but only 0.0 GB are free" in observe(folder).message
-    assert not list((cache() / "embeddings").glob("*.draft"))
+    assert not list((cache() / "features").glob("*.draft"))
 
 
 # -- settings and branches ---------------------------------------------------------------------
@@ -304,7 +306,7 @@ def test_a_run_with_decisions_has_the_views_of_the_images_that_stay(
 
 def test_a_damaged_array_of_the_cache_is_said(make_run: MakeRun, choices: dict[str, Any]) -> None:
     finish(make_run("one", **choices))
-    (file,) = (cache() / "embeddings").glob("*/vectors.npy")
+    (file,) = (cache() / "features").glob("*/vectors.npy")
     file.unlink()
     file.write_bytes(b"hello")
     other = make_run("other", **choices)

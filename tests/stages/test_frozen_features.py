@@ -16,8 +16,8 @@ from engine.data.images import ImageSet
 from engine.errors import Stopped, TrainingError
 from engine.events import Alarm, Event, Progress, StageFinished, StageStarted
 from engine.presets import preset
-from engine.stages.embedding import BLOCK, embed_images
 from engine.stages.encoder import Encoder, initialise
+from engine.stages.frozen_features import BLOCK, compute_features
 from tests.fake_cuda import FakeCuda
 
 N, D = 150, 16  # two blocks and a part of one
@@ -99,7 +99,7 @@ def never() -> bool:
     return False
 
 
-def embed(
+def computed(
     config: RunConfig,
     tables: Tables,
     *,
@@ -109,7 +109,7 @@ def embed(
     pixels: DeviceImages | None = None,
 ) -> list[Event]:
     said: list[Event] = []
-    embed_images(
+    compute_features(
         config,
         pixels or DeviceImages(images(), CPU),
         encoder or network(),
@@ -123,7 +123,7 @@ def embed(
 
 def test_clean_features_are_those_of_the_encoder() -> None:
     tables = Tables(0, 0)
-    embed(settings(0, 0), tables)
+    computed(settings(0, 0), tables)
     encoder = network().eval()
     with torch.inference_mode():
         direct = encoder(torch.from_numpy(images().pixels).float() / 255)
@@ -140,7 +140,7 @@ def test_each_row_is_of_its_image_and_its_view() -> None:
         "views.strong.cutout": 0.0,
     }
     tables = Tables(2, 3)
-    embed(settings(**views), tables)
+    computed(settings(**views), tables)
     for table, count in ((tables.weak, 2), (tables.strong, 3)):
         for view in table.rows.reshape(count, N, D):
             np.testing.assert_allclose(view, tables.clean.rows, rtol=2e-2, atol=2e-3)
@@ -152,15 +152,15 @@ def test_views_are_drawn_at_the_images_own_size_and_only_then_scaled() -> None:
     initialise(encoder, torch.Generator().manual_seed(0))
     encoder.register_forward_pre_hook(lambda _, x: seen.append(tuple(x[0].shape[2:])))
     encoder.backbone.get_submodule("0").register_forward_pre_hook(lambda _, x: seen.append(tuple(x[0].shape[2:])))
-    embed(settings(1, 1), Tables(1, 1), encoder=encoder)
+    computed(settings(1, 1), Tables(1, 1), encoder=encoder)
     assert seen == [(12, 12), (20, 20)] * 9
 
 
 def test_views_differ_from_each_other_and_hang_on_their_seed() -> None:
     one, again, other = Tables(2, 2), Tables(2, 2), Tables(2, 2)
-    embed(settings(2, 2), one)
-    embed(settings(2, 2, seed=5), again)
-    embed(settings(2, 2, **{"features.view_seed": 1}), other)
+    computed(settings(2, 2), one)
+    computed(settings(2, 2, seed=5), again)
+    computed(settings(2, 2, **{"features.view_seed": 1}), other)
     for name in ("weak", "strong"):
         rows = getattr(one, name).rows
         assert np.array_equal(rows, getattr(again, name).rows)  # the run's seed is for what comes after
@@ -170,8 +170,8 @@ def test_views_differ_from_each_other_and_hang_on_their_seed() -> None:
 
 def test_a_view_depends_on_its_own_number_alone_not_on_how_many_there_are() -> None:
     few, many = Tables(1, 1), Tables(3, 4)
-    embed(settings(1, 1), few)
-    embed(settings(3, 4), many)
+    computed(settings(1, 1), few)
+    computed(settings(3, 4), many)
     assert np.array_equal(few.weak.rows, many.weak.rows[:N])
     assert np.array_equal(few.strong.rows, many.strong.rows[:N])
 
@@ -179,9 +179,9 @@ def test_a_view_depends_on_its_own_number_alone_not_on_how_many_there_are() -> N
 @pytest.mark.parametrize("count", [1, BLOCK - 1, BLOCK, BLOCK + 1])
 def test_the_views_of_an_image_are_the_same_in_a_smaller_set(count: int) -> None:
     whole, part = Tables(1, 1), Tables(1, 1, count)
-    embed(settings(1, 1), whole)
+    computed(settings(1, 1), whole)
     some = ImageSet(images().pixels[:count], images().ids[:count], "some")
-    embed(settings(1, 1), part, pixels=DeviceImages(some, CPU))
+    computed(settings(1, 1), part, pixels=DeviceImages(some, CPU))
     # Sums may be in another order in another size of batch.
     np.testing.assert_allclose(part.weak.rows, whole.weak.rows[:count], rtol=2e-3, atol=1e-3)
     np.testing.assert_allclose(part.strong.rows, whole.strong.rows[:count], rtol=2e-3, atol=1e-3)
@@ -191,7 +191,7 @@ def test_views_are_those_of_the_settings() -> None:
     changes = {"views.weak.flip": 1.0, "views.weak.shift": 0.0, "views.strong.operations": 0}
     changes |= {"views.strong.flip": 1.0, "views.strong.cutout": 0.0}
     tables = Tables(1, 1)
-    embed(settings(1, 1, **changes), tables)
+    computed(settings(1, 1, **changes), tables)
     encoder = network().eval()
     x = torch.from_numpy(images().pixels[:BLOCK]).float() / 255
     with torch.inference_mode():
@@ -206,17 +206,17 @@ def test_views_are_those_of_the_settings() -> None:
 @pytest.mark.parametrize("after", [0, 1, 4, 7, 17])
 def test_what_was_stopped_and_resumed_equals_what_was_not(after: int) -> None:
     whole, broken, kept = Tables(2, 3), Tables(2, 3), Memory()
-    embed(settings(), whole)
+    computed(settings(), whole)
     questions = iter(range(1000))
     with pytest.raises(Stopped):
-        embed(settings(), broken, stop=lambda: next(questions) == after, checkpoint=kept)
+        computed(settings(), broken, stop=lambda: next(questions) == after, checkpoint=kept)
     # A crash after the stop loses everything that was not safe on the disk.
     for table in broken:
         table.rows = table.safe.copy()
     encoder = network()
     counted = Counted(encoder.backbone)
     encoder.backbone = counted
-    embed(settings(), broken, checkpoint=kept, encoder=encoder)
+    computed(settings(), broken, checkpoint=kept, encoder=encoder)
     for one, other in zip(whole, broken, strict=True):
         assert np.isfinite(one.rows).all()
         assert np.array_equal(one.rows, other.rows)
@@ -229,10 +229,10 @@ def test_a_crash_between_two_checkpoints_is_made_good() -> None:
         pass
 
     whole, broken, kept = Tables(2, 3), Tables(2, 3), Memory()
-    embed(settings(), whole)
+    computed(settings(), whole)
     questions = iter(range(1000))
     with pytest.raises(Stopped):
-        embed(settings(), broken, stop=lambda: next(questions) == 5, checkpoint=kept)
+        computed(settings(), broken, stop=lambda: next(questions) == 5, checkpoint=kept)
 
     def crash() -> bool:
         if next(questions) > 11:
@@ -240,15 +240,15 @@ def test_a_crash_between_two_checkpoints_is_made_good() -> None:
         return False
 
     with pytest.raises(Crash):
-        embed(settings(), broken, stop=crash, checkpoint=kept)
+        computed(settings(), broken, stop=crash, checkpoint=kept)
     for table in broken:
         table.rows = table.safe.copy()
-    embed(settings(), broken, checkpoint=kept)
+    computed(settings(), broken, checkpoint=kept)
     assert all(np.array_equal(one.rows, other.rows) for one, other in zip(whole, broken, strict=True))
 
 
 def test_progress_counts_blocks_in_each_view_and_images_a_second() -> None:
-    said = embed(settings(), Tables(2, 3))
+    said = computed(settings(), Tables(2, 3))
     assert said[0] == StageStarted("features", 18)
     assert isinstance(said[-1], StageFinished)
     last = [one for one in said if isinstance(one, Progress)][-1]
@@ -265,7 +265,7 @@ def test_each_image_is_brought_to_the_device_once(monkeypatch: pytest.MonkeyPatc
         return bring(ids)
 
     monkeypatch.setattr(pixels, "batch", counted)
-    embed(settings(), Tables(2, 3), pixels=pixels)
+    computed(settings(), Tables(2, 3), pixels=pixels)
     assert asked == list(range(N))
 
 
@@ -279,7 +279,7 @@ def test_features_that_are_not_finite_are_refused_with_the_image() -> None:
 
     encoder.register_forward_hook(spoilt)
     with pytest.raises(TrainingError, match="the features of image 70 are not finite"):
-        embed(settings(), Tables(2, 3), encoder=encoder)
+        computed(settings(), Tables(2, 3), encoder=encoder)
 
 
 # -- on a GPU ----------------------------------------------------------------------------------
@@ -287,9 +287,9 @@ def test_features_that_are_not_finite_are_refused_with_the_image() -> None:
 
 def test_on_a_gpu_the_features_are_the_cpus() -> None:
     here, there = Tables(2, 3), Tables(2, 3)
-    embed(settings(), here)
+    computed(settings(), here)
     with FakeCuda() as gpu:
-        embed(settings(), there, encoder=network().to(gpu.device), pixels=DeviceImages(images(), gpu.device))
+        computed(settings(), there, encoder=network().to(gpu.device), pixels=DeviceImages(images(), gpu.device))
     for one, other in zip(here, there, strict=True):
         assert np.array_equal(one.rows, other.rows)
 
@@ -303,7 +303,7 @@ def test_a_full_gpu_takes_smaller_pieces_and_says_so() -> None:
 
     encoder.register_forward_pre_hook(small_only)
     tables, plain = Tables(0, 0), Tables(0, 0)
-    said = embed(settings(0, 0), tables, encoder=encoder)
-    embed(settings(0, 0), plain)
+    said = computed(settings(0, 0), tables, encoder=encoder)
+    computed(settings(0, 0), plain)
     np.testing.assert_allclose(tables.clean.rows, plain.clean.rows, rtol=1e-4, atol=1e-5)
     assert len({one for one in said if isinstance(one, Alarm)}) == 1

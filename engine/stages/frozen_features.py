@@ -31,7 +31,7 @@ class Rows(Protocol):
     def sync(self) -> None: ...
 
 
-def embed_images(
+def compute_features(
     config: RunConfig,
     pixels: DeviceImages,
     encoder: Encoder,
@@ -58,12 +58,12 @@ def embed_images(
         TrainingError: when a feature is not finite.
     """
     encoder.eval()
-    work = _Embedding(config, pixels, encoder, (clean, weak, strong), emit)
-    run_steps("features", work.steps, work.step, {"embedding": work}, emit=emit, stop=stop, checkpoint=checkpoint)
+    work = _Computation(config, pixels, encoder, (clean, weak, strong), emit)
+    run_steps("features", work.steps, work.step, {"features": work}, emit=emit, stop=stop, checkpoint=checkpoint)
     work.finish()
 
 
-class _Embedding:
+class _Computation:
     """The steps, and the features of the last one, which may still be on their way from the device."""
 
     def __init__(
@@ -131,7 +131,7 @@ class _Embedding:
             self._piece = max(1, self._piece // 2)
             torch.cuda.empty_cache()
             cause = f"{self._pixels.device} ran out of memory"
-            self._emit(Alarm("features", cause, "from now on images are embedded in smaller batches, which is slower"))
+            self._emit(Alarm("features", cause, "from now on the network takes smaller batches, which is slower"))
 
     def finish(self) -> None:
         """Writes what was computed last."""
