@@ -12,7 +12,7 @@ import streamlit as st
 from engine.errors import SpiceError
 from engine.events import Stage
 from spice_explorer import session
-from spice_explorer.components import gallery
+from spice_explorer.components import gallery, viewer
 from spice_explorer.palette import VERDICTS, cluster_colour
 from spice_explorer.present import panel as present
 from spice_explorer.queries import artefacts
@@ -116,6 +116,10 @@ def _picture(run: RunFolder, images: ImageSet | None, index: int) -> None:
         st.caption("The picture is missing: its pixels were removed from the run's folder.")
         return
     place, _, name = images.ids[index].rpartition("/")
+    if originals.known(run):
+        st.html(_heading(name, number))
+        viewer.viewer(run, index, name)
+        return
     start, end = thumbs.address(run)
     kind = " class='sharp'" if originals.sharp(run) else ""
     source = html.escape(f"{start}{index}{end}&full=1", quote=True)

@@ -170,6 +170,11 @@ def _known(run: RunFolder, size: tuple[int, int]) -> tuple[Origin, np.ndarray, n
     return origin, stamps, extents, pictured(extents, size)
 
 
+def known(run: RunFolder) -> bool:
+    """Whether the images of a run come from files, of which something can be told."""
+    return pictures(run).origin is not None
+
+
 def sharp(run: RunFolder) -> bool:
     """Whether a run has only pictures so small that they are drawn as squares."""
     found = pictures(run)

@@ -59,6 +59,11 @@ def address(run: RunFolder) -> tuple[str, str]:
     return f"{address_of('thumbs', run.name)}/", f".webp?v={_version(run)}"
 
 
+def facts_address(run: RunFolder) -> tuple[str, str]:
+    """What comes before and after an image's id in the address of the facts about its original."""
+    return f"{address_of('originals', run.name)}/", f".json?v={_version(run)}"
+
+
 def sheet_of(run: RunFolder, ids: Sequence[int], side: int = SIDE) -> dict[str, Any]:
     """The address of a sheet with the thumbnails of `ids`, and how to cut it.
 

@@ -13,7 +13,7 @@ NAMES = sorted(path.parent.name for path in FOLDER.glob("*/order.txt"))
 
 
 def test_the_components_that_are_drawn_in_the_browser() -> None:
-    assert NAMES == ["curator", "gallery", "lesson", "map", "plane"]
+    assert NAMES == ["curator", "gallery", "lesson", "map", "plane", "viewer"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,7 +14,7 @@ class About {
     this.keys = keys;
   }
 
-  // facts: {id, state, disputed, class, said, sure, agreed, answers}; `said` is undefined while it loads.
+  // facts: {id, name, state, disputed, class, said, sure, agreed, answers}; `said` is undefined while it loads.
   draw(facts) {
     const text = JSON.stringify([facts, this.classes.version, TAKES.map((one) => this.keys.textOf(one))]);
     if (text === this.drawn) return;
@@ -33,10 +33,10 @@ class About {
   }
 
   one(facts) {
-    const { id, disputed, answers, class: given } = facts;
+    const { id, name: file, disputed, answers, class: given } = facts;
     const { classes, keys } = this;
-    const open = make("button", { className: "open", textContent: `Image ${id}` });
-    open.title = `Details (${keys.textOf("open")})`;
+    const open = make("button", { className: "open", textContent: file ?? `Image ${id}` });
+    open.title = [file, `Details (${keys.textOf("open")})`].filter(Boolean).join("\n");
     open.dataset.command = "open";
     const name = make("span", { textContent: classes.nameOf(given) });
     return [

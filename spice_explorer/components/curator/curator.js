@@ -10,7 +10,12 @@ class Curator {
     const find = (selector) => part(root, selector);
     this.root = find(".curator");
     this.keys = new Keys();
-    this.pictures = new Pictures();
+    this.viewer = new Viewer(find(".picture"));
+    this.pictures = new Pictures(this.viewer);
+    this.files = new Facts(find(".facts"), ({ fit }) => {
+      this.viewer.cutBy(fit);
+      this.draw();
+    });
     this.stage = new Stage(
       find(".stage"),
       this.pictures,
@@ -40,7 +45,7 @@ class Curator {
     const before = this.data;
     this.data = data;
     this.tell = tell;
-    this.pictures.take(data.thumbs);
+    if (this.pictures.take(data)) this.files.clear();
     if (before?.key !== data.key) this.begin();
     else if (before.queue.version !== data.queue.version) this.bring();
     else this.look();
@@ -346,6 +351,11 @@ class Curator {
     return true;
   }
 
+  // Zooms or moves the single picture.
+  inspect(deed) {
+    if (!this.tiled) this.viewer.do(deed);
+  }
+
   turnView() {
     this.view = this.tiled ? "single" : "grid";
     memory.set(VIEW_MEMORY, this.view);
@@ -397,6 +407,9 @@ class Curator {
     clearTimeout(this.telling);
     document.removeEventListener("visibilitychange", this.looking);
     this.stage.watcher.disconnect();
+    this.viewer.watcher.disconnect();
+    this.pictures.originals.clear();
+    this.files.clear();
     this.decisions?.close();
   }
 }

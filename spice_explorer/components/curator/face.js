@@ -42,8 +42,22 @@ class Face {
     stage.drawEnd(queue, left, tiled ? (queue.ended || left === 0) && !marks.size : queue.ended);
     const { facts } = this;
     about.draw(facts);
+    this.drawFile();
     classes.draw(facts?.class);
     this.speak();
+  }
+
+  // The facts about the file of the current image; those of the next one are fetched, too.
+  drawFile() {
+    const { queue, marks, files, pictures, stage, tiled } = this.curator;
+    const hidden = queue.ended || (tiled && marks.size > 0);
+    const id = hidden ? undefined : queue.current;
+    files.show(pictures.about(id), hidden ? "" : `image ${number(id)}`, pictures.about(stage.ahead(queue)[0]));
+  }
+
+  // The last part of the path that the image is called by; undefined before it is known.
+  nameOf(id) {
+    return this.curator.files.of(this.curator.pictures.about(id))?.name.split("/").pop();
   }
 
   tileOf(id) {
@@ -69,6 +83,7 @@ class Face {
     const id = queue.current;
     return {
       id,
+      name: this.nameOf(id),
       state: labels.stateOf(id),
       disputed: labels.disputed(id),
       class: labels.classOf(id),

@@ -1,6 +1,6 @@
 // Hands: keyboard and pointer input.
 
-const HELD = new Set(["next", "back"]); // commands whose keys may repeat; decisions never do
+const HELD = new Set(["next", "back", "in", "out"]); // commands whose keys may repeat; decisions never do
 
 const DEEDS = {
   accept: (curator) => curator.decide("accept"),
@@ -16,6 +16,11 @@ const DEEDS = {
   spread: (curator) => curator.spread(),
   first: (curator) => curator.settleDispute(0),
   second: (curator) => curator.settleDispute(1),
+  in: (curator) => curator.inspect("in"),
+  out: (curator) => curator.inspect("out"),
+  fit: (curator) => curator.inspect("fit"),
+  actual: (curator) => curator.inspect("actual"),
+  square: (curator) => curator.inspect("square"),
   find: (curator) => curator.askClass(),
   name: (curator) => curator.askName(),
   open: (curator) => curator.open(),

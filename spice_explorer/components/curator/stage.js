@@ -15,7 +15,6 @@ class Stage {
    * @param {() => void} sized the number of tiles that fit has changed
    */
   constructor(root, pictures, press, sized) {
-    this.picture = part(root, ".picture");
     this.strip = part(root, ".strip");
     this.page = part(root, ".page");
     this.pager = part(root, ".pager");
@@ -61,13 +60,18 @@ class Stage {
   }
 
   drawSingle(queue, about) {
-    const image = queue.ended ? undefined : this.pictures.full(queue.current);
-    if (this.picture.firstChild !== (image ?? null)) this.picture.replaceChildren(...(image ? [image] : []));
     const first = clamp(queue.at - STRIP_BEFORE, 0, Math.max(0, queue.length - this.inStrip));
     this.round.draw(first, queue.ids.subarray(first, first + this.inStrip), queue.current, new Set(), about);
+    const ahead = this.ahead(queue);
+    this.pictures.show(queue.ended ? undefined : queue.current, ahead[0]);
+    this.pictures.ahead(ahead);
+  }
+
+  // The images that come next, as far as they need a decision.
+  ahead(queue) {
     let place = queue.at;
-    const ahead = Array.from({ length: AHEAD }, () => (place = queue.next(place + 1)));
-    this.pictures.ahead(ahead.filter((one) => one < queue.length).map((one) => queue.ids[one]));
+    const places = Array.from({ length: AHEAD }, () => (place = queue.next(place + 1)));
+    return places.filter((one) => one < queue.length).map((one) => queue.ids[one]);
   }
 
   drawGrid(queue, marks, about) {

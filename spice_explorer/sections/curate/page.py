@@ -157,7 +157,7 @@ def _named_queue(run: RunFolder, kind: str, asked: list[int]) -> str:
 
 def _told(run: RunFolder, reviewer: str, queue: dict[str, Any]) -> dict[str, Any]:
     said, at = decisions.needed_model(run), columns.Addresses(run).at
-    start, end = thumbs.address(run)
+    (start, end), facts = thumbs.address(run), thumbs.facts_address(run)
     return {
         "key": f"{run.name}-{runs.made(run)}-{said.stage}",
         "run": run.name,
@@ -173,6 +173,7 @@ def _told(run: RunFolder, reviewer: str, queue: dict[str, Any]) -> dict[str, Any
             "agreement": at(f"agreement.{said.stage}", "f4"),
         },
         "thumbs": {"start": start, "end": end},
+        "facts": {"start": facts[0], "end": facts[1]},
         "sharp": originals.sharp(run),
         "readOnly": "",
     }
