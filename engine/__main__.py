@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--clusters", type=int, help="number of clusters K")
     run.add_argument(
         "--preset",
-        help="quick (default), fast, paper, shapes (for the built-in shapes), or the authors' settings "
+        help="quick (default), photos, fast, paper, shapes (for the built-in shapes), or the authors' settings "
         "for one of the paper's six sets, such as paper-stl10",
     )
     run.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run's folder")

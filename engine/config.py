@@ -281,10 +281,17 @@ class HeadSettings(Settings):
         paper=True,
     )
     exclusive: bool = setting(False, "an image claimed by several prototypes goes to the nearest one only", paper=False)
-    start: Literal["random", "kmeans"] = setting(
+    start: Literal["random", "kmeans", "neighbors"] = setting(
         "random",
-        "source of the first round's labels: random heads (SPICE) or k-means on the features (our extension)",
+        "source of the first round's labels: random heads (SPICE), k-means on the features, or k-means on a map "
+        "of neighbourhoods (UMAP), which suits features that were not trained on these images (our extensions)",
         paper="random",
+    )
+    sizes: Literal["equal", "estimated"] = setting(
+        "equal",
+        "how many images a prototype labels: as many as every other (SPICE), or as many as its head finds in "
+        "that cluster (our extension, for classes of unequal size)",
+        paper="equal",
     )
     choose: Literal["loss", "consensus"] = setting(
         "loss", "the head with the lowest pseudo-label loss, or the one the others agree with most", paper="loss"
@@ -357,6 +364,7 @@ class ComputeSettings(Settings):
 
 Preset = Literal[
     "quick",
+    "photos",
     "fast",
     "paper",
     "shapes",
@@ -408,6 +416,11 @@ class RunConfig(Settings):
         """Whether stage 1 takes a trained network as it is."""
         source = self.features.source
         return self.features.epochs == 0 and source != SCRATCH and not source.startswith(IMPORT)
+
+    @property
+    def keeps_views(self) -> bool:
+        """Whether stages 2 and 3 train on what a frozen network made of the images and their views."""
+        return self.frozen and bool(self.features.weak_views or self.features.strong_views)
 
 
 def override(config: RunConfig, *assignments: str) -> RunConfig:

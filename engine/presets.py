@@ -40,6 +40,19 @@ QUICK = RunConfig(
     joint=JointSettings(steps=300, batch=64, unlabelled=3, average=0.98, adapt="flex"),
 )
 
+# Photographs, on any machine: a network that knows photographs, frozen, sees each image and three views of it once;
+# then all three stages train on vectors. On clothes (1,500 images, 10 unequal classes) stage 2 alone falls from
+# .686 to .587 with equal sizes, and from .686 to .561 with a start from k-means.
+PHOTOS = RunConfig(
+    preset="photos",
+    features=FeatureSettings(source="timm:vit_small_patch14_dinov2.lvd142m", epochs=0, weak_views=1, strong_views=2),
+    heads=HeadSettings(
+        heads=5, epochs=8, passes=4, exclusive=True, start="neighbors", sizes="estimated", choose="consensus"
+    ),
+    reliable=ReliableSettings(agreement=0.6, confidence=0.0, floor=1 / 5),
+    joint=JointSettings(steps=400, batch=128, unlabelled=4, average=0.99),
+)
+
 # One modern GPU, images of about 32 pixels: some 150 PFLOP for 50,000 of them, half of it stage 1.
 FAST = RunConfig(
     preset="fast",
@@ -121,7 +134,7 @@ _ON_SETS = (
     _paper_on("paper-tiny-imagenet", clusters=200, images=20_000),
 )
 
-_PRESETS: dict[str, RunConfig] = {one.preset: one for one in (QUICK, FAST, PAPER, SHAPES, *_ON_SETS)}
+_PRESETS: dict[str, RunConfig] = {one.preset: one for one in (QUICK, PHOTOS, FAST, PAPER, SHAPES, *_ON_SETS)}
 
 
 def preset(name: str, *, clusters: int | None = None, channels: int, seed: int = 0) -> RunConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,6 +19,27 @@ RESIDENT_BYTES = 4 * 2**30
 STATISTICS_IMAGES, STATISTICS_BATCH = 10_000, 256
 # The most batches to keep that were announced and not fetched: an abandoned step leaves some behind.
 MOST_AHEAD = 8
+
+
+class ImageBatches(Protocol):
+    """Batches of N images on a device, as pixels or as what a frozen network made of them."""
+
+    device: torch.device
+
+    def __len__(self) -> int: ...
+
+    @property
+    def resident(self) -> bool: ...
+
+    @property
+    def area(self) -> int: ...
+
+    def leave_device(self) -> None: ...
+    def announce(self, draw: Callable[[], torch.Tensor]) -> None: ...
+    def batch(self, ids: torch.Tensor) -> torch.Tensor: ...
+    def clean(self, batch: torch.Tensor) -> torch.Tensor:
+        """What an encoder is given of the images of a batch when it is to see them as they are."""
+        ...
 
 
 class DeviceImages:
@@ -46,7 +68,7 @@ class DeviceImages:
 
     def _on_device(self) -> torch.Tensor | None:
         """All images in one tensor; None if they do not fit, or if this would only copy them in host memory."""
-        if self._host[0].nbytes * self.total > _room(self.device):
+        if self._host[0].nbytes * self.total > room(self.device):
             return None
         if self._extra is None:
             return self._host.to(self.device)
@@ -84,6 +106,10 @@ class DeviceImages:
         gathered = announced.result() if announced else self._gathered(ids)
         return gathered.to(self.device, non_blocking=True).float().div_(255)
 
+    def clean(self, batch: torch.Tensor) -> torch.Tensor:
+        """The pixels as they are."""
+        return batch
+
     def announce(self, draw: Callable[[], torch.Tensor]) -> None:
         """Starts gathering the next batch, unless the images are on the device already.
 
@@ -120,7 +146,7 @@ def _tensor(images: ImageSet) -> torch.Tensor:
     return torch.from_numpy(np.require(images.pixels, requirements=["C", "W"]))
 
 
-def _room(device: torch.device) -> float:
+def room(device: torch.device) -> float:
     """How many bytes of images may stay on `device`; on a CPU any number, as they are in memory already."""
     if device.type == "cuda":
         return RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]

@@ -243,11 +243,13 @@ class _Probe:
 
     def _first(self, images: int) -> Cost:
         """The additional cost of the first round."""
-        if self.config.heads.start != "kmeans":
+        if self.config.heads.start == "random":
             return NOTHING
         unit = torch.nn.functional.normalize(torch.from_numpy(self.vectors[:KMEANS_IMAGES]), dim=1)
         clusters, heads = min(self.config.clusters, len(unit)), self.config.heads.heads
-        return self._small(lambda: kmeans_belief(unit.to(self.device), clusters, heads, 0), images / len(unit))
+        return self._small(
+            lambda: kmeans_belief(unit.to(self.device), unit.cpu().numpy(), clusters, heads, 0), images / len(unit)
+        )
 
     def _joint(self) -> None:
         settings = self.config.joint

@@ -10,8 +10,8 @@ import torch
 from engine.config import RunConfig
 from engine.data.batches import DeviceImages
 from engine.errors import RunError
-from engine.runs.folder import IMPORTED, RunFolder
-from engine.stages.features import Features, build_encoder
+from engine.runs.folder import RunFolder
+from engine.runs.pipeline import batches_of, load_features
 from engine.stages.heads import EStep, Round, Rounds, e_step, m_step
 
 
@@ -46,8 +46,9 @@ class Steps:
         self.config: RunConfig = folder.config()
         pixels = DeviceImages(folder.images(), torch.device(device))
         decided = folder.load("decided") if folder.has("decided") else {}
+        features = load_features(folder, pixels)
         self._rounds = Rounds(
-            self.config, pixels, load_features(folder, pixels), fixed=folder.fixed(), belief=decided.get("belief")
+            self.config, batches_of(features, pixels), features, fixed=folder.fixed(), belief=decided.get("belief")
         )
         self.round = 0
         self._drawn: Round | None = None
@@ -87,16 +88,3 @@ class Steps:
         half = Half(self.round, found, now, self._drawn.ids.numpy(), losses.cpu().numpy())
         self.round, self._drawn, self._found = self.round + 1, None, None
         return half
-
-
-def load_features(folder: RunFolder, pixels: DeviceImages) -> Features:
-    """Stage 1's result, the encoder on the device of `pixels`; raises RunError before it is done."""
-    if not folder.has("features"):
-        raise RunError(f"{folder.path} has no features yet: train until stage 1 is done")
-    vectors = np.array(folder.load("features")["vectors"])
-    if folder.has(IMPORTED):
-        return Features(None, vectors)
-    images = folder.images()
-    encoder = build_encoder(folder.config(), pixels, channels=images.channels, side=min(images.size))
-    encoder.load_state_dict(folder.weights("features"))
-    return Features(encoder.eval(), vectors)

@@ -313,20 +313,14 @@ class _Bench:
 
     def _heads(self, ids: np.ndarray, changes: dict[str, Any]) -> HeadClustering:
         """A short stage 2 on images `ids` (m,) of the run, with its own features."""
-        from engine.lesson.em_steps import load_features
-        from engine.stages.features import Features
+        from engine.runs.pipeline import batches_of, load_features
         from engine.stages.heads import learn_heads
 
         config = with_settings(self.config, {"heads.epochs": ROUNDS, **changes})
         pixels = self._pixels(ids)
-        features = load_features(self.folder, pixels)
+        features = load_features(self.folder, pixels).of(ids)
         return learn_heads(
-            config,
-            pixels,
-            Features(features.encoder, features.vectors[ids]),
-            emit=_unheard,
-            stop=self.stop,
-            checkpoint=Nowhere(),
+            config, batches_of(features, pixels), features, emit=_unheard, stop=self.stop, checkpoint=Nowhere()
         )
 
     def _pixels(self, ids: np.ndarray) -> Any:

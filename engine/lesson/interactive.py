@@ -17,7 +17,7 @@ from engine.lesson.em_steps import Steps
 from engine.lesson.run_view import Material
 from engine.runs.history import load_frame
 from engine.stages.frames import Frame
-from engine.stages.prototypes import Known, claims_of, pseudo_label
+from engine.stages.prototypes import Known, claims_of, estimated_sizes, pseudo_label
 from engine.stages.reliable import Verdict, judge, local_agreement
 from engine.views import contrastive_view
 
@@ -205,7 +205,7 @@ def _sure(material: Material, ids: np.ndarray, sure: np.ndarray, sizes: np.ndarr
 
 def prototypes_at(material: Material, center_ratio: float) -> Result:
     """Prototypes formed from a different share of a cluster's images (equations 2 and 3)."""
-    ids, made, _ = _labelled(material, center_ratio, material.config.heads.exclusive)
+    ids, made, _, _ = _labelled(material, center_ratio, material.config.heads.exclusive)
     alike = made @ made.T
     count = ids.shape[1]
     others = alike[~np.eye(len(made), dtype=bool)]
@@ -221,10 +221,12 @@ def prototypes_at(material: Material, center_ratio: float) -> Result:
 
 def claimed_at(material: Material, exclusive: bool) -> Result:
     """The images that the prototypes label (equation 4); an image may get several labels unless `exclusive`."""
-    ids, made, near = _labelled(material, material.config.heads.center_ratio, exclusive)
+    ids, made, near, claimed = _labelled(material, material.config.heads.center_ratio, exclusive)
     assert material.unit is not None
-    claims = claims_of(material.unit, ids, made, near, exclusive=exclusive)
-    times = np.bincount(claims.nearest.ravel(), minlength=len(material.images))
+    claims = claims_of(material.unit, ids, made, near, claimed, exclusive=exclusive)
+    within = np.ones(near.shape, bool) if claimed is None else np.arange(near.shape[1]) < claimed[:, None]
+    times = np.bincount(near[within], minlength=len(material.images))
+    each = f"{near.shape[1]:,}" if claimed is None else f"{claimed.min():,} to {claimed.max():,}"
     members = [claims.members(cluster) for cluster in range(len(near))]
     owners = np.repeat(np.arange(len(near)), [len(one) for one in members])
     given = np.concatenate(members)
@@ -237,25 +239,29 @@ def claimed_at(material: Material, exclusive: bool) -> Result:
         "unclaimed": unclaimed,
         "twice": twice,
         "truth": None if pure is None else {"purity": pure},
-        "says": f"Each of the {len(near)} prototypes claims {near.shape[1]:,} images: {twice:,} are claimed by "
+        "says": f"Each of the {len(near)} prototypes claims {each} images: {twice:,} are claimed by "
         f"several, {unclaimed:,} by none; {len(given):,} labels are assigned.",
     }
 
 
-def _labelled(material: Material, center_ratio: float, exclusive: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Confident images (K, c), prototypes (K, D) and claimed images (K, N/K) of the chosen head on all
-    clean images, as stage 2 makes them at its end."""
+def _labelled(
+    material: Material, center_ratio: float, exclusive: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Confident images (K, c), prototypes (K, D), the images nearest to them (K, n), and how many of these each
+    claims (None: all), of the chosen head on all clean images, as stage 2 makes them at its end."""
     import torch
 
     assert material.heads is not None
     assert material.unit is not None
     belief = torch.from_numpy(np.array(material.heads["probabilities"]))[None]
     known = Known.of(material.folder.fixed(), torch.device("cpu"))
+    sizes = material.config.heads.sizes
     ids, made, labels = pseudo_label(
-        belief, torch.from_numpy(material.unit), center_ratio, exclusive=exclusive, known=known
+        belief, torch.from_numpy(material.unit), center_ratio, exclusive=exclusive, known=known, sizes=sizes
     )
-    claimed = labels.ids[0, : labels.ids.shape[1] - int(known.fixed.sum())]
-    return ids[0].numpy(), made[0].numpy(), claimed.view(len(made[0]), -1).numpy()
+    near = labels.ids[0, : labels.ids.shape[1] - int(known.fixed.sum())].view(len(made[0]), -1)
+    claimed = None if sizes == "equal" else estimated_sizes(belief)[0].numpy()
+    return ids[0].numpy(), made[0].numpy(), near.numpy(), claimed
 
 
 # -- agreement and the reliable set ------------------------------------------------------------

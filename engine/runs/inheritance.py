@@ -25,7 +25,7 @@ from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder
 BEGINNING = ("extra", "encoder.pt", "encoder.json")
 STAGE_ONE = (*BEGINNING, IMPORTED, "neighbors", "frames", "maps")
 # The features of views, and how many of them are copied at once.
-VIEWS, BLOCK = ("weak", "strong"), 2**14
+VIEWS, BLOCK = ("clean", "weak", "strong"), 2**14
 INPUTS = ("images", "truth", "columns")
 # What is only known of images that came from elsewhere.
 ORIGINALS = "originals"
@@ -123,8 +123,8 @@ def _kept_views(draft: RunFolder, parent: RunFolder, name: str, keep: np.ndarray
         return own
     views, ids = parent.load("features")[name], np.flatnonzero(keep)
     file = draft.path / f"{name}.npy"
-    rows = RowFile(file, (len(views), len(ids), views.shape[2]), "<f2")
-    for view, vectors in enumerate(views):
+    rows = RowFile(file, (*views.shape[:-2], len(ids), views.shape[-1]), views.dtype.str)
+    for view, vectors in enumerate(views.reshape(-1, *views.shape[-2:])):
         for start in range(0, len(ids), BLOCK):
             rows.write(view * len(ids) + start, vectors[ids[start : start + BLOCK]])
     rows.sync()

@@ -16,9 +16,10 @@ import torch
 
 from engine import metrics
 from engine.config import RunConfig
-from engine.data.batches import DeviceImages
+from engine.data.batches import DeviceImages, ImageBatches
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
+from engine.errors import RunError
 from engine.events import (
     Alarm,
     Emit,
@@ -36,12 +37,13 @@ from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder
 from engine.runs.history import save_frame, save_xray
 from engine.space.kmeans import kmeans
 from engine.space.neighbors import Neighbors, nearest
+from engine.stages.adapter import Adapter, CachedViews, ViewVectors, adapted
 from engine.stages.clustering import Clustering
 from engine.stages.compute import use_device
 from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Encoder, Heads
 from engine.stages.encoder_file import network_of
-from engine.stages.features import CachedViews, Features, build_encoder, learn_features, take_features
+from engine.stages.features import Features, build_encoder, learn_features, take_features
 from engine.stages.frames import Frame, Xray, condensed
 from engine.stages.frozen_features import compute_features
 from engine.stages.heads import HeadClustering, learn_heads
@@ -96,13 +98,14 @@ def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable
     run = Run(folder, folder.config(), images, folder.truth(), folder.fixed(), pixels, emit, stop)
     features = _imported(run) if folder.has(IMPORTED) else _features(run)
     pixels.leave_extra()
+    batches = batches_of(features, pixels)
     neighbors = _neighbors(run, features)
-    heads = _heads(run, features)
+    heads = _heads(run, batches, features)
     reliable = _reliable(run, "heads", heads.clustering, neighbors)
     if features.encoder is None:
         emit(StageSkipped("joint", NO_NETWORK))
         return
-    joint = _joint(run, features, heads, reliable)
+    joint = _joint(run, batches, features, heads, reliable)
     _reliable(run, "joint", joint, neighbors)
 
 
@@ -119,19 +122,17 @@ def _imported(run: Run) -> Features:
 
 
 def _features(run: Run) -> Features:
-    encoder = build_encoder(run.config, run.pixels, channels=run.images.channels, side=min(run.images.size))
     checkpoint = run.folder.checkpoint("features")
     if run.folder.has("features"):
-        checkpoint.remove()
-        run.folder.remove(INHERITED_FEATURES)
-        return _load_features(run, encoder, "features")
-    if run.folder.has(INHERITED_FEATURES):
+        features = load_features(run.folder, run.pixels)
+    elif run.folder.has(INHERITED_FEATURES):
         place = run.folder.path / INHERITED_FEATURES
-        features = _load_features(run, encoder, INHERITED_FEATURES)
+        features = load_features(run.folder, run.pixels, INHERITED_FEATURES)
         _save_features(run, features, place / "weights.pt", {file.stem: file for file in place.glob("*.npy")})
     elif run.config.frozen:
-        return _frozen(run, encoder)
+        return _frozen(run)
     else:
+        encoder = encoder_of(run.folder, run.pixels)
         features = learn_features(
             run.config, run.pixels, encoder, emit=run.emit, stop=run.stop, checkpoint=checkpoint, keep=run.keep
         )
@@ -147,12 +148,14 @@ def _save_features(
     """Clusters and scores stage 1's features, and saves them; arrays that are in `files` already are linked."""
     labels = kmeans_labels(features.vectors, run.config.clusters, run.config.seed, run.device)
     _score(run, "features", labels, features.vectors)
-    arrays = {"labels": labels} if files else {"labels": labels, "vectors": features.vectors}
-    run.folder.save("features", arrays, weights, *([files] if files else []))
+    arrays = {"labels": labels, "vectors": features.vectors}
+    linked = files or {}
+    run.folder.save("features", {k: v for k, v in arrays.items() if k not in linked}, weights, linked)
 
 
-def _frozen(run: Run, encoder: Encoder) -> Features:
+def _frozen(run: Run) -> Features:
     """The features of a frozen network: computed once for these images, whichever runs ask for them."""
+    encoder = encoder_of(run.folder, run.pixels)
     checksum, weights = cached_weights(encoder.state_dict())
     cached = _place_of(run, encoder, checksum)
     with cached.locked(run.stop):
@@ -161,9 +164,16 @@ def _frozen(run: Run, encoder: Encoder) -> Features:
             run.emit(StageFinished("features", 0.0))
         else:
             _compute(run, encoder, cached)
-        features = _features_of(encoder, {name: load_array(file) for name, file in cached.files.items()})
-        run.keep(Frame("features", 0, condensed(torch.from_numpy(features.vectors))))
-        _save_features(run, features, weights, cached.files)
+        files = cached.files
+        vectors = np.asarray(load_array(files["vectors"]))
+        if run.config.keeps_views:
+            adapter = Adapter.on(vectors, run.config.seed * 4 + 4).to(run.device)
+            files["clean"] = files.pop("vectors")
+            _save_features(run, Features(adapter, adapted(adapter, vectors)), adapter.state_dict(), files)
+        else:
+            _save_features(run, Features(encoder, vectors), weights, files)
+    features = load_features(run.folder, run.pixels)
+    run.keep(Frame("features", 0, condensed(torch.from_numpy(features.vectors))))
     return features
 
 
@@ -205,16 +215,35 @@ def _compute(run: Run, encoder: Encoder, cached: CachedFeatures) -> None:
         )
 
 
-def _load_features(run: Run, encoder: Encoder, artefact: str) -> Features:
-    encoder.load_state_dict(run.folder.weights(artefact))
-    return _features_of(encoder, run.folder.load(artefact))
+def encoder_of(folder: RunFolder, pixels: DeviceImages) -> Encoder:
+    """The encoder that stage 1 of the run begins with, on the device of `pixels`."""
+    images = folder.images()
+    return build_encoder(folder.config(), pixels, channels=images.channels, side=min(images.size))
 
 
-def _features_of(encoder: Encoder, arrays: dict[str, np.ndarray]) -> Features:
+def load_features(folder: RunFolder, pixels: DeviceImages, artefact: str = "features") -> Features:
+    """Stage 1's result, with what makes the features on the device of `pixels`.
+
+    Raises:
+        RunError: before stage 1 is done.
+    """
+    if not folder.has(artefact):
+        raise RunError(f"{folder.path} has no features yet: train until stage 1 is done")
+    arrays = folder.load(artefact)
     vectors = np.asarray(arrays["vectors"])
-    if "weak" not in arrays:
-        return Features(encoder.eval(), vectors)
-    return Features(encoder.eval(), vectors, CachedViews(np.asarray(arrays["weak"]), np.asarray(arrays["strong"])))
+    if folder.has(IMPORTED):
+        return Features(None, vectors)
+    if "clean" in arrays:
+        adapter = Adapter.of(folder.weights(artefact)).to(pixels.device)
+        return Features(adapter, vectors, CachedViews(*(np.asarray(arrays[x]) for x in ("clean", "weak", "strong"))))
+    encoder = encoder_of(folder, pixels)
+    encoder.load_state_dict(folder.weights(artefact))
+    return Features(encoder.eval(), vectors)
+
+
+def batches_of(features: Features, pixels: DeviceImages) -> ImageBatches:
+    """What stages 2 and 3 train on: the pixels, or a frozen network's features of the images and their views."""
+    return pixels if features.views is None else ViewVectors(features.views, pixels.device)
 
 
 def kmeans_labels(vectors: np.ndarray, clusters: int, seed: int, device: torch.device | str = "cpu") -> np.ndarray:
@@ -236,7 +265,7 @@ def _neighbors(run: Run, features: Features) -> Neighbors:
     return neighbors
 
 
-def _heads(run: Run, features: Features) -> HeadClustering:
+def _heads(run: Run, batches: ImageBatches, features: Features) -> HeadClustering:
     checkpoint = run.folder.checkpoint("heads")
     if run.folder.has("heads"):
         checkpoint.remove()
@@ -244,7 +273,7 @@ def _heads(run: Run, features: Features) -> HeadClustering:
     decided = run.folder.load("decided") if run.folder.has("decided") else {}
     found = learn_heads(
         run.config,
-        run.pixels,
+        batches,
         features,
         emit=run.emit,
         stop=run.stop,
@@ -267,6 +296,8 @@ def _heads(run: Run, features: Features) -> HeadClustering:
         "confident": found.confident,
         "nearest": found.nearest,
     }
+    if found.claimed is not None:
+        arrays["claimed"] = found.claimed
     run.folder.save("heads", arrays, found.head.state_dict())
     checkpoint.remove()
     return found
@@ -319,14 +350,16 @@ def _tell_reliable(run: Run, stage: Stage, found: ReliableSet) -> None:
     _raise_reliable_alarms(run, stage, found)
 
 
-def _joint(run: Run, features: Features, heads: HeadClustering, reliable: ReliableSet) -> Clustering:
+def _joint(
+    run: Run, batches: ImageBatches, features: Features, heads: HeadClustering, reliable: ReliableSet
+) -> Clustering:
     checkpoint = run.folder.checkpoint("joint")
     if run.folder.has("joint"):
         checkpoint.remove()
         return Clustering(np.asarray(run.folder.load("joint")["probabilities"]))
     found = learn_jointly(
         run.config,
-        run.pixels,
+        batches,
         features,
         heads,
         reliable,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from engine import metrics
 from engine.config import SCRATCH, EncoderSettings
@@ -14,6 +15,7 @@ from engine.data.images import ImageSet
 from engine.data.truth import Truth
 from engine.errors import RunError
 from engine.runs.folder import IMPORTED, RunFolder
+from engine.stages.adapter import Adapter
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Encoder, Heads
 from engine.stages.encoder_file import load_encoder, network_of, pack_encoder
@@ -39,14 +41,15 @@ def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) ->
         raise RunError(f"{folder.path} has no clusters yet: train until stage 2 is done")
     pixels = DeviceImages(images, device)
     encoder = build_encoder(config, pixels, channels=own.channels, side=min(own.size))
-    head = Heads(1, encoder.features, config.clusters).to(device)
-    model = Classifier(encoder, head).eval()
+    learned = Adapter.of(folder.weights("features")).to(device) if config.keeps_views else encoder
+    head = Heads(1, learned.features, config.clusters).to(device)
+    model = Classifier(learned, head).eval()
     if folder.has("joint"):
         model.load_state_dict(folder.weights("joint"))
     else:
-        encoder.load_state_dict(folder.weights("features"))
+        learned.load_state_dict(folder.weights("features"))
         head.load_state_dict(folder.weights("heads"))
-    return Clustering(predict(model, pixels))
+    return Clustering(predict(nn.Sequential(encoder.eval(), model) if config.keeps_views else model, pixels))
 
 
 def scores(clustering: Clustering, truth: Truth | None) -> dict[str, float]:
@@ -68,7 +71,8 @@ def encoder_file(folder: RunFolder) -> bytes:
     else:
         encoder = load_encoder(folder.config().features.source)
         network, side = network_of(folder.config().features.source)
-    encoder.load_state_dict(state)
+    if not card.config.keeps_views:  # there the network is as it came, and the weights are the adapter's
+        encoder.load_state_dict(state)
     kind, _, place = card.source.partition(":")
     made = {
         # Keep only the last part of a path: a shared file must not reveal folders of a machine.

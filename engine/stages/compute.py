@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from engine.config import ComputeSettings
-from engine.data.batches import DeviceImages
+from engine.data.batches import ImageBatches
 from engine.events import Alarm, Emit, Stage
 
 Losses = dict[str, torch.Tensor]
@@ -70,7 +70,7 @@ class Portions:
     Moving averages move twice.
     """
 
-    def __init__(self, stage: Stage, pixels: DeviceImages, emit: Emit) -> None:
+    def __init__(self, stage: Stage, pixels: ImageBatches, emit: Emit) -> None:
         self._stage, self._pixels, self._emit = stage, pixels, emit
         self._count = 1
 

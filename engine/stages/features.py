@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from engine.config import SCRATCH, FeatureSettings, RunConfig
-from engine.data.batches import DeviceImages
+from engine.data.batches import DeviceImages, ImageBatches
 from engine.events import Emit, StageFinished, StageStarted
+from engine.stages.adapter import Adapter, CachedViews
 from engine.stages.compute import Losses, Portions, compiled, fused, memory_format, narrow_products, portion
 from engine.stages.contrast import objective_of
 from engine.stages.encoder import Encoder, initialise
@@ -33,31 +34,24 @@ LOSSES = {
 
 
 @dataclass(frozen=True, eq=False)
-class CachedViews:
-    """Features of views by a frozen network, memory-mapped.
-
-    Attributes:
-        weak: (V, N, D) float16.
-        strong: (S, N, D) float16.
-    """
-
-    weak: np.ndarray
-    strong: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
 class Features:
     """Stage 1's result: the encoder, in eval mode, and its features of every clean image.
 
     Attributes:
-        encoder: on the training device; None for external vectors.
+        encoder: on the training device; an adapter where a frozen network's views are kept; None for external
+            vectors.
         vectors: (N, D) float32.
-        views: of the same images; None unless the settings ask for them.
+        views: what the adapter is given; None unless the settings ask for views.
     """
 
-    encoder: Encoder | None
+    encoder: Encoder | Adapter | None
     vectors: np.ndarray
     views: CachedViews | None = None
+
+    def of(self, ids: np.ndarray) -> Features:
+        """Those of images `ids` (m,) alone."""
+        views = self.views and CachedViews(self.views.clean[ids], self.views.weak[:, ids], self.views.strong[:, ids])
+        return Features(self.encoder, self.vectors[ids], views)
 
 
 def build_encoder(config: RunConfig, pixels: DeviceImages, *, channels: int, side: int) -> Encoder:
@@ -218,11 +212,11 @@ def _optimiser(
 @torch.no_grad()
 def encode(
     encoder: nn.Module,
-    pixels: DeviceImages,
+    pixels: ImageBatches,
     ids: torch.Tensor | None = None,
-    view: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
+    view: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """(M, D) float32 on the device: features of a view of images `ids` (default: all, in order).
+    """(M, D) float32 on the device: features of images `ids` (default: all, in order), or of a view of them.
 
     The encoder is used as it is: put it in eval mode first, so that no image depends on another.
     """
@@ -231,4 +225,5 @@ def encode(
     sides = [one.side or 0 for one in encoder.modules() if isinstance(one, Encoder)]
     area = max([pixels.area, *(side**2 for side in sides)])
     parts = ids.split(max(1, ENCODE_PIXELS // area))
-    return torch.cat([encoder(view(pixels.batch(part))) for part in parts])
+    look = view or pixels.clean
+    return torch.cat([encoder(look(pixels.batch(part))) for part in parts])

@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 
 from engine.config import HeadSettings, RunConfig
-from engine.data.batches import DeviceImages
+from engine.data.batches import ImageBatches
 from engine.events import Emit
+from engine.stages.adapter import Adapter, views_of
 from engine.stages.clustering import Clustering
 from engine.stages.compute import fused
 from engine.stages.decided_labels import FixedLabels
@@ -28,12 +29,13 @@ from engine.stages.encoder import Encoder, Heads, initialise
 from engine.stages.features import Features, encode
 from engine.stages.frames import CONFIDENT, Frame, Keep, watch
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
-from engine.stages.prototypes import Known, PseudoLabels, pseudo_label
-from engine.views import strong_view, weak_view
+from engine.stages.prototypes import Known, PseudoLabels, estimated_sizes, pseudo_label
 
 # For external vectors, whose images no network sees: the noise of a strong view, in deviations. On
 # the digits (3 seeds) anything from 0 to 1 comes to the same, and 2 costs half a point.
 NOISE = 0.5
+# A start from neighbourhoods: neighbours asked, and directions of the layout that k-means works on.
+NEIGHBORHOOD, MAP_DIRECTIONS = 15, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +50,11 @@ class HeadClustering:
         head_labels: (H, N) int32, labels by each head.
         prototypes: (K, D) float32 of length 1, of the chosen head.
         confident: (K, c) int64, images that form each prototype, surest first.
-        nearest: (K, N/K) int64, images that each prototype claims, nearest first.
+        nearest: (K, N/K) int64, images that each prototype claims, nearest first; of unequal clusters as many
+            as the largest claims.
         agreement: (H,), `head_agreement` of the labels; None for a single head, or where stage 2 was
             done before and only its arrays were read.
+        claimed: (K,) int64, how many of `nearest` each prototype claims; None where that is all of them.
     """
 
     clustering: Clustering
@@ -62,11 +66,12 @@ class HeadClustering:
     confident: np.ndarray
     nearest: np.ndarray
     agreement: np.ndarray | None = None
+    claimed: np.ndarray | None = None
 
 
 def learn_heads(
     config: RunConfig,
-    pixels: DeviceImages,
+    pixels: ImageBatches,
     features: Features,
     *,
     emit: Emit,
@@ -141,7 +146,7 @@ class Rounds:
     def __init__(
         self,
         config: RunConfig,
-        pixels: DeviceImages,
+        pixels: ImageBatches,
         features: Features,
         *,
         fixed: FixedLabels | None = None,
@@ -180,9 +185,12 @@ class Rounds:
         settings = self.config.heads
         if self._first is not None:
             return self._first[places].expand(settings.heads, -1, -1)
-        if settings.start == "kmeans":
-            return kmeans_belief(unit, self.config.clusters, settings.heads, self.config.seed)
-        return None
+        if settings.start == "random":
+            return None
+        points = unit.cpu().numpy()
+        if settings.start == "neighbors":
+            points = neighborhoods(points, self.config.seed)
+        return kmeans_belief(unit, points, self.config.clusters, settings.heads, self.config.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +218,9 @@ def e_step(settings: HeadSettings, heads: Heads, drawn: Round) -> EStep:
     the prototype, and the M/K images nearest to it get its label (equation 4).
     """
     belief = heads(drawn.weak).softmax(2) if drawn.belief is None else drawn.belief
-    found = pseudo_label(belief, drawn.unit, settings.center_ratio, exclusive=settings.exclusive, known=drawn.known)
+    found = pseudo_label(
+        belief, drawn.unit, settings.center_ratio, exclusive=settings.exclusive, known=drawn.known, sizes=settings.sizes
+    )
     return EStep(belief, *found)
 
 
@@ -255,12 +265,12 @@ def _sample(fixed: torch.Tensor, most: int, step: int, seed: int) -> torch.Tenso
 
 
 def _views(
-    config: RunConfig, pixels: DeviceImages, encoder: Encoder, ids: torch.Tensor, generator: torch.Generator
+    config: RunConfig, pixels: ImageBatches, encoder: Encoder | Adapter, ids: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Features of a weak and of a strong view of images `ids`, two (M, D)."""
-    views = config.views
-    weak = encode(encoder, pixels, ids, lambda x: weak_view(x, views.weak, generator))
-    strong = encode(encoder, pixels, ids, lambda x: strong_view(x, views.strong, generator))
+    views = views_of(pixels, config.views)
+    weak = encode(encoder, pixels, ids, lambda x: views.weak(x, generator))
+    strong = encode(encoder, pixels, ids, lambda x: views.strong(x, generator))
     return weak, strong
 
 
@@ -283,21 +293,42 @@ def _vector_views(vectors: torch.Tensor, generator: torch.Generator) -> tuple[to
     return vectors, vectors + NOISE * vectors.std(0) * noise
 
 
-def kmeans_belief(unit: torch.Tensor, clusters: int, heads: int, seed: int) -> torch.Tensor:
+def neighborhoods(unit: np.ndarray, seed: int) -> np.ndarray:
+    """(M, d) float32: unit features (M, D) laid out by who is near whom (UMAP), for `heads.start = "neighbors"`.
+
+    Our extension: a network that was trained on other images puts images of one class in the same neighbourhood
+    more often than in the same direction. Few images have no neighbourhoods: they stay as they are.
+    """
+    if len(unit) <= 2 * NEIGHBORHOOD:
+        return unit
+    from umap import UMAP
+
+    layout = UMAP(
+        min(MAP_DIRECTIONS, unit.shape[1]),
+        n_neighbors=NEIGHBORHOOD,
+        min_dist=0.0,
+        metric="cosine",
+        random_state=seed,
+        n_jobs=1,
+    )
+    return np.asarray(layout.fit_transform(unit), np.float32)
+
+
+def kmeans_belief(unit: torch.Tensor, points: np.ndarray, clusters: int, heads: int, seed: int) -> torch.Tensor:
     """(H, M, K): the probabilities given to the heads of round 0 for unit features (M, D).
 
-    Our extension, for `heads.start = "kmeans"`: randomly initialised heads agree on much worse first labels,
-    and the first labels strongly influence the last. Each head uses its own k-means; the probability of an
-    image's cluster rises the nearer the image is to the cluster's mean direction. Only the order matters.
+    Our extension: randomly initialised heads agree on much worse first labels, and the first labels strongly
+    influence the last. Each head uses its own k-means on `points` (M, d), the features or a layout of them. The
+    images of a cluster come first, then all others, either by how near they are to the cluster's mean
+    direction. Only the order matters.
     """
     from sklearn.cluster import KMeans
 
-    points = unit.cpu().numpy()
     starts = [(seed * heads + head) % 2**32 for head in range(heads)]
     labels = [KMeans(clusters, n_init=1, random_state=one).fit_predict(points) for one in starts]
     member = F.one_hot(torch.from_numpy(np.stack(labels)).long(), clusters).to(unit)
     means = F.normalize(member.transpose(1, 2) @ unit, dim=2)
-    return member * (1 + unit @ means.transpose(1, 2)) / 2
+    return (2 * member + 1 + unit @ means.transpose(1, 2)) / 4
 
 
 def head_losses(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor, double_softmax: bool) -> torch.Tensor:
@@ -323,7 +354,7 @@ def _choose(settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: 
         logits = heads.one(index)(vectors)
         belief = logits.softmax(2)
         confident, prototypes, labels = pseudo_label(
-            belief, unit, settings.center_ratio, exclusive=settings.exclusive, known=known
+            belief, unit, settings.center_ratio, exclusive=settings.exclusive, known=known, sizes=settings.sizes
         )
         loss = head_losses(
             logits.gather(1, labels.ids[..., None].expand(-1, -1, logits.shape[2])),
@@ -331,8 +362,8 @@ def _choose(settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: 
             labels.kept,
             settings.double_softmax,
         )
-        claimed = labels.ids[0, : labels.ids.shape[1] - int(known.fixed.sum())]
-        results.append((float(loss), belief[0], confident[0], prototypes[0], claimed))
+        nearest = labels.ids[0, : labels.ids.shape[1] - int(known.fixed.sum())]
+        results.append((float(loss), belief[0], confident[0], prototypes[0], nearest))
     losses = np.array([result[0] for result in results], np.float32)
     head_labels = np.stack([result[1].argmax(1).cpu().numpy() for result in results])
     agreement = head_agreement(head_labels) if len(heads) > 1 else None
@@ -348,6 +379,7 @@ def _choose(settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: 
         confident=confident.cpu().numpy(),
         nearest=nearest.view(len(prototypes), -1).cpu().numpy(),
         agreement=agreement,
+        claimed=None if settings.sizes == "equal" else estimated_sizes(belief[None])[0].cpu().numpy(),
     )
 
 
@@ -357,7 +389,7 @@ def _frame(done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tenso
     unit, found = F.normalize(vectors, dim=1), []
     for index in range(len(heads)):
         belief = heads.one(index)(vectors).softmax(2)
-        confident, prototypes, _ = pseudo_label(belief, unit, settings.center_ratio, known=known)
+        confident, prototypes, _ = pseudo_label(belief, unit, settings.center_ratio, known=known, sizes=settings.sizes)
         confidence, labels = belief[0].max(1)
         each = (labels, confidence.half(), prototypes[0].half(), confident[0, :, :CONFIDENT].int())
         found.append([x.cpu().numpy() for x in each])

@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.config import JointSettings, RunConfig
-from engine.data.batches import DeviceImages
+from engine.data.batches import DeviceImages, ImageBatches
 from engine.errors import TrainingError
 from engine.events import Emit
 from engine.space.neighbors import nearest
+from engine.stages.adapter import Adapter, views_of
 from engine.stages.clustering import Clustering
 from engine.stages.compute import Losses, Portions, compiled, fused, portion
 from engine.stages.decided_labels import FixedLabels
@@ -34,13 +35,12 @@ from engine.stages.joint_probe import images_to_watch, look_through
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
 from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
 from engine.stages.thresholds import thresholds
-from engine.views import strong_view, weak_view
 
 
 class Classifier(nn.Module):
-    """Encoder and one head: (M, C, H, W) in 0–1 → logits (M, K)."""
+    """Encoder and one head: (M, C, H, W) in 0–1 → logits (M, K); of an adapter, vectors (M, D) → logits."""
 
-    def __init__(self, encoder: Encoder, head: Heads) -> None:
+    def __init__(self, encoder: Encoder | Adapter, head: Heads) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
@@ -58,7 +58,7 @@ class JointClustering:
 
 def learn_jointly(
     config: RunConfig,
-    pixels: DeviceImages,
+    pixels: ImageBatches,
     features: Features,
     heads: HeadClustering,
     reliable: ReliableSet,
@@ -113,21 +113,6 @@ def learn_jointly(
         follow(average, model, settings.average)
         return Report(report, images=lesson.images)
 
-    watched = images_to_watch(reliable, config.seed)
-
-    def look(done: int) -> Xray:
-        now = copy.deepcopy(average)  # it is in eval mode, and never compiled
-        now.load_state_dict(model.state_dict())
-        chance = seeded(config.seed * 4 + 4, -1 - done, device)
-        return look_through(done, now, copy.deepcopy(weigh), pixels, watched, config.views, chance)
-
-    frames = watch("joint", settings.steps, lambda done: _frame(done, average, pixels), keep)
-    xrays = watch("joint", settings.steps, look, keep_xray)
-
-    def both(done: int) -> None:
-        frames(done)
-        xrays(done)
-
     model.train()
     run_steps(
         "joint",
@@ -144,9 +129,39 @@ def learn_jointly(
         emit=emit,
         stop=stop,
         checkpoint=checkpoint,
-        watch=both,
+        watch=_watching(config, pixels, lesson, average, images_to_watch(reliable, config.seed), keep, keep_xray),
     )
     return JointClustering(average, Clustering(predict(average, pixels)))
+
+
+def _watching(
+    config: RunConfig,
+    pixels: ImageBatches,
+    lesson: _Lesson,
+    average: Classifier,
+    watched: np.ndarray,
+    keep: Keep | None,
+    keep_xray: KeepXray | None,
+) -> Callable[[int], None]:
+    """Takes frames, and X-rays of the images `watched` where there are pixels to look at."""
+    frames = watch("joint", config.joint.steps, lambda done: _frame(done, average, pixels), keep)
+    if not isinstance(pixels, DeviceImages):
+        return frames
+    images = pixels
+
+    def look(done: int) -> Xray:
+        now = copy.deepcopy(average)  # it is in eval mode, and never compiled
+        now.load_state_dict(lesson.model.state_dict())
+        chance = seeded(config.seed * 4 + 4, -1 - done, pixels.device)
+        return look_through(done, now, copy.deepcopy(lesson.weigh), images, watched, config.views, chance)
+
+    xrays = watch("joint", config.joint.steps, look, keep_xray)
+
+    def both(done: int) -> None:
+        frames(done)
+        xrays(done)
+
+    return both
 
 
 def reselections(settings: JointSettings) -> range:
@@ -155,7 +170,7 @@ def reselections(settings: JointSettings) -> range:
     return range(period, period * settings.reselect + 1, period)
 
 
-def _reselected(config: RunConfig, pixels: DeviceImages, average: Classifier, fixed: FixedLabels | None) -> ReliableSet:
+def _reselected(config: RunConfig, pixels: ImageBatches, average: Classifier, fixed: FixedLabels | None) -> ReliableSet:
     """The reliable set of the averaged model's labels, judged in its own features."""
     vectors, probabilities = _seen(average, pixels)
     clustering = Clustering(probabilities.cpu().numpy())
@@ -165,13 +180,13 @@ def _reselected(config: RunConfig, pixels: DeviceImages, average: Classifier, fi
 
 
 @torch.no_grad()
-def _seen(model: Classifier, pixels: DeviceImages) -> tuple[torch.Tensor, torch.Tensor]:
+def _seen(model: Classifier, pixels: ImageBatches) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (N, D) and probabilities (N, K) of all clean images."""
     vectors = encode(model.encoder, pixels)
     return vectors, model.head(vectors)[0].softmax(1)
 
 
-def _frame(done: int, average: Classifier, pixels: DeviceImages) -> Frame:
+def _frame(done: int, average: Classifier, pixels: ImageBatches) -> Frame:
     vectors, probabilities = _seen(average, pixels)
     confidence, labels = probabilities.max(1)
     return Frame(
@@ -183,12 +198,12 @@ def _frame(done: int, average: Classifier, pixels: DeviceImages) -> Frame:
     )
 
 
-def predict(model: Classifier, pixels: DeviceImages) -> np.ndarray:
+def predict(model: nn.Module, pixels: ImageBatches) -> np.ndarray:
     """(N, K) float32 probabilities of all clean images."""
     return encode(model, pixels).softmax(1).cpu().numpy()
 
 
-def _starting_model(config: RunConfig, encoder: Encoder, head: Heads) -> Classifier:
+def _starting_model(config: RunConfig, encoder: Encoder | Adapter, head: Heads) -> Classifier:
     model = Classifier(copy.deepcopy(encoder), copy.deepcopy(head))
     whole_norms(model)
     if config.joint.start == "random":
@@ -234,9 +249,9 @@ class _Lesson:
     """The two losses of a step: on reliable images, and on all images by their weak views."""
 
     def __init__(
-        self, config: RunConfig, pixels: DeviceImages, model: Classifier, weigh: nn.Module, teachers: Teachers
+        self, config: RunConfig, pixels: ImageBatches, model: Classifier, weigh: nn.Module, teachers: Teachers
     ) -> None:
-        self.settings, self.views = config.joint, config.views
+        self.settings, self.views = config.joint, views_of(pixels, config.views)
         self.pixels, self.model, self.weigh, self.teachers = pixels, model, weigh, teachers
         self.order = EpochOrder(len(pixels), config.joint.batch * config.joint.unlabelled, config.seed)
         self.images = config.joint.batch + 2 * self.order.size
@@ -265,9 +280,9 @@ class _Lesson:
         ids: torch.Tensor,
         generator: torch.Generator,
     ) -> tuple[torch.Tensor, Losses]:
-        labelled = weak_view(reliable, self.views.weak, generator)
-        strong = strong_view(images, self.views.strong, generator)
-        weak = weak_view(images, self.views.weak, generator)
+        labelled = self.views.weak(reliable, generator)
+        strong = self.views.strong(images, generator)
+        weak = self.views.weak(images, generator)
         with torch.no_grad():
             target = self.model(weak).softmax(1)
             weights = self.weigh(target, ids)

@@ -26,7 +26,8 @@ class PseudoLabels:
     Attributes:
         ids: (H, L) int64, places among the M images; an image may occur several times or never.
         labels: (H, L) int64 in 0..K−1.
-        kept: (H, L) bool; false where an exclusive assignment gave the image to another cluster.
+        kept: (H, L) bool; false where an exclusive assignment gave the image to another cluster, and for
+            places that a cluster of unequal size leaves empty.
     """
 
     ids: torch.Tensor
@@ -53,22 +54,30 @@ def prototypes_of(unit: torch.Tensor, confident: torch.Tensor) -> torch.Tensor:
     return F.normalize(unit[confident].mean(2), dim=2)
 
 
-def assign(unit: torch.Tensor, prototypes: torch.Tensor, count: int, *, exclusive: bool = False) -> PseudoLabels:
+def assign(
+    unit: torch.Tensor, prototypes: torch.Tensor, count: int | torch.Tensor, *, exclusive: bool = False
+) -> PseudoLabels:
     """Each prototype labels the `count` images nearest to it (equation 4).
 
     An image near two prototypes gets two labels, and one far from all gets none; `exclusive` leaves
     it only the label of the nearest prototype that claims it.
+
+    Args:
+        count: of all prototypes, or (H, K) int64, of each.
     """
     similarity = unit @ prototypes.transpose(1, 2)
-    ids = similarity.topk(count, dim=1).indices
+    most = count if isinstance(count, int) else int(count.max())
+    near, ids = similarity.topk(most, dim=1)
     heads, _, clusters = ids.shape
     labels = torch.arange(clusters, device=ids.device).expand_as(ids)
     kept = torch.ones_like(ids, dtype=torch.bool)
+    if not isinstance(count, int):
+        kept = torch.arange(most, device=ids.device)[:, None] < count[:, None]
     if exclusive:
         claimed = torch.full_like(similarity, -torch.inf)
-        claimed.scatter_(1, ids, similarity.gather(1, ids))
+        claimed.scatter_(1, ids, near.masked_fill(~kept, -torch.inf))
         winner = claimed.argmax(2)
-        kept = winner.gather(1, ids.flatten(1)).view_as(ids) == labels
+        kept = kept & (winner.gather(1, ids.flatten(1)).view_as(ids) == labels)
     # Cluster after cluster: the first `count` entries are cluster 0, nearest first.
     return PseudoLabels(*(x.transpose(1, 2).reshape(heads, -1) for x in (ids, labels, kept)))
 
@@ -80,6 +89,7 @@ def pseudo_label(
     *,
     exclusive: bool = False,
     known: Known | None = None,
+    sizes: str = "equal",
 ) -> tuple[torch.Tensor, torch.Tensor, PseudoLabels]:
     """The E-step on M images: confident images, prototypes and pseudo-labels.
 
@@ -88,14 +98,29 @@ def pseudo_label(
         unit: (M, D) features of length 1, of the clean images.
         center_ratio: share of the M/K images a cluster gets that form its prototype.
         known: what a person has said of the images; the labels end with those that are fixed.
+        sizes: "equal", or "estimated": `estimated_sizes` instead of M/K.
     """
     _, images, clusters = probabilities.shape
     each = max(1, images // clusters)
     belief = probabilities if known is None else informed(probabilities, known)
-    confident = confident_images(belief, max(1, int(center_ratio * each)))
+    claimed = each if sizes == "equal" else estimated_sizes(probabilities)
+    smallest = each if isinstance(claimed, int) else min(each, int(claimed.min()))
+    confident = confident_images(belief, max(1, int(center_ratio * smallest)))
     prototypes = prototypes_of(unit, confident)
-    labels = assign(unit, prototypes, each, exclusive=exclusive)
+    labels = assign(unit, prototypes, claimed, exclusive=exclusive)
     return confident, prototypes, labels if known is None else corrected(labels, known)
+
+
+def estimated_sizes(probabilities: torch.Tensor) -> torch.Tensor:
+    """(H, K) int64: how many of M images each cluster is likeliest for, but at least a tenth of M/K, so that none
+    dies out. Our extension: M/K splits a large class and fills up a small one.
+
+    >>> estimated_sizes(torch.tensor([[[.9, .1], [.8, .2], [.6, .4], [.3, .7]]]))
+    tensor([[3, 1]])
+    """
+    _, images, clusters = probabilities.shape
+    found = F.one_hot(probabilities.argmax(2), clusters).sum(1)
+    return found.clamp_min(max(1, images // (10 * clusters)))
 
 
 # -- a person's decisions -------------------------------------------------------------------------
@@ -161,7 +186,8 @@ class Claims:
         prototypes: (K, D) float32 of length 1.
         nearest: (K, n) int64, images that each prototype claims (equation 4), nearest first.
         cosines: (K, n) float32, of `nearest` to their prototype.
-        kept: (K, n) bool; false where an exclusive assignment gave the image to another cluster.
+        kept: (K, n) bool; false where an exclusive assignment gave the image to another cluster, and beyond
+            the size of a cluster that claims fewer.
     """
 
     confident: np.ndarray
@@ -176,12 +202,31 @@ class Claims:
 
 
 def claims_of(
-    unit: np.ndarray, confident: np.ndarray, prototypes: np.ndarray, nearest: np.ndarray, *, exclusive: bool
+    unit: np.ndarray,
+    confident: np.ndarray,
+    prototypes: np.ndarray,
+    nearest: np.ndarray,
+    claimed: np.ndarray | None = None,
+    *,
+    exclusive: bool,
 ) -> Claims:
-    """The claims behind a stage 2's saved arrays; `unit` are features (N, D) of length 1."""
+    """The claims behind a stage 2's saved arrays.
+
+    Args:
+        unit: features (N, D) of length 1.
+        claimed: (K,) how many of `nearest` each prototype claims; None for all.
+    """
     cosines = own_cosines(unit, prototypes, nearest)
-    kept = _nearest_claim(nearest, cosines) if exclusive else np.ones(nearest.shape, bool)
-    return Claims(confident, prototypes, nearest, cosines, kept)
+    return Claims(confident, prototypes, nearest, cosines, _kept(nearest, cosines, claimed, exclusive=exclusive))
+
+
+def _kept(ids: np.ndarray, cosines: np.ndarray, claimed: np.ndarray | None, *, exclusive: bool) -> np.ndarray:
+    """(K, n) bool: the claims that stand."""
+    within = np.ones(ids.shape, bool) if claimed is None else np.arange(ids.shape[1]) < claimed[:, None]
+    if not exclusive:
+        return within
+    # What is not claimed is farther than any claim, so it wins no image.
+    return within & _nearest_claim(ids, np.where(within, cosines, -np.inf))
 
 
 def own_cosines(unit: np.ndarray, prototypes: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -210,13 +255,19 @@ def claimed_labels(claims: Claims, images: int) -> np.ndarray:
     """(N,) int64: the cluster whose prototype is the nearest of those that claim an image; −1 where
     none does."""
     labels = np.full(images, -1, np.int64)
-    won = _nearest_claim(claims.nearest, claims.cosines)
+    won = claims.kept & _nearest_claim(claims.nearest, np.where(claims.kept, claims.cosines, -np.inf))
     labels[claims.nearest[won]] = np.nonzero(won)[0]
     return labels
 
 
 def without(
-    claims: Claims, unit: np.ndarray, probabilities: np.ndarray, vetoed: Mapping[int, np.ndarray], *, exclusive: bool
+    claims: Claims,
+    unit: np.ndarray,
+    probabilities: np.ndarray,
+    vetoed: Mapping[int, np.ndarray],
+    claimed: np.ndarray | None = None,
+    *,
+    exclusive: bool,
 ) -> Claims:
     """The claims if the images `vetoed[k]` did not help to form prototype k (equations 2–4 again).
 
@@ -226,7 +277,7 @@ def without(
     Args:
         unit: (N, D) features of length 1.
         probabilities: (N, K), of the head that made the claims.
-        exclusive: as in `assign`.
+        claimed, exclusive: as in `claims_of`.
 
     Raises:
         RunError: when too few images are left to form a prototype.
@@ -247,8 +298,7 @@ def without(
         cosines[cluster] = similarity[nearest[cluster]]
     if not changed:
         return claims
-    kept = _nearest_claim(nearest, cosines) if exclusive else np.ones(nearest.shape, bool)
-    return Claims(confident, prototypes, nearest, cosines, kept)
+    return Claims(confident, prototypes, nearest, cosines, _kept(nearest, cosines, claimed, exclusive=exclusive))
 
 
 def _replaced(confident: np.ndarray, probability: np.ndarray, vetoed: np.ndarray) -> np.ndarray:

@@ -7,14 +7,36 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from engine.config import IMPORT, SCRATCH, RunConfig, Settings, flat, with_setting
 from engine.errors import SettingError
 
+if TYPE_CHECKING:
+    from engine.data.images import ImageSet
+
 Kind = Literal["choice", "switch", "whole", "number"]
 
 DEVICES = {"auto": "auto (the fastest)", "cpu": "CPU", "cuda": "GPU (CUDA)", "mps": "GPU (Apple)"}
+
+
+# The side in pixels at which networks that know photographs take them, and from which images count as such.
+PHOTOGRAPH, LEAST_PHOTOGRAPH = 224, 64
+
+
+def photographs(images: ImageSet) -> bool:
+    """Whether a network that knows photographs can be expected to know these images."""
+    return images.channels == 3 and min(images.size) >= LEAST_PHOTOGRAPH
+
+
+def tiny(images: ImageSet, extents: np.ndarray | None) -> bool:
+    """Whether most of these images were much larger before they were scaled, (N, 2) `extents`, and too small for
+    such a network now."""
+    if images.channels != 3 or extents is None or min(images.size) >= LEAST_PHOTOGRAPH:
+        return False
+    return bool(np.median(extents.min(1)) >= 2 * LEAST_PHOTOGRAPH)
 
 
 def devices(gpus: int) -> dict[str, str]:

@@ -23,8 +23,8 @@ def claims(run: RunFolder) -> Claims:
     from engine.stages.prototypes import claims_of
 
     heads = arrays(run, "heads")
-    saved = (np.asarray(heads[one]) for one in ("confident", "prototypes", "nearest"))
-    return claims_of(unit_vectors(run), *saved, exclusive=_exclusive(run))
+    confident, prototypes, nearest = (np.asarray(heads[one]) for one in ("confident", "prototypes", "nearest"))
+    return claims_of(unit_vectors(run), confident, prototypes, nearest, heads.get("claimed"), exclusive=_exclusive(run))
 
 
 def _exclusive(run: RunFolder) -> bool:
@@ -78,8 +78,8 @@ def _without(run: RunFolder, vetoed: tuple[tuple[int, tuple[int, ...]], ...]) ->
 
     before, unit = claims(run), unit_vectors(run)
     images = {cluster: np.array(ids, np.int64) for cluster, ids in vetoed}
-    probabilities = arrays(run, "heads")["probabilities"]
-    after = without(before, unit, probabilities, images, exclusive=_exclusive(run))
+    heads = arrays(run, "heads")
+    after = without(before, unit, heads["probabilities"], images, heads.get("claimed"), exclusive=_exclusive(run))
     labels = claimed_labels(before, len(unit)), claimed_labels(after, len(unit))
     return after, [change(before, after, labels, cluster) for cluster in images]
 

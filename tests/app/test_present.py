@@ -167,7 +167,7 @@ def test_a_field_says_meaning_paper_and_range() -> None:
     assert fields["heads.epochs"].help == "Rounds of E-step and M-step · Paper: 30 · at least 1"
     assert fields["reliable.neighbors"].optional
     assert fields["heads.double_softmax"].kind == "switch"
-    assert fields["heads.start"].options == ("random", "kmeans")
+    assert fields["heads.start"].options == ("random", "kmeans", "neighbors")
     assert fields["features.hidden"].optional
     assert fields["features.hidden"].kind == "whole"
 

@@ -15,7 +15,7 @@ IDS = ("a", "b", "c")
 
 @pytest.mark.parametrize("room", [10**9, 0], ids=["resident", "gathered"])
 def test_a_batch_is_the_images_asked_for_in_0_to_1(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_room", lambda _: room)
+    monkeypatch.setattr(batches, "room", lambda _: room)
     pixels = np.array([0, 51, 255], np.uint8).reshape(3, 1, 1, 1)
     pixels.flags.writeable = False
     batch = DeviceImages(ImageSet(pixels, IDS, "drawn"), torch.device("cpu")).batch(torch.tensor([2, 0, 1, 2]))
@@ -44,7 +44,7 @@ class Counted(DeviceImages):
     """Images in host memory that record which batches were gathered."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(batches, "_room", lambda _: 0)
+        monkeypatch.setattr(batches, "room", lambda _: 0)
         pixels = np.arange(0, 250, 10, dtype=np.uint8).reshape(25, 1, 1, 1)
         super().__init__(ImageSet(pixels, tuple(map(str, range(25))), "x"), torch.device("cpu"))
         self.gathered: list[list[int]] = []
@@ -80,7 +80,7 @@ def test_a_set_that_does_not_fit_gives_the_same_batches(monkeypatch: pytest.Monk
     pixels = np.random.default_rng(0).integers(0, 256, (9, 3, 4, 5), dtype=np.uint8)
     source = ImageSet(pixels, tuple("abcdefghi"), "drawn")
     fits = DeviceImages(source, torch.device("cpu"))
-    monkeypatch.setattr(batches, "_room", lambda _: 0)
+    monkeypatch.setattr(batches, "room", lambda _: 0)
     gathered, ids = DeviceImages(source, torch.device("cpu")), torch.tensor([8, 0, 0, 4])
     assert gathered._resident is None
     assert fits._resident is not None
@@ -123,8 +123,8 @@ def test_only_images_on_a_device_of_its_own_can_leave_it() -> None:
 
 def test_images_take_a_share_of_what_is_free_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1000, 4000))
-    assert batches._room(torch.device("cuda")) == 250
-    assert batches._room(torch.device("cpu")) == float("inf")
+    assert batches.room(torch.device("cuda")) == 250
+    assert batches.room(torch.device("cpu")) == float("inf")
 
 
 # -- extra images ----------------------------------------------------------------------------

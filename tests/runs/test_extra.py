@@ -67,7 +67,7 @@ def test_a_run_with_further_images_goes_on_as_if_it_had_not_stopped(tmp_path: Pa
 
 def test_a_set_that_stays_in_host_memory_gives_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = finish(make(tmp_path / "usual", 5))
-    monkeypatch.setattr("engine.data.batches._room", lambda _: 0)
+    monkeypatch.setattr("engine.data.batches.room", lambda _: 0)
     assert_same_results(usual, finish(make(tmp_path / "tight", 5)))
 
 

@@ -92,7 +92,8 @@ def test_a_run_keeps_the_features_of_its_images_and_of_their_views(
 ) -> None:
     found = arrays(finish(make_run(**choices)))
     assert {name: (array.shape, array.dtype) for name, array in found.items()} == {
-        "vectors": ((60, 64), np.float32),
+        "vectors": ((60, 60), np.float32),
+        "clean": ((60, 64), np.float32),
         "weak": ((2, 60, 64), np.float16),
         "strong": ((3, 60, 64), np.float16),
     }
@@ -108,7 +109,7 @@ def test_a_second_run_does_not_ask_the_network_and_shares_the_files(
     other = finish(make_run("other", **{**choices, "clusters": 4, "seed": 7, "heads.epochs": 2}))
     assert encoded == []
     assert_same(one, other)
-    for file in ("vectors.npy", "weak.npy", "strong.npy", "weights.pt"):
+    for file in ("clean.npy", "weak.npy", "strong.npy"):
         assert (one.path / "features" / file).samefile(other.path / "features" / file)
     said = [record.event for record in other.records()[0]]
     assert StageStarted("features", 0) in said
@@ -123,7 +124,7 @@ def test_what_was_cached_equals_what_is_computed_anew_to_the_bit(make_run: MakeR
     fresh = finish(make_run("fresh", **choices))
     assert_same(one, cached)
     assert_same(one, fresh)
-    assert not (one.path / "features/vectors.npy").samefile(fresh.path / "features/vectors.npy")
+    assert not (one.path / "features/clean.npy").samefile(fresh.path / "features/clean.npy")
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_by_consensus_the_head_the_others_agree_with_is_chosen() -> None:
 def test_a_kmeans_start_believes_in_clear_groups_and_most_in_their_middle() -> None:
     angles = torch.tensor([0.0, 0.1, 0.3, 1.5, 1.6, 1.8])
     unit = torch.stack((angles.cos(), angles.sin()), 1)
-    belief = kmeans_belief(unit, 2, 3, seed=0)
+    belief = kmeans_belief(unit, unit.numpy(), 2, 3, seed=0)
     assert belief.shape == (3, 6, 2)
     for head in belief:
         labels = head.argmax(1)

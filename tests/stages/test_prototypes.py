@@ -18,6 +18,7 @@ from engine.stages.prototypes import (
     claims_of,
     confident_images,
     corrected,
+    estimated_sizes,
     informed,
     margins,
     prototypes_of,
@@ -28,6 +29,40 @@ from engine.stages.prototypes import (
 # Four unit vectors: two near the x axis, two near the y axis.
 UNIT = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0]])
 BELIEF = torch.tensor([[[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.2, 0.8]]])
+
+
+def test_sizes_are_what_a_head_finds_but_never_nothing() -> None:
+    belief = torch.tensor([[[0.9, 0.1]] * 25 + [[0.4, 0.6]], [[0.9, 0.1]] * 26])
+    assert estimated_sizes(belief).tolist() == [[25, 1], [26, 1]]
+
+
+def test_prototypes_of_unequal_clusters_claim_as_many_images_as_these_have() -> None:
+    prototypes = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    found = assign(UNIT, prototypes, torch.tensor([[3, 1]]))
+    assert found.ids.tolist() == [[0, 1, 2, 3, 2, 1]]
+    assert found.kept.tolist() == [[True, True, True, True, False, False]]
+    # The image that only the second prototype would claim stays the first one's.
+    alone = assign(UNIT, prototypes, torch.tensor([[3, 2]]), exclusive=True)
+    assert alone.kept.tolist() == [[True, True, False, True, True, False]]
+
+
+def test_unequal_claims_come_back_from_the_saved_arrays() -> None:
+    prototypes, nearest = np.eye(2, dtype=np.float32), np.array([[0, 1, 2], [3, 2, 1]])
+    saved = (UNIT.numpy(), nearest[:, :1], prototypes, nearest, np.array([3, 1]))
+    claims = claims_of(*saved, exclusive=False)
+    assert [claims.members(cluster).tolist() for cluster in range(2)] == [[0, 1, 2], [3]]
+    assert claimed_labels(claims, 4).tolist() == [0, 0, 0, 1]
+    both = claims_of(*saved[:4], np.array([3, 2]), exclusive=True)
+    assert [both.members(cluster).tolist() for cluster in range(2)] == [[0, 1], [3, 2]]
+
+
+def test_equal_and_estimated_sizes_differ_only_where_clusters_do() -> None:
+    belief = torch.tensor([[[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.2, 0.8]]])
+    _, _, equal = pseudo_label(belief, UNIT, 0.5)
+    _, _, estimated = pseudo_label(belief, UNIT, 0.5, sizes="estimated")
+    assert equal.ids[equal.kept].tolist() == [0, 1, 3, 2]
+    assert estimated.ids[estimated.kept].tolist() == [0, 1, 2, 3]
+    assert estimated.labels[estimated.kept].tolist() == [0, 0, 0, 1]
 
 
 def test_the_surest_images_of_each_cluster_come_first() -> None:

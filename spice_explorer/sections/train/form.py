@@ -11,7 +11,7 @@ from engine.errors import SpiceError
 from engine.networks.origins import PROPOSED
 from spice_explorer import session
 from spice_explorer.present import settings
-from spice_explorer.queries import health, training
+from spice_explorer.queries import health, imports, training
 from spice_explorer.sections.train import forecast
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PRESETS = {
     "quick": "Quick: a small network, minutes on a laptop",
+    "photos": "Photographs: a network that knows photographs (DINOv2, downloaded once: 88 MB), minutes on a laptop",
     "fast": "Fast: ResNet-18 with BYOL, for one GPU",
     "paper": "Paper: the published settings, hours on a GPU",
     "shapes": "Shapes: clusters the built-in shapes by shape, not colour; about a minute on a laptop",
@@ -48,6 +49,7 @@ def new_run() -> None:
     with session.plain_errors():
         opened, excluded = health.to_train(session.opened())
         _images(opened, len(excluded))
+        _photographs(opened)
         config, device, wrong = _basics(opened)
         begin = st.container(key="begin")
         places, values = _advanced(config)
@@ -83,6 +85,24 @@ def _images(opened: Opened, excluded: int) -> None:
         st.page_link("../pages/dataset.py", label="Choose others", icon=":material/photo_library:", width="content")
 
 
+def _photographs(opened: Opened) -> None:
+    """Photographs that were imported as tiny squares: the way to a network that knows photographs."""
+    origin = opened.origin
+    if origin is None or not settings.tiny(opened.images, opened.extents):
+        return
+    with st.container(border=True, key="photographs"):
+        st.markdown(
+            f"**These are photographs**, but they were imported as squares of {min(opened.images.size)} pixels. A "
+            "network that knows photographs groups them far better than one that is trained from scratch, and "
+            f"needs {settings.PHOTOGRAPH} pixels."
+        )
+        if st.button(f"Import them at {settings.PHOTOGRAPH} pixels", key="import photographs", type="primary"):
+            labels, root = opened.truth is not None, str(origin.root or "")
+            session.keep_import(imports.begin(origin.text, settings.PHOTOGRAPH, labels, root, origin.fit))
+            st.session_state["preset"] = "photos"
+            st.switch_page("../pages/dataset.py")
+
+
 def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
     """The preset with K and seed, the device, and errors in K and seed: the form stays complete and
     keeps its input."""
@@ -97,7 +117,7 @@ def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
         key=f"k-{opened.images.source}",
         help="Number of groups to find. SPICE needs it in advance; too many is better than too few.",
     )
-    offered = _offered(opened.images.source)
+    offered = _offered(opened)
     name = preset.selectbox("Preset", offered.keys(), format_func=offered.__getitem__, key="preset")
     number = seed.number_input(
         "Seed", value=0, step=1, key="seed", help="The same seed on the same device gives the same result."
@@ -109,10 +129,13 @@ def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
     return config, where, wrong
 
 
-def _offered(source: str) -> dict[str, str]:
-    """The presets for any images, and one made for the set that is opened: the shapes' own first,
-    the authors' last."""
+def _offered(opened: Opened) -> dict[str, str]:
+    """The presets for any images, and one made for the set that is opened: the shapes' own first, that for
+    photographs too, the authors' last."""
+    source = opened.images.source
     usual = {name: PRESETS[name] for name in ("quick", "fast", "paper")}
+    if settings.photographs(opened.images):
+        return {"photos": PRESETS["photos"], **usual}
     if source in PRESETS:
         return {source: PRESETS[source], **usual}
     own = f"paper-{source.partition(':')[0]}"
