@@ -290,3 +290,19 @@ def test_without_its_photographs_a_page_says_so_once(page: Page, photos: Photos)
     page.reload()
     page.locator(".st-key-image-panel").get_by_text("kB").wait_for()
     assert words.count() == 0
+
+
+@pytest.mark.usefixtures("photos")
+def test_the_map_shows_the_whole_photograph_under_the_pointer(page: Page) -> None:
+    opened(page, "/map?run=trip")
+    page.locator(".map[data-drawn]").wait_for()
+    box = page.locator(".over").bounding_box()
+    assert box is not None
+    whole = page.locator(".card .tile[data-whole]")
+    for x, y in np.stack(np.meshgrid(np.linspace(0.02, 0.98, 25), np.linspace(0.3, 0.8, 13)), 2).reshape(-1, 2):
+        page.mouse.move(box["x"] + float(x) * box["width"], box["y"] + float(y) * box["height"])
+        if page.locator(".card").is_visible():
+            break
+    whole.wait_for()
+    width, height = drawn(whole)
+    assert width / height == pytest.approx(WIDE / HIGH, rel=0.02)
