@@ -42,3 +42,23 @@ const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** @type {(base64: string) => Uint8Array<ArrayBuffer>} */
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+
+// The browser's local storage, which a private window may deny.
+const memory = {
+  /** @type {(name: string) => any} */
+  get(name) {
+    try {
+      return JSON.parse(localStorage.getItem(name));
+    } catch {
+      return null;
+    }
+  },
+  /** @type {(name: string, value: any) => void} */
+  set(name, value) {
+    try {
+      localStorage.setItem(name, JSON.stringify(value));
+    } catch {
+      /* not remembered */
+    }
+  },
+};

@@ -1,7 +1,8 @@
 """The one gallery of the app: pages of pictures in a component, never a widget per picture.
 
 Marking, focus and the keyboard are handled in the browser (gallery/*.js). The server sends the current page
-and is notified of three things: a page turn, an opened image, a requested action.
+and is notified of four things: a page turn, an opened image, a requested action, and that the pictures are shown so
+large that they need more pixels.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from spice_explorer.present.gallery import PIXELATED, Known, Tile
 from spice_explorer.web import originals, thumbs
 
 PER_PAGE = 120
+SIDE = 76
+# Photographs, which show more than a training image does, begin at 132 CSS pixels instead of 76.
+PHOTOGRAPH_SCALE = 132 / SIDE
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ def gallery(
     actions: Sequence[Action] = (),
     nothing: str = "No image here.",
     captions: bool = True,
-    side: int = 76,
+    side: int = SIDE,
+    fixed: bool = False,
     per_page: int = PER_PAGE,
     notes: Sequence[str] = (),
     odd: np.ndarray | None = None,
@@ -66,7 +71,9 @@ def gallery(
         actions: what can be done with marked images; without any, nothing can be marked.
         nothing: the sentence for an empty list.
         captions: whether the numbers stand under the pictures; they are in the title anyway.
-        side: the least width of a picture in CSS pixels.
+        side: the least width of a picture in CSS pixels, until the user chooses another for all galleries;
+            photographs begin larger, in proportion.
+        fixed: whether the user cannot change that: strips, of which a page shows many.
         notes: M more lines for the titles.
         odd: (M,) bool, images to be outlined.
 
@@ -84,7 +91,7 @@ def gallery(
                 replace(tile, title="\n".join(filter(None, (tile.title, line))))
                 for tile, line in zip(tiles, lines, strict=True)
             ],
-            thumbs.sheet_of(run, here),
+            thumbs.sheet_of(run, here, _pixels(key)),
             [] if odd is None else np.asarray(odd, bool)[part].tolist(),
         )
 
@@ -97,7 +104,8 @@ def gallery(
         key=key,
         actions=actions,
         nothing=nothing,
-        side=side,
+        side=round(side * PHOTOGRAPH_SCALE) if len(shown) and originals.photographs(run) else side,
+        fixed=fixed,
         per_page=per_page,
         sharp=originals.sharp(run) if len(shown) else False,
         current=_open_image(),
@@ -128,7 +136,8 @@ def pictures(
     key: str,
     actions: Sequence[Action] = (),
     nothing: str = "No image here.",
-    side: int = 76,
+    side: int = SIDE,
+    fixed: bool = False,
     per_page: int = PER_PAGE,
     sharp: bool = False,
     current: int = -1,
@@ -168,6 +177,7 @@ def pictures(
         "actions": [{"name": one.name, "label": one.label} for one in actions],
         "open": current,
         "side": side,
+        "fixed": fixed,
         "sharp": sharp,
     }
     _draw(of, images, key, data, {one.name for one in actions}, on_open)
@@ -191,7 +201,14 @@ def _draw(
             chosen = present.marked(found.get("ids", []), images)
             st.session_state[f"asked {place}"] = (of, Asked(found["action"], chosen))
 
-    component("gallery")(key=place, data=data, on_page_change=lambda: None, on_open_change=opened, on_ask_change=asked)
+    component("gallery")(
+        key=place,
+        data=data,
+        on_page_change=lambda: None,
+        on_pixels_change=lambda: None,
+        on_open_change=opened,
+        on_ask_change=asked,
+    )
 
 
 def _place(key: str) -> str:
@@ -220,6 +237,13 @@ def _page(key: str, version: str, count: int, per_page: int) -> int:
     return present.turned(st.session_state.get(kept), version, count, per_page) or 1
 
 
+def _pixels(key: str) -> int:
+    """The longer side of pictures on the sheet: what the browser asked for, to match the size of its tiles."""
+    state: Any = st.session_state.get(_place(key)) or {}
+    asked = state.get("pixels")
+    return asked if isinstance(asked, int) else thumbs.SIDE
+
+
 def _open_image() -> int:
     """The image whose panel is open, -1 for none: `session.open_image` would read the run."""
     wanted = str(st.query_params.get("image") or st.session_state.get("image", ""))
@@ -237,7 +261,7 @@ def sharp(known: Known) -> bool:
     return max(known.pixels.shape[2:]) <= PIXELATED
 
 
-def strip(shown: Sequence[Tile], *, side: int = 76, columns: int | None = None, sharp: bool = False) -> None:
+def strip(shown: Sequence[Tile], *, side: int = SIDE, columns: int | None = None, sharp: bool = False) -> None:
     """Static pictures, in a given number of columns or as many as fit at `side` pixels each."""
     kind = " class='sharp'" if sharp else ""
     body = "".join(_figure(tile, kind) for tile in shown)

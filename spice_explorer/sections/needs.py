@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import streamlit as st
 
+from engine.errors import SpiceError
 from engine.runs.folder import RunFolder
 from spice_explorer import session
 from spice_explorer.present import progress
 from spice_explorer.queries import artefacts, exports, maps, runs
 from spice_explorer.queries.runs import Run
 from spice_explorer.sections import chrome
+from spice_explorer.web import originals
 
 POLL_SECONDS = 2.0
 
 
-def run_of_page() -> Run | None:
-    """The chosen run; without one an empty state is drawn."""
+def run_of_page(*, pictures: bool = True) -> Run | None:
+    """The chosen run, of which the page shows `pictures` or not; without one an empty state is drawn."""
     run = session.current_run()
     if run is not None:
+        if pictures:
+            _without_originals(run)
         return runs.look(run)
     lost = session.missing_run()
     if lost and runs.run_names():
@@ -25,6 +29,16 @@ def run_of_page() -> Run | None:
         return None
     chrome.empty("No run yet", "Start one: the built-in digits take one click.", "train", "Go to Train")
     return None
+
+
+def _without_originals(run: RunFolder) -> None:
+    """Says why the page shows the pixels that are trained on in place of the run's photographs, if it does."""
+    try:
+        words = originals.without_originals(run)
+    except (SpiceError, OSError, KeyError, ValueError):
+        return  # the images are missing or damaged, which the page says itself
+    if words:
+        st.caption(session.plain(words))
 
 
 def features(look: Run) -> bool:

@@ -183,6 +183,11 @@ def sharp(run: RunFolder) -> bool:
     return not found.pictured.any() or (found.missing() != "" and not found.kept)
 
 
+def photographs(run: RunFolder) -> bool:
+    """Whether a run shows originals, which have more to see than the pixels it trains on."""
+    return bool(pictures(run).pictured.any()) and not sharp(run)
+
+
 def without_originals(run: RunFolder) -> str:
     """A sentence for the page of a run that shows the pixels it trains on in place of its photographs, or ""."""
     found = pictures(run)

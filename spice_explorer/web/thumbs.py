@@ -68,14 +68,16 @@ def sheet_of(run: RunFolder, ids: Sequence[int], side: int = SIDE) -> dict[str, 
     """The address of a sheet with the thumbnails of `ids`, and how to cut it.
 
     Each has a cell of "width" × "height" pixels, of which it fills the part of "sizes" (width and height)
-    at the top left.
+    at the top left. "largest" is the side that can be asked for, 0 if there is only one.
     """
-    found, side = pictures(run), _side(side)
+    found = pictures(run)
+    whole = bool(found.pictured.any())
+    side = _side(side) if whole else SIDE
     extents = found.sizes(ids)
     sheet = _Sheet.of(found, extents, side)
     marks = "".join("0" if one is None else "1" for one in extents)
     asked = f"ids={'.'.join(map(str, ids))}"
-    if found.pictured.any():
+    if whole:
         asked += f"&side={side}&whole={int(marks or '0', 2):x}"
     return {
         "url": f"{address_of('pages', run.name)}.webp?{asked}&v={_version(run)}",
@@ -84,6 +86,7 @@ def sheet_of(run: RunFolder, ids: Sequence[int], side: int = SIDE) -> dict[str, 
         "width": sheet.width,
         "height": sheet.height,
         "sizes": sheet.sizes,
+        "largest": THUMBNAIL_SIDE if whole else 0,
     }
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import streamlit as st
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from engine.presets import preset
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
+from engine.sources.open_source import open_source
 from spice_explorer import palette
 from spice_explorer.present import gallery as present
 from spice_explorer.present.gallery import Known
@@ -224,3 +229,47 @@ def test_names_are_data_not_markup() -> None:
     evil = "<img src=x onerror=alert(1)>"
     (tile,) = present.described(Known(np.zeros((1, 1, 8, 8), np.uint8), [evil]), [0])
     assert (tile.name, tile.title, tile.source) == (evil, evil, "")
+
+
+# -- how large pictures are ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(workspace: Path) -> RunFolder:
+    """A run of two photographs of 400 × 200 pixels."""
+    folder = workspace.parent / "pictures"
+    folder.mkdir()
+    for number in range(2):
+        Image.new("RGB", (400, 200), (90 * number, 80, 20)).save(folder / f"{number}.png")
+    return create_run(workspace / "demo", open_source(str(folder), size=64), preset("quick", clusters=2, channels=3))
+
+
+def unlabelled(run: str) -> None:
+    from spice_explorer.components import gallery
+    from spice_explorer.queries import artefacts, runs
+
+    folder = runs.folder_of(run)
+    gallery.gallery(folder, artefacts.known(folder, None), [0, 1], key="all")
+
+
+@pytest.mark.usefixtures("photos")
+def test_photographs_begin_larger_and_get_the_pixels_that_are_asked_for() -> None:
+    at = AppTest.from_function(unlabelled, args=("demo",)).run(timeout=30)
+    data = sent(at)
+    assert data["side"] == 132
+    assert data["sheet"]["sizes"] == [[160, 80]] * 2
+    assert data["sheet"]["largest"] == 320
+    for asked, expected in ((240, 240), (5000, 320), ("240", 160)):
+        at.session_state[PLACE] = {"pixels": asked}
+        sheet = sent(at.run())["sheet"]
+        assert sheet["sizes"] == [[expected, expected // 2]] * 2
+        assert f"&side={expected}&" in sheet["url"]
+
+
+@pytest.mark.usefixtures("finished")
+def test_tiny_images_have_one_sheet_whatever_is_asked_for() -> None:
+    at = opened(range(5))
+    before = sent(at)
+    assert (before["side"], before["sheet"]["largest"]) == (76, 0)
+    at.session_state[PLACE] = {"pixels": 320}
+    assert sent(at.run())["sheet"] == before["sheet"]

@@ -217,3 +217,92 @@ def test_a_path_is_copied_or_selected(page: Page, photos: Photos) -> None:
     page.wait_for_timeout(100)
     chosen = field.evaluate("one => one.value.slice(one.selectionStart, one.selectionEnd)")
     assert chosen == str(photos.file(5))
+
+
+def gallery(page: Page) -> Locator:
+    """The gallery of the Map page, with its pictures."""
+    opened(page, "/map?run=trip")
+    page.get_by_role("radio", name="Most label changes").click()
+    found = page.locator(".gallery").first
+    found.locator("[data-shown]").first.wait_for()
+    return found
+
+
+def side(found: Locator) -> float:
+    return drawn(found.locator(".frame").first)[0]
+
+
+def test_a_gallery_keeps_the_shape_of_photographs_and_names_them(page: Page, photos: Photos) -> None:
+    found = gallery(page)
+    picture = found.locator("canvas").first
+    assert picture.evaluate("one => [one.width, one.height]") == [160, 72]
+    index = int(found.locator(".tile").first.get_attribute("data-id") or -1)
+    with Image.open(photos.file(index)) as file:
+        shown = np.asarray(file.resize((160, 72))).astype(int)
+    painted = picture.evaluate("one => [...one.getContext('2d').getImageData(0, 0, one.width, one.height).data]")
+    assert np.abs(np.array(painted).reshape(72, 160, 4)[..., :3] - shown).mean() < 6
+    assert side(found) >= 132
+    assert found.locator(".name").first.inner_text() == photos.file(index).name
+
+
+@pytest.mark.usefixtures("photos")
+def test_strips_have_no_slider_each(page: Page) -> None:
+    opened(page, "/prototypes?run=trip")
+    strip = page.locator(".gallery").first
+    strip.wait_for()
+    assert strip.get_by_label("Size of the pictures").is_hidden()
+
+
+@pytest.mark.usefixtures("photos")
+def test_the_size_of_pictures_survives_a_reload_and_larger_ones_get_more_pixels(page: Page) -> None:
+    found = gallery(page)
+    slider = found.get_by_label("Size of the pictures")
+    assert slider.input_value() == "132"
+    slider.focus()
+    page.keyboard.press("End")
+    assert slider.input_value() == "256"
+    assert side(found) >= 256
+    found.locator("[data-shown='320']").first.wait_for()
+    assert found.locator("canvas").first.evaluate("one => [one.width, one.height]") == [320, 144]
+    page.reload()
+    found = gallery(page)
+    found.locator("[data-shown='320']").first.wait_for()
+    slider = found.get_by_label("Size of the pictures")
+    assert slider.input_value() == "256"
+    assert side(found) >= 256
+    slider.focus()
+    page.keyboard.press("Home")
+    assert side(found) < 132
+    assert found.locator(".name").first.is_hidden()
+
+
+def test_without_its_photographs_a_page_says_so_once(page: Page, photos: Photos) -> None:
+    away = photos.folder.with_name("away")
+    photos.folder.rename(away)
+    try:
+        opened(page, "/prototypes?run=trip&image=5")
+        words = page.get_by_text("Pictures are shown as the model sees them, 64 × 64 pixels.")
+        words.wait_for()
+        assert words.count() == 1
+        page.locator(".st-key-image-panel .fact-note").get_by_text("is not there any more").wait_for()
+    finally:
+        away.rename(photos.folder)
+    page.reload()
+    page.locator(".st-key-image-panel").get_by_text("kB").wait_for()
+    assert words.count() == 0
+
+
+@pytest.mark.usefixtures("photos")
+def test_the_map_shows_the_whole_photograph_under_the_pointer(page: Page) -> None:
+    opened(page, "/map?run=trip")
+    page.locator(".map[data-drawn]").wait_for()
+    box = page.locator(".over").bounding_box()
+    assert box is not None
+    whole = page.locator(".card .tile[data-whole]")
+    for x, y in np.stack(np.meshgrid(np.linspace(0.02, 0.98, 25), np.linspace(0.3, 0.8, 13)), 2).reshape(-1, 2):
+        page.mouse.move(box["x"] + float(x) * box["width"], box["y"] + float(y) * box["height"])
+        if page.locator(".card").is_visible():
+            break
+    whole.wait_for()
+    width, height = drawn(whole)
+    assert width / height == pytest.approx(WIDE / HIGH, rel=0.02)

@@ -6,21 +6,3 @@ const several = (count, one, more = `${one}s`) => `${number(count)} ${count === 
 const token = () =>
   crypto.randomUUID?.() ??
   Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(16).padStart(8, "0")).join("");
-
-// The browser's local storage, which a private window may deny.
-const memory = {
-  get(name) {
-    try {
-      return JSON.parse(localStorage.getItem(name));
-    } catch {
-      return null;
-    }
-  },
-  set(name, value) {
-    try {
-      localStorage.setItem(name, JSON.stringify(value));
-    } catch {
-      /* not remembered */
-    }
-  },
-};

@@ -8,6 +8,14 @@ const TURNS = {
   last: (_now, pages) => pages,
 };
 
+const SIZE_MEMORY = "spice-gallery-size";
+const SIZE_CHANGED = "spice-gallery-size";
+// Pictures at least this wide have room for their names.
+const NAMED_SIDE = 132;
+const SETTLE_MS = 250;
+// What a sheet may be asked for: the longer side of its pictures in pixels.
+const SHEET_SIDES = [160, 240, 320];
+
 class Gallery {
   /** @param {HTMLElement} root */
   constructor(root) {
@@ -18,6 +26,8 @@ class Gallery {
     this.count = part(root, ".count");
     this.buttons = part(root, ".buttons");
     this.grid = part(root, ".grid");
+    /** @type {HTMLInputElement} */
+    this.slider = part(root, ".size input");
     this.marks = new Set();
     this.tiles = [];
     this.at = 0;
@@ -31,7 +41,6 @@ class Gallery {
     this.speak = speak;
     if (fresh) this.marks.clear();
     if (fresh || this.wanted === data.page) this.wanted = undefined;
-    this.grid.style.setProperty("--side", `${data.side}px`);
     this.grid.style.setProperty("--odd", data.oddColour);
     this.grid.classList.remove("waiting");
     this.grid.setAttribute("aria-multiselectable", String(this.markable));
@@ -39,6 +48,7 @@ class Gallery {
     this.root.classList.toggle("markable", this.markable);
     this.root.classList.toggle("paged", data.pages > 1);
     this.build();
+    this.resize();
     this.bring();
     if (turned) this.begin();
     this.showPager();
@@ -48,6 +58,43 @@ class Gallery {
 
   get markable() {
     return this.data.actions.length > 0;
+  }
+
+  // -- the size, one for all galleries ---------------------------------------------------------------
+
+  get side() {
+    if (this.data.fixed) return this.data.side;
+    const kept = this.chosen ?? memory.get(SIZE_MEMORY);
+    return Number.isFinite(kept) ? clamp(kept, Number(this.slider.min), Number(this.slider.max)) : this.data.side;
+  }
+
+  resize() {
+    const { side } = this;
+    this.grid.style.setProperty("--side", `${side}px`);
+    this.slider.value = String(side);
+    this.slider.setAttribute("aria-valuetext", `${side} pixels`);
+    this.root.classList.toggle("named", side >= NAMED_SIDE);
+    this.root.classList.toggle("fixed", Boolean(this.data.fixed));
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => this.sharpen(), SETTLE_MS);
+  }
+
+  // Asks for a sheet with more pixels when the tiles need more than the pictures on it have.
+  sharpen() {
+    const { sheet } = this.data;
+    const cut = sheet.sizes?.some((size) => Math.max(...size) >= sheet.width);
+    if (!cut || !sheet.largest || !this.tiles.length) return;
+    const needed = Math.min(this.tiles[0].offsetWidth * window.devicePixelRatio, sheet.largest);
+    const wanted = SHEET_SIDES.find((one) => one >= needed) ?? sheet.largest;
+    if (needed > sheet.width && wanted !== this.pixels) {
+      this.pixels = wanted;
+      this.speak.pixels(wanted);
+    }
+  }
+
+  close() {
+    clearTimeout(this.settling);
+    window.removeEventListener(SIZE_CHANGED, this.follow);
   }
 
   // -- tiles -------------------------------------------------------------------------------------
@@ -77,7 +124,7 @@ class Gallery {
     check.setAttribute("aria-hidden", "true");
     check.title = "Mark";
     frame.append(picture, check);
-    tile.append(frame, make("div", { className: "caption" }));
+    tile.append(frame, make("div", { className: "name" }), make("div", { className: "caption" }));
     return tile;
   }
 
@@ -88,12 +135,13 @@ class Gallery {
     this.sheet = sheet.url;
     const image = new Image();
     const at = new Map(ids.map((id, i) => [String(id), i]));
-    const waiting = () => (this.sheet === sheet.url ? this.tiles.filter((tile) => !tile.dataset.shown) : []);
+    const waiting = () =>
+      this.sheet === sheet.url ? this.tiles.filter((tile) => tile.dataset.shown !== String(sheet.width)) : [];
     image.onload = () => {
       for (const tile of waiting()) this.cut(image, sheet, tile, at.get(tile.dataset.id));
     };
     image.onerror = () => {
-      for (const tile of waiting()) tile.classList.add("missing");
+      for (const tile of waiting()) tile.classList.toggle("missing", !tile.dataset.shown);
     };
     image.src = sheet.url;
   }
@@ -105,7 +153,7 @@ class Gallery {
     [picture.width, picture.height] = [wide, high];
     const [x, y] = [(i % columns) * width, Math.floor(i / columns) * height];
     picture.getContext("2d").drawImage(image, x, y, wide, high, 0, 0, wide, high);
-    tile.dataset.shown = "true";
+    tile.dataset.shown = String(width);
     tile.classList.remove("missing");
   }
 
@@ -116,6 +164,7 @@ class Gallery {
     tile.setAttribute("aria-label", data.titles[i].replaceAll("\n", ", "));
     caption.textContent = data.captions[i];
     caption.hidden = !data.captions[i];
+    tile.querySelector(".name").textContent = data.titles[i].split("\n")[0].split("/").pop();
     tile.querySelector(".frame").style.borderBottomColor = data.colours[i] || "transparent";
     tile.classList.toggle("odd", Boolean(data.odd[i]));
     if (data.ids[i] === data.open) tile.setAttribute("aria-current", "true");
@@ -231,6 +280,16 @@ class Gallery {
   // -- pointer and keyboard ----------------------------------------------------------------------
 
   listen() {
+    this.follow = (/** @type {any} */ e) => {
+      this.chosen = e.detail;
+      this.resize();
+    };
+    window.addEventListener(SIZE_CHANGED, this.follow);
+    this.slider.addEventListener("input", () => {
+      const detail = Number(this.slider.value);
+      memory.set(SIZE_MEMORY, detail);
+      window.dispatchEvent(new CustomEvent(SIZE_CHANGED, { detail }));
+    });
     this.grid.addEventListener("click", (e) => this.press(e));
     this.grid.addEventListener("keydown", (e) => this.type(e));
     // Shift-click would select text.

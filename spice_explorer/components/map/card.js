@@ -1,6 +1,9 @@
-// Card: the picture under the pointer, from a sheet of thumbnails, and its values in the columns.
+// Card: the picture under the pointer, from a sheet of thumbnails, and its values in the columns. Where the pointer
+// rests, the thumbnail of the whole photograph takes the picture's place.
 
 const CARD_TILE = 72;
+const CARD_PHOTOGRAPH = 150;
+const LINGER_MS = 60;
 
 class Card {
   /**
@@ -17,13 +20,26 @@ class Card {
 
   hide() {
     this.root.style.display = "none";
+    this.id = undefined;
+    clearTimeout(this.resting);
   }
 
   show(i, x, y) {
     const { root, map } = this;
     root.style.display = "flex";
-    this.picture(map.idOf(i));
+    this.at = [x, y];
+    const id = map.idOf(i);
+    this.id = id;
+    this.picture(id);
+    clearTimeout(this.resting);
+    if (map.data.photographs) this.resting = setTimeout(() => this.photograph(id), LINGER_MS);
     this.describe(i);
+    this.place();
+  }
+
+  place() {
+    const { root, map } = this;
+    const [x, y] = this.at;
     root.style.left = `${Math.min(x + 18, map.width - root.offsetWidth - 6)}px`;
     root.style.top = `${Math.min(y + 14, map.height - root.offsetHeight - 6)}px`;
   }
@@ -34,9 +50,28 @@ class Card {
     const side = sprites.columns;
     const { style } = this.tile;
     this.tile.classList.toggle("sharp", sprites.sharp);
+    delete this.tile.dataset.whole;
+    [style.width, style.height] = ["", ""];
     style.backgroundImage = `url("${sprites.address}/${Math.floor(id / sprites.each)}.webp?v=${sprites.version}")`;
     style.backgroundSize = `${side * CARD_TILE}px auto`;
     style.backgroundPosition = `-${(place % side) * CARD_TILE}px -${Math.floor(place / side) * CARD_TILE}px`;
+  }
+
+  photograph(id) {
+    const { start, end } = this.map.data.photographs;
+    const image = new Image();
+    image.onload = () => {
+      if (this.id !== id) return;
+      const { style, dataset } = this.tile;
+      const { naturalWidth: wide, naturalHeight: high } = image;
+      const share = CARD_PHOTOGRAPH / Math.max(wide, high);
+      [style.width, style.height] = [`${wide * share}px`, `${high * share}px`];
+      style.backgroundImage = `url("${image.src}")`;
+      [style.backgroundSize, style.backgroundPosition] = ["100% 100%", "0 0"];
+      dataset.whole = String(id);
+      this.place();
+    };
+    image.src = `${start}${id}${end}`;
   }
 
   async describe(i) {

@@ -19,7 +19,7 @@ from spice_explorer.queries import artefacts, maps, runs
 from spice_explorer.queries.runs import Run
 from spice_explorer.sections import panel
 from spice_explorer.sections.map import colourings
-from spice_explorer.web import columns, routes
+from spice_explorer.web import columns, originals, routes, thumbs
 
 POLL_SECONDS = 2.0
 LAYOUT = "15-0.1"
@@ -132,6 +132,7 @@ def _told(look: Run, ids: np.ndarray | None, count: int) -> dict[str, Any]:
         "frameNote": "" if replayed else "principal components",
         "open": index,
         "near": _near(run, index),
+        "photographs": _photographs(run),
         "sprites": {
             "address": routes.address(run),
             "each": sprites.EACH,
@@ -142,6 +143,14 @@ def _told(look: Run, ids: np.ndarray | None, count: int) -> dict[str, Any]:
         "selection": present.to_bits(among, count),
         "version": session.selection_version(),
     }
+
+
+def _photographs(run: RunFolder) -> dict[str, str] | None:
+    """What comes before and after an image's id in the address of its whole photograph; None without any."""
+    if not originals.photographs(run):
+        return None
+    start, end = thumbs.address(run)
+    return {"start": start, "end": end}
 
 
 def _note(images: int, drawn: int) -> str:

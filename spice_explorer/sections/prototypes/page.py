@@ -140,6 +140,7 @@ def _strips(run: RunFolder, known: Known, cluster: int, places: list[st.delta_ge
                 key=f"strip-{title[:4]}-{cluster}",
                 captions=False,
                 side=SIDE,
+                fixed=True,
                 per_page=STRIP,
                 nothing="Every image it claims is nearer to another prototype.",
             )
