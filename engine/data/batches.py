@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ RESIDENT_BYTES = 4 * 2**30
 STATISTICS_IMAGES, STATISTICS_BATCH = 10_000, 256
 # The most batches to keep that were announced and not fetched: an abandoned step leaves some behind.
 MOST_AHEAD = 8
+# What an image's features count as: pixels of a batch that is only encoded make 4,096 of them.
+VECTOR_AREA = 1024
 
 
 class ImageBatches(Protocol):
@@ -139,6 +142,65 @@ class DeviceImages:
             moments += torch.stack((x.mean((2, 3)).sum(0), x.square().mean((2, 3)).sum(0)))
         mean, square = moments / len(ids)
         return mean, (square - mean.square()).clamp_min(0).sqrt().clamp_min(1e-3)
+
+
+@dataclass(frozen=True, eq=False)
+class CachedViews:
+    """Features of images and of their views by a frozen network, memory-mapped.
+
+    Attributes:
+        clean: (N, D) float32, of the images themselves.
+        weak: (V, N, D) float16.
+        strong: (S, N, D) float16.
+    """
+
+    clean: np.ndarray
+    weak: np.ndarray
+    strong: np.ndarray
+
+
+class ViewVectors:
+    """Batches of a frozen network's features in place of images: what `DeviceImages` is to pixels.
+
+    A batch of M images is (M, 1 + V + S, D) float32: of each image itself, of its weak and of its strong views.
+    """
+
+    def __init__(self, views: CachedViews, device: torch.device) -> None:
+        self.device = device
+        self.weak, self.strong = len(views.weak), len(views.strong)
+        self._host = [torch.from_numpy(np.asarray(one)) for one in (views.clean[None], views.weak, views.strong)]
+        fits = device.type != "cpu" and sum(one.nbytes for one in self._host) <= room(device)
+        self._resident = [one.to(device) for one in self._host] if fits else None
+
+    def __len__(self) -> int:
+        return self._host[0].shape[1]
+
+    @property
+    def resident(self) -> bool:
+        """Whether the vectors take memory of a device that has its own."""
+        return self._resident is not None
+
+    @property
+    def area(self) -> int:
+        return VECTOR_AREA
+
+    def leave_device(self) -> None:
+        """Frees what the vectors take on the device: batches are sent from host memory afterwards."""
+        self._resident = None
+
+    def announce(self, draw: Callable[[], torch.Tensor]) -> None:
+        """Nothing to prepare: a batch of vectors is small."""
+
+    def batch(self, ids: torch.Tensor) -> torch.Tensor:
+        """The vectors of images `ids` ((M,) int64, on the CPU), on the device."""
+        if self._resident is not None:
+            places = ids.to(self.device)
+            return torch.cat([one[:, places].float() for one in self._resident]).transpose(0, 1)
+        return torch.cat([one[:, ids].float() for one in self._host]).transpose(0, 1).to(self.device)
+
+    def clean(self, batch: torch.Tensor) -> torch.Tensor:
+        """(M, D): the features of the images themselves."""
+        return batch[:, 0]
 
 
 def _tensor(images: ImageSet) -> torch.Tensor:

@@ -16,7 +16,7 @@ import torch
 
 from engine import metrics
 from engine.config import RunConfig
-from engine.data.batches import DeviceImages, ImageBatches
+from engine.data.batches import CachedViews, DeviceImages, ImageBatches, ViewVectors
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
 from engine.errors import RunError
@@ -37,11 +37,10 @@ from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder
 from engine.runs.history import save_frame, save_xray
 from engine.space.kmeans import kmeans
 from engine.space.neighbors import Neighbors, nearest
-from engine.stages.adapter import Adapter, CachedViews, ViewVectors, adapted
 from engine.stages.clustering import Clustering
 from engine.stages.compute import use_device
 from engine.stages.decided_labels import FixedLabels
-from engine.stages.encoder import Encoder, Heads
+from engine.stages.encoder import Adapter, Encoder, Heads, adapted
 from engine.stages.encoder_file import network_of
 from engine.stages.features import Features, build_encoder, learn_features, take_features
 from engine.stages.frames import Frame, Xray, condensed

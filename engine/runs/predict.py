@@ -15,9 +15,8 @@ from engine.data.images import ImageSet
 from engine.data.truth import Truth
 from engine.errors import RunError
 from engine.runs.folder import IMPORTED, RunFolder
-from engine.stages.adapter import Adapter
 from engine.stages.clustering import Clustering
-from engine.stages.encoder import Encoder, Heads
+from engine.stages.encoder import Adapter, Encoder, Heads
 from engine.stages.encoder_file import load_encoder, network_of, pack_encoder
 from engine.stages.features import build_encoder
 from engine.stages.joint import Classifier, predict
@@ -71,7 +70,7 @@ def encoder_file(folder: RunFolder) -> bytes:
     else:
         encoder = load_encoder(folder.config().features.source)
         network, side = network_of(folder.config().features.source)
-    if not card.config.keeps_views:  # there the network is as it came, and the weights are the adapter's
+    if not card.config.keeps_views:  # there the network has not changed, and the weights are the adapter's
         encoder.load_state_dict(state)
     kind, _, place = card.source.partition(":")
     made = {

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from engine.config import SCRATCH, FeatureSettings, RunConfig
-from engine.data.batches import DeviceImages, ImageBatches
+from engine.config import SCRATCH, FeatureSettings, RunConfig, ViewSettings
+from engine.data.batches import CachedViews, DeviceImages, ImageBatches, ViewVectors
 from engine.events import Emit, StageFinished, StageStarted
-from engine.stages.adapter import Adapter, CachedViews
 from engine.stages.compute import Losses, Portions, compiled, fused, memory_format, narrow_products, portion
 from engine.stages.contrast import objective_of
-from engine.stages.encoder import Encoder, initialise
+from engine.stages.encoder import Adapter, Encoder, initialise
 from engine.stages.encoder_file import load_encoder
 from engine.stages.frames import Frame, Keep, condensed, watch
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
-from engine.views import contrastive_view
+from engine.views import contrastive_view, strong_view, weak_view
 
 # Pixels of a batch that is only encoded: 4,096 images of 32×32, 83 of 224×224.
 ENCODE_PIXELS = 2**22
@@ -227,3 +227,51 @@ def encode(
     parts = ids.split(max(1, ENCODE_PIXELS // area))
     look = view or pixels.clean
     return torch.cat([encoder(look(pixels.batch(part))) for part in parts])
+
+
+# -- views of a batch ------------------------------------------------------------------------------
+
+
+class Views(Protocol):
+    """Draws one view of each image of a batch."""
+
+    def weak(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor: ...
+    def strong(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor: ...
+
+
+class _PixelViews:
+    def __init__(self, settings: ViewSettings) -> None:
+        self.settings = settings
+
+    def weak(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return weak_view(batch, self.settings.weak, generator)
+
+    def strong(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return strong_view(batch, self.settings.strong, generator)
+
+
+class _VectorViews:
+    """A weak view is the image itself or one of its weak views; a strong one is a strong view of the network."""
+
+    def __init__(self, weak: int, strong: int) -> None:
+        self.count, self.total = 1 + weak, 1 + weak + strong
+
+    def weak(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return _drawn(batch[:, : self.count], generator)
+
+    def strong(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return _drawn(batch[:, self.count if self.total > self.count else 0 :], generator)
+
+
+def _drawn(vectors: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """(M, D): one of the L vectors (M, L, D) of each image."""
+    images, count, _ = vectors.shape
+    chosen = torch.randint(count, (images,), generator=generator, device=vectors.device)
+    return vectors[torch.arange(images, device=vectors.device), chosen]
+
+
+def views_of(pixels: ImageBatches, settings: ViewSettings) -> Views:
+    """How views are drawn from batches of `pixels`: made of the pixels, or chosen among a frozen network's."""
+    if isinstance(pixels, ViewVectors):
+        return _VectorViews(pixels.weak, pixels.strong)
+    return _PixelViews(settings)

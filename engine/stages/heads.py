@@ -21,12 +21,11 @@ import torch.nn.functional as F
 from engine.config import HeadSettings, RunConfig
 from engine.data.batches import ImageBatches
 from engine.events import Emit
-from engine.stages.adapter import Adapter, views_of
 from engine.stages.clustering import Clustering
 from engine.stages.compute import fused
 from engine.stages.decided_labels import FixedLabels
-from engine.stages.encoder import Encoder, Heads, initialise
-from engine.stages.features import Features, encode
+from engine.stages.encoder import Adapter, Encoder, Heads, initialise
+from engine.stages.features import Features, encode, views_of
 from engine.stages.frames import CONFIDENT, Frame, Keep, watch
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
 from engine.stages.prototypes import Known, PseudoLabels, estimated_sizes, pseudo_label

@@ -23,12 +23,11 @@ from engine.data.batches import DeviceImages, ImageBatches
 from engine.errors import TrainingError
 from engine.events import Emit
 from engine.space.neighbors import nearest
-from engine.stages.adapter import Adapter, views_of
 from engine.stages.clustering import Clustering
 from engine.stages.compute import Losses, Portions, compiled, fused, portion
 from engine.stages.decided_labels import FixedLabels
-from engine.stages.encoder import Encoder, Heads, initialise, whole_norms
-from engine.stages.features import EpochOrder, Features, encode
+from engine.stages.encoder import Adapter, Encoder, Heads, initialise, whole_norms
+from engine.stages.features import EpochOrder, Features, encode, views_of
 from engine.stages.frames import Frame, Keep, KeepXray, Xray, condensed, watch
 from engine.stages.heads import HeadClustering
 from engine.stages.joint_probe import images_to_watch, look_through

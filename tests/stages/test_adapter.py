@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from engine.config import ViewSettings
-from engine.data.batches import DeviceImages
+from engine.data.batches import CachedViews, DeviceImages, ViewVectors
 from engine.data.images import ImageSet
-from engine.stages.adapter import WIDTH, Adapter, CachedViews, ViewVectors, adapted, views_of
+from engine.stages.encoder import WIDTH, Adapter, adapted
+from engine.stages.features import views_of
 from engine.views import strong_view, weak_view
 
 CPU = torch.device("cpu")
