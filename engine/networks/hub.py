@@ -206,9 +206,10 @@ def _sentence(error: Exception, repository: str, name: str, part: Path | None, s
             f"the download of {repository} broke off after {have / 1e6:,.1f} of {size / 1e6:,.1f} MB "
             f"({first_sentence(error)}): try again, and it goes on from there"
         )
+    own = repository if repository.startswith("timm/") else "timm/NAME"
     return SettingError(
         f"{repository} could not be downloaded ({first_sentence(error) or type(error).__name__}): connect to the "
-        f"network; or fetch {name} elsewhere, and use it with features.source={WEIGHTS}timm/NAME:FILE; or copy the "
+        f"network; or fetch {name} elsewhere, and use it with features.source={WEIGHTS}{own}:FILE; or copy the "
         "Hub's cache from a machine that has it, name it with HF_HOME, and set HF_HUB_OFFLINE=1"
     )
 

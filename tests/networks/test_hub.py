@@ -112,7 +112,7 @@ def test_without_a_network_both_ways_round_it_are_told(
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     with pytest.raises(SettingError, match="could not be downloaded") as caught:
         pretrained(f"timm:{NAME}", Downloads(tmp_path))
-    assert "features.source=weights:timm/NAME:FILE" in str(caught.value)
+    assert f"features.source=weights:{PLACE}:FILE" in str(caught.value)
     assert "HF_HOME" in str(caught.value)
     assert "HF_HUB_OFFLINE=1" in str(caught.value)
     assert hub.asked == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from tests.tiny_runs import MakeRun, drawn
 
 CPU = choose_device("cpu")
 IMAGES, _ = drawn()
+ROOT = Path(__file__).parents[2]
 NAME = "test_efficientnet.r160_in1k"
 
 
@@ -133,3 +136,19 @@ def test_a_run_with_a_network_that_cannot_be_had_is_not_made(make_run: MakeRun, 
 def test_a_network_of_timm_cannot_begin_stage_3_with_random_weights(make_run: MakeRun) -> None:
     with pytest.raises(SettingError, match=r"joint\.start is random, but stage 1 starts from a trained network"):
         make_run(**{"features.source": f"timm:{NAME}", "joint.start": "random"})
+
+
+def test_without_timm_everything_else_trains(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['timm'] = sys.modules['huggingface_hub'] = None\n"
+        "from engine.__main__ import main\n"
+        "few = ['--set', 'features.epochs=1', '--set', 'heads.epochs=1', '--set', 'joint.steps=1']\n"
+        f"start = ['run', 'digits', '--clusters', '10', '--run', {str(tmp_path)!r} + '/run']\n"
+        "assert main([*start, '--set', 'features.source=timm:test_vit']) == 1\n"
+        "assert main([*start, *few]) == 0\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "install it with `pip install timm`" in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["state"] == "finished"
