@@ -47,7 +47,14 @@ PHOTOS = RunConfig(
     preset="photos",
     features=FeatureSettings(source="timm:vit_small_patch14_dinov2.lvd142m", epochs=0, weak_views=1, strong_views=2),
     heads=HeadSettings(
-        heads=5, epochs=8, passes=4, exclusive=True, start="neighbors", sizes="estimated", choose="consensus"
+        heads=5,
+        epochs=8,
+        center_ratio=0.25,  # of an average cluster: a small one has fewer images
+        passes=4,
+        exclusive=True,
+        start="neighbors",
+        sizes="estimated",
+        choose="consensus",
     ),
     reliable=ReliableSettings(agreement=0.6, confidence=0.0, floor=1 / 5),
     joint=JointSettings(steps=400, batch=128, unlabelled=4, average=0.99),

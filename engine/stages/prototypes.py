@@ -98,15 +98,14 @@ def pseudo_label(
         unit: (M, D) features of length 1, of the clean images.
         center_ratio: share of the M/K images a cluster gets that form its prototype.
         known: what a person has said of the images; the labels end with those that are fixed.
-        sizes: "equal", or "estimated": `estimated_sizes` instead of M/K.
+        sizes: "equal", or "estimated": each prototype claims `estimated_sizes` instead of M/K.
     """
     _, images, clusters = probabilities.shape
     each = max(1, images // clusters)
     belief = probabilities if known is None else informed(probabilities, known)
-    claimed = each if sizes == "equal" else estimated_sizes(probabilities)
-    smallest = each if isinstance(claimed, int) else min(each, int(claimed.min()))
-    confident = confident_images(belief, max(1, int(center_ratio * smallest)))
+    confident = confident_images(belief, max(1, int(center_ratio * each)))
     prototypes = prototypes_of(unit, confident)
+    claimed = each if sizes == "equal" else estimated_sizes(probabilities)
     labels = assign(unit, prototypes, claimed, exclusive=exclusive)
     return confident, prototypes, labels if known is None else corrected(labels, known)
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.config import HeadSettings
+from engine.metrics import accuracy
 from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Heads
 from engine.stages.heads import (
@@ -23,6 +24,7 @@ from engine.stages.heads import (
     head_losses,
     kmeans_belief,
     m_step,
+    neighborhoods,
 )
 from engine.stages.prototypes import Known, PseudoLabels, confident_images
 
@@ -178,3 +180,30 @@ def test_an_m_step_learns_the_pseudo_labels_whatever_the_heads_believed() -> Non
     assert losses.shape == (1,)
     assert losses.item() < 0.1
     assert heads(strong)[0].argmax(1).tolist() == [1, 1, 0, 0]
+
+
+def test_neighbourhoods_are_found_where_directions_mislead() -> None:
+    # Two arcs, one around the other, in the plane; far from it, so that length 1 changes little.
+    rng, images = np.random.default_rng(0), 300
+    truth, angle = np.arange(images) % 2, rng.uniform(0, np.pi, images)
+    radius = 1 + truth + rng.normal(0, 0.03, images)
+    points = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(images, 3.0)], 1).astype(np.float32)
+    unit = torch.nn.functional.normalize(torch.from_numpy(points), dim=1)
+    laid = neighborhoods(unit.numpy(), seed=0)
+    by_direction, by_neighborhood = (
+        accuracy(kmeans_belief(unit, each, 2, 1, seed=0)[0].argmax(1).numpy(), truth) for each in (unit.numpy(), laid)
+    )
+    assert by_direction < 0.8
+    assert by_neighborhood > 0.95
+    assert neighborhoods(unit.numpy()[:20], seed=0).shape == (20, 3)
+
+
+def test_members_come_before_all_others_even_in_a_cluster_that_is_too_small() -> None:
+    unit = torch.nn.functional.normalize(
+        torch.tensor([[1.0, 0.0], [1.0, 0.02], [0.0, 1.0], [0.05, 1.0], [0.1, 1.0], [0.3, 1.0]]), dim=1
+    )
+    belief = kmeans_belief(unit, unit.numpy(), 2, 1, seed=0)[0]
+    small = int(belief[0].argmax())
+    # The two members, then the nearest of the others: not whichever comes first.
+    assert belief[:, small].topk(3).indices.tolist()[2] == 5
+    assert set(belief[:, small].topk(2).indices.tolist()) == {0, 1}
