@@ -141,7 +141,7 @@ _ON_SETS = (
     _paper_on("paper-tiny-imagenet", clusters=200, images=20_000),
 )
 
-_PRESETS: dict[str, RunConfig] = {one.preset: one for one in (QUICK, PHOTOS, FAST, PAPER, SHAPES, *_ON_SETS)}
+_PRESETS: dict[str, RunConfig] = {one.preset: one for one in (QUICK, FAST, PAPER, PHOTOS, SHAPES, *_ON_SETS)}
 
 
 def preset(name: str, *, clusters: int | None = None, channels: int, seed: int = 0) -> RunConfig:

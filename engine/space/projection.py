@@ -1,20 +1,28 @@
-"""Two-dimensional maps of the features: a quick one by principal components, and UMAP."""
+"""Two-dimensional maps of the features: a quick one by principal components, and UMAP; a layout for k-means."""
 
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from engine.errors import TrainingError
 from engine.space.neighbors import Neighbors
 
 # Images from which the preview learns its directions.
 SAMPLE = 2_500
 # A map that starts from a similar one needs fewer epochs than one from scratch.
 WARM_EPOCHS = {10_000: 100, 10**12: 50}
+# A layout for k-means: neighbours asked, and its directions.
+NEIGHBORHOOD, DIRECTIONS = 15, 20
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,49 @@ def umap_map(
             tqdm_kwds={"disable": False, "file": _Bar(progress), "bar_format": "{n} {total}"},
         )
         return np.asarray(reducer.fit_transform(features), np.float32)
+
+
+def neighborhoods(unit: np.ndarray, seed: int) -> np.ndarray:
+    """(N, d) float32, d ≤ 20: unit features (N, D) laid out by who is near whom (UMAP), for k-means.
+
+    A network that was trained on other images puts images of one class in the same neighbourhood more often than
+    in the same direction. Few images have no neighbourhoods: they stay as they are.
+
+    UMAP runs in a process of its own, for the reason given at `umap_map`.
+
+    Raises:
+        TrainingError: when that process fails.
+    """
+    if len(unit) <= 2 * NEIGHBORHOOD:
+        return unit
+    root = str(Path(__file__).parents[2])
+    paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    with tempfile.TemporaryDirectory(prefix="spice-layout-") as place:
+        np.save(Path(place) / "unit.npy", unit)
+        command = [sys.executable, "-c", "from engine.space.projection import lay_out; lay_out()", place, str(seed)]
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
+            raise TrainingError(f"the layout of neighbourhoods failed ({last}): choose heads.start=kmeans")
+        return np.load(Path(place) / "layout.npy")
+
+
+def lay_out() -> None:
+    """What that process does: reads and writes arrays in the folder that it is given."""
+    place, seed = Path(sys.argv[1]), int(sys.argv[2])
+    warnings.simplefilter("ignore")
+    import umap
+
+    unit = np.load(place / "unit.npy")
+    layout = umap.UMAP(
+        n_components=min(DIRECTIONS, unit.shape[1]),
+        n_neighbors=NEIGHBORHOOD,
+        min_dist=0.0,
+        metric="cosine",
+        random_state=seed,
+        n_jobs=1,
+    )
+    np.save(place / "layout.npy", np.asarray(layout.fit_transform(unit), np.float32))
 
 
 class _Bar(io.StringIO):

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from engine.config import HeadSettings, RunConfig
 from engine.data.batches import ImageBatches
 from engine.events import Emit
+from engine.space.projection import neighborhoods
 from engine.stages.clustering import Clustering
 from engine.stages.compute import fused
 from engine.stages.decided_labels import FixedLabels
@@ -33,8 +34,6 @@ from engine.stages.prototypes import Known, PseudoLabels, estimated_sizes, pseud
 # For external vectors, whose images no network sees: the noise of a strong view, in deviations. On
 # the digits (3 seeds) anything from 0 to 1 comes to the same, and 2 costs half a point.
 NOISE = 0.5
-# A start from neighbourhoods: neighbours asked, and directions of the layout that k-means works on.
-NEIGHBORHOOD, MAP_DIRECTIONS = 15, 20
 # A layout has clusters far apart, and a single k-means often misses one: .51 to .69 on clothes, the best of ten .69.
 LAYOUT_TRIES = 10
 
@@ -294,27 +293,6 @@ def _vector_views(vectors: torch.Tensor, generator: torch.Generator) -> tuple[to
     return vectors, vectors + NOISE * vectors.std(0) * noise
 
 
-def neighborhoods(unit: np.ndarray, seed: int) -> np.ndarray:
-    """(M, d) float32: unit features (M, D) laid out by who is near whom (UMAP), for `heads.start = "neighbors"`.
-
-    Our extension: a network that was trained on other images puts images of one class in the same neighbourhood
-    more often than in the same direction. Few images have no neighbourhoods: they stay as they are.
-    """
-    if len(unit) <= 2 * NEIGHBORHOOD:
-        return unit
-    from umap import UMAP
-
-    layout = UMAP(
-        n_components=min(MAP_DIRECTIONS, unit.shape[1]),
-        n_neighbors=NEIGHBORHOOD,
-        min_dist=0.0,
-        metric="cosine",
-        random_state=seed,
-        n_jobs=1,
-    )
-    return np.asarray(layout.fit_transform(unit), np.float32)
-
-
 def kmeans_belief(
     unit: torch.Tensor, points: np.ndarray, clusters: int, heads: int, seed: int, tries: int = 1
 ) -> torch.Tensor:
@@ -322,8 +300,7 @@ def kmeans_belief(
 
     Our extension: randomly initialised heads agree on much worse first labels, and the first labels strongly
     influence the last. Each head uses its own k-means on `points` (M, d), the features or a layout of them: the
-    best of `tries`. The
-    images of a cluster come first, then all others, either by how near they are to the cluster's mean
+    best of `tries`. The probability of an image's cluster rises the nearer the image is to the cluster's mean
     direction. Only the order matters.
     """
     from sklearn.cluster import KMeans
@@ -332,7 +309,7 @@ def kmeans_belief(
     labels = [KMeans(clusters, n_init=tries, random_state=one).fit_predict(points) for one in starts]
     member = F.one_hot(torch.from_numpy(np.stack(labels)).long(), clusters).to(unit)
     means = F.normalize(member.transpose(1, 2) @ unit, dim=2)
-    return (2 * member + 1 + unit @ means.transpose(1, 2)) / 4
+    return member * (1 + unit @ means.transpose(1, 2)) / 2
 
 
 def head_losses(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor, double_softmax: bool) -> torch.Tensor:

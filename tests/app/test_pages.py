@@ -103,7 +103,10 @@ def test_every_page_shows_a_run_that_has_no_stage_3(
     assert not at.error
     assert "An unexpected error occurred" not in texts(at)
     assert "Stage 3 · joint: skipped" in texts(at)
-    words = {"train": "skipped: the features are external vectors", "reliability": "Stage 3 is skipped there too"}
+    words = {
+        "train": "skipped: it would train the encoder, but external vectors come without one",
+        "reliability": "Stage 3 is skipped there too",
+    }
     assert words.get(page, "") in texts(at)
     if page == "curate":
         at.segmented_control(key="curate view").set_value("Train with my decisions").run()
@@ -285,7 +288,7 @@ def test_vectors_can_be_typed_are_judged_at_once_and_train_without_stage_3(
         time.sleep(0.05)
     at = visit("train", run=name)
     assert runs.look(run).snapshot.state == "finished"
-    assert "skipped: the features are external vectors" in texts(at)
+    assert "skipped: it would train the encoder, but external vectors come without one" in texts(at)
     assert (workspace / name / "imported").is_dir()
 
 
@@ -340,6 +343,30 @@ def test_the_authors_settings_for_a_set_are_offered_with_that_set_only() -> None
         assert list(form._offered(source)) == [*usual, "paper-stl10"]
     for source in ("digits", "mnist", "folder:/data/stl10", "/data/stl10"):
         assert list(form._offered(source)) == usual
+
+
+@pytest.mark.usefixtures("workspace")
+def test_tiny_squares_of_photographs_can_be_imported_again_for_a_network_that_knows_photographs(
+    visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(4):
+        Image.new("RGB", (300, 200), (60 * index, 90, 30)).save(tmp_path / f"{index}.jpg")
+    at = visit("train")
+    assert "These are photographs" not in texts(at)
+    at.session_state["opened"] = open_source(f"folder:{tmp_path}")
+    at.run()
+    assert "imported as squares of 32 pixels" in texts(at)
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(form.imports, "begin", lambda *given: asked.append(given))
+    at.button(key="import photographs").click().run()
+    assert asked == [(f"folder:{tmp_path}", 224, False, "", "crop")]
+    at = visit("train")
+    at.session_state["opened"] = open_source(f"folder:{tmp_path}", size=224)
+    at.run()
+    assert "These are photographs" not in texts(at)
+    assert at.selectbox(key="preset").options[0] == form.PRESETS["photos"]
+    at.selectbox(key="preset").set_value("photos").run()
+    assert (choice(at, "heads.start").value, number(at, "features.epochs").value) == ("neighbors", 0)
 
 
 @pytest.mark.usefixtures("workspace")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from engine.config import HeadSettings
 from engine.metrics import accuracy
+from engine.space.projection import neighborhoods
 from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Heads
 from engine.stages.heads import (
@@ -24,7 +25,6 @@ from engine.stages.heads import (
     head_losses,
     kmeans_belief,
     m_step,
-    neighborhoods,
 )
 from engine.stages.prototypes import Known, PseudoLabels, confident_images
 
@@ -196,14 +196,3 @@ def test_neighbourhoods_are_found_where_directions_mislead() -> None:
     assert by_direction < 0.8
     assert by_neighborhood > 0.95
     assert neighborhoods(unit.numpy()[:20], seed=0).shape == (20, 3)
-
-
-def test_members_come_before_all_others_even_in_a_cluster_that_is_too_small() -> None:
-    unit = torch.nn.functional.normalize(
-        torch.tensor([[1.0, 0.0], [1.0, 0.02], [0.0, 1.0], [0.05, 1.0], [0.1, 1.0], [0.3, 1.0]]), dim=1
-    )
-    belief = kmeans_belief(unit, unit.numpy(), 2, 1, seed=0)[0]
-    small = int(belief[0].argmax())
-    # The two members, then the nearest of the others: not whichever comes first.
-    assert belief[:, small].topk(3).indices.tolist()[2] == 5
-    assert set(belief[:, small].topk(2).indices.tolist()) == {0, 1}

@@ -117,7 +117,7 @@ def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
         key=f"k-{opened.images.source}",
         help="Number of groups to find. SPICE needs it in advance; too many is better than too few.",
     )
-    offered = _offered(opened)
+    offered = _offered(opened.images.source, photographs=settings.photographs(opened.images))
     name = preset.selectbox("Preset", offered.keys(), format_func=offered.__getitem__, key="preset")
     number = seed.number_input(
         "Seed", value=0, step=1, key="seed", help="The same seed on the same device gives the same result."
@@ -129,12 +129,11 @@ def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
     return config, where, wrong
 
 
-def _offered(opened: Opened) -> dict[str, str]:
+def _offered(source: str, *, photographs: bool = False) -> dict[str, str]:
     """The presets for any images, and one made for the set that is opened: the shapes' own first, that for
     photographs too, the authors' last."""
-    source = opened.images.source
     usual = {name: PRESETS[name] for name in ("quick", "fast", "paper")}
-    if settings.photographs(opened.images):
+    if photographs:
         return {"photos": PRESETS["photos"], **usual}
     if source in PRESETS:
         return {source: PRESETS[source], **usual}
