@@ -114,9 +114,7 @@ def _imported(run: Run) -> Features:
     if run.folder.has("features"):
         return Features(None, vectors)
     features = take_features(vectors, emit=run.emit, keep=run.keep)
-    labels = kmeans_labels(vectors, run.config.clusters, run.config.seed, run.device)
-    _score(run, "features", labels, vectors)
-    run.folder.save("features", {"labels": labels}, linked={"vectors": run.folder.path / IMPORTED / "vectors.npy"})
+    _save_features(run, features, None, {"vectors": run.folder.path / IMPORTED / "vectors.npy"})
     return features
 
 
@@ -142,7 +140,7 @@ def _features(run: Run) -> Features:
 
 
 def _save_features(
-    run: Run, features: Features, weights: dict[str, Any] | Path, files: dict[str, Path] | None = None
+    run: Run, features: Features, weights: dict[str, Any] | Path | None, files: dict[str, Path] | None = None
 ) -> None:
     """Clusters and scores stage 1's features, and saves them; arrays that are in `files` already are linked."""
     labels = kmeans_labels(features.vectors, run.config.clusters, run.config.seed, run.device)
@@ -169,9 +167,10 @@ def _frozen(run: Run) -> Features:
             adapter = Adapter.on(vectors, run.config.seed * 4 + 4).to(run.device)
             files["clean"] = files.pop("vectors")
             _save_features(run, Features(adapter, adapted(adapter, vectors)), adapter.state_dict(), files)
+            features = load_features(run.folder, run.pixels)  # of its own files: the cache may be deleted
         else:
-            _save_features(run, Features(encoder, vectors), weights, files)
-    features = load_features(run.folder, run.pixels)
+            features = Features(encoder.eval(), vectors)
+            _save_features(run, features, weights, files)
     run.keep(Frame("features", 0, condensed(torch.from_numpy(features.vectors))))
     return features
 
@@ -188,7 +187,7 @@ def _place_of(run: Run, encoder: Encoder, checksum: str) -> CachedFeatures:
         "device": run.device.type,
         "narrow": encoder.narrow,
     }
-    if settings.weak_views or settings.strong_views:
+    if run.config.keeps_views:
         about |= {
             "weak": [settings.weak_views, asdict(views.weak)],
             "strong": [settings.strong_views, asdict(views.strong)],

@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import save_file
 
 from engine.config import RunConfig, with_settings
-from engine.curate.guidance import Guidance
 from engine.data.image_store import cache
 from engine.errors import RunError, SettingError
 from engine.events import Progress, StageFinished, StageStarted
@@ -25,6 +24,7 @@ from engine.runs.folder import RunFolder
 from engine.runs.results import observe
 from engine.runs.runner import choose_device, execute
 from engine.stages.encoder import Encoder
+from tests.runs.test_imported import guidance
 from tests.runs.test_pipeline import StopAfter
 from tests.tiny_runs import MakeRun, drawn
 
@@ -267,24 +267,6 @@ def test_without_room_on_the_disk_nothing_is_begun(
 def test_only_a_frozen_network_has_views_to_keep(choices: dict[str, Any], change: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match="only a frozen network has views to keep"):
         with_settings(RunConfig(), {**choices, **change})
-
-
-def guidance(keep: np.ndarray, clusters: int) -> Guidance:
-    nobody, kept = np.zeros(int(keep.sum()), bool), int(keep.sum())
-    labels = TRUTH.labels[keep].astype(np.int64)
-    taught = nobody.copy()
-    taught[:6] = True
-    fields: dict[str, Any] = {
-        "clusters": clusters,
-        "keep": keep,
-        "labels": labels,
-        "taught": taught,
-        "held": nobody,
-        "refused": nobody,
-        "model": labels,
-        "belief": np.full((kept, clusters), 1 / clusters, np.float32),
-    }
-    return Guidance(**{name: fields[name] for name in Guidance.__dataclass_fields__ if name in fields})
 
 
 @pytest.mark.parametrize(("left_out", "clusters"), [(0, 3), (0, 4), (5, 3)])
