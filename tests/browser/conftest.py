@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.app.conftest import few_digits, trained
 
 __all__ = ["few_digits", "trained"]
 
 ROOT = Path(__file__).parents[2]
+PATIENCE = 120_000  # milliseconds: on a machine five times slower a page still comes in time
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader"]
 
 
@@ -94,6 +95,8 @@ def page(address: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         shown = browser.new_page(viewport={"width": 1400, "height": 1000})
+        shown.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
         shown.on("request", lambda request: strangers.append(request.url))
         shown.goto(address)
         yield shown

@@ -42,9 +42,14 @@ def test_a_large_folder_with_broken_files_is_opened(page: Page, tmp_path: Path) 
 def test_a_file_is_dropped_onto_the_page(page: Page, photos: Path, tmp_path: Path) -> None:
     shutil.make_archive(str(tmp_path / "mine"), "zip", photos)
     page.get_by_text("Your images").click()
-    page.get_by_text("Use the classes that come with the images").click()
     page.get_by_text("Or drop a file here").click()
-    page.locator("input[type=file]").set_input_files(tmp_path / "mine.zip")
+    # A file given while the page is still being drawn goes to an element that is replaced, and is lost.
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_test_id("stFileUploaderDropzone").locator("button").click()
+    chooser.value.set_files(tmp_path / "mine.zip")
+    page.get_by_role("button", name="Open this file").wait_for()
+    page.get_by_text("Use the classes that come with the images").click()
     page.get_by_role("button", name="Open this file").click()
     fact(page, "Images", "40")
     fact(page, "Classes in the truth", "2")
