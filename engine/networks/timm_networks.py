@@ -233,7 +233,6 @@ def _at_side(network: _Network, state: State, side: int, origin: str, made: dict
         arguments,
         features.shape[1],
         INTERPOLATIONS.get(looks["interpolation"], "bicubic"),
-        float(looks["crop_pct"]),
     )
 
 

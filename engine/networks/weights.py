@@ -47,7 +47,6 @@ class Pretrained:
         arguments: what else the library needs to build the network, plain values; None for torchvision.
         features: D, unless the library tells it.
         interpolation: how images are scaled to `side`.
-        crop: the share of an image's side that is kept, around its centre.
     """
 
     model: str
@@ -60,7 +59,6 @@ class Pretrained:
     arguments: dict[str, Any] | None = None
     features: int | None = None
     interpolation: str = "bilinear"
-    crop: float = 1.0
 
     @property
     def card(self) -> dict[str, Any]:
@@ -72,7 +70,6 @@ class Pretrained:
             "channels": len(self.mean),
             "side": self.side,
             "interpolation": self.interpolation,
-            "crop": self.crop,
             **self.made,
         }
 

@@ -143,10 +143,11 @@ class Encoder(nn.Module):
         fixed_side: bool = False,
         network: tuple[nn.Module, int] | None = None,
         interpolation: Interpolation = "bilinear",
-        crop: float = 1.0,
     ) -> None:
-        """`side`: of its images; if `fixed_side`, others are scaled to it by `interpolation`, and only the middle
-        of them is seen: `crop`, a share of their side.
+        """`side`: of its images; if `fixed_side`, others are scaled to it by `interpolation`.
+
+        All of an image is seen, also by networks that were trained to see its middle: what part of a photograph
+        becomes the square was chosen when it was imported.
 
         Images of other `channels` are taken too: grey becomes colour, and colour grey. `network`, a
         backbone and its number of features, takes the place of the one in `settings`.
@@ -161,7 +162,7 @@ class Encoder(nn.Module):
         if norm_groups > 1:
             _split_norms(self.backbone, norm_groups)
         self.channels, self.side = channels, side if fixed_side else None
-        self.interpolation, self.crop = interpolation, crop
+        self.interpolation = interpolation
         # Set by the code that knows the device: products in bfloat16, and the layout of the pixels.
         self.narrow, self.memory_format = False, torch.contiguous_format
         self.register_buffer("mean", torch.zeros(channels))
@@ -186,11 +187,9 @@ class Encoder(nn.Module):
             x = torch.einsum("c,mchw->mhw", grey_matrix(x)[0], x).unsqueeze(1)
         if self.side is None:
             return x
-        whole = math.floor(self.side / self.crop)
-        if x.shape[2:] != (whole, whole):
-            x = F.interpolate(x, (whole, whole), mode=self.interpolation, antialias=True).clamp_(0, 1)
-        edge = round((whole - self.side) / 2)
-        return x[:, :, edge : edge + self.side, edge : edge + self.side]
+        if x.shape[2:] != (self.side, self.side):
+            x = F.interpolate(x, (self.side, self.side), mode=self.interpolation, antialias=True).clamp_(0, 1)
+        return x
 
 
 def _split_norms(module: nn.Module, groups: int) -> None:

@@ -22,7 +22,7 @@ from engine.stages.encoder import Encoder
 
 FOLDER = Path(__file__).parents[2] / "assets" / "encoders"
 # The fields of a card that say what its encoder is, whatever images it has been trained on since.
-NETWORK = ("encoder", TORCHVISION_NAME, TIMM_NAME, "arguments", "features", "interpolation", "crop", "origin")
+NETWORK = ("encoder", TORCHVISION_NAME, TIMM_NAME, "arguments", "features", "interpolation", "origin")
 
 
 def known_encoders() -> list[str]:
@@ -98,7 +98,6 @@ def load_encoder(source: str, *, norm_groups: int = 1) -> Encoder:
             fixed_side=True,
             network=network,
             interpolation=card.get("interpolation", "bilinear"),
-            crop=card.get("crop", 1.0),
         )
         encoder.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in found["weights"].items()})
     except (*UNREADABLE, SettingError) as error:
