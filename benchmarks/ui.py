@@ -247,8 +247,8 @@ def _engine_judges(path: Path) -> tuple[list[float], list[float]]:
 
     from engine.runs.folder import RunFolder
     from engine.runs.results import load_reliable
-    from engine.space.neighbors import Neighbors
-    from engine.stages.reliable import judge, local_agreement
+    from engine.space.neighbors import Neighbors, local_agreement
+    from engine.stages.reliable import judge
 
     folder = RunFolder(path)
     own, near = load_reliable(folder, "joint"), folder.load("neighbors")

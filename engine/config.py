@@ -293,8 +293,11 @@ class HeadSettings(Settings):
         "that cluster (our extension, for classes of unequal size)",
         paper="equal",
     )
-    choose: Literal["loss", "consensus"] = setting(
-        "loss", "the head with the lowest pseudo-label loss, or the one the others agree with most", paper="loss"
+    choose: Literal["loss", "consensus", "neighbors"] = setting(
+        "loss",
+        "the head with the lowest pseudo-label loss, the one the others agree with most, or the one whose labels "
+        "are shared most often by an image and its nearest neighbours",
+        paper="loss",
     )
 
 

@@ -54,7 +54,7 @@ PHOTOS = RunConfig(
         exclusive=True,
         start="neighbors",
         sizes="estimated",
-        choose="consensus",
+        choose="neighbors",
     ),
     reliable=ReliableSettings(agreement=0.6, confidence=0.0, floor=1 / 5),
     joint=JointSettings(steps=400, batch=128, unlabelled=4, average=0.99),

@@ -25,8 +25,7 @@ from engine.runs.maps import DEFAULT, artefact_of, load_map
 from engine.runs.results import load_reliable, observe, summary
 from engine.runs.runner import Device, execute
 from engine.sources.open_source import open_source
-from engine.space.neighbors import Neighbors
-from engine.stages.reliable import local_agreement
+from engine.space.neighbors import Neighbors, local_agreement
 
 
 def test_spread_is_mean_deviation_and_lowest() -> None:

@@ -16,9 +16,10 @@ from engine.lesson.bundle import finite, packed, sprite
 from engine.lesson.em_steps import Steps
 from engine.lesson.run_view import Material
 from engine.runs.history import load_frame
+from engine.space.neighbors import local_agreement
 from engine.stages.frames import Frame
 from engine.stages.prototypes import Known, claims_of, estimated_sizes, pseudo_label
-from engine.stages.reliable import Verdict, judge, local_agreement
+from engine.stages.reliable import Verdict, judge
 from engine.views import contrastive_view
 
 if TYPE_CHECKING:

@@ -99,7 +99,7 @@ def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable
     pixels.leave_extra()
     batches = batches_of(features, pixels)
     neighbors = _neighbors(run, features)
-    heads = _heads(run, batches, features)
+    heads = _heads(run, batches, features, neighbors)
     reliable = _reliable(run, "heads", heads.clustering, neighbors)
     if features.encoder is None:
         emit(StageSkipped("joint", NO_NETWORK))
@@ -263,7 +263,7 @@ def _neighbors(run: Run, features: Features) -> Neighbors:
     return neighbors
 
 
-def _heads(run: Run, batches: ImageBatches, features: Features) -> HeadClustering:
+def _heads(run: Run, batches: ImageBatches, features: Features, neighbors: Neighbors) -> HeadClustering:
     checkpoint = run.folder.checkpoint("heads")
     if run.folder.has("heads"):
         checkpoint.remove()
@@ -279,6 +279,7 @@ def _heads(run: Run, batches: ImageBatches, features: Features) -> HeadClusterin
         keep=run.keep,
         fixed=run.fixed,
         belief=decided.get("belief"),
+        neighbors=neighbors,
     )
     extra = {"pseudo_label_loss": float(found.losses[found.chosen])}
     if found.agreement is not None:

@@ -58,6 +58,16 @@ def nearest(
     return _without_self(ids, similarity)
 
 
+def local_agreement(labels: np.ndarray, neighbors: Neighbors, count: int) -> np.ndarray:
+    """(N,) float32 in 0–1: share of the `count` nearest neighbours with an image's own label."""
+    out = np.empty(len(labels), np.float32)
+    for start in range(0, len(labels), 65_536):  # bounds the (N, count) table of labels
+        rows = slice(start, start + 65_536)
+        near = labels[neighbors.ids[rows, :count]]
+        out[rows] = (near == labels[rows, None]).mean(1)
+    return out
+
+
 def _search(queries: torch.Tensor, vectors: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Ids and similarities of the k nearest `vectors` of each query, block by block of queries.
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from engine.config import HeadSettings, RunConfig
 from engine.data.batches import ImageBatches
 from engine.events import Emit
+from engine.space.neighbors import Neighbors, local_agreement, nearest
 from engine.space.projection import neighborhoods
 from engine.stages.clustering import Clustering
 from engine.stages.compute import fused
@@ -36,6 +37,8 @@ from engine.stages.prototypes import Known, PseudoLabels, estimated_sizes, pseud
 NOISE = 0.5
 # A layout has clusters far apart, and a single k-means often misses one: .51 to .69 on clothes, the best of ten .69.
 LAYOUT_TRIES = 10
+# Neighbours of an image that judge a head's labels.
+JUDGES = 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,7 @@ def learn_heads(
     keep: Keep | None = None,
     fixed: FixedLabels | None = None,
     belief: np.ndarray | None = None,
+    neighbors: Neighbors | None = None,
 ) -> HeadClustering:
     """Trains H heads on the frozen features and chooses one without labels. One step is a round:
     an E-step on M images and an M-step of several passes over their pseudo-labels.
@@ -88,6 +92,7 @@ def learn_heads(
         fixed: decided labels, which form prototypes and are trained on in every round, whatever the heads
             predict. The probabilities in the result are still the heads' own.
         belief: (N, K) float32, the probabilities used instead of the heads' in round 0.
+        neighbors: of the images by their features, where they are known already.
     """
     settings = config.heads
     rounds = Rounds(config, pixels, features, fixed=fixed, belief=belief)
@@ -112,7 +117,10 @@ def learn_heads(
         checkpoint=checkpoint,
         watch=watch("heads", settings.epochs, lambda done: _frame(done, settings, heads, vectors, known), keep),
     )
-    return _choose(settings, heads, vectors, known)
+    judges = None
+    if settings.choose == "neighbors":
+        judges = neighbors or nearest(features.vectors, JUDGES, device=vectors.device)
+    return _choose(settings, heads, vectors, known, judges)
 
 
 @dataclass(frozen=True, eq=False)
@@ -327,7 +335,9 @@ def head_losses(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor, 
 
 
 @torch.no_grad()
-def _choose(settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known) -> HeadClustering:
+def _choose(
+    settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known, judges: Neighbors | None
+) -> HeadClustering:
     """Judges every head on all clean images, one at a time, and keeps the best by the setting."""
     unit = F.normalize(vectors, dim=1)
     results = []
@@ -348,7 +358,8 @@ def _choose(settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: 
     losses = np.array([result[0] for result in results], np.float32)
     head_labels = np.stack([result[1].argmax(1).cpu().numpy() for result in results])
     agreement = head_agreement(head_labels) if len(heads) > 1 else None
-    chosen = choose_head(losses, agreement, settings.choose)
+    near = None if judges is None else neighbor_agreement(head_labels, judges)
+    chosen = choose_head(settings.choose, losses, agreement, near)
     _, belief, confident, prototypes, nearest = results[chosen]
     return HeadClustering(
         clustering=Clustering(belief.cpu().numpy()),
@@ -378,17 +389,33 @@ def _frame(done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tenso
     return Frame("heads", done, None, stacked[0].astype(np.uint16), *stacked[1:])
 
 
-def choose_head(losses: np.ndarray, agreement: np.ndarray | None, how: str) -> int:
-    """The head with the lowest loss, or the one whose labels agree most with the others'.
+def choose_head(how: str, losses: np.ndarray, agreement: np.ndarray | None, near: np.ndarray | None) -> int:
+    """The index of the head with the lowest loss, or with the highest agreement of either kind.
 
     Args:
+        how: "loss", "consensus" or "neighbors".
         losses: (H,).
         agreement: (H,), of `head_agreement`; None for a single head.
-        how: "loss" or "consensus".
+        near: (H,), of `neighbor_agreement`; needed only for "neighbors".
     """
-    if how == "loss" or agreement is None:
-        return int(losses.argmin())
-    return int(agreement.argmax())
+    scores = {"loss": -losses, "consensus": agreement, "neighbors": near}[how]
+    return 0 if scores is None else int(scores.argmax())
+
+
+def neighbor_agreement(head_labels: np.ndarray, neighbors: Neighbors) -> np.ndarray:
+    """(H,), at most 1: how much more often than by chance an image's neighbours share its label.
+
+    Cohen's kappa, (a − c) / (1 − c), of the mean agreement a: by chance it is c = Σ p², the p being the
+    clusters' shares. Without c, a head with one large cluster would win. Two clusters of equal size with
+    a = .9 have .8; a single one has 0.
+    """
+    count = min(JUDGES, neighbors.ids.shape[1])
+    found = np.zeros(len(head_labels))
+    for head, labels in enumerate(head_labels):
+        chance = float(((np.bincount(labels) / len(labels)) ** 2).sum())
+        if chance < 1:
+            found[head] = (float(local_agreement(labels, neighbors, count).mean()) - chance) / (1 - chance)
+    return found
 
 
 def head_agreement(head_labels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 
 from engine.config import ReliableSettings
-from engine.space.neighbors import Neighbors
+from engine.space.neighbors import Neighbors, local_agreement
 from engine.stages.clustering import Clustering
 from engine.stages.decided_labels import FixedLabels
 
@@ -68,16 +68,6 @@ def neighbor_count(settings: ReliableSettings, images: int, clusters: int) -> in
     if settings.neighbors is None:
         wanted = min(max(wanted, LEAST_NEIGHBORS), MOST_NEIGHBORS)
     return min(wanted, images - 1)
-
-
-def local_agreement(labels: np.ndarray, neighbors: Neighbors, count: int) -> np.ndarray:
-    """(N,) float32 in 0–1: share of the `count` nearest neighbours with an image's own label."""
-    out = np.empty(len(labels), np.float32)
-    for start in range(0, len(labels), 65_536):  # bounds the (N, count) table of labels
-        rows = slice(start, start + 65_536)
-        near = labels[neighbors.ids[rows, :count]]
-        out[rows] = (near == labels[rows, None]).mean(1)
-    return out
 
 
 def select_reliable(

@@ -64,7 +64,11 @@ SCORE_MEANINGS = {
     "size_entropy": "1 when all clusters are the same size, 0 when one contains every image.",
     "silhouette": "How much nearer images are to their own cluster than to the next one, −1 to 1.",
 }
-CHOICES = {"loss": "the head with the lowest loss", "consensus": "the head that the others agree with most"}
+CHOICES = {
+    "loss": "the head with the lowest loss",
+    "consensus": "the head that the others agree with most",
+    "neighbors": "the head whose labels neighbours share most",
+}
 TRUTH_NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI"}
 
 

@@ -12,9 +12,9 @@ from engine.events import Stage
 from engine.metrics import best_match, head_votes
 from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of, load_history, load_prototype_history
-from engine.space.neighbors import Neighbors
+from engine.space.neighbors import Neighbors, local_agreement
 from engine.stages import reliable as rule
-from engine.stages.reliable import ReliableSet, local_agreement
+from engine.stages.reliable import ReliableSet
 from spice_explorer.present import maps as present
 from spice_explorer.present.gallery import Known
 from spice_explorer.queries.cache import cached

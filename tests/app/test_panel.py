@@ -15,8 +15,8 @@ from engine.data.images import ImageSet
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
-from engine.space.neighbors import Neighbors
-from engine.stages.reliable import Verdict, judge, local_agreement
+from engine.space.neighbors import Neighbors, local_agreement
+from engine.stages.reliable import Verdict, judge
 from spice_explorer import palette
 from spice_explorer.present import panel as present
 from tests.app.conftest import CLUSTERS, IMAGES, button, texts, tiny_config

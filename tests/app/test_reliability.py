@@ -21,8 +21,8 @@ from engine.config import ReliableSettings, RunConfig
 from engine.errors import RunError
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
-from engine.space.neighbors import Neighbors
-from engine.stages.reliable import ReliableSet, Verdict, judge, local_agreement, neighbor_count
+from engine.space.neighbors import Neighbors, local_agreement
+from engine.stages.reliable import ReliableSet, Verdict, judge, neighbor_count
 from spice_explorer import charts
 from spice_explorer.components.scripts import parts
 from spice_explorer.present import reliability as present

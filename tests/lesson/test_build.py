@@ -38,10 +38,10 @@ from engine.runs.pipeline import NO_NETWORK
 from engine.runs.results import load_reliable
 from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened
-from engine.space.neighbors import Neighbors
+from engine.space.neighbors import Neighbors, local_agreement
 from engine.space.projection import principal_map
 from engine.stages.prototypes import pseudo_label
-from engine.stages.reliable import judge, local_agreement
+from engine.stages.reliable import judge
 from engine.views import contrastive_view
 from tests.runs.test_pipeline import StopAfter
 from tests.tiny_runs import TINY, MakeRun, drawn

@@ -8,11 +8,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from engine.config import HeadSettings
+from engine.config import HeadSettings, RunConfig
+from engine.data.batches import DeviceImages
+from engine.data.images import ImageSet
+from engine.forecast.timing import Nothing
 from engine.metrics import accuracy
+from engine.space.neighbors import Neighbors, nearest
 from engine.space.projection import neighborhoods
 from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Heads
+from engine.stages.features import Features
 from engine.stages.heads import (
     NOISE,
     Round,
@@ -24,10 +29,13 @@ from engine.stages.heads import (
     head_agreement,
     head_losses,
     kmeans_belief,
+    learn_heads,
     m_step,
+    neighbor_agreement,
 )
 from engine.stages.prototypes import Known, PseudoLabels, confident_images
 
+QUIET = {"emit": lambda _: None, "stop": lambda: False, "checkpoint": Nothing()}
 KEPT = torch.ones(1, 1, dtype=torch.bool)
 
 
@@ -87,17 +95,48 @@ def test_fixed_images_fill_half_a_sample_at_most_and_change_from_round_to_round(
 
 def test_the_chosen_head_has_the_lowest_loss() -> None:
     agreement = np.array([0.9, 0.1, 0.5])
-    assert choose_head(np.array([0.3, 0.1, 0.2]), agreement, "loss") == 1
-    assert choose_head(np.array([0.3]), None, "consensus") == 0
+    assert choose_head("loss", np.array([0.3, 0.1, 0.2]), agreement, None) == 1
+    assert choose_head("consensus", np.array([0.3]), None, None) == 0
 
 
 def test_by_consensus_the_head_the_others_agree_with_is_chosen() -> None:
     agreed = [0, 0, 1, 1, 2, 2]
     labels = np.array([[0, 1, 2, 0, 1, 2], agreed, [2, 2, 0, 0, 1, 1]])
     found = head_agreement(labels)
-    assert choose_head(np.array([0.0, 2.0, 1.0]), found, "consensus") in (1, 2)
+    assert choose_head("consensus", np.array([0.0, 2.0, 1.0]), found, None) in (1, 2)
     assert found[1] == pytest.approx(found[2])
     assert found[0] < found[1] <= 1
+
+
+def test_neighbours_prefer_the_head_that_shares_labels_with_them_but_not_a_single_cluster() -> None:
+    # Two groups of four; each image's neighbours are the other three of its group.
+    groups = np.arange(8).reshape(2, 4)
+    ids = np.array([[other for other in group if other != one] for group in groups for one in group], np.int32)
+    neighbors = Neighbors(ids, np.ones(ids.shape, np.float32))
+    one, right = np.zeros(8, np.int64), np.repeat([0, 1], 4)
+    wrong = right.copy()
+    wrong[7] = 0  # its three neighbours and it disagree: 6 of 24 pairs
+    found = neighbor_agreement(np.stack([one, right, wrong]), neighbors)
+    chance = (5 / 8) ** 2 + (3 / 8) ** 2
+    assert found == pytest.approx([0, 1, (18 / 24 - chance) / (1 - chance)])
+    assert choose_head("neighbors", np.array([0.0, 2.0, 1.0]), None, found) == 1
+
+
+def test_the_head_that_neighbours_prefer_is_chosen_with_their_help_or_without() -> None:
+    random = np.random.default_rng(0)
+    vectors = (random.normal(size=(60, 5)) + 2 * np.eye(5)[random.integers(3, size=60)]).astype(np.float32)
+    pixels = DeviceImages(
+        ImageSet(np.zeros((60, 1, 4, 4), np.uint8), tuple(map(str, range(60))), "blank"), torch.device("cpu")
+    )
+    heads = HeadSettings(heads=4, epochs=2, choose="neighbors")
+    near = nearest(vectors, 20)
+    results = [
+        learn_heads(RunConfig(clusters=3, heads=heads), pixels, Features(None, vectors), **QUIET, neighbors=known)
+        for known in (near, None)
+    ]
+    best = neighbor_agreement(results[0].head_labels, near)
+    assert len(set(best.tolist())) > 1
+    assert [found.chosen for found in results] == [best.argmax()] * 2
 
 
 def test_a_kmeans_start_believes_in_clear_groups_and_most_in_their_middle() -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from engine.config import ReliableSettings
-from engine.space.neighbors import Neighbors, nearest
+from engine.space.neighbors import Neighbors, local_agreement, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.decided_labels import FixedLabels
-from engine.stages.reliable import Verdict, judge, local_agreement, neighbor_count, select_reliable
+from engine.stages.reliable import Verdict, judge, neighbor_count, select_reliable
 
 IDS = np.array([[1, 2], [0, 2], [1, 3], [4, 5], [3, 5], [4, 2]], np.int32)
 NEIGHBORS = Neighbors(IDS, np.ones(IDS.shape, np.float32))
