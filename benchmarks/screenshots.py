@@ -1,10 +1,13 @@
-"""Takes the README's screenshots: a run on the digits, in light and dark.
+"""Takes the README's screenshots, in light and dark: a run on photographs, and the replay of one on the digits.
 
-python -m benchmarks.screenshots needs Chromium and playwright.
+python -m benchmarks.screenshots FOLDER needs Chromium, playwright, the packages of the small ImageNet network, and a
+folder of photographs that may be shown to anybody: the README's are from clothing-dataset-small (CC0).
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from benchmarks.lite_network import lite_source
 from benchmarks.start import server, wait_for_port
 
 if TYPE_CHECKING:
@@ -31,26 +35,44 @@ COLOURS = 192
 def main() -> None:
     from playwright.sync_api import sync_playwright
 
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("photos", type=Path, help="a folder of photographs")
+    asked.add_argument("--clusters", default="10")
+    asked.add_argument("--only", nargs="*", default=list(SHOTS), choices=list(SHOTS), help="these pictures")
+    options = asked.parse_args()
     TARGET.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as workspace, sync_playwright() as play:
-        _train(Path(workspace) / "digits")
-        with server(workspace) as served:
+    with tempfile.TemporaryDirectory() as place, sync_playwright() as play:
+        # The path stands in the pictures: it is nobody's own.
+        shown = Path(place) / "photos"
+        shown.symlink_to(options.photos.resolve(), target_is_directory=True)
+        workspace = Path(place) / "runs"
+        _train(workspace, shown, options.clusters)
+        os.environ["SPICE_EXPLORER_HOME"] = str(Path(place) / "home")
+        with server(str(workspace)) as served:
             wait_for_port(served.address)
             browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             for scheme in ("light", "dark"):
                 page = browser.new_page(viewport=VIEW, color_scheme=scheme)
-                for name, take in SHOTS.items():
-                    take(page, served.address)
+                for name in options.only:
+                    SHOTS[name](page, served.address, shown)
                     _save(page, TARGET / f"{name}-{scheme}.png")
                 page.close()
             browser.close()
 
 
-def _train(folder: Path) -> None:
-    engine = [sys.executable, "-m", "engine"]
-    asked = ["run", "digits", "--clusters", "10", "--run", str(folder)]
-    subprocess.run([*engine, *asked], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([*engine, "map", str(folder), "--replay"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+def _train(workspace: Path, photos: Path, clusters: str) -> None:
+    """Runs "photos" and "digits", with maps, and a replay of the second."""
+    network = ["--set", f"features.source={lite_source(workspace.parent)}"]
+    for name, asked in {
+        "digits": ["digits", "--clusters", "10"],
+        "photos": [f"folder:{photos}", "--size", "224", "--preset", "photos", "--clusters", clusters, *network],
+    }.items():
+        _engine("run", *asked, "--run", str(workspace / name))
+        _engine("map", str(workspace / name), *(["--replay"] if name == "digits" else []))
+
+
+def _engine(*asked: str) -> None:
+    subprocess.run([sys.executable, "-m", "engine", *asked], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
 def _save(page: Page, file: Path) -> None:
@@ -62,13 +84,13 @@ def _save(page: Page, file: Path) -> None:
     print(f"{file.relative_to(ROOT)}: {file.stat().st_size // 1024} kB")
 
 
-def _map(page: Page, address: str) -> None:
-    page.goto(f"{address}/map?run=digits&image=5")
+def _map(page: Page, address: str, _photos: Path) -> None:
+    page.goto(f"{address}/map?run=photos&image=5")
     page.locator(".map[data-drawn]").wait_for()
     page.locator(SETTLED).wait_for()
 
 
-def _replay(page: Page, address: str) -> None:
+def _replay(page: Page, address: str, _photos: Path) -> None:
     page.goto(f"{address}/map?run=digits")
     page.locator(".map[data-drawn]").wait_for()
     page.get_by_role("button", name="Replay").click()
@@ -78,21 +100,21 @@ def _replay(page: Page, address: str) -> None:
         page.wait_for_timeout(1200)
 
 
-def _reliability(page: Page, address: str) -> None:
-    page.goto(f"{address}/reliability?run=digits&stage=heads")
+def _reliability(page: Page, address: str, _photos: Path) -> None:
+    page.goto(f"{address}/reliability?run=photos&stage=heads")
     page.locator(".inspector").wait_for()
     page.locator(SETTLED).wait_for()
     page.locator("[role=option]").first.wait_for()
 
 
-def _prototypes(page: Page, address: str) -> None:
-    page.goto(f"{address}/prototypes?run=digits")
+def _prototypes(page: Page, address: str, _photos: Path) -> None:
+    page.goto(f"{address}/prototypes?run=photos")
     page.get_by_role("heading", name="Prototypes").wait_for()
     page.locator(SETTLED).wait_for()
 
 
-def _curate(page: Page, address: str) -> None:
-    page.goto(f"{address}/curate?run=digits")
+def _curate(page: Page, address: str, _photos: Path) -> None:
+    page.goto(f"{address}/curate?run=photos")
     page.locator(".curator[data-current]").wait_for()
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     page.get_by_role("textbox", name="Your name").fill("Bea" if dark else "Ann")
@@ -103,18 +125,28 @@ def _curate(page: Page, address: str) -> None:
         page.keyboard.press(key)
 
 
-def _curate_grid(page: Page, address: str) -> None:
-    _curate(page, address)
+def _curate_grid(page: Page, address: str, photos: Path) -> None:
+    _curate(page, address, photos)
     for key in ("g", "Shift+ArrowRight", "Shift+ArrowRight", "Shift+ArrowRight"):
         page.keyboard.press(key)
 
 
-def _health(page: Page, address: str) -> None:
+def _health(page: Page, address: str, photos: Path) -> None:
     page.goto(address)
-    page.get_by_role("heading", name="Health").wait_for(timeout=60_000)
-    page.locator("[role=option]").first.wait_for(timeout=60_000)
+    page.get_by_text("Your images").click()
+    page.get_by_label("Folder or file").fill(str(photos))
+    page.get_by_label("Folder or file").press("Enter")
+    page.get_by_role("button", name="Open", exact=True).click()
+    page.get_by_role("heading", name="Health").wait_for(timeout=600_000)
+    page.locator("[role=option]").first.wait_for(timeout=600_000)
     page.get_by_role("heading", name="Health").scroll_into_view_if_needed()
     page.mouse.wheel(0, 2000)
+
+
+def _viewer(page: Page, address: str, _photos: Path) -> None:
+    _map(page, address, _photos)
+    page.locator(".viewer").first.click()
+    page.locator(".viewer-large, dialog").first.wait_for()
 
 
 SHOTS = {
@@ -125,6 +157,7 @@ SHOTS = {
     "prototypes": _prototypes,
     "curate": _curate,
     "curate-grid": _curate_grid,
+    "viewer": _viewer,
 }
 
 if __name__ == "__main__":

@@ -96,23 +96,26 @@ def umap_map(
         return np.asarray(reducer.fit_transform(features), np.float32)
 
 
-def neighborhoods(unit: np.ndarray, seed: int) -> np.ndarray:
-    """(N, d) float32, d ≤ 20: unit features (N, D) laid out by who is near whom (UMAP), for k-means.
+def neighborhoods(vectors: np.ndarray, seed: int) -> np.ndarray:
+    """(N, d) float32, d ≤ 20: features (N, D) of any length laid out by who is near whom (UMAP), for k-means.
 
     A network that was trained on other images puts images of one class in the same neighbourhood more often than
-    in the same direction. Few images have no neighbourhoods: they stay as they are.
+    in the same direction. Neighbours are found by the cosine of the network's own features: those of an adapter,
+    centred, cost four points of accuracy on two sets of photographs. Few images have no neighbourhoods: of them
+    the unit vectors are returned.
 
     UMAP runs in a process of its own, for the reason given at `umap_map`.
 
     Raises:
         TrainingError: when that process fails.
     """
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     if len(unit) <= 2 * NEIGHBORHOOD:
         return unit
     root = str(Path(__file__).parents[2])
     paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory(prefix="spice-layout-") as place:
-        np.save(Path(place) / "unit.npy", unit)
+        np.save(Path(place) / "unit.npy", unit.astype(np.float32))
         command = [sys.executable, "-c", "from engine.space.projection import lay_out; lay_out()", place, str(seed)]
         done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
         if done.returncode:

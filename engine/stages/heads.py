@@ -166,6 +166,7 @@ class Rounds:
         self.fixed = FixedLabels.none(len(pixels)) if fixed is None else fixed
         self.known = Known.of(self.fixed, device)
         self._first = None if belief is None else torch.from_numpy(belief).to(device)
+        self._clean = features.vectors if features.views is None else features.views.clean
         self.vectors = torch.from_numpy(features.vectors).to(device)
         if self.encoder is None:
             self.vectors = _scaled(self.vectors)
@@ -197,7 +198,7 @@ class Rounds:
             return None
         points, tries = unit.cpu().numpy(), 1
         if settings.start == "neighbors":
-            points, tries = neighborhoods(points, self.config.seed), LAYOUT_TRIES
+            points, tries = neighborhoods(self._clean[places.cpu().numpy()], self.config.seed), LAYOUT_TRIES
         return kmeans_belief(unit, points, self.config.clusters, settings.heads, self.config.seed, tries)
 
 

@@ -9,18 +9,19 @@ import torch
 import torch.nn.functional as F
 
 from engine.config import HeadSettings, RunConfig
-from engine.data.batches import DeviceImages
+from engine.data.batches import CachedViews, DeviceImages, ViewVectors
 from engine.data.images import ImageSet
 from engine.forecast.timing import Nothing
 from engine.metrics import accuracy
 from engine.space.neighbors import Neighbors, nearest
 from engine.space.projection import neighborhoods
 from engine.stages.decided_labels import FixedLabels
-from engine.stages.encoder import Heads
+from engine.stages.encoder import Adapter, Heads, adapted
 from engine.stages.features import Features
 from engine.stages.heads import (
     NOISE,
     Round,
+    Rounds,
     _sample,
     _scaled,
     _vector_views,
@@ -234,4 +235,16 @@ def test_neighbourhoods_are_found_where_directions_mislead() -> None:
     )
     assert by_direction < 0.8
     assert by_neighborhood > 0.95
-    assert neighborhoods(unit.numpy()[:20], seed=0).shape == (20, 3)
+    assert neighborhoods(3 * unit.numpy()[:20], seed=0) == pytest.approx(unit.numpy()[:20])
+
+
+def test_neighbourhoods_are_those_of_the_networks_own_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    clean = (np.random.default_rng(0).normal(size=(40, 6)) + 5).astype(np.float32)
+    views = CachedViews(clean, clean[None].astype(np.float16), clean[None].astype(np.float16))
+    adapter = Adapter.on(clean, 0)
+    given = []
+    monkeypatch.setattr("engine.stages.heads.neighborhoods", lambda vectors, _seed: given.append(vectors) or vectors)
+    config = RunConfig(clusters=3, heads=HeadSettings(heads=1, start="neighbors"))
+    features = Features(adapter, adapted(adapter, clean), views)
+    Rounds(config, ViewVectors(views, torch.device("cpu")), features).draw(0)
+    assert [each.tolist() for each in given] == [clean.tolist()]
