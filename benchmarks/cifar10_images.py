@@ -26,7 +26,7 @@ def archive(options: Options) -> Path:
     raise SourceError(f"{NAME} is not at {options.data or ' or '.join(PLACES)}: name its folder or archive with --data")
 
 
-def photos(options: Options, split: str, most: int | None = None) -> Opened:
+def cifar10_images(options: Options, split: str, most: int | None = None) -> Opened:
     """The split "train" (50,000) or "test" (10,000), balanced over classes, with its truth.
 
     Args:
