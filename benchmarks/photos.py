@@ -40,6 +40,7 @@ from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened
 from engine.stages.encoder import Adapter, adapted
 
+LONGEST = {"spice": 120.0, "method": 90.0}  # seconds; a piece that may take longer than is left is not begun
 # For a run that only has the features computed.
 BEGUN = {"heads.epochs": 1, "joint.steps": 1}
 
@@ -87,13 +88,19 @@ def measured(photos: PhotoSet, opened: Opened, options: Options, pieces: Pieces)
             **pieces.get(f"{photos.name} embedding", lambda: embedding_speed(folder, device)),
         }
     found["spice"] = [
-        pieces.get(f"{photos.name} spice {seed}", lambda s=seed: spice(pieces.folder, photos, opened, options, s))
+        pieces.get(
+            f"{photos.name} spice {seed}",
+            lambda s=seed: spice(pieces.folder, photos, opened, options, s),
+            seconds=LONGEST["spice"],
+        )
         for seed in range(options.seeds)
     ]
     found["methods"] = {
         method.title: [
             pieces.get(
-                f"{photos.name} {method.title} {seed}", lambda m=method, s=seed: scored(photos.name, m, vectors, s)
+                f"{photos.name} {method.title} {seed}",
+                lambda m=method, s=seed: scored(photos.name, m, vectors, s),
+                seconds=LONGEST["method"],
             )
             for seed in method.seeds(options.seeds, len(opened.images))
         ]

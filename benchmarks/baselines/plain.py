@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import torch
 
 STARTS, FOLDS = 10, 5
 DIRECTIONS, NEIGHBORS = 20, 15
@@ -22,6 +23,7 @@ def umap_kmeans(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray:
     """(N,) k-means of a UMAP layout in 20 dimensions, by cosine, without a least distance."""
     from sklearn.cluster import KMeans
 
+    threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import umap
@@ -30,6 +32,7 @@ def umap_kmeans(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray:
             n_components=DIRECTIONS, n_neighbors=NEIGHBORS, min_dist=0, metric="cosine", random_state=seed, n_jobs=1
         )
         places = layout.fit_transform(vectors)
+    torch.set_num_threads(threads)  # numba takes all cores, and torch would from then on
     return KMeans(clusters, n_init=STARTS, random_state=seed).fit_predict(places)
 
 
