@@ -11,6 +11,7 @@ import argparse
 import importlib
 import os
 import sys
+import time
 from pathlib import Path
 
 from benchmarks.pieces import Options, OutOfTime
@@ -28,6 +29,7 @@ TAKES_OPTIONS = (
     "curation",
     "sources",
     "shapes",
+    "photos",
     "gpu",
 )
 SUITES = {
@@ -45,9 +47,12 @@ SUITES = {
         "curation",
         "sources",
         "cifar10",
+        "photos",
     ),
     "app": ("start", "ui", "decisions", "lesson"),
 }
+# The number of images and of seeds, where a benchmark has its own.
+OWN_DEFAULTS = {"photos": {"images": 10_000, "seeds": 5}}
 NAMES = (*dict.fromkeys(name for suite in SUITES.values() for name in suite), "gpu")
 
 
@@ -62,22 +67,11 @@ def main(arguments: list[str]) -> int:
     if options.commit:
         os.environ[COMMIT] = options.commit
     provenance()
-    asked = Options(
-        device=options.device,
-        minutes=options.minutes,
-        data=options.data,
-        images=options.images,
-        seeds=options.seeds,
-        preset=options.preset,
-        assignments=tuple(options.assignments),
-        out=options.out,
-        only=options.only,
-        earlier=options.earlier,
-    )
+    began = time.monotonic()
     try:
         for name in names:
             measure = importlib.import_module(f"benchmarks.{name}").measure
-            measure(asked) if name in TAKES_OPTIONS else measure()
+            measure(_asked(name, options, began)) if name in TAKES_OPTIONS else measure()
     except OutOfTime as left:
         print(f"time is up: {left}", file=sys.stderr)
         return 3
@@ -87,14 +81,37 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _asked(name: str, options: argparse.Namespace, began: float) -> Options:
+    """The options of benchmark `name`; the time of all benchmarks together runs from `began`."""
+    given = {key: getattr(options, key) for key in ("images", "seeds") if getattr(options, key) is not None}
+    return Options(
+        device=options.device,
+        minutes=options.minutes,
+        data=options.data,
+        preset=options.preset,
+        assignments=tuple(options.assignments),
+        out=options.out,
+        only=options.only,
+        earlier=options.earlier,
+        clothes=options.clothes,
+        began=began,
+        **{**OWN_DEFAULTS.get(name, {}), **given},
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help=", ".join([*SUITES, *NAMES]))
     parser.add_argument("--minutes", type=float, default=1e6, help="stop before this limit; run again to resume")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
     parser.add_argument("--data", type=Path, help="folder or archive of CIFAR-10 (JPEG q92)")
-    parser.add_argument("--images", type=int, default=5000, help="number of CIFAR-10 images; 50000 is all of them")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--clothes", type=Path, help="folder or archive of clothing-dataset-small, for photos (default: in .data)"
+    )
+    parser.add_argument(
+        "--images", type=int, help="number of CIFAR-10 images (default 5000, 50000 is all of them), or most of a set"
+    )
+    parser.add_argument("--seeds", type=int, help="default 3; 5 for photos")
     parser.add_argument("--preset", default="quick", help="preset for cifar10, and for the photographs in ablations")
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments")
     parser.add_argument("--commit", help="commit to name in the results, for code copied without its Git history")

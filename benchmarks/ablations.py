@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cifar10 import configured
-from benchmarks.photos import NAME, photos
+from benchmarks.cifar10_images import NAME, cifar10_images
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
 from engine.config import RunConfig, with_settings
@@ -90,7 +90,7 @@ def measure(options: Options) -> None:
         "digits": (digits, lambda seed: preset("quick", clusters=10, channels=1, seed=seed))
     }
     if options.images:
-        subset = photos(options, "train", options.images)
+        subset = cifar10_images(options, "train", options.images)
         sets[f"{NAME}, {len(subset.images):,} images"] = subset, lambda seed: configured(options, seed)
     parts, data = [], {}
     for number, (title, (opened, base)) in enumerate(sets.items()):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.photos import NAME, photos
+from benchmarks.cifar10_images import NAME, cifar10_images
 from benchmarks.pieces import Options, OutOfTime, Pieces
 from benchmarks.report import device_slug, spread, table, write
 from engine import metrics
@@ -53,9 +53,9 @@ def train(options: Options, pieces: Pieces, seed: int) -> dict[str, Any]:
     """
     chosen = choose_device(options.device)
     folder = RunFolder(pieces.folder / f"run-{seed}")
-    test = photos(options, "test", None if whole(options) else options.images)
+    test = cifar10_images(options, "test", None if whole(options) else options.images)
     if not folder.exists:
-        opened = photos(options, "train", None if whole(options) else options.images)
+        opened = cifar10_images(options, "train", None if whole(options) else options.images)
         create_run(folder.path, opened, configured(options, seed))
     curve = pieces.folder / f"curve-{seed}.jsonl"
     slice_seconds = max(LEAST_SLICE_SECONDS, min(60.0, options.minutes * 60 / SLICES))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.ablations import trained
-from benchmarks.photos import NAME, photos
+from benchmarks.cifar10_images import NAME, cifar10_images
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
 from engine.config import RunConfig, with_settings
@@ -256,7 +256,7 @@ def sets(options: Options) -> list[Set]:
         )
     ]
     if options.data:
-        subset = photos(options, "train", options.images)
+        subset = cifar10_images(options, "train", options.images)
         found.append(
             Set(
                 f"{NAME}, {len(subset.images):,} images",

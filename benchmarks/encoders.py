@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ablations import trained
-from benchmarks.photos import NAME, photos
+from benchmarks.cifar10_images import NAME, cifar10_images
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
 from engine import metrics
@@ -45,7 +45,7 @@ def on_pixels(opened: Opened, seed: int) -> float:
 def measure(options: Options) -> None:
     """Writes results/encoders-DEVICE."""
     pieces = Pieces("encoders", options)
-    opened = photos(options, "train", options.images)
+    opened = cifar10_images(options, "train", options.images)
     pixels = [pieces.get(f"pixels {s}", lambda s=s: on_pixels(opened, s)) for s in range(options.seeds)]
     found = {
         title: [

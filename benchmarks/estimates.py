@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ablations import trained
-from benchmarks.photos import NAME, photos
+from benchmarks.cifar10_images import NAME, cifar10_images
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, table, write
 from engine import metrics
@@ -66,7 +66,7 @@ def cases(options: Options) -> list[Case]:
         Case("digits, K = 14", digits, 14, seeds),
     ]
     if options.data:
-        subset = photos(options, "train", options.images)
+        subset = cifar10_images(options, "train", options.images)
         for part, clusters in ((subset, 10), (only(subset, APART), len(APART))):
             title = f"{NAME}, {len(part.images):,} images, K = {clusters}"
             found.append(Case(title, part, clusters, seeds, AS_IT_IS))

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.photos import NAME, unpacked
+from benchmarks.cifar10_images import NAME, unpacked
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import table
 from engine.sources.folders import walk

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from benchmarks.cifar10 import features_judged
-from benchmarks.photos import NAME, photos
+from benchmarks.cifar10_images import NAME, cifar10_images
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
 from engine.config import RunConfig, with_settings
@@ -58,7 +58,7 @@ def features_learned(opened: Opened, config: RunConfig, device: str) -> dict[str
 def measure(options: Options) -> None:
     """Writes results/objectives-DEVICE: what stage 1 learns from the same arithmetic."""
     pieces = Pieces("objectives", options)
-    opened = photos(options, "train", IMAGES)
+    opened = cifar10_images(options, "train", IMAGES)
     found = {
         title: [
             pieces.get(

@@ -35,6 +35,7 @@ class Options:
     out: Path | None = None
     only: str = ""
     earlier: Path | None = None
+    clothes: Path | None = None
     began: float = field(default_factory=time.monotonic)
 
     def seconds_left(self) -> float:

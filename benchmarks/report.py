@@ -21,7 +21,7 @@ RESULTS = Path(__file__).parent / "results"
 DECIDING = ("--images", "--seeds", "--preset", "--set")
 COMMIT = "SPICE_COMMIT"
 ROOT = Path(__file__).parents[1]
-LIBRARIES = ("torch", "torchvision", "scikit-learn", "umap-learn", "faiss-cpu", "kornia", "pillow")
+LIBRARIES = ("torch", "torchvision", "scikit-learn", "umap-learn", "faiss-cpu", "kornia", "pillow", "timm")
 
 
 @cache

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.cifar10_images import NAME, cifar10_images
 from benchmarks.imports import apart, imports, imports_body
-from benchmarks.photos import NAME, photos
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
 from engine.config import RunConfig, override
@@ -39,7 +39,7 @@ def opened(options: Options, name: str) -> Opened:
     if name == "digits":
         return open_source("digits")
     if name == NAME:
-        return photos(options, "train", options.images)
+        return cifar10_images(options, "train", options.images)
     pixels = np.random.default_rng(0).integers(0, 256, (DRAWN, 3, SIDE, SIDE), dtype=np.uint8)
     return Opened(ImageSet(pixels, tuple(map(str, range(DRAWN))), "drawn"))
 

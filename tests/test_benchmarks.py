@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks import browser, cifar10, curation, decisions, digits, made, made_history, pieces, report, speed
 from benchmarks.__main__ import main
-from benchmarks.photos import photos
+from benchmarks.cifar10_images import cifar10_images
 from benchmarks.pieces import Options, OutOfTime, Pieces
 from engine.errors import RunError
 from engine.events import Emit, Progress, StageStarted
@@ -132,10 +132,10 @@ def bars(tmp_path: Path) -> Path:
 
 
 def test_a_subset_has_every_class_equally_often(bars: Path) -> None:
-    opened = photos(Options(data=bars), "train", 12)
+    opened = cifar10_images(Options(data=bars), "train", 12)
     assert opened.truth is not None
     assert np.bincount(opened.truth.labels).tolist() == [4, 4, 4]
-    whole = photos(Options(data=bars), "train")
+    whole = cifar10_images(Options(data=bars), "train")
     place = whole.images.ids.index(opened.images.ids[5])
     assert np.array_equal(whole.images.pixels[place], opened.images.pixels[5])
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.cifar10_images import archive
 from benchmarks.gpu import check, packed, run, speed
 from benchmarks.gpu.render import page
 from benchmarks.gpu.sitting import Sitting, Unfit
-from benchmarks.photos import archive
 from benchmarks.pieces import WORK, Options, OutOfTime
 from engine.errors import RunError, SettingError, SpiceError
 from engine.runs.runner import choose_device

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from benchmarks.cifar10 import below, features_judged, judged
+from benchmarks.cifar10_images import NAME, archive, cifar10_images
 from benchmarks.gpu import packed
 from benchmarks.gpu.sitting import Sitting, Unfit
 from benchmarks.gpu.speed import images_a_step
-from benchmarks.photos import NAME, archive, photos
 from benchmarks.pieces import WORK
 from benchmarks.report import ROOT
 from benchmarks.speed import Bench
@@ -56,7 +56,7 @@ def run(sitting: Sitting) -> None:
     """Keeps the schedule, the scores after each stage, the curve of stage 1 and the run's summary."""
     whole = sitting.options.images >= ALL
     most = None if whole else sitting.options.images
-    opened, test = (photos(sitting.options, split, most) for split in ("train", "test"))
+    opened, test = (cifar10_images(sitting.options, split, most) for split in ("train", "test"))
     sitting.say(f"{NAME}: {len(opened.images):,} images to train on, {len(test.images):,} to score on")
     WORK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as place:
@@ -75,10 +75,10 @@ def decode_ahead(sitting: Sitting) -> subprocess.Popen[bytes] | None:
     except SourceError:
         return None
     code = (
-        "from pathlib import Path\nfrom benchmarks.photos import photos\n"
+        "from pathlib import Path\nfrom benchmarks.cifar10_images import cifar10_images\n"
         "from benchmarks.pieces import Options\n"
         f"data = {str(sitting.options.data or '')!r}\n"
-        "for split in ('train', 'test'): photos(Options(data=Path(data) if data else None), split)"
+        "for split in ('train', 'test'): cifar10_images(Options(data=Path(data) if data else None), split)"
     )
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
 

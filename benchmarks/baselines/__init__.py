@@ -1,0 +1,1 @@
+"""Other ways to cluster features: what SPICE's stages are compared with."""
