@@ -1,4 +1,5 @@
-"""Routes that the browser fetches directly, part two: images of a run, one at a time or in pages.
+"""Routes that the browser fetches directly, part two: images of a run or of an opened source, one at a time
+or in pages.
 
 /spice/thumbs/RUN/ID.webp             the thumbnail of the whole original
 /spice/thumbs/RUN/ID.webp?full=1      the original itself
@@ -29,12 +30,10 @@ from engine.data.contact_sheet import contact_sheet
 from engine.data.decode_image import THUMBNAIL_SIDE, fitted
 from engine.data.thumbnails import as_image, jpeg
 from engine.errors import SourceError, SpiceError
-from engine.runs.folder import RunFolder
 from engine.sources.browser_image import for_browser
 from spice_explorer.addresses import address_of
 from spice_explorer.present.gallery import PIXELATED, encoded, webp
-from spice_explorer.queries import runs
-from spice_explorer.web.originals import FRESH, HEADERS, Pictures, about, is_id, pictures
+from spice_explorer.web.originals import FRESH, HEADERS, Pictures, about, is_id, pictures_named
 
 COLUMNS = 12
 # The side of a picture on a sheet in pixels, in whole blocks of a JPEG: no picture runs into its neighbour.
@@ -49,28 +48,27 @@ WHOLE = re.compile(rf"[0-9a-f]{{0,{MOST_ON_A_SHEET // 4}}}")
 KIND = "X-Spice-Picture"
 
 
-def source(run: RunFolder) -> str:
+def source(found: Pictures) -> str:
     """Changes with the images, so that another run of the same name shows none of these."""
-    return f"{run.name}-{_version(run)}"
+    return f"{found.name}-{found.version}"
 
 
-def address(run: RunFolder) -> tuple[str, str]:
+def address(found: Pictures) -> tuple[str, str]:
     """What comes before and after an image's id in the address of its thumbnail."""
-    return f"{address_of('thumbs', run.name)}/", f".webp?v={_version(run)}"
+    return f"{address_of('thumbs', found.name)}/", f".webp?v={found.version}"
 
 
-def facts_address(run: RunFolder) -> tuple[str, str]:
+def facts_address(found: Pictures) -> tuple[str, str]:
     """What comes before and after an image's id in the address of the facts about its original."""
-    return f"{address_of('originals', run.name)}/", f".json?v={_version(run)}"
+    return f"{address_of('originals', found.name)}/", f".json?v={found.version}"
 
 
-def sheet_of(run: RunFolder, ids: Sequence[int], side: int = SIDE) -> dict[str, Any]:
+def sheet_of(found: Pictures, ids: Sequence[int], side: int = SIDE) -> dict[str, Any]:
     """The address of a sheet with the thumbnails of `ids`, and how to cut it.
 
     Each has a cell of "width" × "height" pixels, of which it fills the part of "sizes" (width and height)
     at the top left. "largest" is the side that can be asked for, 0 if there is only one.
     """
-    found = pictures(run)
     whole = bool(found.pictured.any())
     side = _side(side) if whole else SIDE
     extents = found.sizes(ids)
@@ -80,18 +78,14 @@ def sheet_of(run: RunFolder, ids: Sequence[int], side: int = SIDE) -> dict[str, 
     if whole:
         asked += f"&side={side}&whole={int(marks or '0', 2):x}"
     return {
-        "url": f"{address_of('pages', run.name)}.webp?{asked}&v={_version(run)}",
-        "source": source(run),
+        "url": f"{address_of('pages', found.name)}.webp?{asked}&v={found.version}",
+        "source": source(found),
         "columns": COLUMNS,
         "width": sheet.width,
         "height": sheet.height,
         "sizes": sheet.sizes,
         "largest": THUMBNAIL_SIDE if whole else 0,
     }
-
-
-def _version(run: RunFolder) -> str:
-    return run.card().fingerprint[:12]
 
 
 def routes() -> list[Route]:
@@ -114,7 +108,7 @@ def thumb(request: Request) -> Response:
     """One image; 404 for runs, images and pixels that are not there."""
     run, wanted, asked = request.path_params["run"], request.path_params["id"], request.query_params
     try:
-        found = pictures(runs.folder_of(run))
+        found = pictures_named(run)
         if not is_id(wanted, len(found.images)):
             return _missing("no such image")
         if "square" in asked:
@@ -180,7 +174,7 @@ def sheet(request: Request) -> Response:
     if len(ids) > MOST_ON_A_SHEET or not re.fullmatch(r"\d{1,4}", side, re.ASCII) or not WHOLE.fullmatch(whole):
         return _missing("no such images")
     try:
-        found = pictures(runs.folder_of(run))
+        found = pictures_named(run)
         if not all(is_id(one, len(found.images)) for one in ids):
             return _missing("no such image")
         return _drawn(found, [int(one) for one in ids], _side(int(side)), whole)
@@ -205,13 +199,13 @@ def _drawn(found: Pictures, ids: list[int], side: int, whole: str) -> Response:
     board = np.zeros((-(-len(ids) // COLUMNS) * side, COLUMNS * side, 3), np.uint8)
     for place, (index, body, size) in enumerate(zip(ids, bodies, laid.sizes, strict=True)):
         corner = place // COLUMNS * side, place % COLUMNS * side
-        _paste(board, corner, side, _cell(found.images.pixels[index], body, size))
+        _paste(board, corner, side, cell(found.images.pixels[index], body, size))
     lost = any(bodies[place] is None and found.pictured[ids[place]] for place in range(len(ids)))
     headers = FRESH if lost else HEADERS
     return Response(jpeg(Image.fromarray(board), QUALITY, every_colour=True), media_type="image/jpeg", headers=headers)
 
 
-def _cell(pixels: np.ndarray, body: bytes | None, size: tuple[int, int]) -> np.ndarray:
+def cell(pixels: np.ndarray, body: bytes | None, size: tuple[int, int]) -> np.ndarray:
     """(H, W, 3) uint8 of `size` (width and height): a thumbnail, or what was trained on in its place."""
     if body is not None:
         with Image.open(io.BytesIO(body), formats=("JPEG",)) as file:
