@@ -177,11 +177,20 @@ def pictures(
         "open": current,
         "ids": ids[part].tolist(),
         "sheet": thumbs.sheet_of(found, ids[part].tolist(), _pixels(look.place)),
+        "ahead": _ahead(look, found, ids, number),
         **_words(page(part)),
         **_manner(look, found),
     }
     _draw(of, len(found.images), look, data, on_open)
     return asked
+
+
+def _ahead(look: Look, found: Pictures, ids: np.ndarray, number: int) -> list[str]:
+    """What the browser may fetch of the next page while people look at this one."""
+    if look.fixed:  # of many strips, hardly any is turned
+        return []
+    following = ids[present.page_slice(number + 1, look.per_page)].tolist()
+    return thumbs.ahead_of(found, following, _pixels(look.place))
 
 
 def _words(shown: Page) -> dict[str, Any]:

@@ -39,6 +39,8 @@ COLUMNS = 12
 # The side of a picture on a sheet in pixels, in whole blocks of a JPEG: no picture runs into its neighbour.
 SIDE, LEAST_SIDE, BLOCK = 160, 64, 16
 QUALITY = 82
+# The images of the first of several parts of a sheet: as many as are in one row of large pictures.
+FIRST_PART = 6
 # Images that one sheet may hold: more than any gallery shows at a time.
 MOST_ON_A_SHEET = 400
 # For each image of a sheet, whether it is shown whole: bits in hexadecimal, the first image first.
@@ -68,17 +70,24 @@ def sheet_of(found: Pictures, ids: Sequence[int], side: int = SIDE) -> dict[str,
 
     Each has a cell of "width" × "height" pixels, of which it fills the part of "sizes" (width and height)
     at the top left. "largest" is the side that can be asked for, 0 if there is only one.
+
+    Where thumbnails have yet to be made, which takes some ten milliseconds each, "parts" are the same in
+    several sheets, in their order: the address, the place of the first image in `ids`, and how many there are.
     """
     whole = bool(found.pictured.any())
     side = _side(side) if whole else SIDE
     extents = found.sizes(ids)
     sheet = _Sheet.of(found, extents, side)
-    marks = "".join("0" if one is None else "1" for one in extents)
-    asked = f"ids={'.'.join(map(str, ids))}"
-    if whole:
-        asked += f"&side={side}&whole={int(marks or '0', 2):x}"
     return {
-        "url": f"{address_of('pages', found.name)}.webp?{asked}&v={found.version}",
+        "url": _sheet_address(found, ids, extents, side),
+        "parts": [
+            {
+                "url": _sheet_address(found, ids[part], extents[part], side),
+                "first": part.start,
+                "count": part.stop - part.start,
+            }
+            for part in _parts(found, ids, extents)
+        ],
         "source": source(found),
         "columns": COLUMNS,
         "width": sheet.width,
@@ -86,6 +95,33 @@ def sheet_of(found: Pictures, ids: Sequence[int], side: int = SIDE) -> dict[str,
         "sizes": sheet.sizes,
         "largest": THUMBNAIL_SIDE if whole else 0,
     }
+
+
+def ahead_of(found: Pictures, ids: Sequence[int], side: int = SIDE) -> list[str]:
+    """The addresses to be fetched, one after another, so that the sheet of `ids` is there at once when it is
+    shown; none where it is there at once anyway."""
+    if not ids or not found.photographs:
+        return []
+    sheet = sheet_of(found, ids, side)
+    return [*(part["url"] for part in sheet["parts"]), sheet["url"]]
+
+
+def _sheet_address(found: Pictures, ids: Sequence[int], extents: Sequence[tuple[int, int] | None], side: int) -> str:
+    asked = f"ids={'.'.join(map(str, ids))}"
+    if found.pictured.any():
+        marks = "".join("0" if one is None else "1" for one in extents)
+        asked += f"&side={side}&whole={int(marks or '0', 2):x}"
+    return f"{address_of('pages', found.name)}.webp?{asked}&v={found.version}"
+
+
+def _parts(found: Pictures, ids: Sequence[int], extents: Sequence[tuple[int, int] | None]) -> list[slice]:
+    """Places of `ids`, few at first, because people look at the first row; none where no thumbnail of those
+    that can be had is missing."""
+    there = np.array([one is not None for one in extents], bool)
+    if len(ids) <= FIRST_PART or not (there & ~found.kept_of(ids)).any():
+        return []
+    starts = [0, *range(FIRST_PART, len(ids), COLUMNS)]
+    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True)]
 
 
 def routes() -> list[Route]:

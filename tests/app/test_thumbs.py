@@ -428,3 +428,60 @@ def test_a_sheet_may_be_asked_for_without_being_described() -> None:
     body = fetch("/spice/pages/photos.webp?ids=1&side=96")[1]
     assert Image.open(io.BytesIO(body)).size == (12 * 96, 96)
     assert colours(Image.open(io.BytesIO(body)).crop((0, 0, 96, 32))) == ["red", "blue"]
+
+
+# -- sheets in parts ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(workspace: Path, tmp_path: Path) -> originals.Pictures:
+    """A run of 20 photographs whose thumbnails were lost: the left half of each is red, the right half of
+    every third green, of the others blue."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(20):
+        image = two_colours(400, 200)
+        if number % 3 == 0:
+            image.paste((0, 250, 0), (200, 0, 400, 200))
+        image.save(folder / f"{number:02d}.jpg", quality=90)
+    run = create_run(workspace / "many", open_source(str(folder)), preset("quick", clusters=2, channels=3))
+    forget_thumbnails()
+    return originals.pictures(run)
+
+
+def test_a_sheet_whose_thumbnails_are_to_be_made_comes_in_parts(many: originals.Pictures) -> None:
+    ids = [*range(19, -1, -1)]
+    told = thumbs.sheet_of(many, ids)
+    assert [(one["first"], one["count"]) for one in told["parts"]] == [(0, 6), (6, 12), (18, 2)]
+    for part in told["parts"]:
+        own = slice(part["first"], part["first"] + part["count"])
+        found = cells(fetch(part["url"]), {**told, "sizes": told["sizes"][own]})
+        assert [colours(one)[1] for one in found] == ["blue" if one % 3 else "green" for one in ids[own]]
+        assert many.kept_of(ids).sum() == own.stop  # and of no other image has a thumbnail been made
+    assert thumbs.sheet_of(many, ids) == {**told, "parts": []}
+
+
+def test_the_few_that_are_missing_are_no_reason_for_parts_where_they_cannot_be_had(
+    many: originals.Pictures, tmp_path: Path
+) -> None:
+    assert thumbs.sheet_of(many, range(20))["parts"]
+    for number in range(20):
+        (tmp_path / "many" / f"{number:02d}.jpg").unlink()
+    assert thumbs.sheet_of(many, range(20))["parts"] == []
+
+
+def test_what_is_fetched_ahead_is_the_next_sheet_itself(many: originals.Pictures) -> None:
+    ids = range(8, 20)
+    told = thumbs.sheet_of(many, ids)
+    ahead = thumbs.ahead_of(many, ids)
+    assert ahead == [*(one["url"] for one in told["parts"]), told["url"]]
+    for url in ahead:
+        assert fetch(url)[0] == 200
+    assert many.kept_of(ids).all()
+    assert thumbs.ahead_of(many, ids) == [told["url"]]
+    assert thumbs.ahead_of(many, []) == []
+
+
+def test_tiny_images_are_not_fetched_ahead(finished: RunFolder) -> None:
+    assert thumbs.ahead_of(originals.pictures(finished), range(20)) == []
+    assert thumbs.sheet_of(originals.pictures(finished), range(20))["parts"] == []
