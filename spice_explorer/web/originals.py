@@ -121,6 +121,11 @@ class Pictures:
         """Why the originals cannot be shown, "" while they can, or there are none."""
         return gone(self.origin) if self.origin is not None and self.pictured.any() else ""
 
+    def stand_in(self) -> str:
+        """A sentence for the page that shows the pixels that are trained on in place of photographs, or ""."""
+        why, (height, width) = self.missing(), self.images.size
+        return f"{why}. Pictures are shown as the model sees them, {width} × {height} pixels." if why else ""
+
     @property
     def kept(self) -> bool:
         """Whether there are thumbnails in the cache that can be shown without the originals."""
@@ -232,13 +237,6 @@ def pictures_named(name: str) -> Pictures:
     if found is None:
         raise SourceError("this source is not open any more: open it on the Dataset page")
     return found
-
-
-def without_originals(run: RunFolder) -> str:
-    """A sentence for the page of a run that shows the pixels it trains on in place of its photographs, or ""."""
-    found = pictures(run)
-    why, (height, width) = found.missing(), found.images.size
-    return f"{why}. Pictures are shown as the model sees them, {width} × {height} pixels." if why else ""
 
 
 # -- what is known of one original ---------------------------------------------------------------

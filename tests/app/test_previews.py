@@ -141,3 +141,24 @@ def test_the_map_makes_no_thumbnails_and_shows_those_that_are_made_later(opened:
     assert decoded(get("photos", 0)).size == (320, 107)
     assert np.asarray(tile(0))[..., 3][:20].max() == 0
     assert np.asarray(tile(1))[..., 3].min() == 255  # not made yet
+
+
+# -- originals that are gone -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", ["dataset", "train", "map", "prototypes", "reliability", "curate", "export", "learn"])
+def test_every_page_of_a_run_says_once_that_its_originals_are_gone(
+    page: str, opened: Opened, pictures: Path, workspace: Path, visit: Visit
+) -> None:
+    create_run(workspace / "photos", opened, preset("quick", clusters=2, channels=3))
+    sentence = (
+        f"{pictures} is not there any more: it was moved, renamed or deleted, or is on a disk that is not "
+        "connected. Pictures are shown as the model sees them, 32 × 32 pixels."
+    )
+    pictures.rename(pictures.with_name("moved"))
+    at = visit(page, run="photos", **({"teach": "own"} if page == "learn" else {}))
+    if page == "dataset":
+        shown(at, opened)
+    assert texts(at).replace("\\", "").count(sentence) == 1
+    pictures.with_name("moved").rename(pictures)
+    assert "is not there any more" not in texts(at.run())

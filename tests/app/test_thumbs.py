@@ -191,7 +191,7 @@ def test_a_file_that_has_changed_is_not_taken_for_the_image(photos: RunFolder, p
 
 
 def test_without_its_source_a_run_shows_what_it_is_trained_on(photos: RunFolder, pictures: Path) -> None:
-    assert originals.without_originals(folder_of("photos")) == ""
+    assert originals.pictures(folder_of("photos")).stand_in() == ""
     shutil.rmtree(pictures)
     assert colours(decoded(get("photos", 1))) == ["red", "blue"]  # the thumbnails are still there
     assert not originals.pictures(folder_of("photos")).sharp
@@ -201,7 +201,7 @@ def test_without_its_source_a_run_shows_what_it_is_trained_on(photos: RunFolder,
         assert (answer.headers[thumbs.KIND], answer.headers["cache-control"]) == ("trained", "no-store")
         assert np.array_equal(np.asarray(decoded(answer)).transpose(2, 0, 1), photos.images().pixels[1])
     assert originals.pictures(folder_of("photos")).sharp
-    assert originals.without_originals(folder_of("photos")) == (
+    assert originals.pictures(folder_of("photos")).stand_in() == (
         f"{pictures} is not there any more: it was moved, renamed or deleted, or is on a disk that is not "
         "connected. Pictures are shown as the model sees them, 32 × 32 pixels."
     )
@@ -257,12 +257,12 @@ def test_a_run_of_the_first_kind_shows_originals_that_are_still_the_same(photos:
     assert told["sizes"] == [(32, 32), (160, 54), (160, 54), (32, 32)]
     found = cells(fetch(told["url"]), told)
     assert [colours(one) for one in found[1:3]] == [["red", "blue"]] * 2
-    assert originals.without_originals(folder_of("photos")) == ""
+    assert originals.pictures(folder_of("photos")).stand_in() == ""
     assert not originals.pictures(folder_of("photos")).sharp
     shutil.rmtree(pictures)
     assert get("photos", 1).headers[thumbs.KIND] == "trained"
     assert thumbs.sheet_of(originals.pictures(folder_of("photos")), [0, 1])["sizes"] == [(32, 32)] * 2
-    assert originals.without_originals(folder_of("photos")).startswith(f"{pictures} is not there any more")
+    assert originals.pictures(folder_of("photos")).stand_in().startswith(f"{pictures} is not there any more")
     assert originals.pictures(folder_of("photos")).sharp
 
 

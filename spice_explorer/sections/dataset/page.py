@@ -227,6 +227,8 @@ def _sample(opened: Opened) -> None:
     count, found = len(opened.images), originals.pictures_of_source(opened)
     ids = present.sample(count, SAMPLE)
     st.markdown("**All images**" if len(ids) == count else f"**A sample of {len(ids)}**")
+    if words := found.stand_in():
+        st.caption(session.plain(words))
     known, shown = Known(opened.images.pixels, opened.images.ids), _shown(found)
     if shown >= 0:
         with st.container(border=True, key="sample image"):
