@@ -272,6 +272,7 @@ def facts_of(found: Pictures, index: int) -> dict[str, Any]:
         "width": file.width,
         "height": file.height,
         "form": file.form,
+        "frames": file.frames,
         "camera": file.camera,
         "taken": file.taken.isoformat(" ") if file.taken else "",
         "bytes": said.length,
