@@ -254,8 +254,7 @@ def _one(seen: _Seen, found: Finding | None, problem: Problem | None) -> None:
         return
     images, kept = seen.opened.images, bool(seen.decided.kept[image])
     with st.container(horizontal=True, border=True, key="one image"):
-        with st.container(width=LARGE_SIDE):
-            enlarged(originals.pictures_of_source(seen.opened), image, "health picture")
+        enlarged(originals.pictures_of_source(seen.opened), image, "health picture")
         with st.container():
             st.markdown(f"**{session.plain(images.ids[image])}**")
             for line in _lines(seen, image, found, problem):
@@ -273,12 +272,13 @@ def _one(seen: _Seen, found: Finding | None, problem: Problem | None) -> None:
 def enlarged(found: Pictures, image: int, key: str) -> None:
     """One image of a source, larger: the whole original with its facts, or what is trained on."""
     name = found.images.ids[image]
-    if found.pictured[image]:
-        viewer.viewer(found, image, name, key=key)
-        return
-    (start, end), sharp = thumbs.address(found), ";image-rendering:pixelated" if found.sharp else ""
-    source = html.escape(f"{start}{image}{end}&square=1", quote=True)
-    st.html(f"<img src='{source}' alt='{html.escape(name, quote=True)}' style='width:{LARGE_SIDE}px{sharp}'>")
+    with st.container(width=LARGE_SIDE):
+        if found.pictured[image]:
+            viewer.viewer(found, image, name, key=key)
+            return
+        (start, end), sharp = thumbs.address(found), ";image-rendering:pixelated" if found.sharp else ""
+        source = html.escape(f"{start}{image}{end}&square=1", quote=True)
+        st.html(f"<img src='{source}' alt='{html.escape(name, quote=True)}' style='width:{LARGE_SIDE}px{sharp}'>")
 
 
 def _turning(image: int, kept: bool) -> Callable[[Exclusions], object]:
@@ -290,7 +290,7 @@ def _turning(image: int, kept: bool) -> Callable[[Exclusions], object]:
 
 def _lines(seen: _Seen, image: int, found: Finding | None, problem: Problem | None) -> list[str]:
     lines, extents = [], seen.opened.extents
-    if extents is not None:
+    if extents is not None and not originals.pictures_of_source(seen.opened).pictured[image]:  # which says it itself
         lines.append(f"original: {extents[image, 0]:,} × {extents[image, 1]:,} pixels")
     if found is not None and problem is not None:
         at = np.flatnonzero(found.images == image)

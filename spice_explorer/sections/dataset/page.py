@@ -231,10 +231,11 @@ def _sample(opened: Opened) -> None:
         st.caption(session.plain(words))
     known, shown = Known(opened.images.pixels, opened.images.ids), _shown(found)
     if shown >= 0:
-        with st.container(border=True, key="sample image"):
-            st.markdown(f"**{session.plain(opened.images.ids[shown])}**")
+        with st.container(horizontal=True, border=True, key="sample image"):
             health.enlarged(found, shown, "sample picture")
-            st.button("Close", key="close sample", on_click=_show, args=(found.name, None))
+            with st.container():
+                st.markdown(f"**{session.plain(opened.images.ids[shown])}**")
+                st.button("Close", key="close sample", on_click=_show, args=(found.name, None))
     gallery.pictures(
         found.name,
         found,
