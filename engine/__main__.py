@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine.config import RunConfig, override
 from engine.data.origin import FITS
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from engine.jobs import Control
     from engine.runs.folder import RunFolder
     from engine.sources.open_source import Opened
+
+    _Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 INTERRUPTED = 130
 # Forecast these presets unless others are named.
@@ -49,22 +51,39 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engine", description="Cluster unlabelled images with SPICE.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (
+        _add_run,
+        _add_import,
+        _add_health,
+        _add_forecast,
+        _add_show,
+        _add_export,
+        _add_predict,
+        _add_map,
+        _add_replay,
+        _add_trials,
+        _add_encoder,
+    ):
+        add(commands)
+    return parser
 
-    run = commands.add_parser(
+
+def _add_run(commands: _Commands) -> None:
+    parser = commands.add_parser(
         "run",
         help="train the three stages",
         description="Train the three stages. Images that were excluded from this source, on the Dataset "
         "page or by the command health, are not used.",
     )
-    _add_source(run)
-    run.add_argument("--clusters", type=int, help="number of clusters K")
-    run.add_argument(
+    _add_source(parser)
+    parser.add_argument("--clusters", type=int, help="number of clusters K")
+    parser.add_argument(
         "--preset",
         help="quick (default), photos, fast, paper, shapes (for the built-in shapes), or the authors' settings "
         "for one of the paper's six sets, such as paper-stl10",
     )
-    run.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run's folder")
-    seed = run.add_mutually_exclusive_group()
+    parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="the run's folder")
+    seed = parser.add_mutually_exclusive_group()
     seed.add_argument("--seed", type=int, help="seed of every random choice (default 0)")
     seed.add_argument(
         "--seeds",
@@ -72,9 +91,9 @@ def _parser() -> argparse.ArgumentParser:
         help="train one run for each seed (0-4, or 0,3,7) in DIR/seed-N, in parallel on a GPU; prints one line of "
         "JSON for each, then one with mean and spread",
     )
-    run.add_argument("--resume", action="store_true", help="resume the stopped or interrupted run in DIR")
-    run.add_argument("--all-images", action="store_true", help="also train on excluded images")
-    run.add_argument(
+    parser.add_argument("--resume", action="store_true", help="resume the stopped or interrupted run in DIR")
+    parser.add_argument("--all-images", action="store_true", help="also train on excluded images")
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -82,24 +101,28 @@ def _parser() -> argparse.ArgumentParser:
         dest="assignments",
         help="change one setting; may be given several times",
     )
-    run.set_defaults(command=_run)
+    parser.set_defaults(command=_run)
 
-    bring = commands.add_parser(
+
+def _add_import(commands: _Commands) -> None:
+    parser = commands.add_parser(
         "import", help="read the images of a source into the cache, so that they open instantly"
     )
-    _add_images(bring)
-    bring.set_defaults(command=_import)
+    _add_images(parser)
+    parser.set_defaults(command=_import)
 
-    health = commands.add_parser(
+
+def _add_health(commands: _Commands) -> None:
+    parser = commands.add_parser(
         "health",
         help="find problems in the images of a source",
         description="List unreadable, duplicate, dark, bright, blurred, blank and outlying images, worst "
         "first. --exclude keeps one image of each group of duplicates. The source remembers excluded "
         "images, and the command run skips them.",
     )
-    _add_images(health)
-    health.add_argument("--json", action="store_true", help="one JSON object on one line")
-    choice = health.add_mutually_exclusive_group()
+    _add_images(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object on one line")
+    choice = parser.add_mutually_exclusive_group()
     choice.add_argument(
         "--exclude",
         metavar="FINDING,…",
@@ -107,15 +130,17 @@ def _parser() -> argparse.ArgumentParser:
         "blurred, blank, odd-aspect, outliers",
     )
     choice.add_argument("--undo", action="store_true", help="undo the last change")
-    health.set_defaults(command=_health)
+    parser.set_defaults(command=_health)
 
-    ahead = commands.add_parser("forecast", help="estimate how long a run would take on this machine, and its memory")
-    _add_source(ahead)
-    ahead.add_argument("--clusters", type=int, required=True, help="number of clusters K")
-    ahead.add_argument(
+
+def _add_forecast(commands: _Commands) -> None:
+    parser = commands.add_parser("forecast", help="estimate how long a run would take on this machine, and its memory")
+    _add_source(parser)
+    parser.add_argument("--clusters", type=int, required=True, help="number of clusters K")
+    parser.add_argument(
         "--preset", action="append", metavar="NAME", help="may be given several times (default: quick, fast and paper)"
     )
-    ahead.add_argument(
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -123,47 +148,60 @@ def _parser() -> argparse.ArgumentParser:
         dest="assignments",
         help="change one setting of each preset; may be given several times",
     )
-    ahead.add_argument("--json", action="store_true", help="one JSON object on one line")
-    ahead.set_defaults(command=_forecast)
+    parser.add_argument("--json", action="store_true", help="one JSON object on one line")
+    parser.set_defaults(command=_forecast)
 
-    show = commands.add_parser("show", help="show a run's state and scores")
-    show.add_argument("run", type=Path, metavar="DIR")
-    show.add_argument("--json", action="store_true", help="one JSON object on one line")
-    show.set_defaults(command=_show)
 
-    export = commands.add_parser("export", help="export the labels of a run")
-    export.add_argument("run", type=Path, metavar="DIR")
-    export.add_argument("--format", choices=["csv"], default="csv")
-    export.add_argument("--out", required=True, type=Path, metavar="FILE")
-    export.set_defaults(command=_export)
+def _add_show(commands: _Commands) -> None:
+    parser = commands.add_parser("show", help="show a run's state and scores")
+    parser.add_argument("run", type=Path, metavar="DIR")
+    parser.add_argument("--json", action="store_true", help="one JSON object on one line")
+    parser.set_defaults(command=_show)
 
-    predict = commands.add_parser("predict", help="label images that a run has not seen")
-    predict.add_argument("run", type=Path, metavar="DIR")
-    _add_source(predict)
-    predict.add_argument("--out", required=True, type=Path, metavar="FILE")
-    predict.set_defaults(command=_predict)
 
-    draw = commands.add_parser("map", help="compute the UMAP of a run's features, for the app's Map page")
-    draw.add_argument("run", type=Path, metavar="DIR")
-    draw.add_argument("--neighbors", type=int, default=15, help="UMAP's n_neighbors (default 15)")
-    draw.add_argument("--min-dist", type=float, default=0.1, help="UMAP's min_dist (default 0.1)")
-    draw.add_argument("--replay", action="store_true", help="also map each stage's frames, for the replay")
-    draw.set_defaults(command=_map)
+def _add_export(commands: _Commands) -> None:
+    parser = commands.add_parser("export", help="export the labels of a run")
+    parser.add_argument("run", type=Path, metavar="DIR")
+    parser.add_argument("--format", choices=["csv"], default="csv")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE")
+    parser.set_defaults(command=_export)
 
-    again = commands.add_parser("replay", help="write the lesson file of a run: one HTML file that works offline")
-    again.add_argument("run", type=Path, metavar="DIR")
-    again.add_argument("--out", required=True, type=Path, metavar="FILE.html")
-    again.set_defaults(command=_replay)
 
-    tried = commands.add_parser("trials", help="train the short failure examples used by the lesson")
-    tried.add_argument("run", type=Path, metavar="DIR")
-    tried.set_defaults(command=_trials)
+def _add_predict(commands: _Commands) -> None:
+    parser = commands.add_parser("predict", help="label images that a run has not seen")
+    parser.add_argument("run", type=Path, metavar="DIR")
+    _add_source(parser)
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE")
+    parser.set_defaults(command=_predict)
 
-    encoder = commands.add_parser("encoder", help="save a run's stage-1 encoder for use in other runs")
-    encoder.add_argument("run", type=Path, metavar="DIR")
-    encoder.add_argument("--out", required=True, type=Path, metavar="FILE.pt")
-    encoder.set_defaults(command=_encoder)
-    return parser
+
+def _add_map(commands: _Commands) -> None:
+    parser = commands.add_parser("map", help="compute the UMAP of a run's features, for the app's Map page")
+    parser.add_argument("run", type=Path, metavar="DIR")
+    parser.add_argument("--neighbors", type=int, default=15, help="UMAP's n_neighbors (default 15)")
+    parser.add_argument("--min-dist", type=float, default=0.1, help="UMAP's min_dist (default 0.1)")
+    parser.add_argument("--replay", action="store_true", help="also map each stage's frames, for the replay")
+    parser.set_defaults(command=_map)
+
+
+def _add_replay(commands: _Commands) -> None:
+    parser = commands.add_parser("replay", help="write the lesson file of a run: one HTML file that works offline")
+    parser.add_argument("run", type=Path, metavar="DIR")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.html")
+    parser.set_defaults(command=_replay)
+
+
+def _add_trials(commands: _Commands) -> None:
+    parser = commands.add_parser("trials", help="train the short failure examples used by the lesson")
+    parser.add_argument("run", type=Path, metavar="DIR")
+    parser.set_defaults(command=_trials)
+
+
+def _add_encoder(commands: _Commands) -> None:
+    parser = commands.add_parser("encoder", help="save a run's stage-1 encoder for use in other runs")
+    parser.add_argument("run", type=Path, metavar="DIR")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.pt")
+    parser.set_defaults(command=_encoder)
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,6 @@ from spice_explorer.sections import chrome, export, needs
 
 chrome.heading("Export", "The latest labels as a table: one row per image, with the source of each label.")
 with session.plain_errors():
-    look = needs.run_of_page(pictures=False)
+    look = needs.run_of_page()
     if look is not None and needs.labels(look):
         export.show(look)

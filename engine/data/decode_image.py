@@ -23,7 +23,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 # The longer side of a thumbnail in pixels; images are decoded at least so large where their file is.
 THUMBNAIL_SIDE = 320
 
-_TOO_LARGE = "more pixels than is safe to decode"
+TOO_LARGE = "more pixels than is safe to decode"
 # Larger image files are decompression bombs.
 MOST_BYTES = 2**28
 ORIENTATION = 0x0112
@@ -75,7 +75,8 @@ def decode(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
 
 
 def upright(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
-    """The same in the file's own mode and colours; `size` 0 reads every pixel."""
+    """The same in the file's own mode and colours; `size` 0 reads every pixel, of a JPEG that has more than
+    is safe only half as many each way."""
     content = content_of(data)[0] if isinstance(data, str) else data
     if not content:
         raise SourceError("the file is empty")
@@ -84,8 +85,10 @@ def upright(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]
             width, height = file.size
             if size:
                 _reduce(file, size)
-            if math.prod(file.size) > (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise SourceError(_TOO_LARGE)
+            elif oversized(file):
+                file.draft(None, (width // 2, height // 2))
+            if oversized(file):
+                raise SourceError(TOO_LARGE)
             file.load()
             turn = _TURNS.get(orientation(file))
             if turn is None:
@@ -95,9 +98,14 @@ def upright(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]
     except UnidentifiedImageError:
         raise SourceError("not an image") from None
     except Image.DecompressionBombError:
-        raise SourceError(_TOO_LARGE) from None
+        raise SourceError(TOO_LARGE) from None
     except UNREADABLE as error:
         raise SourceError(reason_of(error)) from None
+
+
+def oversized(file: Image.Image) -> bool:
+    """Whether the image has more pixels than is safe to decode."""
+    return math.prod(file.size) > (Image.MAX_IMAGE_PIXELS or math.inf)
 
 
 def _reduce(file: Image.Image, size: int) -> None:

@@ -7,6 +7,7 @@ a web server, again in each of them.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import queue
@@ -242,6 +243,7 @@ def serve() -> None:
     if hasattr(os, "nice"):
         os.nice(NICE)
     warnings.simplefilter("ignore")
+    logging.getLogger("engine").addHandler(logging.NullHandler())  # what there is to say is said by the parent
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not get into the answers
     with suppress(EOFError, BrokenPipeError):

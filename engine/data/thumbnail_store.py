@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from engine.data.image_store import cache
+
+log = logging.getLogger(__name__)
 
 # How many GB the thumbnails of all sources may take together.
 LIMIT, GIGABYTES = "SPICE_EXPLORER_THUMBNAILS", 4.0
@@ -62,7 +66,8 @@ def limit() -> int:
 class ThumbnailStore:
     """The thumbnails of one source. Used in a `with` block, or closed; it can be sent to other processes.
 
-    No method raises: a store that cannot be read or written is one without thumbnails.
+    No method raises: a store that cannot be read or written is one without thumbnails. The log says once
+    that they cannot be kept.
     """
 
     def __init__(self, place: str) -> None:
@@ -157,8 +162,10 @@ class ThumbnailStore:
                 try:
                     connection = self._opened(create)
                     return None if connection is None else ask(connection)
-                except (sqlite3.OperationalError, OSError, UnicodeError, OverflowError):
+                except (sqlite3.OperationalError, OSError, UnicodeError, OverflowError) as error:
                     self.close()  # busy, on a full disk, or removed by someone else
+                    if create and "locked" not in str(error):
+                        _tell_once(str(folder()), getattr(error, "strerror", None) or str(error))
                     return None
                 except sqlite3.DatabaseError:
                     self.close()
@@ -177,6 +184,16 @@ class ThumbnailStore:
                 _touch(self.path)
             self._connection = _connect(self.path)
         return self._connection
+
+
+@lru_cache
+def _tell_once(place: str, reason: str) -> None:
+    log.warning(
+        "thumbnails cannot be kept in %s (%s): they are made again whenever they are shown; free some space, or "
+        "name another place with SPICE_EXPLORER_CACHE",
+        place,
+        reason,
+    )
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -13,7 +13,17 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from engine.data.decode_image import FORMATS, ORIENTATION, UNREADABLE, orientation, plain, reason_of, upright
+from engine.data.decode_image import (
+    FORMATS,
+    ORIENTATION,
+    TOO_LARGE,
+    UNREADABLE,
+    orientation,
+    oversized,
+    plain,
+    reason_of,
+    upright,
+)
 from engine.data.thumbnails import in_srgb, jpeg
 from engine.errors import SourceError
 
@@ -54,6 +64,7 @@ class FileFacts:
         form: its format, such as "JPEG".
         camera: maker and model, "" where the file does not say.
         taken: when the picture was taken, by the camera's clock.
+        frames: how many pictures are in it, of which the first is used.
     """
 
     width: int
@@ -61,19 +72,20 @@ class FileFacts:
     form: str
     camera: str = ""
     taken: datetime | None = None
+    frames: int = 1
 
 
 def for_browser(content: bytes) -> Shown:
     """The original with this content, upright.
 
     It is passed on as it is only if what is in it, not its name, is a JPEG, PNG, WebP or GIF that browsers
-    show as it should be; anything else is decoded, and encoded again.
+    show as it should be, and has no more pixels than is safe; anything else is decoded, and encoded again.
 
     Raises:
         SourceError: with the reason, when it cannot be read.
     """
     with _opened(content) as file:
-        if file.format in MEDIA and file.mode in _MODES and _turned_by_browsers(file):
+        if file.format in MEDIA and file.mode in _MODES and _turned_by_browsers(file) and not oversized(file):
             return Shown(MEDIA[file.format], content)
     with _DECODING:
         return _again(content)
@@ -96,9 +108,9 @@ def facts_of(content: bytes) -> FileFacts:
     """What the file with this content says of itself; raises SourceError when it is no image."""
     with _opened(content) as file:
         (width, height), exif = file.size, _exif(file)
-        if orientation(file) > 4:
+        if orientation(file) > 4 and file.format != "TIFF":  # of which Pillow gives the upright size
             width, height = height, width
-        return FileFacts(width, height, str(file.format), _camera(exif), _taken(exif))
+        return FileFacts(width, height, str(file.format), _camera(exif), _taken(exif), _frames(file))
 
 
 @contextmanager
@@ -111,7 +123,9 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
             yield file
     except UnidentifiedImageError:
         raise SourceError("not an image") from None
-    except (Image.DecompressionBombError, *UNREADABLE) as error:
+    except Image.DecompressionBombError:
+        raise SourceError(TOO_LARGE) from None
+    except UNREADABLE as error:
         raise SourceError(reason_of(error)) from None
 
 
@@ -140,6 +154,8 @@ def _turned_by_browsers(file: Image.Image) -> bool:
 def _exif(file: Image.Image) -> dict[int, Any]:
     """The tags that can be read, of the file's main part and of its EXIF part."""
     found: dict[int, Any] = {}
+    if file.format == "PNG" and oversized(file):
+        return found  # Pillow would decode all of it, because they may stand at its end
     try:
         exif = file.getexif()
         found |= dict(exif)
@@ -147,6 +163,16 @@ def _exif(file: Image.Image) -> dict[int, Any]:
     except UNREADABLE:
         pass  # no camera and no time, but a picture all the same
     return found
+
+
+def _frames(file: Image.Image) -> int:
+    """How many pictures are in the file; the second of a phone's MPO is a preview, or is for the other eye."""
+    if file.format == "MPO":
+        return 1
+    try:
+        return int(getattr(file, "n_frames", 1))
+    except UNREADABLE:
+        return 1
 
 
 def _camera(exif: dict[int, Any]) -> str:

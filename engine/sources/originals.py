@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +31,8 @@ from engine.sources.tars import TarSource
 
 # Sources whose listings are kept in memory: of a large archive one takes some hundred MB.
 MOST_LISTED = 3
+# Originals that are decoded at a time: of one that is no JPEG, and as large as is allowed, it takes up to 1 GB.
+MOST_MAKERS = 4
 
 
 @dataclass(frozen=True)
@@ -149,15 +152,20 @@ def make_thumbnails(origin: Origin, names: Sequence[str], stamps: np.ndarray) ->
         if listed is not None and listed.reader is None:
             made = _of_arrays(listed, names, stamps)
         else:
-            with ThreadPoolExecutor(os.cpu_count() or 1, "spice-thumbnails") as pool:
-                asked = zip(names, map(tuple, stamps.tolist()), strict=True)
-                made = list(pool.map(lambda each: _of_file(origin, *each), asked))
+            asked = zip(names, map(tuple, stamps.tolist()), strict=True)
+            made = list(_makers().map(lambda each: _of_file(origin, *each), asked))
     except SourceError:
         return [None] * len(names)
     rows = [row for row, body in enumerate(made) if body is not None]
     with ThumbnailStore(origin.place) as store:
         store.add([names[row] for row in rows], stamps[rows], [made[row] or b"" for row in rows])
     return made
+
+
+@lru_cache
+def _makers() -> ThreadPoolExecutor:
+    """The threads that make thumbnails for all who ask: first come, first served, in bounded memory."""
+    return ThreadPoolExecutor(min(MOST_MAKERS, os.cpu_count() or 1), "spice-thumbnails")
 
 
 def _of_file(origin: Origin, name: str, stamp: tuple[int, int]) -> bytes | None:

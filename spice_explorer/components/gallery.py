@@ -22,8 +22,9 @@ from spice_explorer import session
 from spice_explorer.components.scripts import component
 from spice_explorer.palette import VERDICTS
 from spice_explorer.present import gallery as present
-from spice_explorer.present.gallery import PIXELATED, Known, Tile
+from spice_explorer.present.gallery import Known, Tile
 from spice_explorer.web import originals, thumbs
+from spice_explorer.web.originals import Pictures
 
 PER_PAGE = 120
 SIDE = 76
@@ -67,127 +68,155 @@ def gallery(
     Args:
         known: of all images of the run.
         ids: (M,) in the order in which they are shown.
-        key: distinct for each gallery of a page.
-        actions: what can be done with marked images; without any, nothing can be marked.
-        nothing: the sentence for an empty list.
         captions: whether the numbers stand under the pictures; they are in the title anyway.
-        side: the least width of a picture in CSS pixels, until the user chooses another for all galleries;
-            photographs begin larger, in proportion.
-        fixed: whether the user cannot change that: strips, of which a page shows many.
         notes: M more lines for the titles.
         odd: (M,) bool, images to be outlined.
+        key, actions, nothing, side, fixed, per_page: as in `Look`.
 
     Returns:
         The action that was asked for since the last drawing, once; else None.
     """
     shown = np.asarray(ids, np.int64)
-
-    def page(part: slice) -> Page:
-        here = shown[part].tolist()
-        tiles = present.described(known, here, captions=captions)
-        lines = list(notes)[part] or [""] * len(tiles)
-        return Page(
-            [
-                replace(tile, title="\n".join(filter(None, (tile.title, line))))
-                for tile, line in zip(tiles, lines, strict=True)
-            ],
-            thumbs.sheet_of(run, here, _pixels(key)),
-            [] if odd is None else np.asarray(odd, bool)[part].tolist(),
-        )
-
+    look = Look(key, actions, nothing, side, fixed, per_page)
     asked = pictures(
         run.name,
-        thumbs.source(run) if len(shown) else "",
-        len(known.pixels),
+        originals.pictures(run) if len(shown) else None,
         shown,
-        page,
-        key=key,
-        actions=actions,
-        nothing=nothing,
-        side=round(side * PHOTOGRAPH_SCALE) if len(shown) and originals.photographs(run) else side,
-        fixed=fixed,
-        per_page=per_page,
-        sharp=originals.sharp(run) if len(shown) else False,
+        _page_of_run(known, shown, captions, notes, odd),
+        look,
         current=_open_image(),
         on_open=session.show_image,
     )
-    if st.session_state.pop(f"opened {_place(key)}", False) and only_a_fragment():
+    if st.session_state.pop(f"opened {look.place}", False) and only_a_fragment():
         st.rerun()  # the panel is drawn by the page
     return asked
 
 
+def _page_of_run(
+    known: Known, ids: np.ndarray, captions: bool, notes: Sequence[str], odd: np.ndarray | None
+) -> Callable[[slice], Page]:
+    """What makes a page of images `ids`, with what is known of them."""
+
+    def page(part: slice) -> Page:
+        tiles = present.described(known, ids[part].tolist(), captions=captions)
+        lines = list(notes)[part] or [""] * len(tiles)
+        titles = ["\n".join(filter(None, (tile.title, line))) for tile, line in zip(tiles, lines, strict=True)]
+        return Page(
+            [replace(tile, title=title) for tile, title in zip(tiles, titles, strict=True)],
+            [] if odd is None else np.asarray(odd, bool)[part].tolist(),
+        )
+
+    return page
+
+
 @dataclass(frozen=True)
 class Page:
-    """What is on one page: `tiles` without their pictures, which are on the `sheet` (as
-    `thumbs.sheet_of` has it, its address may be a data URI), and which are outlined."""
+    """What is on one page: `tiles` without their pictures, and which are outlined."""
 
     tiles: list[Tile]
-    sheet: dict[str, Any]
     odd: list[bool] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a gallery looks, and what it can be asked.
+
+    Attributes:
+        key: distinct for each gallery of a page.
+        actions: what can be done with marked images; without any, nothing can be marked.
+        nothing: the sentence for an empty list.
+        side: the least width of a picture in CSS pixels, until the user chooses another for all galleries;
+            photographs begin larger, in proportion.
+        fixed: whether the user cannot change that: strips, of which a page shows many.
+    """
+
+    key: str
+    actions: Sequence[Action] = ()
+    nothing: str = "No image here."
+    side: int = SIDE
+    fixed: bool = False
+    per_page: int = PER_PAGE
+
+    @property
+    def place(self) -> str:
+        """The component's key; Streamlit reserves double underscores."""
+        return re.sub("__+", "-", f"gallery-{self.key}")
 
 
 def pictures(
     of: str,
-    source: str,
-    images: int,
+    found: Pictures | None,
     ids: np.ndarray,
     page: Callable[[slice], Page],
+    look: Look,
     *,
-    key: str,
-    actions: Sequence[Action] = (),
-    nothing: str = "No image here.",
-    side: int = SIDE,
-    fixed: bool = False,
-    per_page: int = PER_PAGE,
-    sharp: bool = False,
     current: int = -1,
     on_open: Callable[[int], None],
 ) -> Asked | None:
-    """The gallery itself, of images from anywhere.
+    """The gallery itself, of images of a run or an opened source.
 
     Args:
         of: what the images belong to; what was asked elsewhere is not answered here.
-        source: changes with the images.
-        images: how many there are in all, N.
+        found: all their pictures; may be None if none is to be shown.
         ids: (M,) those to show, in their order.
         page: makes a page of `ids`; it is asked for the shown one only.
         current: the image that is open, -1 for none; on_open: told when one is to be opened.
     """
-    asked = _take_asked(key, of)
-    if not len(ids):
-        st.caption(session.plain(nothing))
+    asked = _take_asked(look.place, of)
+    if found is None or not len(ids):
+        st.caption(session.plain(look.nothing))
         return asked
-    version = present.version(of, source, ids)
-    number = _page(key, version, len(ids), per_page)
-    part = present.page_slice(number, per_page)
-    shown = page(part)
+    version = present.version(of, thumbs.source(found), ids)
+    number = _page(look.place, version, len(ids), look.per_page)
+    part = present.page_slice(number, look.per_page)
     data = {
         "version": version,
         "page": number,
-        "pages": present.pages(len(ids), per_page),
-        "perPage": per_page,
+        "pages": present.pages(len(ids), look.per_page),
         "total": len(ids),
+        "open": current,
         "ids": ids[part].tolist(),
+        "sheet": thumbs.sheet_of(found, ids[part].tolist(), _pixels(look.place)),
+        "ahead": _ahead(look, found, ids, number),
+        **_words(page(part)),
+        **_manner(look, found),
+    }
+    _draw(of, len(found.images), look, data, on_open)
+    return asked
+
+
+def _ahead(look: Look, found: Pictures, ids: np.ndarray, number: int) -> list[str]:
+    """What the browser may fetch of the next page while people look at this one."""
+    if look.fixed:  # of many strips, hardly any is turned
+        return []
+    following = ids[present.page_slice(number + 1, look.per_page)].tolist()
+    return thumbs.ahead_of(found, following, _pixels(look.place))
+
+
+def _words(shown: Page) -> dict[str, Any]:
+    """What stands with the pictures of a page."""
+    return {
         "titles": [tile.title for tile in shown.tiles],
         "captions": [tile.caption for tile in shown.tiles],
         "colours": [tile.colour for tile in shown.tiles],
         "odd": shown.odd,
-        "oddColour": VERDICTS[1],
-        "sheet": shown.sheet,
-        "actions": [{"name": one.name, "label": one.label} for one in actions],
-        "open": current,
-        "side": side,
-        "fixed": fixed,
-        "sharp": sharp,
     }
-    _draw(of, images, key, data, {one.name for one in actions}, on_open)
-    return asked
 
 
-def _draw(
-    of: str, images: int, key: str, data: dict[str, Any], actions: set[str], on_open: Callable[[int], None]
-) -> None:
-    place = _place(key)
+def _manner(look: Look, found: Pictures) -> dict[str, Any]:
+    """What is the same on all pages."""
+    return {
+        "perPage": look.per_page,
+        "oddColour": VERDICTS[1],
+        "actions": [{"name": one.name, "label": one.label} for one in look.actions],
+        "side": round(look.side * PHOTOGRAPH_SCALE) if found.photographs else look.side,
+        "fixed": look.fixed,
+        "sharp": found.sharp,
+    }
+
+
+def _draw(of: str, images: int, look: Look, data: dict[str, Any], on_open: Callable[[int], None]) -> None:
+    place, actions = look.place, {one.name for one in look.actions}
 
     def opened() -> None:
         index = st.session_state[place].get("open")
@@ -211,14 +240,9 @@ def _draw(
     )
 
 
-def _place(key: str) -> str:
-    """The component's key; Streamlit reserves double underscores."""
-    return re.sub("__+", "-", f"gallery-{key}")
-
-
-def _take_asked(key: str, of: str) -> Asked | None:
+def _take_asked(place: str, of: str) -> Asked | None:
     """The result of the callback, which runs once per click even if the page is interrupted."""
-    name = f"asked {_place(key)}"
+    name = f"asked {place}"
     kept = st.session_state.get(name)
     if kept is None or kept[0] != of:
         return None
@@ -226,9 +250,8 @@ def _take_asked(key: str, of: str) -> Asked | None:
     return asked
 
 
-def _page(key: str, version: str, count: int, per_page: int) -> int:
+def _page(place: str, version: str, count: int, per_page: int) -> int:
     """The page to show: the last one chosen in this list, even before another page was visited."""
-    place = _place(key)
     state: Any = st.session_state.get(place) or {}
     number = present.turned(state.get("page"), version, count, per_page)
     kept = f"page of {place}"
@@ -237,9 +260,9 @@ def _page(key: str, version: str, count: int, per_page: int) -> int:
     return present.turned(st.session_state.get(kept), version, count, per_page) or 1
 
 
-def _pixels(key: str) -> int:
+def _pixels(place: str) -> int:
     """The longer side of pictures on the sheet: what the browser asked for, to match the size of its tiles."""
-    state: Any = st.session_state.get(_place(key)) or {}
+    state: Any = st.session_state.get(place) or {}
     asked = state.get("pixels")
     return asked if isinstance(asked, int) else thumbs.SIDE
 
@@ -256,23 +279,15 @@ def only_a_fragment() -> bool:
     return context is not None and bool(context.fragment_ids_this_run)
 
 
-def sharp(known: Known) -> bool:
-    """True when pictures are so small that they are drawn as squares."""
-    return max(known.pixels.shape[2:]) <= PIXELATED
+def strip(found: Pictures, shown: Sequence[Tile], ids: Sequence[int], *, columns: int) -> None:
+    """Static pictures of images `ids` with the words of the tiles `shown`, in so many columns."""
+    (start, end), kind = thumbs.address(found), " class='sharp'" if found.sharp else ""
+    body = "".join(_figure(tile, f"{start}{index}{end}", kind) for tile, index in zip(shown, ids, strict=True))
+    st.html(f"<div class='spice-grid' style='grid-template-columns:repeat({columns},1fr)'>{body}</div>")
 
 
-def strip(shown: Sequence[Tile], *, side: int = SIDE, columns: int | None = None, sharp: bool = False) -> None:
-    """Static pictures, in a given number of columns or as many as fit at `side` pixels each."""
-    kind = " class='sharp'" if sharp else ""
-    body = "".join(_figure(tile, kind) for tile in shown)
-    repeat = f"{columns},1fr" if columns else f"auto-fill,minmax({side}px,1fr)"
-    st.html(f"<div class='spice-grid' style='grid-template-columns:repeat({repeat})'>{body}</div>")
-
-
-def _figure(tile: Tile, kind: str) -> str:
-    title, name = html.escape(tile.title, quote=True), html.escape(tile.name, quote=True)
+def _figure(tile: Tile, address: str, kind: str) -> str:
+    title, name, source = (html.escape(text, quote=True) for text in (tile.title, tile.name, address))
     line = f" style='border-color:{tile.colour}'" if tile.colour else ""
     caption = f"<figcaption>{html.escape(tile.caption)}</figcaption>" if tile.caption else ""
-    return (
-        f"<figure title='{title}'><img src='{tile.source}' alt='{name}' loading='lazy'{kind}{line}>{caption}</figure>"
-    )
+    return f"<figure title='{title}'><img src='{source}' alt='{name}' loading='lazy'{kind}{line}>{caption}</figure>"

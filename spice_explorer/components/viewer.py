@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from engine.runs.folder import RunFolder
 from spice_explorer.components.scripts import component
-from spice_explorer.web import originals, thumbs
+from spice_explorer.web import thumbs
+from spice_explorer.web.originals import Pictures
 
 
-def viewer(run: RunFolder, index: int, name: str) -> None:
+def viewer(found: Pictures, index: int, name: str, *, key: str = "viewer") -> None:
     """Draws the picture of image `index`, called `name`; Enter or a click opens it large."""
-    (start, end), (facts, ending) = thumbs.address(run), thumbs.facts_address(run)
+    (start, end), (facts, ending) = thumbs.address(found), thumbs.facts_address(found)
     data = {
         "name": name,
         "thumb": f"{start}{index}{end}",
         "full": f"{start}{index}{end}&full=1",
         "facts": f"{facts}{index}{ending}",
-        "sharp": originals.sharp(run),
+        "sharp": found.sharp,
     }
-    component("viewer")(key="viewer", data=data)
+    component("viewer")(key=key, data=data)

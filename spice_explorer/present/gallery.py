@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from engine.data.thumbnails import as_image
 from spice_explorer.palette import cluster_colour
 
-# Larger images are scaled down to this many pixels; smaller ones are left to the browser.
-THUMBNAIL = 96
 # Images up to this side are drawn as squares, since smoothing would hide what the model sees.
 PIXELATED = 32
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a gallery. `name`, `title` and `caption` are plain text, not HTML.
+    """What stands with one picture of a gallery, in plain text, not HTML."""
 
-    `source` is empty if the browser fetches the picture itself.
-    """
-
-    source: str
     name: str
     title: str
     caption: str = ""
@@ -55,25 +49,11 @@ class Known:
     classes: Sequence[str] = ()
 
 
-def picture(pixels: np.ndarray, side: int | None = THUMBNAIL) -> Image.Image:
-    """The image (C, H, W) uint8, scaled down to `side` pixels where it is larger."""
-    channels = np.asarray(pixels).transpose(1, 2, 0)
-    image = Image.fromarray(channels[..., 0] if channels.shape[2] == 1 else channels)
+def webp(pixels: np.ndarray, side: int | None) -> bytes:
+    """The image (C, H, W) uint8 as WebP, scaled down to `side` pixels where it is larger: exact when tiny."""
+    image = as_image(pixels)
     if side is not None:
         image.thumbnail((side, side), Image.Resampling.BICUBIC)
-    return image
-
-
-def thumbnail_size(size: Sequence[int]) -> tuple[int, int]:
-    """Height and width of the thumbnail of an image of that height and width."""
-    height, width = size
-    share = min(1.0, THUMBNAIL / max(height, width))
-    return max(1, round(height * share)), max(1, round(width * share))
-
-
-def webp(pixels: np.ndarray, side: int | None = THUMBNAIL) -> bytes:
-    """The image (C, H, W) uint8 as WebP of at most `side` pixels: exact when tiny."""
-    image = picture(pixels, side)
     return encoded(image, exact=max(image.size) <= PIXELATED)
 
 
@@ -85,25 +65,8 @@ def encoded(image: Image.Image, *, exact: bool) -> bytes:
     return file.getvalue()
 
 
-def data_uri(pixels: np.ndarray, side: int | None = THUMBNAIL) -> str:
-    """The image (C, H, W) uint8 as a data URI of at most `side` pixels: exact PNG when tiny."""
-    image = picture(pixels, side)
-    if max(image.size) > PIXELATED:
-        return f"data:image/webp;base64,{base64.b64encode(webp(pixels, side)).decode()}"
-    file = io.BytesIO()
-    image.save(file, "png")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def tiles(known: Known, ids: Sequence[int] | np.ndarray, *, captions: bool = True) -> list[Tile]:
-    """A tile for each image of `ids`, in that order, with its picture in it."""
-    shown = [int(index) for index in ids]
-    bare = described(known, shown, captions=captions)
-    return [replace(tile, source=data_uri(known.pixels[index])) for tile, index in zip(bare, shown, strict=True)]
-
-
 def described(known: Known, ids: Sequence[int], *, captions: bool = True) -> list[Tile]:
-    """The tiles without their pictures."""
+    """A tile for each image of `ids`, in that order."""
     return [_tile(known, index, captions) for index in ids]
 
 
@@ -123,7 +86,7 @@ def _tile(known: Known, index: int, captions: bool) -> Tile:
     if known.truth is not None:
         lines.append(f"truth: {known.classes[known.truth[index]]}")
     caption = " · ".join(short) if captions else ""
-    return Tile("", lines[0], "\n".join(lines), caption, colour)
+    return Tile(lines[0], "\n".join(lines), caption, colour)
 
 
 def pages(count: int, per_page: int) -> int:

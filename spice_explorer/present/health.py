@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from engine.data.contact_sheet import contact_sheet
 from engine.health.health import DUPLICATES, Finding, Health, Problem
 from spice_explorer.palette import cluster_colour
-from spice_explorer.present.gallery import PIXELATED, THUMBNAIL, Tile, encoded, picture, thumbnail_size
+from spice_explorer.present.gallery import Tile
 
 TITLES: dict[Problem, str] = {
     "exact duplicates": "Exact duplicates",
@@ -40,7 +36,6 @@ MEANING: dict[Problem, str] = {
 }
 BY_FEATURES = {"near duplicates", "outliers"}
 BEST = "best"
-SHEET_COLUMNS = 12
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ def measured(problem: Problem, value: float) -> str:
 def tiles(
     problem: Problem, found: Finding, part: slice, names: Sequence[str], reasons: Mapping[int, str]
 ) -> list[Tile]:
-    """A part of a finding's gallery without the pictures; `reasons` of the images that are left out."""
+    """A part of a finding's gallery; `reasons` of the images that are left out."""
     return [_tile(problem, found, place, names, reasons) for place in range(len(found.images))[part]]
 
 
@@ -116,34 +111,13 @@ def _tile(problem: Problem, found: Finding, place: int, names: Sequence[str], re
     if image in reasons:
         lines.append(f"left out: {reasons[image]}")
         caption = "left out"
-    return Tile("", names[image], "\n".join([names[image], *lines]), caption, colour)
+    return Tile(names[image], "\n".join([names[image], *lines]), caption, colour)
 
 
 def left_out_tiles(images: np.ndarray, part: slice, names: Sequence[str], reasons: Mapping[int, str]) -> list[Tile]:
     """The same for the images left out, (m,)."""
     shown = images[part].tolist()
-    return [Tile("", names[one], f"{names[one]}\nleft out: {reasons[one]}", reasons[one]) for one in shown]
-
-
-def sheet(pixels: np.ndarray, source: str) -> dict[str, Any]:
-    """The pictures of a page, (m, C, H, W) uint8, as the gallery takes them: there is no run from
-    which the browser could fetch them."""
-    height, width = thumbnail_size(pixels.shape[2:])
-    if max(pixels.shape[2:]) <= THUMBNAIL:
-        board = contact_sheet(pixels, SHEET_COLUMNS)
-    else:
-        board = Image.new("RGB", (SHEET_COLUMNS * width, -(-len(pixels) // SHEET_COLUMNS) * height))
-        for place, one in enumerate(pixels):
-            corner = place % SHEET_COLUMNS * width, place // SHEET_COLUMNS * height
-            board.paste(picture(one), corner)
-    body = base64.b64encode(encoded(board, exact=max(height, width) <= PIXELATED)).decode()
-    return {
-        "url": f"data:image/webp;base64,{body}",
-        "source": source,
-        "columns": SHEET_COLUMNS,
-        "width": width,
-        "height": height,
-    }
+    return [Tile(names[one], f"{names[one]}\nleft out: {reasons[one]}", reasons[one]) for one in shown]
 
 
 def progress(done: int, total: int) -> tuple[float, str]:

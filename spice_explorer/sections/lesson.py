@@ -19,7 +19,7 @@ from spice_explorer.present import lesson as present
 from spice_explorer.queries import lessons, runs, training
 from spice_explorer.queries.lessons import PREPARED, Made
 from spice_explorer.queries.runs import Run
-from spice_explorer.sections import chrome
+from spice_explorer.sections import chrome, needs
 
 POLL_SECONDS = 1.0
 OWN = "own"
@@ -44,6 +44,8 @@ def _taught() -> RunFolder:
         lessons.prepare()
     if other is None:
         return lessons.run_of(PREPARED)
+    if own:
+        needs.without_originals(other)
     with st.container(horizontal=True, vertical_alignment="center", key="teach"):
         if own:
             st.caption(f"This lesson uses **{session.plain(other.name)}**.")

@@ -16,12 +16,11 @@ from spice_explorer.web import originals
 POLL_SECONDS = 2.0
 
 
-def run_of_page(*, pictures: bool = True) -> Run | None:
-    """The chosen run, of which the page shows `pictures` or not; without one an empty state is drawn."""
+def run_of_page() -> Run | None:
+    """The chosen run; says once if its originals are gone. Without a run an empty state is drawn."""
     run = session.current_run()
     if run is not None:
-        if pictures:
-            _without_originals(run)
+        without_originals(run)
         return runs.look(run)
     lost = session.missing_run()
     if lost and runs.run_names():
@@ -31,10 +30,10 @@ def run_of_page(*, pictures: bool = True) -> Run | None:
     return None
 
 
-def _without_originals(run: RunFolder) -> None:
+def without_originals(run: RunFolder) -> None:
     """Says why the page shows the pixels that are trained on in place of the run's photographs, if it does."""
     try:
-        words = originals.without_originals(run)
+        words = originals.pictures(run).stand_in()
     except (SpiceError, OSError, KeyError, ValueError):
         return  # the images are missing or damaged, which the page says itself
     if words:

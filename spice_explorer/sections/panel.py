@@ -116,12 +116,13 @@ def _picture(run: RunFolder, images: ImageSet | None, index: int) -> None:
         st.caption("The picture is missing: its pixels were removed from the run's folder.")
         return
     place, _, name = images.ids[index].rpartition("/")
-    if originals.known(run):
+    found = originals.pictures(run)
+    if found.origin is not None:
         st.html(_heading(name, number))
-        viewer.viewer(run, index, name)
+        viewer.viewer(found, index, name)
         return
-    start, end = thumbs.address(run)
-    kind = " class='sharp'" if originals.sharp(run) else ""
+    start, end = thumbs.address(found)
+    kind = " class='sharp'" if found.sharp else ""
     source = html.escape(f"{start}{index}{end}&full=1", quote=True)
     st.html(
         f"{_heading(name, f'{place}/ · {number}' if place else number)}"

@@ -1,4 +1,5 @@
-"""What people see of a run's images: thumbnails of the originals, and the originals themselves.
+"""What people see of the images of a run, or of an opened source: thumbnails of the originals, and the
+originals themselves.
 
 Where these cannot be had (the source is gone, or has changed since), the pixels that were trained on stand
 in for them.
@@ -6,6 +7,9 @@ in for them.
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,33 +30,42 @@ if TYPE_CHECKING:
     from engine.data.images import ImageSet
     from engine.data.origin import Origin
     from engine.runs.folder import RunFolder
+    from engine.sources.open_source import Opened
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
 # What may be otherwise a moment later: the source is mounted, or the run made again.
 FRESH = {**HEADERS, "Cache-Control": "no-store"}
 MOST_DIGITS = 12
+# What the names of opened sources begin with in addresses; no run's name does.
+SOURCE = "."
+# Opened sources whose pictures can be asked for; one that is looked at again is known again.
+MOST_SOURCES = 32
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """The originals of a run's N images.
+    """The originals of the N images of a run, or of an opened source.
 
     Attributes:
+        name: what they are called in addresses: the run's name, or SOURCE and a hash.
+        version: changes with the images, so that nobody is shown those of another run of the same name.
         origin: where they are; None where nobody knows, or there are none.
-        stamps: (N, 2) int64, as they were when the run was made; None in a run of an early version.
+        stamps: (N, 2) int64, as they were at the import; None in a run of an early version.
         extents: (N, 2) int32, their widths and heights; None likewise.
         pictured: (N,) bool, of which a thumbnail is shown; of an early run, only a look can tell.
     """
 
+    name: str
+    version: str
     images: ImageSet
     origin: Origin | None
     stamps: np.ndarray | None
     extents: np.ndarray | None
     pictured: np.ndarray
 
-    def bodies(self, ids: Sequence[int]) -> list[bytes | None]:
-        """Thumbnails of the originals of `ids` as JPEG; those that are not kept are made. None stands for
-        images that have none: they are small, have changed, or are not there any more."""
+    def bodies(self, ids: Sequence[int], *, make: bool = True) -> list[bytes | None]:
+        """Thumbnails of the originals of `ids` as JPEG; those that are not kept are made, if `make`. None
+        stands for images that have none: they are small, have changed, or are not there any more."""
         found: list[bytes | None] = [None] * len(ids)
         asked = [place for place, index in enumerate(ids) if self.pictured[index]]
         if self.origin is None or not asked:
@@ -62,13 +75,22 @@ class Pictures:
         with ThumbnailStore(self.origin.place) as store:
             kept = store.bodies(names, stamps)
         missing = [row for row, body in enumerate(kept) if body is None and stamps[row, 0] >= 0]
-        if missing:
+        if missing and make:
             made = make_thumbnails(self.origin, [names[row] for row in missing], stamps[missing])
             for row, body in zip(missing, made, strict=True):
                 kept[row] = body
         for place, body in zip(asked, kept, strict=True):
             found[place] = body if body is not None and self._shows(body, ids[place]) else None
         return found
+
+    def kept_of(self, ids: Sequence[int]) -> np.ndarray:
+        """(m,) bool: the thumbnails of which of the images `ids` are kept, so that they need not be made."""
+        chosen = self.pictured[list(ids)]
+        if self.origin is None or not chosen.any():
+            return np.zeros(len(ids), bool)
+        stamps = self._stamps(list(ids))
+        with ThumbnailStore(self.origin.place) as store:
+            return chosen & store.present([self.images.ids[index] for index in ids], stamps)
 
     def sizes(self, ids: Sequence[int]) -> list[tuple[int, int] | None]:
         """Width and height of the originals of which `bodies` has thumbnails, as far as can be told without
@@ -99,12 +121,29 @@ class Pictures:
         """Why the originals cannot be shown, "" while they can, or there are none."""
         return gone(self.origin) if self.origin is not None and self.pictured.any() else ""
 
+    def stand_in(self) -> str:
+        """A sentence for the page that shows the pixels that are trained on in place of photographs, or ""."""
+        why, (height, width) = self.missing(), self.images.size
+        return f"{why}. Pictures are shown as the model sees them, {width} × {height} pixels." if why else ""
+
     @property
     def kept(self) -> bool:
         """Whether there are thumbnails in the cache that can be shown without the originals."""
         if self.origin is None or self.stamps is None:
             return False
         return ThumbnailStore(self.origin.place).path.exists()
+
+    @property
+    def sharp(self) -> bool:
+        """Whether there are only pictures so small that they are drawn as squares."""
+        if max(self.images.size) > PIXELATED:
+            return False
+        return not self.pictured.any() or (self.missing() != "" and not self.kept)
+
+    @property
+    def photographs(self) -> bool:
+        """Whether originals are shown, which have more to see than the pixels that are trained on."""
+        return bool(self.pictured.any()) and not self.sharp
 
     def changed(self, index: int, stamp: tuple[int, int]) -> bool:
         """Whether an original with this stamp is another than the run was made with."""
@@ -131,14 +170,10 @@ class Pictures:
     def _there(self, ids: Sequence[int]) -> np.ndarray:
         """(m,) bool: whose thumbnail is kept, or can be made."""
         assert self.stamps is not None
-        there, chosen = np.zeros(len(ids), bool), self.pictured[list(ids)]
-        names, stamps = [self.images.ids[index] for index in ids], self.stamps[list(ids)]
-        if self.origin is None or not chosen.any():
-            return there
-        with ThumbnailStore(self.origin.place) as store:
-            there = chosen & store.present(names, stamps)
-        rest = np.flatnonzero(chosen & ~there)
-        if len(rest):
+        there = self.kept_of(ids)
+        rest = np.flatnonzero(self.pictured[list(ids)] & ~there)
+        if self.origin is not None and len(rest):
+            names, stamps = [self.images.ids[index] for index in ids], self.stamps[list(ids)]
             try:
                 now = stamps_now(self.origin, [names[row] for row in rest])
                 there[rest] = (now == stamps[rest]).all(1) & (now[:, 0] >= 0)
@@ -149,12 +184,13 @@ class Pictures:
 
 def pictures(run: RunFolder) -> Pictures:
     """The originals of a run's images; raises SpiceError when it cannot be read."""
-    images = artefacts.images(run)
+    images, card = artefacts.images(run), run.card()
+    name, version = run.name, card.fingerprint[:12]
     known = _known(run, images.size)
     if known is not None:
-        return Pictures(images, *known)
-    origin = origin_named(run.card().source)
-    return Pictures(images, origin, None, None, np.full(len(images), origin is not None))
+        return Pictures(name, version, images, *known)
+    origin = origin_named(card.source)
+    return Pictures(name, version, images, origin, None, None, np.full(len(images), origin is not None))
 
 
 @cached(entries=16)
@@ -170,29 +206,37 @@ def _known(run: RunFolder, size: tuple[int, int]) -> tuple[Origin, np.ndarray, n
     return origin, stamps, extents, pictured(extents, size)
 
 
-def known(run: RunFolder) -> bool:
-    """Whether the images of a run come from files, of which something can be told."""
-    return pictures(run).origin is not None
+_sources: OrderedDict[str, Pictures] = OrderedDict()
+_guard = threading.Lock()
 
 
-def sharp(run: RunFolder) -> bool:
-    """Whether a run has only pictures so small that they are drawn as squares."""
-    found = pictures(run)
-    if max(found.images.size) > PIXELATED:
-        return False
-    return not found.pictured.any() or (found.missing() != "" and not found.kept)
+def pictures_of_source(opened: Opened) -> Pictures:
+    """The originals of the images of an opened source, for which browsers may ask from now on."""
+    images, origin = opened.images, opened.origin
+    named = hashlib.blake2b(repr((images.fingerprint, origin)).encode("utf-8", "replace"), digest_size=16)
+    name, version = SOURCE + named.hexdigest(), images.fingerprint[:12]
+    if origin is None or opened.stamps is None or opened.extents is None:
+        found = Pictures(name, version, images, None, None, None, np.zeros(len(images), bool))
+    else:
+        shown = pictured(opened.extents, images.size)
+        found = Pictures(name, version, images, origin, opened.stamps, opened.extents, shown)
+    with _guard:
+        _sources[name] = found
+        _sources.move_to_end(name)
+        while len(_sources) > MOST_SOURCES:
+            _sources.popitem(last=False)
+    return found
 
 
-def photographs(run: RunFolder) -> bool:
-    """Whether a run shows originals, which have more to see than the pixels it trains on."""
-    return bool(pictures(run).pictured.any()) and not sharp(run)
-
-
-def without_originals(run: RunFolder) -> str:
-    """A sentence for the page of a run that shows the pixels it trains on in place of its photographs, or ""."""
-    found = pictures(run)
-    why, (height, width) = found.missing(), found.images.size
-    return f"{why}. Pictures are shown as the model sees them, {width} × {height} pixels." if why else ""
+def pictures_named(name: str) -> Pictures:
+    """The pictures that are called so in an address; raises SpiceError where there are none."""
+    if not name.startswith(SOURCE):
+        return pictures(runs.folder_of(name))
+    with _guard:
+        found = _sources.get(name)
+    if found is None:
+        raise SourceError("this source is not open any more: open it on the Dataset page")
+    return found
 
 
 # -- what is known of one original ---------------------------------------------------------------
@@ -202,7 +246,7 @@ def about(request: Request) -> Response:
     """What is known of an image's original, as JSON; 404 for runs and images that are not there."""
     run, wanted = request.path_params["run"], request.path_params["id"]
     try:
-        found = pictures(runs.folder_of(run))
+        found = pictures_named(run)
     except (SpiceError, OSError, KeyError, ValueError):
         return PlainTextResponse("no such run", 404, FRESH)
     if not is_id(wanted, len(found.images)):
@@ -228,6 +272,7 @@ def facts_of(found: Pictures, index: int) -> dict[str, Any]:
         "width": file.width,
         "height": file.height,
         "form": file.form,
+        "frames": file.frames,
         "camera": file.camera,
         "taken": file.taken.isoformat(" ") if file.taken else "",
         "bytes": said.length,

@@ -14,19 +14,22 @@ from typing import Any
 from urllib.parse import quote
 
 import streamlit as st
+from PIL import Image
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from engine.data.decode_image import fitted
+from engine.data.thumbnails import size_of
 from engine.errors import SpiceError
 from engine.runs.folder import RunFolder
 from spice_explorer.addresses import address_of
 from spice_explorer.present import sprites
 from spice_explorer.queries import artefacts, lessons, runs
 from spice_explorer.queries.cache import cached
-from spice_explorer.web import columns, curate_api, thumbs
+from spice_explorer.web import columns, curate_api, originals, thumbs
 from spice_explorer.web.originals import HEADERS, MOST_DIGITS
 
 # A lesson grows while its run trains.
@@ -53,16 +56,39 @@ def sheet(request: Request) -> Response:
         return PlainTextResponse("no such sheet", 404, HEADERS)
     if request.path_params["kind"] == "json":
         return JSONResponse(images.names[sprites.ids_of(number, len(images))], headers=HEADERS)
-    return Response(_picture(run, number), media_type="image/webp", headers=HEADERS)
+    body, headers = _sheet_of(run, number)
+    return Response(body, media_type="image/webp", headers=headers)
+
+
+def _sheet_of(run: RunFolder, number: int) -> tuple[bytes, dict[str, str]]:
+    """A sheet and its headers: it is made again once more thumbnails of its images are kept."""
+    found = originals.pictures(run)
+    ids = range(len(found.images))[sprites.ids_of(number, len(found.images))]
+    whole = found.pictured[ids.start : ids.stop]
+    kept = int(found.kept_of(ids).sum()) if whole.any() else 0
+    return _picture(run, number, kept), HEADERS if kept == whole.sum() else FRESH
 
 
 @cached(entries=64)
-def _picture(run: RunFolder, number: int) -> bytes:
-    images = artefacts.images(run)
-    file = io.BytesIO()
-    drawn = sprites.sheet(images.pixels[sprites.ids_of(number, len(images))])
-    drawn.save(file, "webp", lossless=images.size[0] <= sprites.SHARP, quality=80)
+def _picture(run: RunFolder, number: int, kept: int) -> bytes:
+    found, file = originals.pictures(run), io.BytesIO()
+    part = sprites.ids_of(number, len(found.images))
+    drawn = _whole(found, range(len(found.images))[part]) if kept else sprites.sheet(found.images.pixels[part])
+    drawn.save(file, "webp", lossless=not kept and found.images.size[0] <= sprites.SHARP, quality=80)
     return file.getvalue()
+
+
+def _whole(found: originals.Pictures, ids: range) -> Image.Image:
+    """The thumbnails that are kept, each in the middle of its cell; what is trained on in place of others."""
+    side = sprites.MOST_SIDE
+    board = Image.new("RGBA", (sprites.COLUMNS * side, -(-len(ids) // sprites.COLUMNS) * side))
+    for place, (index, body) in enumerate(zip(ids, found.bodies(ids, make=False), strict=True)):
+        extent = size_of(body) if body is not None else found.images.size[::-1]
+        cell = Image.fromarray(thumbs.cell(found.images.pixels[index], body, fitted(extent, side)))
+        cell = cell.resize(fitted(extent, side, enlarge=True), Image.Resampling.NEAREST)
+        y, x = divmod(place, sprites.COLUMNS)
+        board.paste(cell, (x * side + (side - cell.width) // 2, y * side + (side - cell.height) // 2))
+    return board
 
 
 def lesson(request: Request) -> Response:

@@ -1,4 +1,5 @@
-"""Routes that the browser fetches directly, part two: images of a run, one at a time or in pages.
+"""Routes that the browser fetches directly, part two: images of a run or of an opened source, one at a time
+or in pages.
 
 /spice/thumbs/RUN/ID.webp             the thumbnail of the whole original
 /spice/thumbs/RUN/ID.webp?full=1      the original itself
@@ -29,17 +30,17 @@ from engine.data.contact_sheet import contact_sheet
 from engine.data.decode_image import THUMBNAIL_SIDE, fitted
 from engine.data.thumbnails import as_image, jpeg
 from engine.errors import SourceError, SpiceError
-from engine.runs.folder import RunFolder
 from engine.sources.browser_image import for_browser
 from spice_explorer.addresses import address_of
 from spice_explorer.present.gallery import PIXELATED, encoded, webp
-from spice_explorer.queries import runs
-from spice_explorer.web.originals import FRESH, HEADERS, Pictures, about, is_id, pictures
+from spice_explorer.web.originals import FRESH, HEADERS, Pictures, about, is_id, pictures_named
 
 COLUMNS = 12
 # The side of a picture on a sheet in pixels, in whole blocks of a JPEG: no picture runs into its neighbour.
 SIDE, LEAST_SIDE, BLOCK = 160, 64, 16
 QUALITY = 82
+# The images of the first of several parts of a sheet: as many as are in one row of large pictures.
+FIRST_PART = 6
 # Images that one sheet may hold: more than any gallery shows at a time.
 MOST_ON_A_SHEET = 400
 # For each image of a sheet, whether it is shown whole: bits in hexadecimal, the first image first.
@@ -49,39 +50,45 @@ WHOLE = re.compile(rf"[0-9a-f]{{0,{MOST_ON_A_SHEET // 4}}}")
 KIND = "X-Spice-Picture"
 
 
-def source(run: RunFolder) -> str:
+def source(found: Pictures) -> str:
     """Changes with the images, so that another run of the same name shows none of these."""
-    return f"{run.name}-{_version(run)}"
+    return f"{found.name}-{found.version}"
 
 
-def address(run: RunFolder) -> tuple[str, str]:
+def address(found: Pictures) -> tuple[str, str]:
     """What comes before and after an image's id in the address of its thumbnail."""
-    return f"{address_of('thumbs', run.name)}/", f".webp?v={_version(run)}"
+    return f"{address_of('thumbs', found.name)}/", f".webp?v={found.version}"
 
 
-def facts_address(run: RunFolder) -> tuple[str, str]:
+def facts_address(found: Pictures) -> tuple[str, str]:
     """What comes before and after an image's id in the address of the facts about its original."""
-    return f"{address_of('originals', run.name)}/", f".json?v={_version(run)}"
+    return f"{address_of('originals', found.name)}/", f".json?v={found.version}"
 
 
-def sheet_of(run: RunFolder, ids: Sequence[int], side: int = SIDE) -> dict[str, Any]:
+def sheet_of(found: Pictures, ids: Sequence[int], side: int = SIDE) -> dict[str, Any]:
     """The address of a sheet with the thumbnails of `ids`, and how to cut it.
 
     Each has a cell of "width" × "height" pixels, of which it fills the part of "sizes" (width and height)
     at the top left. "largest" is the side that can be asked for, 0 if there is only one.
+
+    Where thumbnails have yet to be made, which takes some ten milliseconds each, "parts" are the same in
+    several sheets, in their order: the address, the place of the first image in `ids`, and how many there are.
     """
-    found = pictures(run)
     whole = bool(found.pictured.any())
     side = _side(side) if whole else SIDE
     extents = found.sizes(ids)
     sheet = _Sheet.of(found, extents, side)
-    marks = "".join("0" if one is None else "1" for one in extents)
-    asked = f"ids={'.'.join(map(str, ids))}"
-    if whole:
-        asked += f"&side={side}&whole={int(marks or '0', 2):x}"
     return {
-        "url": f"{address_of('pages', run.name)}.webp?{asked}&v={_version(run)}",
-        "source": source(run),
+        "url": _sheet_address(found, ids, extents, side),
+        "parts": [
+            {
+                "url": _sheet_address(found, ids[part], extents[part], side),
+                "first": part.start,
+                "count": part.stop - part.start,
+            }
+            for part in _parts(found, ids, extents)
+        ],
+        "source": source(found),
         "columns": COLUMNS,
         "width": sheet.width,
         "height": sheet.height,
@@ -90,8 +97,31 @@ def sheet_of(run: RunFolder, ids: Sequence[int], side: int = SIDE) -> dict[str, 
     }
 
 
-def _version(run: RunFolder) -> str:
-    return run.card().fingerprint[:12]
+def ahead_of(found: Pictures, ids: Sequence[int], side: int = SIDE) -> list[str]:
+    """The addresses to be fetched, one after another, so that the sheet of `ids` is there at once when it is
+    shown; none where it is there at once anyway."""
+    if not ids or not found.photographs:
+        return []
+    sheet = sheet_of(found, ids, side)
+    return [*(part["url"] for part in sheet["parts"]), sheet["url"]]
+
+
+def _sheet_address(found: Pictures, ids: Sequence[int], extents: Sequence[tuple[int, int] | None], side: int) -> str:
+    asked = f"ids={'.'.join(map(str, ids))}"
+    if found.pictured.any():
+        marks = "".join("0" if one is None else "1" for one in extents)
+        asked += f"&side={side}&whole={int(marks or '0', 2):x}"
+    return f"{address_of('pages', found.name)}.webp?{asked}&v={found.version}"
+
+
+def _parts(found: Pictures, ids: Sequence[int], extents: Sequence[tuple[int, int] | None]) -> list[slice]:
+    """Places of `ids`, few at first, because people look at the first row; none where no thumbnail of those
+    that can be had is missing."""
+    there = np.array([one is not None for one in extents], bool)
+    if len(ids) <= FIRST_PART or not (there & ~found.kept_of(ids)).any():
+        return []
+    starts = [0, *range(FIRST_PART, len(ids), COLUMNS)]
+    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True)]
 
 
 def routes() -> list[Route]:
@@ -114,7 +144,7 @@ def thumb(request: Request) -> Response:
     """One image; 404 for runs, images and pixels that are not there."""
     run, wanted, asked = request.path_params["run"], request.path_params["id"], request.query_params
     try:
-        found = pictures(runs.folder_of(run))
+        found = pictures_named(run)
         if not is_id(wanted, len(found.images)):
             return _missing("no such image")
         if "square" in asked:
@@ -180,7 +210,7 @@ def sheet(request: Request) -> Response:
     if len(ids) > MOST_ON_A_SHEET or not re.fullmatch(r"\d{1,4}", side, re.ASCII) or not WHOLE.fullmatch(whole):
         return _missing("no such images")
     try:
-        found = pictures(runs.folder_of(run))
+        found = pictures_named(run)
         if not all(is_id(one, len(found.images)) for one in ids):
             return _missing("no such image")
         return _drawn(found, [int(one) for one in ids], _side(int(side)), whole)
@@ -205,13 +235,13 @@ def _drawn(found: Pictures, ids: list[int], side: int, whole: str) -> Response:
     board = np.zeros((-(-len(ids) // COLUMNS) * side, COLUMNS * side, 3), np.uint8)
     for place, (index, body, size) in enumerate(zip(ids, bodies, laid.sizes, strict=True)):
         corner = place // COLUMNS * side, place % COLUMNS * side
-        _paste(board, corner, side, _cell(found.images.pixels[index], body, size))
+        _paste(board, corner, side, cell(found.images.pixels[index], body, size))
     lost = any(bodies[place] is None and found.pictured[ids[place]] for place in range(len(ids)))
     headers = FRESH if lost else HEADERS
     return Response(jpeg(Image.fromarray(board), QUALITY, every_colour=True), media_type="image/jpeg", headers=headers)
 
 
-def _cell(pixels: np.ndarray, body: bytes | None, size: tuple[int, int]) -> np.ndarray:
+def cell(pixels: np.ndarray, body: bytes | None, size: tuple[int, int]) -> np.ndarray:
     """(H, W, 3) uint8 of `size` (width and height): a thumbnail, or what was trained on in its place."""
     if body is not None:
         with Image.open(io.BytesIO(body), formats=("JPEG",)) as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import weakref
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
@@ -29,6 +31,7 @@ from engine.runs.maps import DEFAULT, artefact_of
 from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened, open_source
 from spice_explorer.queries import lessons, runs
+from tests.two_colours import turned, two_colours
 
 ROOT = Path(__file__).parents[2]
 IMAGES, CLUSTERS = 240, 4
@@ -122,6 +125,19 @@ def failed(interrupted: RunFolder) -> RunFolder:
 
 
 @pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Six photographs, each red at the left and blue at the right, one of them turned by its EXIF, and a
+    green square of 20 pixels."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(5):
+        two_colours().save(folder / f"{number}.jpg", quality=90)
+    (folder / "turned.jpg").write_bytes(turned())
+    Image.new("RGB", (20, 20), (0, 250, 0)).save(folder / "u.png")
+    return folder
+
+
+@pytest.fixture
 def visit() -> Visit:
     """Opens the app on a page: visit("map", run="demo")."""
 
@@ -150,6 +166,12 @@ def texts(at: AppTest) -> str:
     kinds = ("html", "markdown", "caption", "error", "warning", "info", "subheader", "page_link")
     found = [element for kind in kinds for element in at.get(kind)]
     return "\n".join(str(getattr(one.proto, "body", "") or one.proto) for one in found)
+
+
+def galleries(at: AppTest) -> list[dict[str, Any]]:
+    """What the page sends to its galleries."""
+    sent = [json.loads(one.proto.json) for one in at.get("bidi_component")]
+    return [one for one in sent if "sheet" in one]
 
 
 def button(at: AppTest, label: str) -> Button:

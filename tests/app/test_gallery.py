@@ -228,7 +228,7 @@ def test_the_open_image_is_told_to_the_gallery(asked: str, shown: int) -> None:
 def test_names_are_data_not_markup() -> None:
     evil = "<img src=x onerror=alert(1)>"
     (tile,) = present.described(Known(np.zeros((1, 1, 8, 8), np.uint8), [evil]), [0])
-    assert (tile.name, tile.title, tile.source) == (evil, evil, "")
+    assert (tile.name, tile.title) == (evil, evil)
 
 
 # -- how large pictures are ------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import shutil
 import threading
 from pathlib import Path
@@ -311,16 +309,3 @@ def test_groups_are_told_apart_and_their_best_is_named() -> None:
     assert shown[0].colour == shown[1].colour != shown[2].colour
     assert shown[1].title.splitlines()[-1] == "left out: by hand"
     assert present.tiles("near duplicates", finding, slice(1, 2), names, {})[0].caption == "1"
-
-
-@pytest.mark.parametrize("side", [8, 200])
-def test_a_sheet_holds_the_pictures_in_twelve_columns(side: int) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (13, 3, side, side), dtype=np.uint8)
-    sheet = present.sheet(pixels, "x")
-    assert sheet["url"].startswith("data:image/webp;base64,")
-    assert (sheet["width"], sheet["height"]) == ((8, 8) if side == 8 else (96, 96))
-    with Image.open(io.BytesIO(base64.b64decode(sheet["url"].partition(",")[2]))) as board:
-        assert board.size == (12 * sheet["width"], 2 * sheet["height"])
-        if side == 8:
-            last = np.asarray(board)[8:, :8].transpose(2, 0, 1)
-            assert np.array_equal(last, pixels[12])

@@ -28,7 +28,8 @@ from engine.stages.encoder import Encoder
 from engine.stages.encoder_file import pack_encoder
 from spice_explorer.queries import imports, runs, training
 from spice_explorer.sections.train import form
-from tests.app.conftest import IMAGES, ROOT, Visit, button, texts, tiny_config
+from spice_explorer.web.originals import pictures_of_source
+from tests.app.conftest import IMAGES, ROOT, Visit, button, galleries, texts, tiny_config
 
 ALL = ("dataset", "train", "map", "prototypes", "reliability", "curate", "export", "learn")
 NEED_LABELS = ("prototypes", "reliability", "curate", "export")
@@ -122,7 +123,8 @@ def test_a_newcomer_sees_the_digits(visit: Visit) -> None:
     assert metrics(at)["Images"] == "1,797"
     assert metrics(at)["Size"] == "8 × 8"
     assert metrics(at)["Classes in the truth"] == "10"
-    assert texts(at).count("data:image/png;base64,") == 96
+    (sample,) = [one for one in galleries(at) if one["total"] == 192]
+    assert (len(sample["ids"]), sample["pages"], sample["sharp"]) == (96, 2, True)
 
 
 def open_folder(at: AppTest, path: Path, labels: bool = False) -> AppTest:
@@ -189,7 +191,12 @@ def test_names_are_escaped_in_galleries(tmp_path: Path, visit: Visit) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (12, 12, 3), np.uint8)
     for name in ("'onerror='alert(1)'.png", "<script>x.png"):
         Image.fromarray(pixels).save(folder / name)
-    shown = texts(open_folder(visit("dataset"), folder))
+    at = open_folder(visit("dataset"), folder)
+    assert galleries(at)[0]["titles"] == ["'onerror='alert(1)'.png", "<script>x.png"]  # which a script shows as text
+    shown = ""
+    for image in range(2):
+        at.session_state["sample image"] = (pictures_of_source(at.session_state["opened"]).name, image)
+        shown += texts(at.run())
     assert "<script>" not in shown
     assert "&lt;script&gt;x.png" in shown
     assert "&#x27;onerror=&#x27;" in shown

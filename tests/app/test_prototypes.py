@@ -480,6 +480,7 @@ def test_prototypes_are_watched_while_they_form(interrupted: RunFolder, visit: V
         assert "Stage 2 is forming prototypes: round 12 of 30." in texts(at)
         assert row_order(at) == list(range(CLUSTERS))
         assert "Round 0: top cluster for 30 images" in texts(at)
+        assert "<img src='/spice/thumbs/halfway/" in texts(at)
         assert "Round 0: top cluster for 1 image" in texts(at)
         assert "Round 0: top cluster for 0 images" in texts(at)
         assert "to the last" not in texts(at)

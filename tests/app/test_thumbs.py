@@ -30,7 +30,7 @@ from engine.sources.open_source import Opened, open_source
 from spice_explorer.queries.runs import folder_of
 from spice_explorer.web import originals, routes, thumbs
 from tests.app.conftest import IMAGES, demo
-from tests.two_colours import colours, turned, two_colours
+from tests.two_colours import colours, two_colours
 
 SIDE = 120
 
@@ -71,19 +71,6 @@ def fetch(address: str) -> tuple[int, bytes]:
 def decoded(answer: Response) -> Image.Image:
     assert answer.status_code == 200
     return Image.open(io.BytesIO(bytes(answer.body)))
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Six photographs, each red at the left and blue at the right, one of them turned by its EXIF, and a
-    green square of 20 pixels."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(5):
-        two_colours().save(folder / f"{number}.jpg", quality=90)
-    (folder / "turned.jpg").write_bytes(turned())
-    Image.new("RGB", (20, 20), (0, 250, 0)).save(folder / "u.png")
-    return folder
 
 
 @pytest.fixture
@@ -204,17 +191,17 @@ def test_a_file_that_has_changed_is_not_taken_for_the_image(photos: RunFolder, p
 
 
 def test_without_its_source_a_run_shows_what_it_is_trained_on(photos: RunFolder, pictures: Path) -> None:
-    assert originals.without_originals(folder_of("photos")) == ""
+    assert originals.pictures(folder_of("photos")).stand_in() == ""
     shutil.rmtree(pictures)
     assert colours(decoded(get("photos", 1))) == ["red", "blue"]  # the thumbnails are still there
-    assert not originals.sharp(folder_of("photos"))
+    assert not originals.pictures(folder_of("photos")).sharp
     forget_thumbnails()
     for query in ("", "full=1"):
         answer = get("photos", 1, query)
         assert (answer.headers[thumbs.KIND], answer.headers["cache-control"]) == ("trained", "no-store")
         assert np.array_equal(np.asarray(decoded(answer)).transpose(2, 0, 1), photos.images().pixels[1])
-    assert originals.sharp(folder_of("photos"))
-    assert originals.without_originals(folder_of("photos")) == (
+    assert originals.pictures(folder_of("photos")).sharp
+    assert originals.pictures(folder_of("photos")).stand_in() == (
         f"{pictures} is not there any more: it was moved, renamed or deleted, or is on a disk that is not "
         "connected. Pictures are shown as the model sees them, 32 × 32 pixels."
     )
@@ -266,17 +253,17 @@ def test_a_run_of_the_first_kind_shows_originals_that_are_still_the_same(photos:
         assert get("photos", 0, query).headers[thumbs.KIND] == "trained"
         assert colours(decoded(get("photos", 1, query))) == ["red", "blue"]
     assert get("photos", 6).headers[thumbs.KIND] == "trained"  # it is not larger than the pixels
-    told = thumbs.sheet_of(folder_of("photos"), [0, 1, 5, 6])
+    told = thumbs.sheet_of(originals.pictures(folder_of("photos")), [0, 1, 5, 6])
     assert told["sizes"] == [(32, 32), (160, 54), (160, 54), (32, 32)]
     found = cells(fetch(told["url"]), told)
     assert [colours(one) for one in found[1:3]] == [["red", "blue"]] * 2
-    assert originals.without_originals(folder_of("photos")) == ""
-    assert not originals.sharp(folder_of("photos"))
+    assert originals.pictures(folder_of("photos")).stand_in() == ""
+    assert not originals.pictures(folder_of("photos")).sharp
     shutil.rmtree(pictures)
     assert get("photos", 1).headers[thumbs.KIND] == "trained"
-    assert thumbs.sheet_of(folder_of("photos"), [0, 1])["sizes"] == [(32, 32)] * 2
-    assert originals.without_originals(folder_of("photos")).startswith(f"{pictures} is not there any more")
-    assert originals.sharp(folder_of("photos"))
+    assert thumbs.sheet_of(originals.pictures(folder_of("photos")), [0, 1])["sizes"] == [(32, 32)] * 2
+    assert originals.pictures(folder_of("photos")).stand_in().startswith(f"{pictures} is not there any more")
+    assert originals.pictures(folder_of("photos")).sharp
 
 
 def test_facts_of_an_original(pictures: Path, workspace: Path) -> None:
@@ -339,7 +326,7 @@ def test_pixels_that_are_gone_or_damaged_are_a_404(damage: str, finished: RunFol
 
 @pytest.mark.usefixtures("finished")
 def test_the_app_routes_addresses_to_it() -> None:
-    start, end = thumbs.address(demo())
+    start, end = thumbs.address(originals.pictures(demo()))
     assert fetch(f"{start}3{end}") == (200, get("demo", 3).body)
     assert fetch("/spice/thumbs/demo/..%2f3.webp")[0] == 404
     assert fetch(f"/spice/thumbs/demo/{'9' * 5000}.webp")[0] == 404
@@ -349,10 +336,10 @@ def test_an_address_has_the_runs_name_quoted_and_changes_with_the_images(
     finished: RunFolder, large: RunFolder, workspace: Path
 ) -> None:
     shutil.copytree(finished.path, workspace / "a b#c?")
-    start, end = thumbs.address(RunFolder(workspace / "a b#c?"))
+    start, end = thumbs.address(originals.pictures(RunFolder(workspace / "a b#c?")))
     assert start == "/spice/thumbs/a%20b%23c%3F/"
-    assert end == thumbs.address(demo())[1]
-    assert end != thumbs.address(large)[1]
+    assert end == thumbs.address(originals.pictures(demo()))[1]
+    assert end != thumbs.address(originals.pictures(large))[1]
     assert fetch(f"{start}3{end}") == (200, get("demo", 3).body)
 
 
@@ -370,7 +357,7 @@ def cells(answer: tuple[int, bytes], told: dict[str, Any]) -> list[Image.Image]:
 
 def test_a_sheet_holds_the_asked_images_in_their_order(finished: RunFolder) -> None:
     ids = [200, 3, 3, *range(20, 40)]
-    told = thumbs.sheet_of(demo(), ids)
+    told = thumbs.sheet_of(originals.pictures(demo()), ids)
     assert (told["width"], told["height"], told["sizes"]) == (8, 8, [(8, 8)] * len(ids))
     found = np.stack([np.asarray(one) for one in cells(fetch(told["url"]), told)])
     assert np.array_equal(found[..., 0], finished.images().pixels[ids][:, 0])
@@ -379,7 +366,7 @@ def test_a_sheet_holds_the_asked_images_in_their_order(finished: RunFolder) -> N
 @pytest.mark.usefixtures("photos")
 @pytest.mark.parametrize(("side", "cell", "high"), [(160, 160, 53), (1, 64, 21), (9999, 320, 107), (100, 112, 37)])
 def test_a_sheet_of_photographs_shows_them_whole(side: int, cell: int, high: int) -> None:
-    told = thumbs.sheet_of(folder_of("photos"), [5, 0, 6, *[1] * 12], side)
+    told = thumbs.sheet_of(originals.pictures(folder_of("photos")), [5, 0, 6, *[1] * 12], side)
     assert (told["width"], told["height"]) == (cell, cell)
     assert told["sizes"][:3] == [(cell, high), (cell, high), (32, 32)]
     found = cells(fetch(told["url"]), told)
@@ -396,10 +383,10 @@ def test_a_sheet_of_photographs_shows_them_whole(side: int, cell: int, high: int
 @pytest.mark.usefixtures("photos")
 def test_a_sheet_is_drawn_as_it_was_described(pictures: Path) -> None:
     """What can be had may be otherwise when the browser asks: the script cuts by what it was told."""
-    told = thumbs.sheet_of(folder_of("photos"), [0, 1])
+    told = thumbs.sheet_of(originals.pictures(folder_of("photos")), [0, 1])
     shutil.move(pictures, pictures.parent / "away")
     forget_thumbnails()
-    bare = thumbs.sheet_of(folder_of("photos"), [0, 1])
+    bare = thumbs.sheet_of(originals.pictures(folder_of("photos")), [0, 1])
     assert bare["sizes"] == [(32, 32)] * 2
     whole, square = cells(fetch(told["url"]), told)[0], cells(fetch(bare["url"]), bare)[0]
     assert whole.size == (160, 53)
@@ -412,7 +399,7 @@ def test_a_sheet_is_drawn_as_it_was_described(pictures: Path) -> None:
 
 
 def test_a_sheet_of_large_images_without_originals(large: RunFolder) -> None:
-    told = thumbs.sheet_of(large, [1, 0])
+    told = thumbs.sheet_of(originals.pictures(large), [1, 0])
     assert told["sizes"] == [(SIDE // 2, SIDE)] * 2
     found = cells(fetch(told["url"]), told)
     for tile, index in zip(found, (1, 0), strict=True):
@@ -441,3 +428,60 @@ def test_a_sheet_may_be_asked_for_without_being_described() -> None:
     body = fetch("/spice/pages/photos.webp?ids=1&side=96")[1]
     assert Image.open(io.BytesIO(body)).size == (12 * 96, 96)
     assert colours(Image.open(io.BytesIO(body)).crop((0, 0, 96, 32))) == ["red", "blue"]
+
+
+# -- sheets in parts ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(workspace: Path, tmp_path: Path) -> originals.Pictures:
+    """A run of 20 photographs whose thumbnails were lost: the left half of each is red, the right half of
+    every third green, of the others blue."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(20):
+        image = two_colours(400, 200)
+        if number % 3 == 0:
+            image.paste((0, 250, 0), (200, 0, 400, 200))
+        image.save(folder / f"{number:02d}.jpg", quality=90)
+    run = create_run(workspace / "many", open_source(str(folder)), preset("quick", clusters=2, channels=3))
+    forget_thumbnails()
+    return originals.pictures(run)
+
+
+def test_a_sheet_whose_thumbnails_are_to_be_made_comes_in_parts(many: originals.Pictures) -> None:
+    ids = [*range(19, -1, -1)]
+    told = thumbs.sheet_of(many, ids)
+    assert [(one["first"], one["count"]) for one in told["parts"]] == [(0, 6), (6, 12), (18, 2)]
+    for part in told["parts"]:
+        own = slice(part["first"], part["first"] + part["count"])
+        found = cells(fetch(part["url"]), {**told, "sizes": told["sizes"][own]})
+        assert [colours(one)[1] for one in found] == ["blue" if one % 3 else "green" for one in ids[own]]
+        assert many.kept_of(ids).sum() == own.stop  # and of no other image has a thumbnail been made
+    assert thumbs.sheet_of(many, ids) == {**told, "parts": []}
+
+
+def test_the_few_that_are_missing_are_no_reason_for_parts_where_they_cannot_be_had(
+    many: originals.Pictures, tmp_path: Path
+) -> None:
+    assert thumbs.sheet_of(many, range(20))["parts"]
+    for number in range(20):
+        (tmp_path / "many" / f"{number:02d}.jpg").unlink()
+    assert thumbs.sheet_of(many, range(20))["parts"] == []
+
+
+def test_what_is_fetched_ahead_is_the_next_sheet_itself(many: originals.Pictures) -> None:
+    ids = range(8, 20)
+    told = thumbs.sheet_of(many, ids)
+    ahead = thumbs.ahead_of(many, ids)
+    assert ahead == [*(one["url"] for one in told["parts"]), told["url"]]
+    for url in ahead:
+        assert fetch(url)[0] == 200
+    assert many.kept_of(ids).all()
+    assert thumbs.ahead_of(many, ids) == [told["url"]]
+    assert thumbs.ahead_of(many, []) == []
+
+
+def test_tiny_images_are_not_fetched_ahead(finished: RunFolder) -> None:
+    assert thumbs.ahead_of(originals.pictures(finished), range(20)) == []
+    assert thumbs.sheet_of(originals.pictures(finished), range(20))["parts"] == []

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Route, sync_playwright
 
 from spice_explorer.components.scripts import parts
 from tests.browser.conftest import FLAGS, chromium
@@ -288,3 +288,104 @@ def test_names_are_text(gallery: Driver) -> None:
     gallery.draw(names=evil, titles=evil, captions=evil)
     assert gallery.page.locator(".caption").first.inner_text() == evil[0]
     assert gallery.page.evaluate("window.evil") is None
+
+
+# -- sheets in parts, and the next page ------------------------------------------------------------
+
+
+class Server:
+    """Answers requests for http://sheets/NAME with the sheet, once it has been let through."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.asked: list[str] = []
+        self.held: dict[str, Route] = {}
+        page.route("http://sheets/*", self.hold)
+
+    def hold(self, route: Route) -> None:
+        name = route.request.url.rpartition("/")[2]
+        self.asked.append(name)
+        self.held[name] = route
+
+    def wait_for(self, name: str) -> None:
+        for _ in range(600):
+            if name in self.asked:
+                return
+            self.page.wait_for_timeout(50)
+        raise TimeoutError(f"{name} was not asked for")
+
+    def answer(self, name: str, *, fail: bool = False) -> None:
+        """Waits for a request and answers it."""
+        self.wait_for(name)
+        body = b"no such image" if fail else base64.b64decode(SHEET["url"].partition(",")[2])
+        allowed = {"Access-Control-Allow-Origin": "*"}
+        self.held.pop(name).fulfill(status=404 if fail else 200, body=body, content_type="image/png", headers=allowed)
+
+    def shown(self) -> list[int]:
+        found = self.page.locator(".tile[data-shown]").all()
+        return [int(one.get_attribute("data-id") or -1) for one in found]
+
+    def wait_until_shown(self, count: int) -> None:
+        self.page.wait_for_function(f"document.querySelectorAll('.tile[data-shown]').length === {count}")
+
+
+@pytest.fixture
+def server(gallery: Driver) -> Iterator[Server]:
+    yield Server(gallery.page)
+    gallery.page.unroute("http://sheets/*")
+
+
+def in_parts(name: str, *counts: int) -> dict[str, Any]:
+    starts = [sum(counts[:place]) for place in range(len(counts))]
+    parts = [
+        {"url": f"http://sheets/{name}{place}", "first": first, "count": count}
+        for place, (first, count) in enumerate(zip(starts, counts, strict=True))
+    ]
+    return {**SHEET, "url": f"http://sheets/{name}", "source": name, "parts": parts}
+
+
+def test_the_first_pictures_do_not_wait_for_the_others(gallery: Driver, server: Server) -> None:
+    gallery.draw(version="b", sheet=in_parts("b", 4, 6, 2))
+    server.wait_for("b0")
+    gallery.page.wait_for_timeout(100)
+    assert server.asked == ["b0"]  # the first alone
+    server.answer("b0")
+    server.wait_until_shown(4)
+    assert server.shown() == [0, 1, 2, 3]
+    server.answer("b1", fail=True)
+    server.answer("b2")
+    server.wait_until_shown(6)
+    assert server.shown() == [0, 1, 2, 3, 10, 11]
+    assert gallery.page.locator(".tile.missing").count() == 6
+    assert server.asked == ["b0", "b1", "b2"]  # in their order, and never all in one
+
+
+def test_parts_of_a_page_that_was_left_are_not_fetched(gallery: Driver, server: Server) -> None:
+    gallery.draw(version="b", sheet=in_parts("b", 4, 8))
+    gallery.page.wait_for_timeout(100)
+    gallery.draw(2, version="b", sheet=in_parts("c", 12))
+    server.answer("b0")
+    server.answer("c0")
+    server.wait_until_shown(12)
+    assert server.asked == ["b0", "c0"]
+    assert server.shown() == list(range(12, 24))
+
+
+def test_the_next_page_is_fetched_while_people_look_at_this_one(gallery: Driver, server: Server) -> None:
+    gallery.draw(version="b", sheet=in_parts("b", 12), ahead=["http://sheets/next0", "http://sheets/next1"])
+    server.answer("b0")
+    server.answer("next0")
+    server.answer("next1")
+    gallery.page.wait_for_timeout(100)
+    assert server.asked == ["b0", "next0", "next1"]
+
+
+def test_nothing_is_fetched_ahead_any_more_once_a_page_is_turned(gallery: Driver, server: Server) -> None:
+    gallery.draw(version="b", sheet=in_parts("b", 12), ahead=["http://sheets/next0", "http://sheets/next1"])
+    server.answer("b0")
+    server.wait_for("next0")
+    with gallery.page.expect_event("requestfailed") as failed:
+        gallery.page.get_by_role("button", name="Next page").click()
+    assert failed.value.url == "http://sheets/next0"
+    gallery.page.wait_for_timeout(500)
+    assert server.asked == ["b0", "next0"]

@@ -39,7 +39,7 @@ def test_copies_and_dark_images_are_left_out_and_one_is_put_back(page: Page, spo
     expect(page.get_by_text("Exact duplicates 4 ✓")).to_be_visible()
 
     choose(page, "Dark 3")
-    tiles = page.locator(".tile")
+    tiles = page.locator("[class*='st-key-gallery-health'] .tile")
     expect(tiles).to_have_count(3)
     tiles.nth(0).click(modifiers=["Control"])
     tiles.nth(2).click(modifiers=["Control"])

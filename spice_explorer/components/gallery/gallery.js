@@ -13,6 +13,8 @@ const SIZE_CHANGED = "spice-gallery-size";
 // Pictures at least this wide have room for their names.
 const NAMED_SIDE = 132;
 const SETTLE_MS = 250;
+// A page that is looked at for so long is not passed on the way to another: the next one is prepared.
+const IDLE_MS = 300;
 // What a sheet may be asked for: the longer side of its pictures in pixels.
 const SHEET_SIDES = [160, 240, 320];
 
@@ -94,6 +96,8 @@ class Gallery {
 
   close() {
     clearTimeout(this.settling);
+    this.sheet = undefined; // its other parts are not fetched any more
+    this.rest();
     window.removeEventListener(SIZE_CHANGED, this.follow);
   }
 
@@ -128,28 +132,61 @@ class Gallery {
     return tile;
   }
 
-  // Fetches the pictures of a page as one sheet: one request for each would take a second.
-  bring() {
+  // Fetches the pictures of a page as one sheet: one request for each would take a second. Where thumbnails have yet
+  // to be made, the sheet comes in parts: first the first row alone, then two parts at a time, so that the server is
+  // never idle, and has little to do in vain when the page is left.
+  async bring() {
     const { sheet, ids } = this.data;
     if (this.sheet === sheet.url) return;
     this.sheet = sheet.url;
-    const image = new Image();
-    const at = new Map(ids.map((id, i) => [String(id), i]));
-    const waiting = () =>
-      this.sheet === sheet.url ? this.tiles.filter((tile) => tile.dataset.shown !== String(sheet.width)) : [];
-    image.onload = () => {
-      for (const tile of waiting()) this.cut(image, sheet, tile, at.get(tile.dataset.id));
-    };
-    image.onerror = () => {
-      for (const tile of waiting()) tile.classList.toggle("missing", !tile.dataset.shown);
-    };
-    image.src = sheet.url;
+    this.rest();
+    const parts = sheet.parts?.length ? sheet.parts : [{ url: sheet.url, first: 0, count: ids.length }];
+    const loads = [this.picture(parts[0].url)];
+    for (const [place, { first, count }] of parts.entries()) {
+      const wanted = ids.slice(first, first + count).map(String);
+      const image = await loads[place];
+      if (this.sheet !== sheet.url) return;
+      for (const { url } of parts.slice(loads.length, place + 3)) loads.push(this.picture(url));
+      for (const tile of this.tiles) {
+        const i = wanted.indexOf(tile.dataset.id);
+        if (i < 0 || tile.dataset.shown === String(sheet.width)) continue;
+        if (image) this.cut(image, sheet, tile, i, sheet.sizes?.[first + i]);
+        else tile.classList.toggle("missing", !tile.dataset.shown);
+      }
+    }
+    this.waiting = setTimeout(() => this.prepare(), IDLE_MS);
+  }
+
+  /** @type {(url: string) => Promise<HTMLImageElement | undefined>} undefined if it cannot be had */
+  picture(url) {
+    return new Promise((resolve) => {
+      const image = new Image();
+      image.onload = () => resolve(image);
+      image.onerror = () => resolve(undefined);
+      image.src = url;
+    });
+  }
+
+  // Fetches the next page ahead of time, which stops as soon as another page is shown or asked for.
+  async prepare() {
+    this.preparing = new AbortController();
+    const { signal } = this.preparing;
+    try {
+      for (const url of this.data.ahead ?? []) await (await fetch(url, { signal })).blob();
+    } catch {
+      /* stopped, or the server does not respond: the page itself says so */
+    }
+  }
+
+  rest() {
+    clearTimeout(this.waiting);
+    this.preparing?.abort();
   }
 
   // A picture fills a part of its cell; the canvas has the aspect of that part, and the tile centres it.
-  cut(image, { columns, width, height, sizes }, tile, i) {
+  cut(image, { columns, width, height }, tile, i, size) {
     const picture = tile.querySelector("canvas");
-    const [wide, high] = sizes?.[i] ?? [width, height];
+    const [wide, high] = size ?? [width, height];
     [picture.width, picture.height] = [wide, high];
     const [x, y] = [(i % columns) * width, Math.floor(i / columns) * height];
     picture.getContext("2d").drawImage(image, x, y, wide, high, 0, 0, wide, high);
@@ -261,6 +298,7 @@ class Gallery {
     const page = clamp(to, 1, this.data.pages);
     if (page === this.page) return false;
     this.wanted = page;
+    this.rest();
     this.grid.classList.add("waiting");
     this.speak.page({ version: this.data.version, number: page });
     return true;

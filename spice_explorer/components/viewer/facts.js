@@ -30,6 +30,7 @@ const timeText = (time) => new Date(time).toLocaleString("en-GB", { dateStyle: "
  * @property {number} [width]
  * @property {number} [height]
  * @property {string} [form]
+ * @property {number} [frames]
  * @property {string} [camera]
  * @property {string} [taken]
  * @property {number} [bytes]
@@ -111,10 +112,11 @@ class Facts {
   }
 
   /** @param {Told} told */
-  file({ width, height, trained, form, bytes }) {
+  file({ width, height, trained, form, frames, bytes }) {
     const [wide, high] = width ? [width, height] : trained;
     const size = bytes === undefined ? "" : bytesText(bytes);
-    const words = [`${number(wide)} × ${number(high)} pixels`, form, size].filter(Boolean).join(" · ");
+    const moving = frames > 1 ? `first of ${number(frames)} frames used` : "";
+    const words = [`${number(wide)} × ${number(high)} pixels`, form, moving, size].filter(Boolean).join(" · ");
     const line = make("div", { className: "fact-line", textContent: words });
     if (size) line.title = `${number(bytes)} bytes`;
     return line;

@@ -7,6 +7,8 @@ const LARGEST_PIXEL = 16;
 // From this size on, pixels are drawn as squares.
 const SQUARE_PIXEL = 3;
 const DRAG_PX = 40;
+// A strip of a few pixels stays visible when all of its length is shown.
+const THINNEST = 2;
 
 /** @type {[deed: string, text: string, title: string][]} */
 const VIEW_BUTTONS = [
@@ -105,7 +107,7 @@ class Viewer {
     if (this.mode === "fit") this.times = 1;
     else if (this.mode === "actual" && this.original) this.times = this.actual;
     const scale = fitting * this.times;
-    const sizes = [shown.naturalWidth * scale, shown.naturalHeight * scale];
+    const sizes = [shown.naturalWidth, shown.naturalHeight].map((length) => Math.max(THINNEST, length * scale));
     const spaces = [root.clientWidth, root.clientHeight];
     const ratio = window.devicePixelRatio;
     this.corner = spaces.map((space, axis) => {

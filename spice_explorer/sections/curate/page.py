@@ -157,7 +157,8 @@ def _named_queue(run: RunFolder, kind: str, asked: list[int]) -> str:
 
 def _told(run: RunFolder, reviewer: str, queue: dict[str, Any]) -> dict[str, Any]:
     said, at = decisions.needed_model(run), columns.Addresses(run).at
-    (start, end), facts = thumbs.address(run), thumbs.facts_address(run)
+    found = originals.pictures(run)
+    (start, end), facts = thumbs.address(found), thumbs.facts_address(found)
     return {
         "key": f"{run.name}-{runs.made(run)}-{said.stage}",
         "run": run.name,
@@ -174,7 +175,7 @@ def _told(run: RunFolder, reviewer: str, queue: dict[str, Any]) -> dict[str, Any
         },
         "thumbs": {"start": start, "end": end},
         "facts": {"start": facts[0], "end": facts[1]},
-        "sharp": originals.sharp(run),
+        "sharp": found.sharp,
         "readOnly": "",
     }
 

@@ -13,16 +13,18 @@ import streamlit as st
 from engine.errors import SpiceError
 from engine.health.exclusions import BY_HAND, REASONS
 from spice_explorer import session
-from spice_explorer.components import gallery
+from spice_explorer.components import gallery, viewer
 from spice_explorer.present import dataset as tables
 from spice_explorer.present import health as present
-from spice_explorer.present.gallery import PIXELATED, Tile, data_uri
+from spice_explorer.present.gallery import Tile
 from spice_explorer.queries import health
+from spice_explorer.web import originals, thumbs
 
 if TYPE_CHECKING:
     from engine.health.exclusions import Exclusions
     from engine.health.health import Finding, Health, Problem
     from engine.sources.open_source import Opened
+    from spice_explorer.web.originals import Pictures
 
 POLL_SECONDS = 0.5
 PER_PAGE = 96
@@ -212,23 +214,15 @@ def _gallery(
     actions: tuple[gallery.Action, ...],
     what: str,
 ) -> None:
-    pixels = seen.opened.images.pixels
-
     def page(part: slice) -> gallery.Page:
-        here, kept = images[part], seen.decided.kept
-        out = [] if what == LEFT_OUT else (~kept[here]).tolist()
-        return gallery.Page(tiles(part), present.sheet(pixels[here], seen.key), out)
+        return gallery.Page(tiles(part), [] if what == LEFT_OUT else (~seen.decided.kept[images[part]]).tolist())
 
     asked = gallery.pictures(
         seen.key,
-        seen.key,
-        len(pixels),
+        originals.pictures_of_source(seen.opened),
         np.asarray(images, np.int64),
         page,
-        key=f"health-{seen.key}-{what}",
-        actions=actions,
-        per_page=PER_PAGE,
-        sharp=max(pixels.shape[2:]) <= PIXELATED,
+        gallery.Look(f"health-{seen.key}-{what}", actions, per_page=PER_PAGE),
         current=_opened_image(seen),
         on_open=lambda image: _open(seen.key, image),
     )
@@ -254,16 +248,13 @@ def _opened_image(seen: _Seen) -> int:
 
 
 def _one(seen: _Seen, found: Finding | None, problem: Problem | None) -> None:
-    """The clicked image, enlarged, with its measurements and actions."""
+    """The clicked image, larger, with its measurements and actions."""
     image = _opened_image(seen)
     if image < 0:
         return
     images, kept = seen.opened.images, bool(seen.decided.kept[image])
     with st.container(horizontal=True, border=True, key="one image"):
-        sharp = ";image-rendering:pixelated" if max(images.size) <= PIXELATED else ""
-        source = data_uri(images.pixels[image], LARGE_SIDE)
-        name = html.escape(images.ids[image], quote=True)
-        st.html(f"<img src='{source}' alt='{name}' style='width:{LARGE_SIDE}px{sharp}'>", width=260)
+        enlarged(originals.pictures_of_source(seen.opened), image, "health picture")
         with st.container():
             st.markdown(f"**{session.plain(images.ids[image])}**")
             for line in _lines(seen, image, found, problem):
@@ -278,6 +269,18 @@ def _one(seen: _Seen, found: Finding | None, problem: Problem | None) -> None:
                 st.button("Close", key="close one", on_click=_open, args=(seen.key, None))
 
 
+def enlarged(found: Pictures, image: int, key: str) -> None:
+    """One image of a source, larger: the whole original with its facts, or what is trained on."""
+    name = found.images.ids[image]
+    with st.container(width=LARGE_SIDE):
+        if found.pictured[image]:
+            viewer.viewer(found, image, name, key=key)
+            return
+        (start, end), sharp = thumbs.address(found), ";image-rendering:pixelated" if found.sharp else ""
+        source = html.escape(f"{start}{image}{end}&square=1", quote=True)
+        st.html(f"<img src='{source}' alt='{html.escape(name, quote=True)}' style='width:{LARGE_SIDE}px{sharp}'>")
+
+
 def _turning(image: int, kept: bool) -> Callable[[Exclusions], object]:
     one = np.array([image])
     if kept:
@@ -287,7 +290,7 @@ def _turning(image: int, kept: bool) -> Callable[[Exclusions], object]:
 
 def _lines(seen: _Seen, image: int, found: Finding | None, problem: Problem | None) -> list[str]:
     lines, extents = [], seen.opened.extents
-    if extents is not None:
+    if extents is not None and not originals.pictures_of_source(seen.opened).pictured[image]:  # which says it itself
         lines.append(f"original: {extents[image, 0]:,} × {extents[image, 1]:,} pixels")
     if found is not None and problem is not None:
         at = np.flatnonzero(found.images == image)

@@ -9,15 +9,17 @@ import streamlit as st
 from spice_explorer import charts, session
 from spice_explorer.components import gallery
 from spice_explorer.present import dataset as present
-from spice_explorer.present.gallery import Known, page_slice, pages, tiles
+from spice_explorer.present.gallery import Known, described
 from spice_explorer.queries import imports, sources
 from spice_explorer.sections import scores
 from spice_explorer.sections.dataset import health
+from spice_explorer.web import originals
 
 if TYPE_CHECKING:
     from engine.data.origin import Fit
     from engine.sources.import_job import Asked, ImportJob
     from engine.sources.open_source import Opened
+    from spice_explorer.web.originals import Pictures
 
 Kind = Literal["digits", "shapes", "own", "set"]
 KINDS: dict[Kind, str] = {
@@ -221,12 +223,35 @@ def to_train() -> None:
 
 
 def _sample(opened: Opened) -> None:
-    count = len(opened.images)
+    """Some of the images, and the one of them that was clicked."""
+    count, found = len(opened.images), originals.pictures_of_source(opened)
     ids = present.sample(count, SAMPLE)
     st.markdown("**All images**" if len(ids) == count else f"**A sample of {len(ids)}**")
-    known = Known(opened.images.pixels, opened.images.names)
-    last, place = pages(len(ids), PER_PAGE), st.empty()
-    page = min(last, st.pagination(last, key=f"page-sample-{last}")) if last > 1 else 1
-    with place.container():
-        shown = tiles(known, ids[page_slice(page, PER_PAGE)])
-        gallery.strip(shown, side=58, sharp=gallery.sharp(known))
+    if words := found.stand_in():
+        st.caption(session.plain(words))
+    known, shown = Known(opened.images.pixels, opened.images.ids), _shown(found)
+    if shown >= 0:
+        with st.container(horizontal=True, border=True, key="sample image"):
+            health.enlarged(found, shown, "sample picture")
+            with st.container():
+                st.markdown(f"**{session.plain(opened.images.ids[shown])}**")
+                st.button("Close", key="close sample", on_click=_show, args=(found.name, None))
+    gallery.pictures(
+        found.name,
+        found,
+        ids,
+        lambda part: gallery.Page(described(known, ids[part].tolist())),
+        gallery.Look(f"sample-{found.name}", side=58, per_page=PER_PAGE),
+        current=shown,
+        on_open=lambda image: _show(found.name, image),
+    )
+
+
+def _show(of: str, image: int | None) -> None:
+    st.session_state["sample image"] = None if image is None else (of, image)
+
+
+def _shown(found: Pictures) -> int:
+    """The image of the sample that is open, -1 for none."""
+    of, image = st.session_state.get("sample image") or ("", -1)
+    return image if of == found.name else -1

@@ -137,7 +137,7 @@ def _told(look: Run, ids: np.ndarray | None, count: int) -> dict[str, Any]:
             "address": routes.address(run),
             "each": sprites.EACH,
             "columns": sprites.COLUMNS,
-            "sharp": gallery.sharp(artefacts.known(run, None)),
+            "sharp": originals.pictures(run).sharp,
             "version": addresses.made,
         },
         "selection": present.to_bits(among, count),
@@ -147,9 +147,10 @@ def _told(look: Run, ids: np.ndarray | None, count: int) -> dict[str, Any]:
 
 def _photographs(run: RunFolder) -> dict[str, str] | None:
     """What comes before and after an image's id in the address of its whole photograph; None without any."""
-    if not originals.photographs(run):
+    found = originals.pictures(run)
+    if not found.photographs:
         return None
-    start, end = thumbs.address(run)
+    start, end = thumbs.address(found)
     return {"start": start, "end": end}
 
 

@@ -11,13 +11,15 @@ from spice_explorer import charts, session
 from spice_explorer.components import gallery
 from spice_explorer.palette import cluster_colour
 from spice_explorer.present import prototypes as present
-from spice_explorer.present.gallery import Known, page_slice, pages, tiles
+from spice_explorer.present.gallery import Known, described, page_slice, pages
 from spice_explorer.queries import artefacts, runs
 from spice_explorer.queries.runs import Run
+from spice_explorer.web import originals
 
 if TYPE_CHECKING:
     from engine.runs.folder import RunFolder
     from engine.runs.history import PrototypeHistory
+    from spice_explorer.web.originals import Pictures
 
 POLL_SECONDS = 2.0
 ROWS = 10
@@ -30,7 +32,7 @@ def history_of(run: RunFolder, known: Known, cluster: int) -> None:
     if history is None:
         st.caption("This run saved no frames of stage 2.")
         return
-    _moments(history, known, cluster)
+    _moments(originals.pictures(run), history, known, cluster)
     cosines, sizes = present.path(history, cluster)
     left, right = st.columns(2)
     with left:
@@ -41,7 +43,7 @@ def history_of(run: RunFolder, known: Known, cluster: int) -> None:
         charts.draw(figure, f"sizes-{cluster}", "Images of the cluster over the rounds")
 
 
-def _moments(history: PrototypeHistory, known: Known, cluster: int) -> None:
+def _moments(found: Pictures, history: PrototypeHistory, known: Known, cluster: int) -> None:
     cosines, sizes = present.path(history, cluster)
     chosen = present.moments(history.rounds)
     for column, place in zip(st.columns(3), chosen, strict=False):
@@ -50,8 +52,8 @@ def _moments(history: PrototypeHistory, known: Known, cluster: int) -> None:
             title += f", cosine {cosines[place]:.3f} to the last"
         with column:
             st.html(f"<div class='spice-label'>{html.escape(title)}</div>")
-            shown = tiles(known, history.confident[place, cluster, :SHOWN], captions=False)
-            gallery.strip(shown, columns=COLUMNS, sharp=gallery.sharp(known))
+            ids = history.confident[place, cluster, :SHOWN].tolist()
+            gallery.strip(found, described(known, ids, captions=False), ids, columns=COLUMNS)
 
 
 def _having_it(size: int) -> str:
@@ -84,11 +86,11 @@ def _so_far(run: RunFolder) -> None:
         clusters = history.sizes.shape[1]
         last = pages(clusters, ROWS)
         page = st.pagination(last, key=f"page-forming-{last}") if last > 1 else 1
-        known = artefacts.known(run, None)
+        found, known = originals.pictures(run), artefacts.known(run, None)
         for cluster in range(clusters)[page_slice(page, ROWS)]:
             with st.container(border=True, key=f"forming-{cluster}"):
                 st.html(
                     "<div class='spice-cluster'><div class='name'><i style='background:"
                     f"{cluster_colour(cluster)}'></i>Cluster {cluster}</div></div>"
                 )
-                _moments(history, known, cluster)
+                _moments(found, history, known, cluster)

@@ -17,7 +17,7 @@ from spice_explorer.present import progress
 from spice_explorer.present.settings import devices
 from spice_explorer.queries import artefacts, runs, training
 from spice_explorer.queries.runs import Run
-from spice_explorer.sections import chrome, scores
+from spice_explorer.sections import chrome, needs, scores
 from spice_explorer.sections.train import forecast
 
 WATCH, NEW = "watch", "new"
@@ -48,6 +48,7 @@ def watch() -> None:
     run = session.current_run()
     if run is None:
         return
+    needs.without_originals(run)
     live = runs.look(run).live
     st.fragment(_watched, run_every=LIVE_SECONDS if live else None)(run, live)
     _left_out(run.card().excluded)
