@@ -11,12 +11,13 @@ from torch import nn
 from engine.config import TIMM, TORCHVISION, WEIGHTS
 from engine.errors import SettingError
 from engine.networks.hub import Downloads
-from engine.networks.timm_networks import check_timm, timm_from_file, timm_network, timm_pretrained
+from engine.networks.timm_networks import check_timm, timm_from_file, timm_network, timm_pretrained, timm_untrained
 from engine.networks.torchvision_networks import (
     backbone,
     check_torchvision,
     torchvision_from_file,
     torchvision_pretrained,
+    torchvision_untrained,
 )
 from engine.networks.weights import Pretrained
 
@@ -47,6 +48,19 @@ def pretrained(source: str, downloads: Downloads | None = None) -> Pretrained:
     if model.startswith(OF_TIMM):
         return timm_from_file(model.removeprefix(OF_TIMM), path)
     return torchvision_from_file(model, path)
+
+
+def untrained(source: str) -> Pretrained:
+    """The network of `pretrained` with weights drawn at random where they would be downloaded: it takes as long.
+
+    Raises:
+        SettingError: when there is no such network.
+    """
+    if source.startswith(TIMM):
+        return timm_untrained(source.removeprefix(TIMM))
+    if source.startswith(TORCHVISION):
+        return torchvision_untrained(source.removeprefix(TORCHVISION))
+    return pretrained(source)
 
 
 def check_pretrained(source: str) -> None:

@@ -88,6 +88,19 @@ def timm_from_file(name: str, path: Path) -> Pretrained:
     return _fitted(network, read_weights(path), str(path), origin, path.name)
 
 
+def timm_untrained(name: str) -> Pretrained:
+    """timm's network `name` with weights drawn at random, for measurements: nothing is downloaded.
+
+    Raises:
+        SettingError: for an unknown name, and for a network of the Hub, which only a download tells of.
+    """
+    network = _registered(name)
+    side = network.sides[0]
+    arguments = {**network.arguments, **({"img_size": side} if network.config.get("fixed_input_size") else {})}
+    state = timm_network(network.architecture, arguments).state_dict()
+    return _at_side(network, state, side, name, {})
+
+
 def check_timm(name: str) -> None:
     """Raises the SettingError of a wrong name, and downloads nothing."""
     if not name.startswith(HUB):
