@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from engine.errors import SettingError, first_sentence, out_of_memory
-from engine.networks.hub import Downloads, hub_file, kept_file
+from engine.networks.hub import Downloads, check_download, hub_file, kept_file
 from engine.networks.origins import Origin, origin_of, unknown
 from engine.networks.weights import (
     UNREADABLE,
@@ -109,6 +109,22 @@ def check_timm(name: str) -> None:
         _of_hub(name.removeprefix(HUB), Downloads())
     else:
         _timm()
+
+
+def kept_timm(name: str) -> bool:
+    """Whether the weights of `timm_pretrained` are in the Hub's own cache; raises SettingError for a wrong name."""
+    repository = _repository(name)
+    return bool(repository) and kept_file(repository, WEIGHT_FILES) is not None
+
+
+def check_timm_download(name: str) -> None:
+    """Raises the SettingError of a download that would fail, as far as the Hub says it beforehand."""
+    if repository := _repository(name):
+        check_download(repository, WEIGHT_FILES)
+
+
+def _repository(name: str) -> str:
+    return name.removeprefix(HUB) if name.startswith(HUB) else _registered(name).repository
 
 
 def timm_network(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
