@@ -6,6 +6,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -77,27 +78,54 @@ def _answers(hub: Hub) -> type[BaseHTTPRequestHandler]:
     return Answers
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """The hub that huggingface_hub asks in this test; its cache is empty."""
-    from huggingface_hub import constants, file_download
-
+@contextmanager
+def serving_hub() -> Iterator[tuple[Hub, str]]:
+    """A hub without files, and its address."""
     found = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _answers(found))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    address = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield found, f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """The hub that huggingface_hub asks in this test; its cache is empty."""
+    with serving_hub() as (found, address):
+        _ask(address, monkeypatch, str(tmp_path_factory.mktemp("hub")))
+        yield found
+
+
+@pytest.fixture
+def hub_of_servers(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """The hub that processes ask which begin in this test; their cache is empty."""
+    with serving_hub() as (found, address):
+        for name, value in (
+            ("HF_ENDPOINT", address),
+            ("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub"))),
+            ("HF_HUB_OFFLINE", "0"),
+            ("NO_PROXY", "127.0.0.1"),
+        ):
+            monkeypatch.setenv(name, value)
+        yield found
+
+
+def _ask(address: str, monkeypatch: pytest.MonkeyPatch, cache: str) -> None:
+    """Makes huggingface_hub ask the hub at `address` in this process."""
+    from huggingface_hub import constants, file_download
+
     monkeypatch.setattr(constants, "ENDPOINT", address)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", cache)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 2**16)
     # It waits a second before it tries again.
     monkeypatch.setattr(file_download.time, "sleep", lambda _seconds: None)
-    yield found
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 def in_cache(repository: str, name: str, content: bytes) -> None:
