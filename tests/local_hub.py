@@ -21,7 +21,8 @@ class Hub:
 
     Attributes:
         files: content by "ORG/NAME/FILE".
-        errors: the hub's own code of an error by "ORG/NAME": "GatedRepo", "RepoNotFound".
+        errors: the hub's own code of an error by "ORG/NAME" ("GatedRepo", "RepoNotFound"), "Disabled", or a status
+            without a code ("401").
         breaks: bytes of a file that are sent before the connection breaks off.
         asked: "METHOD FILE RANGE" of each request for a file.
         sums: what the hub says of a file instead of its true sum.
@@ -44,7 +45,9 @@ def _answers(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 hub.asked.append(f"{self.command} {name} {asked}".strip())
             content = hub.files.get(f"{place}/{name}")
             if place in hub.errors:
-                self._refuse({"GatedRepo": 403}.get(hub.errors[place], 404), hub.errors[place])
+                code = hub.errors[place]
+                status = int(code) if code.isdecimal() else {"GatedRepo": 403, "Disabled": 403}.get(code, 404)
+                self._refuse(status, "" if code.isdecimal() else code)
             elif content is None:
                 known = any(file.startswith(f"{place}/") for file in hub.files)
                 self._refuse(404, "EntryNotFound" if known else "RepoNotFound")
@@ -53,7 +56,10 @@ def _answers(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def _refuse(self, status: int, code: str) -> None:
             self.send_response(status)
-            self.send_header("X-Error-Code", code)
+            if code == "Disabled":
+                self.send_header("X-Error-Message", "Access to this resource is disabled.")
+            elif code:
+                self.send_header("X-Error-Code", code)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -213,6 +213,14 @@ def _sentence(error: Exception, repository: str, name: str, part: Path | None, s
             f"there is no {repository} on the Hugging Face Hub, or it was deleted or is private: check its name at "
             f"{page}, or choose another network"
         )
+    if isinstance(error, errors.DisabledRepoError):
+        return SettingError(f"{repository} was taken down by the Hugging Face Hub (see {page}): choose another network")
+    refusal = getattr(getattr(error, "response", None), "status_code", None)
+    if refusal in (401, 403):
+        return SettingError(
+            f"the Hugging Face Hub refuses {repository} (status {refusal}): your token may have expired or may not "
+            "cover it; log in again with `hf auth login`, or choose another network"
+        )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _full(repository, part.parent if part else Path(), size)
     have = part.stat().st_size if part is not None and part.exists() else 0
