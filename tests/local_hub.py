@@ -6,6 +6,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +21,8 @@ class Hub:
 
     Attributes:
         files: content by "ORG/NAME/FILE".
-        errors: the hub's own code of an error by "ORG/NAME": "GatedRepo", "RepoNotFound".
+        errors: the hub's own code of an error by "ORG/NAME" ("GatedRepo", "RepoNotFound"), "Disabled", or a status
+            without a code ("401").
         breaks: bytes of a file that are sent before the connection breaks off.
         asked: "METHOD FILE RANGE" of each request for a file.
         sums: what the hub says of a file instead of its true sum.
@@ -43,7 +45,9 @@ def _answers(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 hub.asked.append(f"{self.command} {name} {asked}".strip())
             content = hub.files.get(f"{place}/{name}")
             if place in hub.errors:
-                self._refuse({"GatedRepo": 403}.get(hub.errors[place], 404), hub.errors[place])
+                code = hub.errors[place]
+                status = int(code) if code.isdecimal() else {"GatedRepo": 403, "Disabled": 403}.get(code, 404)
+                self._refuse(status, "" if code.isdecimal() else code)
             elif content is None:
                 known = any(file.startswith(f"{place}/") for file in hub.files)
                 self._refuse(404, "EntryNotFound" if known else "RepoNotFound")
@@ -52,7 +56,10 @@ def _answers(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def _refuse(self, status: int, code: str) -> None:
             self.send_response(status)
-            self.send_header("X-Error-Code", code)
+            if code == "Disabled":
+                self.send_header("X-Error-Message", "Access to this resource is disabled.")
+            elif code:
+                self.send_header("X-Error-Code", code)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -77,27 +84,54 @@ def _answers(hub: Hub) -> type[BaseHTTPRequestHandler]:
     return Answers
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """The hub that huggingface_hub asks in this test; its cache is empty."""
-    from huggingface_hub import constants, file_download
-
+@contextmanager
+def serving_hub() -> Iterator[tuple[Hub, str]]:
+    """A hub without files, and its address."""
     found = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _answers(found))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    address = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield found, f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """The hub that huggingface_hub asks in this test; its cache is empty."""
+    with serving_hub() as (found, address):
+        _ask(address, monkeypatch, str(tmp_path_factory.mktemp("hub")))
+        yield found
+
+
+@pytest.fixture
+def hub_of_servers(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """The hub that processes ask which begin in this test; their cache is empty."""
+    with serving_hub() as (found, address):
+        for name, value in (
+            ("HF_ENDPOINT", address),
+            ("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub"))),
+            ("HF_HUB_OFFLINE", "0"),
+            ("NO_PROXY", "127.0.0.1"),
+        ):
+            monkeypatch.setenv(name, value)
+        yield found
+
+
+def _ask(address: str, monkeypatch: pytest.MonkeyPatch, cache: str) -> None:
+    """Makes huggingface_hub ask the hub at `address` in this process."""
+    from huggingface_hub import constants, file_download
+
     monkeypatch.setattr(constants, "ENDPOINT", address)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", cache)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 2**16)
     # It waits a second before it tries again.
     monkeypatch.setattr(file_download.time, "sleep", lambda _seconds: None)
-    yield found
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 def in_cache(repository: str, name: str, content: bytes) -> None:

@@ -1,13 +1,17 @@
-"""Tiny runs: 60 drawn images of three kinds of bars, a network of four channels, a few steps."""
+"""Tiny runs: 60 drawn images of three kinds of bars, a network of four channels or a tiny frozen one, a few steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import timm
+import torch
+from safetensors.torch import save_file
 
 from engine.config import RunConfig, with_settings
 from engine.data.images import ImageSet
@@ -34,6 +38,8 @@ TINY = {
     "reliable.confidence": 0.3,
 }
 
+# A transformer of timm's with 64 features.
+FROZEN = "test_vit"
 MakeRun = Callable[..., RunFolder]
 
 
@@ -53,6 +59,24 @@ def drawn(seed: int = 0, images: int = 60) -> tuple[ImageSet, Truth]:
 
 def tiny_config(**changes: object) -> RunConfig:
     return with_settings(preset("quick", clusters=3, channels=1), {**TINY, **changes})
+
+
+def save_frozen_network(file: Path, seed: int = 0) -> str:
+    """Writes random weights of a tiny transformer to `file`; what `features.source` says of them."""
+    torch.manual_seed(seed)
+    save_file(timm.create_model(FROZEN, pretrained=False, img_size=32).state_dict(), file)
+    return f"weights:timm/{FROZEN}:{file}"
+
+
+@pytest.fixture
+def frozen(tmp_path: Path) -> dict[str, Any]:
+    """Settings of a run on a tiny frozen network with one weak and two strong views of each image."""
+    return {
+        "features.source": save_frozen_network(tmp_path / "weights.safetensors"),
+        "features.epochs": 0,
+        "features.weak_views": 1,
+        "features.strong_views": 2,
+    }
 
 
 @pytest.fixture

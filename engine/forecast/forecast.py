@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.config import ENCODER, SCRATCH, RunConfig, flat
+from engine.config import IMPORT, TIMM, RunConfig, flat
 from engine.errors import RunError
 from engine.events import Stage
 from engine.runs.kept_forecast import Forecast
@@ -17,7 +17,10 @@ from engine.stages.frames import DIRECTIONS, frame_steps
 from engine.stages.reliable import neighbor_count
 
 DAY = 86_400.0
-# The pieces of work (see `work`) that make up each part of a run; all others are its "rest".
+# Networks of the Hub that timm does not know by name: only a download tells what they are.
+OF_THE_HUB = f"{TIMM}hf-hub:"
+# The pieces of work (see `work`) that make up each part of a run; all others are its "rest". With kept views the
+# network is stage 1's alone.
 PARTS: dict[str, tuple[str, ...]] = {
     "features": ("features", "coarse"),
     "heads": ("heads", "first"),
@@ -119,13 +122,14 @@ def shape_of(config: RunConfig) -> tuple[tuple[str, Any], ...]:
     """Everything that decides what a step costs: settings with the same shape share their costs."""
     shape = {name: value for name, value in flat(config).items() if name not in FREE}
     shape["features.epochs"] = config.features.epochs > 0
+    shape["keeps_views"] = config.keeps_views
     shape["features.coarse"] = config.features.coarse > 0
     return tuple(shape.items())
 
 
 def can_forecast(config: RunConfig) -> bool:
     """Whether stage 1 begins with a network that a probe can make without a download."""
-    return config.features.source.startswith((SCRATCH, ENCODER))
+    return not config.features.source.startswith((IMPORT, OF_THE_HUB))
 
 
 def forecast(config: RunConfig, costs: Costs) -> Forecast:
@@ -138,8 +142,9 @@ def forecast(config: RunConfig, costs: Costs) -> Forecast:
         raise RunError("these settings change the cost of a step: measure again before forecasting")
     counted = work(config, costs)
     spent = {name: costs.each[name].times(count) for name, count in counted.items() if count}
-    parts = {part: _sum(spent.get(name, NOTHING) for name in names) for part, names in PARTS.items()}
-    own = {name for names in PARTS.values() for name in names}
+    named = PARTS | ({"features": ("encode", "weak", "strong")} if config.keeps_views else {})
+    parts = {part: _sum(spent.get(name, NOTHING) for name in names) for part, names in named.items()}
+    own = {name for names in named.values() for name in names}
     parts["rest"] = _sum(cost for name, cost in spent.items() if name not in own)
     total = _sum(parts.values())
     return Forecast(
@@ -171,6 +176,7 @@ def work(config: RunConfig, costs: Costs) -> dict[str, float]:
     heads, first: rounds of stage 2; the extra time of the first
     joint: steps of stage 3
     encode: all images through the encoder · condense: the features of a frame made small
+    weak, strong, adapt: where views are kept, one view of all images; all images through the adapter
     judge: the predictions of all heads for all images · neighbors: those of all images
     kmeans: stage 1's own clustering · score: the scores of a stage
     save: files · write: their bytes
@@ -179,21 +185,27 @@ def work(config: RunConfig, costs: Costs) -> dict[str, float]:
     frames = _frames(steps)
     coarse = math.ceil(config.features.coarse * steps["features"])
     looks = frames["features"] + frames["joint"]
-    views = config.features.weak_views + config.features.strong_views
-    return {
+    # The features of a frozen network are those of its only frame, and stage 3 looks at all images once more.
+    passes = (0 if config.frozen else frames["features"]) + 1
+    later = frames["joint"] + 1 + config.joint.reselect
+    weak, strong = config.features.weak_views, config.features.strong_views
+    kept = {"weak": weak, "strong": strong, "adapt": 1 + later} if config.keeps_views else {}
+    return kept | {
         "features": steps["features"] - coarse,
         "coarse": coarse,
         "heads": steps["heads"],
         "first": 1,
         "joint": steps["joint"],
-        "encode": looks + 2 + views + config.joint.reselect,
+        "encode": passes + (weak + strong if config.keeps_views else later),
         "condense": looks,
         "judge": frames["heads"] + 1,
         "neighbors": 1 + config.joint.reselect,
         "kmeans": config.clusters / costs.clusters,
         "score": 3,
-        "save": _files(frames),
-        "write": disk_bytes(config, costs) - (costs.images + costs.extra) * costs.image_bytes,
+        "save": _files(config, frames),
+        "write": disk_bytes(config, costs)
+        - (costs.images + costs.extra) * costs.image_bytes
+        - (costs.weights if config.keeps_views else 0),
     }
 
 
@@ -213,17 +225,26 @@ def _frames(steps: Mapping[Stage, int]) -> dict[Stage, int]:
     return {stage: len(frame_steps(stage, count)) for stage, count in steps.items()}
 
 
-def _files(frames: Mapping[Stage, int]) -> int:
-    """Files that training writes: those of the frames (see `Frame` and `Xray`), and 25 of the
-    artefacts."""
-    return 25 + frames["features"] + 4 * frames["heads"] + (3 + XRAY_FILES) * frames["joint"]
+def _files(config: RunConfig, frames: Mapping[Stage, int]) -> int:
+    """Files that training writes: those of the frames (see `Frame` and `Xray`), and 25 of the artefacts; one more
+    for unequal sizes, and three for kept views, which have no X-rays."""
+    own, xrays = (28, 0) if config.keeps_views else (25, XRAY_FILES)
+    own += config.heads.sizes != "equal"
+    return own + frames["features"] + 4 * frames["heads"] + (3 + xrays) * frames["joint"]
 
 
 def disk_bytes(config: RunConfig, costs: Costs) -> float:
     """Bytes of the run folder when the run has finished, without maps and decisions."""
     from engine.runs.pipeline import LEAST_KEPT
+    from engine.stages.encoder import WIDTH
 
     clusters, heads, features = config.clusters, config.heads.heads, costs.dimensions
+    trained, views = costs.weights, 0
+    if config.keeps_views:
+        # Clean features and those of views, and an adapter in the place of the network.
+        views = features * (4 + 2 * (config.features.weak_views + config.features.strong_views))
+        inputs, features = features, min(WIDTH, features, costs.images)
+        trained = 4 * (inputs + 5 * features + inputs * features + 2 * features**2)
     kept = max(LEAST_KEPT, neighbor_count(config.reliable, costs.images, clusters))
     frames = _frames(steps_of(config, costs.images + costs.extra))
     directions = min(features, DIRECTIONS)
@@ -239,13 +260,15 @@ def disk_bytes(config: RunConfig, costs: Costs) -> float:
         + 4 * heads
         + 8  # probabilities twice, labels by each head, claims
         + 2 * 17  # two judged sets of labels
-        + 2 * features * (config.features.weak_views + config.features.strong_views)
+        + views
     )
     prototypes = frames["heads"] * 2 * heads * clusters * features
     head_weights = 4 * features * (features + clusters)
     seen = min(XRAYED, costs.images) * (2 * costs.image_bytes + 4 * clusters + 16)
     stored = costs.images * an_image + costs.extra * costs.image_bytes
-    return stored + prototypes + frames["joint"] * seen + 2 * (costs.weights + head_weights)
+    # A frozen network whose views are kept is in the run too, but its file is shared with the cache; no X-rays.
+    network, looked_through = (costs.weights, 0.0) if config.keeps_views else (0, frames["joint"] * seen)
+    return stored + prototypes + looked_through + network + 2 * (trained + head_weights)
 
 
 # -- in words --------------------------------------------------------------------------------------

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 
 from engine import metrics
-from engine.config import ENCODER, SCRATCH, RunConfig, with_settings
+from engine.config import RunConfig, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.errors import RunError, Stopped
-from engine.forecast.forecast import NOTHING, Cost, Costs, can_forecast, shape_of
+from engine.forecast.forecast import Cost, Costs, can_forecast, shape_of
+from engine.forecast.frozen_parts import KMEANS_IMAGES, first_round, measured_encoder, trained_on
 from engine.forecast.timing import (
     LEAST_STEPS,
     Clock,
@@ -39,10 +40,11 @@ from engine.runs.pipeline import LEAST_KEPT, kmeans_labels
 from engine.space.neighbors import BLOCK_ENTRIES, EXACT_IMAGES, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Heads, initialise
-from engine.stages.features import ENCODE_PIXELS, EpochOrder, Features, build_encoder, encode, learn_features
+from engine.stages.features import ENCODE_PIXELS, EpochOrder, Features, encode, learn_features, views_of
 from engine.stages.frames import condensed
-from engine.stages.heads import HeadClustering, kmeans_belief, learn_heads
+from engine.stages.heads import HeadClustering, learn_heads
 from engine.stages.joint import learn_jointly
+from engine.stages.loop import seeded
 from engine.stages.reliable import ReliableSet, neighbor_count
 
 # Images in the sample, and the most bytes of them: an E-step of 5,000 small images is a whole one.
@@ -54,8 +56,8 @@ SHARES = {"features": 0.2, "coarse": 0.06, "heads": 0.16, "joint": 0.2, "encode"
 SMALL_SHARE = 0.015
 # Pixels of the smallest step: 8 images of 32×32, and 128 of 8×8, which would else be all overhead.
 LEAST_PIXELS = 2**13
-# Images on which k-means is timed.
-KMEANS_IMAGES = 1000
+# Pixels of the images whose views are timed: 16 of 224×224.
+VIEW_PIXELS = 2**20
 
 
 def probe(
@@ -86,7 +88,8 @@ def probe(
     for config in configs:
         if not can_forecast(config):
             raise RunError(
-                f"features.source is {config.features.source!r}: forecasts support only {SCRATCH!r} and {ENCODER}NAME"
+                f"features.source is {config.features.source!r}: a forecast needs a network that is built without a "
+                "download; choose one of timm's own, of torchvision's, an encoder or a file"
             )
         if config.clusters > len(images):
             raise RunError(
@@ -135,7 +138,7 @@ class _Probe:
         self.config = with_settings(
             config,
             {
-                "features.epochs": ENDLESS,
+                "features.epochs": 0 if config.frozen else ENDLESS,
                 "heads.epochs": ENDLESS,
                 "joint.steps": ENDLESS,
                 "features.learning_rate": 1e-6,
@@ -149,10 +152,12 @@ class _Probe:
         self.asked, self.images, self.pixels, self.extra = config, images, pixels, extra
         self.seconds, self.stop, self.place = seconds, stop, place
         self.device, self.count, self.few = pixels.device, len(images), len(pixels)
-        self.encoder = build_encoder(self.config, pixels, channels=images.channels, side=min(images.size))
+        self.encoder = measured_encoder(self.config, pixels, channels=images.channels, side=min(images.size))
         self.weights = sum(one.nbytes for one in self.encoder.state_dict().values())
         chance = np.random.default_rng(0)
-        self.vectors = chance.normal(size=(self.few, self.encoder.features)).astype(np.float32)
+        vectors = chance.normal(size=(self.few, self.encoder.features)).astype(np.float32)
+        self.features, self.batches = trained_on(self.config, pixels, self.encoder, vectors)
+        self.vectors = self.features.vectors
         self.each: dict[str, Cost] = {}
         self.before, self.grown = before, list[int]()
 
@@ -162,9 +167,10 @@ class _Probe:
         self._heads()
         self._joint()
         self._encode()
-        if (self.encoder.features, self._kept) not in small:
-            small[self.encoder.features, self._kept] = self._small_things() | self._saving()
-        self.each |= small[self.encoder.features, self._kept]
+        size = self.vectors.shape[1]
+        if (size, self._kept) not in small:
+            small[size, self._kept] = self._small_things() | self._saving()
+        self.each |= small[size, self._kept]
         tables, peak = self._tables(), max(self.grown)
         gpu = self.device.type == "cuda"
         resident = self.count * self.images.pixels[0].nbytes if self.pixels.resident else 0
@@ -186,7 +192,7 @@ class _Probe:
     @property
     def _least(self) -> int:
         """Images of the smallest step that says something."""
-        return max(2, LEAST_PIXELS // self.pixels.area)
+        return max(2, LEAST_PIXELS // self.batches.area)
 
     # -- the stages --------------------------------------------------------------------------------
 
@@ -224,36 +230,26 @@ class _Probe:
     def _heads(self) -> None:
         whole = min(self.config.heads.images, self.count)
         least = min(whole, max(2 * self._least, self.config.clusters))
-        features = Features(self.encoder.eval(), self.vectors)
 
         def run(size: int, clock: Clock) -> None:
             learn_heads(
                 with_settings(self.config, {"heads.images": size}),
-                self.pixels,
-                features,
+                self.batches,
+                self.features,
                 emit=clock.emit,
                 stop=clock.asked,
                 checkpoint=Nothing(),
                 keep=lambda _frame: None,
             )
 
-        self.each["first"] = self._first(whole)
+        self.each["first"] = first_round(self.config, self.vectors, whole, self.device, self._small, self._now)
+        self._check()
         self.each["heads"], frame = self._timed("heads", run, whole, least)
         self.each["judge"] = cost_of([frame]).times(self.count / self.few)
 
-    def _first(self, images: int) -> Cost:
-        """The additional cost of the first round."""
-        if self.config.heads.start == "random":
-            return NOTHING
-        unit = torch.nn.functional.normalize(torch.from_numpy(self.vectors[:KMEANS_IMAGES]), dim=1)
-        clusters, heads = min(self.config.clusters, len(unit)), self.config.heads.heads
-        return self._small(
-            lambda: kmeans_belief(unit.to(self.device), unit.cpu().numpy(), clusters, heads, 0), images / len(unit)
-        )
-
     def _joint(self) -> None:
         settings = self.config.joint
-        head = Heads(1, self.encoder.features, self.config.clusters).to(self.device)
+        head = Heads(1, self.vectors.shape[1], self.config.clusters).to(self.device)
         initialise(head, torch.Generator().manual_seed(0))
         nothing = np.zeros((1, 1), np.float32)
         heads = HeadClustering(Clustering(nothing), head, 0, nothing, nothing, nothing, nothing, nothing)
@@ -265,8 +261,8 @@ class _Probe:
         def run(size: int, clock: Clock) -> None:
             learn_jointly(
                 with_settings(self.config, {"joint.batch": size}),
-                self.pixels,
-                Features(self.encoder, nothing),
+                self.batches,
+                Features(self.features.encoder, nothing),
                 heads,
                 self._all_reliable(),
                 emit=clock.emit,
@@ -290,16 +286,28 @@ class _Probe:
     # -- what lies between them ----------------------------------------------------------------------
 
     def _encode(self) -> None:
+        """All images through the network; and where their views are kept, the views, and the adapter."""
         self.encoder.eval()
         # Memory is that of a batch, however many there are.
-        batch = min(self.count, max(1, ENCODE_PIXELS // self.pixels.area))
+        batch = min(self.count, max(1, ENCODE_PIXELS // max(self.pixels.area, (self.encoder.side or 0) ** 2)))
 
         def run(size: int, clock: Clock) -> None:
             ids = torch.arange(size)
             self._repeat(clock, lambda: encode(self.encoder, self.pixels, ids))
 
-        found, _ = self._timed("encode", run, batch, 2 * self._least)
+        found, _ = self._timed("encode", run, batch, max(4, 2 * LEAST_PIXELS // self.pixels.area))
         self.each["encode"] = found.times(self.count / batch)
+        if not self.config.keeps_views or self.features.encoder is None:
+            return
+        adapter, chance = self.features.encoder, seeded(0, 0, self.device)
+        views = views_of(self.pixels, self.config.views)
+        some = self.pixels.batch(torch.arange(min(self.few, max(1, VIEW_PIXELS // self.pixels.area))))
+        acts: dict[str, tuple[Callable[[], object], int]] = {
+            "weak": (lambda: views.weak(some, chance), len(some)),
+            "strong": (lambda: views.strong(some, chance), len(some)),
+            "adapt": (lambda: encode(adapter, self.batches), self.few),
+        }
+        self.each |= {name: self._small(act, self.count / images) for name, (act, images) in acts.items()}
 
     def _small_things(self) -> dict[str, Cost]:
         vectors = self.vectors
@@ -413,5 +421,5 @@ class _Probe:
     def _tables(self) -> int:
         """Bytes of host memory of what is kept of all images at once, at most."""
         block = 4 * min(BLOCK_ENTRIES, self.count**2) if self.device.type == "cpu" else 0
-        an_image = 12 * self.encoder.features + 16 * self._kept + 8 * self.config.clusters
+        an_image = 12 * self.vectors.shape[1] + 16 * self._kept + 8 * self.config.clusters
         return self.count * an_image + block

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from engine.config import ContrastiveViews
-from engine.events import Stage
 from engine.lesson.bundle import packed
 from engine.lesson.failure_trials import spread_of_unit
+from engine.lesson.frozen_chapters import CLAIMED, frozen_features, frozen_views
 from engine.lesson.interactive import (
     agreement_at,
     by_hand,
@@ -31,12 +31,11 @@ from engine.lesson.interactive import (
     views_at,
     wild,
 )
-from engine.lesson.outline import TITLES
 from engine.lesson.run_view import Material
-from engine.runs.history import load_frame
+from engine.lesson.step import Step, lacking, step_of
+from engine.runs.history import load_frame, load_xrays
 from engine.runs.pipeline import NO_NETWORK
 
-Step = dict[str, Any]
 RATIOS = (0.02, 0.1, 0.25, 0.5, 0.8, 0.9, 1.0)
 ASKED = (1, 3, 5, 10, 20, 50, 100)
 AGREEMENTS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
@@ -71,37 +70,6 @@ def chapters(material: Material) -> list[Step]:
     return [step(material) for step in steps]
 
 
-def _step(
-    key: str,
-    sentence: str,
-    formula: str = "",
-    source: str = "",
-    *,
-    needs: str = "",
-    show: dict[str, Any] | None = None,
-    play: dict[str, Any] | None = None,
-    wrong: dict[str, Any] | None = None,
-) -> Step:
-    return {
-        "key": key,
-        "title": TITLES[key],
-        "sentence": sentence,
-        "formula": formula,
-        "source": source,
-        "needs": needs,
-        "show": show or {},
-        "play": play,
-        "wrong": wrong,
-    }
-
-
-def _lacking(material: Material, stage: Stage, needs: str) -> str:
-    """The message for a stage without frames: they are missing, or the stage has not started."""
-    if stage in material.done:
-        return "The frames of this stage are missing from the run's folder: train a new run to see it."
-    return needs
-
-
 def with_own(values: Sequence[float], own: float) -> tuple[list[float], int]:
     """Values in their order with the run's own in the place of the nearest, and where it is."""
     place = int(np.abs(np.array(values) - own).argmin())
@@ -115,7 +83,7 @@ def problem(material: Material) -> Step:
     count, clusters = len(material.images), material.config.clusters
     chance = np.random.default_rng(material.config.seed)
     places = material.cast.places(chance.permutation(count)[:48])
-    return _step(
+    return step_of(
         "problem",
         f"Here are {count:,} images without labels: sort those that show the same thing into {clusters} clusters.",
         "xᵢ → yᵢ ∈ {1 … K}",
@@ -124,6 +92,8 @@ def problem(material: Material) -> Step:
 
 
 def views(material: Material) -> Step:
+    if material.config.frozen:
+        return frozen_views(material)
     texts = (
         "views",
         f"{_changes(material.config.views.contrastive)} turn an image into views. Every view still "
@@ -132,14 +102,14 @@ def views(material: Material) -> Step:
         "paper, section III-A",
     )
     if material.imported:
-        return _step(
+        return step_of(
             *texts,
             needs="This run uses external vectors, so no views were made for them: train "
             "stage 1 on the images to see this step.",
         )
     chance = np.random.default_rng(material.config.seed + 1)
     ids = np.sort(chance.permutation(len(material.images))[:6])
-    return _step(
+    return step_of(
         *texts,
         show={
             "originals": material.cast.places(ids),
@@ -166,6 +136,8 @@ def _changes(settings: ContrastiveViews) -> str:
 
 
 def features(material: Material) -> Step:
+    if material.config.frozen:
+        return frozen_features(material)
     contrastive = material.config.features.objective in ("simclr", "moco")
     apart = " and to give other images different ones" if contrastive else ""
     texts = (
@@ -176,7 +148,7 @@ def features(material: Material) -> Step:
     )
     frames = [place for place, (stage, _) in enumerate(material.moments) if stage == "features"]
     if not frames:
-        return _step(*texts, needs=_lacking(material, "features", NEEDS_FEATURES))
+        return step_of(*texts, needs=lacking(material, "features", NEEDS_FEATURES))
     first, last = (
         spread_of_unit(np.asarray(load_frame(material.folder, *material.moments[one]).vectors, np.float32))
         for one in (frames[0], frames[-1])
@@ -187,7 +159,9 @@ def features(material: Material) -> Step:
     )
     if material.imported:
         says = f"The features are external vectors: two images are {last:.2f} apart on average."
-    return _step(*texts, show={"frames": frames, "says": says}, play=_temperatures(material), wrong=_collapse(material))
+    return step_of(
+        *texts, show={"frames": frames, "says": says}, play=_temperatures(material), wrong=_collapse(material)
+    )
 
 
 def _objective(material: Material) -> tuple[str, str]:
@@ -262,10 +236,10 @@ def confident(material: Material) -> Step:
         "paper, section III-B, equation 2",
     )
     if material.heads is None:
-        return _step(*texts, needs=NEEDS_HEADS)
+        return step_of(*texts, needs=NEEDS_HEADS)
 
     play = by_hand(material) if quick_to_step(material) else rounds(material)
-    return _step(*texts, show=confident_at(material), play=play, wrong=_poor(material))
+    return step_of(*texts, show=confident_at(material), play=play, wrong=_poor(material))
 
 
 def _poor(material: Material) -> dict[str, Any] | None:
@@ -296,7 +270,7 @@ def prototypes(material: Material) -> Step:
         "paper, section III-B, equation 3",
     )
     if material.heads is None or material.unit is None:
-        return _step(*texts, needs=NEEDS_HEADS)
+        return step_of(*texts, needs=NEEDS_HEADS)
 
     values, start = with_own(RATIOS, material.config.heads.center_ratio)
     results = [prototypes_at(material, value) for value in values]
@@ -307,18 +281,13 @@ def prototypes(material: Material) -> Step:
         "start": start,
         "results": results,
     }
-    return _step(*texts, show=results[start], play=play)
+    return step_of(*texts, show=results[start], play=play)
 
 
 def nearest(material: Material) -> Step:
-    texts = (
-        "nearest",
-        "The M/K images nearest to a prototype get its label, whether or not the head is confident.",
-        "yᵢ = k  for the M/K images with the largest fᵢ·γₖ",
-        "paper, section III-B, equation 4",
-    )
+    texts = ("nearest", *CLAIMED[material.config.heads.sizes], "paper, section III-B, equation 4")
     if material.heads is None or material.unit is None:
-        return _step(*texts, needs=NEEDS_HEADS)
+        return step_of(*texts, needs=NEEDS_HEADS)
 
     results = [claimed_at(material, exclusive) for exclusive in (False, True)]
     start = int(material.config.heads.exclusive)
@@ -329,7 +298,7 @@ def nearest(material: Material) -> Step:
         "start": start,
         "results": results,
     }
-    return _step(*texts, show=results[start], play=play, wrong=_unbalanced(material))
+    return step_of(*texts, show=results[start], play=play, wrong=_unbalanced(material))
 
 
 def _unbalanced(material: Material) -> dict[str, Any] | None:
@@ -339,13 +308,14 @@ def _unbalanced(material: Material) -> dict[str, Any] | None:
     cluster, before, after = found.cut.tolist()
     given, strangers = found.strangers.tolist()
     half = material.shown
+    instead = " This run estimates the sizes instead." if material.config.heads.sizes == "estimated" else ""
     return {
         "label": "one class is rare",
         "says": f"Of the images in this run's cluster {cluster}, {before - after:,} of {before:,} were removed "
         f"(the first {after:,} stay) and stage 2 was trained again. The new cluster {int(found.cluster)} "
         f"contains more of those {after:,} than any other. Its prototype still labels {given:,} images, and "
         f"{strangers:,} of them belong to this run's other clusters. Labelling M/K images for every cluster "
-        "assumes that all classes are the same size.",
+        f"assumes that all classes are the same size.{instead}",
         "show": {
             "claimed": material.cast.rows(np.hstack([found.nearest[:, :half], found.nearest[:, -half:]])),
             "sizes": found.sizes.tolist(),
@@ -366,7 +336,7 @@ def agreement(material: Material) -> Step:
         "paper, section III-C, equation 6",
     )
     if material.reliable is None or material.neighbors is None:
-        return _step(*texts, needs=NEEDS_HEADS)
+        return step_of(*texts, needs=NEEDS_HEADS)
 
     most = min(material.neighbors.ids.shape[1], len(material.images) - 1)
     counts = sorted({min(int(value), most) for value in (*ASKED, material.asked)})
@@ -374,7 +344,7 @@ def agreement(material: Material) -> Step:
     results = [agreement_at(material, count) for count in counts]
     play = {"name": "neighbors", "label": "Neighbours compared", "values": counts, "start": own, "results": results}
     show = {"examples": examples(material), "threshold": material.config.reliable.agreement}
-    return _step(*texts, show={**show, **results[own]}, play=play)
+    return step_of(*texts, show={**show, **results[own]}, play=play)
 
 
 def reliable(material: Material) -> Step:
@@ -385,7 +355,7 @@ def reliable(material: Material) -> Step:
         "paper, section III-C",
     )
     if material.reliable is None:
-        return _step(*texts, needs=NEEDS_HEADS)
+        return step_of(*texts, needs=NEEDS_HEADS)
 
     settings = material.config.reliable
     values, start = with_own(AGREEMENTS, settings.agreement)
@@ -403,23 +373,24 @@ def reliable(material: Material) -> Step:
         "says": "Every label is reliable. " + everything["says"],
         "show": everything,
     }
-    return _step(*texts, show=results[start], play=play, wrong=wrong)
+    return step_of(*texts, show=results[start], play=play, wrong=wrong)
 
 
 def joint(material: Material) -> Step:
+    learners = "An adapter on the frozen network and the head" if material.config.keeps_views else "Network and head"
     texts = (
         "joint",
-        "Network and head train together on the reliable images; for the others, a confident prediction "
+        f"{learners} train together on the reliable images; for the others, a confident prediction "
         "on the weak view is the label for the strong view." + ADAPTED[material.config.joint.adapt],
         "ℓ = [max p(weak) ≥ τ] · H( argmax p(weak), p(strong) )",
         "paper, section III-C; FixMatch (arXiv 2001.07685), equation 4",
     )
     places = [place for place, (stage, _) in enumerate(material.moments) if stage == "joint"]
     if material.imported:
-        return _step(*texts, needs=f"There is no stage 3 in this run: {NO_NETWORK}.")
+        return step_of(*texts, needs=f"There is no stage 3 in this run: {NO_NETWORK}.")
     # Wait for the end of the stage: the text describes its end, and half a stage would be mistaken for all of it.
     if not places or "joint" not in material.done:
-        return _step(*texts, needs=_lacking(material, "joint", NEEDS_JOINT))
+        return step_of(*texts, needs=lacking(material, "joint", NEEDS_JOINT))
 
     values, start = with_own(TAUS, material.config.joint.threshold)
     frames = [load_frame(material.folder, *material.moments[one]) for one in places]
@@ -438,4 +409,4 @@ def joint(material: Material) -> Step:
         "show": everything,
         "says": "Every prediction on a weak view is used as a label. " + everything["says"],
     }
-    return _step(*texts, show={"xray": True, **results[start]}, play=play, wrong=wrong)
+    return step_of(*texts, show={"xray": bool(load_xrays(material.folder)), **results[start]}, play=play, wrong=wrong)

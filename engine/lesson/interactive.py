@@ -34,6 +34,11 @@ STRONGER = ("rotation", "zoom", "shift", "shear", "gamma", "noise")
 BINS = 20
 # Rounds that are gone through by hand, where all views of all images have no more pixels than this.
 ROUNDS, PIXELS = 4, 2**21
+# What, instead of the heads, said what to believe in the first round, by `heads.start`.
+GUESSED = {
+    "kmeans": " The first guesses come from k-means.",
+    "neighbors": " The first guesses come from k-means on a map of neighbourhoods.",
+}
 # Images shown of those that are kept, and of those that are not.
 SHOWN = 24
 
@@ -137,7 +142,7 @@ def _halfway(material: Material, half: Half) -> Result:
     sizes = np.bincount(belief.argmax(1), minlength=len(ids))
     places = half.ids[ids[:, : material.shown]]
     given = int(half.found.labels.kept[head].sum())
-    guess = " The first guesses come from k-means." if _guessed(material, half) else ""
+    guess = GUESSED.get(material.config.heads.start, "") if half.round == 0 else ""
     if half.losses is None:
         says = (
             f"E-step of round {half.round + 1}: the {ids.shape[1]:,} most confident images of each cluster "
@@ -156,11 +161,6 @@ def _halfway(material: Material, half: Half) -> Result:
         "sizes": sizes.tolist(),
         "says": says,
     }
-
-
-def _guessed(material: Material, half: Half) -> bool:
-    """Whether k-means, and not the heads, said what to believe in this round."""
-    return half.round == 0 and material.config.heads.start == "kmeans"
 
 
 def rounds(material: Material) -> dict[str, Any] | None:

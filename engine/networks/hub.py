@@ -25,6 +25,8 @@ from engine.errors import SettingError, first_sentence
 SPARE_BYTES = 2**28
 SHA256 = re.compile(r"[0-9a-f]{64}")
 BLOCK_BYTES = 2**22
+# How long a page waits for the Hub to say whether it has a file.
+CHECK_SECONDS = 4.0
 
 
 # Called with the name of a file that is downloaded, and its bytes so far and in all (0 while unknown).
@@ -62,14 +64,27 @@ def hub_file(repository: str, names: tuple[str, ...], downloads: Downloads) -> P
         SettingError: when the Hub cannot be reached or has no such file, the repository is gated, the download
             breaks off or arrives damaged, or the disk is full.
     """
-    place, _, revision = repository.partition("@")
     kept = kept_file(repository, names)
-    if kept is not None:
-        return kept
+    return kept if kept is not None else _downloaded(_first(repository, names), downloads)
+
+
+def check_download(repository: str, names: tuple[str, ...]) -> None:
+    """Asks the Hub for what `hub_file` would download, and leaves it there; it has a few seconds to answer.
+
+    Raises:
+        SettingError: the one of `hub_file`.
+    """
+    if kept_file(repository, names) is None:
+        _first(repository, names, CHECK_SECONDS)
+
+
+def _first(repository: str, names: tuple[str, ...], seconds: float | None = None) -> _Remote:
+    """The first of the files that the repository has; raises SettingError."""
+    place, _, revision = repository.partition("@")
     for name in names:
-        remote = _remote(place, revision or None, name)
+        remote = _remote(place, revision or None, name, seconds)
         if remote is not None:
-            return _downloaded(remote, downloads)
+            return remote
     raise SettingError(f"{place} has none of the files {', '.join(names)}: choose another network")
 
 
@@ -86,15 +101,15 @@ def kept_file(repository: str, names: tuple[str, ...]) -> Path | None:
     return next((Path(one) for one in found if isinstance(one, str)), None)
 
 
-def _remote(place: str, revision: str | None, name: str) -> _Remote | None:
-    """What the Hub says of a file; None if the repository has no such file."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+def _remote(place: str, revision: str | None, name: str, seconds: float | None) -> _Remote | None:
+    """What the Hub says of a file within `seconds`; None if the repository has no such file."""
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
     url = hf_hub_url(place, name, revision=revision)
     with _explained(place, name):
         try:
-            found = get_hf_file_metadata(url)
+            found = get_hf_file_metadata(url, timeout=seconds or constants.HF_HUB_ETAG_TIMEOUT)
         except EntryNotFoundError:
             return None
     return _Remote(place, revision, name, url, found.etag or "", found.size or 0)
@@ -197,6 +212,14 @@ def _sentence(error: Exception, repository: str, name: str, part: Path | None, s
         return SettingError(
             f"there is no {repository} on the Hugging Face Hub, or it was deleted or is private: check its name at "
             f"{page}, or choose another network"
+        )
+    if isinstance(error, errors.DisabledRepoError):
+        return SettingError(f"{repository} was taken down by the Hugging Face Hub (see {page}): choose another network")
+    refusal = getattr(getattr(error, "response", None), "status_code", None)
+    if refusal in (401, 403):
+        return SettingError(
+            f"the Hugging Face Hub refuses {repository} (status {refusal}): your token may have expired or may not "
+            "cover it; log in again with `hf auth login`, or choose another network"
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _full(repository, part.parent if part else Path(), size)

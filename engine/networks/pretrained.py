@@ -11,12 +11,21 @@ from torch import nn
 from engine.config import TIMM, TORCHVISION, WEIGHTS
 from engine.errors import SettingError
 from engine.networks.hub import Downloads
-from engine.networks.timm_networks import check_timm, timm_from_file, timm_network, timm_pretrained
+from engine.networks.timm_networks import (
+    check_timm,
+    check_timm_download,
+    kept_timm,
+    timm_from_file,
+    timm_network,
+    timm_pretrained,
+    timm_untrained,
+)
 from engine.networks.torchvision_networks import (
     backbone,
     check_torchvision,
     torchvision_from_file,
     torchvision_pretrained,
+    torchvision_untrained,
 )
 from engine.networks.weights import Pretrained
 
@@ -49,6 +58,19 @@ def pretrained(source: str, downloads: Downloads | None = None) -> Pretrained:
     return torchvision_from_file(model, path)
 
 
+def untrained(source: str) -> Pretrained:
+    """The network of `pretrained` with weights drawn at random where they would be downloaded: it takes as long.
+
+    Raises:
+        SettingError: when there is no such network.
+    """
+    if source.startswith(TIMM):
+        return timm_untrained(source.removeprefix(TIMM))
+    if source.startswith(TORCHVISION):
+        return torchvision_untrained(source.removeprefix(TORCHVISION))
+    return pretrained(source)
+
+
 def check_pretrained(source: str) -> None:
     """Raises the SettingError of `pretrained`, but downloads nothing: only the name is looked at."""
     if source.startswith(TIMM):
@@ -57,6 +79,17 @@ def check_pretrained(source: str) -> None:
         check_torchvision(source.removeprefix(TORCHVISION))
     else:
         pretrained(source)
+
+
+def kept(source: str) -> bool:
+    """Whether the weights are in the cache of the Hub; of torchvision's this is not known. Raises SettingError."""
+    return source.startswith(TIMM) and kept_timm(source.removeprefix(TIMM))
+
+
+def check_download(source: str) -> None:
+    """Raises the SettingError of a download of `pretrained` that would fail, as far as the Hub says it beforehand."""
+    if source.startswith(TIMM):
+        check_timm_download(source.removeprefix(TIMM))
 
 
 def network_on(card: Mapping[str, Any]) -> tuple[nn.Module, int] | None:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from engine.errors import SettingError, first_sentence, out_of_memory
-from engine.networks.hub import Downloads, hub_file, kept_file
+from engine.networks.hub import Downloads, check_download, hub_file, kept_file
 from engine.networks.origins import Origin, origin_of, unknown
 from engine.networks.weights import (
     UNREADABLE,
@@ -88,6 +88,19 @@ def timm_from_file(name: str, path: Path) -> Pretrained:
     return _fitted(network, read_weights(path), str(path), origin, path.name)
 
 
+def timm_untrained(name: str) -> Pretrained:
+    """timm's network `name` with weights drawn at random, for measurements: nothing is downloaded.
+
+    Raises:
+        SettingError: for an unknown name, and for a network of the Hub, which only a download tells of.
+    """
+    network = _registered(name)
+    side = network.sides[0]
+    arguments = {**network.arguments, **({"img_size": side} if network.config.get("fixed_input_size") else {})}
+    state = timm_network(network.architecture, arguments).state_dict()
+    return _at_side(network, state, side, name, {})
+
+
 def check_timm(name: str) -> None:
     """Raises the SettingError of a wrong name, and downloads nothing."""
     if not name.startswith(HUB):
@@ -96,6 +109,22 @@ def check_timm(name: str) -> None:
         _of_hub(name.removeprefix(HUB), Downloads())
     else:
         _timm()
+
+
+def kept_timm(name: str) -> bool:
+    """Whether the weights of `timm_pretrained` are in the Hub's own cache; raises SettingError for a wrong name."""
+    repository = _repository(name)
+    return bool(repository) and kept_file(repository, WEIGHT_FILES) is not None
+
+
+def check_timm_download(name: str) -> None:
+    """Raises the SettingError of a download that would fail, as far as the Hub says it beforehand."""
+    if repository := _repository(name):
+        check_download(repository, WEIGHT_FILES)
+
+
+def _repository(name: str) -> str:
+    return name.removeprefix(HUB) if name.startswith(HUB) else _registered(name).repository
 
 
 def timm_network(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:

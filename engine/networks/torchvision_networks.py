@@ -29,6 +29,13 @@ def torchvision_pretrained(name: str) -> Pretrained:
     return _downloaded(*_named(name))
 
 
+def torchvision_untrained(name: str) -> Pretrained:
+    """The network that "torchvision:NAME" names with weights drawn at random, for measurements; raises SettingError."""
+    model, weights = _named(name)
+    network, _, _ = _headless(model, _side(weights))
+    return _described(model, _side(weights), weights, network.state_dict(), name, unknown(model))
+
+
 def torchvision_from_file(model: str, path: Path) -> Pretrained:
     """The weights of torchvision's `model` in a file; raises SettingError when it does not hold them."""
     return _from_file(_known(model), path)

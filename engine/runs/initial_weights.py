@@ -50,6 +50,26 @@ def check_beginning(source: str, images: ImageSet) -> None:
         check_pretrained(source)
 
 
+def on_disk(source: str) -> bool:
+    """Whether a run with the network that `source` names begins without a download; raises SettingError."""
+    from engine.networks.pretrained import kept
+
+    file = cache() / "encoders" / f"{_key(source)}.pt"
+    return (file.exists() and file.with_suffix(".json").exists()) or kept(source)
+
+
+def check_download(source: str) -> None:
+    """Asks whether the network that `source` names could be downloaded, unless it is there already.
+
+    Raises:
+        SettingError: the one with which a run could not be created.
+    """
+    from engine.networks import pretrained
+
+    if not on_disk(source):
+        pretrained.check_download(source)
+
+
 def keep_beginning(folder: Path, source: str, images: ImageSet, told: Told = nobody) -> None:
     """Puts what `source` names (anything but "scratch") into a run's `folder`; `told` follows a download.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.curate.log import DecisionLog
 from engine.events import Stage
+from engine.networks.origins import Origin
 from engine.runs.folder import RunFolder
 from engine.runs.kept_forecast import load_forecast, to_json
 from engine.runs.snapshot import LIVE, Snapshot, StageView, fold
@@ -44,6 +45,12 @@ def newest_stage(folder: RunFolder) -> Stage | None:
 def load_reliable(folder: RunFolder, stage: Stage) -> ReliableSet:
     """The judged labels of `stage`; raises RunError if there are none yet."""
     return ReliableSet(**folder.load(f"reliable-{stage}"))
+
+
+def learned_from(folder: RunFolder) -> str:
+    """The network that a run began with and what that learned from, in words; "" where nothing is known of it."""
+    origin = (folder.encoder_card() or {}).get("origin")
+    return "" if origin is None else Origin(**origin).sentence
 
 
 def decision_log(folder: RunFolder) -> DecisionLog:

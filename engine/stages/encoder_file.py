@@ -7,6 +7,7 @@ app are in assets/encoders, each with a model card.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ import torch
 from engine.config import ENCODER, EncoderSettings, from_dict
 from engine.errors import SettingError, first_sentence, out_of_memory
 from engine.networks.hub import Downloads
-from engine.networks.pretrained import TIMM_NAME, TORCHVISION_NAME, network_on, pretrained
-from engine.networks.weights import UNREADABLE, MissingLibraryError
+from engine.networks.pretrained import TIMM_NAME, TORCHVISION_NAME, network_on, pretrained, untrained
+from engine.networks.weights import UNREADABLE, MissingLibraryError, Pretrained
 from engine.stages.encoder import Encoder
 
 FOLDER = Path(__file__).parents[2] / "assets" / "encoders"
@@ -63,8 +64,13 @@ def encoder_content(source: str, downloads: Downloads | None = None) -> bytes:
         load_encoder(source)
         return encoder_path(source).read_bytes()
     found = pretrained(source, downloads)
+    return _packed(found.card, _weights_of(found))
+
+
+def _weights_of(found: Pretrained) -> dict[str, torch.Tensor]:
+    """The weights of an encoder on this network, by the encoder's own names."""
     own = {"mean": found.mean, "deviation": found.deviation}
-    return _packed(found.card, own | {f"backbone.{name}": value for name, value in found.state.items()})
+    return own | {f"backbone.{name}": value for name, value in found.state.items()}
 
 
 def read_card(source: str) -> dict[str, Any]:
@@ -88,22 +94,33 @@ def load_encoder(source: str, *, norm_groups: int = 1) -> Encoder:
     """
     found = _read(source)
     try:
-        card = found["card"]
-        network = network_on(card)
-        encoder = Encoder(
-            EncoderSettings() if network else from_dict(card["encoder"], EncoderSettings),
-            channels=card["channels"],
-            side=card["side"],
-            norm_groups=norm_groups,
-            fixed_side=True,
-            network=network,
-            interpolation=card.get("interpolation", "bilinear"),
-        )
-        encoder.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in found["weights"].items()})
+        return _built(found["card"], found["weights"], norm_groups)
     except (*UNREADABLE, SettingError) as error:
         if out_of_memory(error) or isinstance(error, MissingLibraryError):
             raise
         raise SettingError(f"{source} is damaged ({first_sentence(error)}): {_choose()}") from None
+
+
+def untrained_encoder(source: str, *, norm_groups: int = 1) -> Encoder:
+    """The encoder that a network from elsewhere ("timm:…", …) becomes, with weights drawn at random where they would
+    be downloaded: it takes as long. Raises SettingError."""
+    found = untrained(source)
+    return _built(found.card, _weights_of(found), norm_groups)
+
+
+def _built(card: Mapping[str, Any], weights: Mapping[str, torch.Tensor], norm_groups: int) -> Encoder:
+    """The encoder of a card, with these weights."""
+    network = network_on(card)
+    encoder = Encoder(
+        EncoderSettings() if network else from_dict(card["encoder"], EncoderSettings),
+        channels=card["channels"],
+        side=card["side"],
+        norm_groups=norm_groups,
+        fixed_side=True,
+        network=network,
+        interpolation=card.get("interpolation", "bilinear"),
+    )
+    encoder.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
     return encoder
 
 

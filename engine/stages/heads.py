@@ -30,7 +30,15 @@ from engine.stages.encoder import Adapter, Encoder, Heads, initialise
 from engine.stages.features import Features, encode, views_of
 from engine.stages.frames import CONFIDENT, Frame, Keep, watch
 from engine.stages.loop import Checkpoint, Report, run_steps, seeded
-from engine.stages.prototypes import Known, PseudoLabels, estimated_sizes, pseudo_label
+from engine.stages.prototypes import (
+    BLOCK_ENTRIES,
+    Known,
+    PseudoLabels,
+    compacted,
+    estimated_sizes,
+    formed,
+    pseudo_label,
+)
 
 # For external vectors, whose images no network sees: the noise of a strong view, in deviations. On
 # the digits (3 seeds) anything from 0 to 1 comes to the same, and 2 costs half a point.
@@ -243,6 +251,8 @@ def m_step(
     Returns:
         (H,): each head's mean loss in the last pass.
     """
+    if settings.sizes == "estimated":
+        pseudo = compacted(pseudo)
     strong, length = drawn.strong, pseudo.ids.shape[1]
     batch = min(settings.batch, length)
     total = torch.zeros(len(heads), device=strong.device)
@@ -348,20 +358,16 @@ def _choose(
         confident, prototypes, labels = pseudo_label(
             belief, unit, settings.center_ratio, exclusive=settings.exclusive, known=known, sizes=settings.sizes
         )
-        loss = head_losses(
-            logits.gather(1, labels.ids[..., None].expand(-1, -1, logits.shape[2])),
-            labels.labels,
-            labels.kept,
-            settings.double_softmax,
-        )
+        loss = _loss_of_all(settings, logits[0], labels)
         nearest = labels.ids[0, : labels.ids.shape[1] - int(known.fixed.sum())]
-        results.append((float(loss), belief[0], confident[0], prototypes[0], nearest))
+        results.append((loss, belief[0].argmax(1).cpu().numpy(), confident[0], prototypes[0], nearest))
     losses = np.array([result[0] for result in results], np.float32)
-    head_labels = np.stack([result[1].argmax(1).cpu().numpy() for result in results])
+    head_labels = np.stack([result[1] for result in results])
     agreement = head_agreement(head_labels) if len(heads) > 1 else None
     near = None if judges is None else neighbor_agreement(head_labels, judges)
     chosen = choose_head(settings.choose, losses, agreement, near)
-    _, belief, confident, prototypes, nearest = results[chosen]
+    _, _, confident, prototypes, nearest = results[chosen]
+    belief = heads.one(chosen)(vectors).softmax(2)[0]  # again: those of all heads would be H tables of N × K
     return HeadClustering(
         clustering=Clustering(belief.cpu().numpy()),
         head=heads.one(chosen),
@@ -376,13 +382,27 @@ def _choose(
     )
 
 
+def _loss_of_all(settings: HeadSettings, logits: torch.Tensor, pseudo: PseudoLabels) -> float:
+    """A head's mean loss on its pseudo-labels, from its logits (N, K) of all images; some labels at a time."""
+    if settings.sizes == "estimated":
+        pseudo = compacted(pseudo)
+    total, count = logits.new_zeros(()), pseudo.kept.sum().clamp_min(1)
+    for ids, labels, kept in zip(
+        *(each[0].split(max(1, BLOCK_ENTRIES // logits.shape[1])) for each in (pseudo.ids, pseudo.labels, pseudo.kept)),
+        strict=True,
+    ):
+        loss = head_losses(logits[ids][None], labels[None], kept[None], settings.double_softmax)[0]
+        total += loss * (kept.sum().clamp_min(1) / count)
+    return float(total)
+
+
 @torch.no_grad()
 def _frame(done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known) -> Frame:
     """Every head's predictions for all clean images after `done` rounds."""
     unit, found = F.normalize(vectors, dim=1), []
     for index in range(len(heads)):
         belief = heads.one(index)(vectors).softmax(2)
-        confident, prototypes, _ = pseudo_label(belief, unit, settings.center_ratio, known=known, sizes=settings.sizes)
+        confident, prototypes = formed(belief, unit, settings.center_ratio, known)
         confidence, labels = belief[0].max(1)
         each = (labels, confidence.half(), prototypes[0].half(), confident[0, :, :CONFIDENT].int())
         found.append([x.cpu().numpy() for x in each])

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from engine.errors import RunError
 from engine.stages.decided_labels import FixedLabels
 
-# Entries of a table in memory at a time: 2**24 float32 are 64 MB.
-BLOCK_ENTRIES = 2**24
+# Entries of a table in memory at a time: 2**24 float32 are 64 MB; and of a table of cosines.
+BLOCK_ENTRIES, TABLE_ENTRIES = 2**24, 2**26
 
 
 @dataclass(frozen=True)
@@ -65,21 +65,47 @@ def assign(
     Args:
         count: of all prototypes, or (H, K) int64, of each.
     """
-    similarity = unit @ prototypes.transpose(1, 2)
     most = count if isinstance(count, int) else int(count.max())
-    near, ids = similarity.topk(most, dim=1)
+    near, ids = _nearest_images(unit, prototypes, most)
     heads, _, clusters = ids.shape
     labels = torch.arange(clusters, device=ids.device).expand_as(ids)
     kept = torch.ones_like(ids, dtype=torch.bool)
     if not isinstance(count, int):
         kept = torch.arange(most, device=ids.device)[:, None] < count[:, None]
     if exclusive:
-        claimed = torch.full_like(similarity, -torch.inf)
-        claimed.scatter_(1, ids, near.masked_fill(~kept, -torch.inf))
-        winner = claimed.argmax(2)
-        kept = kept & (winner.gather(1, ids.flatten(1)).view_as(ids) == labels)
+        kept = _won(ids, near, labels, kept, len(unit))
     # Cluster after cluster: the first `count` entries are cluster 0, nearest first.
     return PseudoLabels(*(x.transpose(1, 2).reshape(heads, -1) for x in (ids, labels, kept)))
+
+
+def _nearest_images(unit: torch.Tensor, prototypes: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and ids (H, count, K) of the images nearest to each prototype, nearest first; a few prototypes at a
+    time, so that there is no (M, K) table of all."""
+    width = max(1, TABLE_ENTRIES // (len(prototypes) * len(unit)))
+    found = [(unit @ part.transpose(1, 2)).topk(count, dim=1) for part in prototypes.split(width, dim=1)]
+    return torch.cat([part.values for part in found], 2), torch.cat([part.indices for part in found], 2)
+
+
+def _won(ids: torch.Tensor, near: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor, images: int) -> torch.Tensor:
+    """(H, n, K) bool: the claims on images `ids` that no nearer prototype has; a tie goes to the lower cluster."""
+    heads, _, clusters = ids.shape
+    place, cosine = ids.flatten(1), near.masked_fill(~kept, -torch.inf).flatten(1)
+    best = cosine.new_full((heads, images), -torch.inf).scatter_reduce(1, place, cosine, "amax")
+    stands = kept.flatten(1) & (cosine == best.gather(1, place))
+    own = labels.flatten(1)
+    lowest = own.new_full((heads, images), clusters).scatter_reduce(
+        1, place, own.masked_fill(~stands, clusters), "amin"
+    )
+    return (stands & (own == lowest.gather(1, place))).view_as(ids)
+
+
+def compacted(pseudo: PseudoLabels) -> PseudoLabels:
+    """The labels that are kept, head by head, as many places as the head with most of them needs.
+
+    With unequal sizes most places are empty: all clusters have as many as the largest.
+    """
+    order = torch.argsort(pseudo.kept.int(), dim=1, descending=True, stable=True)[:, : int(pseudo.kept.sum(1).max())]
+    return PseudoLabels(*(each.gather(1, order) for each in (pseudo.ids, pseudo.labels, pseudo.kept)))
 
 
 def pseudo_label(
@@ -102,12 +128,20 @@ def pseudo_label(
     """
     _, images, clusters = probabilities.shape
     each = max(1, images // clusters)
-    belief = probabilities if known is None else informed(probabilities, known)
-    confident = confident_images(belief, max(1, int(center_ratio * each)))
-    prototypes = prototypes_of(unit, confident)
+    confident, prototypes = formed(probabilities, unit, center_ratio, known)
     claimed = each if sizes == "equal" else estimated_sizes(probabilities)
     labels = assign(unit, prototypes, claimed, exclusive=exclusive)
     return confident, prototypes, labels if known is None else corrected(labels, known)
+
+
+def formed(
+    probabilities: torch.Tensor, unit: torch.Tensor, center_ratio: float, known: Known | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first half of `pseudo_label`: confident images and the prototypes that they form."""
+    _, images, clusters = probabilities.shape
+    belief = probabilities if known is None or known.silent else informed(probabilities, known)
+    confident = confident_images(belief, max(1, int(center_ratio * max(1, images // clusters))))
+    return confident, prototypes_of(unit, confident)
 
 
 def estimated_sizes(probabilities: torch.Tensor) -> torch.Tensor:
@@ -118,7 +152,8 @@ def estimated_sizes(probabilities: torch.Tensor) -> torch.Tensor:
     tensor([[3, 1]])
     """
     _, images, clusters = probabilities.shape
-    found = F.one_hot(probabilities.argmax(2), clusters).sum(1)
+    labels = probabilities.argmax(2)
+    found = labels.new_zeros(len(labels), clusters).scatter_add_(1, labels, torch.ones_like(labels))
     return found.clamp_min(max(1, images // (10 * clusters)))
 
 
@@ -132,20 +167,23 @@ class Known:
     Attributes:
         labels: (M,) int64 in 0..K−1.
         fixed, refused: (M,) bool; the label is right, or wrong. Never both.
+        silent: true only if no label of any image is either.
     """
 
     labels: torch.Tensor
     fixed: torch.Tensor
     refused: torch.Tensor
+    silent: bool = False
 
     @classmethod
     def of(cls, said: FixedLabels, device: torch.device) -> Known:
         arrays = (said.labels, said.mask, said.refused)
-        return cls(*(torch.from_numpy(np.array(each)).to(device) for each in arrays))
+        labels, fixed, refused = (torch.from_numpy(np.array(each)).to(device) for each in arrays)
+        return cls(labels, fixed, refused, not (said.mask.any() or said.refused.any()))
 
     def at(self, ids: torch.Tensor) -> Known:
         """What is known of the images `ids` (m,), in their order."""
-        return Known(self.labels[ids], self.fixed[ids], self.refused[ids])
+        return Known(self.labels[ids], self.fixed[ids], self.refused[ids], self.silent)
 
 
 def informed(probabilities: torch.Tensor, known: Known) -> torch.Tensor:

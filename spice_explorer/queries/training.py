@@ -14,6 +14,7 @@ from engine import presets
 from engine.config import RunConfig
 from engine.errors import SpiceError
 from engine.networks.hub import Told, nobody
+from engine.runs import initial_weights
 from engine.runs.create import branch_decided, branch_run, check_clusters, create_run
 from engine.runs.initial_weights import check_beginning
 from engine.runs.runner import choose_device, the_runner
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from engine.sources.open_source import Opened
 
 Action = Literal["pause", "continue", "stop"]
+# A network may come back while a page is open.
+ASK_AGAIN_SECONDS = 20
 # The encoders that come with the app. The engine's own list brings torch, and a form needs only names.
 ENCODERS = Path(__file__).parents[2] / "assets" / "encoders"
 
@@ -109,14 +112,16 @@ def trained_encoders() -> list[str]:
 
 
 def faults(config: RunConfig, opened: Opened) -> dict[str, str]:
-    """Reasons why these images cannot be trained with `config`, by the setting's dotted name; checks the
-    start of stage 1 only as far as possible without a download."""
+    """Reasons why these images cannot be trained with `config`, by the setting's dotted name; of a network that
+    is not on the disk, whether it can be downloaded is asked."""
     found = {"clusters": _clusters_fault(config, opened)}
     source = config.features.source
     if source != settings.SCRATCH:
         # Only vectors depend on the images.
         own = opened.images.fingerprint if source.startswith(settings.IMPORT) else ""
         found["features.source"] = _source_fault(source, _written(source), own, opened.images)
+        if source.startswith(settings.TIMM) and not found["features.source"]:
+            found["features.source"] = "" if on_disk(source) else download_fault(source)
     return {name: fault for name, fault in found.items() if fault}
 
 
@@ -134,6 +139,24 @@ def _source_fault(source: str, written: tuple[int, int], fingerprint: str, _imag
 
     try:
         check_beginning(source, _images)
+    except SpiceError as error:
+        return str(error)
+    return ""
+
+
+def on_disk(source: str) -> bool:
+    """Whether a run that begins with `source` downloads nothing; also False for what is not there at all."""
+    try:
+        return initial_weights.on_disk(source)
+    except SpiceError:
+        return False
+
+
+@st.cache_data(show_spinner="Asking whether the network can be downloaded…", ttl=ASK_AGAIN_SECONDS, max_entries=32)
+def download_fault(source: str) -> str:
+    """Why the network that `source` names cannot be downloaded now; "" if nothing speaks against it."""
+    try:
+        initial_weights.check_download(source)
     except SpiceError as error:
         return str(error)
     return ""

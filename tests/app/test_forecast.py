@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from engine.config import RunConfig, with_setting
+from engine.data.images import ImageSet
 from engine.errors import RunError, Stopped
 from engine.forecast import probe as measuring
 from engine.forecast import timing
@@ -293,13 +295,21 @@ def test_warnings_name_what_they_are_about() -> None:
     ]
 
 
-def test_only_presets_are_forecast_beside_a_network_from_elsewhere(few_digits: Opened) -> None:
+def test_only_presets_are_forecast_beside_external_vectors(few_digits: Opened) -> None:
     config = preset("quick", clusters=4, channels=1)
     own = with_setting(config, "joint.steps", 5)
     assert list(_asked(few_digits, config)) == ["Quick", "Fast", "Paper"]
     assert _asked(few_digits, own)[present.OWN] == own
-    elsewhere = with_setting(config, "features.source", "torchvision:resnet18")
+    elsewhere = with_setting(config, "features.source", "import:vectors.npy")
     assert list(_asked(few_digits, elsewhere)) == ["Quick", "Fast", "Paper"]
+
+
+def test_photographs_are_forecast_on_a_network_that_knows_them_too() -> None:
+    images = ImageSet(np.zeros((4, 3, 64, 64), np.uint8), tuple("abcd"), "folder:photos")
+    config = preset("photos", clusters=2, channels=3)
+    asked = _asked(Opened(images), config)
+    assert list(asked) == ["Photos", "Quick", "Fast", "Paper"]
+    assert asked["Photos"] == config
 
 
 def test_gpu_memory_has_a_column_only_where_there_is_a_gpu() -> None:

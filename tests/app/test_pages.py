@@ -27,7 +27,7 @@ from engine.stages import encoder_file
 from engine.stages.encoder import Encoder
 from engine.stages.encoder_file import pack_encoder
 from spice_explorer.queries import imports, runs, training
-from spice_explorer.sections.train import form
+from spice_explorer.sections.train import choices, form
 from spice_explorer.web.originals import pictures_of_source
 from tests.app.conftest import IMAGES, ROOT, Visit, button, galleries, texts, tiny_config
 
@@ -352,7 +352,7 @@ def test_the_authors_settings_for_a_set_are_offered_with_that_set_only() -> None
         assert list(form._offered(source)) == usual
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("workspace", "hub")
 def test_tiny_squares_of_photographs_can_be_imported_again_for_a_network_that_knows_photographs(
     visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,7 +364,7 @@ def test_tiny_squares_of_photographs_can_be_imported_again_for_a_network_that_kn
     at.run()
     assert "imported as squares of 32 pixels" in texts(at)
     asked: list[tuple[object, ...]] = []
-    monkeypatch.setattr(form.imports, "begin", lambda *given: asked.append(given))
+    monkeypatch.setattr(choices.imports, "begin", lambda *given: asked.append(given))
     at.button(key="import photographs").click().run()
     assert asked == [(f"folder:{tmp_path}", 224, False, "", "crop")]
     at = visit("train")

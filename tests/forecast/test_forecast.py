@@ -17,15 +17,19 @@ from engine.config import RunConfig, with_settings
 from engine.data.images import ImageSet
 from engine.errors import RunError, Stopped
 from engine.events import StageStarted
+from engine.forecast import frozen_parts
 from engine.forecast import probe as measuring
 from engine.forecast.forecast import Cost, Costs, duration, forecast, shape_of, size, table, warnings_of, work
 from engine.forecast.probe import probe, sample
 from engine.forecast.timing import Clock, cost_of, counted_up, resident_bytes, watched_memory
 from engine.jobs import Control
+from engine.runs import pipeline
 from engine.runs.kept_forecast import Forecast, load_forecast, save_forecast, to_json
 from engine.runs.results import observe, summary
 from engine.runs.runner import choose_device, execute
-from engine.stages import features, joint
+from engine.stages import features, heads, joint
+from engine.stages.encoder import Adapter, Encoder
+from tests.local_hub import Hub
 from tests.piece_costs import PIECES, costs_of_pieces
 from tests.tiny_runs import MakeRun, drawn, tiny_config
 
@@ -93,6 +97,63 @@ def features_of(folder: Any) -> int:
     return int(folder.load("features")["vectors"].shape[1])
 
 
+def test_what_is_counted_is_what_a_run_on_a_frozen_network_does(
+    make_run: MakeRun, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run(**frozen, **{"heads.sizes": "estimated", "joint.reselect": 1})
+    given = {file for file in folder.path.rglob("*") if file.is_file()}
+    images = counted_images(monkeypatch)
+    # The rounds of stage 2 ask the adapter too; that is measured with them.
+    monkeypatch.setattr(heads, "encode", lambda _adapter, _pixels, ids, _view: torch.zeros(len(ids), 60))
+    with folder.lock():
+        assert execute(folder, choose_device("cpu"), Control()) == "finished", observe(folder).message
+    config, own = folder.config(), folder.images().pixels[0].nbytes
+    found = work(config, costs(config))
+    assert images[Encoder] == 60 * found["encode"] == 60 * 4
+    assert images[Adapter] == 60 * found["adapt"]
+    assert (found["weak"], found["strong"]) == (1, 2)
+    written = {file for file in folder.path.rglob("*") if file.suffix in (".npy", ".pt")} - given
+    assert len(written) == found["save"]
+    held = sum(file.stat().st_size - 128 for file in written if file.suffix == ".npy")
+    weights = sum(file.stat().st_size for file in written if file.suffix == ".pt")
+    assert work(config, costs(config, dimensions=64, image_bytes=own))["write"] == pytest.approx(
+        held + weights, rel=0.1
+    )
+
+
+def test_a_frozen_network_without_kept_views_sees_all_images_in_stage_3_too(
+    make_run: MakeRun, frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run(**{**frozen, "features.weak_views": 0, "features.strong_views": 0, "joint.reselect": 1})
+    images = counted_images(monkeypatch)
+    monkeypatch.setattr(heads, "encode", lambda _encoder, _pixels, ids, _view: torch.zeros(len(ids), 64))
+    monkeypatch.setattr(joint, "look_through", lambda *_: None)  # X-rays, of a few images
+    monkeypatch.setattr(pipeline.Run, "keep_xray", lambda *_: None)
+    # A step of stage 3 asks for its targets in training mode.
+    with folder.lock():
+        assert execute(folder, choose_device("cpu"), Control()) == "finished", observe(folder).message
+    found = work(folder.config(), costs(folder.config()))
+    assert images[Encoder] == 60 * found["encode"] == 60 * (1 + 7 + 1 + 1)
+
+
+def counted_images(monkeypatch: pytest.MonkeyPatch) -> dict[type, int]:
+    """How many images each kind of network is given from now on, but for those that it trains on."""
+    found: dict[type, int] = {Encoder: 0, Adapter: 0}
+
+    def counting(kind: type[Encoder | Adapter]) -> None:
+        real = kind.forward
+
+        def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+            found[kind] += 0 if self.training else len(x)
+            return real(self, x)
+
+        monkeypatch.setattr(kind, "forward", forward)
+
+    for kind in (Encoder, Adapter):
+        counting(kind)
+    return found
+
+
 def test_a_forecast_is_work_times_cost() -> None:
     config = tiny_config()
     found = forecast(config, costs(config))
@@ -123,7 +184,8 @@ def test_coarse_steps_are_counted_apart() -> None:
 def test_an_encoder_that_is_kept_as_it_is_has_no_steps() -> None:
     config = tiny_config(**{"features.source": "encoder:some", "features.epochs": 0})
     found = work(config, costs(config))
-    assert (found["features"], found["encode"]) == (0, 1 + 7 + 2)
+    # Its features once, before each of 6 steps of stage 3 and after the last, and for its labels.
+    assert (found["features"], found["encode"]) == (0, 1 + 7 + 1)
 
 
 @pytest.mark.parametrize("name", ["features.batch", "heads.batch", "joint.unlabelled"])
@@ -195,6 +257,60 @@ def test_a_probe_measures_whatever_is_counted(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_probe_measures_a_frozen_network_and_what_learns_from_it(frozen: dict[str, Any]) -> None:
+    config = tiny_config(**frozen, **{"heads.sizes": "estimated", "heads.start": "kmeans"})
+    found = measured(config, drawn()[0])
+    assert set(found.each) == set(work(config, found)) - {"features", "coarse"}
+    assert all(cost.seconds > 0 for cost in found.each.values())
+    assert found.dimensions == 64
+    told = forecast(config, found)
+    network = found.each["encode"].times(4).plus(found.each["weak"]).plus(found.each["strong"].times(2))
+    assert told.seconds["features"] == pytest.approx(network.seconds, abs=1e-3)
+
+
+def test_a_network_is_measured_before_it_is_downloaded(hub: Hub) -> None:
+    for source, dimensions in (("timm:test_vit.r160_in1k", 64), ("torchvision:shufflenet_v2_x0_5", 1024)):
+        found = measured(tiny_config(**{"features.source": source, "features.epochs": 0}), drawn()[0])
+        assert found.dimensions == dimensions
+        assert found.each["encode"].seconds > 0
+    assert hub.asked == []
+
+
+def test_the_first_round_has_the_layout_of_neighborhoods(
+    frozen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid_out = list[int]()
+
+    def layout(unit: np.ndarray, _seed: int) -> np.ndarray:
+        laid_out.append(len(unit))
+        time.sleep(0.5)
+        return unit[:, :20]
+
+    monkeypatch.setattr(frozen_parts, "neighborhoods", layout)
+    plain = measured(tiny_config(**frozen, **{"heads.start": "kmeans"}), drawn()[0])
+    assert laid_out == []
+    found = measured(tiny_config(**frozen, **{"heads.start": "neighbors"}), drawn()[0])
+    assert laid_out == [60]
+    assert found.each["first"].seconds >= 0.5
+    assert forecast(tiny_config(**frozen, **{"heads.start": "neighbors"}), found).seconds["heads"] >= 0.5
+    assert plain.each["first"].seconds > 0
+
+
+def test_a_layout_of_more_images_than_were_laid_out_takes_between_as_long_and_in_proportion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moments = iter([0.0, 8.0])
+    monkeypatch.setattr(frozen_parts, "neighborhoods", lambda unit, _seed: unit)
+    vectors = np.eye(2000, 40, dtype=np.float32) + 1
+    config = tiny_config(**{"heads.start": "neighbors"})
+    found = frozen_parts.first_round(
+        config, vectors, 4000, CPU, lambda _act, _factor: Cost(0, 0, 0), lambda: next(moments)
+    )
+    # One of 1,000 images took 8 s.
+    assert found.seconds == pytest.approx(16)
+    assert found.low < 8 < 32 < found.high
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -238,8 +354,9 @@ def test_a_probe_of_several_tells_how_far_it_is() -> None:
 def test_what_cannot_be_forecast_is_said() -> None:
     with pytest.raises(RunError, match="clusters is 61, but drawn has 60 images"):
         measured(tiny_config(clusters=61), drawn()[0])
-    with pytest.raises(RunError, match="forecasts support only 'scratch' and encoder:NAME"):
-        measured(tiny_config(**{"features.source": "torchvision:resnet18"}), drawn()[0])
+    for source in ("import:vectors.npy", "timm:hf-hub:birds/net"):
+        with pytest.raises(RunError, match="a forecast needs a network that is built without a download"):
+            measured(tiny_config(**{"features.source": source}), drawn()[0])
 
 
 def test_a_sample_is_spread_over_all_images(monkeypatch: pytest.MonkeyPatch) -> None:

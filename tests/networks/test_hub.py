@@ -17,7 +17,7 @@ from safetensors.torch import save
 
 from engine.errors import SettingError
 from engine.networks.hub import Downloads, hub_file
-from engine.networks.pretrained import check_pretrained, pretrained
+from engine.networks.pretrained import check_download, check_pretrained, kept, pretrained
 from tests.local_hub import Hub, in_cache
 
 NAME = "test_vit.r160_in1k"
@@ -90,6 +90,9 @@ def test_a_download_that_is_not_what_it_should_be_is_deleted(hub: Hub, weights: 
         ("GatedRepo", "is gated: accept its licence at https://huggingface.co/timm/.*, then log in"),
         ("RepoNotFound", "there is no timm/.* on the Hugging Face Hub, or it was deleted or is private"),
         ("RevisionNotFound", "there is no timm/.* on the Hugging Face Hub"),
+        ("Disabled", "was taken down by the Hugging Face Hub .*: choose another network"),
+        ("401", r"refuses timm/.* \(status 401\): your token may have expired .*log in again with `hf auth login`"),
+        ("403", r"refuses timm/.* \(status 403\)"),
     ],
 )
 @pytest.mark.usefixtures("weights")
@@ -202,6 +205,32 @@ def test_what_is_no_image_network_is_refused(hub: Hub, tmp_path: Path, config: s
     in_cache("birds/net", "config.json", config.encode())
     with pytest.raises(SettingError, match=words):
         check_pretrained("timm:hf-hub:birds/net")
+
+
+@pytest.mark.parametrize("text", ["google-bert/bert-base", "openai/whisper"])
+def test_the_weights_of_a_model_that_is_no_image_network_are_not_downloaded(
+    hub: Hub, tmp_path: Path, text: str
+) -> None:
+    hub.files[f"{text}/config.json"] = json.dumps({"architectures": ["TextModel"], "hidden_size": 8}).encode()
+    hub.files[f"{text}/model.safetensors"] = save({"embeddings.weight": torch.zeros(3, 8)})
+    with pytest.raises(SettingError, match=r"is no image network in timm's form .* tells of TextModel"):
+        pretrained(f"timm:hf-hub:{text}", Downloads(tmp_path))
+    assert "GET model.safetensors" not in hub.asked
+
+
+def test_what_could_be_downloaded_is_asked_without_a_download(hub: Hub) -> None:
+    with pytest.raises(SettingError, match="there is no timm/"):
+        check_download(f"timm:{NAME}")
+    hub.files[f"{PLACE}/model.safetensors"] = b"weights"
+    hub.asked.clear()
+    check_download(f"timm:{NAME}")
+    assert hub.asked == ["HEAD model.safetensors"]
+    assert not kept(f"timm:{NAME}")
+    in_cache(PLACE, "model.safetensors", b"weights")
+    hub.asked.clear()
+    check_download(f"timm:{NAME}")
+    assert kept(f"timm:{NAME}")
+    assert hub.asked == []
 
 
 def test_a_repository_without_weights_says_which_are_wanted(hub: Hub, tmp_path: Path) -> None:

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
 
 from engine.config import RunConfig, with_settings
 from engine.data.image_store import cache
@@ -26,26 +24,15 @@ from engine.runs.runner import choose_device, execute
 from engine.stages.encoder import Encoder
 from tests.runs.test_imported import guidance
 from tests.runs.test_pipeline import StopAfter
-from tests.tiny_runs import MakeRun, drawn
+from tests.tiny_runs import MakeRun, drawn, save_frozen_network
 
 CPU = choose_device("cpu")
-NAME = "test_vit"
 IMAGES, TRUTH = drawn()
 
 
 @pytest.fixture
-def choices(tmp_path: Path) -> dict[str, Any]:
-    torch.manual_seed(0)
-    network = timm.create_model(NAME, pretrained=False, img_size=32)
-    save_file(network.state_dict(), tmp_path / "weights.safetensors")
-    return {
-        "features.source": f"weights:timm/{NAME}:{tmp_path / 'weights.safetensors'}",
-        "features.epochs": 0,
-        "features.weak_views": 2,
-        "features.strong_views": 3,
-        "heads.epochs": 1,
-        "joint.steps": 1,
-    }
+def choices(frozen: dict[str, Any]) -> dict[str, Any]:
+    return {**frozen, "features.weak_views": 2, "features.strong_views": 3, "heads.epochs": 1, "joint.steps": 1}
 
 
 @pytest.fixture
@@ -160,8 +147,7 @@ def test_other_weights_are_other_features(
     make_run: MakeRun, choices: dict[str, Any], encoded: list[int], tmp_path: Path
 ) -> None:
     finish(make_run("one", **choices))
-    torch.manual_seed(1)
-    save_file(timm.create_model(NAME, pretrained=False, img_size=32).state_dict(), tmp_path / "weights.safetensors")
+    save_frozen_network(tmp_path / "weights.safetensors", seed=1)
     encoded.clear()
     finish(make_run("other", **choices))
     assert sum(encoded) == 60 * 6

@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
 
 from engine.curate.guidance import Guidance
 from engine.events import StageSkipped
@@ -25,23 +23,12 @@ from tests.runs.test_pipeline import StopAfter
 from tests.tiny_runs import MakeRun
 
 CPU = choose_device("cpu")
-NAME = "test_vit"
 CLUSTERS, WIDE = 3, 60
 
 
 @pytest.fixture
-def choices(tmp_path: Path) -> dict[str, Any]:
-    torch.manual_seed(0)
-    network = timm.create_model(NAME, pretrained=False, img_size=32)
-    save_file(network.state_dict(), tmp_path / "weights.safetensors")
-    return {
-        "features.source": f"weights:timm/{NAME}:{tmp_path / 'weights.safetensors'}",
-        "features.epochs": 0,
-        "features.weak_views": 1,
-        "features.strong_views": 2,
-        "heads.sizes": "estimated",
-        "heads.start": "kmeans",
-    }
+def choices(frozen: dict[str, Any]) -> dict[str, Any]:
+    return {**frozen, "heads.sizes": "estimated", "heads.start": "kmeans"}
 
 
 def finish(folder: RunFolder, control: Any = None) -> RunFolder:

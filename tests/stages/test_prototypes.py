@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from engine.errors import RunError
 from engine.stages import prototypes as stage
+from engine.stages.decided_labels import FixedLabels
 from engine.stages.prototypes import (
     Claims,
     Known,
@@ -16,6 +17,7 @@ from engine.stages.prototypes import (
     assign,
     claimed_labels,
     claims_of,
+    compacted,
     confident_images,
     corrected,
     estimated_sizes,
@@ -54,6 +56,58 @@ def test_unequal_claims_come_back_from_the_saved_arrays() -> None:
     assert claimed_labels(claims, 4).tolist() == [0, 0, 0, 1]
     both = claims_of(*saved[:4], np.array([3, 2]), exclusive=True)
     assert [both.members(cluster).tolist() for cluster in range(2)] == [[0, 1], [3, 2]]
+
+
+def test_empty_places_are_left_out_and_the_order_stays() -> None:
+    pseudo = PseudoLabels(
+        torch.tensor([[4, 9, 2, 7], [1, 5, 6, 8]]),
+        torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1]]),
+        torch.tensor([[True, False, True, False], [True, True, False, True]]),
+    )
+    found = compacted(pseudo)
+    assert found.kept.tolist() == [[True, True, False], [True, True, True]]
+    assert found.ids[found.kept].tolist() == [4, 2, 1, 5, 8]
+    assert found.labels[found.kept].tolist() == [0, 1, 0, 0, 1]
+
+
+def test_a_few_prototypes_at_a_time_label_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = torch.Generator().manual_seed(0)
+    unit = F.normalize(torch.randn(60, 8, generator=chance), dim=1)
+    prototypes = F.normalize(torch.randn(2, 20, 8, generator=chance), dim=2)
+    count = torch.randint(1, 9, (2, 20), generator=chance)
+    whole = assign(unit, prototypes, count, exclusive=True)
+    monkeypatch.setattr(stage, "TABLE_ENTRIES", 2 * 60 * 3)
+    parts = assign(unit, prototypes, count, exclusive=True)
+    for one, other in ((whole.ids, parts.ids), (whole.labels, parts.labels), (whole.kept, parts.kept)):
+        assert torch.equal(one, other)
+    # By hand: of the claims on an image the nearest stands.
+    for head in range(2):
+        cosine = unit @ prototypes[head].t()
+        claims: dict[int, list[int]] = {}
+        for cluster in range(20):
+            for image in cosine[:, cluster].topk(int(count[head, cluster])).indices.tolist():
+                claims.setdefault(image, []).append(cluster)
+        wanted = {image: max(each, key=lambda k: float(cosine[image, k])) for image, each in claims.items()}
+        kept = whole.kept[head]
+        assert dict(zip(whole.ids[head][kept].tolist(), whole.labels[head][kept].tolist(), strict=True)) == wanted
+
+
+def test_equally_near_prototypes_leave_an_image_to_the_lower_cluster() -> None:
+    twins = torch.tensor([[[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]])
+    found = assign(UNIT, twins, 2, exclusive=True)
+    assert found.labels[found.kept].tolist() == [0, 0, 1, 1]
+
+
+def test_what_nobody_said_changes_nothing() -> None:
+    said = Known.of(FixedLabels.none(4), torch.device("cpu"))
+    assert said.silent
+    assert said.at(torch.tensor([0, 2])).silent
+    mask = np.array([True, False, False, False])
+    assert not Known.of(FixedLabels(np.zeros(4, np.int64), mask, np.zeros(4, bool)), torch.device("cpu")).silent
+    for one, other in zip(
+        pseudo_label(BELIEF, UNIT, 0.5, known=said)[:2], pseudo_label(BELIEF, UNIT, 0.5), strict=False
+    ):
+        assert torch.equal(one, other)
 
 
 def test_equal_and_estimated_sizes_differ_only_where_clusters_do() -> None:

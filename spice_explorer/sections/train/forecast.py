@@ -11,6 +11,7 @@ from engine.forecast.forecast import can_forecast
 from engine.runs.kept_forecast import load_forecast
 from spice_explorer import session
 from spice_explorer.present import forecast as present
+from spice_explorer.present import settings
 from spice_explorer.queries import forecasts, training
 
 if TYPE_CHECKING:
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 PRESETS = ("quick", "fast", "paper")
+PHOTOS = "photos"
 ASK = "How long will it take?"
 BUSY = "Forecasts need an idle device; try again when this run ends."
 
-UNKNOWN = "No forecast is available for pretrained networks or external vectors."
+UNKNOWN = "No forecast is available for external vectors, or for a network of the Hub before it is downloaded."
 
 
 def ahead(opened: Opened, config: RunConfig, device: str) -> None:
@@ -39,7 +41,8 @@ def _ahead(opened: Opened, config: RunConfig, device: str, was_probing: bool) ->
     asked = _asked(opened, config)
     found = {name: probe.of(one) for name, one in asked.items()}
     if probe.state == "probing":
-        st.progress(probe.done, "A few steps of each preset are timed: about ten seconds…")
+        long = "half a minute" if settings.photographs(opened.images) else "ten seconds"
+        st.progress(probe.done, f"A few steps of each preset are timed: about {long}…")
     elif None in found.values() and st.button(
         "Measure these settings" if probe.costs else ASK,
         key="forecast",
@@ -61,9 +64,9 @@ def _ahead(opened: Opened, config: RunConfig, device: str, was_probing: bool) ->
 
 def _asked(opened: Opened, config: RunConfig) -> dict[str, RunConfig]:
     """Settings by the name of their row: each preset, and `config` where it is none of them."""
+    names = (PHOTOS, *PRESETS) if settings.photographs(opened.images) else PRESETS
     presets = {
-        name.capitalize(): training.preset(name, config.clusters, opened.images.channels, config.seed)
-        for name in PRESETS
+        name.capitalize(): training.preset(name, config.clusters, opened.images.channels, config.seed) for name in names
     }
     if config in presets.values() or not can_forecast(config):
         return presets

@@ -11,8 +11,8 @@ from engine.errors import SpiceError
 from engine.networks.origins import PROPOSED
 from spice_explorer import session
 from spice_explorer.present import settings
-from spice_explorer.queries import health, imports, training
-from spice_explorer.sections.train import forecast
+from spice_explorer.queries import health, training
+from spice_explorer.sections.train import choices, forecast
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PRESETS = {
     "quick": "Quick: a small network, minutes on a laptop",
-    "photos": "Photographs: a network that knows photographs (DINOv2, downloaded once: 88 MB), minutes on a laptop",
+    "photos": "Photographs: a network that knows photographs, minutes on a laptop",
     "fast": "Fast: ResNet-18 with BYOL, for one GPU",
     "paper": "Paper: the published settings, hours on a GPU",
     "shapes": "Shapes: clusters the built-in shapes by shape, not colour; about a minute on a laptop",
@@ -49,7 +49,8 @@ def new_run() -> None:
     with session.plain_errors():
         opened, excluded = health.to_train(session.opened())
         _images(opened, len(excluded))
-        _photographs(opened)
+        if choices.larger(opened):
+            return
         config, device, wrong = _basics(opened)
         begin = st.container(key="begin")
         places, values = _advanced(config)
@@ -85,24 +86,6 @@ def _images(opened: Opened, excluded: int) -> None:
         st.page_link("../pages/dataset.py", label="Choose others", icon=":material/photo_library:", width="content")
 
 
-def _photographs(opened: Opened) -> None:
-    """Photographs that were imported as tiny squares: the way to a network that knows photographs."""
-    origin = opened.origin
-    if origin is None or not settings.tiny(opened.images, opened.extents):
-        return
-    with st.container(border=True, key="photographs"):
-        st.markdown(
-            f"**These are photographs**, but they were imported as squares of {min(opened.images.size)} pixels. A "
-            "network that knows photographs groups them far better than one that is trained from scratch, and "
-            f"needs {settings.PHOTOGRAPH} pixels."
-        )
-        if st.button(f"Import them at {settings.PHOTOGRAPH} pixels", key="import photographs", type="primary"):
-            labels, root = opened.truth is not None, str(origin.root or "")
-            session.keep_import(imports.begin(origin.text, settings.PHOTOGRAPH, labels, root, origin.fit))
-            st.session_state["preset"] = "photos"
-            st.switch_page("../pages/dataset.py")
-
-
 def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
     """The preset with K and seed, the device, and errors in K and seed: the form stays complete and
     keeps its input."""
@@ -117,7 +100,11 @@ def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
         key=f"k-{opened.images.source}",
         help="Number of groups to find. SPICE needs it in advance; too many is better than too few.",
     )
-    offered = _offered(opened.images.source, photographs=settings.photographs(opened.images))
+    photographs = settings.photographs(opened.images)
+    offered = _offered(opened.images.source, photographs=photographs)
+    if st.session_state.get("offered presets") != list(offered):  # for other images the first is right again
+        st.session_state.pop("preset", None)
+        st.session_state["offered presets"] = list(offered)
     name = preset.selectbox("Preset", offered.keys(), format_func=offered.__getitem__, key="preset")
     number = seed.number_input(
         "Seed", value=0, step=1, key="seed", help="The same seed on the same device gives the same result."
@@ -126,19 +113,24 @@ def _basics(opened: Opened) -> tuple[RunConfig, str, dict[str, str]]:
     where = device.selectbox("Device", devices, format_func=devices.__getitem__, key="device")
     chosen = training.preset(name, usual, opened.images.channels, 0)
     config, wrong = settings.apply(chosen, {"clusters": int(k), "seed": int(number)})
+    if name == choices.PHOTOS:
+        config = choices.network(config)
+    if photographs:
+        choices.table(opened, config, where, offered)
     return config, where, wrong
 
 
 def _offered(source: str, *, photographs: bool = False) -> dict[str, str]:
-    """The presets for any images, and one made for the set that is opened: the shapes' own first, that for
-    photographs too, the authors' last."""
-    usual = {name: PRESETS[name] for name in ("quick", "fast", "paper")}
+    """The presets for any images, and one made for the set that is opened: the shapes' own first, the authors'
+    last. For photographs first the one made for them, and last the one that trains a small network from scratch."""
+    own = f"paper-{source.partition(':')[0]}"
+    of_the_set = {own: PRESETS[own]} if own in PRESETS else {}
     if photographs:
-        return {"photos": PRESETS["photos"], **usual}
+        return {name: PRESETS[name] for name in (choices.PHOTOS, *of_the_set, "fast", "paper", "quick")}
+    usual = {name: PRESETS[name] for name in ("quick", "fast", "paper")}
     if source in PRESETS:
         return {source: PRESETS[source], **usual}
-    own = f"paper-{source.partition(':')[0]}"
-    return {**usual, own: PRESETS[own]} if own in PRESETS else usual
+    return {**usual, **of_the_set}
 
 
 def _advanced(config: RunConfig) -> tuple[Places, dict[str, Any]]:
@@ -152,8 +144,8 @@ def _advanced(config: RunConfig) -> tuple[Places, dict[str, Any]]:
             for field in group.fields:
                 left, right = st.columns([1, 2.6], vertical_alignment="center")
                 with left:
-                    # A change of preset or of colour gives every field a fresh start value.
-                    key = f"{config.preset}-{config.views.weak.flip}-{field.name}"
+                    # A change of preset, of its network or of colour gives every field a fresh start value.
+                    key = f"{config.preset}-{config.features.source}-{config.views.weak.flip}-{field.name}"
                     values[field.name] = _input(field, key)
                 places.append((field, right))
     return places, values
