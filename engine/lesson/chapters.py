@@ -34,7 +34,6 @@ from engine.lesson.interactive import (
 from engine.lesson.outline import TITLES
 from engine.lesson.run_view import Material
 from engine.runs.history import load_frame
-from engine.runs.pipeline import NO_NETWORK
 
 Step = dict[str, Any]
 RATIOS = (0.02, 0.1, 0.25, 0.5, 0.8, 0.9, 1.0)
@@ -53,6 +52,7 @@ ADAPTED = {
 # The variants that use τ itself.
 WITH_TAU = ("fixed", "flex")
 NEEDS_JOINT = "Train stage 3 (joint training) first."
+NEEDS_ADAPTER = "An earlier version trained this run, without stage 3: train a new run on the same vectors to see it."
 
 
 def chapters(material: Material) -> list[Step]:
@@ -134,7 +134,7 @@ def views(material: Material) -> Step:
     if material.imported:
         return _step(
             *texts,
-            needs="This run uses external vectors, so no views were made for them: train "
+            needs="This run uses external vectors, so it made no views of the images: train "
             "stage 1 on the images to see this step.",
         )
     chance = np.random.default_rng(material.config.seed + 1)
@@ -407,16 +407,20 @@ def reliable(material: Material) -> Step:
 
 
 def joint(material: Material) -> Step:
+    learners, weak, strong = "Network and head", "the weak view", "the strong view"
+    if material.imported:
+        learners = "An adapter on the external vectors and the head"
+        weak, strong = "the vector itself", "the vector with noise"
     texts = (
         "joint",
-        "Network and head train together on the reliable images; for the others, a confident prediction "
-        "on the weak view is the label for the strong view." + ADAPTED[material.config.joint.adapt],
+        f"{learners} train together on the reliable images; for the others, a confident prediction "
+        f"on {weak} is the label for {strong}.{ADAPTED[material.config.joint.adapt]}",
         "ℓ = [max p(weak) ≥ τ] · H( argmax p(weak), p(strong) )",
         "paper, section III-C; FixMatch (arXiv 2001.07685), equation 4",
     )
     places = [place for place, (stage, _) in enumerate(material.moments) if stage == "joint"]
-    if material.imported:
-        return _step(*texts, needs=f"There is no stage 3 in this run: {NO_NETWORK}.")
+    if material.folder.lacks_adapter:
+        return _step(*texts, needs=NEEDS_ADAPTER)
     # Wait for the end of the stage: the text describes its end, and half a stage would be mistaken for all of it.
     if not places or "joint" not in material.done:
         return _step(*texts, needs=_lacking(material, "joint", NEEDS_JOINT))
