@@ -470,7 +470,7 @@ class _Console:
     def _follow(self) -> None:
         from tqdm import tqdm
 
-        from engine.events import Alarm, Progress, StageFinished, StageSkipped, StageStarted
+        from engine.events import Alarm, Progress, StageFinished, StageStarted
 
         bar = None
         while True:
@@ -484,8 +484,6 @@ class _Console:
                     bar.set_postfix({name: f"{loss:.3f}" for name, loss in event.losses.items()})
                 elif isinstance(event, StageFinished) and bar is not None:
                     bar.close()
-                elif isinstance(event, StageSkipped):
-                    tqdm.write(f"skipped {event.stage}: {event.reason}", file=sys.stderr)
                 elif isinstance(event, Alarm):
                     tqdm.write(f"note: {event.cause}: {event.cure}", file=sys.stderr)
             if last:

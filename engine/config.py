@@ -175,7 +175,7 @@ class FeatureSettings(Settings):
         "'torchvision:NAME' with a network or weights by torchvision's name, 'weights:timm/NAME:FILE' or "
         "'weights:MODEL:FILE' with a file of weights (.safetensors, .pt) for timm's NAME or torchvision's MODEL; "
         "each replaces the network chosen here. 'import:FILE' uses external vectors (.npy, .parquet) as the "
-        "features: nothing is trained on pixels, and stage 3 is skipped",
+        "features: nothing is trained on pixels, and stage 3 trains an adapter on them",
         paper="scratch",
     )
     objective: Literal["moco", "simclr", "byol", "attract"] = setting(

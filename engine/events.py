@@ -58,7 +58,7 @@ class StageFinished:
 
 @dataclass(frozen=True)
 class StageSkipped:
-    """The stage is skipped: the run ends without it."""
+    """The stage was skipped: the run ended without it. Only earlier versions wrote this, of stage 3."""
 
     stage: Stage
     reason: str

@@ -232,21 +232,19 @@ def test_shapes_bring_their_truth_and_a_column_of_colours(tmp_path: Path) -> Non
     assert [one.title for one in RunFolder(tmp_path / "run").columns()] == ["colour"]
 
 
-def test_imported_vectors_end_a_run_without_stage_3(drawn_photos: Path, tmp_path: Path) -> None:
+def test_imported_vectors_train_all_three_stages(drawn_photos: Path, tmp_path: Path) -> None:
     file, run = tmp_path / "vectors.npy", tmp_path / "run"
     chance = np.random.default_rng(0)
     np.save(file, np.eye(2)[np.arange(40) // 20] + chance.normal(0, 0.1, (40, 2)))
     source = ["--set", f"features.source=import:{file}"]
     done = do(*run_arguments(drawn_photos, run, *source))
     assert (done.code, done.errors) == (0, [])
-    reason = "it would train the encoder, but external vectors come without one"
-    assert done.summary["skipped"] == {"stage3": reason}
-    assert (done.summary["state"], done.summary["reliable"]["stage"]) == ("finished", "stage2")
-    assert f"skipped joint: {reason}" in done.err
+    assert "skipped" not in done.summary
+    assert (done.summary["state"], done.summary["reliable"]["stage"]) == ("finished", "stage3")
     assert do("show", str(run), "--json").summary == done.summary
     file.unlink()
     again = do(*run_arguments(drawn_photos, run, *source, "--resume"))
-    assert (again.code, again.summary["skipped"]) == (0, {"stage3": reason})
+    assert (again.code, again.summary["reliable"]) == (0, done.summary["reliable"])
     out = str(tmp_path / "out.csv")
     assert "has no network to label images" in refused("predict", str(run), f"folder:{drawn_photos}", "--out", out)
     assert "has no network to share" in refused("encoder", str(run), "--out", str(tmp_path / "e.pt"))

@@ -133,6 +133,17 @@ def test_wherever_the_images_lie_the_result_is_the_same(free: int, extra: ImageS
     assert (sent > 0) is (free < 4 * IMAGES * 3 * SIDE**2)
 
 
+@pytest.mark.parametrize("free", [2**30, 1_000], ids=["resident", "sent"])
+def test_wherever_external_vectors_lie_the_result_is_the_same(free: int, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(IMAGES, 5)) + 3 * np.eye(5)[np.arange(IMAGES) % 5]
+    np.save(tmp_path / "vectors.npy", vectors.astype(np.float32))
+    changes = {"features.source": f"import:{tmp_path / 'vectors.npy'}"}
+    with FakeCuda(free=free) as gpu:
+        there = trained(made(tmp_path / "there", changes), "cuda")
+    assert differing(there, trained(made(tmp_path / "here", changes), "cpu")) == []
+    assert not gpu.doubles
+
+
 def test_a_second_gpu_does_all_of_it(tmp_path: Path) -> None:
     with FakeCuda(count=2):
         chosen = choose_device("cuda:1")

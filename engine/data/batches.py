@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from engine.data.images import ImageSet
 
@@ -22,6 +24,8 @@ STATISTICS_IMAGES, STATISTICS_BATCH = 10_000, 256
 MOST_AHEAD = 8
 # What an image's features count as: pixels of a batch that is only encoded make 4,096 of them.
 VECTOR_AREA = 1024
+# Vectors that are looked at together for their deviation.
+DEVIATION_BLOCK = 2**14
 
 
 class ImageBatches(Protocol):
@@ -146,7 +150,7 @@ class DeviceImages:
 
 @dataclass(frozen=True, eq=False)
 class CachedViews:
-    """Features of images and of their views by a frozen network, memory-mapped.
+    """Features of images and of their views by a frozen network, memory-mapped; of external vectors no views.
 
     Attributes:
         clean: (N, D) float32, of the images themselves.
@@ -158,11 +162,26 @@ class CachedViews:
     weak: np.ndarray
     strong: np.ndarray
 
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> CachedViews:
+        """Those of a run, from its arrays `clean` and, unless they are external vectors, `weak` and `strong`."""
+        clean = np.asarray(arrays["clean"])
+        if "weak" not in arrays:
+            return cls.none(clean)
+        return cls(clean, np.asarray(arrays["weak"]), np.asarray(arrays["strong"]))
+
+    @classmethod
+    def none(cls, vectors: np.ndarray) -> CachedViews:
+        """Those of external vectors (N, D): nobody saw views of their images."""
+        nothing = np.zeros((0, *vectors.shape), np.float16)
+        return cls(vectors, nothing, nothing)
+
 
 class ViewVectors:
     """Batches of a frozen network's features in place of images: what `DeviceImages` is to pixels.
 
-    A batch of M images is (M, 1 + V + S, D) float32: of each image itself, of its weak and of its strong views.
+    A batch of M images is (M, 1 + V + S, D) float32: of each image itself, of its weak and of its strong views; of
+    external vectors (M, 1, D), since V = S = 0.
     """
 
     def __init__(self, views: CachedViews, device: torch.device) -> None:
@@ -201,6 +220,19 @@ class ViewVectors:
     def clean(self, batch: torch.Tensor) -> torch.Tensor:
         """(M, D): the features of the images themselves."""
         return batch[:, 0]
+
+    @cached_property
+    def deviation(self) -> torch.Tensor:
+        """(D,) float32 on the device: how much each feature of vectors of length 1 differs between the images.
+
+        It is computed on the host, so that it is the same wherever the vectors are.
+        """
+        moments = torch.zeros(2, self._host[0].shape[2], dtype=torch.float64)
+        for block in self._host[0][0].split(DEVIATION_BLOCK):
+            unit = F.normalize(block, dim=1).double()
+            moments += torch.stack((unit.sum(0), unit.square().sum(0)))
+        mean, square = moments / len(self)
+        return (square - mean.square()).clamp_min(0).sqrt().float().to(self.device)
 
 
 def _tensor(images: ImageSet) -> torch.Tensor:

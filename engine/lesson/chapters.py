@@ -34,7 +34,6 @@ from engine.lesson.interactive import (
 from engine.lesson.run_view import Material
 from engine.lesson.step import Step, lacking, step_of
 from engine.runs.history import load_frame, load_xrays
-from engine.runs.pipeline import NO_NETWORK
 
 RATIOS = (0.02, 0.1, 0.25, 0.5, 0.8, 0.9, 1.0)
 ASKED = (1, 3, 5, 10, 20, 50, 100)
@@ -52,6 +51,7 @@ ADAPTED = {
 # The variants that use τ itself.
 WITH_TAU = ("fixed", "flex")
 NEEDS_JOINT = "Train stage 3 (joint training) first."
+NEEDS_ADAPTER = "An earlier version trained this run, without stage 3: train a new run on the same vectors to see it."
 
 
 def chapters(material: Material) -> list[Step]:
@@ -104,7 +104,7 @@ def views(material: Material) -> Step:
     if material.imported:
         return step_of(
             *texts,
-            needs="This run uses external vectors, so no views were made for them: train "
+            needs="This run uses external vectors, so it made no views of the images: train "
             "stage 1 on the images to see this step.",
         )
     chance = np.random.default_rng(material.config.seed + 1)
@@ -377,17 +377,22 @@ def reliable(material: Material) -> Step:
 
 
 def joint(material: Material) -> Step:
-    learners = "An adapter on the frozen network and the head" if material.config.keeps_views else "Network and head"
+    learners, weak, strong = "Network and head", "the weak view", "the strong view"
+    if material.imported:
+        learners = "An adapter on the external vectors and the head"
+        weak, strong = "the vector itself", "the vector with noise"
+    elif material.config.keeps_views:
+        learners = "An adapter on the frozen network and the head"
     texts = (
         "joint",
         f"{learners} train together on the reliable images; for the others, a confident prediction "
-        "on the weak view is the label for the strong view." + ADAPTED[material.config.joint.adapt],
+        f"on {weak} is the label for {strong}.{ADAPTED[material.config.joint.adapt]}",
         "ℓ = [max p(weak) ≥ τ] · H( argmax p(weak), p(strong) )",
         "paper, section III-C; FixMatch (arXiv 2001.07685), equation 4",
     )
     places = [place for place, (stage, _) in enumerate(material.moments) if stage == "joint"]
-    if material.imported:
-        return step_of(*texts, needs=f"There is no stage 3 in this run: {NO_NETWORK}.")
+    if material.folder.lacks_adapter:
+        return step_of(*texts, needs=NEEDS_ADAPTER)
     # Wait for the end of the stage: the text describes its end, and half a stage would be mistaken for all of it.
     if not places or "joint" not in material.done:
         return step_of(*texts, needs=lacking(material, "joint", NEEDS_JOINT))

@@ -167,8 +167,8 @@ def missing(folder: RunFolder) -> list[str]:
     able = {
         "collapse": learned,
         "temperatures": learned,
-        "head": folder.has("heads"),
-        "unbalanced": folder.has("heads") and enough,
+        "head": folder.has("heads") and not folder.lacks_adapter,
+        "unbalanced": folder.has("heads") and not folder.lacks_adapter and enough,
     }
     return [name for name, can in able.items() if can and not folder.has(f"{FOLDER}/{name}")]
 

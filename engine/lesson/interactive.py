@@ -112,6 +112,8 @@ def confident_at(material: Material) -> Result:
 
 def quick_to_step(material: Material) -> bool:
     """Whether a few rounds of stage 2 can be repeated while a lesson is being built."""
+    if material.folder.lacks_adapter:  # an earlier version's stage 2, on other features
+        return False
     height, width = material.images.size
     small = material.imported or material.config.encoder.backbone == "small"
     scratch = material.imported or material.config.features.source == SCRATCH

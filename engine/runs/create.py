@@ -22,7 +22,7 @@ from engine.data.skipped import Skipped
 from engine.errors import RunError
 from engine.networks.hub import Told, nobody
 from engine.runs.files import write_text
-from engine.runs.folder import FORMAT, RunFolder
+from engine.runs.folder import FORMAT, NEW_RUN, WITHOUT_ADAPTER, RunFolder
 from engine.runs.inheritance import inherit, inherit_decided
 from engine.runs.initial_weights import keep_beginning
 from engine.sources.open_source import Opened
@@ -57,12 +57,14 @@ def branch_run(parent: RunFolder, path: str | os.PathLike[str], config: RunConfi
     """A new run that starts from the parent's stages 1 and 2, with different settings for the rest.
 
     Raises:
-        RunError: when stage 2 is not done, `config` asks for other stages 1 and 2, or the new
-            run cannot be written.
+        RunError: when stage 2 is not done, or was done on external vectors by an earlier version, `config` asks
+            for other stages 1 and 2, or the new run cannot be written.
     """
     target, own = _free(path), parent.card()
     if not parent.has("heads"):
         raise RunError(f"{parent.path} has no stage 2 yet: train stage 2 before starting a run from it")
+    if parent.lacks_adapter:
+        raise RunError(f"{parent.path} has no stage 3 to train ({WITHOUT_ADAPTER}): {NEW_RUN}")
     if replace(config, reliable=own.config.reliable, joint=own.config.joint) != own.config:
         raise RunError("only the settings of the reliable set and of stage 3 can be changed here")
     return _made(target, lambda draft: inherit(draft, parent, config))

@@ -55,6 +55,9 @@ FORMAT = 1
 INHERITED_FEATURES = "features-inherited"
 # Vectors from elsewhere in the place of stage 1's.
 IMPORTED = "imported"
+# Why a run that `lacks_adapter` does not go on, and what to do.
+WITHOUT_ADAPTER = "an earlier version trained it on external vectors, without the adapter that stage 3 trains"
+NEW_RUN = "start a new run on the same vectors"
 LOCK_SECONDS, PROBE_SECONDS = 2.0, 0.1
 
 
@@ -190,6 +193,13 @@ class RunFolder:
 
     def has(self, artefact: str) -> bool:
         return (self.path / artefact).is_dir()
+
+    @property
+    def lacks_adapter(self) -> bool:
+        """Whether its features are external vectors as they are, as an earlier version took them, without the adapter
+        that stage 3 trains: such a run can be shown, but not trained on."""
+        own = self.path / "features"
+        return self.has(IMPORTED) and own.is_dir() and not (own / "weights.pt").exists()
 
     @property
     def done(self) -> frozenset[Stage]:

@@ -46,10 +46,11 @@ def inherit_decided(draft: RunFolder, parent: RunFolder, config: RunConfig, guid
     they would be the same; otherwise training recomputes them.
     """
     whole = bool(guidance.keep.all())
-    same = whole and config.clusters == parent.card().config.clusters
+    dated = parent.lacks_adapter
+    same = whole and config.clusters == parent.card().config.clusters and not dated
     card: dict[str, Any] = {}
     if whole:
-        _link_all(draft, parent, (*INPUTS, ORIGINALS, *STAGE_ONE))
+        _link_all(draft, parent, (*INPUTS, ORIGINALS, *((IMPORTED,) if dated else STAGE_ONE)))
         _forget(draft, "heads", "joint")
     else:
         _link_all(draft, parent, BEGINNING)
@@ -100,15 +101,15 @@ def _take_inputs(draft: RunFolder, parent: RunFolder, keep: np.ndarray) -> Image
 
 
 def _take_features(draft: RunFolder, parent: RunFolder, keep: np.ndarray) -> None:
-    """Stage 1's vectors of the images that stay, and its encoder, of which there is none to imported
-    vectors: these are kept as they would be in a run of their own."""
+    """Stage 1's vectors of the images that stay, and its encoder; external vectors are kept as they would be in a run
+    of their own."""
     if draft.has(IMPORTED):
+        return
+    if parent.has(IMPORTED):
+        draft.save(IMPORTED, {"vectors": parent.load(IMPORTED)["vectors"][keep]})
         return
     features = parent.load("features")
     vectors = features["vectors"][keep]
-    if parent.has(IMPORTED):
-        draft.save(IMPORTED, {"vectors": vectors})
-        return
     views = {name: _kept_views(draft, parent, name, keep) for name in VIEWS if name in features}
     draft.save(INHERITED_FEATURES, {"vectors": vectors}, parent.path / "features/weights.pt", views)
     for file in views.values():

@@ -20,20 +20,10 @@ from engine.data.batches import CachedViews, DeviceImages, ImageBatches, ViewVec
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
 from engine.errors import RunError
-from engine.events import (
-    Alarm,
-    Emit,
-    ReliableSelected,
-    Scored,
-    Stage,
-    StageFinished,
-    StageSkipped,
-    StageStarted,
-    TruthScored,
-)
+from engine.events import Alarm, Emit, ReliableSelected, Scored, Stage, StageFinished, StageStarted, TruthScored
 from engine.runs.feature_cache import CachedFeatures, cached_weights
 from engine.runs.files import load_array
-from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder
+from engine.runs.folder import IMPORTED, INHERITED_FEATURES, NEW_RUN, WITHOUT_ADAPTER, RunFolder
 from engine.runs.history import save_frame, save_xray
 from engine.space.kmeans import kmeans
 from engine.space.neighbors import Neighbors, nearest
@@ -52,8 +42,6 @@ from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
 # Neighbours kept for pages, whatever the reliable set asks: the map and its what-ifs need some.
 LEAST_KEPT = 30
 KMEANS_STARTS = 10
-# Why stage 3 ("it") is skipped.
-NO_NETWORK = "it would train the encoder, but external vectors come without one"
 
 
 @dataclass(frozen=True)
@@ -95,27 +83,44 @@ def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable
     images = folder.images()
     pixels = DeviceImages(images, device, folder.extra())
     run = Run(folder, folder.config(), images, folder.truth(), folder.fixed(), pixels, emit, stop)
+    if folder.lacks_adapter:
+        if folder.has("heads"):
+            _end_without_adapter(run)
+            return
+        _forget_stage_1(run)
     features = _imported(run) if folder.has(IMPORTED) else _features(run)
     pixels.leave_extra()
     batches = batches_of(features, pixels)
     neighbors = _neighbors(run, features)
     heads = _heads(run, batches, features, neighbors)
     reliable = _reliable(run, "heads", heads.clustering, neighbors)
-    if features.encoder is None:
-        emit(StageSkipped("joint", NO_NETWORK))
-        return
     joint = _joint(run, batches, features, heads, reliable)
     _reliable(run, "joint", joint, neighbors)
 
 
 def _imported(run: Run) -> Features:
-    """External vectors in place of stage 1's features, with a clustering and scores as usual."""
-    vectors = np.asarray(run.folder.load(IMPORTED)["vectors"])
-    if run.folder.has("features"):
-        return Features(None, vectors)
-    features = take_features(vectors, emit=run.emit, keep=run.keep)
-    _save_features(run, features, None, {"vectors": run.folder.path / IMPORTED / "vectors.npy"})
-    return features
+    """What an adapter makes of external vectors in place of stage 1's features, clustered and scored as usual."""
+    if not run.folder.has("features"):
+        vectors = np.asarray(run.folder.load(IMPORTED)["vectors"])
+        features = take_features(run.config, vectors, run.device, emit=run.emit, keep=run.keep)
+        file = run.folder.path / IMPORTED / "vectors.npy"
+        _save_features(run, features, features.encoder.state_dict(), {"clean": file})
+    return load_features(run.folder, run.pixels)
+
+
+def _end_without_adapter(run: Run) -> None:
+    """Ends a run whose stage 2 is an earlier version's: people may have decided about its labels already."""
+    arrays = run.folder.load("neighbors")
+    clustering = Clustering(np.asarray(run.folder.load("heads")["probabilities"]))
+    _reliable(run, "heads", clustering, Neighbors(arrays["ids"], arrays["similarity"]))
+    run.emit(Alarm("joint", f"this run has no stage 3: {WITHOUT_ADAPTER}", NEW_RUN))
+
+
+def _forget_stage_1(run: Run) -> None:
+    """Stage 1 on external vectors takes a moment: where an earlier version did it, it is done again."""
+    run.folder.checkpoint("heads").remove()
+    for artefact in ("neighbors", "frames", "maps", "features"):
+        run.folder.remove(artefact)
 
 
 def _features(run: Run) -> Features:
@@ -223,24 +228,25 @@ def load_features(folder: RunFolder, pixels: DeviceImages, artefact: str = "feat
     """Stage 1's result, with what makes the features on the device of `pixels`.
 
     Raises:
-        RunError: before stage 1 is done.
+        RunError: before stage 1 is done, or when an earlier version did it on external vectors.
     """
     if not folder.has(artefact):
         raise RunError(f"{folder.path} has no features yet: train until stage 1 is done")
+    if folder.lacks_adapter:
+        raise RunError(f"{folder.path} cannot be trained on ({WITHOUT_ADAPTER}): {NEW_RUN}")
     arrays = folder.load(artefact)
     vectors = np.asarray(arrays["vectors"])
-    if folder.has(IMPORTED):
-        return Features(None, vectors)
     if "clean" in arrays:
         adapter = Adapter.of(folder.weights(artefact)).to(pixels.device)
-        return Features(adapter, vectors, CachedViews(*(np.asarray(arrays[x]) for x in ("clean", "weak", "strong"))))
+        return Features(adapter, vectors, CachedViews.of(arrays))
     encoder = encoder_of(folder, pixels)
     encoder.load_state_dict(folder.weights(artefact))
     return Features(encoder.eval(), vectors)
 
 
 def batches_of(features: Features, pixels: DeviceImages) -> ImageBatches:
-    """What stages 2 and 3 train on: the pixels, or a frozen network's features of the images and their views."""
+    """What stages 2 and 3 train on: the pixels, a frozen network's features of the images and their views, or external
+    vectors."""
     return pixels if features.views is None else ViewVectors(features.views, pixels.device)
 
 

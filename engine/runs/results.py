@@ -64,7 +64,7 @@ def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
 
     Scores are label-free except those below "truth", a key that exists only where the source has
     ground truth and a stage has been scored. A score that a stage does not have is null. "skipped"
-    exists only if a stage was skipped, and says why.
+    exists only if an earlier version skipped a stage, and says why.
     """
     card = folder.card()
     out: dict[str, Any] = {

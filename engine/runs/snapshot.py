@@ -35,7 +35,7 @@ MOST_POINTS = 512
 
 @dataclass(frozen=True)
 class StageView:
-    """One stage: how far it is, its curve of losses, its scores; `skipped` says why it has none."""
+    """One stage: how far it is, its curve of losses, its scores; `skipped` says why an earlier version left it out."""
 
     steps: int = 0
     step: int = 0

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.config import EncoderSettings
+from engine.errors import TrainingError
 from engine.views.tone import grey_matrix
 
 # How images are scaled, by torch's names.
@@ -19,6 +20,8 @@ Interpolation = Literal["bilinear", "bicubic"]
 # An adapter's directions: of efficientnet-lite0's features of clothes 128 are as good as all 1,280 (neighbours of
 # one class .680 and .674), and stage 2's heads are as wide as their features.
 WIDTH, BLOCK = 256, 2**14
+# Unit features whose variance (1 minus their mean cosine) is below this differ by rounding alone.
+SAME = 1e-12
 
 
 class SplitBatchNorm(nn.BatchNorm2d):
@@ -226,7 +229,11 @@ class Adapter(nn.Module):
 
     @classmethod
     def on(cls, vectors: np.ndarray, seed: int) -> Adapter:
-        """The adapter of clean images' features (N, D), on the CPU, in eval mode."""
+        """The adapter of clean images' features (N, D), on the CPU, in eval mode.
+
+        Raises:
+            TrainingError: when all of them point the same way.
+        """
         images, inputs = vectors.shape
         adapter = cls(inputs, min(WIDTH, inputs, images))
         initialise(adapter, torch.Generator().manual_seed(seed))
@@ -268,6 +275,11 @@ def _leading(vectors: np.ndarray, count: int) -> tuple[torch.Tensor, torch.Tenso
         moments += unit.T @ unit
     mean = total / len(vectors)
     values, directions = torch.linalg.eigh(moments / len(vectors) - mean.outer(mean))
+    if values.clamp_min(0).sum() < SAME:
+        raise TrainingError(
+            f"the features of all {len(vectors):,} images point the same way: expected features that differ; use other "
+            "vectors or another network"
+        )
     values, directions = values.flip(0)[:count], directions.flip(1)[:, :count]
     # An eigenvector's sign is chance: its largest entry is made positive.
     signs = directions.gather(0, directions.abs().argmax(0, keepdim=True)).sign()

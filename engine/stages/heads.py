@@ -10,7 +10,6 @@ same three.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,9 +39,6 @@ from engine.stages.prototypes import (
     pseudo_label,
 )
 
-# For external vectors, whose images no network sees: the noise of a strong view, in deviations. On
-# the digits (3 seeds) anything from 0 to 1 comes to the same, and 2 costs half a point.
-NOISE = 0.5
 # A layout has clusters far apart, and a single k-means often misses one: .51 to .69 on clothes, the best of ten .69.
 LAYOUT_TRIES = 10
 # Neighbours of an image that judge a head's labels.
@@ -176,8 +172,6 @@ class Rounds:
         self._first = None if belief is None else torch.from_numpy(belief).to(device)
         self._clean = features.vectors if features.views is None else features.views.clean
         self.vectors = torch.from_numpy(features.vectors).to(device)
-        if self.encoder is None:
-            self.vectors = _scaled(self.vectors)
         self.heads = Heads(config.heads.heads, self.vectors.shape[1], config.clusters)
         initialise(self.heads, torch.Generator().manual_seed(config.seed * 4 + 3))
         self.heads.to(device)
@@ -189,10 +183,7 @@ class Rounds:
         chance = seeded(seed * 4 + 3, index, device)
         ids = _sample(torch.from_numpy(self.fixed.mask), self.config.heads.images, index, seed)
         places = ids.to(device)
-        if self.encoder is None:
-            weak, strong = _vector_views(self.vectors[places], chance)
-        else:
-            weak, strong = _views(self.config, self.pixels, self.encoder, ids, chance)
+        weak, strong = _views(self.config, self.pixels, self.encoder, ids, chance)
         unit = F.normalize(self.vectors[places], dim=1)
         belief = self._told(places, unit) if index == 0 else None
         return Round(ids, unit, weak, strong, self.known.at(places), belief, chance)
@@ -291,25 +282,6 @@ def _views(
     weak = encode(encoder, pixels, ids, lambda x: views.weak(x, generator))
     strong = encode(encoder, pixels, ids, lambda x: views.strong(x, generator))
     return weak, strong
-
-
-def _scaled(vectors: torch.Tensor) -> torch.Tensor:
-    """External vectors (N, D), scaled by a common factor so that their mean square is 1.
-
-    Heads are drawn, and their learning rate is meant, for features of about that size: the digits'
-    times 1,000 leave them with one cluster, times 1/1,000 with 60 % accuracy instead of 97 %.
-    """
-    return vectors * (math.sqrt(vectors.numel()) / torch.linalg.vector_norm(vectors))
-
-
-def _vector_views(vectors: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stand-ins for a weak and a strong view of external vectors (M, D), two (M, D).
-
-    The weak view is the vector itself; the strong one has Gaussian noise, as much of it as a feature
-    differs between images.
-    """
-    noise = torch.randn(vectors.shape, generator=generator, device=vectors.device)
-    return vectors, vectors + NOISE * vectors.std(0) * noise
 
 
 def kmeans_belief(

@@ -51,6 +51,10 @@ NOW: dict[Stage, str] = {
     "joint": "Now: encoder and head train together on the reliable images; if the model is confident about "
     "a weak view of another image, the strong view learns the same label.",
 }
+JOINT_ON_VECTORS = (
+    "Now: an adapter on the external vectors and the head train together on the reliable images; if the model is "
+    "confident about the vector of another image, it learns the same label from that vector with noise."
+)
 SCORE_NAMES = {
     "pseudo_label_loss": "pseudo-label loss",
     "head_agreement": "head agreement",
@@ -116,9 +120,10 @@ def now(snapshot: Snapshot, features: FeatureSettings) -> str:
     """What training is doing now (`features` are stage 1's); "" when it is idle."""
     if snapshot.stage is None or snapshot.state not in TRAINING:
         return ""
+    external = features.source.startswith(IMPORT)
     if snapshot.stage != "features":
-        return NOW[snapshot.stage]
-    if features.source.startswith(IMPORT):
+        return JOINT_ON_VECTORS if external and snapshot.stage == "joint" else NOW[snapshot.stage]
+    if external:
         return TAKEN_NOW
     frozen = not features.epochs or kept(snapshot.stages["features"])
     return KEPT_NOW if frozen else FEATURES_NOW[features.objective]

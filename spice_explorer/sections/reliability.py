@@ -345,9 +345,13 @@ def _train(look: Run, view: View, settings: ReliableSettings, verdict: ReliableS
     taught = teachers.per_cluster
     nobody = not taught.any()
     reason = "No label of stage 2 is reliable under these thresholds: lower one of them first."
-    skipped = look.snapshot.stages["joint"].skipped
+    if run.lacks_adapter:
+        st.caption(
+            "An earlier version trained this run, without stage 3: start a new run on the same vectors to train it."
+        )
+        return
     with st.popover(
-        "A new run from these thresholds" if skipped else "Train stage 3 from these thresholds",
+        "Train stage 3 from these thresholds",
         icon=":material/model_training:",
         disabled=nobody,
         help=reason if nobody else None,
@@ -356,15 +360,12 @@ def _train(look: Run, view: View, settings: ReliableSettings, verdict: ReliableS
         st.markdown(
             f"Starts a new run from stage 2 of **{session.plain(run.name)}** with "
             f"agreement ≥ {asked.agreement:g}, confidence ≥ {asked.confidence:g}, {asked.neighbors} "
-            f"neighbours, {_floor(asked.floor)}: **{int(taught.sum()):,} images** "
-            f"{'are reliable' if skipped else 'are trained on'}. This run is not modified."
+            f"neighbours, {_floor(asked.floor)}: **{int(taught.sum()):,} images** are trained on. This run is not "
+            "modified."
         )
-        if skipped:
-            st.caption(f"Stage 3 is skipped there too: {session.plain(skipped)}.")
         if settings == run.card().config.reliable:
             st.caption("These are the run's own thresholds: the new run would repeat it.")
-        if not skipped:
-            _without_teacher(np.flatnonzero(taught == 0))
+        _without_teacher(np.flatnonzero(taught == 0))
         started = st.button("Start the new run", type="primary", key="train from here")
     if nobody:
         st.caption(reason)

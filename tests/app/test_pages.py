@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import get_args
 
@@ -16,12 +17,11 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import NumberInput, Selectbox
 
-from engine.config import EncoderSettings, Preset, with_settings
+from engine.config import EncoderSettings, Preset
 from engine.events import RunQueued, RunStarted, StageFinished, StageStarted
-from engine.jobs import Control
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
-from engine.runs.runner import choose_device, execute, the_runner
+from engine.runs.runner import the_runner
 from engine.sources.open_source import Opened, open_source
 from engine.stages import encoder_file
 from engine.stages.encoder import Encoder
@@ -31,6 +31,7 @@ from spice_explorer.sections.train import choices, form
 from spice_explorer.web.originals import pictures_of_source
 from tests.app.conftest import IMAGES, ROOT, Visit, button, galleries, texts, tiny_config
 
+WITHOUT_STAGE_3 = ROOT / "tests" / "fixtures" / "runs-on-vectors-without-an-adapter.zip"
 ALL = ("dataset", "train", "map", "prototypes", "reliability", "curate", "export", "learn")
 NEED_LABELS = ("prototypes", "reliability", "curate", "export")
 
@@ -84,15 +85,12 @@ def test_no_page_fails_in_any_state(page: str, visit: Visit) -> None:
 
 
 @pytest.fixture(scope="module")
-def without_stage_3(tmp_path_factory: pytest.TempPathFactory, few_digits: Opened) -> Path:
-    """A finished run on external vectors: the pixels themselves."""
+def without_stage_3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on external vectors of an earlier version, which skipped stage 3."""
     place = tmp_path_factory.mktemp("imported")
-    np.save(place / "v.npy", few_digits.images.pixels.reshape(IMAGES, -1))
-    config = with_settings(tiny_config(), {"features.source": f"import:{place / 'v.npy'}"})
-    folder = create_run(place / "imported", few_digits, config)
-    with folder.lock():
-        assert execute(folder, choose_device("cpu"), Control()) == "finished"
-    return folder.path
+    with zipfile.ZipFile(WITHOUT_STAGE_3) as archive:
+        archive.extractall(place)
+    return place / "finished"
 
 
 @pytest.mark.parametrize("page", ALL)
@@ -106,12 +104,12 @@ def test_every_page_shows_a_run_that_has_no_stage_3(
     assert "Stage 3 · joint: skipped" in texts(at)
     words = {
         "train": "skipped: it would train the encoder, but external vectors come without one",
-        "reliability": "Stage 3 is skipped there too",
+        "reliability": "An earlier version trained this run, without stage 3",
     }
     assert words.get(page, "") in texts(at)
     if page == "curate":
         at.segmented_control(key="curate view").set_value("Train with my decisions").run()
-        assert "**4 classes**. Stage 2 learns" in texts(at)
+        assert "**3 classes**. Stages 2 and 3 learn" in texts(at)
 
 
 # -- dataset -----------------------------------------------------------------------------------
@@ -273,7 +271,7 @@ def type_source(at: AppTest, text: str) -> AppTest:
     return box.set_value(text).run()
 
 
-def test_vectors_can_be_typed_are_judged_at_once_and_train_without_stage_3(
+def test_vectors_can_be_typed_are_judged_at_once_and_train_all_three_stages(
     workspace: Path, tmp_path: Path, visit: Visit
 ) -> None:
     file, at = tmp_path / "vectors.npy", visit("train")
@@ -288,6 +286,7 @@ def test_vectors_can_be_typed_are_judged_at_once_and_train_without_stage_3(
     assert "Not used\\: external vectors are taken as they are" in texts(at)
     assert choice(at, "features.source").value == f"import:{file}"
     number(at, "heads.epochs").set_value(1).run()
+    number(at, "joint.steps").set_value(2).run()
     button(at, "Start training").click().run()
     name = runs.run_names()[0]
     run = runs.folder_of(name)
@@ -295,7 +294,8 @@ def test_vectors_can_be_typed_are_judged_at_once_and_train_without_stage_3(
         time.sleep(0.05)
     at = visit("train", run=name)
     assert runs.look(run).snapshot.state == "finished"
-    assert "skipped: it would train the encoder, but external vectors come without one" in texts(at)
+    assert runs.look(run).snapshot.stages["joint"].step == 2
+    assert "Stage 3 · joint: done" in texts(at)
     assert (workspace / name / "imported").is_dir()
 
 

@@ -123,6 +123,9 @@ def test_what_happens_now_is_told_as_the_objective_has_it() -> None:
     assert "predicts the features that a slower" in progress.now(training, byol)
     imported = FeatureSettings(source="import:v.npy")
     assert "the external vectors are clustered" in progress.now(training, imported)
+    jointly = fold([Record(9.0, StageStarted("joint", 5))], training)
+    assert "an adapter on the external vectors" in progress.now(jointly, imported)
+    assert "encoder and head train together" in progress.now(jointly, FeatureSettings())
     assert progress.now(unmoved(RunStopped()), moco) == ""
 
 

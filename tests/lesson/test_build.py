@@ -34,7 +34,6 @@ from engine.runs.create import branch_decided, create_run
 from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of, load_frame, load_xrays
 from engine.runs.maps import DEFAULT, artefact_of
-from engine.runs.pipeline import NO_NETWORK
 from engine.runs.results import load_reliable
 from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened
@@ -359,16 +358,17 @@ def test_what_is_not_there_says_which_stage_to_train(make_run: MakeRun) -> None:
     assert len(lesson(folder)["xray"]["steps"]) == 7
 
 
-def test_imported_features_have_no_views_and_no_stage_3(make_run: MakeRun, tmp_path: Path) -> None:
+def test_imported_features_have_no_views_of_images_and_no_xray(make_run: MakeRun, tmp_path: Path) -> None:
     chance = np.random.default_rng(0)
     vectors = np.eye(5)[drawn()[1].labels] + chance.normal(0, 0.1, (60, 5))
     np.save(tmp_path / "vectors.npy", vectors.astype(np.float32))
     choices = {"features.source": f"import:{tmp_path / 'vectors.npy'}", "heads.epochs": 6}
     found = lesson(finish(make_run(**choices)))
     lacking = {one["key"]: one["needs"] for one in found["steps"] if one["needs"]}
-    assert list(lacking) == ["views", "joint"]
+    assert list(lacking) == ["views"]
     assert "external vectors" in lacking["views"]
-    assert NO_NETWORK in lacking["joint"]
+    assert "adapter on the external vectors" in found["steps"][8]["sentence"]
+    assert "the vector with noise" in found["steps"][8]["sentence"]
     assert found["xray"] is None
 
 

@@ -9,8 +9,9 @@ import torch
 from engine.config import ViewSettings
 from engine.data.batches import CachedViews, DeviceImages, ViewVectors
 from engine.data.images import ImageSet
+from engine.errors import TrainingError
 from engine.stages.encoder import WIDTH, Adapter, adapted
-from engine.stages.features import views_of
+from engine.stages.features import NOISE, views_of
 from engine.views import strong_view, weak_view
 
 CPU = torch.device("cpu")
@@ -79,6 +80,50 @@ def test_without_strong_views_the_others_stand_in() -> None:
     batch = batches.batch(torch.tensor([1] * 100))
     strong = views_of(batches, ViewSettings()).strong(batch, torch.Generator().manual_seed(0))
     assert set(strong[:, 0].tolist()) == {1, 101, 101.125}
+
+
+def external(images: int = 10_000) -> ViewVectors:
+    """Vectors whose directions differ in their first feature only, and whose lengths do not count."""
+    pair = np.array([[3.0, 4.0, 0.0], [-30.0, 40.0, 0.0]], np.float32)
+    return ViewVectors(CachedViews.none(np.tile(pair, (images // 2, 1))), CPU)
+
+
+def test_a_strong_view_of_an_external_vector_has_noise_as_each_feature_differs(chance: torch.Generator) -> None:
+    batches = external()
+    # Scaled to length 1 they are (±.6, .8, 0).
+    torch.testing.assert_close(batches.deviation, torch.tensor([0.6, 0.0, 0.0]))
+    batch, views = batches.batch(torch.arange(10_000)), views_of(batches, ViewSettings())
+    assert batch.shape == (10_000, 1, 3)
+    weak, strong = views.weak(batch, chance), views.strong(batch, chance)
+    assert (weak.dtype, strong.dtype) == (torch.float32, torch.float32)
+    assert torch.equal(weak, batches.clean(batch))
+    noise = strong - torch.nn.functional.normalize(weak, dim=1)
+    assert noise[:, 0].std().item() == pytest.approx(NOISE * 0.6, rel=0.05)
+    assert noise[:, 0].mean().item() == pytest.approx(0, abs=0.02)
+    assert torch.equal(noise[:, 1:], torch.zeros(10_000, 2))
+
+
+def test_views_of_external_vectors_depend_on_the_generator_alone() -> None:
+    batches = external(40)
+    batch, views = batches.batch(torch.arange(40)), views_of(batches, ViewSettings())
+    first, second, other = (views.strong(batch, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_the_deviation_is_that_of_all_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32) + 2
+    monkeypatch.setattr("engine.data.batches.DEVIATION_BLOCK", 7)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = ViewVectors(CachedViews.none(vectors), CPU).deviation
+    np.testing.assert_allclose(found.numpy(), unit.std(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("lengths", [1.0, np.linspace(1, 9, 30, dtype=np.float32)[:, None]])
+def test_there_is_no_adapter_of_features_that_all_point_the_same_way(lengths: float | np.ndarray) -> None:
+    vectors = np.float32([0.3, -1.7, 2.9]) * np.ones((30, 1), np.float32) * lengths
+    with pytest.raises(TrainingError, match=r"features of all 30 images point the same way: expected .* differ; use"):
+        Adapter.on(vectors, seed=0)
 
 
 def test_views_of_pixels_are_those_of_the_settings_to_the_bit() -> None:

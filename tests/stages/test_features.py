@@ -12,7 +12,7 @@ from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.events import Event, Progress, StageFinished, StageStarted
 from engine.stages import features, loop
-from engine.stages.encoder import Encoder, SplitBatchNorm, initialise
+from engine.stages.encoder import Adapter, Encoder, SplitBatchNorm, adapted, initialise
 from engine.stages.features import EpochOrder, Features, build_encoder, encode, learn_features, take_features
 from engine.stages.frames import Frame
 from tests.tiny_runs import drawn, tiny_config
@@ -160,9 +160,12 @@ def test_imported_vectors_are_taken_as_they_are() -> None:
     events: list[Event] = []
     frames: list[Frame] = []
     vectors = np.eye(4, 3, dtype=np.float32) * 2
-    found = take_features(vectors, emit=events.append, keep=frames.append)
-    assert found.encoder is None
-    assert found.vectors is vectors
+    found = take_features(tiny_config(), vectors, torch.device("cpu"), emit=events.append, keep=frames.append)
+    assert found.views is not None
+    assert found.views.clean is vectors
+    assert (found.views.weak.shape, found.views.strong.shape) == ((0, 4, 3), (0, 4, 3))
+    assert isinstance(found.encoder, Adapter)
+    np.testing.assert_array_equal(found.vectors, adapted(found.encoder, vectors))
     assert events == [StageStarted("features", 0), StageFinished("features", 0.0)]
     [frame] = frames
     assert (frame.stage, frame.step) == ("features", 0)

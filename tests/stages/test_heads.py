@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.config import HeadSettings, RunConfig
-from engine.data.batches import CachedViews, DeviceImages, ViewVectors
-from engine.data.images import ImageSet
+from engine.data.batches import CachedViews, ViewVectors
 from engine.forecast.timing import Nothing
 from engine.metrics import accuracy
 from engine.space.neighbors import Neighbors, nearest
@@ -19,12 +18,9 @@ from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Adapter, Heads, adapted
 from engine.stages.features import Features
 from engine.stages.heads import (
-    NOISE,
     Round,
     Rounds,
     _sample,
-    _scaled,
-    _vector_views,
     choose_head,
     e_step,
     head_agreement,
@@ -126,13 +122,13 @@ def test_neighbours_prefer_the_head_that_shares_labels_with_them_but_not_a_singl
 def test_the_head_that_neighbours_prefer_is_chosen_with_their_help_or_without() -> None:
     random = np.random.default_rng(0)
     vectors = (random.normal(size=(60, 5)) + 2 * np.eye(5)[random.integers(3, size=60)]).astype(np.float32)
-    pixels = DeviceImages(
-        ImageSet(np.zeros((60, 1, 4, 4), np.uint8), tuple(map(str, range(60))), "blank"), torch.device("cpu")
-    )
+    adapter = Adapter.on(vectors, seed=0)
+    features = Features(adapter, adapted(adapter, vectors), CachedViews.none(vectors))
+    batches = ViewVectors(CachedViews.none(vectors), torch.device("cpu"))
     heads = HeadSettings(heads=4, epochs=2, choose="neighbors")
-    near = nearest(vectors, 20)
+    near = nearest(features.vectors, 20)
     results = [
-        learn_heads(RunConfig(clusters=3, heads=heads), pixels, Features(None, vectors), **QUIET, neighbors=known)
+        learn_heads(RunConfig(clusters=3, heads=heads), batches, features, **QUIET, neighbors=known)
         for known in (near, None)
     ]
     best = neighbor_agreement(results[0].head_labels, near)
@@ -150,22 +146,6 @@ def test_a_kmeans_start_believes_in_clear_groups_and_most_in_their_middle() -> N
         assert labels[0] == labels[1] == labels[2] != labels[3] == labels[4] == labels[5]
         middle = confident_images(head.unsqueeze(0), 1).flatten().sort().values
         assert middle.tolist() == [1, 4]
-
-
-def test_imported_vectors_are_scaled_by_one_number() -> None:
-    vectors = torch.tensor([[30.0, 0.0], [0.0, 40.0]])
-    # Their mean square is (900 + 1600) / 4 = 625.
-    torch.testing.assert_close(_scaled(vectors), vectors / 25)
-
-
-def test_a_strong_view_of_a_vector_has_noise_as_each_feature_differs(chance: torch.Generator) -> None:
-    vectors = torch.tensor([[0.0, 5.0], [20.0, 5.0]]).repeat(5_000, 1)
-    weak, strong = _vector_views(vectors, chance)
-    assert weak is vectors
-    noise = strong - vectors
-    assert noise[:, 0].std().item() == pytest.approx(NOISE * 10, rel=0.05)
-    assert noise[:, 0].mean().item() == pytest.approx(0, abs=0.2)
-    assert torch.equal(noise[:, 1], torch.zeros(10_000))
 
 
 def drawn_round(weak: torch.Tensor, strong: torch.Tensor) -> Round:

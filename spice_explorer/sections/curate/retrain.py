@@ -13,7 +13,7 @@ from engine.errors import SpiceError
 from spice_explorer import session
 from spice_explorer.palette import cluster_colour
 from spice_explorer.present import curation as present
-from spice_explorer.queries import decisions, runs, training
+from spice_explorer.queries import decisions, training
 
 if TYPE_CHECKING:
     from engine.runs.comparison import Agreement
@@ -31,10 +31,9 @@ def show(run: RunFolder) -> None:
         st.error(session.sentence(str(error)), icon=":material/error:")
         return
     left_out = int((~guidance.keep).sum())
-    learners = "Stage 2 learns" if runs.look(run).snapshot.stages["joint"].skipped else "Stages 2 and 3 learn"
     st.markdown(
         f"A new run starts from stage 1 of **{session.plain(run.name)}**, with "
-        f"**{guidance.clusters} classes**. {learners} from **{int(guidance.taught.sum()):,}** "
+        f"**{guidance.clusters} classes**. Stages 2 and 3 learn from **{int(guidance.taught.sum()):,}** "
         f"decided labels, regardless of the thresholds; **{int(guidance.held.sum()):,}** more are held "
         f"back from training to measure the improvement. Left out: {left_out:,}."
     )
