@@ -287,6 +287,7 @@ def test_the_first_round_has_the_layout_of_neighborhoods(
         return unit[:, :20]
 
     monkeypatch.setattr(frozen_parts, "neighborhoods", layout)
+    monkeypatch.setattr(heads, "neighborhoods", lambda *_: pytest.fail("the rounds are timed without a layout"))
     plain = measured(tiny_config(**frozen, **{"heads.start": "kmeans"}), drawn()[0])
     assert laid_out == []
     found = measured(tiny_config(**frozen, **{"heads.start": "neighbors"}), drawn()[0])
