@@ -199,7 +199,8 @@ class RunFolder:
         """Whether its features are external vectors as they are, as an earlier version took them, without the adapter
         that stage 3 trains: such a run can be shown, but not trained on."""
         own = self.path / "features"
-        return self.has(IMPORTED) and own.is_dir() and not (own / "weights.pt").exists()
+        made = [own / "clean.npy", own / "weights.pt"]
+        return self.has(IMPORTED) and own.is_dir() and not any(file.exists() for file in made)
 
     @property
     def done(self) -> frozenset[Stage]:

@@ -236,7 +236,7 @@ def load_features(folder: RunFolder, pixels: DeviceImages, artefact: str = "feat
         raise RunError(f"{folder.path} cannot be trained on ({WITHOUT_ADAPTER}): {NEW_RUN}")
     arrays = folder.load(artefact)
     vectors = np.asarray(arrays["vectors"])
-    if "clean" in arrays:
+    if "clean" in arrays or folder.has(IMPORTED):
         adapter = Adapter.of(folder.weights(artefact)).to(pixels.device)
         return Features(adapter, vectors, CachedViews.of(arrays))
     encoder = encoder_of(folder, pixels)
