@@ -143,10 +143,10 @@ def _health(page: Page, address: str, photos: Path) -> None:
     page.mouse.wheel(0, 2000)
 
 
-def _viewer(page: Page, address: str, _photos: Path) -> None:
-    _map(page, address, _photos)
-    page.locator(".viewer").first.click()
-    page.locator(".viewer-large, dialog").first.wait_for()
+def _viewer(page: Page, address: str, photos: Path) -> None:
+    _map(page, address, photos)
+    page.locator(".enlarge").click()
+    page.locator("dialog .viewer[data-kind=original]").wait_for()
 
 
 SHOTS = {

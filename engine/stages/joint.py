@@ -85,22 +85,12 @@ def learn_jointly(
             f"no image is reliable (agreement ≥ {config.reliable.agreement:g}, confidence ≥ "
             f"{config.reliable.confidence:g}): lower one of them, or train stage 2 for longer"
         )
-    settings, device = config.joint, pixels.device
+    settings = config.joint
     model = _starting_model(config, features.encoder, heads.head)
     average = copy.deepcopy(model).requires_grad_(False).eval()
     compiled(model, config.compute)
-    optimiser = torch.optim.SGD(
-        model.parameters(),
-        settings.learning_rate,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=settings.weight_decay,
-        fused=fused(device),
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: math.cos(7 / 16 * math.pi * step / settings.steps)
-    )
-    weigh = thresholds(settings, clusters=config.clusters, images=len(pixels)).to(device)
+    optimiser, schedule = _optimiser(settings, model)
+    weigh = thresholds(settings, clusters=config.clusters, images=len(pixels)).to(pixels.device)
     teachers = Teachers(reliable, settings.batch, config.seed * 4 + 4)
     lesson = _Lesson(config, pixels, model, weigh, teachers)
     portions = Portions("joint", pixels, emit)
@@ -135,6 +125,23 @@ def learn_jointly(
         watch=_watching(config, pixels, lesson, average, images_to_watch(reliable, config.seed), keep, keep_xray),
     )
     return JointClustering(average, Clustering(predict(average, pixels)))
+
+
+def _optimiser(
+    settings: JointSettings, model: Classifier
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    optimiser = torch.optim.SGD(
+        model.parameters(),
+        settings.learning_rate,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=settings.weight_decay,
+        fused=fused(next(model.parameters()).device),
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: math.cos(7 / 16 * math.pi * step / settings.steps)
+    )
+    return optimiser, schedule
 
 
 def _watching(

@@ -152,6 +152,8 @@ def test_a_newcomer_gets_photographs_grouped_by_what_they_show(
     page: Page, address: str, folder: Path, tmp_path: Path, hub_of_servers: Hub
 ) -> None:
     open_folder(page, folder)
+    page.locator(".gallery .tile[title^='IMG_'][data-shown]").first.wait_for()
+    check_tiles(page.locator(".gallery").first, tuple(sorted(one.name for one in folder.iterdir())))
     train(page)
     assert hub_of_servers.asked.count("GET model.safetensors") == 1
 
