@@ -46,7 +46,9 @@ def main() -> None:
         shown = Path(place) / "photos"
         shown.symlink_to(options.photos.resolve(), target_is_directory=True)
         workspace = Path(place) / "runs"
-        _train(workspace, shown, options.clusters)
+        _train_photos(workspace, shown, options.clusters)
+        if "replay" in options.only:
+            _train_digits(workspace)
         os.environ["SPICE_EXPLORER_HOME"] = str(Path(place) / "home")
         with server(str(workspace)) as served:
             wait_for_port(served.address)
@@ -60,15 +62,16 @@ def main() -> None:
             browser.close()
 
 
-def _train(workspace: Path, photos: Path, clusters: str) -> None:
-    """Runs "photos" and "digits", with maps, and a replay of the second."""
+def _train_photos(workspace: Path, photos: Path, clusters: str) -> None:
+    run = ["--clusters", clusters, "--run", str(workspace / "photos")]
     network = ["--set", f"features.source={lite_source(workspace.parent)}"]
-    for name, asked in {
-        "digits": ["digits", "--clusters", "10"],
-        "photos": [f"folder:{photos}", "--size", "224", "--preset", "photos", "--clusters", clusters, *network],
-    }.items():
-        _engine("run", *asked, "--run", str(workspace / name))
-        _engine("map", str(workspace / name), *(["--replay"] if name == "digits" else []))
+    _engine("run", f"folder:{photos}", "--size", "224", "--preset", "photos", *network, *run)
+    _engine("map", str(workspace / "photos"))
+
+
+def _train_digits(workspace: Path) -> None:
+    _engine("run", "digits", "--clusters", "10", "--run", str(workspace / "digits"))
+    _engine("map", str(workspace / "digits"), "--replay")
 
 
 def _engine(*asked: str) -> None:
@@ -136,7 +139,7 @@ def _health(page: Page, address: str, photos: Path) -> None:
     page.get_by_text("Your images").click()
     page.get_by_label("Folder or file").fill(str(photos))
     page.get_by_label("Folder or file").press("Enter")
-    page.get_by_role("button", name="Open", exact=True).click()
+    page.locator(".st-key-open_source button, [class*='st-key-open'] button[kind=primary]").first.click()
     page.get_by_role("heading", name="Health").wait_for(timeout=600_000)
     page.locator("[role=option]").first.wait_for(timeout=600_000)
     page.get_by_role("heading", name="Health").scroll_into_view_if_needed()

@@ -17,7 +17,7 @@ from torch import nn
 from benchmarks.gpu.sitting import CLUSTERS, Sitting, Unfit
 from benchmarks.speed import NOTHING, SIDE, all_reliable, drawn, untrained_heads
 from engine.config import JointSettings, RunConfig, with_settings
-from engine.data.batches import DeviceImages
+from engine.data.batches import DeviceImages, ViewVectors
 from engine.errors import Stopped
 from engine.events import Alarm, Event
 from engine.forecast.timing import Nothing
@@ -29,7 +29,7 @@ from engine.space.kmeans import lloyd
 from engine.space.neighbors import nearest
 from engine.stages import compute, loop
 from engine.stages.contrast import objective_of
-from engine.stages.features import Features, build_encoder, learn_features
+from engine.stages.features import Features, build_encoder, learn_features, take_features
 from engine.stages.heads import learn_heads
 from engine.stages.joint import learn_jointly
 from engine.stages.prototypes import pseudo_label
@@ -280,8 +280,9 @@ def _heads(scene: Scene) -> float:
     config, vectors = scene.tiny(heads__epochs=1, heads__start="random"), _vectors(200, 32).numpy()
 
     def labels(device: torch.device) -> torch.Tensor:
-        pixels = DeviceImages(drawn(len(vectors)), device)
-        found = learn_heads(config, pixels, Features(None, vectors), **_quiet())
+        features = take_features(config, vectors, device, emit=lambda _: None)
+        assert features.views is not None
+        found = learn_heads(config, ViewVectors(features.views, device), features, **_quiet())
         return torch.from_numpy(found.head_labels)
 
     return unequal(*on_both(scene, labels))
