@@ -17,12 +17,13 @@ from torch import nn
 from benchmarks.gpu.sitting import CLUSTERS, Sitting, Unfit
 from benchmarks.speed import NOTHING, SIDE, all_reliable, drawn, untrained_heads
 from engine.config import JointSettings, RunConfig, with_settings
-from engine.data.batches import DeviceImages, ViewVectors
+from engine.data.batches import DeviceImages
 from engine.errors import Stopped
 from engine.events import Alarm, Event
 from engine.forecast.timing import Nothing
 from engine.jobs import Control
 from engine.runs.create import create_run
+from engine.runs.pipeline import batches_of
 from engine.runs.runner import Device, execute
 from engine.sources.open_source import Opened
 from engine.space.kmeans import lloyd
@@ -280,9 +281,9 @@ def _heads(scene: Scene) -> float:
     config, vectors = scene.tiny(heads__epochs=1, heads__start="random"), _vectors(200, 32).numpy()
 
     def labels(device: torch.device) -> torch.Tensor:
+        pixels = DeviceImages(drawn(len(vectors)), device)
         features = take_features(config, vectors, device, emit=lambda _: None)
-        assert features.views is not None
-        found = learn_heads(config, ViewVectors(features.views, device), features, **_quiet())
+        found = learn_heads(config, batches_of(features, pixels), features, **_quiet())
         return torch.from_numpy(found.head_labels)
 
     return unequal(*on_both(scene, labels))

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from engine.config import ENCODER, SCRATCH, RunConfig
-from engine.data.batches import CachedViews, DeviceImages, ImageBatches, ViewVectors
+from engine.data.batches import CachedViews, DeviceImages
 from engine.forecast.forecast import NOTHING, Cost
 from engine.forecast.timing import SPREAD
 from engine.space.projection import DIRECTIONS, neighborhoods
-from engine.stages.encoder import Adapter, Encoder, adapted
+from engine.stages.encoder import Encoder
 from engine.stages.encoder_file import untrained_encoder
-from engine.stages.features import Features, build_encoder, placed
+from engine.stages.features import Features, adapter_features, build_encoder, placed
 from engine.stages.heads import LAYOUT_TRIES, kmeans_belief
 
 # Images on which k-means and the layout are timed.
@@ -40,17 +40,14 @@ def measured_encoder(config: RunConfig, pixels: DeviceImages, *, channels: int, 
     return placed(untrained_encoder(source, norm_groups=groups), config, pixels.device)
 
 
-def trained_on(
-    config: RunConfig, pixels: DeviceImages, encoder: Encoder, vectors: np.ndarray
-) -> tuple[Features, ImageBatches]:
-    """What stages 2 and 3 train on: the network and pixels, or an adapter and made-up views of `vectors` (N, D)."""
+def trained_on(config: RunConfig, encoder: Encoder, vectors: np.ndarray, device: torch.device) -> Features:
+    """What stages 2 and 3 train on: the network, or an adapter and made-up views of `vectors` (N, D)."""
     if not config.keeps_views:
-        return Features(encoder.eval(), vectors), pixels
-    adapter = Adapter.on(vectors, 0).to(pixels.device)
+        return Features(encoder.eval(), vectors)
     narrow = vectors.astype(np.float16)
     counts = (config.features.weak_views, config.features.strong_views)
     views = CachedViews(vectors, *(np.broadcast_to(narrow, (count, *narrow.shape)).copy() for count in counts))
-    return Features(adapter, adapted(adapter, vectors), views), ViewVectors(views, pixels.device)
+    return adapter_features(config, views, device)
 
 
 def first_round(

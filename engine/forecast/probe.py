@@ -36,7 +36,7 @@ from engine.forecast.timing import (
     whole_step,
 )
 from engine.runs.folder import RunFolder
-from engine.runs.pipeline import LEAST_KEPT, kmeans_labels
+from engine.runs.pipeline import LEAST_KEPT, batches_of, kmeans_labels
 from engine.space.neighbors import BLOCK_ENTRIES, EXACT_IMAGES, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Heads, initialise
@@ -156,7 +156,8 @@ class _Probe:
         self.weights = sum(one.nbytes for one in self.encoder.state_dict().values())
         chance = np.random.default_rng(0)
         vectors = chance.normal(size=(self.few, self.encoder.features)).astype(np.float32)
-        self.features, self.batches = trained_on(self.config, pixels, self.encoder, vectors)
+        self.features = trained_on(self.config, self.encoder, vectors, self.device)
+        self.batches = batches_of(self.features, pixels)
         self.vectors = self.features.vectors
         self.each: dict[str, Cost] = {}
         self.before, self.grown = before, list[int]()
@@ -298,7 +299,7 @@ class _Probe:
 
         found, _ = self._timed("encode", run, batch, max(4, 2 * LEAST_PIXELS // self.pixels.area))
         self.each["encode"] = found.times(self.count / batch)
-        if not self.config.keeps_views or self.features.encoder is None:
+        if not self.config.keeps_views:
             return
         adapter, chance = self.features.encoder, seeded(0, 0, self.device)
         views = views_of(self.pixels, self.config.views)

@@ -30,9 +30,9 @@ from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.compute import use_device
 from engine.stages.decided_labels import FixedLabels
-from engine.stages.encoder import Adapter, Encoder, Heads, adapted
+from engine.stages.encoder import Adapter, Encoder, Heads
 from engine.stages.encoder_file import network_of
-from engine.stages.features import Features, build_encoder, learn_features, take_features
+from engine.stages.features import Features, adapter_features, build_encoder, learn_features, take_features
 from engine.stages.frames import Frame, Xray, condensed
 from engine.stages.frozen_features import compute_features
 from engine.stages.heads import HeadClustering, learn_heads
@@ -167,14 +167,14 @@ def _frozen(run: Run) -> Features:
         else:
             _compute(run, encoder, cached)
         files = cached.files
-        vectors = np.asarray(load_array(files["vectors"]))
         if run.config.keeps_views:
-            adapter = Adapter.on(vectors, run.config.seed * 4 + 4).to(run.device)
             files["clean"] = files.pop("vectors")
-            _save_features(run, Features(adapter, adapted(adapter, vectors)), adapter.state_dict(), files)
+            views = CachedViews.of({name: load_array(file) for name, file in files.items()})
+            features = adapter_features(run.config, views, run.device)
+            _save_features(run, features, features.encoder.state_dict(), files)
             features = load_features(run.folder, run.pixels)  # of its own files: the cache may be deleted
         else:
-            features = Features(encoder.eval(), vectors)
+            features = Features(encoder.eval(), np.asarray(load_array(files["vectors"])))
             _save_features(run, features, weights, files)
     run.keep(Frame("features", 0, condensed(torch.from_numpy(features.vectors))))
     return features

@@ -165,11 +165,17 @@ def take_features(
         TrainingError: when all vectors point the same way.
     """
     emit(StageStarted("features", 0))
-    adapter = Adapter.on(vectors, config.seed * 4 + 4).to(device)
+    features = adapter_features(config, CachedViews.none(vectors), device)
     if keep is not None:
         keep(Frame("features", 0, condensed(torch.from_numpy(vectors))))
     emit(StageFinished("features", 0.0))
-    return Features(adapter, adapted(adapter, vectors), CachedViews.none(vectors))
+    return features
+
+
+def adapter_features(config: RunConfig, views: CachedViews, device: torch.device) -> Features:
+    """What an untrained adapter makes of clean features; raises TrainingError when all point the same way."""
+    adapter = Adapter.on(views.clean, config.seed * 4 + 4).to(device)
+    return Features(adapter, adapted(adapter, views.clean), views)
 
 
 class EpochOrder:

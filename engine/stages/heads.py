@@ -339,10 +339,11 @@ def _choose(
     near = None if judges is None else neighbor_agreement(head_labels, judges)
     chosen = choose_head(settings.choose, losses, agreement, near)
     _, _, confident, prototypes, nearest = results[chosen]
-    belief = heads.one(chosen)(vectors).softmax(2)[0]  # again: those of all heads would be H tables of N × K
+    head = heads.one(chosen)
+    belief = head(vectors).softmax(2)[0]  # again: those of all heads would be H tables of N × K
     return HeadClustering(
         clustering=Clustering(belief.cpu().numpy()),
-        head=heads.one(chosen),
+        head=head,
         chosen=chosen,
         losses=losses,
         head_labels=head_labels.astype(np.int32),
