@@ -152,32 +152,35 @@ def _add_forecast(commands: _Commands) -> None:
     parser.set_defaults(command=_forecast)
 
 
-def _add_show(commands: _Commands) -> None:
-    parser = commands.add_parser("show", help="show a run's state and scores")
+def _of_run(commands: _Commands, name: str, help: str) -> argparse.ArgumentParser:
+    """The parser of a command that is given a run's folder."""
+    parser = commands.add_parser(name, help=help)
     parser.add_argument("run", type=Path, metavar="DIR")
+    return parser
+
+
+def _add_show(commands: _Commands) -> None:
+    parser = _of_run(commands, "show", help="show a run's state and scores")
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
     parser.set_defaults(command=_show)
 
 
 def _add_export(commands: _Commands) -> None:
-    parser = commands.add_parser("export", help="export the labels of a run")
-    parser.add_argument("run", type=Path, metavar="DIR")
+    parser = _of_run(commands, "export", help="export the labels of a run")
     parser.add_argument("--format", choices=["csv"], default="csv")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE")
     parser.set_defaults(command=_export)
 
 
 def _add_predict(commands: _Commands) -> None:
-    parser = commands.add_parser("predict", help="label images that a run has not seen")
-    parser.add_argument("run", type=Path, metavar="DIR")
+    parser = _of_run(commands, "predict", help="label images that a run has not seen")
     _add_source(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="FILE")
     parser.set_defaults(command=_predict)
 
 
 def _add_map(commands: _Commands) -> None:
-    parser = commands.add_parser("map", help="compute the UMAP of a run's features, for the app's Map page")
-    parser.add_argument("run", type=Path, metavar="DIR")
+    parser = _of_run(commands, "map", help="compute the UMAP of a run's features, for the app's Map page")
     parser.add_argument("--neighbors", type=int, default=15, help="UMAP's n_neighbors (default 15)")
     parser.add_argument("--min-dist", type=float, default=0.1, help="UMAP's min_dist (default 0.1)")
     parser.add_argument("--replay", action="store_true", help="also map each stage's frames, for the replay")
@@ -185,21 +188,18 @@ def _add_map(commands: _Commands) -> None:
 
 
 def _add_replay(commands: _Commands) -> None:
-    parser = commands.add_parser("replay", help="write the lesson file of a run: one HTML file that works offline")
-    parser.add_argument("run", type=Path, metavar="DIR")
+    parser = _of_run(commands, "replay", help="write the lesson file of a run: one HTML file that works offline")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.html")
     parser.set_defaults(command=_replay)
 
 
 def _add_trials(commands: _Commands) -> None:
-    parser = commands.add_parser("trials", help="train the short failure examples used by the lesson")
-    parser.add_argument("run", type=Path, metavar="DIR")
+    parser = _of_run(commands, "trials", help="train the short failure examples used by the lesson")
     parser.set_defaults(command=_trials)
 
 
 def _add_encoder(commands: _Commands) -> None:
-    parser = commands.add_parser("encoder", help="save a run's stage-1 encoder for use in other runs")
-    parser.add_argument("run", type=Path, metavar="DIR")
+    parser = _of_run(commands, "encoder", help="save a run's stage-1 encoder for use in other runs")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.pt")
     parser.set_defaults(command=_encoder)
 
