@@ -9,9 +9,8 @@ import numpy as np
 from filelock import FileLock
 
 from benchmarks.pieces import WORK, Options
-from engine.data.images import ImageSet
-from engine.data.truth import Truth
 from engine.errors import SourceError
+from engine.health.exclusions import cut
 from engine.sources.open_source import Opened, open_source
 
 NAME = "CIFAR-10 (JPEG q92)"
@@ -56,7 +55,5 @@ def _subset(opened: Opened, most: int) -> Opened:
     assert opened.truth is not None
     labels, names = opened.truth.labels, opened.truth.class_names
     each = most // len(names)
-    rows = np.sort(np.concatenate([np.flatnonzero(labels == c)[:each] for c in range(len(names))]))
-    ids = tuple(opened.images.ids[row] for row in rows)
-    images = ImageSet(opened.images.pixels[rows], ids, opened.images.source)
-    return Opened(images, Truth(labels[rows], names))
+    rows = np.concatenate([np.flatnonzero(labels == c)[:each] for c in range(len(names))])
+    return cut(opened, np.isin(np.arange(len(labels)), rows))

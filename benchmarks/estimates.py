@@ -23,8 +23,7 @@ from benchmarks.pieces import Options, Pieces
 from benchmarks.report import device_slug, table, write
 from engine import metrics
 from engine.config import ReliableSettings, RunConfig, with_settings
-from engine.data.images import ImageSet
-from engine.data.truth import Truth
+from engine.health.exclusions import cut
 from engine.presets import preset
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened, open_source
@@ -77,11 +76,7 @@ def only(opened: Opened, classes: Sequence[str]) -> Opened:
     """Only the images of these classes."""
     assert opened.truth is not None
     numbers = [opened.truth.class_names.index(name) for name in classes]
-    rows = np.flatnonzero(np.isin(opened.truth.labels, numbers))
-    ids = tuple(opened.images.ids[row] for row in rows)
-    labels = np.searchsorted(numbers, opened.truth.labels[rows])
-    images = ImageSet(opened.images.pixels[rows], ids, opened.images.source)
-    return Opened(images, Truth(labels, tuple(classes)))
+    return cut(opened, np.isin(opened.truth.labels, numbers))
 
 
 # -- one run -----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.cifar10_images import NAME, unpacked
-from benchmarks.pieces import Options, Pieces
+from benchmarks.pieces import Options, Pieces, cache_in
 from benchmarks.report import table
 from engine.sources.folders import walk
 from engine.sources.open_source import open_source
@@ -36,15 +36,8 @@ SHARE_GOAL, AGAIN_GOAL, MEMORY_GOAL = 0.8, 2.0, 1e9
 @contextmanager
 def empty_cache() -> Iterator[Path]:
     """An empty cache, deleted afterwards."""
-    with tempfile.TemporaryDirectory() as place:
-        before = os.environ.get("SPICE_EXPLORER_CACHE")
-        os.environ["SPICE_EXPLORER_CACHE"] = place
-        try:
-            yield Path(place)
-        finally:
-            del os.environ["SPICE_EXPLORER_CACHE"]
-            if before is not None:
-                os.environ["SPICE_EXPLORER_CACHE"] = before
+    with tempfile.TemporaryDirectory() as place, cache_in(Path(place)):
+        yield Path(place)
 
 
 def _decode(paths: list[str]) -> int:

@@ -11,9 +11,8 @@ import numpy as np
 from benchmarks.cifar10_images import NAME as CIFAR10
 from benchmarks.cifar10_images import cifar10_images
 from benchmarks.pieces import Options
-from engine.data.images import ImageSet
-from engine.data.truth import Truth
 from engine.errors import SourceError
+from engine.health.exclusions import cut
 from engine.sources.open_source import Opened, open_source
 
 CLOTHES_PLACE = Path(".data/clothing-dataset-small")
@@ -64,10 +63,7 @@ def drawn(opened: Opened, count: int) -> Opened:
         raise SourceError(f"{opened.images.source} has no class folders: expected train/CLASS/*.jpg and so on")
     if count >= len(opened.images):
         return opened
-    rows = np.sort(np.random.default_rng(0).permutation(len(opened.images))[:count])
-    ids = tuple(opened.images.ids[row] for row in rows)
-    images = ImageSet(opened.images.pixels[rows], ids, opened.images.source)
-    return Opened(images, Truth(opened.truth.labels[rows], opened.truth.class_names))
+    return cut(opened, np.random.default_rng(0).permutation(len(opened.images)).argsort() < count)
 
 
 SETS = (

@@ -7,11 +7,8 @@ for one method that is given it as a ceiling, and says so.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +23,7 @@ from benchmarks.lite_network import lite_source
 from benchmarks.photo_sets import SETS, PhotoSet
 from benchmarks.photos_methods import CLUSTERS, METHODS, Method, Vectors
 from benchmarks.photos_report import line, report_body
-from benchmarks.pieces import Options, Pieces
+from benchmarks.pieces import Options, Pieces, cache_in
 from benchmarks.report import device_slug, write
 from engine import metrics
 from engine.config import RunConfig, override, with_settings
@@ -49,7 +46,8 @@ def measure(options: Options) -> None:
     """Writes results/photos-DEVICE, again after each set."""
     pieces = Pieces("photos", options)
     found: dict[str, Any] = {"seeds": options.seeds, "threads": torch.get_num_threads(), "sets": {}, "skipped": {}}
-    with own_cache(pieces.folder / "cache"):
+    # A cache of its own: the features are computed while it measures them.
+    with cache_in(pieces.folder / "cache"):
         for photos in SETS:
             try:
                 opened = photos.open(options)
@@ -59,19 +57,6 @@ def measure(options: Options) -> None:
                 continue
             found["sets"][photos.name] = measured(photos, opened, options, pieces)
             write("photos", "A frozen network", found, report_body(found), slug=device_slug(options.device))
-
-
-@contextmanager
-def own_cache(place: Path) -> Iterator[None]:
-    """A cache that only this benchmark uses: the features are computed while it measures them."""
-    before = os.environ.get("SPICE_EXPLORER_CACHE")
-    os.environ["SPICE_EXPLORER_CACHE"] = str(place)
-    try:
-        yield
-    finally:
-        del os.environ["SPICE_EXPLORER_CACHE"]
-        if before is not None:
-            os.environ["SPICE_EXPLORER_CACHE"] = before
 
 
 def measured(photos: PhotoSet, opened: Opened, options: Options, pieces: Pieces) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,3 +76,16 @@ class Pieces:
         draft.write_text(json.dumps(result))
         draft.replace(path)
         return json.loads(path.read_text())
+
+
+@contextmanager
+def cache_in(place: Path) -> Iterator[None]:
+    """The app's cache is in `place` meanwhile."""
+    before = os.environ.get("SPICE_EXPLORER_CACHE")
+    os.environ["SPICE_EXPLORER_CACHE"] = str(place)
+    try:
+        yield
+    finally:
+        del os.environ["SPICE_EXPLORER_CACHE"]
+        if before is not None:
+            os.environ["SPICE_EXPLORER_CACHE"] = before
