@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
 
+FIXTURES = Path(__file__).parent / "fixtures"
+FIRST_VERSION, WITHOUT_ADAPTER = "runs-of-the-first-version", "runs-on-vectors-without-an-adapter"
 TINY = {
     "encoder.width": 4,
     "features.epochs": 3,
@@ -90,3 +93,10 @@ def make_run(tmp_path: Path) -> MakeRun:
         return create_run(tmp_path / name, opened, tiny_config(**changes))
 
     return make
+
+
+def unpacked(name: str, place: Path) -> Path:
+    """`place`, with the run folders of fixtures/NAME.zip in it, written by the code of an earlier version."""
+    with zipfile.ZipFile(FIXTURES / f"{name}.zip") as archive:
+        archive.extractall(place)
+    return place

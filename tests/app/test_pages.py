@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 from typing import get_args
 
@@ -30,8 +29,8 @@ from spice_explorer.queries import imports, runs, training
 from spice_explorer.sections.train import choices, form
 from spice_explorer.web.originals import pictures_of_source
 from tests.app.conftest import IMAGES, ROOT, Visit, button, galleries, texts, tiny_config
+from tests.tiny_runs import WITHOUT_ADAPTER, unpacked
 
-WITHOUT_STAGE_3 = ROOT / "tests" / "fixtures" / "runs-on-vectors-without-an-adapter.zip"
 ALL = ("dataset", "train", "map", "prototypes", "reliability", "curate", "export", "learn")
 NEED_LABELS = ("prototypes", "reliability", "curate", "export")
 
@@ -87,10 +86,7 @@ def test_no_page_fails_in_any_state(page: str, visit: Visit) -> None:
 @pytest.fixture(scope="module")
 def without_stage_3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on external vectors of an earlier version, which skipped stage 3."""
-    place = tmp_path_factory.mktemp("imported")
-    with zipfile.ZipFile(WITHOUT_STAGE_3) as archive:
-        archive.extractall(place)
-    return place / "finished"
+    return unpacked(WITHOUT_ADAPTER, tmp_path_factory.mktemp("imported")) / "finished"
 
 
 @pytest.mark.parametrize("page", ALL)

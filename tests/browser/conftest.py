@@ -36,6 +36,15 @@ def chromium() -> str:
     return found
 
 
+@contextmanager
+def blank_page(width: int, height: int) -> Iterator[Page]:
+    """A page in a browser, without a server."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield browser.new_page(viewport={"width": width, "height": height})
+        browser.close()
+
+
 def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))

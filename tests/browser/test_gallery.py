@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import Page, Route
 
 from spice_explorer.components.scripts import parts
-from tests.browser.conftest import FLAGS, chromium
+from tests.browser.conftest import blank_page
 
 pytestmark = pytest.mark.browser
 
@@ -104,10 +104,8 @@ class Driver:
 
 @pytest.fixture(scope="module")
 def browser_page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        yield browser.new_page(viewport={"width": 500, "height": 700})
-        browser.close()
+    with blank_page(500, 700) as shown:
+        yield shown
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from spice_explorer.components.scripts import parts
-from tests.browser.conftest import FLAGS, chromium
+from tests.browser.conftest import blank_page
 
 pytestmark = pytest.mark.browser
 
@@ -33,10 +33,8 @@ def uri(image: Image.Image) -> str:
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        yield browser.new_page(viewport={"width": 900, "height": 700})
-        browser.close()
+    with blank_page(900, 700) as shown:
+        yield shown
 
 
 def drawn(page: Page, thumb: Image.Image, full: Image.Image, **facts: Any) -> None:

@@ -7,7 +7,6 @@ an undo), one was stopped in stage 1.
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +22,14 @@ from engine.runs.history import load_history
 from engine.runs.predict import predict_images
 from engine.runs.results import decision_log, observe, summary
 from engine.runs.runner import Device, execute
+from tests.tiny_runs import FIRST_VERSION, unpacked
 
-KEPT = Path(__file__).parents[1] / "fixtures" / "runs-of-the-first-version.zip"
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    with zipfile.ZipFile(KEPT) as archive:
-        archive.extractall(tmp_path)
-    return tmp_path
+    return unpacked(FIRST_VERSION, tmp_path)
 
 
 def test_its_scores_and_labels_are_what_it_said(kept: Path) -> None:

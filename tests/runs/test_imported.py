@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +32,9 @@ from engine.sources.open_source import Opened
 from engine.stages.encoder import Adapter, adapted
 from engine.stages.encoder_file import load_encoder, read_card
 from tests.runs.test_pipeline import StopAfter
-from tests.tiny_runs import MakeRun, drawn, tiny_config
+from tests.tiny_runs import WITHOUT_ADAPTER, MakeRun, drawn, tiny_config, unpacked
 
 CPU = choose_device("cpu")
-EARLIER = Path(__file__).parents[1] / "fixtures" / "runs-on-vectors-without-an-adapter.zip"
 IMAGES, TRUTH = drawn()
 # The smallest of torchvision's classifiers.
 MODEL = "shufflenet_v2_x0_5"
@@ -239,9 +237,7 @@ def test_a_file_that_is_lost_is_named_and_the_run_does_not_pass_for_an_earlier_o
 @pytest.fixture
 def earlier(tmp_path: Path) -> Path:
     """Two runs on the 60 vectors, written by its code: one finished, one stopped in stage 2."""
-    with zipfile.ZipFile(EARLIER) as archive:
-        archive.extractall(tmp_path)
-    return tmp_path
+    return unpacked(WITHOUT_ADAPTER, tmp_path)
 
 
 def test_an_earlier_run_is_shown_as_it_was(earlier: Path) -> None:

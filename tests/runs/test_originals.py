@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,7 @@ from engine.runs.folder import RunFolder
 from engine.runs.inheritance import inherit, inherit_decided
 from engine.sources.open_source import Opened, open_source
 from engine.sources.originals import make_thumbnails
-from tests.runs.test_first_version import KEPT
-from tests.tiny_runs import drawn, tiny_config
+from tests.tiny_runs import FIRST_VERSION, drawn, tiny_config, unpacked
 from tests.two_colours import content, two_colours
 
 SIZES = [(90, 30), (100, 50), (60, 60), (33, 99), (20, 20)]
@@ -118,8 +116,7 @@ def test_images_from_nowhere_have_no_originals(tmp_path: Path) -> None:
 
 
 def test_runs_of_the_first_version_know_nothing_of_originals(tmp_path: Path) -> None:
-    with zipfile.ZipFile(KEPT) as archive:
-        archive.extractall(tmp_path)
+    unpacked(FIRST_VERSION, tmp_path)
     for name in ("finished", "stopped"):
         folder = RunFolder(tmp_path / name)
         assert folder.card().origin is None
