@@ -51,9 +51,11 @@ PHOTOS = RunConfig(
         epochs=8,
         center_ratio=0.25,  # of an average cluster: a small one has fewer images
         passes=4,
+        double_softmax=False,
         exclusive=True,
         start="neighbors",
         sizes="estimated",
+        voters=8,
         choose="neighbors",
     ),
     reliable=ReliableSettings(agreement=0.6, confidence=0.0, floor=1 / 5),
