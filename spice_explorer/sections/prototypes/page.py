@@ -160,7 +160,7 @@ def _opened(run: RunFolder, known: Known, cluster: int, odd: list[Flag], preview
         veto.forming(run, known, cluster, preview)
     elif view == "got its label":
         got = prototypes.claims(run).members(cluster)
-        st.caption(f"The prototype claims these {len(got):,} images, nearest first.")
+        st.caption(present.claimed_sentence(len(got), run.config().heads.voters))
         gallery.gallery(run, known, got, key=f"got-{cluster}")
     elif view == "borderline":
         _border(run, known, cluster)
