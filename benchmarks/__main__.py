@@ -49,7 +49,7 @@ SUITES = {
         "cifar10",
         "photos",
     ),
-    "app": ("start", "ui", "decisions", "lesson"),
+    "app": ("start", "ui", "gallery", "decisions", "lesson"),
 }
 # The number of images and of seeds, where a benchmark has its own.
 OWN_DEFAULTS = {"photos": {"images": 10_000, "seeds": 5}}
