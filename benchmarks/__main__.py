@@ -30,6 +30,7 @@ TAKES_OPTIONS = (
     "sources",
     "shapes",
     "photos",
+    "gallery",
     "gpu",
 )
 SUITES = {
@@ -52,7 +53,7 @@ SUITES = {
     "app": ("start", "ui", "gallery", "decisions", "lesson"),
 }
 # The number of images and of seeds, where a benchmark has its own.
-OWN_DEFAULTS = {"photos": {"images": 10_000, "seeds": 5}}
+OWN_DEFAULTS = {"photos": {"images": 10_000, "seeds": 5}, "gallery": {"images": 10_000}}
 NAMES = (*dict.fromkeys(name for suite in SUITES.values() for name in suite), "gpu")
 
 

@@ -216,6 +216,14 @@ class Bench:
             self.settle()
 
 
+def yardstick() -> float:
+    """Seconds for a fixed computation: speed varies by half between machines, and over time on one."""
+    began, total = time.perf_counter(), 0
+    for number in range(10_000_000):
+        total += number
+    return round(time.perf_counter() - began, 2)
+
+
 @contextmanager
 def browsing(workspace: Path, log: Path) -> Iterator[Bench]:
     """A new server on `workspace`, with a browser, while the run TRAINS is training."""

@@ -23,14 +23,14 @@ from engine.runs.maps import DEFAULT, artefact_of
 from engine.sources.open_source import Opened, origin_of, source_of
 
 SIZE = 4000, 3000
-DIFFERENT, IMAGES = 60, 10_000
+DIFFERENT = 60
 SIDE = 32
 CLUSTERS, FEATURES, NEIGHBORS = 2, 64, 50
 # The shapes are drawn with fewer pixels each way by this factor, and enlarged: they are smooth.
 COARSE = 10
 SHAPES, BLUR = 24, 3
-# The grain of a sensor decides how large a file is.
-GRAIN, MIDDLE = 9, 128
+# Detail decides how large files and thumbnails are: so strong is each octave, from single pixels on.
+GRAIN, OCTAVES, MIDDLE = 5, 9, 128
 QUALITY = 90
 CAMERA_TAG, UPRIGHT = 0x0110, 1
 # The map is a grid, so that it is known which image is at a place.
@@ -48,9 +48,14 @@ def draw(folder: Path, count: int = DIFFERENT, size: tuple[int, int] = SIZE) -> 
 
 
 def _grain(size: tuple[int, int]) -> Image.Image:
-    noise = np.random.default_rng(0).standard_normal((size[1], size[0]), np.float32)
-    tones = Image.fromarray((MIDDLE + GRAIN * noise).clip(0, 255).astype(np.uint8))
-    return Image.merge("RGB", [tones] * 3)
+    """Noise of all scales, as strong in each octave: so detail is distributed in photographs of natural scenes."""
+    rng, (width, height) = np.random.default_rng(0), size
+    total = np.full((height, width), MIDDLE, np.float32)
+    for octave in range(OCTAVES):
+        shape = -(-height // 2**octave), -(-width // 2**octave)
+        noise = Image.fromarray(GRAIN * rng.standard_normal(shape, np.float32))
+        total += np.asarray(noise.resize(size, Image.Resampling.BICUBIC))
+    return Image.merge("RGB", [Image.fromarray(total.clip(0, 255).astype(np.uint8))] * 3)
 
 
 def _save(file: Path, number: int, *, grain: Image.Image) -> None:
@@ -61,7 +66,7 @@ def _save(file: Path, number: int, *, grain: Image.Image) -> None:
 
 
 def photograph(number: int, grain: Image.Image) -> Image.Image:
-    """Blurred shapes on a gradient, different for each number, with the `grain` moved; as large as that is."""
+    """Blurred shapes on a gradient, different for each number, with the `grain` moved, as large as that is."""
     rng = np.random.default_rng(number)
     width, height = (max(1, length // COARSE) for length in grain.size)
     corners = rng.integers(30, 226, (2, 2, 3), np.uint8)
