@@ -121,20 +121,27 @@ def _pages(bench: Bench, photographs: Photographs) -> None:
 
 
 def _agreeing(bench: Bench, run: RunFolder) -> np.ndarray:
-    """Decides one image on the Curate page, and opens the list of images that agree: their ids, in order."""
+    """Decides a typical image on the Curate page, and opens the list of images that agree: their ids, in order."""
     page = bench.page
+    bench.open("curate", f"{run.name}&queue=typical", f"deep('{CURATOR}')?.dataset.current")
+    bench.settle()
     page.get_by_role("textbox", name="Your name").fill("Ann")
     page.keyboard.press("Enter")
-    page.wait_for_function(f"deep('{CURATOR}').dataset.ready === 'true'")
+    _wait(bench, PICTURE_SECONDS)
     bench.settle()
+    page.wait_for_function(f"deep('{CURATOR}').dataset.ready === 'true'")
     page.locator(CURATOR).focus()
     seed = int(bench.data(CURATOR, "current"))
+    ids = agreeing_with(run, seed)
+    rounds_in(len(ids) // PER_PAGE)  # raises when they are too few
     page.keyboard.press("a")
     page.wait_for_function(f"deep('{CURATOR}').dataset.waiting === '0' && +deep('{CURATOR}').dataset.saved > 0")
+    _wait(bench, PANEL_SECONDS)  # a decision draws the page again after 1.5 s; meanwhile it could miss the next key
+    bench.settle()
+    page.locator(CURATOR).focus()
     page.keyboard.press("p")
     page.wait_for_function(f"shown('{TILE}')")
     bench.settle()
-    ids = agreeing_with(run, seed)
     shown = page.evaluate(f"deepAll('{TILE}').map((one) => Number(one.dataset.id))")
     if shown != ids[:PER_PAGE].tolist():
         raise RuntimeError(f"the page shows other images than those that agree with image {seed}: {shown[:5]} …")
