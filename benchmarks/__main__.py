@@ -30,6 +30,7 @@ TAKES_OPTIONS = (
     "sources",
     "shapes",
     "photos",
+    "gallery",
     "gpu",
 )
 SUITES = {
@@ -49,10 +50,10 @@ SUITES = {
         "cifar10",
         "photos",
     ),
-    "app": ("start", "ui", "decisions", "lesson"),
+    "app": ("start", "ui", "gallery", "decisions", "lesson"),
 }
 # The number of images and of seeds, where a benchmark has its own.
-OWN_DEFAULTS = {"photos": {"images": 10_000, "seeds": 5}}
+OWN_DEFAULTS = {"photos": {"images": 10_000, "seeds": 5}, "gallery": {"images": 10_000}}
 NAMES = (*dict.fromkeys(name for suite in SUITES.values() for name in suite), "gpu")
 
 

@@ -216,6 +216,14 @@ class Bench:
             self.settle()
 
 
+def yardstick() -> float:
+    """Seconds for a fixed computation: speed varies by half between machines, and over time on one."""
+    began, total = time.perf_counter(), 0
+    for number in range(10_000_000):
+        total += number
+    return round(time.perf_counter() - began, 2)
+
+
 @contextmanager
 def browsing(workspace: Path, log: Path) -> Iterator[Bench]:
     """A new server on `workspace`, with a browser, while the run TRAINS is training."""
@@ -242,17 +250,23 @@ def browsing(workspace: Path, log: Path) -> Iterator[Bench]:
 
 def make_runs(workspace: Path, *, huge: bool = True) -> None:
     """Makes a run of 60,000 images without a map, one of a million with a map (if `huge`), and one to train."""
-    from engine.config import with_setting
-    from engine.presets import preset
-    from engine.runs.create import create_run
     from engine.runs.maps import DEFAULT, artefact_of, preview
-    from engine.sources.open_source import open_source
 
     made_run(workspace / BIG, images=IMAGES)
     if huge:
         large = made_run(workspace / HUGE, images=MANY, features=8, neighbors=15, size=8, channels=1)
         # For drawing, any places are good enough; UMAP would take an hour.
         large.save(artefact_of(large, DEFAULT), {"points": preview(large)})
+    make_training_run(workspace)
+
+
+def make_training_run(workspace: Path) -> None:
+    """Makes the run TRAINS, which `browsing` trains."""
+    from engine.config import with_setting
+    from engine.presets import preset
+    from engine.runs.create import create_run
+    from engine.sources.open_source import open_source
+
     config = preset("quick", clusters=10, channels=1)
     config = with_setting(config, "features.epochs", EPOCHS)
     create_run(workspace / TRAINS, open_source("digits"), config)

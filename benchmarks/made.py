@@ -20,11 +20,12 @@ import torch.nn.functional as F
 
 from benchmarks.made_features import HEADS, belief, heads_of, neighbors_of, stage_one_labels, unit_vectors
 from benchmarks.made_history import STEPS, save_events, save_frames
-from benchmarks.made_images import Kinds, inputs, kinds_of, normal
+from benchmarks.made_images import Kinds, drawn, inputs, kinds_of, normal
 from engine.config import RunConfig, with_settings
 from engine.events import Stage
 from engine.presets import preset
 from engine.runs.folder import RunFolder
+from engine.sources.open_source import Opened
 from engine.space.neighbors import Neighbors
 from engine.stages.clustering import Clustering
 from engine.stages.reliable import ReliableSet, select_reliable
@@ -42,6 +43,7 @@ def made_run(
     truth: bool = True,
     seed: int = 0,
     frames: bool = True,
+    photographs: Opened | None = None,
 ) -> RunFolder:
     """Writes a finished run of `images` images in `clusters` clusters to `path`, completely or not at all.
 
@@ -52,6 +54,7 @@ def made_run(
         size, channels: side in pixels and channels of the images.
         truth: whether the run has true classes.
         frames: whether the stages have frames, for the replay.
+        photographs: the images, as many as `images` and of so many channels, in place of drawn ones.
 
     Raises:
         FileExistsError: if `path` exists.
@@ -64,7 +67,8 @@ def made_run(
     config = _config(clusters, min(neighbors, images - 1), channels, seed)
     centres = F.normalize(torch.from_numpy(normal(rng, clusters, features)), dim=1).numpy()
     kinds = kinds_of(images, centres, rng)
-    draft = inputs(target, kinds, config, size, channels, truth, rng)
+    shown = drawn(kinds, clusters, size, channels, rng) if photographs is None else photographs
+    draft = inputs(target, kinds, config, shown, truth, rng)
     try:
         _fill(draft, kinds, centres, config, frames, rng)
         draft.path.rename(target)

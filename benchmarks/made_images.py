@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,19 +49,25 @@ def kinds_of(images: int, centres: np.ndarray, rng: np.random.Generator) -> Kind
 
 
 def inputs(
-    target: Path, kinds: Kinds, config: RunConfig, size: int, channels: int, truth: bool, rng: np.random.Generator
+    target: Path, kinds: Kinds, config: RunConfig, images: Opened, truth: bool, rng: np.random.Generator
 ) -> RunFolder:
-    """Creates a hidden run folder next to `target`, with images and truth."""
+    """Creates a hidden run folder next to `target`, with these images and, if asked for, their truth."""
     count, clusters = len(kinds.main), config.clusters
-    pixels = _pixels(kinds, clusters, size, channels, rng)
-    ids = tuple(f"image-{number:07d}.png" for number in range(count))
     found = None
     if truth:
         wrong = rng.random(count) < MISTAKES
         labels = np.where(wrong, rng.integers(clusters, size=count), kinds.main)
         found = Truth(labels, tuple(f"kind {number}" for number in range(clusters)))
-    opened = Opened(ImageSet(pixels, ids, f"made:{count}"), found)
+    opened = replace(images, truth=found)
     return create_run(target.with_name(f".{target.name}-{os.getpid()}"), opened, config)
+
+
+def drawn(kinds: Kinds, clusters: int, size: int, channels: int, rng: np.random.Generator) -> Opened:
+    """An image for each of `kinds`, `size` pixels wide and high."""
+    count = len(kinds.main)
+    pixels = _pixels(kinds, clusters, size, channels, rng)
+    ids = tuple(f"image-{number:07d}.png" for number in range(count))
+    return Opened(ImageSet(pixels, ids, f"made:{count}"))
 
 
 def _pixels(kinds: Kinds, clusters: int, size: int, channels: int, rng: np.random.Generator) -> np.ndarray:

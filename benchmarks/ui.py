@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.browser import BIG, HEIGHT, HUGE, IMAGES, MANY, MAP, TILE, WIDTH, Bench, browsing, make_runs
+from benchmarks.browser import BIG, HEIGHT, HUGE, IMAGES, MANY, MAP, TILE, WIDTH, Bench, browsing, make_runs, yardstick
 from benchmarks.report import table, write
 
 # Selectors.
@@ -40,14 +40,14 @@ def measure() -> None:
 def measure_in(workspace: Path, log: Path) -> None:
     """Measures in a `workspace` filled by `make_runs`."""
     parts = (_first_map, _map, _million, _reliability, _switches, _memory)
-    yardstick = [_yardstick()]
+    added = [yardstick()]
     with browsing(workspace, log) as bench:
         for part in parts:
             with bench.training.going(part.__name__):
                 part(bench)
         paces = bench.training.paces
-    yardstick.append(_yardstick())
-    bench.facts["ten million additions in Python, before and after the measurements, s"] = yardstick
+    added.append(yardstick())
+    bench.facts["ten million additions in Python, before and after the measurements, s"] = added
     rows = [one.row() for one in bench.figures]
     data = {
         "figures": [{**vars(one), "met": one.met} for one in bench.figures],
@@ -57,17 +57,6 @@ def measure_in(workspace: Path, log: Path) -> None:
     head = ["", "median", "worst", "times", "goal", ""]
     facts = "\n".join(f"- {name}: {value}" for name, value in bench.facts.items())
     write("ui", "Response times of the app", data, f"{_about(paces)}\n\n{table(head, rows)}\n\n{facts}")
-
-
-def _yardstick() -> float:
-    """Seconds for a fixed computation: speed varies by half between machines, and over time on one."""
-
-    def add() -> None:
-        total = 0
-        for number in range(10_000_000):
-            total += number
-
-    return round(_seconds(add), 2)
 
 
 def _about(paces: Sequence[float]) -> str:
