@@ -65,7 +65,8 @@ def named(one: Shown) -> str:
 
 
 def act(run: RunFolder, action: Action, reviewer: str, done: str, **about: Any) -> None:
-    """Commits one decision and remembers what to say of it; a callback of buttons."""
+    """Commits one decision and remembers what to say of it; a callback of buttons. Nobody has looked at its images
+    one by one, so it is one in bulk, unless `about` says otherwise."""
     _committed(run, action, reviewer, done, **about)
 
 
@@ -105,12 +106,16 @@ def tell() -> None:
 
 
 def _table(run: RunFolder, classes: list[Shown]) -> None:
-    rows = present.class_counts([one.number for one in classes], *_now(run))
+    own, state, reliable = _now(run)
+    provenance = decisions.curation(run).provenance
+    rows = present.class_counts([one.number for one in classes], own, state, reliable, provenance)
     st.dataframe(
         {
             "class": [named(one) for one in classes],
             "images": [one.images for one in rows],
-            "decided": [one.decided for one in rows],
+            "seen": [one.seen for one in rows],
+            "bulk": [one.bulk for one in rows],
+            "voted": [one.voted for one in rows],
             "rejected": [one.rejected for one in rows],
             "left out": [one.excluded for one in rows],
             "to decide": [one.left for one in rows],
