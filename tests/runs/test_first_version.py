@@ -35,7 +35,11 @@ def kept(tmp_path: Path) -> Path:
 def test_its_scores_and_labels_are_what_it_said(kept: Path) -> None:
     folder = RunFolder(kept / "finished")
     assert summary(folder, observe(folder)) == json.loads((kept / "summary.json").read_text())
-    assert to_csv(export_table(folder, observe(folder))) == (kept / "labels.csv").read_bytes()
+    table, then = export_table(folder, observe(folder)), (kept / "labels.csv").read_bytes()
+    columns = then.decode().splitlines()[0].split(",")
+    assert to_csv(table[columns]) == then
+    assert set(table.columns) - set(columns) == {"provenance"}
+    assert table["provenance"][:6].tolist() == ["bulk"] * 4 + ["model"] * 2, "it did not record who looked at what"
 
 
 def test_its_decisions_stand_and_can_be_undone(kept: Path) -> None:
