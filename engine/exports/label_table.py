@@ -15,7 +15,7 @@ from engine.curate.provenance import NAMES, Provenance
 from engine.data.images import ImageSet
 from engine.errors import RunError
 from engine.runs.folder import RunFolder
-from engine.runs.results import decision_log, load_reliable, newest_stage
+from engine.runs.results import decision_log, load_strict, newest_stage
 from engine.runs.snapshot import Snapshot
 from engine.stages.clustering import Clustering
 from engine.stages.reliable import ReliableSet
@@ -57,7 +57,8 @@ def with_decisions(table: pd.DataFrame, curation: Curation) -> pd.DataFrame:
     `class` is the decided class, or else the model's label with merges and splits applied, and `provenance` is who
     gave it: seen, bulk, voted or model; of a rejected class, the one who gave what is wrong. `decision` is
     decided, rejected, excluded, disputed or ""; an excluded image stays excluded while that is disputed, as
-    in training.
+    in training. `reliable` is about the class: a seen answer is reliable, and so is a reliable label of the model as
+    long as the class is the same.
     """
     names = {one.number: one.name for one in curation.classes}
     classes = curation.classes_of(table["label"].to_numpy())
@@ -68,6 +69,8 @@ def with_decisions(table: pd.DataFrame, curation: Curation) -> pd.DataFrame:
     out["class_name"] = [names[one] for one in classes.tolist()]
     given = curation.provenance != Provenance.MODEL
     out["provenance"] = np.where(given, np.array(NAMES, object)[curation.provenance], table["provenance"])
+    same = classes == curation.home[table["label"].to_numpy()]
+    out["reliable"] = curation.seen | (table["reliable"].to_numpy() & same)
     open_question = curation.disputed & (curation.state != State.EXCLUDED)
     out["decision"] = np.where(open_question, "disputed", decision)
     out["reviewer"] = [deciders.get(row, "") for row in curation.deciding.tolist()]
@@ -147,7 +150,7 @@ def export_table(folder: RunFolder, snapshot: Snapshot, curation: Curation | Non
     stage = newest_stage(folder)
     if stage is None:
         raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")
-    verdict = load_reliable(folder, stage)
+    verdict = load_strict(folder, stage)
     table = label_table(folder.images(), verdict, stage=stage, epoch=snapshot.stages[stage].step)
     table["provenance"] = _said_by(folder)
     if curation is None:

@@ -43,8 +43,14 @@ def newest_stage(folder: RunFolder) -> Stage | None:
 
 
 def load_reliable(folder: RunFolder, stage: Stage) -> ReliableSet:
-    """The judged labels of `stage`; raises RunError if there are none yet."""
+    """The judged labels of `stage`, as they were judged for training; raises RunError if there are none yet."""
     return ReliableSet(**folder.load(f"reliable-{stage}"))
+
+
+def load_strict(folder: RunFolder, stage: Stage) -> ReliableSet:
+    """The same, where only what reaches the agreement that the run asks is reliable."""
+    asked = folder.card().config.reliable.agreement
+    return load_reliable(folder, stage).strict(asked, folder.fixed().mask)
 
 
 def learned_from(folder: RunFolder) -> str:
@@ -63,7 +69,8 @@ def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
     """The run as one JSON object: its settings, its progress, every score.
 
     Scores are label-free except those below "truth", a key that exists only where the source has
-    ground truth and a stage has been scored. A score that a stage does not have is null. "skipped"
+    ground truth and a stage has been scored. A score that a stage does not have is null. "relaxed" exists only where
+    lowered thresholds let labels be trained on, and counts those, which are not among the reliable ones. "skipped"
     exists only if an earlier version skipped a stage, and says why.
     """
     card = folder.card()
@@ -83,7 +90,7 @@ def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
             for key, view in _by_number(snapshot).items()
             if view.scores
         },
-        "reliable": _reliable(snapshot),
+        "reliable": _reliable(folder, snapshot),
     }
     ahead = load_forecast(folder)
     if ahead is not None:
@@ -107,16 +114,21 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def _reliable(snapshot: Snapshot) -> dict[str, Any] | None:
+def _reliable(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any] | None:
     if snapshot.reliable is None:
         return None
     stage, found = snapshot.reliable
-    count, images = int(np.sum(found.per_cluster)), int(np.sum(found.sizes))
+    kept, images = list(found.per_cluster), int(np.sum(found.sizes))
+    if folder.has(f"reliable-{stage}"):
+        kept = load_strict(folder, stage).per_cluster.tolist()
+    count = sum(kept)
+    relaxed = int(np.sum(found.per_cluster)) - count
     return {
         "stage": next(key for key, name in _NUMBERED.items() if name == stage),
         "count": count,
         "fraction": round(count / images, 6),
-        "per_cluster": list(found.per_cluster),
+        "per_cluster": kept,
+        **({"relaxed": relaxed} if relaxed else {}),
     }
 
 

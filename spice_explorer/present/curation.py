@@ -10,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from engine.curate.audit import Estimate
+    from engine.curate.measured import Measured
 
 UNDECIDED, DECIDED, REJECTED, EXCLUDED = range(4)  # engine.curate.curation.State
 MODEL, VOTED, BULK, SEEN = range(4)  # engine.curate.provenance.Provenance
@@ -89,3 +90,15 @@ def who_said(state: np.ndarray, provenance: np.ndarray) -> str:
 def estimate(found: Estimate) -> str:
     """ "about 38.0 % (24 – 54 %)" """
     return f"about {percent(found.value)} ({100 * found.low:.0f} – {100 * found.high:.0f} %)"
+
+
+def measured(found: Measured) -> str:
+    """What answers say about labels; "" while they are too few. Only random answers say anything about the others."""
+    if found.estimate is not None:
+        return f"{estimate(found.estimate)} right, measured with {found.estimate.answers:,} random answers"
+    if found.enough:
+        return (
+            f"{found.right:,} of the {found.answers:,} that you looked at are right; these were not drawn at random, "
+            "so the others may be better or worse"
+        )
+    return ""

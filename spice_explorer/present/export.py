@@ -25,7 +25,10 @@ COLUMNS = {
     "label": "the model's cluster, 0 to K−1; numbers have no order",
     "confidence": "probability of that cluster, 0 to 1",
     "agreement": "share of the nearest neighbours with the same label, 0 to 1",
-    "reliable": "true where enough neighbours agree and the confidence is high enough",
+    "reliable": (
+        "true for a seen answer, and where enough neighbours agree, the confidence is high enough and nobody decided "
+        "another class"
+    ),
     "stage": "the stage whose model gave the label: heads (2) or joint (3)",
     "epoch": "number of rounds (stage 2) or steps (stage 3) that model was trained for",
 }

@@ -18,6 +18,7 @@ from engine.curate.decisions import Decision
 from engine.curate.guidance import guide
 from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
+from engine.curate.measured import measured as measure
 from engine.curate.splitting import two_means
 from engine.errors import RunError
 from engine.runs import comparison
@@ -29,6 +30,7 @@ from spice_explorer.queries.cache import cached
 if TYPE_CHECKING:
     from engine.curate.curation import Curation
     from engine.curate.guidance import Guidance, Unseen
+    from engine.curate.measured import Measured
     from engine.curate.propagation import Votes
     from engine.runs.comparison import BeforeAfter
     from engine.runs.folder import RunFolder
@@ -146,6 +148,12 @@ def votes(run: RunFolder) -> Votes | None:
     said, unit, names = needed_model(run), artefacts.unit_vectors(run), artefacts.images(run).ids
     with reading(run) as now:
         return propagation.spread(unit, now, said.labels, names)
+
+
+def measured(run: RunFolder, labels: np.ndarray, chosen: np.ndarray) -> Measured:
+    """What people's answers say about the labels (N,) of this run's model in `chosen` (N,) bool."""
+    with reading(run) as now:
+        return measure(now, labels, chosen, artefacts.fixed(run))
 
 
 def audited(run: RunFolder) -> dict[int, tuple[int, int]]:

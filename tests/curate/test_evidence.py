@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from engine.curate import queues
-from engine.curate.audit import Estimate, estimated, wilson
+from engine.curate.audit import LEAST_ANSWERS, Estimate, estimated, wilson
 from engine.curate.curation import Curation, State
 from engine.curate.decisions import Action, Decision, values_of
 from engine.curate.guidance import held_back
 from engine.curate.judging import Model, judged
+from engine.curate.measured import Measured, measured
 from engine.curate.propagation import Votes, spread, voters
 from engine.curate.provenance import Provenance
 
@@ -271,6 +272,73 @@ def test_a_rejected_label_counts_as_wrong() -> None:
     place = found.checked.tolist().index(image)
     assert not found.vote_right[place]
     assert not found.model_right[place]
+
+
+# -- a set of the model's labels -------------------------------------------------------------------
+
+
+def confident(world: World) -> np.ndarray:
+    """(N,) bool: a subset of the labels in which more are right, as in a reliable set."""
+    right = world.model.labels == world.truth
+    return np.random.default_rng(len(world.names[0])).random(IMAGES) < np.where(right, 0.7, 0.3)
+
+
+def reliable_share(world: World, chosen: np.ndarray) -> Measured:
+    return measured(world.now, world.model.labels, chosen, np.zeros(IMAGES, bool))
+
+
+def after_a_spread(world: World) -> None:
+    typical(world)
+    world.spread(0.5)
+
+
+@pytest.mark.parametrize("start", [*STARTS, after_a_spread])
+def test_the_measured_share_of_a_set_is_covered(start: Callable[[World], None]) -> None:
+    def holds(world: World) -> bool:
+        chosen = confident(world)
+        world.audit(100)
+        others = chosen & ~world.now.answered
+        return covered(
+            reliable_share(world, chosen).estimate, float((world.model.labels == world.truth)[others].mean())
+        )
+
+    assert times(start, holds) >= 0.9 * SEEDS
+
+
+def test_until_there_are_enough_answers_nothing_is_measured() -> None:
+    world, everything = World(10), np.ones(IMAGES, bool)
+    for count in range(LEAST_ANSWERS - 1):
+        world.answer(count)
+    assert not reliable_share(world, everything).enough
+    world.answer(LEAST_ANSWERS)
+    found = reliable_share(world, everything)
+    assert found.enough
+    assert found.estimate is None, "nobody drew them at random"
+    looked = world.now.answered
+    assert found.right == int((world.model.labels == world.truth)[looked].sum())
+
+
+def test_votes_bulk_labels_and_what_the_model_was_trained_with_measure_nothing() -> None:
+    world, everything = World(11), np.ones(IMAGES, bool)
+    world.audit(60)
+    before = reliable_share(world, everything)
+    world.act("accept", np.flatnonzero(world.now.state == 0)[:300])
+    world.spread()
+    assert reliable_share(world, everything) == before
+    trained = world.now.answered.copy()
+    assert measured(world.now, world.model.labels, everything, trained).answers == 0
+
+
+def test_undo_and_redo_restore_what_is_measured() -> None:
+    world, everything = World(12), np.ones(IMAGES, bool)
+    world.audit(60)
+    before = reliable_share(world, everything)
+    world.act("accept", np.arange(IMAGES), new=world.truth)  # somebody accepts everything at once
+    assert reliable_share(world, everything).answers == 0, "the last decision about each image is in bulk"
+    world.act("undo")
+    assert reliable_share(world, everything) == before
+    world.act("redo")
+    assert reliable_share(world, everything).answers == 0
 
 
 # -- the share itself ------------------------------------------------------------------------------

@@ -94,6 +94,18 @@ def test_what_is_left_out_goes_into_no_file_disputed_or_not(
     assert (len(sure), counts) == (0, {word: 1})
 
 
+def test_reliable_is_said_of_the_class_and_a_seen_answer_is(tmp_path: Path) -> None:
+    log = DecisionLog(tmp_path, images=3, clusters=3, fingerprint="drawn")
+    model = Model(VERDICT.labels, VERDICT.confidence, "joint")
+    assert table_of("a", "b", "c")["reliable"].tolist() == [True, False, False]
+    for image, class_, said in ((0, 1, Provenance.VOTED), (1, 1, Provenance.SEEN), (2, 1, Provenance.BULK)):
+        asked = Decision("relabel", "Ann", images=np.array([image]), class_=class_, provenance=said)
+        log.commit([asked], model)
+    table = with_decisions(table_of("a", "b", "c"), log.curation)
+    assert table["reliable"].tolist() == [False, True, False], "the model's reliable label is another than the voted"
+    assert exported(table, reliable=True)[0]["id"].tolist() == ["b"]
+
+
 def test_pandas_reads_the_kinds_back() -> None:
     table = table_of("a", "b", "c")
     back = pd.read_csv(io.BytesIO(to_csv(table)))

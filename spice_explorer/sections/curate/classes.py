@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from engine.curate.audit import LEAST_ANSWERS
 from engine.curate.decisions import Action, Decision
 from engine.errors import SpiceError
 from engine.runs.folder import RunFolder
@@ -16,6 +17,7 @@ from spice_explorer.components import gallery
 from spice_explorer.present import curation as present
 from spice_explorer.queries import artefacts, decisions
 from spice_explorer.queries.decisions import Shown
+from spice_explorer.sections import purity
 
 # Images of each half that a split shows before it is done.
 HALF = 36
@@ -150,9 +152,10 @@ def _accept(run: RunFolder, reviewer: str, one: Shown) -> None:
     sure, every = (
         present.to_accept(own, state, reliable, one.number, all_of_it=all_of_it) for all_of_it in (False, True)
     )
-    st.markdown(f"**Accept “{session.plain(one.name)}”** · one decision for all images")
+    st.markdown(f"**Accept “{session.plain(one.name)}”** · one decision for all images, which count as bulk")
+    words = purity.of_reliable(run)
     with st.container(horizontal=True):
-        _bulk(run, reviewer, "accept", sure, f"Accept reliable {len(sure):,}")
+        _bulk(run, reviewer, "accept", sure, f"Accept reliable {len(sure):,}", words and f"Reliable labels: {words}.")
         _bulk(run, reviewer, "accept", every, f"Accept all {len(every):,}")
         _bulk(
             run,
@@ -161,6 +164,17 @@ def _accept(run: RunFolder, reviewer: str, one: Shown) -> None:
             every,
             f"Leave out {len(every):,}",
             "Leaves the undecided images out of training and exports.",
+        )
+    if not len(sure):
+        st.caption(
+            "None of these is reliable: look at them one by one above, or spread the votes of images you looked at."
+        )
+    elif words:
+        st.caption(f"Of all reliable labels, {words}.")
+    else:
+        st.caption(
+            f"How many reliable labels are right is not measured yet: {LEAST_ANSWERS} answers in the order “Random "
+            "audit” do that."
         )
 
 
