@@ -50,7 +50,7 @@ class Curation:
         given: (N,) uint16, the class that a person gave the image, where `moved`.
         moved: (N,) bool.
         disputed: (N,) bool: two reviewers gave different answers, the later without having seen the
-            earlier.
+            earlier. A person does not dispute with votes.
         provenance: (N,) uint8, values of `Provenance`: who gave each image its label; of a rejected one, the
             label that is wrong.
         answered: (N,) bool: the decision that stands is of a person who looked at the image.
@@ -110,6 +110,8 @@ class Curation:
         self.state[states] = value & 3
         rows, earlier = self._states.row[now], self._states.row[before]
         unseen = (before > 0) & (earlier > self._rows.seen[rows])
+        said = self._rows.provenance
+        unseen &= (said[earlier] != Provenance.VOTED) | (said[rows] == Provenance.VOTED)
         self.disputed[states] = unseen & (value != self._states.value[before])
         self.deciding[states] = rows
         now = self._labels.standing(labels, undone)

@@ -279,14 +279,14 @@ def naive(rows: list[tuple[Any, ...]]) -> tuple[list[int], list[int], dict[int, 
             undone.discard(row[7])
     remains = [row for row in rows if row[0] not in undone and row[1] not in ("undo", "redo")]
     state, given = [0] * IMAGES, dict[int, int]()
-    said: list[list[tuple[int, str, tuple[int, int]]]] = [[] for _ in range(IMAGES)]
+    said: list[list[tuple[int, str, tuple[int, int], str]]] = [[] for _ in range(IMAGES)]
     disputed = [False] * IMAGES
     found, into = {k: f"Cluster {k}" for k in range(CLUSTERS)}, dict[int, int]()
 
     def home(number: int) -> int:
         return home(into[number]) if number in into else number
 
-    for number, action, _, visit, seen, class_, other, _, text, images, new, *_ in remains:
+    for number, action, _, visit, seen, class_, other, _, text, images, new, _, kept, _ in remains:
         ids = np.frombuffer(images, "<u4").tolist()
         if action in ("split", "new class", "rename"):
             found[class_] = text
@@ -302,8 +302,9 @@ def naive(rows: list[tuple[Any, ...]]) -> tuple[list[int], list[int], dict[int, 
             state[image] = {"reject": 2, "exclude": 3}.get(action, 1)
             answer = (state[image], given[image] if state[image] == 1 else 0)
             before = next((one for one in reversed(said[image]) if one[1] != visit), None)
-            disputed[image] = before is not None and before[0] > seen and before[2] != answer
-            said[image].append((number, visit, answer))
+            contrary = before is not None and before[0] > seen and before[2] != answer
+            disputed[image] = contrary and before is not None and (before[3] != "voted" or kept == "voted")
+            said[image].append((number, visit, answer, kept))
     labels = [home(given.get(image, int(LABELS[image]))) for image in range(IMAGES)]
     return state, labels, {k: v for k, v in found.items() if k not in into}, disputed
 

@@ -98,6 +98,15 @@ def test_two_contrary_answers_are_no_answer_until_one_is_chosen(log: DecisionLog
     assert looked_at(log) == [0]
 
 
+def test_a_person_does_not_dispute_with_votes(log: DecisionLog) -> None:
+    act(log, "accept", 0, 1, by="Bob", seen=0, new=np.array([1, 1]), provenance=VOTED)
+    act(log, "relabel", 0, class_=2, by="Ann", seen=0, provenance=SEEN)
+    assert not log.curation.disputed[0]
+    assert looked_at(log) == [0], "else only answers that agree with the votes would count"
+    act(log, "accept", 0, 1, by="Bob", seen=1, new=np.array([1, 1]), provenance=VOTED)
+    assert log.curation.disputed.tolist()[:2] == [True, False], "but votes do not silently replace an answer"
+
+
 def test_an_audit_records_how_many_images_the_answer_stands_for(log: DecisionLog) -> None:
     act(log, "relabel", 3, class_=1)
     act(log, "accept", 0, text="audit", provenance=SEEN)
