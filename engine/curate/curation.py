@@ -16,6 +16,8 @@ from engine.curate.decisions import ACTIONS, Action
 from engine.curate.entries import FOLDED, NUMBERS, Batch, Layer, Row, Rows, State, Turn
 from engine.curate.provenance import Provenance
 
+# A row that gives more than this share of all images another label makes earlier audits say something else.
+MANY = 0.02
 __all__ = ["FOLDED", "Answer", "Class", "Curation", "Row", "State"]
 
 
@@ -75,6 +77,8 @@ class Curation:
         self._states, self._labels = Layer(images), Layer(images)
         self._rows = Rows()
         self._turned: list[Turn] = []
+        self._large: dict[int, int] = {}  # rows that relabel many images, numbered
+        self._labellings: list[tuple[int, int]] = [(0, 0)]
         self._structure: dict[int, Row] = {}
         self._fold_structure()
 
@@ -91,6 +95,7 @@ class Curation:
         self._rows.write(batch)
         self._structure.update((row[0], row) for row in batch.structure)
         self._turned += batch.turned
+        self._follow(batch)
         targets = np.array([target for _, target, _ in batch.turned], np.int64)
         decided, given = batch.entries()
         states = _united(self._states.append(*decided), self._states.images_of(targets))
@@ -100,6 +105,20 @@ class Curation:
             self._fold_structure()
         self.row = max([self.row, *batch.numbers[-1:]])  # not before all of it can be seen
         return _united(states, labels)
+
+    def _follow(self, batch: Batch) -> None:
+        """Notes after which rows the labels of many images are others."""
+        changes = {row: row for row, count in batch.relabelled if count > MANY * len(self)}
+        for row in changes:
+            self._large[row] = len(self._large)
+        changes |= {row: target for row, target, _ in batch.turned if target in self._large}
+        for row in sorted(changes):
+            self._labellings.append((row, self._labellings[-1][1] ^ 1 << self._large[changes[row]]))
+
+    def labelling(self, row: int) -> int:
+        """Equal for two rows when the same rows that relabel many images stand after both: what an audit found at
+        one of them is also so at the other."""
+        return self._labellings[bisect.bisect_right(self._labellings, row, key=lambda one: one[0]) - 1][1]
 
     def _settle(self, states: np.ndarray, labels: np.ndarray) -> None:
         """Recomputes what is decided about these images."""

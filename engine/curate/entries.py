@@ -10,7 +10,7 @@ from enum import IntEnum
 import numpy as np
 
 from engine.curate.decisions import ACTIONS, CLASSES, IDS
-from engine.curate.provenance import of_row
+from engine.curate.provenance import Provenance, of_row
 
 # The columns of a row that the fold reads, in this order.
 FOLDED = "row, action, reviewer, visit, seen, class, other, target, text, images, new, key, provenance, among"
@@ -55,6 +55,8 @@ STATES = {
     "exclude": State.EXCLUDED,
 }
 LABELS = ("accept", "relabel", "new class", "split")
+# An accept leaves labels as they are, unless it is of votes.
+RELABELS = ("relabel", "new class", "split")
 NUMBERS: dict[str, int] = {action: number for number, action in enumerate(ACTIONS)}
 _STATE_OF = np.array([STATES.get(action, 0) for action in ACTIONS], np.int64)
 _GIVES = np.array([action in LABELS for action in ACTIONS])
@@ -127,6 +129,7 @@ class Batch:
         self.accepted: list[bytes] = []
         self.turned: list[Turn] = []
         self.structure: list[Row] = []
+        self.relabelled: list[tuple[int, int]] = []  # rows that give many images another label, and how many
         # Of every row, one list a column: a million small tuples would keep the garbage collector busy.
         self.numbers: list[int] = []
         self.kinds: list[int] = []
@@ -154,6 +157,8 @@ class Batch:
             self.structure.append(row)
         if not images or action == "note":
             return
+        if provenance == Provenance.VOTED or (action in RELABELS and provenance == Provenance.BULK):
+            self.relabelled.append((number, len(images) // IDS.itemsize))
         self.rows.append(number)
         self.actions.append(NUMBERS[action])
         self.images.append(images)

@@ -138,7 +138,8 @@ class DecisionLog:
 
     def audited(self) -> dict[int, tuple[int, int]]:
         """For each class, how many of the images that had it were found right in an audit, and of
-        how many that were looked at; the last answer about an image that stands counts."""
+        how many that were looked at; the last answer about an image that stands counts. Answers from before the labels
+        of many images became others do not count, unless that was undone."""
         with self._guard, self._plainly():
             if not self.path.exists():
                 return {}
@@ -148,8 +149,10 @@ class DecisionLog:
             drawn += " OR among IS NOT NULL" if self._complete else ""
             asked = f"SELECT row, action, images, old FROM decisions WHERE {drawn} ORDER BY row"
             last: dict[int, tuple[int, bool]] = {}
+            now = self.curation.labelling(self.curation.row)
             for row, action, images, old in connection.execute(asked, (AUDIT,)):
-                if self.curation.stands(row) and self.curation.looked(row):
+                same = self.curation.labelling(row) == now
+                if self.curation.stands(row) and self.curation.looked(row) and same:
                     for image, class_ in zip(
                         np.frombuffer(images, IDS).tolist(), np.frombuffer(old, CLASSES).tolist(), strict=True
                     ):

@@ -121,6 +121,21 @@ def test_an_audit_records_how_many_images_the_answer_stands_for(log: DecisionLog
     assert log.curation.among[0] == 0, "the last answer is not of an audit"
 
 
+def test_an_audit_of_labels_that_are_others_now_does_not_count(log: DecisionLog) -> None:
+    act(log, "accept", 0, text="audit", provenance=SEEN)
+    act(log, "accept", 3, 6, 9)
+    assert log.audited() == {0: (1, 1)}, "labels that were accepted are what they were"
+    act(log, "accept", 1, 4, new=np.array([0, 0]), provenance=VOTED)
+    assert log.audited() == {}
+    act(log, "relabel", 7, class_=0, text="audit", provenance=SEEN)
+    assert log.audited() == {1: (0, 1)}
+    act(log, "undo")
+    act(log, "undo")
+    assert log.audited() == {0: (1, 1)}
+    act(log, "redo")
+    assert log.audited() == {}
+
+
 def test_an_image_that_was_looked_at_before_is_no_random_one_of_the_others(log: DecisionLog) -> None:
     act(log, "accept", 0, provenance=SEEN)
     act(log, "accept", 0, text="audit", provenance=SEEN)
