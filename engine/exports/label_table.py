@@ -161,7 +161,6 @@ def export_table(folder: RunFolder, snapshot: Snapshot, curation: Curation | Non
 
 def _said_by(folder: RunFolder) -> np.ndarray:
     """(N,) who gave each label of the run's model: a person, where decisions of the parent run are fixed."""
-    fixed = folder.fixed().mask
-    seen = folder.load("decided").get("seen", False) if folder.has("decided") else False
-    said = np.where(fixed & seen, Provenance.SEEN, np.where(fixed, Provenance.BULK, Provenance.MODEL))
+    said = np.where(folder.fixed().mask, Provenance.BULK, Provenance.MODEL)
+    said[folder.seen()] = Provenance.SEEN
     return np.array(NAMES, object)[said]

@@ -48,9 +48,8 @@ def load_reliable(folder: RunFolder, stage: Stage) -> ReliableSet:
 
 
 def load_strict(folder: RunFolder, stage: Stage) -> ReliableSet:
-    """The same, where only what reaches the agreement that the run asks is reliable."""
-    asked = folder.card().config.reliable.agreement
-    return load_reliable(folder, stage).strict(asked, folder.fixed().mask)
+    """The same, where only what the run asks of every label is reliable."""
+    return load_reliable(folder, stage).strict(folder.card().config.reliable, folder.seen())
 
 
 def learned_from(folder: RunFolder) -> str:
@@ -69,8 +68,9 @@ def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
     """The run as one JSON object: its settings, its progress, every score.
 
     Scores are label-free except those below "truth", a key that exists only where the source has
-    ground truth and a stage has been scored. A score that a stage does not have is null. "relaxed" exists only where
-    lowered thresholds let labels be trained on, and counts those, which are not among the reliable ones. "skipped"
+    ground truth and a stage has been scored. A score that a stage does not have is null. "also_trained_on"
+    exists only where labels that are not reliable were trained on, since thresholds were lowered or nobody looked at
+    labels that people fixed. "skipped"
     exists only if an earlier version skipped a stage, and says why.
     """
     card = folder.card()
@@ -122,13 +122,13 @@ def _reliable(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any] | None:
     if folder.has(f"reliable-{stage}"):
         kept = load_strict(folder, stage).per_cluster.tolist()
     count = sum(kept)
-    relaxed = int(np.sum(found.per_cluster)) - count
+    others = int(np.sum(found.per_cluster)) - count
     return {
         "stage": next(key for key, name in _NUMBERED.items() if name == stage),
         "count": count,
         "fraction": round(count / images, 6),
         "per_cluster": kept,
-        **({"relaxed": relaxed} if relaxed else {}),
+        **({"also_trained_on": others} if others else {}),
     }
 
 

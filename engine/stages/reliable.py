@@ -57,11 +57,18 @@ class ReliableSet:
         """
         return self.mask & ~fixed & (self.agreement < np.float32(agreement))
 
-    def strict(self, agreement: float, fixed: np.ndarray) -> ReliableSet:
-        """The verdicts by the agreement that is asked of every cluster: the only ones that are called reliable."""
-        disagree = (self.agreement < np.float32(agreement)) & ~fixed
-        verdicts = np.asarray(self.verdicts) | (Verdict.NEIGHBORS_DISAGREE * disagree).astype(np.uint8)
-        return replace(self, verdicts=verdicts, thresholds=np.full_like(self.thresholds, agreement))
+    def strict(self, settings: ReliableSettings, seen: np.ndarray) -> ReliableSet:
+        """The verdicts by what is asked of every label: only these are called reliable.
+
+        Args:
+            settings: whatever their floor lets pass besides.
+            seen: (N,) bool, labels that a person gave looking at the image: they are reliable whatever is asked.
+                Others that training was made to follow are not.
+        """
+        disagree = (self.agreement < np.float32(settings.agreement)) & ~seen
+        unsure = (self.confidence < np.float32(settings.confidence)) & ~seen
+        verdicts = np.asarray(self.verdicts) | disagree.astype(np.uint8) | 2 * unsure.astype(np.uint8)
+        return replace(self, verdicts=verdicts, thresholds=np.full_like(self.thresholds, settings.agreement))
 
     @property
     def per_cluster(self) -> np.ndarray:

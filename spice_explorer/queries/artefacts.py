@@ -54,14 +54,19 @@ def judged_stages(run: RunFolder) -> list[Stage]:
 
 def reliable(run: RunFolder, stage: Stage) -> ReliableSet:
     """The run's own verdict on the labels of `stage`; what only a lowered threshold let pass is not reliable."""
-    asked = run.card().config.reliable.agreement
-    return ReliableSet(**arrays(run, f"reliable-{stage}")).strict(asked, fixed(run))
+    return ReliableSet(**arrays(run, f"reliable-{stage}")).strict(run.card().config.reliable, seen(run))
 
 
 @cached("decided")
 def fixed(run: RunFolder) -> np.ndarray:
     """(N,) bool: images whose label a person's decisions fixed in training."""
     return run.fixed().mask
+
+
+@cached("decided")
+def seen(run: RunFolder) -> np.ndarray:
+    """(N,) bool: those of them at which a person had looked: their labels are reliable."""
+    return run.seen()
 
 
 @cached("reliable-heads", "reliable-joint", "neighbors", entries=64)
@@ -73,7 +78,7 @@ def agreement(run: RunFolder, stage: Stage, count: int) -> np.ndarray:
 
 def judge(run: RunFolder, stage: Stage, settings: ReliableSettings) -> ReliableSet:
     """The verdict on the labels of `stage` under other settings, whatever their floor lets pass."""
-    return teachers(run, stage, settings).strict(settings.agreement, fixed(run))
+    return teachers(run, stage, settings).strict(settings, seen(run))
 
 
 def teachers(run: RunFolder, stage: Stage, settings: ReliableSettings) -> ReliableSet:

@@ -101,7 +101,7 @@ def _curve(run: RunFolder, stage: Stage, settings: ReliableSettings, verdict: Re
     assert truth is not None
     st.markdown("**Purity and coverage** · for each agreement threshold")
     # A person's label is reliable at any agreement threshold: it joins the curve first.
-    always = artefacts.fixed(run)
+    always = artefacts.seen(run)
     curve = present.purity_coverage(
         verdict.labels,
         truth.labels,

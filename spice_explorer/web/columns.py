@@ -138,10 +138,10 @@ def _backed(
     run: RunFolder, labels: np.ndarray, confidence: np.ndarray, agreement: np.ndarray, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Confidence and agreement as the browser shall judge by them: a label that the run was given by
-    a person passes every threshold, one that was refused passes none."""
-    fixed = run.fixed()
-    sure = np.where(fixed.mask, 1, np.where(fixed.refuses(labels), 0, confidence))
-    return sure, np.where(fixed.mask, most, agreement)
+    a person who looked at the image passes every threshold, one that was refused passes none."""
+    seen = artefacts.seen(run)
+    sure = np.where(seen, 1, np.where(run.fixed().refuses(labels), 0, confidence))
+    return sure, np.where(seen, most, agreement)
 
 
 def _agreed(run: RunFolder, stage: Stage, count: int) -> np.ndarray:

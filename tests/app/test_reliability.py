@@ -243,7 +243,7 @@ def test_the_browser_judges_as_the_engine_does(script: Page, count: int) -> None
             "floor": float(rng.choice([0.0, 1 / 3, 0.9, 1.0])),
         }
         taken = judge(labels, confidence, agreement, clusters, ReliableSettings(**asked))
-        verdict = taken.strict(share, np.zeros(images, bool))
+        verdict = taken.strict(ReliableSettings(**asked), np.zeros(images, bool))
         table = np.zeros((clusters, 4), int)
         np.add.at(table, (labels, verdict.verdicts), 1)
         found = script.evaluate(

@@ -168,7 +168,7 @@ def test_what_only_a_lowered_threshold_lets_pass_is_trained_on_but_not_reliable(
     assert found.mask.tolist() == [True, True, False, True, False, False]
     nobody = np.zeros(6, bool)
     assert found.relaxed(0.8, nobody).tolist() == [False, False, False, True, False, False]
-    strict = found.strict(0.8, nobody)
+    strict = found.strict(settings(agreement=0.8), nobody)
     assert strict.mask.tolist() == [True, True, False, False, False, False]
     assert strict.verdicts[3] == Verdict.NEIGHBORS_DISAGREE
     assert strict.thresholds.tolist() == [np.float32(0.8)] * 2
@@ -179,18 +179,21 @@ def test_none_may_be_reliable() -> None:
     labels, agreement = np.array([0, 0, 1, 1]), np.full(4, 0.3, np.float32)
     found = judge(labels, np.ones(4, np.float32), agreement, 2, settings(agreement=0.95, floor=0.5))
     assert found.mask.all()
-    assert not found.strict(0.95, np.zeros(4, bool)).mask.any()
+    assert not found.strict(settings(agreement=0.95), np.zeros(4, bool)).mask.any()
 
 
 def test_what_a_person_fixed_is_reliable_whatever_its_neighbours_say() -> None:
     decided = said([1] * 6, [0], [])
     found = select_reliable(SIX, NEIGHBORS, settings(), decided)
     assert found.agreement[0] == 0
-    assert found.strict(1.0, decided.mask).verdicts[0] == Verdict.RELIABLE
+    assert found.strict(settings(), decided.mask).verdicts[0] == Verdict.RELIABLE
+    alone = found.strict(settings(), np.zeros(6, bool))
+    assert alone.verdicts[0] == Verdict.NEIGHBORS_DISAGREE, "training followed it, but nobody had looked"
 
 
 def test_without_a_lowered_threshold_the_verdicts_stay() -> None:
     rng = np.random.default_rng(2)
     labels, agreement = rng.integers(0, 3, 100), rng.random(100).astype(np.float32)
-    found = judge(labels, rng.random(100).astype(np.float32), agreement, 3, settings(agreement=0.6, confidence=0.4))
-    assert np.array_equal(found.strict(0.6, np.zeros(100, bool)).verdicts, found.verdicts)
+    asked = settings(agreement=0.6, confidence=0.4)
+    found = judge(labels, rng.random(100).astype(np.float32), agreement, 3, asked)
+    assert np.array_equal(found.strict(asked, np.zeros(100, bool)).verdicts, found.verdicts)
