@@ -102,3 +102,10 @@ def measured(found: Measured) -> str:
             "so the others may be better or worse"
         )
     return ""
+
+
+def measured_shortly(found: Measured) -> str:
+    """The same for a button: "about 81 % right"; "" while the answers are too few."""
+    if found.estimate is not None:
+        return f"about {100 * found.estimate.value:.0f} % right"
+    return f"{found.right:,} of {found.answers:,} looked at are right" if found.enough else ""

@@ -63,6 +63,12 @@ def of_reliable(run: RunFolder) -> str:
     return measured(run, np.asarray(found.labels), found.mask)
 
 
+def short(run: RunFolder) -> str:
+    """The same in few words, for a button."""
+    found = artefacts.reliable(run, artefacts.judged_stages(run)[0])
+    return answers.measured_shortly(decisions.measured(run, np.asarray(found.labels), found.mask))
+
+
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.1%}"
 

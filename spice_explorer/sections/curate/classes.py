@@ -155,7 +155,7 @@ def _accept(run: RunFolder, reviewer: str, one: Shown) -> None:
     st.markdown(f"**Accept “{session.plain(one.name)}”** · one decision for all images, which count as bulk")
     words = purity.of_reliable(run)
     with st.container(horizontal=True):
-        _bulk(run, reviewer, "accept", sure, f"Accept reliable {len(sure):,}", words and f"Reliable labels: {words}.")
+        _bulk(run, reviewer, "accept", sure, f"Accept reliable {len(sure):,}", note=purity.short(run))
         _bulk(run, reviewer, "accept", every, f"Accept all {len(every):,}")
         _bulk(
             run,
@@ -165,23 +165,25 @@ def _accept(run: RunFolder, reviewer: str, one: Shown) -> None:
             f"Leave out {len(every):,}",
             "Leaves the undecided images out of training and exports.",
         )
-    if not len(sure):
-        st.caption(
-            "None of these is reliable: look at them one by one above, or spread the votes of images you looked at."
-        )
-    elif words:
+    if words:
         st.caption(f"Of all reliable labels, {words}.")
-    else:
+    elif len(sure):
         st.caption(
             f"How many reliable labels are right is not measured yet: {LEAST_ANSWERS} answers in the order “Random "
             "audit” do that."
         )
+    if not len(sure):
+        st.caption(
+            "None of these is reliable: look at them one by one above, or spread the votes of images you looked at."
+        )
 
 
-def _bulk(run: RunFolder, reviewer: str, action: Action, ids: np.ndarray, label: str, help: str | None = None) -> None:
+def _bulk(
+    run: RunFolder, reviewer: str, action: Action, ids: np.ndarray, label: str, help: str | None = None, note: str = ""
+) -> None:
     done = f"{len(ids):,} {'accepted' if action == 'accept' else 'left out'}."
     st.button(
-        label,
+        f"{label} · {note}" if note else label,
         key=label.rpartition(" ")[0],
         disabled=not reviewer or not len(ids),
         help=help,
