@@ -25,6 +25,7 @@ from engine.curate.decisions import Decision
 from engine.curate.guidance import guide
 from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
+from engine.curate.provenance import Provenance
 from engine.data.truth import Truth
 from engine.jobs import Control
 from engine.metrics import best_match
@@ -59,7 +60,7 @@ class Strategy:
             neighbours; None to decide one image at a time.
         train: numbers of decisions after which to train a run with them.
         vote: measure the accuracy after one more decision, which gives undecided images the class
-            that the decided ones vote for with at least this share; None for no such decision.
+            that those looked at vote for with at least this share; None for no such decision.
     """
 
     order: Order
@@ -116,24 +117,23 @@ class Curator:
         return float((self.classes == self.right).mean())
 
     def accuracy_with(self, vote: float | None) -> float:
-        """The accuracy; with `vote` and at least two decisions, after spreading them by votes."""
-        decided = np.flatnonzero(self.log.curation.state)
-        if vote is None or len(decided) < 2:
+        """The accuracy; with `vote` and two classes that can vote, after spreading them by votes."""
+        found = propagation.spread(self.unit, self.log.curation, self.labels, self.run.images().ids)
+        if vote is None or found is None:
             return self.accuracy
-        left, classes = np.flatnonzero(self.log.curation.state == 0), self.classes.copy()
-        found, agreement = propagation.voted(self.unit, decided, classes[decided], left)
-        sure = agreement >= vote
-        classes[left[sure]] = found[sure]
+        sure, classes = found.agreement >= vote, self.classes.copy()
+        classes[found.ids[sure]] = found.classes[sure]
         return float((classes == self.right).mean())
 
     def decide(self, image: int, share: float | None) -> None:
         """Decides the image, and with `share` also the images that agree with it."""
         images, class_ = np.array([image]), int(self.right[image])
+        asked = [Decision("relabel", "oracle", images=images, class_=class_, provenance=Provenance.SEEN)]
         if share is not None:
             decided = self.log.curation.state != 0
             found = propagation.agreeing(images, self.classes == class_, decided, self.near, share)
-            images = np.append(images, found)
-        self.log.commit([Decision("relabel", "oracle", images=images, class_=class_)], self.model)
+            asked += [Decision("relabel", "oracle", images=found, class_=class_)] if len(found) else []
+        self.log.commit(asked, self.model)
 
     def trained(self, place: Path, device: str) -> Curator:
         """Trains a run with the decisions; returns a reviewer of that run."""
@@ -146,6 +146,8 @@ class Curator:
             now.moved,
             self.probabilities,
             self.run.images().ids,
+            now.provenance,
+            unseen="fixed",  # as in all figures so far; the app's own choice is to doubt them
         )
         child = branch_decided(self.run, place, card.config, guidance)
         with child.lock():

@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.browser import BIG, IMAGES, Bench, Figure, browsing, make_runs
 from benchmarks.report import table, write
 from benchmarks.start import Server, server, wait_for_port
-from engine.curate.decisions import Decision, values_of
+from engine.curate.decisions import INSERT, Decision, values_of
 from engine.curate.judging import Model
 from engine.curate.log import FILE, DecisionLog
 from engine.runs.folder import RunFolder
@@ -92,7 +92,7 @@ def long_log(place: Path, decisions: int) -> None:
     images, classes = rng.integers(0, IMAGES, decisions), rng.integers(0, CLUSTERS, decisions)
     rows = (_row(number, images, classes) for number in range(1, decisions))
     with sqlite3.connect(place / FILE) as database:
-        database.executemany(f"INSERT INTO decisions VALUES (NULL, {', '.join('?' * 16)})", rows)
+        database.executemany(INSERT, rows)
     database.close()
 
 

@@ -169,7 +169,9 @@ def test_export_writes_a_row_an_image(trained: tuple[Path, Done], tmp_path: Path
     assert (exported.code, exported.out, exported.errors) == (0, [], [])
     with (tmp_path / "labels.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["id", "name", "label", "confidence", "agreement", "reliable", "stage", "epoch"]
+    first = ["id", "name", "label", "provenance", "confidence", "agreement", "reliable", "stage", "epoch"]
+    assert list(rows[0]) == first
+    assert {row["provenance"] for row in rows} == {"model"}
     bars, spots = range(1, 40, 2), range(0, 40, 2)
     ids = [f"bars/{index:02d}.png" for index in bars] + [f"spots/{i:02d}.png" for i in spots]
     assert [row["id"] for row in rows] == ids

@@ -1,6 +1,7 @@
 """Copies decisions to a run that was trained with them, so that curation can continue there.
 
-It copies the current state: names, colours and decided labels, one row per reviewer and class. The history
+It copies the current state: names, colours and decided labels with their provenance, one row per reviewer, class and
+provenance. An answer is no longer one of an audit, because the new run may have been trained with it. The history
 stays with the earlier run. Rejections are not copied, because the new model offers a different label that
 needs its own check; excluded images are not in the new run.
 """
@@ -14,6 +15,7 @@ import numpy as np
 from engine.curate.curation import Curation, State
 from engine.curate.decisions import Decision
 from engine.curate.guidance import learned
+from engine.curate.provenance import Provenance
 
 
 def carried(curation: Curation, classes: np.ndarray, keep: np.ndarray, visit: str) -> list[Decision]:
@@ -56,6 +58,7 @@ def _labels(
     for who in sorted(set(deciders.values())):
         rows = [row for row, name in deciders.items() if name == who]
         mine = decided & np.isin(curation.deciding, rows)
-        for cluster in np.unique(clusters[mine]).tolist():
-            images = place[mine & (clusters == cluster)]
-            yield Decision("relabel", who, visit=visit, images=images, class_=cluster)
+        kinds = np.stack((clusters[mine], curation.provenance[mine]), 1)
+        for cluster, kind in np.unique(kinds, axis=0).tolist():
+            images = place[mine & (clusters == cluster) & (curation.provenance == kind)]
+            yield Decision("relabel", who, visit=visit, images=images, class_=cluster, provenance=Provenance(kind))

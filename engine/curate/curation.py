@@ -14,7 +14,10 @@ import numpy as np
 
 from engine.curate.decisions import ACTIONS, Action
 from engine.curate.entries import FOLDED, NUMBERS, Batch, Layer, Row, Rows, State, Turn
+from engine.curate.provenance import Provenance
 
+# A row that gives more than this share of all images another label makes earlier audits say something else.
+MANY = 0.02
 __all__ = ["FOLDED", "Answer", "Class", "Curation", "Row", "State"]
 
 
@@ -49,7 +52,13 @@ class Curation:
         given: (N,) uint16, the class that a person gave the image, where `moved`.
         moved: (N,) bool.
         disputed: (N,) bool: two reviewers gave different answers, the later without having seen the
-            earlier.
+            earlier. A person does not dispute with votes.
+        provenance: (N,) uint8, values of `Provenance`: who gave each image its label; of a rejected one, the
+            label that is wrong.
+        answered: (N,) bool: the decision that stands is of a person who looked at the image.
+        among: (N,) uint32: of images `answered` in an audit, the number of images that each was drawn from, those of
+            its class that nobody had looked at; else 0.
+        deciding: (N,) int64, the row that decided each image, 0 for none.
         classes: those that exist, by number.
         home: (highest number + 1,) uint16, the class that each number has become through merges.
     """
@@ -61,9 +70,15 @@ class Curation:
         self.given = np.zeros(images, np.uint16)
         self.moved = np.zeros(images, bool)
         self.disputed = np.zeros(images, bool)
+        self.provenance = np.zeros(images, np.uint8)
+        self.answered = np.zeros(images, bool)
+        self.among = np.zeros(images, np.uint32)
+        self.deciding, self._giving = np.zeros(images, np.int64), np.zeros(images, np.int64)
         self._states, self._labels = Layer(images), Layer(images)
         self._rows = Rows()
         self._turned: list[Turn] = []
+        self._large: dict[int, int] = {}  # rows that relabel many images, numbered
+        self._labellings: list[tuple[int, int]] = [(0, 0)]
         self._structure: dict[int, Row] = {}
         self._fold_structure()
 
@@ -80,6 +95,7 @@ class Curation:
         self._rows.write(batch)
         self._structure.update((row[0], row) for row in batch.structure)
         self._turned += batch.turned
+        self._follow(batch)
         targets = np.array([target for _, target, _ in batch.turned], np.int64)
         decided, given = batch.entries()
         states = _united(self._states.append(*decided), self._states.images_of(targets))
@@ -90,6 +106,20 @@ class Curation:
         self.row = max([self.row, *batch.numbers[-1:]])  # not before all of it can be seen
         return _united(states, labels)
 
+    def _follow(self, batch: Batch) -> None:
+        """Notes after which rows the labels of many images are others."""
+        changes = {row: row for row, count in batch.relabelled if count > MANY * len(self)}
+        for row in changes:
+            self._large[row] = len(self._large)
+        changes |= {row: target for row, target, _ in batch.turned if target in self._large}
+        for row in sorted(changes):
+            self._labellings.append((row, self._labellings[-1][1] ^ 1 << self._large[changes[row]]))
+
+    def labelling(self, row: int) -> int:
+        """Equal for two rows when the same rows that relabel many images stand after both: what an audit found at
+        one of them is also so at the other."""
+        return self._labellings[bisect.bisect_right(self._labellings, row, key=lambda one: one[0]) - 1][1]
+
     def _settle(self, states: np.ndarray, labels: np.ndarray) -> None:
         """Recomputes what is decided about these images."""
         undone = self._rows.undone
@@ -99,10 +129,24 @@ class Curation:
         self.state[states] = value & 3
         rows, earlier = self._states.row[now], self._states.row[before]
         unseen = (before > 0) & (earlier > self._rows.seen[rows])
+        said = self._rows.provenance
+        unseen &= (said[earlier] != Provenance.VOTED) | (said[rows] == Provenance.VOTED)
         self.disputed[states] = unseen & (value != self._states.value[before])
+        self.deciding[states] = rows
         now = self._labels.standing(labels, undone)
         self.moved[labels] = now > 0
         self.given[labels] = self._labels.value[now]
+        self._giving[labels] = self._labels.row[now]
+        self._credit(_united(states, labels))
+
+    def _credit(self, images: np.ndarray) -> None:
+        """Recomputes who vouches for these images. A class that came later than the answer, by a split, is not
+        what the person said."""
+        decided, gave = self.deciding[images], self._giving[images]
+        self.provenance[images] = self._rows.provenance[gave]
+        looked = (self._rows.provenance[decided] == Provenance.SEEN) & (gave <= decided)
+        self.answered[images] = looked
+        self.among[images] = np.where(looked, self._rows.among[decided], 0)
 
     def _others(self, now: np.ndarray) -> np.ndarray:
         """The last entry before each of `now` that stands and is of another visit; 0 for none."""
@@ -224,10 +268,23 @@ class Curation:
         return merged | {self._rows.who(one) for one in np.unique(rows).tolist() if one != leaving_out}
 
     @property
-    def deciding(self) -> np.ndarray:
-        """(N,) int64: the row that decided each image, 0 for none."""
-        standing = self._states.standing(np.arange(len(self)), self._rows.undone)
-        return self._states.row[standing]
+    def seen(self) -> np.ndarray:
+        """(N,) bool: a person looked at the image and gave it its class, and nobody says otherwise."""
+        return self.answered & (self.state == State.DECIDED) & ~self.disputed
+
+    @property
+    def refuted(self) -> np.ndarray:
+        """(N,) bool: a person looked at the image and said that its class is wrong, and nobody says otherwise."""
+        return self.answered & (self.state == State.REJECTED) & ~self.disputed
+
+    @property
+    def assumed(self) -> int:
+        """Decided images that count as bulk because an earlier version did not record who looked at them."""
+        return int(np.count_nonzero(self._rows.assumed[self._giving] & (self.state == State.DECIDED)))
+
+    def looked(self, row: int) -> bool:
+        """Whether a row is the answer of a person who looked at its images."""
+        return bool(self._rows.provenance[row] == Provenance.SEEN)
 
     def deciders(self) -> dict[int, str]:
         """The reviewer of each row that decides an image."""

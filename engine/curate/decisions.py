@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from engine.curate.provenance import NAMES, Provenance, of_row
 from engine.errors import DecisionError
 
 Action = Literal[
@@ -33,6 +34,8 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 # What each column of the table holds; arrays are little-endian.
 IDS, CLASSES, SURE = np.dtype("<u4"), np.dtype("<u2"), np.dtype("<f2")
 MOST_LETTERS, MOST_NOTE_LETTERS = 60, 2_000
+# The text of a decision that was made in an audit.
+AUDIT = "audit"
 
 COLUMNS = """
     row INTEGER PRIMARY KEY,      -- the order of all decisions; clocks may go backwards
@@ -51,8 +54,13 @@ COLUMNS = """
     new BLOB,                     -- accept: u2, the class of each that was found right
     said BLOB,                    -- u2, what the model said of each then
     sure BLOB,                    -- f2, and how sure it was, 0-1
-    stage TEXT NOT NULL           -- of the model: heads or joint
+    stage TEXT NOT NULL,          -- of the model: heads or joint
+    provenance TEXT,              -- seen, bulk or voted; none in rows of earlier versions
+    among INTEGER                 -- in an audit: from how many images of its class it was drawn
 """
+# Columns that a log of an earlier version gets with the first decision that is added to it.
+LATER = {"provenance": "TEXT", "among": "INTEGER"}
+INSERT = f"INSERT INTO decisions VALUES (NULL, {', '.join('?' * 18)})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +72,8 @@ class Decision:
         old: (m,) uint16.
         new: (m,) uint16 of an accept: the class of each that was shown; by default the one it has.
         said, sure: (m,) uint16 and float16, what the model said then, where it had said anything.
+        provenance: who vouches for it; nobody looked at the images unless that is said.
+        among: of an answer in an audit: anything but None; the log fills in how many it stands for.
     """
 
     action: Action
@@ -80,6 +90,8 @@ class Decision:
     said: np.ndarray | None = None
     sure: np.ndarray | None = None
     stage: str = ""
+    provenance: Provenance = Provenance.BULK
+    among: int | None = None
     key: str | None = None
     row: int = 0
     time: float = 0.0
@@ -108,6 +120,8 @@ def values_of(one: Decision) -> tuple[object, ...]:
         _bytes(one.said, CLASSES),
         _bytes(one.sure, SURE),
         one.stage,
+        NAMES[one.provenance],
+        one.among,
     )
 
 
@@ -117,6 +131,7 @@ def _bytes(array: np.ndarray | None, kind: np.dtype) -> bytes | None:
 
 def decision_of(row: sqlite3.Row) -> Decision:
     """The decision that a row holds."""
+    later = {name: row[name] for name in set(LATER).intersection(row.keys())}
     return Decision(
         action=row["action"],
         reviewer=row["reviewer"],
@@ -132,6 +147,8 @@ def decision_of(row: sqlite3.Row) -> Decision:
         said=_array(row["said"], CLASSES),
         sure=_array(row["sure"], SURE),
         stage=row["stage"],
+        provenance=of_row(later.get("provenance"), row["key"], len(row["images"]) // IDS.itemsize)[0],
+        among=later.get("among"),
         key=row["key"],
         row=row["row"],
         time=row["time"],

@@ -10,10 +10,26 @@ from enum import IntEnum
 import numpy as np
 
 from engine.curate.decisions import ACTIONS, CLASSES, IDS
+from engine.curate.provenance import Provenance, of_row
 
 # The columns of a row that the fold reads, in this order.
-FOLDED = "row, action, reviewer, visit, seen, class, other, target, text, images, new"
-Row = tuple[int, str, str, str, int, int | None, int | None, int | None, str, bytes, bytes | None]
+FOLDED = "row, action, reviewer, visit, seen, class, other, target, text, images, new, key, provenance, among"
+Row = tuple[
+    int,
+    str,
+    str,
+    str,
+    int,
+    int | None,
+    int | None,
+    int | None,
+    str,
+    bytes,
+    bytes | None,
+    str | None,
+    str | None,
+    int | None,
+]
 
 # A row of undo or redo, the row that it turns back, and whether it is an undo.
 Turn = tuple[int, int, bool]
@@ -39,6 +55,8 @@ STATES = {
     "exclude": State.EXCLUDED,
 }
 LABELS = ("accept", "relabel", "new class", "split")
+# An accept leaves labels as they are, unless it is of votes.
+RELABELS = ("relabel", "new class", "split")
 NUMBERS: dict[str, int] = {action: number for number, action in enumerate(ACTIONS)}
 _STATE_OF = np.array([STATES.get(action, 0) for action in ACTIONS], np.int64)
 _GIVES = np.array([action in LABELS for action in ACTIONS])
@@ -65,11 +83,15 @@ class Rows:
 
     Attributes:
         undone: bool. seen: int64. visit, reviewer, action: int32, numbers of names.
+        provenance: uint8, values of `Provenance`; assumed: bool, an earlier version did not record it.
+        among: uint32, of an answer in an audit: from how many images it was drawn; else 0.
     """
 
     def __init__(self) -> None:
         self.undone, self.seen = np.zeros(1024, bool), np.zeros(1024, np.int64)
         self.visit, self.reviewer, self.action = (np.zeros(1024, np.int32) for _ in range(3))
+        self.provenance, self.assumed = np.zeros(1024, np.uint8), np.zeros(1024, bool)
+        self.among = np.zeros(1024, np.uint32)
         self.codes = Codes()
 
     def who(self, row: int) -> str:
@@ -81,13 +103,15 @@ class Rows:
         self._grow(max(rows, default=0) + 1)
         self.seen[rows], self.action[rows] = batch.seen, batch.kinds
         self.visit[rows], self.reviewer[rows] = batch.visits, batch.reviewers
+        self.provenance[rows], self.assumed[rows] = batch.provenances, batch.assumed
+        self.among[rows] = batch.among
         for _, target, undo in batch.turned:
             self.undone[target] = undo
 
     def _grow(self, rows: int) -> None:
         if rows <= len(self.undone):
             return
-        for name in ("undone", "seen", "visit", "reviewer", "action"):
+        for name in ("undone", "seen", "visit", "reviewer", "action", "provenance", "assumed", "among"):
             old = getattr(self, name)
             new = np.zeros(max(2 * len(old), rows), old.dtype)
             new[: len(old)] = old
@@ -105,26 +129,36 @@ class Batch:
         self.accepted: list[bytes] = []
         self.turned: list[Turn] = []
         self.structure: list[Row] = []
+        self.relabelled: list[tuple[int, int]] = []  # rows that give many images another label, and how many
         # Of every row, one list a column: a million small tuples would keep the garbage collector busy.
         self.numbers: list[int] = []
         self.kinds: list[int] = []
         self.reviewers: list[int] = []
         self.visits: list[int] = []
         self.seen: list[int] = []
+        self.provenances: list[int] = []
+        self.assumed: list[bool] = []
+        self.among: list[int] = []
 
     def add(self, row: Row, codes: Codes) -> None:
-        number, action, reviewer, visit, seen, class_, _, target, _, images, new = row
+        number, action, reviewer, visit, seen, class_, _, target, _, images, new, key, kept, among = row
+        provenance, certain = of_row(kept, key, len(images) // IDS.itemsize)
         self.numbers.append(number)
         self.kinds.append(NUMBERS[action])
         self.reviewers.append(codes.reviewers[reviewer])
         self.visits.append(codes.visits[visit])
         self.seen.append(seen)
+        self.provenances.append(provenance)
+        self.assumed.append(not certain)
+        self.among.append(among or 0)
         if target is not None:
             self.turned.append((number, target, action == "undo"))
         if action in STRUCTURE:
             self.structure.append(row)
         if not images or action == "note":
             return
+        if provenance == Provenance.VOTED or (action in RELABELS and provenance == Provenance.BULK):
+            self.relabelled.append((number, len(images) // IDS.itemsize))
         self.rows.append(number)
         self.actions.append(NUMBERS[action])
         self.images.append(images)

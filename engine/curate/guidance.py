@@ -8,15 +8,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from engine.curate.curation import State
+from engine.curate.provenance import Provenance
 from engine.errors import RunError
 
 HELD_SHARE = 0.2
 # A class with fewer decisions needs every one of them as a teacher.
 LEAST_TO_HOLD = 5
+# What becomes of labels that no person looked at: they are where training begins and may be doubted, they are fixed
+# like answers, or they are not used.
+Unseen = Literal["doubted", "fixed", "unused"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +31,10 @@ class Guidance:
     Attributes:
         keep: (N,) bool, false for excluded images.
         labels: (n,) int64 in 0..K'−1, the class after all decisions (of a refused image: the wrong one).
-        taught: (n,) bool, decided and trained on.
-        held: (n,) bool, decided and held back.
+        taught: (n,) bool, decided and trained on, whatever the thresholds say.
+        held: (n,) bool, decided on sight and held back.
+        seen: (n,) bool, decided on sight: what may be compared with.
+        doubted: (n,) bool, decided in bulk or by votes and part of `belief` only.
         refused: (n,) bool, the label is wrong and the right one unknown.
         model: (n,) int64, the earlier model's label in the new clusters, with splits applied, before
             any decision.
@@ -39,6 +46,8 @@ class Guidance:
     labels: np.ndarray
     taught: np.ndarray
     held: np.ndarray
+    seen: np.ndarray
+    doubted: np.ndarray
     refused: np.ndarray
     model: np.ndarray
     belief: np.ndarray
@@ -56,7 +65,8 @@ def guide(
     moved: np.ndarray,
     probabilities: np.ndarray,
     ids: Sequence[str],
-    held_share: float = HELD_SHARE,
+    provenance: np.ndarray,
+    unseen: Unseen = "doubted",
 ) -> Guidance:
     """How the decisions about N images, in a run of K clusters, guide the next run.
 
@@ -70,7 +80,9 @@ def guide(
         moved: (N,) bool, a person gave the class, by a decision or a split.
         probabilities: (N, K) float32, of the run's newest model.
         ids: N names of images.
-        held_share: share of the decisions to hold back.
+        provenance: (N,) uint8, values of `Provenance`. Only answers about images that a person looked at are fixed
+            by default, and only they are held back.
+        unseen: what becomes of the other decided labels.
 
     Raises:
         RunError: when fewer than two classes are learned, there are more of them than images, or an
@@ -84,17 +96,22 @@ def guide(
     _check_number(len(alive), len(rows))
     labels, state, moved = np.searchsorted(alive, classes[rows]), state[rows], moved[rows]
     decided, rejected = state == State.DECIDED, state == State.REJECTED
-    held = held_back(labels, decided, [ids[row] for row in rows.tolist()], held_share)
+    seen = decided & (provenance[rows] == Provenance.SEEN)
+    held = held_back(labels, seen, [ids[row] for row in rows.tolist()])
     said = _merged(probabilities[rows], home, alive)
     split = moved & ~decided & ~rejected
+    unused = decided & ~seen if unseen == "unused" else np.zeros(len(rows), bool)
+    taught = (decided if unseen == "fixed" else seen) & ~held
     return Guidance(
         keep,
         labels,
-        decided & ~held,
+        taught,
         held,
+        seen,
+        decided & ~seen & ~taught & ~unused,
         rejected,
         model=np.where(split, labels, said.argmax(1)),
-        belief=_carried(said, labels, moved & ~held & ~rejected),
+        belief=_carried(said, labels, moved & ~held & ~rejected & ~unused),
     )
 
 
@@ -127,8 +144,8 @@ def _check_known(alive: Sequence[int], classes: np.ndarray, home: np.ndarray) ->
         )
 
 
-def held_back(labels: np.ndarray, decided: np.ndarray, ids: Sequence[str], share: float) -> np.ndarray:
-    """(n,) bool: the decided images that are never trained on.
+def held_back(labels: np.ndarray, decided: np.ndarray, ids: Sequence[str], share: float = HELD_SHARE) -> np.ndarray:
+    """(n,) bool: those of the images `decided` on sight that are never trained on, and never vote.
 
     The choice depends only on an image's name, so that later trainings hold back the same ones. A class with
     fewer than `LEAST_TO_HOLD` decisions holds none back, and no class holds back all: the image with the

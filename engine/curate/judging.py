@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.curate.curation import Class, Curation
-from engine.curate.decisions import IDS, Decision, plain_name, plain_note
+from engine.curate.decisions import AUDIT, IDS, Decision, plain_name, plain_note
+from engine.curate.provenance import Provenance
 from engine.errors import DecisionError
 
 MOST_CLASSES = 65_535
@@ -58,7 +59,20 @@ def _with_model(one: Decision, curation: Curation, model: Model | None) -> Decis
         raise DecisionError("the run has no labels yet: train until stage 2 is done")
     ids = one.images
     old = curation.home[np.where(curation.moved[ids], curation.given[ids], model.labels[ids])]
-    return replace(one, old=old, said=model.labels[ids], sure=model.confidence[ids], stage=model.stage)
+    whole = replace(one, old=old, said=model.labels[ids], sure=model.confidence[ids], stage=model.stage)
+    return replace(whole, among=_drawn_from(whole, curation, model))
+
+
+def _drawn_from(one: Decision, curation: Curation, model: Model) -> int | None:
+    """How many images that nobody had looked at the class had from which an audit drew this one. The answer stands
+    for so many: an audit looks at equally many images of every class. None if it was not drawn from these."""
+    audit = one.among is not None or (one.text == AUDIT and one.action != "new class")
+    if not audit or one.provenance != Provenance.SEEN or len(one.images) != 1:
+        return None
+    image = int(one.images[0])
+    if curation.answered[image]:
+        return int(curation.among[image]) or None
+    return int(np.count_nonzero(~curation.answered & (curation.classes_of(model.labels) == one.old[0])))
 
 
 def _accepting(one: Decision, curation: Curation) -> Decision:

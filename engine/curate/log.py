@@ -17,17 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from engine.curate.curation import FOLDED, Curation
-from engine.curate.decisions import CLASSES, COLUMNS, IDS, Decision, decision_of, values_of
+from engine.curate.decisions import AUDIT, CLASSES, COLUMNS, IDS, INSERT, LATER, Decision, decision_of, values_of
 from engine.curate.judging import Model, judged
 from engine.errors import DecisionError, LogBusyError
 
 FILE = "decisions.sqlite"
-# The text of a decision that was made in an audit.
-AUDIT = "audit"
-FORMAT = 1
+FORMAT = 2
+# Format 1 lacks the columns `LATER`. It is read as it is, and gets them with the first decision added to it.
+READ = ("1", "2")
 # How long a writer waits for another before it gives up.
 BUSY_SECONDS = 5.0
-_INSERT = f"INSERT INTO decisions VALUES (NULL, {', '.join('?' * 16)})"
 _DAMAGE = ("malformed", "not a database", "file is encrypted")
 
 
@@ -56,6 +55,7 @@ class DecisionLog:
         self._guard = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None  # the one that is open
+        self._complete = False  # it has the columns `LATER`; it cannot lose them again
         self.curation = Curation(images, clusters)
         if self.path.exists():
             self.refresh()
@@ -82,12 +82,46 @@ class DecisionLog:
 
     def _refresh(self) -> np.ndarray:
         connection = self._open()
-        asked = f"SELECT {FOLDED} FROM decisions WHERE row > ? ORDER BY row"
         try:
-            return self.curation.take(connection.execute(asked, (self.curation.row,)))
+            with self._snapshot(connection):
+                asked = f"SELECT {self._there(connection)} FROM decisions WHERE row > ? ORDER BY row"
+                return self.curation.take(connection.execute(asked, (self.curation.row,)))
         except BaseException:
             self.curation = self._nothing()  # it may have taken half of a row
             raise
+
+    @contextlib.contextmanager
+    def _snapshot(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Until the end of the block, an incomplete log that is read stays as it is: another program may be about to
+        complete it and to add rows that have values in the new columns."""
+        if self._complete or connection.in_transaction:
+            yield
+            return
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(sqlite3.Error):  # the error that ended the block is the one to tell
+                connection.execute("COMMIT")
+
+    def _there(self, connection: sqlite3.Connection) -> str:
+        """The columns that the fold reads, NULL for those that the log does not have."""
+        if not self._complete:
+            found = {row[1] for row in connection.execute("PRAGMA table_info(decisions)")}
+            missing = LATER.keys() - found
+            self._complete = not missing
+            return ", ".join("NULL" if name in missing else name for name in FOLDED.split(", "))
+        return FOLDED
+
+    def _completed(self, connection: sqlite3.Connection) -> None:
+        """Adds the columns that an earlier version's log lacks; its rows stay as they are."""
+        if self._complete:
+            return
+        found = {row[1] for row in connection.execute("PRAGMA table_info(decisions)")}
+        for name, kind in LATER.items():
+            if name not in found:
+                connection.execute(f"ALTER TABLE decisions ADD COLUMN {name} {kind}")
+        connection.execute("UPDATE about SET value = ? WHERE name = 'format'", (str(FORMAT),))
 
     def _nothing(self) -> Curation:
         return Curation(len(self.curation), self.curation.clusters)
@@ -104,14 +138,21 @@ class DecisionLog:
 
     def audited(self) -> dict[int, tuple[int, int]]:
         """For each class, how many of the images that had it were found right in an audit, and of
-        how many that were looked at; the last answer about an image that stands counts."""
+        how many that were looked at; the last answer about an image that stands counts. Answers from before the labels
+        of many images became others do not count, unless that was undone."""
         with self._guard, self._plainly():
             if not self.path.exists():
                 return {}
-            asked = "SELECT row, action, images, old FROM decisions WHERE text = ? ORDER BY row"
+            connection = self._open()
+            self._there(connection)
+            drawn = "text = ? AND action != 'new class'"  # whose text is its name
+            drawn += " OR among IS NOT NULL" if self._complete else ""
+            asked = f"SELECT row, action, images, old FROM decisions WHERE {drawn} ORDER BY row"
             last: dict[int, tuple[int, bool]] = {}
-            for row, action, images, old in self._open().execute(asked, (AUDIT,)):
-                if self.curation.stands(row):
+            now = self.curation.labelling(self.curation.row)
+            for row, action, images, old in connection.execute(asked, (AUDIT,)):
+                same = self.curation.labelling(row) == now
+                if self.curation.stands(row) and self.curation.looked(row) and same:
                     for image, class_ in zip(
                         np.frombuffer(images, IDS).tolist(), np.frombuffer(old, CLASSES).tolist(), strict=True
                     ):
@@ -148,6 +189,7 @@ class DecisionLog:
             connection.execute("BEGIN IMMEDIATE")
             committed = None
             try:
+                self._completed(connection)
                 changed = [self._refresh()]
                 committed = self.curation.row
                 done = [self._write(connection, one, model, changed) for one in asked]
@@ -155,6 +197,7 @@ class DecisionLog:
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
+                self._complete = False  # the columns may have gone with it
                 if self.curation.row != committed:
                     self._fold_anew()
                 raise
@@ -169,7 +212,7 @@ class DecisionLog:
             if (row := cursor.fetchone()) is not None:
                 return decision_of(row)
         whole = judged(replace(asked, time=time.time()), self.curation, model)
-        row = connection.execute(_INSERT, values_of(whole)).lastrowid
+        row = connection.execute(INSERT, values_of(whole)).lastrowid
         changed.append(self._refresh())
         assert row is not None
         return replace(whole, row=row)
@@ -194,7 +237,7 @@ class DecisionLog:
                     raise
                 self._move_aside()
                 self._connection = self._connected()
-            self._file, self.curation = _identity(self.path), self._nothing()
+            self._file, self._complete, self.curation = _identity(self.path), False, self._nothing()
         return self._connection
 
     def _connected(self) -> sqlite3.Connection:
@@ -219,8 +262,10 @@ class DecisionLog:
             connection.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", about.items())
             connection.execute("COMMIT")
         found = dict(connection.execute("SELECT name, value FROM about"))
-        if found.get("format") != str(FORMAT):
-            raise DecisionError(f"{self.path} has format {found.get('format')}, but this version reads {FORMAT}")
+        if found.get("format") not in READ:
+            raise DecisionError(
+                f"{self.path} has format {found.get('format')}, but this version reads {' and '.join(READ)}"
+            )
         if {name: found.get(name) for name in self._about} != self._about:
             raise DecisionError(
                 f"{self.path} holds decisions about {found.get('images')} other images: move it "

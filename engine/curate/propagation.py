@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
+
+from engine.curate.audit import Estimate, estimated
+from engine.curate.curation import Curation, State
+from engine.curate.guidance import held_back
 
 
 def agreeing(
@@ -78,3 +85,77 @@ def voted(
         labels[start : start + BLOCK] = numbers[best]
         agreement[start : start + BLOCK] = votes.max(1) / votes.sum(1)
     return labels, agreement
+
+
+# -- votes of the images that a person looked at ---------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Votes:
+    """The votes of the images that a person looked at, and what they and the model say of such images.
+
+    A vote never comes from an image that was itself voted or accepted in bulk, nor from an answer that is held back
+    from training. The images that a person looked at are no random sample of the others unless they were drawn at
+    random: only `vote_estimate` and `model_estimate` say anything about the others.
+
+    Attributes:
+        ids, classes, agreement: (m,) undecided images, the class they would get, and its share of the votes, 0–1.
+        checked: (a,) int64, the images that a person looked at.
+        vote_right, model_right: (a,) bool, whether the votes of the others, or the model (merges and splits
+            followed), agree with the person. A label that was rejected counts as wrong.
+        certain: (a,) float32, the share of the votes for the class that the others give.
+        among: (a,) of an answer in an audit the images it stands for; else 0.
+    """
+
+    ids: np.ndarray
+    classes: np.ndarray
+    agreement: np.ndarray
+    checked: np.ndarray
+    vote_right: np.ndarray
+    model_right: np.ndarray
+    certain: np.ndarray
+    among: np.ndarray
+
+    def vote_estimate(self, share: float) -> Estimate | None:
+        """How many votes of at least this share are right; None without random answers about such images."""
+        drawn = (self.among > 0) & (self.certain >= share)
+        return estimated(self.vote_right[drawn], self.among[drawn])
+
+    def model_estimate(self, share: float) -> Estimate | None:
+        """How many of the model's labels are right where votes have at least this share."""
+        drawn = (self.among > 0) & (self.certain >= share)
+        return estimated(self.model_right[drawn], self.among[drawn])
+
+
+def spread(unit: np.ndarray, now: Curation, labels: np.ndarray, names: Sequence[str]) -> Votes | None:
+    """The votes on all undecided images; None before two classes have an image that may vote.
+
+    Args:
+        unit: (N, D) features of length 1.
+        labels: (N,) the model's labels.
+        names: N names of images, which say what is held back from training.
+    """
+    own = now.classes_of(labels).astype(np.int64)
+    voting = voters(now, own, names)
+    if len(np.unique(own[voting])) < 2:
+        return None
+    checked, left = np.flatnonzero(now.seen | now.refuted), np.flatnonzero(now.state == State.UNDECIDED)
+    found, agreement = voted(unit, voting, own[voting], left)
+    again, certain = voted(unit, voting, own[voting], checked)
+    right = now.seen[checked]
+    return Votes(
+        left,
+        found,
+        agreement,
+        checked,
+        right & (again == own[checked]),
+        right & (now.home[labels[checked]] == own[checked]),
+        certain,
+        now.among[checked].astype(np.int64),
+    )
+
+
+def voters(now: Curation, own: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """(v,) ids of the images that may vote: a person gave them their class of `own` (N,) looking at them, and they
+    are not held back."""
+    return np.flatnonzero(now.seen & ~held_back(own, now.seen, names))

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.curate.curation import Curation, State
+from engine.curate.provenance import NAMES, Provenance
 from engine.data.images import ImageSet
 from engine.errors import RunError
 from engine.runs.folder import RunFolder
-from engine.runs.results import decision_log, load_reliable, newest_stage
+from engine.runs.results import decision_log, load_strict, newest_stage
 from engine.runs.snapshot import Snapshot
 from engine.stages.clustering import Clustering
 from engine.stages.reliable import ReliableSet
@@ -28,9 +29,10 @@ DECISIONS = ("", "decided", "rejected", "excluded")
 
 
 def label_table(images: ImageSet, verdict: ReliableSet, *, stage: str, epoch: int) -> pd.DataFrame:
-    """N rows with the columns id, name, label, confidence, agreement, reliable, stage, epoch.
+    """N rows with the columns id, name, label, provenance, confidence, agreement, reliable, stage, epoch.
 
-    `label` is the cluster, 0..K−1; `epoch` counts the rounds (stage 2) or steps (stage 3) trained.
+    `label` is the cluster, 0..K−1; `provenance` is who gave it, the model; `epoch` counts the rounds (stage 2) or
+    steps (stage 3) trained.
     """
     import pandas as pd
 
@@ -39,6 +41,7 @@ def label_table(images: ImageSet, verdict: ReliableSet, *, stage: str, epoch: in
             "id": images.ids,
             "name": images.names,
             "label": verdict.labels,
+            "provenance": NAMES[Provenance.MODEL],
             "confidence": verdict.confidence.round(6),
             "agreement": verdict.agreement.round(6),
             "reliable": verdict.mask,
@@ -49,11 +52,13 @@ def label_table(images: ImageSet, verdict: ReliableSet, *, stage: str, epoch: in
 
 
 def with_decisions(table: pd.DataFrame, curation: Curation) -> pd.DataFrame:
-    """The label table of a run with the columns class, class_name, decision and reviewer.
+    """The label table of a run with the columns class, class_name, decision and reviewer before the model's label.
 
-    `class` is the decided class, or else the model's label with merges and splits applied. `decision` is
+    `class` is the decided class, or else the model's label with merges and splits applied, and `provenance` is who
+    gave it: seen, bulk, voted or model; of a rejected class, the one who gave what is wrong. `decision` is
     decided, rejected, excluded, disputed or ""; an excluded image stays excluded while that is disputed, as
-    in training.
+    in training. `reliable` is about the class: a seen answer is reliable, and so is a reliable label of the model as
+    long as the class is the same.
     """
     names = {one.number: one.name for one in curation.classes}
     classes = curation.classes_of(table["label"].to_numpy())
@@ -62,10 +67,16 @@ def with_decisions(table: pd.DataFrame, curation: Curation) -> pd.DataFrame:
     out = table.copy()
     out["class"] = classes
     out["class_name"] = [names[one] for one in classes.tolist()]
+    given = curation.provenance != Provenance.MODEL
+    out["provenance"] = np.where(given, np.array(NAMES, object)[curation.provenance], table["provenance"])
+    same = classes == curation.home[table["label"].to_numpy()]
+    out["reliable"] = curation.seen | (table["reliable"].to_numpy() & same)
     open_question = curation.disputed & (curation.state != State.EXCLUDED)
     out["decision"] = np.where(open_question, "disputed", decision)
     out["reviewer"] = [deciders.get(row, "") for row in curation.deciding.tolist()]
-    return out
+    # A reader who takes the first label that comes gets the curated one.
+    first = ["id", "name", "class", "class_name", "provenance", "decision", "reviewer"]
+    return out[first + [one for one in out.columns if one not in first]]
 
 
 def exported(table: pd.DataFrame, *, reliable: bool = False) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -84,7 +95,7 @@ def exported(table: pd.DataFrame, *, reliable: bool = False) -> tuple[pd.DataFra
 
 
 def predicted_table(images: ImageSet, clustering: Clustering) -> pd.DataFrame:
-    """N rows with the columns id, name, label, confidence, of images that no run was trained on."""
+    """N rows with the columns id, name, label, provenance, confidence, of images that no run was trained on."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -92,6 +103,7 @@ def predicted_table(images: ImageSet, clustering: Clustering) -> pd.DataFrame:
             "id": images.ids,
             "name": images.names,
             "label": clustering.labels,
+            "provenance": NAMES[Provenance.MODEL],
             "confidence": clustering.confidence.round(6),
         }
     )
@@ -138,9 +150,17 @@ def export_table(folder: RunFolder, snapshot: Snapshot, curation: Curation | Non
     stage = newest_stage(folder)
     if stage is None:
         raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")
-    verdict = load_reliable(folder, stage)
+    verdict = load_strict(folder, stage)
     table = label_table(folder.images(), verdict, stage=stage, epoch=snapshot.stages[stage].step)
+    table["provenance"] = _said_by(folder)
     if curation is None:
         with contextlib.closing(decision_log(folder)) as log:
             curation = log.curation
     return with_decisions(table, curation) if curation.row else table
+
+
+def _said_by(folder: RunFolder) -> np.ndarray:
+    """(N,) who gave each label of the run's model: a person, where decisions of the parent run are fixed."""
+    said = np.where(folder.fixed().mask, Provenance.BULK, Provenance.MODEL)
+    said[folder.seen()] = Provenance.SEEN
+    return np.array(NAMES, object)[said]

@@ -137,7 +137,7 @@ class Material:
         needed = found.thresholds[label]
         verdict = Verdict(int(found.verdicts[image]))
         if self.folder.fixed().mask[image]:
-            return "A person decided this label."
+            return "A person's decisions fixed this label."
         near = f"{same} of {count} neighbours have its label (threshold: {needed:.0%})"
         sure = f"the head's confidence is {found.confidence[image]:.1%} (threshold: {settings.confidence:.0%})"
         ends = {

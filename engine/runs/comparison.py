@@ -31,8 +31,10 @@ class BeforeAfter:
         images: images compared.
         left_out: images of the earlier run that are not in the later.
         flow: (K', K') int64, images by their cluster before (rows) and after (columns).
-        taught: on decisions that the later model was trained with.
-        held: on those that were held back: the unbiased score.
+        taught: on answers about images that a person looked at, and that the later model was trained with.
+        held: on those that were held back. It is unbiased for images that are chosen to be looked at like these.
+        certain: false if an earlier version trained the later model, which did not record what people looked at:
+            then all decisions are compared with.
     """
 
     images: int
@@ -40,6 +42,7 @@ class BeforeAfter:
     flow: np.ndarray
     taught: Agreement
     held: Agreement
+    certain: bool
 
     @property
     def clusters(self) -> int:
@@ -71,9 +74,9 @@ def before_after(parent: RunFolder, child: RunFolder) -> BeforeAfter:
     flow = np.bincount(pairs, minlength=clusters**2).reshape(clusters, clusters)
     taught, held = (
         _agreement(before[mask], after.labels[mask], labels[mask])
-        for mask in (np.asarray(said["taught"]), np.asarray(said["held"]))
+        for mask in (np.asarray(said["taught"]) & said.get("seen", True), np.asarray(said["held"]))
     )
-    return BeforeAfter(len(ids), len(known) - len(ids), flow, taught, held)
+    return BeforeAfter(len(ids), len(known) - len(ids), flow, taught, held, "seen" in said)
 
 
 def newest_clustering(folder: RunFolder) -> Clustering:

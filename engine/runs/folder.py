@@ -167,6 +167,13 @@ class RunFolder:
         # The labels that are held back do not even leave the folder.
         return FixedLabels(np.where(taught | refused, said["labels"], 0), taught, refused)
 
+    def seen(self) -> np.ndarray:
+        """(N,) bool: images whose label training had to follow because a person had looked at them; an earlier
+        version did not record which these are."""
+        taught = self.fixed().mask
+        said = self.load("decided") if self.has("decided") else {}
+        return taught & np.asarray(said["seen"]) if "seen" in said else np.zeros_like(taught)
+
     def save_columns(self, columns: Sequence[ImageColumn]) -> None:
         """Stores the user's columns from a table, replacing earlier ones."""
         arrays: dict[str, np.ndarray] = {"titles": np.array([one.title for one in columns])}

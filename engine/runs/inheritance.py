@@ -60,7 +60,7 @@ def inherit_decided(draft: RunFolder, parent: RunFolder, config: RunConfig, guid
         _link_all(draft, parent, ("features",))
     else:
         _take_features(draft, parent, guidance.keep)
-    names = ("labels", "taught", "held", "refused", "model", "belief")
+    names = ("labels", "taught", "held", "seen", "refused", "model", "belief")
     draft.save("decided", {name: getattr(guidance, name) for name in names})
     _begin(draft, parent, config, _events(parent, "features", scores=same), card)
 

@@ -43,8 +43,13 @@ def newest_stage(folder: RunFolder) -> Stage | None:
 
 
 def load_reliable(folder: RunFolder, stage: Stage) -> ReliableSet:
-    """The judged labels of `stage`; raises RunError if there are none yet."""
+    """The judged labels of `stage`, as they were judged for training; raises RunError if there are none yet."""
     return ReliableSet(**folder.load(f"reliable-{stage}"))
+
+
+def load_strict(folder: RunFolder, stage: Stage) -> ReliableSet:
+    """The same, where only what the run asks of every label is reliable."""
+    return load_reliable(folder, stage).strict(folder.card().config.reliable, folder.seen())
 
 
 def learned_from(folder: RunFolder) -> str:
@@ -63,7 +68,9 @@ def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
     """The run as one JSON object: its settings, its progress, every score.
 
     Scores are label-free except those below "truth", a key that exists only where the source has
-    ground truth and a stage has been scored. A score that a stage does not have is null. "skipped"
+    ground truth and a stage has been scored. A score that a stage does not have is null. "also_trained_on"
+    exists only where labels that are not reliable were trained on, since thresholds were lowered or nobody looked at
+    labels that people fixed. "skipped"
     exists only if an earlier version skipped a stage, and says why.
     """
     card = folder.card()
@@ -83,7 +90,7 @@ def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
             for key, view in _by_number(snapshot).items()
             if view.scores
         },
-        "reliable": _reliable(snapshot),
+        "reliable": _reliable(folder, snapshot),
     }
     ahead = load_forecast(folder)
     if ahead is not None:
@@ -107,16 +114,21 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def _reliable(snapshot: Snapshot) -> dict[str, Any] | None:
+def _reliable(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any] | None:
     if snapshot.reliable is None:
         return None
     stage, found = snapshot.reliable
-    count, images = int(np.sum(found.per_cluster)), int(np.sum(found.sizes))
+    kept, images = list(found.per_cluster), int(np.sum(found.sizes))
+    if folder.has(f"reliable-{stage}"):
+        kept = load_strict(folder, stage).per_cluster.tolist()
+    count = sum(kept)
+    others = int(np.sum(found.per_cluster)) - count
     return {
         "stage": next(key for key, name in _NUMBERED.items() if name == stage),
         "count": count,
         "fraction": round(count / images, 6),
-        "per_cluster": list(found.per_cluster),
+        "per_cluster": kept,
+        **({"also_trained_on": others} if others else {}),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -26,7 +26,8 @@ class Verdict(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class ReliableSet:
-    """The verdict on every label of a clustering.
+    """The verdict on every label of a clustering, for training: with thresholds that a floor may have lowered. What
+    passes only these is trained on, but is not called reliable (`strict`).
 
     Attributes:
         labels: (N,) int64; a person's decision if there is one, else the model's.
@@ -44,8 +45,30 @@ class ReliableSet:
 
     @property
     def mask(self) -> np.ndarray:
-        """(N,) bool: true where the label is reliable."""
+        """(N,) bool: true where the label passes the thresholds."""
         return self.verdicts == Verdict.RELIABLE
+
+    def relaxed(self, agreement: float, fixed: np.ndarray) -> np.ndarray:
+        """(N,) bool: labels that only a lowered threshold lets pass.
+
+        Args:
+            agreement: asked of every cluster, before any threshold was lowered.
+            fixed: (N,) bool, labels that a person fixed: they are reliable whatever their neighbours say.
+        """
+        return self.mask & ~fixed & (self.agreement < np.float32(agreement))
+
+    def strict(self, settings: ReliableSettings, seen: np.ndarray) -> ReliableSet:
+        """The verdicts by what is asked of every label: only these are called reliable.
+
+        Args:
+            settings: whatever their floor lets pass besides.
+            seen: (N,) bool, labels that a person gave looking at the image: they are reliable whatever is asked.
+                Others that training was made to follow are not.
+        """
+        disagree = (self.agreement < np.float32(settings.agreement)) & ~seen
+        unsure = (self.confidence < np.float32(settings.confidence)) & ~seen
+        verdicts = np.asarray(self.verdicts) | disagree.astype(np.uint8) | 2 * unsure.astype(np.uint8)
+        return replace(self, verdicts=verdicts, thresholds=np.full_like(self.thresholds, settings.agreement))
 
     @property
     def per_cluster(self) -> np.ndarray:

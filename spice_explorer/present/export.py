@@ -14,16 +14,23 @@ Rows = Literal["all", "reliable only", "decided only", "selected images"]
 COLUMNS = {
     "id": "permanent name of the image: its path within the source's folder",
     "name": "the file's own name",
-    "label": "the cluster, 0 to K−1; numbers have no order",
-    "confidence": "probability of that cluster, 0 to 1",
-    "agreement": "share of the nearest neighbours with the same label, 0 to 1",
-    "reliable": "true where enough neighbours agree and the confidence is high enough",
-    "stage": "the stage whose model gave the label: heads (2) or joint (3)",
-    "epoch": "number of rounds (stage 2) or steps (stage 3) that model was trained for",
     "class": "the class a person decided, or else the model's label",
     "class_name": "the name of that class",
+    "provenance": (
+        "who gave the class: seen (a person looked at this image), bulk (accepted or moved with others), voted "
+        "(spread from seen images) or model"
+    ),
     "decision": "decided, rejected (the class is wrong), disputed, or empty",
     "reviewer": "who decided",
+    "label": "the model's cluster, 0 to K−1; numbers have no order",
+    "confidence": "probability of that cluster, 0 to 1",
+    "agreement": "share of the nearest neighbours with the same label, 0 to 1",
+    "reliable": (
+        "true for a seen answer, and where enough neighbours agree, the confidence is high enough and nobody decided "
+        "another class"
+    ),
+    "stage": "the stage whose model gave the label: heads (2) or joint (3)",
+    "epoch": "number of rounds (stage 2) or steps (stage 3) that model was trained for",
 }
 
 

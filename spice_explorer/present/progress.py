@@ -111,6 +111,8 @@ def steps(snapshot: Snapshot, pace: float | None) -> tuple[Step, ...]:
     else:
         count, images = sum(chosen.per_cluster), sum(chosen.sizes)
         detail = f"{count:,} of {images:,} ({count / images:.0%})"
+        if min(chosen.thresholds) < max(chosen.thresholds):
+            detail += f", some relaxed to agreement {min(chosen.thresholds):.2f}"
         out.append(Step("", "Reliable set", "done", 1.0, detail))
     out.append(_stage_step("3", "Joint training", "joint", snapshot, pace))
     return tuple(out)

@@ -53,6 +53,16 @@ def thresholds_of(values: Sequence[Any], most: int) -> Thresholds | None:
     return Thresholds(agreement, confidence, int(neighbors), floor)
 
 
+# Names of the usual shares; in other cases the share is given.
+_BEST = {1 / 2: "half", 1 / 3: "third", 1 / 4: "quarter", 1 / 5: "fifth", 1 / 10: "tenth"}
+
+
+def relaxed_words(floor: float, least: float) -> str:
+    """ "best third, relaxed to 0.50": what training takes below the agreement that is asked."""
+    named = next((name for share, name in _BEST.items() if math.isclose(share, floor)), f"{floor:.0%}")
+    return f"best {named}, relaxed to {least:.2f}"
+
+
 # -- counts ------------------------------------------------------------------------------------
 
 

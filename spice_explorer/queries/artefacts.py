@@ -53,8 +53,20 @@ def judged_stages(run: RunFolder) -> list[Stage]:
 
 
 def reliable(run: RunFolder, stage: Stage) -> ReliableSet:
-    """The run's own verdict on the labels of `stage`."""
-    return ReliableSet(**arrays(run, f"reliable-{stage}"))
+    """The run's own verdict on the labels of `stage`; what only a lowered threshold let pass is not reliable."""
+    return ReliableSet(**arrays(run, f"reliable-{stage}")).strict(run.card().config.reliable, seen(run))
+
+
+@cached("decided")
+def fixed(run: RunFolder) -> np.ndarray:
+    """(N,) bool: images whose label a person's decisions fixed in training."""
+    return run.fixed().mask
+
+
+@cached("decided")
+def seen(run: RunFolder) -> np.ndarray:
+    """(N,) bool: those of them at which a person had looked: their labels are reliable."""
+    return run.seen()
 
 
 @cached("reliable-heads", "reliable-joint", "neighbors", entries=64)
@@ -65,12 +77,16 @@ def agreement(run: RunFolder, stage: Stage, count: int) -> np.ndarray:
 
 
 def judge(run: RunFolder, stage: Stage, settings: ReliableSettings) -> ReliableSet:
-    """The verdict on the labels of `stage` under other settings, by the engine's own rule."""
+    """The verdict on the labels of `stage` under other settings, whatever their floor lets pass."""
+    return teachers(run, stage, settings).strict(settings, seen(run))
+
+
+def teachers(run: RunFolder, stage: Stage, settings: ReliableSettings) -> ReliableSet:
+    """The labels of `stage` that training would take under other settings, by the engine's own rule."""
     own, clusters = reliable(run, stage), run.card().config.clusters
     count = rule.neighbor_count(settings, len(own.labels), clusters)
-    fixed = run.fixed()
     agreed = agreement(run, stage, count)
-    return rule.judge(own.labels, own.confidence, agreed, clusters, settings, fixed=fixed)
+    return rule.judge(own.labels, own.confidence, agreed, clusters, settings, fixed=run.fixed())
 
 
 @cached("heads", "reliable-heads", "reliable-joint", entries=16)

@@ -18,6 +18,7 @@ from engine.curate.decisions import Decision
 from engine.curate.guidance import guide
 from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
+from engine.curate.measured import measured as measure
 from engine.curate.splitting import two_means
 from engine.errors import RunError
 from engine.runs import comparison
@@ -28,7 +29,9 @@ from spice_explorer.queries.cache import cached
 
 if TYPE_CHECKING:
     from engine.curate.curation import Curation
-    from engine.curate.guidance import Guidance
+    from engine.curate.guidance import Guidance, Unseen
+    from engine.curate.measured import Measured
+    from engine.curate.propagation import Votes
     from engine.runs.comparison import BeforeAfter
     from engine.runs.folder import RunFolder
 
@@ -135,49 +138,22 @@ def _near(run: RunFolder) -> np.ndarray:
     return np.asarray(artefacts.arrays(run, "neighbors")["ids"])[:, :count]
 
 
-@dataclass(frozen=True, eq=False)
-class Votes:
-    """The votes of the decided images on the others, and how often such votes are right.
-
-    Attributes:
-        ids, classes, agreement: (m,) undecided images, the class they would get, and its share of
-            the votes, 0–1.
-        total: decided images; the votes of the others are right about `right` of them, the model's
-            label (merges and splits followed) about `model_right`.
-    """
-
-    ids: np.ndarray
-    classes: np.ndarray
-    agreement: np.ndarray
-    total: int
-    right: int
-    model_right: int
-
-
 def _row(run: RunFolder) -> int:
     return curation(run).row
 
 
-@cached("features", _row, entries=4, spinner="The decided images vote…")
+@cached("features", _row, entries=4, spinner="The images you looked at vote…")
 def votes(run: RunFolder) -> Votes | None:
-    """The votes of all decided images on all others; None before two classes have decided images."""
-    said = needed_model(run)
+    """The votes of the images that people looked at on all undecided ones; None before two classes have some."""
+    said, unit, names = needed_model(run), artefacts.unit_vectors(run), artefacts.images(run).ids
     with reading(run) as now:
-        own, home = now.classes_of(said.labels), now.home
-        decided, left = np.flatnonzero(now.state == 1), np.flatnonzero(now.state == 0)
-    if len(np.unique(own[decided])) < 2:
-        return None
-    unit = artefacts.unit_vectors(run)
-    found, agreement = propagation.voted(unit, decided, own[decided], left)
-    known = propagation.voted(unit, decided, own[decided], decided)[0]
-    return Votes(
-        left,
-        found,
-        agreement,
-        len(decided),
-        int((known == own[decided]).sum()),
-        int((home[said.labels[decided]] == own[decided]).sum()),
-    )
+        return propagation.spread(unit, now, said.labels, names)
+
+
+def measured(run: RunFolder, labels: np.ndarray, chosen: np.ndarray) -> Measured:
+    """What people's answers say about the labels (N,) of this run's model in `chosen` (N,) bool."""
+    with reading(run) as now:
+        return measure(now, labels, chosen, artefacts.fixed(run))
 
 
 def audited(run: RunFolder) -> dict[int, tuple[int, int]]:
@@ -185,19 +161,19 @@ def audited(run: RunFolder) -> dict[int, tuple[int, int]]:
     return log_of(run).audited()
 
 
-def guidance(run: RunFolder) -> Guidance:
+def guidance(run: RunFolder, unseen: Unseen = "doubted") -> Guidance:
     """What the decisions ask of the next training; raises RunError when it cannot be trained so.
 
-    Of a disputed image nothing is learned until the dispute is settled.
+    Of a disputed image nothing is learned until the dispute is settled. `unseen` says what becomes of decided labels
+    that nobody looked at.
     """
     said = needed_model(run)
     with reading(run) as now:
         state = np.where(now.disputed & (now.state != State.EXCLUDED), State.UNDECIDED, now.state)
         own, numbers = now.classes_of(said.labels), [one.number for one in now.classes]
-        home, moved = now.home, now.moved & ~now.disputed
-    return guide(
-        state.astype(np.uint8), own, numbers, home, moved, _probabilities(run, said.stage), artefacts.images(run).ids
-    )
+        home, moved, provenance = now.home, now.moved & ~now.disputed, now.provenance.copy()
+    probabilities, names = _probabilities(run, said.stage), artefacts.images(run).ids
+    return guide(state.astype(np.uint8), own, numbers, home, moved, probabilities, names, provenance, unseen)
 
 
 def carry(parent: RunFolder, child: RunFolder, keep: np.ndarray) -> None:

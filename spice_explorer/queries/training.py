@@ -22,6 +22,7 @@ from spice_explorer.queries import decisions, forecasts
 from spice_explorer.queries.runs import made, workspace
 
 if TYPE_CHECKING:
+    from engine.curate.guidance import Unseen
     from engine.data.images import ImageSet
     from engine.data.skipped import Skipped
     from engine.runs.folder import RunFolder
@@ -67,10 +68,10 @@ def continue_from(run: RunFolder, config: RunConfig, device: str = "auto") -> st
     return branch.name
 
 
-def train_with_decisions(run: RunFolder, device: str = "auto") -> str:
+def train_with_decisions(run: RunFolder, unseen: Unseen = "doubted", device: str = "auto") -> str:
     """Queues a new run from stage 1 of `run`, with the decisions on it; returns its name; raises SpiceError."""
     choose_device(device)
-    guidance = decisions.guidance(run)
+    guidance = decisions.guidance(run, unseen)
     config = replace(run.card().config, clusters=guidance.clusters)
     branch = branch_decided(run, workspace() / _free_name(run.card().source, config), config, guidance)
     decisions.carry(run, branch, guidance.keep)

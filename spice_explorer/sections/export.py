@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from engine.curate.audit import LEAST_ANSWERS
 from spice_explorer import session
 from spice_explorer.present import export as present
 from spice_explorer.present.export import Rows
 from spice_explorer.queries import exports
 from spice_explorer.queries.runs import Run
-from spice_explorer.sections import needs
+from spice_explorer.sections import needs, purity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ def show(look: Run) -> None:
     needs.whole_log(run)
     if look.live:
         st.info("The run is not finished: these are its latest labels.", icon=":material/hourglass_top:")
+    _reliable(run, table)
     found = _rows(run, table)
     with st.container(horizontal=True, key="export numbers"):
         st.metric("Images", f"{len(table):,}", border=True)
@@ -37,6 +39,19 @@ def show(look: Run) -> None:
     _preview(found)
     st.markdown("**What the columns mean**")
     st.dataframe(present.columns_table(list(table.columns)), hide_index=True, key="columns")
+
+
+def _reliable(run: RunFolder, table: pd.DataFrame) -> None:
+    """How far the word can be trusted, or what to do where no label deserves it."""
+    if not table["reliable"].any():
+        st.caption(purity.NONE)
+    elif words := purity.of_reliable(run):
+        st.caption(f"Of the model's reliable labels, {words}. A seen answer is reliable itself.")
+    else:
+        st.caption(
+            f"How many of the model's reliable labels are right is not measured: {LEAST_ANSWERS} answers in the order "
+            "“Random audit” on the Curate page do that."
+        )
 
 
 def _rows(run: RunFolder, table: pd.DataFrame) -> pd.DataFrame:

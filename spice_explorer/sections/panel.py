@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from engine.errors import SpiceError
+from engine.curate.curation import State
+from engine.curate.provenance import NAMES
+from engine.errors import DecisionError, SpiceError
 from engine.events import Stage
 from spice_explorer import session
 from spice_explorer.components import gallery, viewer
 from spice_explorer.palette import VERDICTS, cluster_colour
 from spice_explorer.present import panel as present
-from spice_explorer.queries import artefacts
+from spice_explorer.queries import artefacts, decisions
 from spice_explorer.web import originals, thumbs
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def show(
             labels = _no_label(run) if verdict is None else np.asarray(verdict.found.labels)
             if verdict is not None:
                 _label(index, verdict)
+                _curated(run, index)
             _truth(run, index)
             _select(run, index)
             if labels is not None:
@@ -171,6 +174,25 @@ def _label(index: int, judged: _Judged) -> None:
         f"<span>label of {STAGES[judged.stage]}</span></div>"
         f"<div class='spice-panel-why' style='border-color:{VERDICTS[verdict]}'>"
         f"<b>{html.escape(why.verdict)}</b><ul>{reasons}</ul></div>"
+    )
+
+
+def _curated(run: RunFolder, index: int) -> None:
+    """The class that people gave the image, and who said so."""
+    try:
+        now = decisions.curation(run)
+    except DecisionError:  # said on the Curate page; the panel is good without
+        return
+    state, provenance = State(int(now.state[index])), int(now.provenance[index])
+    if state == State.UNDECIDED and not provenance:
+        return
+    number = int(decisions.classes_of(run)[index])
+    shown = next(one for one in decisions.classes(run) if one.number == number)
+    who = now.deciders().get(int(now.deciding[index]), "")
+    words = [present.DECISIONS[state], NAMES[provenance], f"by {who}" if who else ""]
+    st.html(
+        f"<div class='spice-panel-label'><i class='spice-swatch' style='background:{html.escape(shown.colour)}'></i>"
+        f"<b>{html.escape(shown.name)}</b><span>{html.escape(' · '.join(filter(None, words)))}</span></div>"
     )
 
 

@@ -11,7 +11,7 @@ import streamlit as st
 from engine.config import ReliableSettings
 from engine.errors import SpiceError
 from engine.events import Stage
-from spice_explorer import charts, session
+from spice_explorer import session
 from spice_explorer.components import gallery, plane
 from spice_explorer.components.gallery import Action
 from spice_explorer.palette import CLUSTERS, STATES, VERDICTS
@@ -19,7 +19,7 @@ from spice_explorer.present import reliability as present
 from spice_explorer.present.reliability import Split, Thresholds
 from spice_explorer.queries import artefacts, runs, training
 from spice_explorer.queries.runs import Run
-from spice_explorer.sections import panel, scores
+from spice_explorer.sections import panel, purity
 from spice_explorer.web import columns
 
 if TYPE_CHECKING:
@@ -34,10 +34,6 @@ PARAMETERS = ("t", "stage", "reason", "cluster")
 REASON_NAMES = ("reliable", "disagree", "unsure", "neither")
 # More clusters than this are counted, not named.
 MOST_NAMED = 8
-ESTIMATE = (
-    "Estimated from the agreement of heads and neighbours, without ground truth. It "
-    "assumes that clusters stand for classes, and cannot see errors that all of them share."
-)
 # In the list of clusters: no filter.
 ALL = "all"
 
@@ -67,7 +63,10 @@ def _inspector(look: Run) -> None:
         found = present.split(verdict.labels, verdict.verdicts, None if truth is None else truth.labels)
         _stages(run)
         _instrument(run, view, found)
-        _below(look, view, settings, verdict, found)
+        with st.container(horizontal=True, vertical_alignment="center", key="below the instrument"):
+            estimate = purity.show(run, view.stage, verdict)
+            _train(look, view, settings)
+        purity.against_truth(run, view.stage, settings, verdict, found, estimate)
         _galleries(run, view, verdict)
         _keep(run, view)
         panel.show(
@@ -253,98 +252,17 @@ def _instrument(run: RunFolder, view: View, found: Split) -> None:
     plane.plane(data, key=_instrument_key(run))
 
 
-# -- how good it is, and what to do with it ----------------------------------------------------
-
-
-def _below(look: Run, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split) -> None:
-    run = look.folder
-    estimate = artefacts.estimated_purity(run, view.stage, verdict.mask)
-    with st.container(horizontal=True, vertical_alignment="center", key="below the instrument"):
-        if estimate is not None:
-            st.markdown(
-                f"Estimated purity of the reliable set: **{_percent(estimate)}**", width="stretch", help=ESTIMATE
-            )
-        _train(look, view, settings, verdict)
-    if artefacts.truth(run) is not None:
-        with scores.truth_box("reliability"):
-            _against_truth(run, view, settings, verdict, found, estimate)
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"
-
-
-def _against_truth(
-    run: RunFolder, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split, estimate: float | None
-) -> None:
-    words = (
-        f"Purity of the reliable set **{_percent(found.purity)}** (of all labels "
-        f"{_percent(found.purity_of_all)}) · right labels that are reliable "
-        f"**{_percent(found.coverage)}**"
-    )
-    if estimate is not None and found.purity is not None:
-        off = f"{100 * (estimate - found.purity):+.1f}".replace("-", "−")
-        words += f" · estimate {_percent(estimate)}, truth {_percent(found.purity)}: off by {off} points"
-    st.markdown(words)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        _curve(run, view, settings, verdict, found)
-    with right:
-        _confusion(run, verdict)
-
-
-def _curve(run: RunFolder, view: View, settings: ReliableSettings, verdict: ReliableSet, found: Split) -> None:
-    truth = artefacts.truth(run)
-    assert truth is not None
-    st.markdown("**Purity and coverage** · for each agreement threshold")
-    # Images that the floor keeps are reliable at any agreement threshold: they join the curve first.
-    strict = artefacts.judge(run, view.stage, replace(settings, agreement=1.0))
-    always = verdict.agreement >= strict.thresholds[verdict.labels]
-    curve = present.purity_coverage(
-        verdict.labels,
-        truth.labels,
-        np.where(always, np.float32(1), verdict.agreement),
-        verdict.confidence >= np.float32(settings.confidence),
-    )
-    if not len(curve.agreement):
-        st.caption("No image is confident enough: lower the confidence threshold.")
-        return
-    kept = artefacts.reliable(run, view.stage)
-    own = present.split(kept.labels, kept.verdicts, truth.labels)
-    charts.draw(
-        charts.purity_coverage(curve, (found.coverage, found.purity), (own.coverage, own.purity)),
-        "purity and coverage",
-        "Purity of the reliable set over its coverage",
-    )
-
-
-def _confusion(run: RunFolder, verdict: ReliableSet) -> None:
-    truth = artefacts.truth(run)
-    assert truth is not None
-    st.markdown("**Reliable images** · clusters and their true classes")
-    table = present.confusion(verdict.labels, truth.labels, truth.class_names, verdict.mask)
-    if not len(table.clusters):
-        st.caption("No image is reliable.")
-        return
-    charts.draw(charts.confusion(table), "confusion", "Reliable images of each cluster and class")
-    if table.hidden:
-        st.caption(
-            f"The {len(table.clusters)} clusters with the most images of other classes; "
-            f"{table.hidden:,} more are not shown."
-        )
-
-
 # -- training from here ------------------------------------------------------------------------
 
 
-def _train(look: Run, view: View, settings: ReliableSettings, verdict: ReliableSet) -> None:
+def _train(look: Run, view: View, settings: ReliableSettings) -> None:
     """A button that says what it will do before it does it."""
-    run, teachers = look.folder, verdict
-    if view.stage != "heads":
-        teachers = artefacts.judge(run, "heads", settings)
+    run = look.folder
+    teachers = artefacts.teachers(run, "heads", settings)
     taught = teachers.per_cluster
     nobody = not taught.any()
     reason = "No label of stage 2 is reliable under these thresholds: lower one of them first."
+    relaxed = int(teachers.relaxed(settings.agreement, artefacts.fixed(run)).sum())
     if run.lacks_adapter:
         st.caption(
             "An earlier version trained this run, without stage 3: start a new run on the same vectors to train it."
@@ -363,6 +281,9 @@ def _train(look: Run, view: View, settings: ReliableSettings, verdict: ReliableS
             f"neighbours, {_floor(asked.floor)}: **{int(taught.sum()):,} images** are trained on. This run is not "
             "modified."
         )
+        if relaxed:
+            words = present.relaxed_words(settings.floor, float(teachers.thresholds.min()))
+            st.caption(f"{relaxed:,} of them are not reliable: {words}.")
         if settings == run.card().config.reliable:
             st.caption("These are the run's own thresholds: the new run would repeat it.")
         _without_teacher(np.flatnonzero(taught == 0))
@@ -374,7 +295,7 @@ def _train(look: Run, view: View, settings: ReliableSettings, verdict: ReliableS
 
 
 def _floor(share: float) -> str:
-    return f"every cluster keeping {_percent(share)}" if share else "no floor"
+    return f"every cluster keeping {share:.1%}" if share else "no floor"
 
 
 def _without_teacher(clusters: np.ndarray) -> None:

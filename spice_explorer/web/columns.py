@@ -8,7 +8,7 @@ COLUMN is one of
     agreed.STAGE.COUNT      how many of the COUNT nearest neighbours have an image's label
     label.STAGE.STEP        intermediate labels of a stage
     place.LAYOUT, place.LAYOUT.STAGE.STEP   LAYOUT is `pca`, or UMAP's settings as `15-0.1`
-    truth, changed, flips, reviewed, class, imported.NUMBER, ids, none (zeros)
+    truth, changed, flips, reviewed, provenance, class, imported.NUMBER, ids, none (zeros)
 
 If the map draws a sample, only `agreed` covers all images. A different version has a different address, so
 browsers may cache arrays forever.
@@ -40,7 +40,7 @@ _AGREED = re.compile(r"agreed\.(heads|joint)\.([1-9]\d{0,4})")
 _BELIEVED = re.compile(rf"label\.({_STAGES})\.(\d+)")
 _IMPORTED = re.compile(r"imported\.(\d+)")
 # What decisions change.
-DECIDED = ("reviewed", "class")
+DECIDED = ("reviewed", "provenance", "class")
 _MADE_OF = ("features", "neighbors", "heads", "reliable-heads", "reliable-joint", "columns")
 
 
@@ -138,10 +138,10 @@ def _backed(
     run: RunFolder, labels: np.ndarray, confidence: np.ndarray, agreement: np.ndarray, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Confidence and agreement as the browser shall judge by them: a label that the run was given by
-    a person passes every threshold, one that was refused passes none."""
-    fixed = run.fixed()
-    sure = np.where(fixed.mask, 1, np.where(fixed.refuses(labels), 0, confidence))
-    return sure, np.where(fixed.mask, most, agreement)
+    a person who looked at the image passes every threshold, one that was refused passes none."""
+    seen = artefacts.seen(run)
+    sure = np.where(seen, 1, np.where(run.fixed().refuses(labels), 0, confidence))
+    return sure, np.where(seen, most, agreement)
 
 
 def _agreed(run: RunFolder, stage: Stage, count: int) -> np.ndarray:
@@ -165,6 +165,8 @@ def _plain(run: RunFolder, name: str) -> np.ndarray:
         return artefacts.changed(run)
     if name == "reviewed":
         return decisions.curation(run).state
+    if name == "provenance":
+        return decisions.curation(run).provenance
     if name == "class":
         numbers = [one.number for one in decisions.classes(run)]
         return np.searchsorted(numbers, decisions.classes_of(run)).astype("<u2")

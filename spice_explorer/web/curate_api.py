@@ -1,6 +1,6 @@
 """The curate component's routes on the server: a decision does not redraw a page.
 
-/spice/curate/RUN/images.bin          the class (u2) of each image, then its state (u1)
+/spice/curate/RUN/images.bin          the class (u2) of each image, then its state (u1) and provenance (u1)
 /spice/curate/RUN/queue/NAME.bin      ids (u4) in the order of a queue of `decisions.queue`
 /spice/curate/RUN/since?row=R&reviewer=NAME       what has changed since the row R
 /spice/curate/RUN/act                 POST: decisions, committed one by one before the answer is sent
@@ -18,7 +18,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from engine.curate.curation import Curation, State
-from engine.curate.decisions import Decision, plain_name
+from engine.curate.decisions import AUDIT, Decision, plain_name
+from engine.curate.provenance import of_answer
 from engine.errors import LogBusyError, SpiceError
 from engine.runs.folder import RunFolder
 from spice_explorer.addresses import address_of
@@ -81,9 +82,10 @@ def images(request: Request) -> Response:
         said = decisions.needed_model(run)
         with decisions.reading(run) as now:
             own, state, row = now.classes_of(said.labels), _states(now), now.row
+            provenance = now.provenance.tobytes()
     except (SpiceError, OSError) as error:
         return PlainTextResponse(str(error), 404, FRESH)
-    body = own.astype("<u2").tobytes() + state.tobytes()
+    body = own.astype("<u2").tobytes() + state.tobytes() + provenance
     headers = {**FRESH, "X-Spice-Row": str(row)}
     return Response(body, media_type="application/octet-stream", headers=headers)
 
@@ -122,7 +124,12 @@ def _told(now: Curation, labels: np.ndarray, row: int, reviewer: str) -> dict[st
     counts = np.bincount(now.state, minlength=len(State))
     return {
         "row": now.row,
-        "changed": {"ids": changed.tolist(), "classes": own.tolist(), "states": _states(now)[changed].tolist()},
+        "changed": {
+            "ids": changed.tolist(),
+            "classes": own.tolist(),
+            "states": _states(now)[changed].tolist(),
+            "provenances": now.provenance[changed].tolist(),
+        },
         "classes": [vars(one) for one in decisions.shown(now)],
         "undo": _what(now, now.undoable(reviewer)),
         "redo": _what(now, now.redoable(reviewer)),
@@ -203,17 +210,20 @@ def _acted(request: Request, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _result(run: RunFolder, op: dict[str, Any], reviewer: str, visit: str, seen: int) -> dict[str, Any]:
+    images = np.array(op.get("ids") or [], np.int64)
     wanted = Decision(
         op["action"],
         reviewer,
         visit=visit,
         seen=seen,
         key=str(op["key"]),
-        images=np.array(op.get("ids") or [], np.int64),
+        images=images,
         class_=_number(op.get("class")),
         other=_number(op.get("other")),
         new=np.array(op["classes"], np.int64) if op.get("classes") else None,
         text=str(op.get("text") or ""),
+        provenance=of_answer(len(images)),
+        among=0 if op.get("mark") == AUDIT else None,
     )
     try:
         return {"key": op["key"], "row": decisions.commit(run, [wanted])[0].row}

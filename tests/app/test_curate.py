@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from engine.curate.audit import LEAST_ANSWERS
 from engine.curate.decisions import Decision
 from engine.curate.log import FILE
+from engine.curate.provenance import Provenance
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
 from spice_explorer import session
@@ -62,7 +64,7 @@ def test_without_a_name_nothing_can_be_decided(visit: Visit) -> None:
     at = visit("curate", run="demo")
     assert all(one.disabled for one in at.button if one.label.startswith(("Accept", "Leave out")))
     assert table(at)["images"].sum() == IMAGES
-    assert table(at)["decided"].sum() == 0
+    assert table(at)[["seen", "bulk", "voted"]].sum().sum() == 0
 
 
 @pytest.mark.usefixtures("finished")
@@ -74,7 +76,8 @@ def test_one_decision_accepts_a_whole_class(visit: Visit) -> None:
     count = int((own == chosen).sum())
     button(at, f"Accept all {count:,}").click().run()
     assert not at.exception
-    assert table(at)["decided"].sum() == count
+    assert table(at)["bulk"].sum() == count
+    assert table(at)["seen"].sum() == 0, "nobody looked at them one by one"
     assert f"{count:,} accepted" in at.success[0].value
     assert [one.row for one in decisions.log_of(demo()).decisions()] == [1]
     assert decisions.curation(demo()).state[own == chosen].tolist() == [1] * count
@@ -156,8 +159,8 @@ def test_a_split_is_shown_before_it_is_done(visit: Visit) -> None:
 def test_the_audit_shows_an_interval_and_how_many_more(visit: Visit) -> None:
     own = decisions.classes_of(demo())
     zero = np.flatnonzero(own == own[0])[:4]
-    decide("accept", zero[:3], text="audit")
-    decide("reject", zero[3:], text="audit")
+    decide("accept", zero[:3], text="audit", provenance=Provenance.SEEN)
+    decide("reject", zero[3:], text="audit", provenance=Provenance.SEEN)
     at = show(visit("curate", run="demo"), "Purity audit")
     row = next(one for one in at.dataframe[0].value.values.tolist() if "75.0 %" in str(one[2]))
     assert row[2] == "75.0 % (3 of 4; 30 – 95 %)"
@@ -168,7 +171,7 @@ def test_the_audit_shows_an_interval_and_how_many_more(visit: Visit) -> None:
 @pytest.mark.usefixtures("finished")
 def test_training_says_what_it_will_learn_and_starts_a_run(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     own = decisions.classes_of(demo())
-    decide("relabel", np.arange(60), class_=int(own[0]))
+    decide("relabel", np.arange(60), class_=int(own[0]), provenance=Provenance.SEEN)
     decide("exclude", np.arange(60, 70))
     decide("rename", class_=int(own[0]), text="first")
     at = show(named(visit("curate", run="demo")), "Train with my decisions")
@@ -259,18 +262,19 @@ def test_the_same_name_in_two_tabs_is_said(visit: Visit, monkeypatch: pytest.Mon
 def test_what_agrees_is_shown_before_it_is_decided(visit: Visit) -> None:
     own = decisions.classes_of(demo())
     seeds = np.flatnonzero(own == own[0])[:5]
-    decide("accept", seeds)
+    decide("accept", seeds, provenance=Provenance.SEEN)
     at = named(visit("curate", run="demo"))
     at.session_state["agreeing"] = {"ids": seeds.tolist()}
     at.run()
     found = decisions.agreeing(demo(), seeds, int(own[0]), 0.6)
     assert len(found) > 0
-    label = f"Give all {len(seeds) + len(found):,} the class “Cluster {own[0]}”"
-    button(at, label.replace("“Cluster", "“Cluster")).click().run()
+    button(at, f"Give these {len(found):,} the class “Cluster {own[0]}”").click().run()
     assert not at.exception
     state = decisions.curation(demo()).state
     assert state[found].all()
     assert len(decisions.log_of(demo()).decisions()) == 2
+    assert decisions.curation(demo()).provenance[found].tolist() == [Provenance.BULK] * len(found)
+    assert decisions.curation(demo()).provenance[seeds].tolist() == [Provenance.SEEN] * len(seeds)
 
 
 @pytest.mark.usefixtures("finished")
@@ -282,24 +286,80 @@ def test_before_anything_is_decided_there_are_no_votes(visit: Visit) -> None:
 def test_decided_images_vote_on_all_others_in_one_decision(few_digits: Opened, visit: Visit) -> None:
     assert few_digits.truth is not None
     for class_ in range(CLUSTERS):
-        decide("relabel", np.flatnonzero(few_digits.truth.labels == class_)[:15], class_=class_)
+        images = np.flatnonzero(few_digits.truth.labels == class_)[:15]
+        decide("relabel", images, class_=class_, provenance=Provenance.SEEN)
     at = named(show(visit("curate", run="demo"), "Spread"))
     found = decisions.votes(demo())
     assert found is not None
-    assert f"your **{found.total}** decided images are right about **{100 * found.right / found.total:.1f} %" in texts(
-        at
-    )
-    assert found.right > found.total / 2, "digits of a kind are alike even to a tiny network"
+    total, right = len(found.checked), int(found.vote_right.sum())
+    assert total == 15 * CLUSTERS
+    assert f"Of the {total} images you looked at, the votes of the others are right about {right}," in texts(at)
+    assert right > total / 2, "digits of a kind are alike even to a tiny network"
     at.slider(key="least votes").set_value(0.0).run()
-    button(at, f"Give these {IMAGES - found.total} images their classes").click().run()
+    button(at, f"Give these {IMAGES - total} images their classes").click().run()
     assert not at.exception
     last = decisions.log_of(demo()).decisions()[-1]
-    assert (last.action, len(last.images), last.row) == ("accept", IMAGES - found.total, CLUSTERS + 1)
+    assert (last.action, len(last.images), last.row) == ("accept", IMAGES - total, CLUSTERS + 1)
+    assert last.provenance == Provenance.VOTED
     assert decisions.curation(demo()).state.tolist() == [1] * IMAGES
-    right = decisions.classes_of(demo()) == few_digits.truth.labels
-    assert right.mean() > 0.5
+    assert (decisions.classes_of(demo()) == few_digits.truth.labels).mean() > 0.5
+    said = texts(show(at, "Spread"))
+    assert f"Decided: **{total} seen, {IMAGES - total} voted**" in said
+    assert f"Of the {total} images you looked at, the votes of the others are right about {right}," in said
     decide("undo")
-    assert (decisions.curation(demo()).state == 1).sum() == found.total
+    assert (decisions.curation(demo()).state == 1).sum() == total
+
+
+@pytest.mark.usefixtures("finished")
+def test_how_many_votes_are_right_is_said_once_enough_random_images_are_answered(
+    few_digits: Opened, visit: Visit
+) -> None:
+    assert few_digits.truth is not None
+    truth = few_digits.truth.labels
+    for class_ in range(CLUSTERS):
+        decide("relabel", np.flatnonzero(truth == class_)[:6], class_=class_, provenance=Provenance.SEEN)
+    order = decisions.queue(demo(), "audit-0")
+    drawn = order[~decisions.curation(demo()).answered[order]]
+    for image in drawn[: LEAST_ANSWERS - 1].tolist():
+        decide("relabel", [image], class_=int(truth[image]), text="audit", provenance=Provenance.SEEN)
+    at = named(show(visit("curate", run="demo"), "Spread"))
+    assert f"not known yet**: that needs {LEAST_ANSWERS} answers" in texts(at)
+    image = int(drawn[LEAST_ANSWERS - 1])
+    decide("relabel", [image], class_=int(truth[image]), text="audit", provenance=Provenance.SEEN)
+    at.slider(key="least votes").set_value(0.0).run()
+    found = decisions.votes(demo())
+    assert found is not None
+    votes = found.vote_estimate(0)
+    assert votes is not None
+    assert f"**about {100 * votes.value:.1f} % ({100 * votes.low:.0f} – {100 * votes.high:.0f} %)**" in texts(at)
+    assert f"estimated from {LEAST_ANSWERS} random answers" in texts(at)
+    assert votes.low <= (found.classes == truth[found.ids]).mean() <= votes.high
+
+
+@pytest.mark.usefixtures("finished")
+def test_what_becomes_of_labels_that_nobody_looked_at_is_asked(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = decisions.classes_of(demo())
+    decide("accept", np.arange(30), provenance=Provenance.SEEN)
+    at = show(named(visit("curate", run="demo")), "Train with my decisions")
+    assert not at.radio
+    decide("accept", np.arange(30, 50))
+    decide("accept", np.arange(50, 90), new=own[50:90], provenance=Provenance.VOTED)
+    at = show(named(visit("curate", run="demo")), "Train with my decisions")
+    assert at.radio[0].label == "Labels that nobody looked at (20 bulk, 40 voted)"
+    assert at.radio[0].value == "doubted"
+    assert "**60** labels that nobody looked at are where stage 2 begins" in texts(at)
+    asked: list[RunFolder] = []
+    monkeypatch.setattr("engine.runs.runner.Runner.submit", lambda _self, folder, _device: asked.append(folder))
+    at.radio[0].set_value("fixed").run()
+    assert "nobody looked at are where stage 2 begins" not in texts(at)
+    button(at, "Train with my decisions").click().run()
+    assert not at.exception
+    (child,) = asked
+    said = child.load("decided")
+    assert said["taught"].sum() == 90 - said["held"].sum()
+    assert not said["held"][30:].any()
+    assert np.flatnonzero(said["seen"]).tolist() == list(range(30))
+    assert decisions.curation(child).provenance[:90].tolist() == [3] * 30 + [2] * 20 + [1] * 40
 
 
 # -- two at once -------------------------------------------------------------------------------

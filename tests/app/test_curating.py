@@ -11,6 +11,7 @@ import pytest
 from engine.curate.curation import Curation
 from engine.curate.decisions import Decision
 from engine.curate.log import FILE
+from engine.curate.provenance import Provenance
 from engine.runs.folder import RunFolder
 from spice_explorer.queries import decisions
 from spice_explorer.web import curate_api
@@ -18,6 +19,7 @@ from tests.app.asgi import Client
 from tests.app.conftest import CLUSTERS, IMAGES, demo
 
 ACT = "/spice/curate/demo/act"
+MODEL, VOTED, BULK, SEEN = Provenance
 
 
 @pytest.fixture
@@ -36,10 +38,10 @@ def act(client: Client, *ops: dict[str, Any], by: str = "Ann", seen: int = 0) ->
 def read(client: Client) -> tuple[np.ndarray, np.ndarray, int]:
     answer = client.get("/spice/curate/demo/images.bin")
     body = answer.content
-    assert len(body) == 3 * IMAGES
+    assert len(body) == 4 * IMAGES
     return (
         np.frombuffer(body[: 2 * IMAGES], "<u2"),
-        np.frombuffer(body[2 * IMAGES :], np.uint8),
+        np.frombuffer(body[2 * IMAGES : 3 * IMAGES], np.uint8),
         int(answer.headers["x-spice-row"]),
     )
 
@@ -72,6 +74,8 @@ def test_decisions_are_on_disk_when_the_answer_comes(client: Client, finished: R
     assert told["changed"]["ids"] == [0, 1, 2, 3, 4]
     assert told["changed"]["classes"] == [int(own[0]), 3, 3, int(own[3]), int(own[4])]
     assert told["changed"]["states"] == [1, 1, 1, 2, 3]
+    assert told["changed"]["provenances"] == [SEEN, BULK, BULK, MODEL, MODEL]
+    assert client.get("/spice/curate/demo/images.bin").content[-IMAGES:][:4] == bytes([SEEN, BULK, BULK, MODEL])
     assert told["counts"] == {"decided": 3, "rejected": 1, "excluded": 1}
     assert (told["undo"], told["redo"]) == ("leave out, 1 image", None)
     assert (finished.path / FILE).exists()
@@ -200,9 +204,21 @@ def test_an_audit_counts_by_the_class_an_image_had(client: Client) -> None:
     act(client, {"action": "accept", "ids": some[:2], "text": "audit"})
     act(client, {"action": "relabel", "ids": some[2:], "class": one, "text": "audit"}, seen=1)
     act(client, {"action": "accept", "ids": [IMAGES - 1]}, seen=2)
+    assert decisions.audited(demo()) == {zero: (0, 1)}, "the two that were accepted at once were not looked at"
+    act(client, {"action": "accept", "ids": some[:1], "text": "audit"}, seen=3)
+    act(client, {"action": "accept", "ids": some[1:2], "text": "audit", "mark": "audit"}, seen=4)
     assert decisions.audited(demo()) == {zero: (2, 3)}
-    act(client, {"action": "undo"}, {"action": "undo"}, seen=3)
-    assert decisions.audited(demo()) == {zero: (2, 2)}
+    act(client, {"action": "undo"}, {"action": "undo"}, seen=5)
+    assert decisions.audited(demo()) == {zero: (0, 1)}
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_new_class_in_an_audit_is_an_answer_of_it(client: Client) -> None:
+    own = read(client)[0]
+    act(client, {"action": "new class", "ids": [0], "text": "odd", "mark": "audit"})
+    act(client, {"action": "new class", "ids": [1], "text": "audit", "mark": ""}, seen=1)
+    assert decisions.audited(demo()) == {int(own[0]): (0, 1)}
+    assert decisions.curation(demo()).among[:2].tolist() == [int((own == own[0]).sum()), 0]
 
 
 @pytest.mark.usefixtures("finished")

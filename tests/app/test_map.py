@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from starlette.requests import Request
 
 from engine.curate.decisions import Decision
+from engine.curate.provenance import Provenance
 from engine.data.columns import ImageColumn
 from engine.runs.folder import RunFolder
 from engine.runs.history import load_history, save_frame
@@ -422,11 +424,14 @@ def test_what_people_decided_can_be_seen_on_the_map(finished: RunFolder, visit: 
         ("new class", [4, 5], {"text": "<i>new</i>"}),
     ):
         asked = Decision(action, "Ann", visit="t", images=np.array(ids), **about)  # type: ignore[arg-type]
-        decisions.commit(demo(), [asked])
+        decisions.commit(demo(), [replace(asked, provenance=Provenance.SEEN)])
     visit("map")
     data = told()
     reviewed, class_ = (column(data, "joint", key) for key in ("reviewed", "class"))
     assert fetch(reviewed["column"]).tolist() == [1, 1, 2, 3, 1, 1] + [0] * (IMAGES - 6)
+    said = column(data, "joint", "provenance")
+    assert (said["title"], tuple(said["names"])) == ("who said", ("model", "voted", "bulk", "seen"))
+    assert fetch(said["column"])[:7].tolist() == [3, 3, 0, 0, 3, 3, 0]
     assert class_["names"][-1] == "<i>new</i>"
     assert fetch(class_["column"])[4:8].tolist() == [len(class_["names"]) - 1] * 2 + own[6:8].tolist()
     before = reviewed["column"]

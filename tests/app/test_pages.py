@@ -516,7 +516,17 @@ def test_export_previews_what_the_file_will_hold(visit: Visit) -> None:
     at = visit("export")
     table = at.dataframe[0].value
     assert len(table) == IMAGES
-    assert list(table.columns) == ["id", "name", "label", "confidence", "agreement", "reliable", "stage", "epoch"]
+    assert list(table.columns) == [
+        "id",
+        "name",
+        "label",
+        "provenance",
+        "confidence",
+        "agreement",
+        "reliable",
+        "stage",
+        "epoch",
+    ]
     at.session_state["rows-2"] = "reliable only"
     at.run()
     assert at.dataframe[0].value["reliable"].all()

@@ -18,6 +18,9 @@ from streamlit.elements.lib.streamlit_plotly_theme import GRAY_90
 from streamlit.testing.v1 import AppTest
 
 from engine.config import ReliableSettings, RunConfig
+from engine.curate.audit import LEAST_ANSWERS
+from engine.curate.decisions import Decision
+from engine.curate.provenance import Provenance
 from engine.errors import RunError
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
@@ -27,7 +30,7 @@ from spice_explorer import charts
 from spice_explorer.components.scripts import parts
 from spice_explorer.present import reliability as present
 from spice_explorer.present.reliability import Thresholds
-from spice_explorer.queries import artefacts, runs, training
+from spice_explorer.queries import artefacts, decisions, runs, training
 from spice_explorer.web import columns
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, demo, texts
 from tests.browser.conftest import FLAGS, chromium
@@ -209,9 +212,9 @@ RULE = """([labels, confidence, agreed, clusters, count, asked]) => {
   const judge = new Judge(
     new Uint16Array(buffer(labels)), new Float32Array(buffer(confidence)), clusters);
   judge.tally(new Uint16Array(buffer(agreed)), count, asked.confidence);
-  const { table, total, needs, plain } = judge.verdict(asked);
+  const { table, total, needs, plain, relaxed } = judge.verdict(asked);
   const lowered = [...needs].map((need, k) => judge.sizes[k] > 0 && need < plain);
-  return { table: [...table], total, lowered };
+  return { table: [...table], total, lowered, relaxed: [...relaxed] };
 }"""
 
 
@@ -239,7 +242,8 @@ def test_the_browser_judges_as_the_engine_does(script: Page, count: int) -> None
             "confidence": float(rng.choice([0.0, 0.9, 0.95, 1.0])),
             "floor": float(rng.choice([0.0, 1 / 3, 0.9, 1.0])),
         }
-        verdict = judge(labels, confidence, agreement, clusters, ReliableSettings(**asked))
+        taken = judge(labels, confidence, agreement, clusters, ReliableSettings(**asked))
+        verdict = taken.strict(ReliableSettings(**asked), np.zeros(images, bool))
         table = np.zeros((clusters, 4), int)
         np.add.at(table, (labels, verdict.verdicts), 1)
         found = script.evaluate(
@@ -248,8 +252,10 @@ def test_the_browser_judges_as_the_engine_does(script: Page, count: int) -> None
         )
         assert found["table"] == table.ravel().tolist()
         assert found["total"] == table.sum(0).tolist()
+        relaxed = taken.relaxed(share, np.zeros(images, bool))
+        assert found["relaxed"] == np.bincount(labels[relaxed], minlength=clusters).tolist()
         there = np.bincount(labels, minlength=clusters) > 0
-        lowered = (verdict.thresholds < np.float32(share)) & there
+        lowered = (taken.thresholds < np.float32(share)) & there
         # Lowering a threshold between two numbers of neighbours changes no verdict.
         assert not np.any(np.array(found["lowered"]) & ~lowered)
 
@@ -439,6 +445,44 @@ def test_an_estimate_is_called_one_and_compared_with_truth(visit: Visit, monkeyp
     assert "Estimated purity of the reliable set: **50.0%**" in texts(at)
     off = f"{100 * (0.5 - purity):+.1f}".replace("-", "−")
     assert f"estimate 50.0%, truth {purity:.1%}: off by {off} points" in texts(at)
+
+
+@pytest.mark.usefixtures("mixed")
+def test_enough_answers_take_the_place_of_the_estimate(visit: Visit) -> None:
+    verdict = verdict_of("heads")
+    ids = np.flatnonzero(verdict.mask)[:LEAST_ANSWERS]
+    labels = decisions.needed_model(demo()).labels
+    for place, image in enumerate(ids.tolist()):
+        if place == LEAST_ANSWERS - 1:
+            assert "Estimated purity" in texts(link(visit, stage="heads"))
+        class_ = int(labels[image]) if place % 3 else (int(labels[image]) + 1) % CLUSTERS
+        asked = Decision("relabel", "Ann", images=np.array([image]), class_=class_, provenance=Provenance.SEEN)
+        decisions.commit(demo(), [asked])
+    said = texts(link(visit, stage="heads"))
+    assert "Estimated purity" not in said
+    own = decisions.classes_of(demo())
+    right = int((verdict.labels[ids] == own[ids]).sum())
+    assert f"{right} of the {LEAST_ANSWERS} that you looked at are right; these were not drawn at random" in said
+
+
+@pytest.mark.usefixtures("mixed")
+def test_none_of_the_labels_may_be_reliable_and_that_says_what_to_do(visit: Visit) -> None:
+    at = move(visit("reliability"), agreement=1.0, confidence=1.0)
+    assert told(at)["engine"]["counts"][0] == 0
+    assert "None of these labels is reliable." in at.warning[0].value
+    assert "look at images yourself" in at.warning[0].value
+
+
+@pytest.mark.usefixtures("mixed")
+def test_what_training_takes_below_the_line_is_not_called_reliable(visit: Visit) -> None:
+    at = move(visit("reliability"), agreement=1.0, floor=1 / 3)
+    own = runs.look(demo()).card.config.reliable
+    taken = artefacts.teachers(demo(), "heads", replace(own, agreement=1.0, floor=1 / 3))
+    relaxed = int(taken.relaxed(1.0, np.zeros(IMAGES, bool)).sum())
+    assert relaxed > 0
+    least = f"{taken.thresholds.min():.2f}"
+    assert f"{relaxed:,} of them are not reliable: best third, relaxed to {least}." in texts(at)
+    assert told(at)["engine"]["counts"][0] == verdict_of(agreement=1.0, floor=0.0).mask.sum()
 
 
 @pytest.mark.usefixtures("mixed")

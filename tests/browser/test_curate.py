@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,16 @@ from playwright.sync_api import Locator, Page, Route
 from engine.curate.decisions import Decision
 from engine.curate.judging import Model
 from engine.curate.log import FILE, DecisionLog
+from engine.curate.propagation import spread
+from engine.curate.provenance import Provenance
+from engine.curate.queues import audit, typical_first
 from engine.runs.folder import RunFolder
 from engine.runs.results import load_reliable
 from tests.browser.conftest import serving
 from tests.browser.test_inspect import opened
 
 pytestmark = pytest.mark.browser
+_, VOTED, BULK, SEEN = Provenance
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +231,94 @@ def test_a_whole_class_is_accepted_and_the_component_shows_it(page: Page, run: R
     page.get_by_role("button", name=f"Accept all {len(members):,}").click()
     wait(found, f"one.dataset.decided === '{len(members)}'", "the component does not know")
     assert rows(run) == [("accept", members.tolist(), None)]
+
+
+def test_the_keyboard_sees_and_the_mouse_accepts_in_bulk(page: Page, run: RunFolder) -> None:
+    queue = first_of(run, 5)
+    found = curator(page, run)
+    press(found, "a", "2")
+    press(found, "g")
+    wait(found, "one.dataset.view === 'grid'", "no grid")
+    press(found, "Shift+ArrowRight", "3")
+    saved(found, 3)
+    log = log_of(run)
+    assert log.curation.provenance[queue[:4]].tolist() == [SEEN, SEEN, BULK, BULK]
+    log.close()
+    assert data(found, "seen") == "2"
+    assert found.locator(".tally").text_content() == f"2 seen · 2 bulk of {run.card().images}"
+    press(found, "u", "u")
+    saved(found, 5)
+    wait(found, "one.dataset.seen === '1' && one.dataset.decided === '1'", "the undo is not counted")
+
+
+def test_after_a_spread_the_page_says_what_is_true(page: Page, run: RunFolder) -> None:
+    """Typical images are answered, their votes are spread; only random answers say how many votes are right."""
+    truth, names, own = run.truth(), run.images().ids, load_reliable(run, "joint")
+    assert truth is not None
+    right, model = truth.labels, Model(own.labels, own.confidence, "joint")
+    log = log_of(run)
+
+    def answer(image: int, text: str = "") -> None:
+        asked = Decision("relabel", "Ann", "ann", images=np.array([image]), class_=int(right[image]), text=text)
+        log.commit([replace(asked, provenance=SEEN)], model)
+
+    typical = typical_first(np.asarray(run.load("neighbors")["ids"]))[:20].tolist()
+    for image in typical:
+        answer(image)
+    curator(page, run)
+    page.get_by_role("radiogroup").get_by_text("Spread", exact=True).click()
+    page.get_by_text("not known yet", exact=False).first.wait_for()
+    assert page.get_by_text("Decided: 20 seen.").count() == 1
+    slider = page.get_by_role("slider", name="Smallest share of the votes")
+    slider.focus()
+    slider.press("Home")
+    images = run.card().images
+    page.get_by_role("button", name=f"Give these {images - 20} images their classes").click()
+    page.get_by_text(f"Decided: 20 seen, {images - 20} voted.").wait_for()
+    page.get_by_text("not known yet", exact=False).first.wait_for()
+    log.refresh()
+    voted = np.flatnonzero(log.curation.provenance == VOTED)
+    assert len(voted) == images - 20
+    share = (log.curation.classes_of(own.labels) == right)[voted].mean()
+    drawn = audit(log.curation.classes_of(own.labels).astype(np.int64), 0)
+    for image in drawn[~np.isin(drawn, typical)][:40].tolist():
+        answer(image, "audit")
+    page.reload()
+    page.get_by_role("radiogroup").get_by_text("Spread", exact=True).click()
+    text = page.get_by_text("random answers").first
+    text.wait_for()
+    slider = page.get_by_role("slider", name="Smallest share of the votes")
+    slider.focus()
+    slider.press("Home")
+    page.get_by_text("estimated from 40 random answers").wait_for()
+    said = re.search(r"about [\d.]+ % \((\d+) – (\d+) %\) of the votes are right", text.inner_text())
+    assert said is not None, text.inner_text()
+    low, high = (int(one) / 100 for one in said.groups())
+    assert low - 0.005 <= share <= high + 0.005
+    found = spread(unit(run), log.curation, own.labels, names)
+    assert found is not None
+    assert len(found.checked) == 60, "no vote counts as an answer"
+    log.close()
+
+
+def unit(run: RunFolder) -> np.ndarray:
+    vectors = np.asarray(run.load("features")["vectors"], np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_an_answer_in_the_random_audit_stands_for_its_class(page: Page, run: RunFolder) -> None:
+    own = load_reliable(run, "joint").labels
+    opened(page, f"/curate?run={run.path.name}&queue=audit")
+    found = page.locator(".curator[data-current]")
+    found.wait_for()
+    page.get_by_role("textbox", name="Your name").fill("Ann")
+    page.keyboard.press("Enter")
+    wait(found, "one.dataset.ready === 'true' && one.dataset.current !== ''", "nothing to decide")
+    found.focus()
+    first = int(data(found, "current"))
+    press(found, "a")
+    saved(found, 1)
+    log = log_of(run)
+    assert log.curation.among[first] == (own == own[first]).sum()
+    assert log.curation.seen[first]
+    log.close()

@@ -9,6 +9,7 @@ import numpy as np
 from engine.curate.carry import carried
 from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
+from engine.curate.provenance import Provenance
 from tests.curate.conftest import LABELS, act, classes, names
 
 
@@ -34,6 +35,19 @@ def test_names_colours_and_decided_labels_go_along_in_new_numbers(log: DecisionL
     who = {one.reviewer for one in child.decisions() if one.action == "relabel"}
     assert who == {"Ann", "Bob"}
     assert classes(log)[0] == 2, "the earlier run's log is as it was"
+
+
+def test_who_gave_a_label_goes_along(log: DecisionLog, tmp_path: Path) -> None:
+    for image in (0, 3):
+        act(log, "accept", image, provenance=Provenance.SEEN)
+    act(log, "accept", 6, 9, provenance=Provenance.VOTED)
+    act(log, "accept", 1, 4)
+    asked = carried(log.curation, log.curation.classes_of(LABELS), np.ones(12, bool), "test")
+    (tmp_path / "child").mkdir()
+    child = DecisionLog(tmp_path / "child", images=12, clusters=3, fingerprint="child")
+    child.commit(asked, Model(np.zeros(12, int), np.zeros(12), ""))
+    assert child.curation.provenance.tolist() == log.curation.provenance.tolist()
+    assert np.flatnonzero(child.curation.seen).tolist() == [0, 3]
 
 
 def test_a_class_of_which_every_image_is_left_out_is_no_cluster_of_the_new_run(log: DecisionLog) -> None:

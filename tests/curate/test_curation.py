@@ -17,6 +17,7 @@ from engine.curate.curation import FOLDED, Curation, State
 from engine.curate.decisions import Decision, values_of
 from engine.curate.judging import judged
 from engine.curate.log import DecisionLog
+from engine.curate.provenance import NAMES, Provenance
 from engine.errors import DecisionError
 from tests.curate.conftest import CLUSTERS, IMAGES, LABELS, MODEL, act, classes, names
 
@@ -210,6 +211,7 @@ ONE = st.fixed_dictionaries(
         "class_": st.integers(0, 6),
         "other": st.integers(0, 6),
         "unseen": st.integers(0, 3),
+        "provenance": st.sampled_from([Provenance.VOTED, Provenance.BULK, Provenance.SEEN]),
     }
 )
 
@@ -230,6 +232,7 @@ def rows_of(plan: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
             class_=one["class_"],
             other=one["other"],
             text=f"class of row {number}",
+            provenance=one["provenance"],
         )
         try:
             done = judged(asked, curation, MODEL)
@@ -251,9 +254,14 @@ def rows_of(plan: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
                     "images",
                     "old",
                     "new",
+                    "said",
+                    "sure",
+                    "stage",
+                    "provenance",
+                    "among",
                 ),
                 values_of(done),
-                strict=False,
+                strict=True,
             )
         ) | {"row": number}
         rows.append(tuple(columns[name.strip()] for name in FOLDED.split(",")))
@@ -271,14 +279,14 @@ def naive(rows: list[tuple[Any, ...]]) -> tuple[list[int], list[int], dict[int, 
             undone.discard(row[7])
     remains = [row for row in rows if row[0] not in undone and row[1] not in ("undo", "redo")]
     state, given = [0] * IMAGES, dict[int, int]()
-    said: list[list[tuple[int, str, tuple[int, int]]]] = [[] for _ in range(IMAGES)]
+    said: list[list[tuple[int, str, tuple[int, int], str]]] = [[] for _ in range(IMAGES)]
     disputed = [False] * IMAGES
     found, into = {k: f"Cluster {k}" for k in range(CLUSTERS)}, dict[int, int]()
 
     def home(number: int) -> int:
         return home(into[number]) if number in into else number
 
-    for number, action, _, visit, seen, class_, other, _, text, images, new in remains:
+    for number, action, _, visit, seen, class_, other, _, text, images, new, _, kept, _ in remains:
         ids = np.frombuffer(images, "<u4").tolist()
         if action in ("split", "new class", "rename"):
             found[class_] = text
@@ -294,10 +302,30 @@ def naive(rows: list[tuple[Any, ...]]) -> tuple[list[int], list[int], dict[int, 
             state[image] = {"reject": 2, "exclude": 3}.get(action, 1)
             answer = (state[image], given[image] if state[image] == 1 else 0)
             before = next((one for one in reversed(said[image]) if one[1] != visit), None)
-            disputed[image] = before is not None and before[0] > seen and before[2] != answer
-            said[image].append((number, visit, answer))
+            contrary = before is not None and before[0] > seen and before[2] != answer
+            disputed[image] = contrary and before is not None and (before[3] != "voted" or kept == "voted")
+            said[image].append((number, visit, answer, kept))
     labels = [home(given.get(image, int(LABELS[image]))) for image in range(IMAGES)]
     return state, labels, {k: v for k, v in found.items() if k not in into}, disputed
+
+
+def naive_credit(rows: list[tuple[Any, ...]]) -> tuple[list[int], list[bool]]:
+    """Who gave each label, and whether a person looked at the image for the decision that stands."""
+    undone: set[int] = set()
+    for row in rows:
+        (undone.add if row[1] == "undo" else undone.discard)(row[7])
+    gave, decided = [(0, Provenance.MODEL)] * IMAGES, [(0, Provenance.MODEL)] * IMAGES
+    for row in rows:
+        if row[0] in undone:
+            continue
+        for image in np.frombuffer(row[9], "<u4").tolist():
+            said = row[0], Provenance(NAMES.index(row[12]))
+            if row[1] in ("accept", "relabel", "new class", "split"):
+                gave[image] = said
+            if row[1] in ("accept", "relabel", "new class", "reject", "exclude"):
+                decided[image] = said
+    answered = [then[1] == Provenance.SEEN and by[0] <= then[0] for by, then in zip(gave, decided, strict=True)]
+    return [one[1] for one in gave], answered
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
@@ -313,6 +341,9 @@ def test_any_sequence_equals_the_fold_of_what_remains(plan: list[dict[str, Any]]
     assert curation.classes_of(LABELS).tolist() == labels
     assert {one.number: one.name for one in curation.classes} == known
     assert curation.disputed.tolist() == disputed
+    gave, answered = naive_credit(rows)
+    assert curation.provenance.tolist() == gave
+    assert curation.answered.tolist() == answered
 
 
 def test_the_fold_says_which_images_a_row_changed(open_log: Callable[[], DecisionLog]) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine.curate.curation import State
-from engine.curate.guidance import Guidance, guide, held_back
+from engine.curate.guidance import Guidance, Unseen, guide, held_back
+from engine.curate.provenance import Provenance
 from engine.errors import RunError
 
 UNDECIDED, DECIDED, REJECTED, EXCLUDED = State
@@ -17,7 +18,15 @@ PROBABILITIES = np.array(
 IDS = [f"image-{number}" for number in range(5)]
 
 
-def guided(state: list[int], classes: list[int], alive: tuple[int, ...], home: list[int], moved: list[int]) -> Guidance:
+def guided(
+    state: list[int],
+    classes: list[int],
+    alive: tuple[int, ...],
+    home: list[int],
+    moved: list[int],
+    provenance: list[Provenance] | None = None,
+    unseen: Unseen = "doubted",
+) -> Guidance:
     """`moved` lists images."""
     return guide(
         np.array(state, np.uint8),
@@ -27,7 +36,14 @@ def guided(state: list[int], classes: list[int], alive: tuple[int, ...], home: l
         np.isin(np.arange(5), moved),
         PROBABILITIES,
         IDS,
+        looked(np.array(state)) if provenance is None else np.array(provenance),
+        unseen,
     )
+
+
+def looked(state: np.ndarray) -> np.ndarray:
+    """The provenance of labels of which every decided one was seen."""
+    return np.where(state == DECIDED, Provenance.SEEN, Provenance.MODEL)
 
 
 def test_without_decisions_the_run_begins_with_what_the_model_believes() -> None:
@@ -98,18 +114,54 @@ def test_rows_of_belief_sum_to_one() -> None:
     rng = np.random.default_rng(0)
     table = rng.dirichlet(np.full(6, 0.3), 300).astype(np.float32)
     alive, home = (1, 2, 4, 8), np.array([4, 1, 2, 2, 4, 1], np.uint16)
+    state = rng.choice([0, 1, 2, 3], 300).astype(np.uint8)
     found = guide(
-        rng.choice([0, 1, 2, 3], 300).astype(np.uint8),
+        state,
         rng.choice(alive, 300).astype(np.uint16),
         alive,
         home,
         rng.random(300) < 0.4,
         table,
         [str(one) for one in range(300)],
+        looked(state),
     )
     assert found.belief.sum(1) == pytest.approx(1, abs=1e-6)
     assert found.belief.min() >= 0
     assert (found.labels[found.taught].max(), found.belief.shape[1]) == (3, 4)
+
+
+# -- labels that nobody looked at ----------------------------------------------------------------
+
+# Of five images the first was seen, the second accepted in bulk, the third voted; all into class 2.
+SAID = [Provenance.SEEN, Provenance.BULK, Provenance.VOTED, Provenance.MODEL, Provenance.MODEL]
+
+
+@pytest.mark.parametrize(
+    ("unseen", "taught", "doubted", "moved"),
+    [("doubted", [0], [1, 2], [0, 1, 2]), ("fixed", [0, 1, 2], [], [0, 1, 2]), ("unused", [0], [], [0])],
+)
+def test_only_what_was_seen_is_fixed_unless_the_person_says_otherwise(
+    unseen: Unseen, taught: list[int], doubted: list[int], moved: list[int]
+) -> None:
+    found = guided([1, 1, 1, 0, 0], [2, 2, 2, 2, 0], (0, 1, 2), [0, 1, 2], [0, 1, 2], SAID, unseen)
+    assert np.flatnonzero(found.taught).tolist() == taught
+    assert np.flatnonzero(found.doubted).tolist() == doubted
+    assert np.flatnonzero(found.seen).tolist() == [0]
+    changed = (found.belief != PROBABILITIES).any(1)
+    assert np.flatnonzero(changed).tolist() == moved
+    assert found.belief[0].tolist() == [0, 0.25, 0.75]
+
+
+@pytest.mark.parametrize("unseen", ["doubted", "fixed", "unused"])
+def test_nothing_but_what_was_seen_is_held_back_to_measure_with(unseen: Unseen) -> None:
+    decided, moved = np.full(1000, State.DECIDED, np.uint8), np.ones(1000, bool)
+    said = np.where(np.arange(1000) < 100, Provenance.SEEN, Provenance.VOTED)
+    table = np.tile(np.float32([0.75, 0.25]), (1000, 1))
+    found = guide(decided, HALVES, (0, 1), np.arange(2), moved, table, NAMES, said, unseen)
+    assert 0 < found.held.sum() < 100
+    assert not found.held[100:].any()
+    assert found.seen.sum() == 100
+    assert not (found.held & found.taught).any()
 
 
 # -- held back -----------------------------------------------------------------------------------
@@ -143,7 +195,7 @@ def test_a_class_keeps_a_teacher_and_all_of_them_while_they_are_few(decisions: i
 def test_belief_knows_nothing_of_what_is_held_back() -> None:
     table = np.tile(np.float32([0.75, 0.25]), (1000, 1))
     decided, moved = np.full(1000, State.DECIDED, np.uint8), np.ones(1000, bool)
-    found = guide(decided, HALVES, (0, 1), np.arange(2), moved, table, NAMES)
+    found = guide(decided, HALVES, (0, 1), np.arange(2), moved, table, NAMES, looked(decided))
     assert found.held.any()
     assert (found.taught ^ found.held).all()
     assert (found.belief[found.held] == table[found.held]).all()

@@ -11,6 +11,7 @@ import pytest
 from engine.curate.decisions import Action, Decision
 from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
+from engine.curate.provenance import Provenance
 from engine.data.images import ImageSet
 from engine.errors import RunError
 from engine.exports.label_table import exported, label_table, to_csv, with_decisions, write_file
@@ -37,10 +38,10 @@ def rows_of(content: bytes) -> list[list[str]]:
 def test_the_table_has_one_row_an_image() -> None:
     rows = rows_of(to_csv(table_of("a.png", "sub/b.png", "käse 猫.png")))
     assert rows == [
-        ["id", "name", "label", "confidence", "agreement", "reliable", "stage", "epoch"],
-        ["a.png", "a.png", "2", "0.99", "1.0", "True", "joint", "200"],
-        ["sub/b.png", "b.png", "0", "0.123457", "0.5", "False", "joint", "200"],
-        ["käse 猫.png", "käse 猫.png", "2", "1.0", "0.333333", "False", "joint", "200"],
+        ["id", "name", "label", "provenance", "confidence", "agreement", "reliable", "stage", "epoch"],
+        ["a.png", "a.png", "2", "model", "0.99", "1.0", "True", "joint", "200"],
+        ["sub/b.png", "b.png", "0", "model", "0.123457", "0.5", "False", "joint", "200"],
+        ["käse 猫.png", "käse 猫.png", "2", "model", "1.0", "0.333333", "False", "joint", "200"],
     ]
 
 
@@ -50,19 +51,29 @@ def test_what_was_decided_stands_beside_the_label(tmp_path: Path) -> None:
     for action, ids, about in (
         ("rename", [], {"class_": 2, "text": "=cats"}),
         ("merge", [], {"class_": 1, "other": 0}),
-        ("accept", [0], {}),
+        ("accept", [0], {"provenance": Provenance.SEEN}),
         ("exclude", [2], {}),
     ):
         asked = Decision(action, "Ann", visit="t", images=np.array(ids, int), **about)  # type: ignore[arg-type]
         log.commit([asked], model)
     rows = rows_of(to_csv(with_decisions(table_of("a", "b", "c"), log.curation)))
-    assert rows[0][8:] == ["class", "class_name", "decision", "reviewer"]
-    assert [row[8:] for row in rows[1:]] == [
-        ["2", "'=cats", "decided", "Ann"],
-        ["1", "Cluster 1", "", ""],
-        ["2", "'=cats", "excluded", "Ann"],
+    assert rows[0][2:8] == ["class", "class_name", "provenance", "decision", "reviewer", "label"]
+    assert [row[2:7] for row in rows[1:]] == [
+        ["2", "'=cats", "seen", "decided", "Ann"],
+        ["1", "Cluster 1", "model", "", ""],
+        ["2", "'=cats", "model", "excluded", "Ann"],
     ]
-    assert [row[2] for row in rows[1:]] == ["2", "0", "2"], "the model's label stays"
+    assert [row[7] for row in rows[1:]] == ["2", "0", "2"], "the model's label stays"
+
+
+def test_every_label_says_who_gave_it(tmp_path: Path) -> None:
+    log = DecisionLog(tmp_path, images=3, clusters=3, fingerprint="drawn")
+    model = Model(VERDICT.labels, VERDICT.confidence, "joint")
+    for image, said in enumerate((Provenance.SEEN, Provenance.BULK, Provenance.VOTED)):
+        log.commit([Decision("accept", "Ann", images=np.array([image]), provenance=said)], model)
+    assert with_decisions(table_of("a", "b", "c"), log.curation)["provenance"].tolist() == ["seen", "bulk", "voted"]
+    log.commit([Decision("undo", "Ann")], model)
+    assert with_decisions(table_of("a", "b", "c"), log.curation)["provenance"].tolist() == ["seen", "bulk", "model"]
 
 
 @pytest.mark.parametrize(
@@ -83,10 +94,22 @@ def test_what_is_left_out_goes_into_no_file_disputed_or_not(
     assert (len(sure), counts) == (0, {word: 1})
 
 
+def test_reliable_is_said_of_the_class_and_a_seen_answer_is(tmp_path: Path) -> None:
+    log = DecisionLog(tmp_path, images=3, clusters=3, fingerprint="drawn")
+    model = Model(VERDICT.labels, VERDICT.confidence, "joint")
+    assert table_of("a", "b", "c")["reliable"].tolist() == [True, False, False]
+    for image, class_, said in ((0, 1, Provenance.VOTED), (1, 1, Provenance.SEEN), (2, 1, Provenance.BULK)):
+        asked = Decision("relabel", "Ann", images=np.array([image]), class_=class_, provenance=said)
+        log.commit([asked], model)
+    table = with_decisions(table_of("a", "b", "c"), log.curation)
+    assert table["reliable"].tolist() == [False, True, False], "the model's reliable label is another than the voted"
+    assert exported(table, reliable=True)[0]["id"].tolist() == ["b"]
+
+
 def test_pandas_reads_the_kinds_back() -> None:
     table = table_of("a", "b", "c")
     back = pd.read_csv(io.BytesIO(to_csv(table)))
-    assert [kind.kind for kind in back.dtypes[2:6]] == ["i", "f", "f", "b"]
+    assert [back.dtypes[name].kind for name in ("label", "confidence", "agreement", "reliable")] == ["i", "f", "f", "b"]
     assert back.reliable.tolist() == [True, False, False]
 
 

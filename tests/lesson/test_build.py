@@ -394,6 +394,8 @@ def test_what_a_reviewer_decided_is_heeded(make_run: MakeRun, tmp_path: Path) ->
         labels=labels,
         taught=taught,
         held=none,
+        seen=taught,
+        doubted=none,
         refused=none,
         model=labels,
         belief=np.full((60, 3), 1 / 3, np.float32),

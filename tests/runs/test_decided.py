@@ -14,6 +14,7 @@ import torch
 from engine.config import with_settings
 from engine.curate.curation import State
 from engine.curate.guidance import Guidance, guide
+from engine.curate.provenance import Provenance
 from engine.data.columns import ImageColumn
 from engine.errors import RunError
 from engine.events import Progress, Scored
@@ -68,7 +69,14 @@ def guidance(
     state[list(states)] = list(states.values())
     numbers[list(given)] = list(given.values())
     moved = np.isin(np.arange(60), [*given, *(i for i, s in states.items() if s == State.DECIDED)])
-    return guide(state, numbers, alive, np.array(home, np.uint16), moved, model.probabilities, parent.images().ids)
+    return guide(
+        state, numbers, alive, np.array(home, np.uint16), moved, model.probabilities, parent.images().ids, looked(state)
+    )
+
+
+def looked(state: np.ndarray) -> np.ndarray:
+    """The provenance of labels of which every decided one was seen."""
+    return np.where(state == State.DECIDED, Provenance.SEEN, Provenance.MODEL)
 
 
 def branched(parent: RunFolder, path: Path, found: Guidance, **changes: object) -> RunFolder:

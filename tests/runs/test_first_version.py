@@ -6,10 +6,12 @@ an undo), one was stopped in stage 1.
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -35,7 +37,14 @@ def kept(tmp_path: Path) -> Path:
 def test_its_scores_and_labels_are_what_it_said(kept: Path) -> None:
     folder = RunFolder(kept / "finished")
     assert summary(folder, observe(folder)) == json.loads((kept / "summary.json").read_text())
-    assert to_csv(export_table(folder, observe(folder))) == (kept / "labels.csv").read_bytes()
+    table, then = export_table(folder, observe(folder)), pd.read_csv(kept / "labels.csv", keep_default_na=False)
+    assert set(table.columns) - set(then.columns) == {"provenance"}
+    same = [one for one in then.columns if one != "reliable"]
+    back = pd.read_csv(io.BytesIO(to_csv(table)), keep_default_na=False)
+    pd.testing.assert_frame_equal(back[same], then[same])
+    moved = table["class"] != table["label"]
+    assert back["reliable"].tolist() == (then["reliable"] & ~moved).tolist(), "it was said of the model's label"
+    assert table["provenance"][:6].tolist() == ["bulk"] * 4 + ["model"] * 2, "it did not record who looked at what"
 
 
 def test_its_decisions_stand_and_can_be_undone(kept: Path) -> None:

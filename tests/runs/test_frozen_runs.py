@@ -100,6 +100,8 @@ def test_a_branch_without_some_images_keeps_the_views_of_the_others(
         labels=np.zeros(45, np.int64),
         taught=none,
         held=none,
+        seen=none,
+        doubted=none,
         refused=none,
         model=np.zeros(45, np.int64),
         belief=np.full((45, CLUSTERS), 1 / CLUSTERS, np.float32),

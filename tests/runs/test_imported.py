@@ -318,6 +318,8 @@ def guidance(keep: np.ndarray, clusters: int) -> Guidance:
         "labels": labels,
         "taught": taught,
         "held": nobody,
+        "seen": taught,
+        "doubted": nobody,
         "refused": nobody,
         "model": labels,
         "belief": np.full((kept, clusters), 1 / clusters, np.float32),

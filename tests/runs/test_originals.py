@@ -96,7 +96,7 @@ def test_a_branch_with_decisions_inherits_it_for_the_images_that_stay(
     keep = np.isin(np.arange(5), kept)
     none = np.zeros(len(kept), bool)
     labels, belief = np.zeros(len(kept), np.int64), np.zeros((len(kept), 3), np.float32)
-    guidance = Guidance(keep, labels, none, none, none, labels, belief)
+    guidance = Guidance(keep, labels, none, none, none, none, none, labels, belief)
     branch = RunFolder(tmp_path / "branch")
     branch.path.mkdir()
     inherit_decided(branch, run, run.card().config, guidance)

@@ -156,3 +156,44 @@ def test_the_verdicts_are_those_of_the_rule_written_out(floor: float) -> None:
         assert found.thresholds[cluster] == least
         good = own & (agreement >= least) & (confidence >= np.float32(0.95))
         assert np.array_equal(found.mask[own], good[own])
+
+
+# -- the word reliable -----------------------------------------------------------------------------
+
+
+def test_what_only_a_lowered_threshold_lets_pass_is_trained_on_but_not_reliable() -> None:
+    labels, sure = np.array([0, 0, 0, 1, 1, 1]), np.ones(6, np.float32)
+    agreement = np.array([1, 0.9, 0.2, 0.5, 0.4, 0.1], np.float32)
+    found = judge(labels, sure, agreement, 2, settings(agreement=0.8, floor=1 / 3))
+    assert found.mask.tolist() == [True, True, False, True, False, False]
+    nobody = np.zeros(6, bool)
+    assert found.relaxed(0.8, nobody).tolist() == [False, False, False, True, False, False]
+    strict = found.strict(settings(agreement=0.8), nobody)
+    assert strict.mask.tolist() == [True, True, False, False, False, False]
+    assert strict.verdicts[3] == Verdict.NEIGHBORS_DISAGREE
+    assert strict.thresholds.tolist() == [np.float32(0.8)] * 2
+    assert found.mask[3], "what was judged for training stays"
+
+
+def test_none_may_be_reliable() -> None:
+    labels, agreement = np.array([0, 0, 1, 1]), np.full(4, 0.3, np.float32)
+    found = judge(labels, np.ones(4, np.float32), agreement, 2, settings(agreement=0.95, floor=0.5))
+    assert found.mask.all()
+    assert not found.strict(settings(agreement=0.95), np.zeros(4, bool)).mask.any()
+
+
+def test_what_a_person_fixed_is_reliable_whatever_its_neighbours_say() -> None:
+    decided = said([1] * 6, [0], [])
+    found = select_reliable(SIX, NEIGHBORS, settings(), decided)
+    assert found.agreement[0] == 0
+    assert found.strict(settings(), decided.mask).verdicts[0] == Verdict.RELIABLE
+    alone = found.strict(settings(), np.zeros(6, bool))
+    assert alone.verdicts[0] == Verdict.NEIGHBORS_DISAGREE, "training followed it, but nobody had looked"
+
+
+def test_without_a_lowered_threshold_the_verdicts_stay() -> None:
+    rng = np.random.default_rng(2)
+    labels, agreement = rng.integers(0, 3, 100), rng.random(100).astype(np.float32)
+    asked = settings(agreement=0.6, confidence=0.4)
+    found = judge(labels, rng.random(100).astype(np.float32), agreement, 3, asked)
+    assert np.array_equal(found.strict(asked, np.zeros(100, bool)).verdicts, found.verdicts)

@@ -14,7 +14,7 @@ class About {
     this.keys = keys;
   }
 
-  // facts: {id, name, state, disputed, class, said, sure, agreed, answers}; `said` is undefined while it loads.
+  // facts: {id, name, state, whoSaid, disputed, class, said, sure, agreed, answers}; `said` is undefined while it loads.
   draw(facts) {
     const text = JSON.stringify([facts, this.classes.version, TAKES.map((one) => this.keys.textOf(one))]);
     if (text === this.drawn) return;
@@ -47,8 +47,9 @@ class About {
     ];
   }
 
-  badge({ state, disputed }) {
-    const { name, mark, words } = STATES[state];
+  badge({ state, disputed, whoSaid }) {
+    const { name, mark } = STATES[state];
+    const words = stateWords(state, whoSaid);
     if (disputed) return make("span", { className: "badge disputed", textContent: "! disputed" });
     return make("span", { className: `badge ${name}`, textContent: `${mark} ${words}`.trim() });
   }

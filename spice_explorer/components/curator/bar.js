@@ -11,22 +11,25 @@ class Bar {
     this.saved = part(root, ".saved");
     this.words = part(this.saved, "span");
     this.retry = part(this.saved, "button");
-    this.parts = ["decided", "rejected", "excluded"].map((name) => part(this.progress, `.${name}`));
+    this.parts = ["decided", "unseen", "rejected", "excluded"].map((name) => part(this.progress, `.${name}`));
   }
 
-  // left: open images in the queue. counts: images in each state.
-  draw({ title, queue, left, counts, rate }) {
+  // left: open images in the queue. counts: images in each state. gave: decided images by who gave the label.
+  draw({ title, queue, left, counts, gave, rate }) {
     this.title.textContent = this.title.title = title;
     this.place.textContent = queue.length ? `${number(queue.length - left)} of ${number(queue.length)} done` : "";
     const all = Math.max(
       1,
       counts.reduce((sum, images) => sum + images, 0),
     );
+    const [, decided, rejected, excluded] = counts;
+    const widths = [gave[SEEN], decided - gave[SEEN], rejected, excluded];
     this.parts.forEach((part, i) => {
-      part.style.width = `${(100 * counts[i + 1]) / all}%`;
+      part.style.width = `${(100 * widths[i]) / all}%`;
     });
-    const words = STATES.slice(1).map(({ name }, i) => counts[i + 1] && `${number(counts[i + 1])} ${name}`);
-    const whole = `${words.filter(Boolean).join(" · ") || "nothing decided"} of ${number(all)}`;
+    const said = PROVENANCES.map((name, i) => [gave[i], name]).reverse();
+    const words = [...said, [rejected, "rejected"], [excluded, "excluded"]].filter(([images]) => images);
+    const whole = `${words.map(([images, name]) => `${number(images)} ${name}`).join(" · ") || "nothing decided"} of ${number(all)}`;
     this.tally.textContent = whole;
     this.progress.setAttribute("aria-label", whole);
     this.progress.title = whole;

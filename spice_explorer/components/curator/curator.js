@@ -225,7 +225,7 @@ class Curator {
     if (this.refuse()) return;
     const ids = this.targets;
     if (!ids.length) return;
-    this.decisions.put(action, ids, this.data.reviewer, { text: this.queue.mark, ...more });
+    this.decisions.put(action, ids, this.data.reviewer, { text: this.queue.mark, mark: this.queue.mark, ...more });
     this.queue.answer(ids);
     this.pace.add(ids.length);
     this.marks.clear();

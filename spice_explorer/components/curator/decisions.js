@@ -11,6 +11,7 @@
  * @property {number} [class]
  * @property {number[]} [classes]
  * @property {string} [text]
+ * @property {string} [mark] of the queue: "audit" if its images are drawn at random
  * @property {number[]} [near] the images of the decision to undo or redo
  * @property {string} [error] why it was rejected
  */

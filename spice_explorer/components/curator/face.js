@@ -35,8 +35,9 @@ class Face {
   drawQueue() {
     const { data, queue, decisions, stage, marks, pace, about, classes, tiled } = this.curator;
     const { left } = queue;
+    const { tally: counts, gave } = decisions.labels;
     const tileOf = (id) => this.tileOf(id);
-    this.bar.draw({ title: data.queue.title, queue, left, counts: decisions.labels.tally, rate: pace.rate });
+    this.bar.draw({ title: data.queue.title, queue, left, counts, gave, rate: pace.rate });
     if (tiled) stage.drawGrid(queue, marks, tileOf);
     else stage.drawSingle(queue, tileOf);
     stage.drawEnd(queue, left, tiled ? (queue.ended || left === 0) && !marks.size : queue.ended);
@@ -67,7 +68,7 @@ class Face {
     } = this.curator;
     const given = labels.classOf(id);
     const [name, colour] = [classes.nameOf(given), classes.colourOf(given)];
-    return { state: labels.stateOf(id), disputed: labels.disputed(id), name, colour };
+    return { state: labels.stateOf(id), whoSaid: labels.whoSaid(id), disputed: labels.disputed(id), name, colour };
   }
 
   // Facts about the current image or the marked ones.
@@ -85,6 +86,7 @@ class Face {
       id,
       name: this.nameOf(id),
       state: labels.stateOf(id),
+      whoSaid: labels.whoSaid(id),
       disputed: labels.disputed(id),
       class: labels.classOf(id),
       said: columns?.said?.[id],
@@ -112,6 +114,7 @@ class Face {
       view,
       current: queue?.current ?? "",
       decided: decisions?.labels.tally[DECIDED] ?? 0,
+      seen: decisions?.labels.gave[SEEN] ?? 0,
       ready: !blocked,
     });
     if (view === "grid" && dataset.current) this.root.setAttribute("aria-activedescendant", `page-${dataset.current}`);
@@ -179,7 +182,7 @@ class Face {
     const { queue } = this.curator;
     if (this.told === queue.current) return;
     this.told = queue.current;
-    const { name, state } = queue.ended ? {} : this.tileOf(queue.current);
-    this.spoken.textContent = queue.ended ? "" : `Image ${queue.current}, ${name}, ${STATES[state].words}`;
+    const { name, state, whoSaid } = queue.ended ? {} : this.tileOf(queue.current);
+    this.spoken.textContent = queue.ended ? "" : `Image ${queue.current}, ${name}, ${stateWords(state, whoSaid)}`;
   }
 }

@@ -1,4 +1,4 @@
-// Labels: class and state of every image. `base` is what the server has confirmed; `now` also includes the
+// Labels: class, state and provenance of every image. `base` is what the server has confirmed; `now` also includes the
 // decisions that still wait, so a decision shows before it is saved.
 
 const UNDECIDED = 0;
@@ -6,6 +6,10 @@ const DECIDED = 1;
 const REJECTED = 2;
 const EXCLUDED = 3;
 const DISPUTED = 128;
+// Who gave a label: nobody but the model, votes, a person with others at once, a person who looked at it.
+const PROVENANCES = ["model", "voted", "bulk", "seen"];
+const BULK = 2;
+const SEEN = 3;
 // The class of images whose new class is still being created: its number comes with the answer.
 const COMING = 0xffff;
 const STATE_OF = {
@@ -19,12 +23,13 @@ const STATE_OF = {
 class Labels {
   /**
    * @param {number} n
-   * @param {ArrayBuffer} bytes class and state of every image
+   * @param {ArrayBuffer} bytes class, state and provenance of every image
    */
   constructor(n, bytes) {
     this.n = n;
-    this.base = { classes: new Uint16Array(bytes, 0, n), states: new Uint8Array(bytes, 2 * n, n) };
-    this.now = { classes: this.base.classes.slice(), states: this.base.states.slice() };
+    const [states, provenances] = [2, 3].map((at) => new Uint8Array(bytes, at * n, n));
+    this.base = { classes: new Uint16Array(bytes, 0, n), states, provenances };
+    this.now = { classes: this.base.classes.slice(), states: states.slice(), provenances: provenances.slice() };
   }
 
   classOf(id) {
@@ -33,6 +38,11 @@ class Labels {
 
   stateOf(id) {
     return this.now.states[id] & 3;
+  }
+
+  // Who gave a decided label: "seen", "bulk" or "voted"; "" for other images.
+  whoSaid(id) {
+    return this.stateOf(id) === DECIDED ? PROVENANCES[this.now.provenances[id]] : "";
   }
 
   disputed(id) {
@@ -47,20 +57,22 @@ class Labels {
   /** @param {Op} op */
   apply({ action, ids, class: number }) {
     const state = STATE_OF[action];
-    const { classes, states } = this.now;
+    const { classes, states, provenances } = this.now;
     if (state === undefined) return;
     for (const id of ids) {
       states[id] = state;
+      if (state === DECIDED) provenances[id] = ids.length === 1 ? SEEN : BULK; // as the server has it
       if (action === "relabel") classes[id] = number;
       if (action === "new class") classes[id] = COMING;
     }
   }
 
-  // Stores the server's class and state for some images.
-  confirm({ ids, classes, states }) {
+  // Stores the server's class, state and provenance for some images.
+  confirm({ ids, classes, states, provenances = [] }) {
     ids.forEach((id, i) => {
       this.base.classes[id] = classes[i];
       this.base.states[id] = states[i];
+      this.base.provenances[id] = provenances[i];
     });
   }
 
@@ -69,6 +81,7 @@ class Labels {
     for (const id of ids) {
       this.now.classes[id] = this.base.classes[id];
       this.now.states[id] = this.base.states[id];
+      this.now.provenances[id] = this.base.provenances[id];
     }
     for (const op of waiting) this.apply(op);
   }
@@ -78,6 +91,14 @@ class Labels {
     const found = [0, 0, 0, 0];
     const { states } = this.now;
     for (let i = 0; i < states.length; i++) found[states[i] & 3]++;
+    return found;
+  }
+
+  // The number of decided images by who gave the label, in the order of PROVENANCES.
+  get gave() {
+    const found = [0, 0, 0, 0];
+    const { states, provenances } = this.now;
+    for (let i = 0; i < states.length; i++) if ((states[i] & 3) === DECIDED) found[provenances[i]]++;
     return found;
   }
 }

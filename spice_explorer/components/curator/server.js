@@ -37,11 +37,11 @@ class Server {
     this.api = api;
   }
 
-  // Class and state of all n images, and the last row of the log that they include.
+  // Class, state and provenance of all n images, and the last row of the log that they include.
   async images(n) {
     const answer = await ask(`${this.api}/images.bin`, { cache: "no-store" });
     const bytes = await answer.arrayBuffer();
-    if (bytes.byteLength !== 3 * n) throw new Error("the images have changed: reload the page");
+    if (bytes.byteLength !== 4 * n) throw new Error("the images have changed: reload the page");
     return { row: Number(answer.headers.get("X-Spice-Row")), bytes };
   }
 

@@ -7,6 +7,11 @@ const STATES = [
   { name: "excluded", mark: "–", words: "left out" },
 ];
 
+// What has been decided about an image, and who gave a decided label.
+function stateWords(state, whoSaid) {
+  return [STATES[state].words, whoSaid].filter(Boolean).join(" · ");
+}
+
 class Tiles {
   /**
    * @param {HTMLElement} root
@@ -55,17 +60,17 @@ class Tiles {
   }
 
   // Called after every key press: leaves alone what has not changed.
-  dress(tile, id, current, marked, { state, disputed, name, colour }) {
-    const text = [state, disputed, name, colour, current, marked].join("\n");
+  dress(tile, id, current, marked, { state, whoSaid, disputed, name, colour }) {
+    const text = [state, whoSaid, disputed, name, colour, current, marked].join("\n");
     if (tile.dataset.text === text) return;
     tile.dataset.text = text;
-    const { name: kind, mark, words } = STATES[state];
-    tile.className = `tile ${kind}`;
+    const { name: kind, mark } = STATES[state];
+    tile.className = `tile ${kind} ${whoSaid}`;
     tile.classList.toggle("disputed", disputed);
     tile.classList.toggle("current", current);
     tile.classList.toggle("marked", marked);
     tile.setAttribute("aria-selected", String(marked));
-    tile.title = `Image ${id} · ${name} · ${disputed ? "disputed" : words}`;
+    tile.title = `Image ${id} · ${name} · ${disputed ? "disputed" : stateWords(state, whoSaid)}`;
     tile.setAttribute("aria-label", tile.title);
     tile.querySelector(".mark").textContent = disputed ? "!" : mark;
     tile.querySelector(".frame").style.borderBottomColor = colour;

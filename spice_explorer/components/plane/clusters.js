@@ -119,7 +119,8 @@ class Clusters {
       if (v === 0 || kept[v]) lines.push(`${reason}: ${number(kept[v])} (${percent(kept[v] / this.sizes[k])})`);
     });
     if (this.lowered(k)) {
-      lines.push(`agreement threshold lowered to ${this.found.needs[k]} of ${this.count} to keep the minimum share`);
+      const need = `${this.found.needs[k]} of ${this.count}`;
+      lines.push(`training also takes ${number(this.found.relaxed[k])}: relaxed to ${need} neighbours, not reliable`);
     }
     return lines;
   }

@@ -202,10 +202,15 @@ class Inspector {
     const there = same(engine.thresholds, this.asked) && this.have === this.asked.neighbors;
     const equal = there && engine.counts.every((images, v) => images === total[v]);
     this.box.dataset.checked = there ? String(equal) : "waiting";
-    const lowered = this.clusters.sizes.reduce((sum, _, k) => sum + (this.clusters.lowered(k) ? 1 : 0), 0);
-    const which = `${number(lowered)} ${lowered === 1 ? "cluster" : "clusters"}`;
-    const why = `so that each keeps ${percent(this.asked.floor)}; those images lie below the line.`;
-    const kept = lowered ? ` ▾ The agreement threshold was lowered for ${which} ${why}` : "";
+    const { found, count } = this.clusters;
+    const lowered = [...this.clusters.sizes.keys()].filter((k) => this.clusters.lowered(k));
+    const which = `${number(lowered.length)} ${lowered.length === 1 ? "cluster" : "clusters"}`;
+    const least = (Math.min(...lowered.map((k) => found.needs[k])) / count).toFixed(2);
+    const taken = found.relaxed.reduce((sum, images) => sum + images, 0);
+    const why = `the best ${percent(this.asked.floor)} of ${which}, relaxed to ${least}`;
+    const kept = taken
+      ? ` ▾ Training also takes ${number(taken)} images below the line: ${why}. They are not reliable.`
+      : "";
     if (there && !equal) {
       return this.status(
         `The engine counts ${number(engine.counts[0])} reliable images, not ${number(total[0])}: reload the page.`,

@@ -1,5 +1,5 @@
-// The rule: the verdict on every image for any pair of thresholds. It must agree with the engine
-// (engine/stages/reliable.judge), so it uses the same precision.
+// The rule: the verdict on every image for any pair of thresholds, and what training takes besides. It must agree with
+// the engine (engine/stages/reliable.judge and ReliableSet.strict), so it uses the same precision.
 
 class Judge {
   /**
@@ -39,25 +39,28 @@ class Judge {
     return need;
   }
 
-  // The number of images of each verdict (K × 4), their sums, and the neighbours that each cluster needs.
+  // The number of images of each verdict (K × 4), their sums, the neighbours that training asks of each cluster so that
+  // it keeps its minimum share, and the images (K) that only this lets pass.
   verdict({ agreement, floor }) {
     const { clusters, count, sizes, sure, unsure } = this;
     const width = count + 1;
     const plain = Judge.need(agreement, count);
     const table = new Uint32Array(4 * clusters);
     const needs = new Uint16Array(clusters);
+    const relaxed = new Uint32Array(clusters);
     const total = [0, 0, 0, 0];
     for (let k = 0; k < clusters; k++) {
       const need = Math.min(plain, this.lowest(k, Math.ceil(floor * sizes[k])));
       needs[k] = need;
       for (let m = 0, at = k * width; m <= count; m++, at++) {
-        const disagree = m < need ? 1 : 0;
+        const disagree = m < plain ? 1 : 0;
+        if (disagree && m >= need) relaxed[k] += sure[at];
         table[4 * k + disagree] += sure[at];
         table[4 * k + 2 + disagree] += unsure[at];
       }
       for (let v = 0; v < 4; v++) total[v] += table[4 * k + v];
     }
-    return { table, needs, total, plain };
+    return { table, needs, relaxed, total, plain };
   }
 
   // The number of agreeing neighbours at which a cluster keeps `wanted` of its confident images.

@@ -16,7 +16,7 @@ def show(run: RunFolder) -> None:
     st.caption(
         "Choose “Random audit” above: it shows random images of every class, decided or not. "
         "A accepts a label; any other answer counts it as wrong. Accuracy is estimated from these "
-        "answers alone; no truth is looked at."
+        "answers alone; no truth is looked at. A spread, or another change of many labels, begins a new audit."
     )
     classes, own = decisions.classes(run), decisions.classes_of(run)
     answers = decisions.audited(run)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from engine.curate.audit import LEAST_ANSWERS
 from engine.curate.decisions import Action, Decision
 from engine.errors import SpiceError
 from engine.runs.folder import RunFolder
@@ -16,6 +17,7 @@ from spice_explorer.components import gallery
 from spice_explorer.present import curation as present
 from spice_explorer.queries import artefacts, decisions
 from spice_explorer.queries.decisions import Shown
+from spice_explorer.sections import purity
 
 # Images of each half that a split shows before it is done.
 HALF = 36
@@ -65,7 +67,8 @@ def named(one: Shown) -> str:
 
 
 def act(run: RunFolder, action: Action, reviewer: str, done: str, **about: Any) -> None:
-    """Commits one decision and remembers what to say of it; a callback of buttons."""
+    """Commits one decision and remembers what to say of it; a callback of buttons. Nobody has looked at its images
+    one by one, so it is one in bulk, unless `about` says otherwise."""
     _committed(run, action, reviewer, done, **about)
 
 
@@ -105,12 +108,16 @@ def tell() -> None:
 
 
 def _table(run: RunFolder, classes: list[Shown]) -> None:
-    rows = present.class_counts([one.number for one in classes], *_now(run))
+    own, state, reliable = _now(run)
+    provenance = decisions.curation(run).provenance
+    rows = present.class_counts([one.number for one in classes], own, state, reliable, provenance)
     st.dataframe(
         {
             "class": [named(one) for one in classes],
             "images": [one.images for one in rows],
-            "decided": [one.decided for one in rows],
+            "seen": [one.seen for one in rows],
+            "bulk": [one.bulk for one in rows],
+            "voted": [one.voted for one in rows],
             "rejected": [one.rejected for one in rows],
             "left out": [one.excluded for one in rows],
             "to decide": [one.left for one in rows],
@@ -145,9 +152,10 @@ def _accept(run: RunFolder, reviewer: str, one: Shown) -> None:
     sure, every = (
         present.to_accept(own, state, reliable, one.number, all_of_it=all_of_it) for all_of_it in (False, True)
     )
-    st.markdown(f"**Accept “{session.plain(one.name)}”** · one decision for all images")
+    st.markdown(f"**Accept “{session.plain(one.name)}”** · one decision for all images, which count as bulk")
+    words = purity.of_reliable(run)
     with st.container(horizontal=True):
-        _bulk(run, reviewer, "accept", sure, f"Accept reliable {len(sure):,}")
+        _bulk(run, reviewer, "accept", sure, f"Accept reliable {len(sure):,}", note=purity.short(run))
         _bulk(run, reviewer, "accept", every, f"Accept all {len(every):,}")
         _bulk(
             run,
@@ -157,12 +165,25 @@ def _accept(run: RunFolder, reviewer: str, one: Shown) -> None:
             f"Leave out {len(every):,}",
             "Leaves the undecided images out of training and exports.",
         )
+    if words:
+        st.caption(f"Of all reliable labels, {words}.")
+    elif len(sure):
+        st.caption(
+            f"How many reliable labels are right is not measured yet: {LEAST_ANSWERS} answers in the order “Random "
+            "audit” do that."
+        )
+    if not len(sure):
+        st.caption(
+            "None of these is reliable: look at them one by one above, or spread the votes of images you looked at."
+        )
 
 
-def _bulk(run: RunFolder, reviewer: str, action: Action, ids: np.ndarray, label: str, help: str | None = None) -> None:
+def _bulk(
+    run: RunFolder, reviewer: str, action: Action, ids: np.ndarray, label: str, help: str | None = None, note: str = ""
+) -> None:
     done = f"{len(ids):,} {'accepted' if action == 'accept' else 'left out'}."
     st.button(
-        label,
+        f"{label} · {note}" if note else label,
         key=label.rpartition(" ")[0],
         disabled=not reviewer or not len(ids),
         help=help,

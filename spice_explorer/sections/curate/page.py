@@ -44,6 +44,7 @@ def show(run: RunFolder) -> None:
     reviewer = _reviewer(run, typed)
     key = f"curator-{run.name.replace('__', '-')}"
     curator.curator(_told(run, reviewer, queue), key=key, on_open=lambda: _opened(key))
+    _assumed(run)
     _agreeing(run, reviewer, key)
     view = st.segmented_control(
         "Show", VIEWS, default=VIEWS[0], required=True, key="curate view", label_visibility="collapsed"
@@ -60,6 +61,16 @@ def show(run: RunFolder) -> None:
         classes.tell()
     classes.drawn(run, seen)
     panel.show(run)
+
+
+def _assumed(run: RunFolder) -> None:
+    """Says that nobody may have looked at some labels, of which the log does not say more."""
+    count = decisions.curation(run).assumed
+    if count:
+        st.caption(
+            f"{count:,} labels were decided with an earlier version, which did not record whether anybody looked at "
+            "each image: they count as bulk. Decide an image once more to have it count as seen."
+        )
 
 
 def _opened(key: str) -> None:
@@ -218,12 +229,12 @@ def _agreeing(run: RunFolder, reviewer: str, key: str) -> None:
         )
         with st.container(horizontal=True):
             st.button(
-                f"Give all {len(seeds) + len(found):,} the class “{session.plain(shown.name)}”",
+                f"Give these {len(found):,} the class “{session.plain(shown.name)}”",
                 type="primary",
                 disabled=not reviewer or not len(found),
                 key="agree",
                 on_click=_agree,
-                args=(run, reviewer, np.union1d(seeds, found), class_),
+                args=(run, reviewer, found, class_),
             )
             st.button("Cancel", key="disagree", on_click=_leave)
 

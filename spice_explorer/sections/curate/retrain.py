@@ -9,6 +9,9 @@ import numpy as np
 import streamlit as st
 
 from engine.curate.audit import wilson
+from engine.curate.curation import State
+from engine.curate.guidance import Unseen
+from engine.curate.provenance import Provenance
 from engine.errors import SpiceError
 from spice_explorer import session
 from spice_explorer.palette import cluster_colour
@@ -16,17 +19,25 @@ from spice_explorer.present import curation as present
 from spice_explorer.queries import decisions, training
 
 if TYPE_CHECKING:
+    from engine.curate.guidance import Guidance
     from engine.runs.comparison import Agreement
     from engine.runs.folder import RunFolder
 
 MOST_FLOWS = 8
+# What becomes of decided labels that nobody looked at.
+UNSEEN: dict[Unseen, str] = {
+    "doubted": "begin with them, in doubt",
+    "fixed": "fix them like answers",
+    "unused": "do not use them",
+}
 
 
 def show(run: RunFolder) -> None:
     """The report of this run, if it was trained with decisions, and what the next run would learn."""
     _report(run)
+    unseen = _unseen(run)
     try:
-        guidance = decisions.guidance(run)
+        guidance = decisions.guidance(run, unseen)
     except SpiceError as error:
         st.error(session.sentence(str(error)), icon=":material/error:")
         return
@@ -34,10 +45,11 @@ def show(run: RunFolder) -> None:
     st.markdown(
         f"A new run starts from stage 1 of **{session.plain(run.name)}**, with "
         f"**{guidance.clusters} classes**. Stages 2 and 3 learn from **{int(guidance.taught.sum()):,}** "
-        f"decided labels, regardless of the thresholds; **{int(guidance.held.sum()):,}** more are held "
-        f"back from training to measure the improvement. Left out: {left_out:,}."
+        f"decided labels, regardless of the thresholds; **{int(guidance.held.sum()):,}** more, all seen, are held "
+        f"back from training to measure the improvement. {_doubted(guidance)}Left out: {left_out:,}."
     )
-    nothing = not guidance.taught.any() and guidance.clusters == run.card().config.clusters
+    decided = guidance.taught.any() or guidance.doubted.any()
+    nothing = not decided and guidance.clusters == run.card().config.clusters
     if nothing:
         st.caption("Nothing is decided yet: the new run would repeat this one.")
     if st.button(
@@ -47,12 +59,35 @@ def show(run: RunFolder) -> None:
         disabled=nothing,
         icon=":material/model_training:",
     ):
-        _start(run)
+        _start(run, unseen)
 
 
-def _start(run: RunFolder) -> None:
+def _unseen(run: RunFolder) -> Unseen:
+    """What the person wants to become of labels that nobody looked at; asked only where there are any."""
+    now = decisions.curation(run)
+    unseen = (now.state == State.DECIDED) & (now.provenance != Provenance.SEEN)
+    if not unseen.any():
+        return "doubted"
+    words = present.who_said(now.state[unseen], now.provenance[unseen])
+    chosen: Unseen | None = st.radio(
+        f"Labels that nobody looked at ({words})",
+        list(UNSEEN),
+        format_func=lambda one: UNSEEN[one].capitalize(),
+        horizontal=True,
+        key="unseen labels",
+        help="In doubt: stage 2 begins with them, but the thresholds judge them like the model's own labels.",
+    )
+    return chosen or "doubted"
+
+
+def _doubted(guidance: Guidance) -> str:
+    count = int(guidance.doubted.sum())
+    return f"**{count:,}** labels that nobody looked at are where stage 2 begins, and may be doubted. " if count else ""
+
+
+def _start(run: RunFolder, unseen: Unseen) -> None:
     try:
-        name = training.train_with_decisions(run)
+        name = training.train_with_decisions(run, unseen)
     except SpiceError as error:
         st.error(session.sentence(str(error)), icon=":material/error:")
         return
@@ -77,9 +112,14 @@ def _report(run: RunFolder) -> None:
             + "."
         )
         rows = [
-            _row("decisions it was trained with", found.taught),
-            _row("decisions held back from training", found.held),
+            _row("seen answers it was trained with", found.taught),
+            _row("seen answers held back from training", found.held),
         ]
+        if not found.certain:
+            st.caption(
+                "An earlier version trained this run: the answers may include labels that were voted or accepted in "
+                "bulk, which nobody looked at."
+            )
         st.html(
             "<table class='spice-scores'><tr><th>agrees with the reviewer</th><th>before</th>"
             f"<th>after</th></tr>{''.join(rows)}</table>"

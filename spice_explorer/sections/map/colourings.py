@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.curate.provenance import NAMES
 from engine.errors import DecisionError
 from engine.events import Stage
 from engine.runs.folder import RunFolder
@@ -18,6 +19,8 @@ from spice_explorer.queries.runs import Run
 # In the order of engine.curate.curation.State.
 REVIEWED = ("not decided", "decided", "rejected", "left out")
 REVIEWED_COLOURS = (NOBODY, VERDICTS[0], VERDICTS[1], VERDICTS[3])
+# In the order of engine.curate.provenance.Provenance.
+PROVENANCE_COLOURS = (NOBODY, VERDICTS[2], VERDICTS[1], VERDICTS[0])
 # `columns.Addresses.at`: a column's name and type → its address.
 At = Callable[[str, str], dict[str, str]]
 
@@ -85,6 +88,7 @@ def _decided(run: RunFolder, at: At) -> list[present.Column]:
     colours, names = zip(*((one.colour, one.name) for one in classes), strict=True)
     return [
         present.Column("reviewed", "reviewed", "category", at("reviewed", "u1"), REVIEWED_COLOURS, REVIEWED),
+        present.Column("provenance", "who said", "category", at("provenance", "u1"), PROVENANCE_COLOURS, NAMES),
         present.Column("class", "class", "category", at("class", "u2"), colours, names),
     ]
 
