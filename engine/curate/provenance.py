@@ -12,7 +12,7 @@ class Provenance(IntEnum):
     """Who gave a label, from the weakest claim to the strongest."""
 
     MODEL = 0  # nobody: it is the model's own
-    VOTED = 1  # spread by the votes of images that a person looked at
+    VOTED = 1  # a suggestion that was spread, learned from images that a person looked at
     BULK = 2  # given or accepted by a person together with others, which were not looked at one by one
     SEEN = 3  # a person looked at this image and answered
 

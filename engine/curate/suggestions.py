@@ -1,4 +1,4 @@
-"""A light classifier on the features: what the answers given so far say about every other image. Pure.
+"""Suggestions: what the answers given so far say about every other image, by a light classifier on the features. Pure.
 
 It learns in a moment what training with decisions takes minutes for, so it follows every few answers.
 """
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.curate.audit import Share, wilson
+from engine.curate.audit import Estimate, estimated
+from engine.curate.curation import Curation
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -27,40 +28,51 @@ LEAST_TO_MEASURE = 20
 
 @dataclass(frozen=True, eq=False)
 class Suggestions:
-    """The class that N images would get, and how sure that is.
+    """The class that each of N images would get, and what is known about how often that is right.
+
+    Only answers teach: of images that a person looked at. Each is held back once, so that it also measures. They are
+    no random sample of the other images unless they were drawn at random: only `estimate` and `model_estimate` say
+    anything about the others.
 
     Attributes:
         labels: (N,) int64, numbers of classes that were answered.
         confidence: (N,) float32 in 0–1, calibrated on held-back answers where there are `LEAST_TO_MEASURE`.
         margin: (N,) float32 in 0–1, how much likelier the label is than the second likeliest.
-        held: (d,) float32, the confidence in the label of each held-back answer: from a classifier that was
-            not told it.
-        held_right: (d,) bool, whether that label was the answer.
+        checked: (a,) int64, the images that a person looked at; none before there are enough to measure.
+        held: (a,) float32, the confidence of the suggestion for each by a classifier that was not told the answer.
+        right, model_right: (a,) bool, whether that suggestion, or the model (merges and splits followed), agrees
+            with the person. Where a label was rejected, both count as wrong.
+        among: (a,) int64, of an answer in an audit the images it stands for; else 0.
     """
 
     labels: np.ndarray
     confidence: np.ndarray
     margin: np.ndarray
+    checked: np.ndarray
     held: np.ndarray
-    held_right: np.ndarray
+    right: np.ndarray
+    model_right: np.ndarray
+    among: np.ndarray
 
-    @property
-    def measured(self) -> bool:
-        """Whether enough answers were held back to say how often suggestions are right."""
-        return len(self.held) >= LEAST_TO_MEASURE
+    def estimate(self, least: float) -> Estimate | None:
+        """How many suggestions at least as sure as `least` are right; None without random answers about such."""
+        drawn = (self.among > 0) & (self.held >= least)
+        return estimated(self.right[drawn], self.among[drawn])
 
-    def right(self, least: float) -> Share:
-        """Of the held-back answers whose label was at least as sure as `least`, how many were right.
-
-        Its `low` is a promise for images like those answered; the whole interval is not one: a classifier that
-        was told all answers does one or two points better.
-        """
-        sure = self.held >= least
-        return wilson(int(self.held_right[sure].sum()), int(sure.sum()))
+    def model_estimate(self, least: float) -> Estimate | None:
+        """How many of the model's labels are right where suggestions are at least as sure as `least`."""
+        drawn = (self.among > 0) & (self.held >= least)
+        return estimated(self.model_right[drawn], self.among[drawn])
 
 
 def suggested(
-    unit: np.ndarray, probabilities: np.ndarray, answered: np.ndarray, classes: np.ndarray, *, seed: int = 0
+    unit: np.ndarray,
+    probabilities: np.ndarray,
+    now: Curation,
+    labels: np.ndarray,
+    *,
+    untold: np.ndarray | None = None,
+    seed: int = 0,
 ) -> Suggestions | None:
     """Suggestions for all images by logistic regression on what was answered; None before two classes were.
 
@@ -70,36 +82,55 @@ def suggested(
     Args:
         unit: (N, D) float32, features of length 1.
         probabilities: (N, K) float32, of the run's newest model.
-        answered: (d,) ids of images that a person looked at and answered.
-        classes: (d,) the number of the class that each was given.
+        labels: (N,) its labels.
+        untold: (N,) bool, answers that teach nothing, and only measure.
     """
-    if len(np.unique(classes)) < 2:
+    own = now.classes_of(labels).astype(np.int64)
+    taught = np.flatnonzero(now.seen if untold is None else now.seen & ~untold)
+    taught = np.random.default_rng(seed).permutation(taught)[:MOST_ANSWERS]
+    if len(np.unique(own[taught])) < 2:
         return None
-    chance = np.random.default_rng(seed)
-    chosen = chance.permutation(len(answered))[:MOST_ANSWERS]
-    answered, classes = np.asarray(answered)[chosen], np.asarray(classes, np.int64)[chosen]
-    inputs = np.hstack([FEATURES * unit[answered], PROBABILITIES * probabilities[answered]])
-    held, temperature = np.zeros((0, 2), np.float32), 1.0
-    if len(answered) >= LEAST_TO_MEASURE:
-        numbers, logits = _held_back(inputs, classes)
-        temperature = _temperature(logits, np.searchsorted(numbers, classes))
-        belief = _softmax(logits / temperature)
-        held = np.stack([belief.max(1), numbers[belief.argmax(1)] == classes], 1)
-    model = _fitted(inputs, classes)
+    model, temperature, without = _learned(
+        np.hstack([FEATURES * unit[taught], PROBABILITIES * probabilities[taught]]), own[taught]
+    )
     belief = _softmax(_logits(model, unit, probabilities) / temperature)
     top = np.partition(belief, -2, axis=1)[:, -2:]
+    found, confidence = model.classes_[belief.argmax(1)], top[:, 1]
+    # Of images that taught, what was said without them.
+    again, sure = found.copy(), confidence.copy()
+    again[taught[: len(without)]], sure[taught[: len(without)]] = model.classes_[without.argmax(1)], without.max(1)
+    checked = np.flatnonzero(now.seen | now.refuted) if len(without) else np.zeros(0, np.int64)
+    seen = now.seen[checked]
     return Suggestions(
-        model.classes_[belief.argmax(1)],
-        top[:, 1],
-        top[:, 1] - top[:, 0],
-        held[:, 0].astype(np.float32),
-        held[:, 1].astype(bool),
+        labels=found,
+        confidence=confidence,
+        margin=top[:, 1] - top[:, 0],
+        checked=checked,
+        held=sure[checked],
+        right=seen & (again == own)[checked],
+        model_right=seen & (now.home[labels] == own)[checked],
+        among=now.among[checked].astype(np.int64),
     )
 
 
 def least_sure_first(found: Suggestions) -> np.ndarray:
     """(N,) int64: all images, those first where the two likeliest classes are closest."""
     return np.argsort(found.margin, kind="stable")
+
+
+def _learned(inputs: np.ndarray, answers: np.ndarray) -> tuple[LogisticRegression, float, np.ndarray]:
+    """The classifier of all answers, its temperature, and the probabilities (d, K) of each answer by one that was not
+    told it; (0, K) of too few answers."""
+    from threadpoolctl import threadpool_limits
+
+    # Where everything is this small, threads only wait for each other, most of all beside a run that trains.
+    with threadpool_limits(1, "blas"):
+        model = _fitted(inputs, answers)
+        if len(answers) < LEAST_TO_MEASURE:
+            return model, 1.0, np.zeros((0, len(model.classes_)), np.float32)
+        held = _held_back(inputs, answers)
+    temperature = _temperature(held, np.searchsorted(model.classes_, answers))
+    return model, temperature, _softmax(held / temperature)
 
 
 def _fitted(inputs: np.ndarray, classes: np.ndarray) -> LogisticRegression:
@@ -121,11 +152,11 @@ def _both(scores: np.ndarray) -> np.ndarray:
     return np.hstack([-scores / 2, scores / 2]) if scores.shape[1] == 1 else scores
 
 
-def _held_back(inputs: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The classes (K,), and logits (d, K) of each answer by a classifier that was trained without it; a class that
-    is only among the answers held back has no chance there."""
+def _held_back(inputs: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """(d, K) float32 logits of each answer by a classifier that was trained without it; a class that is only among
+    the answers held back has no chance there."""
     numbers = np.unique(classes)
-    logits = np.full((len(classes), len(numbers)), -1e3)
+    logits = np.full((len(classes), len(numbers)), -1e3, np.float32)
     folds = np.arange(len(classes)) % FOLDS  # the answers are in random order
     for fold in range(FOLDS):
         taught, held = folds != fold, folds == fold
@@ -135,7 +166,7 @@ def _held_back(inputs: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.
         model = _fitted(inputs[taught], classes[taught])
         places = np.searchsorted(numbers, model.classes_)
         logits[np.ix_(held, places)] = _both(model.decision_function(inputs[held]))
-    return numbers, logits
+    return logits
 
 
 def _temperature(logits: np.ndarray, truth: np.ndarray) -> float:

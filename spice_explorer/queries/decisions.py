@@ -20,6 +20,7 @@ from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
 from engine.curate.measured import measured as measure
 from engine.curate.splitting import two_means
+from engine.curate.suggestions import least_sure_first, suggested
 from engine.errors import RunError
 from engine.runs import comparison
 from engine.runs.results import decision_log
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from engine.curate.curation import Curation
     from engine.curate.guidance import Guidance, Unseen
     from engine.curate.measured import Measured
-    from engine.curate.propagation import Votes
+    from engine.curate.suggestions import Suggestions
     from engine.runs.comparison import BeforeAfter
     from engine.runs.folder import RunFolder
 
@@ -142,12 +143,12 @@ def _row(run: RunFolder) -> int:
     return curation(run).row
 
 
-@cached("features", _row, entries=4, spinner="The images you looked at vote…")
-def votes(run: RunFolder) -> Votes | None:
-    """The votes of the images that people looked at on all undecided ones; None before two classes have some."""
-    said, unit, names = needed_model(run), artefacts.unit_vectors(run), artefacts.images(run).ids
+@cached("features", _row, entries=4, spinner="Learning from your answers…")
+def suggestions(run: RunFolder) -> Suggestions | None:
+    """What the answers say about every image; None before two classes have some."""
+    said, unit = needed_model(run), artefacts.unit_vectors(run)
     with reading(run) as now:
-        return propagation.spread(unit, now, said.labels, names)
+        return suggested(unit, _probabilities(run, said.stage), now, said.labels)
 
 
 def measured(run: RunFolder, labels: np.ndarray, chosen: np.ndarray) -> Measured:
@@ -200,8 +201,8 @@ def before_after(run: RunFolder) -> BeforeAfter | None:
 def queue(run: RunFolder, what: str) -> np.ndarray:
     """(m,) ids in the order of the queue `what`, images that are decided left out.
 
-    `what` is rejected, undecided, flipped, typical, duplicates, border-A-B, class-C, audit-SEED or audit-SEED-C
-    (decided images too), disputed, or kept-TOKEN of `keep`. Raises LookupError for any other.
+    `what` is rejected, undecided, flipped, typical, unsure (as typical, until two classes have answers), duplicates,
+    border-A-B, class-C, audit-SEED or audit-SEED-C (decided images too), disputed, or kept-TOKEN of `keep`. Raises LookupError for any other.
     """
     kind, _, rest = what.partition("-")
     if kind == "kept":
@@ -227,6 +228,9 @@ def _ordered(run: RunFolder, kind: str, numbers: list[int]) -> np.ndarray:
         return queues.contradictions(own, np.asarray(near["ids"]), np.asarray(near["similarity"]))
     if kind == "typical":
         return queues.typical_first(_near(run))
+    if kind == "unsure":
+        found = suggestions(run)
+        return queues.typical_first(_near(run)) if found is None else least_sure_first(found)
     if kind == "disputed":
         return np.flatnonzero(curation(run).disputed)
     if kind == "border" and len(numbers) == 2:

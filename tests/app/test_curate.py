@@ -278,24 +278,29 @@ def test_what_agrees_is_shown_before_it_is_decided(visit: Visit) -> None:
 
 
 @pytest.mark.usefixtures("finished")
-def test_before_anything_is_decided_there_are_no_votes(visit: Visit) -> None:
+def test_before_anything_is_decided_nothing_is_suggested(visit: Visit) -> None:
     assert "Decide some images" in texts(show(visit("curate", run="demo"), "Spread"))
 
 
 @pytest.mark.usefixtures("finished")
-def test_decided_images_vote_on_all_others_in_one_decision(few_digits: Opened, visit: Visit) -> None:
+def test_answers_suggest_the_class_of_all_others_in_one_decision(few_digits: Opened, visit: Visit) -> None:
     assert few_digits.truth is not None
     for class_ in range(CLUSTERS):
         images = np.flatnonzero(few_digits.truth.labels == class_)[:15]
         decide("relabel", images, class_=class_, provenance=Provenance.SEEN)
     at = named(show(visit("curate", run="demo"), "Spread"))
-    found = decisions.votes(demo())
+    found = decisions.suggestions(demo())
     assert found is not None
-    total, right = len(found.checked), int(found.vote_right.sum())
+    total, right = len(found.checked), int(found.right.sum())
     assert total == 15 * CLUSTERS
-    assert f"Of the {total} images you looked at, the votes of the others are right about {right}," in texts(at)
+    told = f"Of the {total} images you looked at, each held back once, the suggestions are right about {right},"
+    assert told in texts(at)
+    left = np.flatnonzero(decisions.curation(demo()).state == 0)
+    sure = found.confidence[left][found.confidence[left] >= 0.7]
+    assert f"{len(sure):,}** of {len(left):,} undecided images have a suggestion this sure" in texts(at)
+    assert f"expects {100 * sure.mean():.1f} %" in texts(at)
     assert right > total / 2, "digits of a kind are alike even to a tiny network"
-    at.slider(key="least votes").set_value(0.0).run()
+    at.slider(key="least confidence").set_value(0.0).run()
     button(at, f"Give these {IMAGES - total} images their classes").click().run()
     assert not at.exception
     last = decisions.log_of(demo()).decisions()[-1]
@@ -305,13 +310,13 @@ def test_decided_images_vote_on_all_others_in_one_decision(few_digits: Opened, v
     assert (decisions.classes_of(demo()) == few_digits.truth.labels).mean() > 0.5
     said = texts(show(at, "Spread"))
     assert f"Decided: **{total} seen, {IMAGES - total} voted**" in said
-    assert f"Of the {total} images you looked at, the votes of the others are right about {right}," in said
+    assert told in said
     decide("undo")
     assert (decisions.curation(demo()).state == 1).sum() == total
 
 
 @pytest.mark.usefixtures("finished")
-def test_how_many_votes_are_right_is_said_once_enough_random_images_are_answered(
+def test_how_many_suggestions_are_right_is_said_once_enough_random_images_are_answered(
     few_digits: Opened, visit: Visit
 ) -> None:
     assert few_digits.truth is not None
@@ -326,14 +331,15 @@ def test_how_many_votes_are_right_is_said_once_enough_random_images_are_answered
     assert f"not known yet**: that needs {LEAST_ANSWERS} answers" in texts(at)
     image = int(drawn[LEAST_ANSWERS - 1])
     decide("relabel", [image], class_=int(truth[image]), text="audit", provenance=Provenance.SEEN)
-    at.slider(key="least votes").set_value(0.0).run()
-    found = decisions.votes(demo())
+    at.slider(key="least confidence").set_value(0.0).run()
+    found = decisions.suggestions(demo())
     assert found is not None
-    votes = found.vote_estimate(0)
-    assert votes is not None
-    assert f"**about {100 * votes.value:.1f} % ({100 * votes.low:.0f} – {100 * votes.high:.0f} %)**" in texts(at)
+    own = found.estimate(0)
+    assert own is not None
+    assert f"**about {100 * own.value:.1f} % ({100 * own.low:.0f} – {100 * own.high:.0f} %)**" in texts(at)
     assert f"estimated from {LEAST_ANSWERS} random answers" in texts(at)
-    assert votes.low <= (found.classes == truth[found.ids]).mean() <= votes.high
+    rest = decisions.curation(demo()).state == 0
+    assert own.low <= (found.labels == truth)[rest].mean() <= own.high
 
 
 @pytest.mark.usefixtures("finished")

@@ -60,7 +60,7 @@ def test_a_run_outside_the_workspace_is_not_there() -> None:
         artefacts.images,
         artefacts.history,
         decisions.curation,
-        decisions.votes,
+        decisions.suggestions,
         columns.Addresses,
         training.resume,
     ],

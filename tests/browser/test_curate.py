@@ -15,9 +15,9 @@ from playwright.sync_api import Locator, Page, Route
 from engine.curate.decisions import Decision
 from engine.curate.judging import Model
 from engine.curate.log import FILE, DecisionLog
-from engine.curate.propagation import spread
 from engine.curate.provenance import Provenance
 from engine.curate.queues import audit, typical_first
+from engine.curate.suggestions import suggested
 from engine.runs.folder import RunFolder
 from engine.runs.results import load_reliable
 from tests.browser.conftest import serving
@@ -252,8 +252,8 @@ def test_the_keyboard_sees_and_the_mouse_accepts_in_bulk(page: Page, run: RunFol
 
 
 def test_after_a_spread_the_page_says_what_is_true(page: Page, run: RunFolder) -> None:
-    """Typical images are answered, their votes are spread; only random answers say how many votes are right."""
-    truth, names, own = run.truth(), run.images().ids, load_reliable(run, "joint")
+    """Typical images are answered, suggestions are spread; only random answers say how many of them are right."""
+    truth, own = run.truth(), load_reliable(run, "joint")
     assert truth is not None
     right, model = truth.labels, Model(own.labels, own.confidence, "joint")
     log = log_of(run)
@@ -269,7 +269,7 @@ def test_after_a_spread_the_page_says_what_is_true(page: Page, run: RunFolder) -
     page.get_by_role("radiogroup").get_by_text("Spread", exact=True).click()
     page.get_by_text("not known yet", exact=False).first.wait_for()
     assert page.get_by_text("Decided: 20 seen.").count() == 1
-    slider = page.get_by_role("slider", name="Smallest share of the votes")
+    slider = page.get_by_role("slider", name="Smallest confidence")
     slider.focus()
     slider.press("Home")
     images = run.card().images
@@ -287,17 +287,17 @@ def test_after_a_spread_the_page_says_what_is_true(page: Page, run: RunFolder) -
     page.get_by_role("radiogroup").get_by_text("Spread", exact=True).click()
     text = page.get_by_text("random answers").first
     text.wait_for()
-    slider = page.get_by_role("slider", name="Smallest share of the votes")
+    slider = page.get_by_role("slider", name="Smallest confidence")
     slider.focus()
     slider.press("Home")
     page.get_by_text("estimated from 40 random answers").wait_for()
-    said = re.search(r"about [\d.]+ % \((\d+) – (\d+) %\) of the votes are right", text.inner_text())
+    said = re.search(r"about [\d.]+ % \((\d+) – (\d+) %\) have the right one", text.inner_text())
     assert said is not None, text.inner_text()
     low, high = (int(one) / 100 for one in said.groups())
     assert low - 0.005 <= share <= high + 0.005
-    found = spread(unit(run), log.curation, own.labels, names)
+    found = suggested(unit(run), np.asarray(run.load("joint")["probabilities"]), log.curation, own.labels)
     assert found is not None
-    assert len(found.checked) == 60, "no vote counts as an answer"
+    assert len(found.checked) == 60, "no suggestion that was spread counts as an answer"
     log.close()
 
 

@@ -6,7 +6,7 @@ const DECIDED = 1;
 const REJECTED = 2;
 const EXCLUDED = 3;
 const DISPUTED = 128;
-// Who gave a label: nobody but the model, votes, a person with others at once, a person who looked at it.
+// Who gave a label: nobody but the model, a spread, a person with others at once, a person who looked at it.
 const PROVENANCES = ["model", "voted", "bulk", "seen"];
 const BULK = 2;
 const SEEN = 3;

@@ -174,7 +174,8 @@ def _accept(run: RunFolder, reviewer: str, one: Shown) -> None:
         )
     if not len(sure):
         st.caption(
-            "None of these is reliable: look at them one by one above, or spread the votes of images you looked at."
+            "None of these is reliable: look at them one by one above, or spread the suggestions that follow from your "
+            "answers."
         )
 
 

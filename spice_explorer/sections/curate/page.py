@@ -23,6 +23,7 @@ QUEUES = {
     "undecided": "Most ambiguous",
     "flipped": "Changed most",
     "typical": "Typical of many",
+    "unsure": "Least sure",
     "class": "One class",
     "border": "Border of two classes",
     "duplicates": "Similar, labelled differently",

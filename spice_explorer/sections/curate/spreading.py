@@ -1,4 +1,4 @@
-"""Spreads answers to all other images: the votes, what is known about them, one decision for all."""
+"""Spreads answers to all other images: suggestions, what is known about them, one decision for all."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from spice_explorer.queries import artefacts, decisions
 from spice_explorer.sections.curate.classes import act
 
 if TYPE_CHECKING:
-    from engine.curate.propagation import Votes
+    from engine.curate.suggestions import Suggestions
 
 
 def show(run: RunFolder, reviewer: str) -> None:
-    """How often the votes are right, which images they would change, and the button."""
-    now, found = decisions.curation(run), decisions.votes(run)
+    """How often suggestions are right, which images they would change, and the button."""
+    now, found = decisions.curation(run), decisions.suggestions(run)
     st.markdown(f"Decided: **{present.who_said(now.state, now.provenance)}**.")
     if found is None:
         st.caption(
             "Decide some images of at least two classes one by one, ideally in the order “Typical of many”. "
-            "They then vote on all others."
+            "A classifier then learns from them and suggests a class for all others."
         )
         return
-    share = st.slider(
-        "Smallest share of the votes",
+    least = st.slider(
+        "Smallest confidence",
         0.0,
         1.0,
         0.7,
         0.05,
-        key="least votes",
-        help="Of the votes of the most similar images you looked at, weighted by similarity. Images that were voted or "
-        "accepted in bulk never vote, nor do answers that are held back from training.",
+        key="least confidence",
+        help="Of a classifier that learns in a moment from the images you looked at, and nothing from those that were "
+        "voted or accepted in bulk.",
     )
-    _honestly(found, share)
-    sure = found.agreement >= share
-    ids, classes = found.ids[sure], found.classes[sure]
-    own = decisions.classes_of(run)
+    left = np.flatnonzero(now.state == present.UNDECIDED)
+    ids = left[found.confidence[left] >= least]
+    _honestly(found, least, float(found.confidence[ids].mean()) if len(ids) else None)
+    classes, own = found.labels[ids], decisions.classes_of(run)
     changed = ids[classes != own[ids]]
     st.markdown(
-        f"**{len(ids):,}** of {len(found.ids):,} undecided images have votes this confident; "
+        f"**{len(ids):,}** of {len(left):,} undecided images have a suggestion this sure; "
         f"**{len(changed):,}** of them would get another class:"
     )
     _changes(run, own, ids, classes, changed)
     st.button(
         f"Give these {len(ids):,} images their classes",
         type="primary",
-        key="spread votes",
+        key="spread suggestions",
         disabled=not reviewer or not len(ids),
         on_click=lambda: act(
             run, "accept", reviewer, f"{len(ids):,} images voted.", images=ids, new=classes, provenance=Provenance.VOTED
@@ -61,33 +61,37 @@ def show(run: RunFolder, reviewer: str) -> None:
     )
 
 
-def _honestly(found: Votes, share: float) -> None:
-    """How many votes are right: of all images only if enough of them were drawn at random; no truth is needed."""
+def _honestly(found: Suggestions, least: float, expected: float | None) -> None:
+    """How many suggestions are right: of all images only if enough of them were drawn at random; no truth is needed."""
     drawn = int((found.among > 0).sum())
-    votes, model = found.vote_estimate(share), found.model_estimate(share)
-    if drawn >= LEAST_ANSWERS and votes is not None and model is not None:
+    own, model = found.estimate(least), found.model_estimate(least)
+    worse = False
+    if drawn >= LEAST_ANSWERS and own is not None and model is not None:
         st.markdown(
-            f"Of the images you did not look at whose votes are this confident, **{present.estimate(votes)}** of the "
-            "votes are right, and "
-            f"{present.estimate(model)} of the model's labels: estimated from "
-            f"{votes.answers:,} random answers."
+            f"Of the images you did not look at whose suggestion is this sure, **{present.estimate(own)}** have the "
+            f"right one, and {present.estimate(model)} the right label of the model: estimated from "
+            f"{own.answers:,} random answers."
         )
-        worse = votes.value < model.value
+        worse = own.value < model.value
     elif drawn >= LEAST_ANSWERS:
-        st.markdown(f"None of your {drawn:,} random answers is about an image with votes this confident.")
-        worse = False
+        st.markdown(f"None of your {drawn:,} random answers is about an image with a suggestion this sure.")
     else:
+        guess = "" if expected is None else f" The classifier itself expects {present.percent(expected)}."
         st.markdown(
-            f"How many of these votes are right is **not known yet**: that needs {LEAST_ANSWERS} answers in the order "
-            f"“Random audit”; there are {drawn:,}. Of the {len(found.checked):,} images you looked at, the votes of "
-            f"the others are right about {int(found.vote_right.sum()):,}, the model about "
-            f"{int(found.model_right.sum()):,}; these were not chosen at random, so the others may be much harder."
+            f"How many of these suggestions are right is **not known yet**: that needs {LEAST_ANSWERS} answers in the "
+            f"order “Random audit”; there are {drawn:,}.{guess}"
         )
-        worse = bool(found.vote_right.sum() < found.model_right.sum())
+        if len(found.checked):
+            st.markdown(
+                f"Of the {len(found.checked):,} images you looked at, each held back once, the suggestions are right "
+                f"about {int(found.right.sum()):,}, the model about {int(found.model_right.sum()):,}; these were not "
+                "chosen at random, so the others may be much harder."
+            )
+            worse = bool(found.right.sum() < found.model_right.sum())
     if worse:
         st.warning(
-            "On these images the model's own labels are better than these votes: spread only very "
-            "confident votes, or train with your decisions instead."
+            "On these images the model's own labels are better than the suggestions: accept only very sure ones, or "
+            "train with your decisions instead."
         )
 
 
@@ -99,7 +103,7 @@ def _changes(run: RunFolder, own: np.ndarray, ids: np.ndarray, classes: np.ndarr
         run,
         replace(known, labels=after),
         changed,
-        key="votes",
+        key="suggested",
         per_page=60,
         side=52,
         nothing="None: all of them agree with their current class.",
