@@ -117,7 +117,8 @@ class Votes:
     among: np.ndarray
 
     def vote_estimate(self, share: float) -> Estimate | None:
-        """How many votes of at least this share are right; None without random answers about such images."""
+        """How many votes of at least this share on the images that nobody looked at, decided or not, are right; None
+        without random answers about such images."""
         drawn = (self.among > 0) & (self.certain >= share)
         return estimated(self.vote_right[drawn], self.among[drawn])
 

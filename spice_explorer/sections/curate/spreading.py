@@ -67,10 +67,9 @@ def _honestly(found: Votes, share: float) -> None:
     votes, model = found.vote_estimate(share), found.model_estimate(share)
     if drawn >= LEAST_ANSWERS and votes is not None and model is not None:
         st.markdown(
-            f"Of the images you did not look at whose votes are this confident, **{present.estimate(votes)}** of the "
-            "votes are right, and "
-            f"{present.estimate(model)} of the model's labels: estimated from "
-            f"{votes.answers:,} random answers."
+            "Of all images you did not look at, voted or not, whose votes are this confident, "
+            f"**{present.estimate(votes)}** of the votes are right, and {present.estimate(model)} of the model's "
+            f"labels: estimated from {votes.answers:,} random answers."
         )
         worse = votes.value < model.value
     elif drawn >= LEAST_ANSWERS:
