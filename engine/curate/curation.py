@@ -100,11 +100,13 @@ class Curation:
         decided, given = batch.entries()
         states = _united(self._states.append(*decided), self._states.images_of(targets))
         labels = _united(self._labels.append(*given), self._labels.images_of(targets))
+        changed = _united(states, labels)
         self._settle(states, labels)
+        self._credit(changed)
         if batch.structure or not self._structure.keys().isdisjoint(targets.tolist()):
             self._fold_structure()
         self.row = max([self.row, *batch.numbers[-1:]])  # not before all of it can be seen
-        return _united(states, labels)
+        return changed
 
     def _follow(self, batch: Batch) -> None:
         """Notes after which rows the labels of many images are others."""
@@ -137,7 +139,6 @@ class Curation:
         self.moved[labels] = now > 0
         self.given[labels] = self._labels.value[now]
         self._giving[labels] = self._labels.row[now]
-        self._credit(_united(states, labels))
 
     def _credit(self, images: np.ndarray) -> None:
         """Recomputes who vouches for these images. A class that came later than the answer, by a split, is not

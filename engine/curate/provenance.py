@@ -19,6 +19,7 @@ class Provenance(IntEnum):
 
 # In the order of `Provenance`: what the log, the files and the pages say.
 NAMES = tuple(one.name.lower() for one in Provenance)
+_NAMED = dict(zip(NAMES, Provenance, strict=True))
 
 
 def of_answer(images: int) -> Provenance:
@@ -40,7 +41,7 @@ def of_row(kept: str | None, key: str | None, images: int) -> tuple[Provenance, 
         images: how many the row is about.
     """
     if kept is not None:
-        return Provenance(NAMES.index(kept)), True
+        return _NAMED[kept], True
     if key is not None:
         return of_answer(images), True
     return Provenance.BULK, False

@@ -55,7 +55,8 @@ class Suggestions:
     among: np.ndarray
 
     def estimate(self, least: float) -> Estimate | None:
-        """How many suggestions at least as sure as `least` are right; None without random answers about such."""
+        """How many suggestions at least as sure as `least` are right, of images that nobody looked at, decided or not;
+        None without random answers about such."""
         drawn = (self.among > 0) & (self.held >= least)
         return estimated(self.right[drawn], self.among[drawn])
 

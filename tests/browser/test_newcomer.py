@@ -53,7 +53,9 @@ def test_a_newcomer_gets_labels_from_the_digits(page: Page) -> None:
     with page.expect_download() as waiting:
         button.click()
     table = pd.read_csv(BytesIO(Path(waiting.value.path()).read_bytes()))
-    assert list(table.columns) == ["id", "name", "label", "confidence", "agreement", "reliable", "stage", "epoch"]
+    assert list(table.columns[:5]) == ["id", "name", "label", "provenance", "confidence"]
+    assert list(table.columns[5:]) == ["agreement", "reliable", "stage", "epoch"]
+    assert set(table["provenance"]) == {"model"}
     assert len(table) == 1797
     assert table["label"].between(0, 9).all()
     assert (table["stage"] == "joint").all()

@@ -68,9 +68,9 @@ def _honestly(found: Suggestions, least: float, expected: float | None) -> None:
     worse = False
     if drawn >= LEAST_ANSWERS and own is not None and model is not None:
         st.markdown(
-            f"Of the images you did not look at whose suggestion is this sure, **{present.estimate(own)}** have the "
-            f"right one, and {present.estimate(model)} the right label of the model: estimated from "
-            f"{own.answers:,} random answers."
+            "Of all images you did not look at, voted or not, whose suggestion is this sure, "
+            f"**{present.estimate(own)}** have the right one, and {present.estimate(model)} the right label of the "
+            f"model: estimated from {own.answers:,} random answers."
         )
         worse = own.value < model.value
     elif drawn >= LEAST_ANSWERS:
