@@ -225,15 +225,17 @@ def queue(run: RunFolder, what: str) -> np.ndarray:
     """(m,) ids in the order of the queue `what`, images that are decided left out.
 
     `what` is rejected, undecided, flipped, typical, duplicates, border-A-B, class-C, audit-SEED or audit-SEED-C
-    (decided images too), disputed, or kept-TOKEN of `keep`. Raises LookupError for any other.
+    (all images without an answer in an audit), disputed, or kept-TOKEN of `keep`. Raises LookupError for any other.
     """
     kind, _, rest = what.partition("-")
     if kind == "kept":
         with _guard:
             return _kept[rest]
     found = _ordered(run, kind, [int(one) for one in rest.split("-") if one])
-    if kind in ("audit", "disputed"):
+    if kind == "disputed":
         return found
+    if kind == "audit":
+        return found[~np.isin(found, log_of(run).audited_images())]
     return found[curation(run).state[found] == 0]
 
 

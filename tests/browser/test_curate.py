@@ -15,6 +15,7 @@ from engine.curate.judging import Model
 from engine.curate.log import FILE, DecisionLog
 from engine.runs.folder import RunFolder
 from engine.runs.results import load_reliable
+from tests.app.conftest import IMAGES
 from tests.browser.conftest import serving
 from tests.browser.test_inspect import opened
 
@@ -115,6 +116,58 @@ def test_a_curator_needs_only_the_keyboard(page: Page, run: RunFolder) -> None:
     assert log.curation.state[queue[:5]].tolist() == [1, 1, 2, 0, 0]
     assert log.curation.classes_of(own)[queue[:2]].tolist() == [int(own[queue[0]]), 1]
     log.close()
+
+
+def choose(page: Page, box: str, option: str) -> None:
+    page.get_by_role("combobox", name=box, exact=True).click()
+    page.keyboard.type(option)
+    page.keyboard.press("Enter")
+
+
+def place_of(found: Locator) -> str:
+    return found.locator(".place").inner_text()
+
+
+def test_another_order_begins_at_its_first_image_and_the_place_is_shown(page: Page, run: RunFolder) -> None:
+    from engine.curate.queues import undecided_first
+
+    queue = first_of(run, IMAGES)
+    ambiguous = undecided_first(run.load("joint")["probabilities"]).tolist()
+    found = curator(page, run)
+    press(found, "j", "j", "j")
+    assert (data(found, "current"), place_of(found)) == (str(queue[3]), f"4 of {IMAGES}")
+    press(found, "End")
+    assert (data(found, "current"), place_of(found)) == (str(queue[-1]), f"{IMAGES} of {IMAGES}")
+    press(found, "Home")
+    assert (data(found, "current"), place_of(found)) == (str(queue[0]), f"1 of {IMAGES}")
+    press(found, "j")
+    choose(page, "Next images", "Most ambiguous")
+    page.wait_for_url("**queue=undecided**")
+    wait(found, f"one.dataset.current === '{ambiguous[0]}'", "the new order does not begin at its first image")
+    assert place_of(found) == f"1 of {IMAGES}"
+    found.focus()
+    press(found, "a", "j")
+    saved(found, 1)
+    choose(page, "Next images", "Rejected first")
+    first = next(one for one in queue if one != ambiguous[0])
+    wait(found, f"one.dataset.current === '{first}'", "the first that is not decided")
+
+
+def test_a_queue_fills_again_when_what_emptied_it_is_undone(page: Page, run: RunFolder) -> None:
+    said, log = load_reliable(run, "joint"), log_of(run)
+    spread = Decision("accept", "Ann", visit="page", images=np.arange(IMAGES), new=said.labels)
+    log.commit([spread], Model(said.labels, said.confidence, "joint"))
+    log.close()
+    opened(page, f"/curate?run={run.path.name}")
+    found = page.locator(".curator[data-current]")
+    page.get_by_role("textbox", name="Your name").fill("Ann")
+    page.keyboard.press("Enter")
+    page.get_by_text("This queue is empty").wait_for()
+    wait(found, "one.dataset.ready === 'true'", "not ready")
+    found.focus()
+    press(found, "u")
+    wait(found, f"one.dataset.current === '{first_of(run, 1)[0]}'", "still empty")
+    assert place_of(found) == f"1 of {IMAGES}"
 
 
 def test_no_key_is_lost_however_fast_they_come(page: Page, run: RunFolder) -> None:

@@ -112,18 +112,12 @@ def _queue(run: RunFolder) -> dict[str, Any]:
     st.session_state["queue"] = kind if kind == "selection" else name
     if st.query_params.get("queue") != st.session_state["queue"]:
         st.query_params["queue"] = st.session_state["queue"]
-    try:
-        ids = decisions.queue(run, name) if name else np.zeros(0, np.int64)
-    except (SpiceError, LookupError) as error:
-        st.caption(session.sentence(str(error)))
-        ids = np.zeros(0, np.int64)
     version = st.session_state.setdefault("queue version", 0)
     st.button("Refresh", key="queue again", on_click=_again, help="Rebuild the queue from the images that are left.")
     return {
-        "name": kind,
+        "name": name,
         "title": QUEUES[kind],
         "address": curate_api.queue_address(run, name),
-        "count": len(ids),
         "version": f"{name}-{version}",
         "mark": "audit" if kind == "audit" else "",
     }
