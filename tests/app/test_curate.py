@@ -14,7 +14,7 @@ from engine.curate.decisions import Decision
 from engine.curate.log import FILE
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
-from spice_explorer import session
+from spice_explorer import browsers, session
 from spice_explorer.queries import artefacts, decisions
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, demo, texts
 
@@ -253,6 +253,30 @@ def test_the_same_name_in_two_tabs_is_said(visit: Visit, monkeypatch: pytest.Mon
     assert not at.warning
     monkeypatch.setattr(session, "is_here", lambda _visitor: False)  # his tab is closed
     assert not named(at, "Ann").warning
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize(("other", "warned"), [("this browser", False), ("another browser", True)])
+def test_a_second_tab_of_the_same_browser_is_nobody_else(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch, other: str, warned: bool
+) -> None:
+    monkeypatch.setattr(browsers, "current", lambda: "this browser")
+    monkeypatch.setitem(session._reviewers, "demo", {"another tab": "Ann"})
+    monkeypatch.setitem(session._browsers, "another tab", other)
+    assert bool(named(visit("curate", run="demo")).warning) is warned
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_reload_brings_back_the_name_and_the_queue(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browsers, "current", lambda: "Ann's")
+    at = named(visit("curate", run="demo"))
+    at.selectbox(key="queue kind").set_value("typical").run()
+    at = visit("curate", run="demo")
+    assert at.text_input(key="reviewer name").value == "Ann"
+    assert at.selectbox(key="queue kind").value == "typical"
+    assert visit("curate", run="demo", queue="flipped").selectbox(key="queue kind").value == "flipped"
+    monkeypatch.setattr(browsers, "current", lambda: "Bob's")
+    assert visit("curate", run="demo").text_input(key="reviewer name").value == ""
 
 
 @pytest.mark.usefixtures("finished")

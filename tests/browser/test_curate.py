@@ -153,6 +153,42 @@ def test_another_order_begins_at_its_first_image_and_the_place_is_shown(page: Pa
     wait(found, f"one.dataset.current === '{first}'", "the first that is not decided")
 
 
+def test_a_reload_brings_back_the_name_the_queue_and_the_place(page: Page, run: RunFolder) -> None:
+    from engine.curate.queues import undecided_first
+
+    ambiguous = undecided_first(run.load("joint")["probabilities"]).tolist()
+    found = curator(page, run, "Eve")
+    choose(page, "Next images", "Most ambiguous")
+    wait(found, "one.dataset.queue === 'undecided'", "not this order")
+    found.focus()
+    press(found, "j", "a", "j", "j")
+    saved(found, 1)
+    page.wait_for_url("**queue=undecided**")
+    page.goto(page.url.split("&queue")[0])  # without the queue in the address
+    wait(found, f"one.dataset.current === '{ambiguous[4]}'", "the place is lost")
+    assert place_of(found) == f"4 of {IMAGES - 1}"
+    assert page.get_by_role("textbox", name="Your name").input_value() == "Eve"
+    press(found, "x")
+    saved(found, 2)
+
+
+def test_a_second_tab_is_the_same_persons_and_another_browser_is_not(page: Page, run: RunFolder) -> None:
+    assert page.context.browser is not None
+    context = page.context.browser.new_context()
+    mine, second = context.new_page(), context.new_page()
+    for tab in (mine, second):
+        tab.goto(page.url.split("/?")[0])
+        tab.locator("h1", has_text="Dataset").wait_for()
+    curator(mine, run, "Eve")
+    opened(second, f"/curate?run={run.path.name}")
+    second.locator(".curator[data-ready=true]").wait_for()
+    assert second.get_by_role("textbox", name="Your name").input_value() == "Eve"
+    assert not second.get_by_text("is also deciding").count()
+    curator(page, run, "Eve")
+    page.get_by_text("is also deciding in another tab").wait_for()
+    context.close()
+
+
 def test_a_queue_fills_again_when_what_emptied_it_is_undone(page: Page, run: RunFolder) -> None:
     said, log = load_reliable(run, "joint"), log_of(run)
     spread = Decision("accept", "Ann", visit="page", images=np.arange(IMAGES), new=said.labels)

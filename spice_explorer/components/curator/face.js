@@ -110,6 +110,7 @@ class Face {
       saved: decisions?.row ?? 0,
       waiting: decisions?.waiting ?? 0,
       view,
+      queue: queue?.name ?? "",
       current: queue?.current ?? "",
       decided: decisions?.labels.tally[DECIDED] ?? 0,
       ready: !blocked,

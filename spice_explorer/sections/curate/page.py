@@ -81,7 +81,7 @@ def _typed() -> str:
         placeholder="who is deciding?",
         help="Saved with every decision; undo reverts only your own.",
     )
-    st.session_state["reviewer"] = typed
+    session.keep("reviewer", typed)
     return typed
 
 
@@ -109,7 +109,7 @@ def _queue(run: RunFolder) -> dict[str, Any]:
     kind = st.selectbox("Next images", QUEUES, first, format_func=QUEUES.__getitem__, key="queue kind", width=230)
     name = _named_queue(run, kind, [int(one) for one in about if one.isdecimal()])
     # For the next time on this page, and for the address; a selection is this visit's alone.
-    st.session_state["queue"] = kind if kind == "selection" else name
+    session.keep("queue", kind if kind == "selection" else name)
     if st.query_params.get("queue") != st.session_state["queue"]:
         st.query_params["queue"] = st.session_state["queue"]
     version = st.session_state.setdefault("queue version", 0)
