@@ -201,6 +201,11 @@ def opened() -> Opened:
     return st.session_state.get("opened") or sources.digits()
 
 
+def has_opened() -> bool:
+    """True once this visitor has opened a source."""
+    return "opened" in st.session_state
+
+
 def keep_opened(source: Opened) -> None:
     """Chooses `source`, replacing any earlier request."""
     keep("opened", source)

@@ -189,6 +189,21 @@ def test_a_second_tab_is_the_same_persons_and_another_browser_is_not(page: Page,
     context.close()
 
 
+def test_eight_classes_are_visible_in_a_low_window(page: Page, run: RunFolder) -> None:
+    said, log = load_reliable(run, "joint"), log_of(run)
+    made = [Decision("new class", "Ann", visit="elsewhere", text=name) for name in "abcdef"]
+    log.commit(made, Model(said.labels, said.confidence, "joint"))
+    log.close()
+    page.set_viewport_size({"width": 1024, "height": 700})
+    found = curator(page, run)
+    assert found.locator(".chip").count() == 10
+    inside = """list => [...list.children].filter(chip => {
+      const end = chip.getBoundingClientRect().bottom;
+      return end <= list.getBoundingClientRect().bottom && end <= innerHeight;
+    }).length"""
+    assert found.locator(".chips").evaluate(inside) >= 8
+
+
 def test_a_queue_fills_again_when_what_emptied_it_is_undone(page: Page, run: RunFolder) -> None:
     said, log = load_reliable(run, "joint"), log_of(run)
     spread = Decision("accept", "Ann", visit="page", images=np.arange(IMAGES), new=said.labels)
