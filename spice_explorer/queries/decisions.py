@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,18 +19,21 @@ from engine.curate.guidance import guide
 from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
 from engine.curate.splitting import two_means
-from engine.errors import RunError
+from engine.errors import RunError, SpiceError
 from engine.runs import comparison
 from engine.runs.results import decision_log
 from spice_explorer.palette import cluster_colour
+from spice_explorer.present.names import Names
 from spice_explorer.queries import artefacts, runs
 from spice_explorer.queries.cache import cached
 
 if TYPE_CHECKING:
     from engine.curate.curation import Curation
     from engine.curate.guidance import Guidance
+    from engine.events import Stage
     from engine.runs.comparison import BeforeAfter
     from engine.runs.folder import RunFolder
+    from spice_explorer.present.gallery import Known
 
 MOST_KEPT_QUEUES = 32
 _logs: dict[Path, tuple[float, DecisionLog]] = {}
@@ -100,6 +103,25 @@ def classes(run: RunFolder) -> list[Shown]:
 
 def shown(now: Curation) -> list[Shown]:
     return [Shown(one.number, one.name, one.colour or cluster_colour(one.number)) for one in now.classes]
+
+
+def names(run: RunFolder) -> Names:
+    """What the clusters and classes of the run are called; only numbers where its decisions cannot be read."""
+    try:
+        return Names.of(curation(run))
+    except (SpiceError, OSError):  # said on the Curate page
+        return Names()
+
+
+def cluster_names(run: RunFolder) -> list[str]:
+    """The short name of each cluster, by number."""
+    called = names(run)
+    return [called.short(one) for one in range(run.card().config.clusters)]
+
+
+def known(run: RunFolder, stage: Stage | None) -> Known:
+    """Everything a gallery shows about the run's images, with the labels of `stage`, if any, and their names."""
+    return replace(artefacts.known(run, stage), called=names(run))
 
 
 def classes_of(run: RunFolder) -> np.ndarray:

@@ -239,7 +239,7 @@ def _halves(run: RunFolder, reviewer: str, one: Shown) -> None:
         st.caption("A class needs at least two images to be split.")
         return
     second = decisions.halves(run, members)
-    known = artefacts.known(run, None)
+    known = decisions.known(run, None)
     for column, ids, title in zip(st.columns(2), (members[~second], members[second]), ("stays", "goes"), strict=True):
         with column:
             st.markdown(f"**{len(ids):,} images · {title}**")

@@ -12,7 +12,7 @@ from engine.errors import SpiceError
 from engine.runs.folder import RunFolder
 from spice_explorer import session
 from spice_explorer.components import curator, gallery
-from spice_explorer.queries import artefacts, decisions, runs
+from spice_explorer.queries import decisions, runs
 from spice_explorer.sections import needs, panel
 from spice_explorer.sections.curate import audit, classes, retrain, spreading
 from spice_explorer.sections.curate.classes import act
@@ -200,7 +200,7 @@ def _agreeing(run: RunFolder, reviewer: str, key: str) -> None:
             key="agreeing share",
         )
         found = decisions.agreeing(run, seeds, class_, share)
-        known = replace(artefacts.known(run, None), labels=own.astype(np.int64))
+        known = replace(decisions.known(run, None), labels=own.astype(np.int64))
         gallery.gallery(
             run,
             known,
