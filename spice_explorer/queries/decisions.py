@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from engine.events import Stage
     from engine.runs.comparison import BeforeAfter
     from engine.runs.folder import RunFolder
+    from engine.stages.reliable import ReliableSet
     from spice_explorer.present.gallery import Known
 
 MOST_KEPT_QUEUES = 32
@@ -240,6 +241,22 @@ def before_after(run: RunFolder) -> BeforeAfter | None:
     return comparison.before_after(parent, run)
 
 
+@cached("reliable-heads", "reliable-joint", _row, entries=4)
+def typical(run: RunFolder) -> dict[int, list[int]]:
+    """Up to three images for each class that show what it is: the surest of its own, or, in a class that people made,
+    any of those that they put there. None for a class whose images were all rejected or left out."""
+    said = needed_model(run)
+    verdict = _verdict(run, said)
+    with reading(run) as now:
+        own, moved, standing = now.classes_of(said.labels), now.moved, now.state < State.REJECTED
+    doubts = queues.doubt(verdict.agreement, verdict.confidence) + 2 * moved  # the model doubts another label of these
+    return queues.typical_of(own, doubts, standing)
+
+
+def _verdict(run: RunFolder, said: Model) -> ReliableSet:
+    return artefacts.reliable(run, said.stage)  # type: ignore[arg-type]
+
+
 # -- queues ------------------------------------------------------------------------------------
 
 
@@ -263,7 +280,7 @@ def queue(run: RunFolder, what: str) -> np.ndarray:
 
 def _ordered(run: RunFolder, kind: str, numbers: list[int]) -> np.ndarray:
     said, own = needed_model(run), classes_of(run)
-    verdict = artefacts.reliable(run, said.stage)  # type: ignore[arg-type]
+    verdict = _verdict(run, said)
     if kind == "rejected":
         return queues.rejected_first(verdict.verdicts, verdict.agreement, verdict.confidence)
     if kind == "undecided":

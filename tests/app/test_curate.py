@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from engine.curate import queues
 from engine.curate.decisions import Decision
 from engine.curate.log import FILE
 from engine.runs.folder import RunFolder
@@ -63,6 +64,23 @@ def test_without_a_name_nothing_can_be_decided(visit: Visit) -> None:
     assert all(one.disabled for one in at.button if one.label.startswith(("Accept", "Leave out")))
     assert table(at)["images"].sum() == IMAGES
     assert table(at)["decided"].sum() == 0
+
+
+@pytest.mark.usefixtures("finished")
+def test_each_class_is_shown_by_three_of_its_surest_images(visit: Visit) -> None:
+    own, verdict = decisions.classes_of(demo()), artefacts.reliable(demo(), "joint")
+    chosen = int(np.bincount(own).argmax())
+    typical = decisions.typical(demo())
+    assert len(typical[chosen]) == 3
+    assert (own[typical[chosen]] == chosen).all()
+    others = np.setdiff1d(np.flatnonzero(own == chosen), typical[chosen])
+    assert queues.doubt(verdict.agreement, verdict.confidence)[typical[chosen]].max() <= (
+        queues.doubt(verdict.agreement, verdict.confidence)[others].min()
+    )
+    row = table(visit("curate", run="demo")).iloc[chosen]
+    assert [int(row[f"picture {place}"].rpartition("/")[2].split(".")[0]) for place in range(3)] == typical[chosen]
+    decide("exclude", typical[chosen][:1])
+    assert typical[chosen][0] not in decisions.typical(demo())[chosen]
 
 
 @pytest.mark.usefixtures("finished")

@@ -189,11 +189,41 @@ def test_a_second_tab_is_the_same_persons_and_another_browser_is_not(page: Page,
     context.close()
 
 
-def test_eight_classes_are_visible_in_a_low_window(page: Page, run: RunFolder) -> None:
+def with_ten_classes(run: RunFolder) -> None:
     said, log = load_reliable(run, "joint"), log_of(run)
-    made = [Decision("new class", "Ann", visit="elsewhere", text=name) for name in "abcdef"]
+    made = [Decision("new class", "Bob", visit="elsewhere", text=name) for name in "abcdef"]
     log.commit(made, Model(said.labels, said.confidence, "joint"))
     log.close()
+
+
+def test_ten_classes_are_named_with_one_click_and_ten_keys(page: Page, run: RunFolder) -> None:
+    with_ten_classes(run)
+    found = curator(page, run)
+    largest = int(np.bincount(load_reliable(run, "joint").labels).argmax())
+    assert found.locator(f".chip[data-number='{largest}'] img").count() == 3
+    names = [f"kind {number}" for number in range(10)]
+    found.get_by_role("button", name="Rename").click()
+    for name in names:
+        page.keyboard.type(name)
+        page.keyboard.press("Enter")
+    saved(found, 16)
+    wait(found, "one.contains(one.getRootNode().activeElement)", "the keys do not work after the last name")
+    log = log_of(run)
+    assert [one.name for one in log.curation.classes] == names
+    log.close()
+    assert found.locator(".chip").all_inner_texts() == [f"{(k + 1) % 10}\n{name}" for k, name in enumerate(names)]
+    press(found, "u")
+    saved(found, 17)
+    found.get_by_role("button", name="Rename").click()
+    page.keyboard.press("Tab")  # leaves a name as it is
+    page.keyboard.type("kind 0")
+    page.keyboard.press("Enter")
+    page.get_by_text("A class “kind 0” already exists").wait_for()
+    assert found.get_by_role("textbox", name="Name of kind 1").input_value() == "kind 1"
+
+
+def test_eight_classes_are_visible_in_a_low_window(page: Page, run: RunFolder) -> None:
+    with_ten_classes(run)
     page.set_viewport_size({"width": 1024, "height": 700})
     found = curator(page, run)
     assert found.locator(".chip").count() == 10

@@ -22,9 +22,15 @@ class Curator {
       (place, e) => this.press(place, e),
       () => this.draw(),
     );
-    this.classes = new Classes(find(".chips"), this.keys, (number) => this.give(number));
+    this.classes = new Classes(find(".chips"), this.keys, this.pictures, (number) => this.give(number));
     this.about = new About(find(".about"), this.classes, this.keys);
     this.question = new Question(find(".ask"), () => this.focus());
+    this.naming = new Naming(
+      find(".names"),
+      this.classes,
+      (number, text) => this.decisions.put("rename", [], this.data.reviewer, { class: number, text }),
+      () => this.focus(),
+    );
     this.keyboard = new Keyboard(
       find(".keys"),
       this.keys,
@@ -48,6 +54,7 @@ class Curator {
     this.data = data;
     this.tell = tell;
     if (this.pictures.take(data)) this.files.clear();
+    this.classes.picture(data.typical);
     if (before?.key !== data.key) this.begin();
     else if (before.queue.version !== data.queue.version) this.bring();
     else this.look();
@@ -181,7 +188,8 @@ class Curator {
     };
   }
 
-  refused({ action, ids, error }) {
+  refused({ action, ids, error, class: number }) {
+    if (action === "rename") this.naming.refused(number);
     const which = ids.length === 1 && action !== "new class" ? ` (image ${ids[0]})` : "";
     this.queue.answer(ids, false);
     this.say(`${capital(error)}${which}`, "bad");
@@ -193,7 +201,7 @@ class Curator {
     const mine = near.filter((id) => there.has(id));
     const targets = mine.length ? mine : ids;
     this.queue.answer(ids, action === "redo");
-    const what = ids.length === 1 ? `image ${ids[0]}` : several(ids.length, "image");
+    const what = ids.length === 1 ? `image ${ids[0]}` : ids.length ? several(ids.length, "image") : "a name";
     this.say(`${action === "undo" ? "Undone" : "Redone"}: ${what}`, "quiet");
     this.sought = this.queue.find(targets) ? [] : targets;
     if (this.queue.mark) this.refill(ids); // an audit asks again, whatever the image's state
@@ -386,7 +394,7 @@ class Curator {
   // -- overlays ----------------------------------------------------------------------------------
 
   get asking() {
-    return this.question.open || this.keyboard.open;
+    return this.question.open || this.keyboard.open || this.naming.open;
   }
 
   askClass() {
@@ -397,6 +405,10 @@ class Curator {
   askName() {
     if (this.refuse() || !this.targets.length) return;
     this.question.name(this.targets.length, (name) => this.makeClass(name));
+  }
+
+  askNames() {
+    if (!this.refuse()) this.naming.show();
   }
 
   open() {

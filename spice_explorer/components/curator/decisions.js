@@ -61,7 +61,7 @@ class Decisions {
     this.labels.apply(op);
     this.done.push(ids);
     this.undone = [];
-    this.last = ids;
+    if (ids.length) this.last = ids;
     this.outbox.put(op);
   }
 

@@ -25,6 +25,7 @@ const DEEDS = {
   square: (curator) => curator.inspect("square"),
   find: (curator) => curator.askClass(),
   name: (curator) => curator.askName(),
+  rename: (curator) => curator.askNames(),
   open: (curator) => curator.open(),
   help: (curator) => curator.showKeys(),
   again: (curator) => curator.again(),

@@ -13,6 +13,7 @@ const COMMANDS = [
   ["end", ["End"], "Last image of the queue"],
   ["find", ["t", "/"], "Find a class by name"],
   ["name", ["n"], "New class from these images"],
+  ["rename", ["F2"], "Rename the classes, one after the other"],
   ["spread", ["p"], "Give the class to all images that agree"],
   ["mark", [" "], "Mark the image (grid)"],
   ["grid", ["g"], "Grid or single picture"],

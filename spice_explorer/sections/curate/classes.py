@@ -16,9 +16,12 @@ from spice_explorer.components import gallery
 from spice_explorer.present import curation as present
 from spice_explorer.queries import artefacts, decisions
 from spice_explorer.queries.decisions import Shown
+from spice_explorer.web import originals, thumbs
 
 # Images of each half that a split shows before it is done.
 HALF = 36
+# Pictures of each class in the table.
+PICTURES = 3
 
 
 def show(run: RunFolder, reviewer: str) -> None:
@@ -106,9 +109,13 @@ def tell() -> None:
 
 def _table(run: RunFolder, classes: list[Shown]) -> None:
     rows = present.class_counts([one.number for one in classes], *_now(run))
+    (start, end), typical = thumbs.address(originals.pictures(run)), decisions.typical(run)
+    pictures = [[f"{start}{image}{end}" for image in typical.get(one.number, [])] for one in classes]
+    places = [f"picture {place}" for place in range(PICTURES)]
     st.dataframe(
         {
             "class": [named(one) for one in classes],
+            **{name: [some[i] if i < len(some) else None for some in pictures] for i, name in enumerate(places)},
             "images": [one.images for one in rows],
             "decided": [one.decided for one in rows],
             "rejected": [one.rejected for one in rows],
@@ -117,6 +124,7 @@ def _table(run: RunFolder, classes: list[Shown]) -> None:
             "of these reliable": [one.sure for one in rows],
         },
         hide_index=True,
+        column_config={name: st.column_config.ImageColumn(" ", width=46) for name in places},
         height=min(36 + 35 * len(rows), 400),
         key=f"classes-{run.name}",
     )

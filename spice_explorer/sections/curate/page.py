@@ -160,6 +160,7 @@ def _told(run: RunFolder, reviewer: str, queue: dict[str, Any]) -> dict[str, Any
         "n": run.card().images,
         "reviewer": reviewer,
         "classes": [vars(one) for one in decisions.classes(run)],
+        "typical": decisions.typical(run),
         "queue": queue,
         "stage": said.stage,
         "columns": {
