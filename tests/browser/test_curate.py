@@ -136,6 +136,9 @@ def test_another_order_begins_at_its_first_image_and_the_place_is_shown(page: Pa
     found = curator(page, run)
     press(found, "j", "j", "j")
     assert (data(found, "current"), place_of(found)) == (str(queue[3]), f"4 of {IMAGES}")
+    assert found.locator(".spoken").text_content() == (
+        f"Image {queue[3]}, Cluster {load_reliable(run, 'joint').labels[queue[3]]}, undecided, 4 of {IMAGES}"
+    )
     press(found, "End")
     assert (data(found, "current"), place_of(found)) == (str(queue[-1]), f"{IMAGES} of {IMAGES}")
     press(found, "Home")

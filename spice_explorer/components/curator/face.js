@@ -181,6 +181,7 @@ class Face {
     if (this.told === queue.current) return;
     this.told = queue.current;
     const { name, state } = queue.ended ? {} : this.tileOf(queue.current);
-    this.spoken.textContent = queue.ended ? "" : `Image ${queue.current}, ${name}, ${STATES[state].words}`;
+    const where = `${number(queue.at + 1)} of ${number(queue.length)}`;
+    this.spoken.textContent = queue.ended ? "" : `Image ${queue.current}, ${name}, ${STATES[state].words}, ${where}`;
   }
 }
