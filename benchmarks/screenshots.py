@@ -138,8 +138,6 @@ def _health(page: Page, address: str, photos: Path) -> None:
     page.get_by_text("Your images").click()
     page.get_by_label("Folder or file").fill(str(photos))
     page.get_by_label("Folder or file").press("Enter")
-    page.locator(".st-key-open_source button, [class*='st-key-open'] button[kind=primary]").first.click()
-    page.get_by_role("heading", name="Digits").wait_for(state="hidden", timeout=600_000)
     page.get_by_role("heading", name="Health").wait_for(timeout=600_000)
     page.locator("[role=option]").first.wait_for(timeout=600_000)
     page.get_by_role("heading", name="Health").scroll_into_view_if_needed()

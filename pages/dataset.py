@@ -6,7 +6,7 @@ from spice_explorer.sections.dataset import page
 
 chrome.heading("Dataset", "Choose the images to cluster. Labels are not needed and never used for training.")
 with session.plain_errors():
+    page.introduction()
     page.chooser()
 with session.plain_errors():
-    page.report(session.opened())
-    page.to_train()
+    page.below()

@@ -33,6 +33,7 @@ def ui() -> None:
         st.Page(ROOT / "pages" / f"{name}.py", title=title, icon=icon, url_path=name) for name, title, icon in PAGES
     ]
     page = st.navigation(pages)
+    session.restore()
     chrome.style()
     with st.sidebar, session.plain_errors():
         chrome.sidebar()

@@ -214,13 +214,13 @@ def class_balance(table: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def similarities(cosines: np.ndarray, clusters: Sequence[int]) -> go.Figure:
-    """Cosines between the prototypes of `clusters`, as a heat map."""
+def similarities(cosines: np.ndarray, clusters: Sequence[str]) -> go.Figure:
+    """Cosines between the prototypes of the clusters with these names, as a heat map."""
     import plotly.graph_objects as go
 
     count = len(cosines)
     figure = _figure(min(460, 200 + 26 * count), "cluster", "cluster")
-    names = [str(cluster) for cluster in clusters]
+    names = [html.escape(name) for name in clusters]
     figure.add_trace(
         go.Heatmap(
             x=names,

@@ -13,6 +13,7 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.errors import SpiceError, sentence_of
+from spice_explorer import browsers
 from spice_explorer.queries import imports, runs, sources
 
 if TYPE_CHECKING:
@@ -60,16 +61,44 @@ def is_here(visitor: str) -> bool:
     return not runtime.exists() or bool(runtime.get_instance().is_active_session(visitor))
 
 
-# Under which reviewer's name each visitor looks at a run.
+# Under which reviewer's name each visitor looks at a run, and in which browser.
 _reviewers: dict[str, dict[str, str]] = {}
+_browsers: dict[str, str] = {}
 
 
 def also_present(run: RunFolder, reviewer: str) -> bool:
-    """Notes under which name this visitor decides; True when another open tab has the same name."""
-    seen = _reviewers.setdefault(run.name, {})
-    seen[visitor()] = reviewer
+    """Notes under which name this visitor decides; True when another browser has the same name in an open tab.
+
+    Tabs of one browser are the same person's.
+    """
+    seen, own = _reviewers.setdefault(run.name, {}), browsers.current()
+    seen[visitor()], _browsers[visitor()] = reviewer, own
     others = [one for one, name in list(seen.items()) if name == reviewer and one != visitor()]
-    return any(is_here(one) for one in others)
+    return any(is_here(one) and not (own and _browsers.get(one) == own) for one in others)
+
+
+# What a reload brings back, by its name in the session state; a queue in the address is newer.
+_LASTING = ("reviewer", "opened", "import", "queue")
+
+
+def restore() -> None:
+    """Begins a new session with what this browser had in its last one."""
+    if "restored" in st.session_state:
+        return
+    st.session_state["restored"] = True
+    for what in _LASTING:
+        found = browsers.remembered(what)
+        if found is not None and what not in st.query_params:
+            st.session_state[what] = found
+    if (asked := current_import()) is not None:
+        _awaited[visitor()] = asked
+
+
+def keep(what: str, value: object) -> None:
+    """Keeps one of the things that a reload brings back."""
+    assert what in _LASTING
+    st.session_state[what] = value
+    browsers.remember(what, value)
 
 
 # -- the chosen run ----------------------------------------------------------------------------
@@ -80,7 +109,7 @@ def current_run() -> RunFolder | None:
 
     Also None if the requested run no longer exists, so that the next action does not affect another run.
     """
-    wanted = _wanted_run() or next(iter(runs.run_names()), "")
+    wanted = _wanted_run() or runs.newest()
     run = runs.find(wanted)
     if run is not None:
         _keep(wanted)
@@ -172,9 +201,14 @@ def opened() -> Opened:
     return st.session_state.get("opened") or sources.digits()
 
 
+def has_opened() -> bool:
+    """True once this visitor has opened a source."""
+    return "opened" in st.session_state
+
+
 def keep_opened(source: Opened) -> None:
     """Chooses `source`, replacing any earlier request."""
-    st.session_state["opened"] = source
+    keep("opened", source)
     keep_import(None)
 
 
@@ -190,7 +224,7 @@ def current_import() -> Asked | None:
 def keep_import(asked: Asked | None) -> None:
     """Waits only for `asked`; an import that nobody is waiting for is dropped."""
     before = current_import()
-    st.session_state["import"] = asked
+    keep("import", asked)
     st.session_state.pop("import ended", None)
     if asked is None:
         _awaited.pop(visitor(), None)

@@ -140,6 +140,18 @@ class DecisionLog:
         """For each class, how many of the images that had it were found right in an audit, and of
         how many that were looked at; the last answer about an image that stands counts. Answers from before the labels
         of many images became others do not count, unless that was undone."""
+        counts: dict[int, tuple[int, int]] = {}
+        for class_, right in self._audit_answers().values():
+            before = counts.get(class_, (0, 0))
+            counts[class_] = before[0] + right, before[1] + 1
+        return counts
+
+    def audited_images(self) -> np.ndarray:
+        """(m,) int64, sorted: the images with an answer in an audit that stands, as far as it counts."""
+        return np.array(sorted(self._audit_answers()), np.int64)
+
+    def _audit_answers(self) -> dict[int, tuple[int, bool]]:
+        """For each image that was looked at in an audit, the class that it had, and whether it was right."""
         with self._guard, self._plainly():
             if not self.path.exists():
                 return {}
@@ -157,11 +169,7 @@ class DecisionLog:
                         np.frombuffer(images, IDS).tolist(), np.frombuffer(old, CLASSES).tolist(), strict=True
                     ):
                         last[image] = int(self.curation.home[class_]), action == "accept"
-        counts: dict[int, tuple[int, int]] = {}
-        for class_, right in last.values():
-            before = counts.get(class_, (0, 0))
-            counts[class_] = before[0] + right, before[1] + 1
-        return counts
+            return last
 
     def close(self) -> None:
         with self._guard:

@@ -105,3 +105,16 @@ def typical_first(neighbors: np.ndarray, most: int = 2000) -> np.ndarray:
         np.subtract.at(gain, neighbors[covered].ravel(), 1)
         gain[best] = whole[best] = 0
     return np.array(chosen, np.int64)
+
+
+def typical_of(classes: np.ndarray, doubts: np.ndarray, fit: np.ndarray, most: int = 3) -> dict[int, list[int]]:
+    """For each class with fitting images, the ids of those that show best what it is, at most `most`: the least
+    doubtful first.
+
+    Args:
+        classes, doubts: (N,) of each image. fit: (N,) bool, the images that may stand for their class.
+    """
+    ids = np.flatnonzero(fit)
+    order = ids[np.lexsort((doubts[ids], classes[ids]))]
+    _, starts = np.unique(classes[order], return_index=True)
+    return {int(classes[part[0]]): part[:most].tolist() for part in np.split(order, starts[1:]) if len(part)}

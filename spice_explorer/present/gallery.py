@@ -13,6 +13,7 @@ from PIL import Image
 
 from engine.data.thumbnails import as_image
 from spice_explorer.palette import cluster_colour
+from spice_explorer.present.names import NUMBERS, Names
 
 # Images up to this side are drawn as squares, since smoothing would hide what the model sees.
 PIXELATED = 32
@@ -38,6 +39,7 @@ class Known:
         labels: (N,) ints.
         confidence, agreement: (N,) floats 0–1.
         truth: (N,) numbers of the true classes; classes: their names.
+        called: what the labels are called.
     """
 
     pixels: np.ndarray
@@ -47,6 +49,7 @@ class Known:
     agreement: np.ndarray | None = None
     truth: np.ndarray | None = None
     classes: Sequence[str] = ()
+    called: Names = NUMBERS
 
 
 def webp(pixels: np.ndarray, side: int | None) -> bytes:
@@ -74,8 +77,8 @@ def _tile(known: Known, index: int, captions: bool) -> Tile:
     lines, short, colour = [str(known.names[index])], [], ""
     if known.labels is not None:
         label = int(known.labels[index])
-        lines.append(f"cluster {label}")
-        short.append(str(label))
+        lines.append(known.called.inline(label))
+        short.append(known.called.short(label))
         colour = cluster_colour(label)
     if known.confidence is not None:
         lines.append(f"confidence {known.confidence[index]:.3f}")

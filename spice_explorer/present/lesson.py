@@ -81,6 +81,12 @@ def _sprite(pixels: np.ndarray) -> dict[str, Any]:
     return {"data": data, "columns": sprites.COLUMNS, "count": len(pixels)}
 
 
+# For the steps that need a stage, before anybody has asked for the lesson's run.
+UNTRAINED = {
+    key: "This step opens when the lesson's run is trained: start it above." for key, _, stage in STEPS if stage
+}
+
+
 def waits(done: Collection[Stage], shown: Collection[Stage], *, live: bool, making: bool) -> dict[str, str]:
     """The message for each step that will open automatically, by the step's key; other steps say what to train.
 

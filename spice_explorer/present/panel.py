@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.events import Stage
 from spice_explorer.palette import cluster_colour
+from spice_explorer.present.names import NUMBERS, Names
 
 # In the order of engine.stages.reliable.Verdict; its bits: 1 neighbours disagree, 2 not confident.
 VERDICTS = (
@@ -53,6 +54,7 @@ def explanation(
     threshold: float,
     asked_confidence: float,
     count: int,
+    names: Names = NUMBERS,
 ) -> Explanation:
     """The verdict on one label.
 
@@ -64,7 +66,7 @@ def explanation(
     """
     agree, noun = round(agreement * count), "neighbour" if count == 1 else "neighbours"
     verb = "says" if count == 1 else "say"
-    near = f"{agree:,} of {count:,} {noun} {verb} {label}, {needed(threshold, count):,} needed"
+    near = f"{agree:,} of {count:,} {noun} {verb} {names.short(label)}, {needed(threshold, count):,} needed"
     found, asked = apart(confidence, asked_confidence)
     sure = f"confidence {found}, {asked} needed"
     return Explanation(VERDICTS[verdict], Reason(not verdict & 1, near), Reason(not verdict & 2, sure))
@@ -101,11 +103,13 @@ class Cell:
     colour: str
 
 
-def cells(stages: Sequence[Stage], steps: Sequence[int], labels: np.ndarray, confidence: np.ndarray) -> list[Cell]:
+def cells(
+    stages: Sequence[Stage], steps: Sequence[int], labels: np.ndarray, confidence: np.ndarray, names: Names = NUMBERS
+) -> list[Cell]:
     """F cells from an image's labels (F,) and confidences (F,) at the moments `stages`, `steps`."""
     moments = zip(stages, steps, labels.tolist(), confidence.tolist(), strict=True)
     return [
-        Cell(stage, f"{COUNTED[stage]} {step:,}: cluster {label}, confidence {sure:.2f}", cluster_colour(label))
+        Cell(stage, f"{COUNTED[stage]} {step:,}: {names.inline(label)}, confidence {sure:.2f}", cluster_colour(label))
         for stage, step, label, sure in moments
     ]
 

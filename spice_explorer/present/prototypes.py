@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from spice_explorer.present.names import NUMBERS, Names
+
 if TYPE_CHECKING:
     from engine.runs.history import PrototypeHistory
     from engine.stages.prototypes import Claims
@@ -185,10 +187,9 @@ class Hint(NamedTuple):
     cosine: float
     shared: float
 
-    @property
-    def sentence(self) -> str:
+    def sentence(self, names: Names) -> str:
         return (
-            f"{self.first} and {self.second}: cosine {self.cosine:.2f}, "
+            f"{names.short(self.first)} and {names.short(self.second)}: cosine {self.cosine:.2f}, "
             f"{self.shared:.0%} of their images' neighbours are in the other one"
         )
 
@@ -301,11 +302,11 @@ def change(before: Claims, after: Claims, labels: tuple[np.ndarray, np.ndarray],
     )
 
 
-def tally(labels: np.ndarray, way: str) -> str:
+def tally(labels: np.ndarray, way: str, names: Names = NUMBERS) -> str:
     """How many images go where: "7 to cluster 3, 2 to no cluster"; the most first, at most six."""
     found, counts = np.unique(labels, return_counts=True)
     best = np.argsort(-counts, kind="stable").tolist()
-    words = [f"{counts[i]:,} {way} {f'cluster {found[i]}' if found[i] >= 0 else 'no cluster'}" for i in best]
+    words = [f"{counts[i]:,} {way} {names.inline(int(found[i])) if found[i] >= 0 else 'no cluster'}" for i in best]
     more = f" and {len(words) - 6:,} more clusters" if len(words) > 6 else ""
     return ", ".join(words[:6]) + more
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,11 @@ from engine.curate.log import DecisionLog
 from engine.curate.measured import measured as measure
 from engine.curate.splitting import two_means
 from engine.curate.suggestions import least_sure_first, suggested
-from engine.errors import RunError
+from engine.errors import RunError, SpiceError
 from engine.runs import comparison
 from engine.runs.results import decision_log
 from spice_explorer.palette import cluster_colour
+from spice_explorer.present.names import Names
 from spice_explorer.queries import artefacts, runs
 from spice_explorer.queries.cache import cached
 
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
     from engine.curate.guidance import Guidance, Unseen
     from engine.curate.measured import Measured
     from engine.curate.suggestions import Suggestions
+    from engine.events import Stage
     from engine.runs.comparison import BeforeAfter
     from engine.runs.folder import RunFolder
+    from engine.stages.reliable import ReliableSet
+    from spice_explorer.present.gallery import Known
 
 MOST_KEPT_QUEUES = 32
 _logs: dict[Path, tuple[float, DecisionLog]] = {}
@@ -104,6 +108,25 @@ def classes(run: RunFolder) -> list[Shown]:
 
 def shown(now: Curation) -> list[Shown]:
     return [Shown(one.number, one.name, one.colour or cluster_colour(one.number)) for one in now.classes]
+
+
+def names(run: RunFolder) -> Names:
+    """What the clusters and classes of the run are called; only numbers where its decisions cannot be read."""
+    try:
+        return Names.of(curation(run))
+    except (SpiceError, OSError):  # said on the Curate page
+        return Names()
+
+
+def cluster_names(run: RunFolder) -> list[str]:
+    """The short name of each cluster, by number."""
+    called = names(run)
+    return [called.short(one) for one in range(run.card().config.clusters)]
+
+
+def known(run: RunFolder, stage: Stage | None) -> Known:
+    """Everything a gallery shows about the run's images, with the labels of `stage`, if any, and their names."""
+    return replace(artefacts.known(run, stage), called=names(run))
 
 
 def classes_of(run: RunFolder) -> np.ndarray:
@@ -195,6 +218,22 @@ def before_after(run: RunFolder) -> BeforeAfter | None:
     return comparison.before_after(parent, run)
 
 
+@cached("reliable-heads", "reliable-joint", _row, entries=4)
+def typical(run: RunFolder) -> dict[int, list[int]]:
+    """Up to three images for each class that show what it is: the surest of its own, or, in a class that people made,
+    any of those that they put there. None for a class whose images were all rejected or left out."""
+    said = needed_model(run)
+    verdict = _verdict(run, said)
+    with reading(run) as now:
+        own, moved, standing = now.classes_of(said.labels), now.moved, now.state < State.REJECTED
+    doubts = queues.doubt(verdict.agreement, verdict.confidence) + 2 * moved  # the model doubts another label of these
+    return queues.typical_of(own, doubts, standing)
+
+
+def _verdict(run: RunFolder, said: Model) -> ReliableSet:
+    return artefacts.reliable(run, said.stage)  # type: ignore[arg-type]
+
+
 # -- queues ------------------------------------------------------------------------------------
 
 
@@ -202,21 +241,24 @@ def queue(run: RunFolder, what: str) -> np.ndarray:
     """(m,) ids in the order of the queue `what`, images that are decided left out.
 
     `what` is rejected, undecided, flipped, typical, unsure (as typical, until two classes have answers), duplicates,
-    border-A-B, class-C, audit-SEED or audit-SEED-C (decided images too), disputed, or kept-TOKEN of `keep`. Raises LookupError for any other.
+    border-A-B, class-C, audit-SEED or audit-SEED-C (all images without an answer in an audit), disputed, or kept-TOKEN
+    of `keep`. Raises LookupError for any other.
     """
     kind, _, rest = what.partition("-")
     if kind == "kept":
         with _guard:
             return _kept[rest]
     found = _ordered(run, kind, [int(one) for one in rest.split("-") if one])
-    if kind in ("audit", "disputed"):
+    if kind == "disputed":
         return found
+    if kind == "audit":
+        return found[~np.isin(found, log_of(run).audited_images())]
     return found[curation(run).state[found] == 0]
 
 
 def _ordered(run: RunFolder, kind: str, numbers: list[int]) -> np.ndarray:
     said, own = needed_model(run), classes_of(run)
-    verdict = artefacts.reliable(run, said.stage)  # type: ignore[arg-type]
+    verdict = _verdict(run, said)
     if kind == "rejected":
         return queues.rejected_first(verdict.verdicts, verdict.agreement, verdict.confidence)
     if kind == "undecided":

@@ -24,7 +24,7 @@ from engine.runs.runner import the_runner
 from spice_explorer.addresses import address_of
 from spice_explorer.present import lesson as present
 from spice_explorer.queries import artefacts, maps, runs, sources
-from spice_explorer.queries.runs import Run, workspace
+from spice_explorer.queries.runs import PREPARED, Run, workspace
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PREPARED = "lesson-digits"
 # What a lesson shows of a run comes from these and its trials; when one of them is new, so is the lesson.
 PARTS = ("features", "reliable-heads", "reliable-joint")
 MOST_KEPT = 4
@@ -68,6 +67,8 @@ _guard = threading.Lock()
 _preparing = Jobs[Path, Job]("spice-lesson", Job("preparing"))
 # One at a time: a lesson shall not slow down the run that it waits for more than it must.
 _lessons = Jobs[tuple[Path, Key], Job]("spice-lesson", Job("making"), at_once=1)
+# The runs whose failure examples somebody asked for.
+_wanted: set[tuple[Path, float]] = set()
 # What goes wrong with a run, by its folder and when that was made: the state is the trial at hand.
 _trials = Jobs[tuple[Path, float], Job]("spice-lesson", Job(""), at_once=1)
 
@@ -105,7 +106,9 @@ def _prepare(place: Path, task: Task[Job]) -> None:
         return
     opened, config = prepared()
     task.sleep(0)  # nothing is to be trained any more when the server ends
-    the_runner().submit(create_run(place / PREPARED, opened, config))
+    run = create_run(place / PREPARED, opened, config)
+    want_trials(run)  # the button that was pressed says so
+    the_runner().submit(run)
 
 
 def preparing() -> bool:
@@ -139,7 +142,7 @@ def follow(look: Run) -> Made | None:
         _newest[run.path] = key
         again = () if run.path in _shown else ("done",)  # one that was made and had to go for others
         _lessons.ask((run.path, key), partial(_make, run, key), f"the lesson of {run.path}", again=again)
-        if look.snapshot.state == "finished":
+        if look.snapshot.state == "finished" and _mark(run) in _wanted:
             _try_what_goes_wrong(run)
     return _shown_of(run)
 
@@ -163,6 +166,16 @@ def fault(run: RunFolder) -> str:
 
 def _newest_of(run: RunFolder) -> tuple[Path, Key]:
     return run.path, _newest.get(run.path, ())
+
+
+def lacks_trials(run: RunFolder) -> bool:
+    """True when the failure examples of a finished run could be trained, and nobody has asked for that."""
+    return _mark(run) not in _wanted and bool(failure_trials.missing(run))
+
+
+def want_trials(run: RunFolder) -> None:
+    """Asks for the short trainings of what goes wrong: they begin as soon as the run is finished."""
+    _wanted.add(_mark(run))
 
 
 def trying(run: RunFolder) -> tuple[str, float] | None:

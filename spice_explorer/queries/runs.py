@@ -19,6 +19,8 @@ from engine.runs.results import settled
 from engine.runs.runner import the_runner
 from engine.runs.snapshot import LIVE, Snapshot, fold
 
+# The run that the Learn page trains.
+PREPARED = "lesson-digits"
 # Progress records from which the speed of a stage is taken (two a second).
 PACE_RECORDS = 20
 
@@ -93,6 +95,12 @@ def run_names() -> list[str]:
         return []
     found = [(card.stat().st_mtime, card.parent.name) for card in cards if card.is_file()]
     return [name for _, name in sorted(found, reverse=True) if not name.startswith(".")]
+
+
+def newest() -> str:
+    """The newest run; the lesson's only if there is no other, "" if there is none at all."""
+    names = run_names()
+    return next((name for name in names if name != PREPARED), names[0] if names else "")
 
 
 def find(name: str) -> RunFolder | None:

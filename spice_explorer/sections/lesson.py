@@ -40,8 +40,6 @@ def _taught() -> RunFolder:
     own = wanted == OWN and other is not None
     if own:
         _teach(True)
-    else:
-        lessons.prepare()
     if other is None:
         return lessons.run_of(PREPARED)
     if own:
@@ -80,7 +78,8 @@ def _lesson(run: RunFolder, was_unsettled: bool) -> None:
             st.rerun()
         if not there:
             _beginning()
-            player(run, None, present.waits((), (), live=lessons.preparing(), making=False))
+            waits = present.waits((), (), live=True, making=False) if lessons.preparing() else present.UNTRAINED
+            player(run, None, waits)
             return
         look = runs.look(run)
         made = lessons.follow(look)
@@ -99,8 +98,26 @@ def _beginning() -> None:
     if trouble:
         st.error(session.sentence(trouble), icon=":material/error:")
         st.button("Try again", key="try again", on_click=lessons.prepare, args=(True,))
-    else:
+    elif lessons.preparing():
         _line("queued", "Preparing a run on the digits: about half a minute.")
+    else:
+        _start()
+
+
+def _start() -> None:
+    """Nothing is trained before somebody asks for it."""
+    with st.container(horizontal=True, vertical_alignment="center", key="lesson start"):
+        st.button(
+            "Train the lesson's run",
+            type="primary",
+            key="start lesson",
+            icon=":material/play_arrow:",
+            on_click=lessons.prepare,
+        )
+        st.caption(
+            "Trains all three stages on the built-in digits: about half a minute. Short examples of what can go "
+            "wrong follow. Your own runs stay as they are."
+        )
 
 
 def _state(look: Run) -> None:
@@ -121,6 +138,15 @@ def _state(look: Run) -> None:
         _line(state, words)
     if state == "paused" and look.mine:
         st.button("Continue", key="continue lesson", icon=":material/play_arrow:", on_click=_continue, args=(run,))
+    elif state == "finished" and trial is None and lessons.lacks_trials(run):
+        st.button(
+            "Train the failure examples",
+            key="want trials",
+            icon=":material/play_arrow:",
+            on_click=lessons.want_trials,
+            args=(run,),
+            help="Short trainings that show what goes wrong without a part of the method.",
+        )
     elif state not in (*LIVE, "finished"):
         st.button("Resume", key="resume lesson", icon=":material/play_arrow:", on_click=_resume, args=(run,))
 

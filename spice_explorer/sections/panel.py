@@ -18,12 +18,14 @@ from spice_explorer.components import gallery, viewer
 from spice_explorer.palette import VERDICTS, cluster_colour
 from spice_explorer.present import panel as present
 from spice_explorer.queries import artefacts, decisions
+from spice_explorer.queries.decisions import known, names
 from spice_explorer.web import originals, thumbs
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
     from engine.runs.folder import RunFolder
     from engine.stages.reliable import ReliableSet
+    from spice_explorer.present.names import Names
 
 MOST_VOTES = 4
 NEIGHBORS_A_PAGE = 24
@@ -67,7 +69,7 @@ def show(
             verdict = _judged(run, stage, judged, count, confidence)
             labels = _no_label(run) if verdict is None else np.asarray(verdict.found.labels)
             if verdict is not None:
-                _label(index, verdict)
+                _label(index, verdict, names(run))
                 _curated(run, index)
             _truth(run, index)
             _select(run, index)
@@ -154,7 +156,7 @@ def _select(run: RunFolder, index: int) -> None:
     st.button(words, on_click=session.select_anew, args=(run, then), key="select image")
 
 
-def _label(index: int, judged: _Judged) -> None:
+def _label(index: int, judged: _Judged, called: Names) -> None:
     found = judged.found
     label, verdict = int(found.labels[index]), int(found.verdicts[index])
     why = present.explanation(
@@ -165,12 +167,13 @@ def _label(index: int, judged: _Judged) -> None:
         threshold=float(found.thresholds[label]),
         asked_confidence=judged.confidence,
         count=judged.count,
+        names=called,
     )
     reasons = "".join(
         f"<li class='{'holds' if one.holds else 'fails'}'>{html.escape(one.text)}</li>" for one in why.reasons
     )
     st.html(
-        f"<div class='spice-panel-label'>{_swatch(label)}<b>Cluster {label}</b>"
+        f"<div class='spice-panel-label'>{_swatch(label)}<b>{html.escape(called.title(label))}</b>"
         f"<span>label of {STAGES[judged.stage]}</span></div>"
         f"<div class='spice-panel-why' style='border-color:{VERDICTS[verdict]}'>"
         f"<b>{html.escape(why.verdict)}</b><ul>{reasons}</ul></div>"
@@ -208,9 +211,9 @@ def _neighbors(run: RunFolder, images: ImageSet | None, index: int, labels: np.n
     if not run.has("neighbors"):
         st.caption("The neighbours are missing: they were removed from the run's folder.")
         return
-    near = artefacts.arrays(run, "neighbors")
+    near, called = artefacts.arrays(run, "neighbors"), names(run)
     ids, cosines = np.asarray(near["ids"][index, :count]), near["similarity"][index, :count]
-    st.html(_votes(present.votes(labels, ids)))
+    st.html(_votes(present.votes(labels, ids), called))
     if images is None:
         return
     odd = labels[ids] != labels[index]
@@ -220,7 +223,7 @@ def _neighbors(run: RunFolder, images: ImageSet | None, index: int, labels: np.n
     )
     gallery.gallery(
         run,
-        replace(artefacts.known(run, None), labels=labels),
+        replace(known(run, None), labels=labels),
         ids,
         key="neighbors",
         side=46,
@@ -230,10 +233,10 @@ def _neighbors(run: RunFolder, images: ImageSet | None, index: int, labels: np.n
     )
 
 
-def _votes(found: list[tuple[int, int]]) -> str:
+def _votes(found: list[tuple[int, int]], called: Names) -> str:
     most, rest = max(count for _, count in found), sum(count for _, count in found[MOST_VOTES:])
     rows = "".join(
-        f"<span>{_swatch(label)}{label}</span><i><i style='width:{100 * count / most:.1f}%;"
+        f"<span>{_swatch(label)}{html.escape(called.short(label))}</span><i><i style='width:{100 * count / most:.1f}%;"
         f"background:{cluster_colour(label)}'></i></i><em>{count:,}</em>"
         for label, count in found[:MOST_VOTES]
     )
@@ -251,7 +254,7 @@ def _history(run: RunFolder, index: int) -> None:
     if not len(told.steps):
         return
     labels = told.labels[:, index]
-    cells = present.cells(told.stages, told.steps, labels, told.confidence[:, index])
+    cells = present.cells(told.stages, told.steps, labels, told.confidence[:, index], names(run))
     parts = [
         f"<div style='flex:{len(mine)}'>{''.join(mine)}<span>{STAGES[stage]}</span></div>"
         for stage in STAGES

@@ -17,7 +17,7 @@ from spice_explorer.components.gallery import Action
 from spice_explorer.palette import CLUSTERS, STATES, VERDICTS
 from spice_explorer.present import reliability as present
 from spice_explorer.present.reliability import Split, Thresholds
-from spice_explorer.queries import artefacts, runs, training
+from spice_explorer.queries import artefacts, decisions, runs, training
 from spice_explorer.queries.runs import Run
 from spice_explorer.sections import panel, purity
 from spice_explorer.web import columns
@@ -25,6 +25,7 @@ from spice_explorer.web import columns
 if TYPE_CHECKING:
     from engine.runs.folder import RunFolder
     from engine.stages.reliable import ReliableSet
+    from spice_explorer.present.names import Names
 
 STAGES: dict[Stage, str] = {"joint": "stage 3 · the final labels", "heads": "stage 2 · used to train stage 3"}
 ACTIONS = (Action("select", "Add to selection"), Action("only", "Select only these"))
@@ -245,6 +246,7 @@ def _instrument(run: RunFolder, view: View, found: Split) -> None:
         "explanations": present.EXPLANATIONS,
         "colours": VERDICTS,
         "clusterColours": CLUSTERS,
+        "names": decisions.cluster_names(run),
         "bad": STATES["failed"],
         "reason": view.reason,
         "cluster": view.cluster,
@@ -286,7 +288,7 @@ def _train(look: Run, view: View, settings: ReliableSettings) -> None:
             st.caption(f"{relaxed:,} of them are not reliable: {words}.")
         if settings == run.card().config.reliable:
             st.caption("These are the run's own thresholds: the new run would repeat it.")
-        _without_teacher(np.flatnonzero(taught == 0))
+        _without_teacher(np.flatnonzero(taught == 0), decisions.names(run))
         started = st.button("Start the new run", type="primary", key="train from here")
     if nobody:
         st.caption(reason)
@@ -298,10 +300,10 @@ def _floor(share: float) -> str:
     return f"every cluster keeping {share:.1%}" if share else "no floor"
 
 
-def _without_teacher(clusters: np.ndarray) -> None:
+def _without_teacher(clusters: np.ndarray, called: Names) -> None:
     if not len(clusters):
         return
-    named = ", ".join(str(one) for one in clusters[:MOST_NAMED].tolist())
+    named = session.plain(", ".join(called.short(one) for one in clusters[:MOST_NAMED].tolist()))
     more = f" and {len(clusters) - MOST_NAMED:,} more" if len(clusters) > MOST_NAMED else ""
     what, its = ("Cluster", "its") if len(clusters) == 1 else ("Clusters", "their")
     st.warning(
@@ -331,7 +333,9 @@ def _galleries(run: RunFolder, view: View, verdict: ReliableSet) -> None:
     selected = session.selection(run)
     with st.container(horizontal=True, vertical_alignment="bottom", key="gallery controls"):
         place = st.empty()
-        st.selectbox("Cluster", [ALL, *range(run.card().config.clusters)], key=_key("cluster", run), width=130)
+        clusters, called = [ALL, *range(run.card().config.clusters)], decisions.names(run)
+        words = {one: one if one == ALL else called.short(one) for one in clusters}
+        st.selectbox("Cluster", clusters, key=_key("cluster", run), width=160, format_func=words.__getitem__)
         if len(selected) and st.checkbox(f"Only the {len(selected):,} selected", key="only selected"):
             among = among & np.isin(np.arange(len(among)), selected)
         counts = np.bincount(verdict.verdicts[among], minlength=len(present.REASONS))
@@ -352,7 +356,7 @@ def _galleries(run: RunFolder, view: View, verdict: ReliableSet) -> None:
         f"{present.EXPLANATIONS[view.reason]} {'Surest' if view.reason == 0 else 'Most doubtful'} "
         "first; under each: cluster · confidence · agreement."
     )
-    known = replace(artefacts.known(run, view.stage), agreement=verdict.agreement)
+    known = replace(decisions.known(run, view.stage), agreement=verdict.agreement)
     asked = gallery.gallery(
         run, known, ids, key="reliability", actions=ACTIONS, nothing="No image has this verdict here."
     )

@@ -30,6 +30,7 @@ from spice_explorer.present import sprites
 from spice_explorer.queries import artefacts, lessons, runs
 from spice_explorer.queries.cache import cached
 from spice_explorer.web import columns, curate_api, originals, thumbs
+from spice_explorer.web.browser_cookie import BrowserCookie
 from spice_explorer.web.originals import HEADERS, MOST_DIGITS
 
 # A lesson grows while its run trains.
@@ -133,5 +134,5 @@ def options() -> dict[str, Any]:
             columns.route(),
             *curate_api.routes(),
         ],
-        "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+        "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts), Middleware(BrowserCookie)],
     }

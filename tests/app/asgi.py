@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 
@@ -30,11 +31,12 @@ class Answer:
 class Client:
     """Sends requests like a browser at http://localhost."""
 
-    def __init__(self, routes: Sequence[BaseRoute]) -> None:
-        self._app = Starlette(routes=list(routes))
+    def __init__(self, routes: Sequence[BaseRoute], middleware: Sequence[Middleware] = ()) -> None:
+        self._app = Starlette(routes=list(routes), middleware=list(middleware))
 
-    def get(self, path: str, **query: Any) -> Answer:
-        return asyncio.run(self._ask("GET", path, urlencode(query), b"", {}))
+    def get(self, path: str, cookie: str = "", **query: Any) -> Answer:
+        headers = {"cookie": cookie} if cookie else {}
+        return asyncio.run(self._ask("GET", path, urlencode(query), b"", headers))
 
     def post(self, path: str, body: Any, **headers: str) -> Answer:
         """Sends `body`, as JSON unless it is text."""

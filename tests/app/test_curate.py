@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from engine.curate import queues
 from engine.curate.audit import LEAST_ANSWERS
 from engine.curate.decisions import Decision
 from engine.curate.log import FILE
 from engine.curate.provenance import Provenance
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
-from spice_explorer import session
+from spice_explorer import browsers, session
 from spice_explorer.queries import artefacts, decisions
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, demo, texts
 
@@ -65,6 +66,23 @@ def test_without_a_name_nothing_can_be_decided(visit: Visit) -> None:
     assert all(one.disabled for one in at.button if one.label.startswith(("Accept", "Leave out")))
     assert table(at)["images"].sum() == IMAGES
     assert table(at)[["seen", "bulk", "voted"]].sum().sum() == 0
+
+
+@pytest.mark.usefixtures("finished")
+def test_each_class_is_shown_by_three_of_its_surest_images(visit: Visit) -> None:
+    own, verdict = decisions.classes_of(demo()), artefacts.reliable(demo(), "joint")
+    chosen = int(np.bincount(own).argmax())
+    typical = decisions.typical(demo())
+    assert len(typical[chosen]) == 3
+    assert (own[typical[chosen]] == chosen).all()
+    others = np.setdiff1d(np.flatnonzero(own == chosen), typical[chosen])
+    assert queues.doubt(verdict.agreement, verdict.confidence)[typical[chosen]].max() <= (
+        queues.doubt(verdict.agreement, verdict.confidence)[others].min()
+    )
+    row = table(visit("curate", run="demo")).iloc[chosen]
+    assert [int(row[f"picture {place}"].rpartition("/")[2].split(".")[0]) for place in range(3)] == typical[chosen]
+    decide("exclude", typical[chosen][:1])
+    assert typical[chosen][0] not in decisions.typical(demo())[chosen]
 
 
 @pytest.mark.usefixtures("finished")
@@ -256,6 +274,30 @@ def test_the_same_name_in_two_tabs_is_said(visit: Visit, monkeypatch: pytest.Mon
     assert not at.warning
     monkeypatch.setattr(session, "is_here", lambda _visitor: False)  # his tab is closed
     assert not named(at, "Ann").warning
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize(("other", "warned"), [("this browser", False), ("another browser", True)])
+def test_a_second_tab_of_the_same_browser_is_nobody_else(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch, other: str, warned: bool
+) -> None:
+    monkeypatch.setattr(browsers, "current", lambda: "this browser")
+    monkeypatch.setitem(session._reviewers, "demo", {"another tab": "Ann"})
+    monkeypatch.setitem(session._browsers, "another tab", other)
+    assert bool(named(visit("curate", run="demo")).warning) is warned
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_reload_brings_back_the_name_and_the_queue(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browsers, "current", lambda: "Ann's")
+    at = named(visit("curate", run="demo"))
+    at.selectbox(key="queue kind").set_value("typical").run()
+    at = visit("curate", run="demo")
+    assert at.text_input(key="reviewer name").value == "Ann"
+    assert at.selectbox(key="queue kind").value == "typical"
+    assert visit("curate", run="demo", queue="flipped").selectbox(key="queue kind").value == "flipped"
+    monkeypatch.setattr(browsers, "current", lambda: "Bob's")
+    assert visit("curate", run="demo").text_input(key="reviewer name").value == ""
 
 
 @pytest.mark.usefixtures("finished")

@@ -191,6 +191,15 @@ def test_queues_leave_out_what_is_decided(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("finished")
+def test_an_audit_goes_on_with_the_images_that_have_no_answer_in_it(client: Client) -> None:
+    order = queue(client, "audit-0")
+    act(client, {"action": "accept", "ids": order[:2], "text": "audit"}, {"action": "accept", "ids": order[3:4]})
+    assert queue(client, "audit-0") == order[2:], "the last was decided, but not in an audit"
+    act(client, {"action": "undo"}, {"action": "undo"}, seen=2)
+    assert queue(client, "audit-0") == order
+
+
+@pytest.mark.usefixtures("finished")
 @pytest.mark.parametrize("name", ["nothing", "class-x", "border-1", "kept-0", "border-1-2-3"])
 def test_queues_that_do_not_exist(client: Client, name: str) -> None:
     assert client.get(f"/spice/curate/demo/queue/{name}.bin").status == 404

@@ -53,6 +53,11 @@ def begun(at: AppTest, path: Path) -> AppTest:
     return button(at, "Open").click().run()
 
 
+def with_digits(at: AppTest) -> AppTest:
+    at.session_state["source kind"] = "digits"
+    return button(at.run(), "Use the digits").click().run()
+
+
 def until(asked: Asked, state: str) -> None:
     """Waits until the import is in a state."""
     deadline = time.monotonic() + 20
@@ -140,7 +145,7 @@ def test_the_name_of_a_source_is_shown_as_it_is(photos: Path, visit: Visit) -> N
 
 
 def test_an_import_is_shown_paused_and_continued(photos: Path, visit: Visit, held: threading.Event) -> None:
-    at = visit("dataset")
+    at = with_digits(visit("dataset"))
     at.session_state["source kind"] = "own"
     at.run()
     at.text_input(key="source path").set_value(str(photos))
@@ -158,7 +163,7 @@ def test_an_import_is_shown_paused_and_continued(photos: Path, visit: Visit, hel
 def test_a_cancelled_import_says_so_and_changes_nothing(
     photos: Path, visit: Visit, held: threading.Event, reached: threading.Event
 ) -> None:
-    at = begun(visit("dataset"), photos)
+    at = begun(with_digits(visit("dataset")), photos)
     assert reached.wait(20)  # a cancelled import that has not started decoding would end at once
     button(at, "Cancel").click().run()
     assert "Cancelling…" in progress_text(at)
@@ -186,7 +191,9 @@ def test_a_table_asks_for_the_folder_of_its_paths(photos: Path, tmp_path: Path, 
     at.session_state["source kind"] = "own"
     at.run()
     assert not [one for one in at.text_input if one.key == "source root"]
-    at.text_input(key="source path").set_value(str(table)).run()
+    at.text_input(key="source path").set_value(str(table))
+    at = imported(button(at, "Open").click().run())
+    assert at.error, "beside the table there are no such images"
     at.text_input(key="source root").set_value(str(photos))
     at = imported(button(at, "Open").click().run())
     assert metrics(at)["Images"] == "40"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import threading
@@ -104,13 +105,57 @@ def locked(bundle: dict[str, Any]) -> list[str]:
 # -- the lesson's own run ----------------------------------------------------------------------
 
 
-def test_a_first_visit_shows_the_pictures_and_trains_until_every_step_is_open(workspace: Path, visit: Visit) -> None:
+def start(at: AppTest) -> AppTest:
+    return button(at, "Train the lesson's run").click().run()
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_visit_trains_nothing_and_changes_no_run(workspace: Path, visit: Visit) -> None:
+    at = visit("learn", run="demo")
+    for _ in range(2):
+        at.run()
+    assert not lessons.preparing()
+    assert [path.name for path in workspace.iterdir() if path.name[0] != "."] == ["demo"]
+    assert told(at)["waits"]["joint"] == "This step opens when the lesson's run is trained: start it above."
+    until(start(at), lambda _at: (workspace / PREPARED / "run.json").exists())
+    at.run()
+    assert "demo" in at.query_params["run"]
+    assert at.selectbox(key="run picker").value == "demo"
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_new_tab_shows_ones_own_run_and_not_the_lessons(workspace: Path, trained: Path, visit: Visit) -> None:
+    shutil.copytree(trained, workspace / PREPARED)
+    os.utime(workspace / PREPARED / "run.json")
+    os.utime(workspace / "demo" / "run.json", (1, 1))
+    assert runs.run_names() == [PREPARED, "demo"]
+    assert "demo" in visit("map").query_params["run"]
+
+
+@pytest.mark.usefixtures("finished")
+def test_failure_examples_are_trained_when_they_are_asked_for(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(failure_trials, "missing", lambda _folder: [] if tried else ["head"])
+    monkeypatch.setattr(failure_trials, "make_trials", lambda folder, **_about: tried.append(folder.name))
+    monkeypatch.setattr(lessons, "_busy", lambda: False)
+    at = until(visit("learn", run="demo", teach="own"), made)
+    assert tried == []
+    button(at, "Train the failure examples").click().run()
+    until(at, lambda _at: tried == ["demo"])
+    at.run()
+    assert "Train the failure examples" not in [one.label for one in at.button]
+
+
+def test_a_first_visit_shows_the_pictures_and_a_click_trains_until_every_step_is_open(
+    workspace: Path, visit: Visit
+) -> None:
     at = visit("learn")
     opening = fetched(told(at)["address"])
     assert parse_qs(urlsplit(told(at)["address"]).query) == {"v": ["opening"]}
     assert len(opening["steps"]) == 9
     assert opening["steps"][0]["show"]["images"] in (IMAGES, 1797)  # before the run exists: all digits
     assert locked(opening) == [key for key, _, stage in STEPS if stage]
+    start(at)
     assert told(at)["waits"]["joint"] == "This step opens automatically when stage 3 is done."
     until(at, lambda at: f"{PREPARED} · {IMAGES} images · K = {CLUSTERS}" in texts(at) and made(at))
     lesson = fetched(told(at)["address"])
@@ -176,7 +221,7 @@ def test_a_run_that_cannot_be_made_is_a_sentence_and_the_pictures_stay(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(lessons, "prepared", refuse)
-    at = until(visit("learn"), lambda at: bool(at.error))
+    at = until(start(visit("learn")), lambda at: bool(at.error))
     assert "no space left on device" in at.error[0].value.lower()
     assert fetched(told(at)["address"])["steps"][0]["show"]["images"] == 1797
     monkeypatch.setattr(lessons, "prepared", lambda: (few_digits, tiny_config()))
@@ -198,6 +243,7 @@ def test_the_chosen_run_can_be_taught_instead_and_taken_home(workspace: Path, vi
     assert taken_home(at) == lesson
     assert "own" in at.query_params["teach"]
     button(at, "Use the prepared digits").click().run()
+    start(at)
     until(at, lambda _at: (workspace / PREPARED).exists())
 
 
@@ -239,6 +285,7 @@ def test_trials_end_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failure_trials, "missing", lambda _folder: ["head"])
     monkeypatch.setattr(failure_trials, "make_trials", make)
     ends_alone(monkeypatch, lessons, "_trials")
+    lessons.want_trials(demo())
     # The runner may still be training a run of another test.
     wait_for(lambda: lessons.follow(runs.look(demo())) is not None and begun.is_set())
     assert lessons.trying(demo()) == ("head", 0.5)

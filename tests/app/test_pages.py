@@ -60,6 +60,8 @@ def test_the_first_paint_needs_neither_torch_nor_umap_nor_faiss() -> None:
         "import sys\n"
         "from streamlit.testing.v1 import AppTest\n"
         f"at = AppTest.from_file({str(ROOT / 'spice_explorer' / 'app.py')!r}, default_timeout=30).run()\n"
+        "assert not at.metric\n"
+        "at.button(key='try digits').click().run()\n"
         "print([n for n in ('torch', 'umap', 'faiss', 'sklearn.cluster') if n in sys.modules])\n"
         "print(at.metric[0].value)\n"
     )
@@ -112,8 +114,16 @@ def test_every_page_shows_a_run_that_has_no_stage_3(
 
 
 @pytest.mark.usefixtures("workspace")
-def test_a_newcomer_sees_the_digits(visit: Visit) -> None:
+def test_a_newcomer_reads_what_this_is_and_opens_a_folder_or_an_example(visit: Visit) -> None:
     at = visit("dataset")
+    said = texts(at)
+    for words in ("sorts a folder of unlabelled images", "1. Open a folder", "2. Train", "3. Check and export"):
+        assert words in said
+    assert at.segmented_control(key="source kind").value == "own"
+    assert at.text_input(key="source path").label == "Folder or file"
+    assert metrics(at) == {}
+    button(at, "Digits: 1,797 images, a minute").click().run()
+    assert "1. Open a folder" not in texts(at)
     assert metrics(at)["Images"] == "1,797"
     assert metrics(at)["Size"] == "8 × 8"
     assert metrics(at)["Classes in the truth"] == "10"
@@ -172,10 +182,11 @@ def test_labels_of_subfolders_are_for_scores_only(drawn_photos: Path, visit: Vis
 
 
 @pytest.mark.usefixtures("workspace")
-def test_a_missing_folder_is_a_sentence_and_the_digits_stay(visit: Visit) -> None:
+def test_a_missing_folder_is_a_sentence_and_opens_nothing(visit: Visit) -> None:
     at = open_folder(visit("dataset"), Path("nowhere_at_all"))
     assert at.error[0].value.startswith("There is no folder or file nowhere\\_at\\_all\\: check the")
-    assert metrics(at)["Images"] == "1,797"
+    assert metrics(at) == {}
+    assert "1. Open a folder" in texts(at)
 
 
 @pytest.mark.usefixtures("workspace")

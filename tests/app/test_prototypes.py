@@ -20,6 +20,7 @@ from engine.sources.open_source import Opened
 from engine.stages.frames import Frame
 from engine.stages.prototypes import Claims
 from spice_explorer.present import prototypes as present
+from spice_explorer.present.names import NUMBERS
 from spice_explorer.present.prototypes import Hint, Overview, Veto
 from spice_explorer.queries import artefacts, prototypes
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, demo, texts, tiny_config
@@ -140,7 +141,7 @@ def test_merge_hints_come_from_either_sign() -> None:
     nobody = np.zeros((0, 2), np.int64), np.zeros(0)
     assert present.merge_hints(cosines, *nobody) == [Hint(0, 2, pytest.approx(0.96), 0.0)]
     assert present.merge_hints(np.eye(3), *nobody) == []
-    assert "3 and 8: cosine 0.93, 40%" in Hint(3, 8, 0.93, 0.4).sentence
+    assert "3 and 8: cosine 0.93, 40%" in Hint(3, 8, 0.93, 0.4).sentence(NUMBERS)
 
 
 def test_a_heat_map_of_many_clusters_keeps_the_most_alike() -> None:

@@ -20,6 +20,7 @@ from engine.curate.queues import audit, typical_first
 from engine.curate.suggestions import suggested
 from engine.runs.folder import RunFolder
 from engine.runs.results import load_reliable
+from tests.app.conftest import IMAGES
 from tests.browser.conftest import serving
 from tests.browser.test_inspect import opened
 
@@ -121,6 +122,142 @@ def test_a_curator_needs_only_the_keyboard(page: Page, run: RunFolder) -> None:
     assert log.curation.state[queue[:5]].tolist() == [1, 1, 2, 0, 0]
     assert log.curation.classes_of(own)[queue[:2]].tolist() == [int(own[queue[0]]), 1]
     log.close()
+
+
+def choose(page: Page, box: str, option: str) -> None:
+    page.get_by_role("combobox", name=box, exact=True).click()
+    page.keyboard.type(option)
+    page.keyboard.press("Enter")
+
+
+def place_of(found: Locator) -> str:
+    return found.locator(".place").inner_text()
+
+
+def test_another_order_begins_at_its_first_image_and_the_place_is_shown(page: Page, run: RunFolder) -> None:
+    from engine.curate.queues import undecided_first
+
+    queue = first_of(run, IMAGES)
+    ambiguous = undecided_first(run.load("joint")["probabilities"]).tolist()
+    found = curator(page, run)
+    press(found, "j", "j", "j")
+    assert (data(found, "current"), place_of(found)) == (str(queue[3]), f"4 of {IMAGES}")
+    assert found.locator(".spoken").text_content() == (
+        f"Image {queue[3]}, Cluster {load_reliable(run, 'joint').labels[queue[3]]}, undecided, 4 of {IMAGES}"
+    )
+    press(found, "End")
+    assert (data(found, "current"), place_of(found)) == (str(queue[-1]), f"{IMAGES} of {IMAGES}")
+    press(found, "Home")
+    assert (data(found, "current"), place_of(found)) == (str(queue[0]), f"1 of {IMAGES}")
+    press(found, "j")
+    choose(page, "Next images", "Most ambiguous")
+    page.wait_for_url("**queue=undecided**")
+    wait(found, f"one.dataset.current === '{ambiguous[0]}'", "the new order does not begin at its first image")
+    assert place_of(found) == f"1 of {IMAGES}"
+    found.focus()
+    press(found, "a", "j")
+    saved(found, 1)
+    choose(page, "Next images", "Rejected first")
+    first = next(one for one in queue if one != ambiguous[0])
+    wait(found, f"one.dataset.current === '{first}'", "the first that is not decided")
+
+
+def test_a_reload_brings_back_the_name_the_queue_and_the_place(page: Page, run: RunFolder) -> None:
+    from engine.curate.queues import undecided_first
+
+    ambiguous = undecided_first(run.load("joint")["probabilities"]).tolist()
+    found = curator(page, run, "Eve")
+    choose(page, "Next images", "Most ambiguous")
+    wait(found, "one.dataset.queue === 'undecided'", "not this order")
+    found.focus()
+    press(found, "j", "a", "j", "j")
+    saved(found, 1)
+    page.wait_for_url("**queue=undecided**")
+    page.goto(page.url.split("&queue")[0])  # without the queue in the address
+    wait(found, f"one.dataset.current === '{ambiguous[4]}'", "the place is lost")
+    assert place_of(found) == f"4 of {IMAGES - 1}"
+    assert page.get_by_role("textbox", name="Your name").input_value() == "Eve"
+    press(found, "x")
+    saved(found, 2)
+
+
+def test_a_second_tab_is_the_same_persons_and_another_browser_is_not(page: Page, run: RunFolder) -> None:
+    assert page.context.browser is not None
+    context = page.context.browser.new_context()
+    mine, second = context.new_page(), context.new_page()
+    for tab in (mine, second):
+        tab.goto(page.url.split("/?")[0])
+        tab.locator("h1", has_text="Dataset").wait_for()
+    curator(mine, run, "Eve")
+    opened(second, f"/curate?run={run.path.name}")
+    second.locator(".curator[data-ready=true]").wait_for()
+    assert second.get_by_role("textbox", name="Your name").input_value() == "Eve"
+    assert not second.get_by_text("is also deciding").count()
+    curator(page, run, "Eve")
+    page.get_by_text("is also deciding in another tab").wait_for()
+    context.close()
+
+
+def with_ten_classes(run: RunFolder) -> None:
+    said, log = load_reliable(run, "joint"), log_of(run)
+    made = [Decision("new class", "Bob", visit="elsewhere", text=name) for name in "abcdef"]
+    log.commit(made, Model(said.labels, said.confidence, "joint"))
+    log.close()
+
+
+def test_ten_classes_are_named_with_one_click_and_ten_keys(page: Page, run: RunFolder) -> None:
+    with_ten_classes(run)
+    found = curator(page, run)
+    largest = int(np.bincount(load_reliable(run, "joint").labels).argmax())
+    assert found.locator(f".chip[data-number='{largest}'] img").count() == 3
+    names = [f"kind {number}" for number in range(10)]
+    found.get_by_role("button", name="Rename").click()
+    for name in names:
+        page.keyboard.type(name)
+        page.keyboard.press("Enter")
+    saved(found, 16)
+    wait(found, "one.contains(one.getRootNode().activeElement)", "the keys do not work after the last name")
+    log = log_of(run)
+    assert [one.name for one in log.curation.classes] == names
+    log.close()
+    assert found.locator(".chip").all_inner_texts() == [f"{(k + 1) % 10}\n{name}" for k, name in enumerate(names)]
+    press(found, "u")
+    saved(found, 17)
+    found.get_by_role("button", name="Rename").click()
+    page.keyboard.press("Tab")  # leaves a name as it is
+    page.keyboard.type("kind 0")
+    page.keyboard.press("Enter")
+    page.get_by_text("A class “kind 0” already exists").wait_for()
+    assert found.get_by_role("textbox", name="Name of kind 1").input_value() == "kind 1"
+
+
+def test_eight_classes_are_visible_in_a_low_window(page: Page, run: RunFolder) -> None:
+    with_ten_classes(run)
+    page.set_viewport_size({"width": 1024, "height": 700})
+    found = curator(page, run)
+    assert found.locator(".chip").count() == 10
+    inside = """list => [...list.children].filter(chip => {
+      const end = chip.getBoundingClientRect().bottom;
+      return end <= list.getBoundingClientRect().bottom && end <= innerHeight;
+    }).length"""
+    assert found.locator(".chips").evaluate(inside) >= 8
+
+
+def test_a_queue_fills_again_when_what_emptied_it_is_undone(page: Page, run: RunFolder) -> None:
+    said, log = load_reliable(run, "joint"), log_of(run)
+    spread = Decision("accept", "Ann", visit="page", images=np.arange(IMAGES), new=said.labels)
+    log.commit([spread], Model(said.labels, said.confidence, "joint"))
+    log.close()
+    opened(page, f"/curate?run={run.path.name}")
+    found = page.locator(".curator[data-current]")
+    page.get_by_role("textbox", name="Your name").fill("Ann")
+    page.keyboard.press("Enter")
+    page.get_by_text("This queue is empty").wait_for()
+    wait(found, "one.dataset.ready === 'true'", "not ready")
+    found.focus()
+    press(found, "u")
+    wait(found, f"one.dataset.current === '{first_of(run, 1)[0]}'", "still empty")
+    assert place_of(found) == f"1 of {IMAGES}"
 
 
 def test_no_key_is_lost_however_fast_they_come(page: Page, run: RunFolder) -> None:

@@ -402,6 +402,7 @@ def test_a_fresh_start_ends_in_a_lesson_that_is_taken_home(tmp_path: Path) -> No
         assert page.locator(".dots .locked").count() == 8
         page.keyboard.press("ArrowRight")
         assert page.locator("h2").inner_text() == "Views"
+        page.get_by_role("button", name="Train the lesson's run").click()
         page.locator(".dots .locked").first.wait_for(state="detached", timeout=180_000)
         # The same step is still shown, now with its pictures.
         assert page.locator(".step").get_attribute("data-step") == KEYS[1]

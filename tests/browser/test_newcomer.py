@@ -62,6 +62,30 @@ def test_a_newcomer_gets_labels_from_the_digits(page: Page) -> None:
     assert table["reliable"].sum() > 100
 
 
+def test_enter_in_the_field_opens_the_path_that_was_typed(page: Page, photos: Path) -> None:
+    page.get_by_text("1. Open a folder").wait_for()
+    page.get_by_label("Folder or file").fill(str(photos))
+    page.get_by_label("Folder or file").press("Enter")
+    images = page.get_by_test_id("stMetric").filter(has_text="Images")
+    expect(images.get_by_test_id("stMetricValue")).to_have_text("40")
+    expect(page.get_by_text("1. Open a folder")).to_have_count(0)
+
+
+def test_on_a_phone_no_title_is_cut_and_nothing_is_wider_than_the_page(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    for link in (None, "Train", "Learn"):
+        if link:
+            page.goto(f"{page.url.split('?')[0].rsplit('/', 1)[0]}/{link.lower()}")
+        title = page.locator("h1", has_text=link or "Dataset")
+        title.wait_for()
+        page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+        box, bar = title.bounding_box(), page.get_by_test_id("stHeader").bounding_box()
+        assert box is not None
+        assert bar is not None
+        assert box["y"] >= bar["y"] + bar["height"]
+        assert page.get_by_test_id("stMain").evaluate("one => one.scrollWidth <= one.clientWidth")
+
+
 def test_vectors_of_ones_own_are_typed_and_train_all_three_stages(page: Page, tmp_path: Path) -> None:
     file = tmp_path / "vectors.npy"
     np.save(file, open_source("digits").images.pixels.reshape(1797, -1))

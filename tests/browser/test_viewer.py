@@ -125,7 +125,7 @@ def test_actual_size_is_one_pixel_for_each_pixel_of_the_screen(page: Page, photo
     picture = originally(found.locator(".viewer"))
     press(found, "z")
     assert drawn(picture) == (WIDE, HIGH)
-    press(found, "Home")
+    press(found, "*")
     fitted = drawn(picture)[0]
     press(found, "+", "+")
     assert drawn(picture)[0] == pytest.approx(1.25**2 * fitted, rel=0.01)

@@ -46,6 +46,14 @@ def test_near_duplicates_with_different_labels_come_as_pairs() -> None:
     assert queues.contradictions(np.zeros(5, int), neighbors, similarity).tolist() == []
 
 
+def test_a_class_is_shown_by_the_images_that_are_surest_of_it_and_fit() -> None:
+    classes = np.array([0, 0, 0, 2, 2, 0, 5])
+    doubts = np.array([0.3, 0.1, 0.2, 0.9, 0.4, 0.0, 0.1])
+    fit = np.array([True, True, True, True, True, False, False])
+    assert queues.typical_of(classes, doubts, fit, most=2) == {0: [1, 2], 2: [4, 3]}
+    assert queues.typical_of(classes, doubts, np.zeros(7, bool)) == {}
+
+
 def test_an_audit_takes_the_classes_in_turn() -> None:
     labels = np.array([0] * 6 + [1] * 3 + [2])
     order = queues.audit(labels, seed=0)

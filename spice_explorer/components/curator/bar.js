@@ -17,7 +17,8 @@ class Bar {
   // left: open images in the queue. counts: images in each state. gave: decided images by who gave the label.
   draw({ title, queue, left, counts, gave, rate }) {
     this.title.textContent = this.title.title = title;
-    this.place.textContent = queue.length ? `${number(queue.length - left)} of ${number(queue.length)} done` : "";
+    this.place.textContent = queue.length ? this.placeOf(queue) : "";
+    this.place.title = `${number(left)} of these ${number(queue.length)} images still need an answer`;
     const all = Math.max(
       1,
       counts.reduce((sum, images) => sum + images, 0),
@@ -34,6 +35,11 @@ class Bar {
     this.progress.setAttribute("aria-label", whole);
     this.progress.title = whole;
     this.pace.textContent = rate === undefined ? "" : `${number(Math.round(rate))} a minute`;
+  }
+
+  // "12 of 1,191"; behind the last image there is no place.
+  placeOf({ at, length, ended }) {
+    return ended ? `end of ${number(length)}` : `${number(at + 1)} of ${number(length)}`;
   }
 
   // unseen: why other reviewers' decisions cannot be fetched at the moment.

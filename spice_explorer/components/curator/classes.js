@@ -2,17 +2,22 @@
 
 const MOST_CHIPS = 30;
 const MOST_RECENT = 8;
+// With more classes than this, their buttons have no room for pictures.
+const MOST_PICTURED = 16;
 const NO_COLOUR = "#8c8c8c";
 
 class Classes {
   /**
    * @param {HTMLElement} root
    * @param {Keys} keys
+   * @param {Pictures} pictures
    * @param {(number: number) => void} onChoose
    */
-  constructor(root, keys, onChoose) {
+  constructor(root, keys, pictures, onChoose) {
     this.root = root;
     this.keys = keys;
+    this.pictures = pictures;
+    this.typical = {};
     this.list = [];
     this.by = new Map();
     this.recent = [];
@@ -32,6 +37,22 @@ class Classes {
     this.list = list;
     this.by = new Map(list.map((one) => [one.number, one]));
     this.keys.take(list);
+  }
+
+  // typical: for each class, some images that show what it is.
+  picture(typical) {
+    const text = JSON.stringify(typical);
+    if (text === this.pictured) return;
+    this.version++;
+    this.pictured = text;
+    this.typical = typical;
+  }
+
+  thumbs(number) {
+    const ids = this.typical[number] ?? [];
+    return ids.map((id) =>
+      make("img", { className: "thumb", alt: "", draggable: false, src: this.pictures.thumb(id) }),
+    );
   }
 
   nameOf(number) {
@@ -60,6 +81,7 @@ class Classes {
     const text = [this.version, ...shown.map((one) => `${one.number} ${this.keyOf(one.number)}`)].join();
     if (this.drawn !== text) {
       this.drawn = text;
+      this.root.classList.toggle("many", this.list.length > MOST_PICTURED);
       this.root.replaceChildren(...shown.map((one) => this.chip(one)));
       const rest = this.list.length - shown.length;
       const more = `and ${several(rest, "class", "classes")} more: ${this.keys.textOf("find")} finds them`;
@@ -79,7 +101,8 @@ class Classes {
   chip({ number, name, colour }) {
     const key = make("kbd", { textContent: this.keyOf(number) });
     const words = make("span", { textContent: name });
-    const chip = make("button", { className: "chip", title: name }, key, swatch(colour), words);
+    const thumbs = this.list.length > MOST_PICTURED ? [] : this.thumbs(number);
+    const chip = make("button", { className: "chip", title: name }, key, swatch(colour), words, ...thumbs);
     chip.dataset.number = number;
     return chip;
   }

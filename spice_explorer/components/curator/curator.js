@@ -22,9 +22,15 @@ class Curator {
       (place, e) => this.press(place, e),
       () => this.draw(),
     );
-    this.classes = new Classes(find(".chips"), this.keys, (number) => this.give(number));
+    this.classes = new Classes(find(".chips"), this.keys, this.pictures, (number) => this.give(number));
     this.about = new About(find(".about"), this.classes, this.keys);
     this.question = new Question(find(".ask"), () => this.focus());
+    this.naming = new Naming(
+      find(".names"),
+      this.classes,
+      (number, text) => this.decisions.put("rename", [], this.data.reviewer, { class: number, text }),
+      () => this.focus(),
+    );
     this.keyboard = new Keyboard(
       find(".keys"),
       this.keys,
@@ -32,6 +38,8 @@ class Curator {
       () => this.uncover(),
     );
     this.marks = new Marks();
+    this.place = new Place();
+    this.sought = [];
     this.pace = new Pace();
     this.face = new Face(this.root, this);
     this.hands = new Hands(this.root, this);
@@ -46,6 +54,7 @@ class Curator {
     this.data = data;
     this.tell = tell;
     if (this.pictures.take(data)) this.files.clear();
+    this.classes.picture(data.typical);
     if (before?.key !== data.key) this.begin();
     else if (before.queue.version !== data.queue.version) this.bring();
     else this.look();
@@ -93,25 +102,28 @@ class Curator {
     this.draw();
   }
 
-  // Fetches the queue again; the current image stays current if it is still open.
+  // Fetches the queue. It begins at its first open image; if it was here before, at its current image.
   async bring() {
     if (!this.decisions) return; // `load` will do it
     const { key, queue } = this.data;
     const stale = () => this.data.key !== key || this.data.queue.version !== queue.version;
-    let ids = new Uint32Array(0);
+    let ids;
     try {
-      if (queue.count) ids = await column({ url: queue.address }, Uint32Array);
+      ids = await column({ url: queue.address }, Uint32Array);
     } catch (error) {
       if (!stale()) this.fail(error);
       return;
     }
     if (stale()) return;
-    const shown = this.queue?.current;
-    this.queue = new Queue(ids, queue.mark, this.decisions.labels);
+    const again = this.queue?.name === queue.name;
+    this.queue = new Queue(ids, queue, this.decisions.labels, this.queue);
     this.failed = "";
-    this.marks.clear();
-    const kept = shown !== undefined && this.queue.open(shown) && this.queue.find(shown);
-    if (!kept) this.queue.go(this.queue.next(0));
+    this.marks.keep((id) => again && this.queue.has(id));
+    const wanted = [this.sought, this.place.of(key, queue.name)].map((some) =>
+      some.filter((id) => this.queue.has(id) && this.queue.open(id)),
+    );
+    this.sought = [];
+    if (!wanted.some((some) => this.queue.find(some))) this.queue.go(this.queue.next(0));
     this.draw();
     this.arrive();
   }
@@ -142,6 +154,7 @@ class Curator {
 
   draw() {
     this.face.draw();
+    if (this.queue) this.place.keep(this.data.key, this.queue);
   }
 
   say(...words) {
@@ -169,25 +182,34 @@ class Curator {
       news: () => this.moved(),
       refused: (op) => this.refused(op),
       turned: (op, ids) => this.turned(op, ids),
+      reopened: (ids) => this.refill(ids),
       written: (row) => this.written(row),
       classes: (list) => this.classes.take(list),
     };
   }
 
-  refused({ action, ids, error }) {
+  refused({ action, ids, error, class: number }) {
+    if (action === "rename") this.naming.refused(number);
     const which = ids.length === 1 && action !== "new class" ? ` (image ${ids[0]})` : "";
     this.queue.answer(ids, false);
     this.say(`${capital(error)}${which}`, "bad");
   }
 
-  // An undo or redo was saved: go back to its image.
-  turned({ action, near }, ids) {
+  // An undo or redo was saved: go back to the first of its images, when they are in the queue again.
+  turned({ action, near = [] }, ids) {
     const there = new Set(ids);
-    const target = near?.find((id) => there.has(id)) ?? ids[0];
+    const mine = near.filter((id) => there.has(id));
+    const targets = mine.length ? mine : ids;
     this.queue.answer(ids, action === "redo");
-    const what = ids.length === 1 ? `image ${ids[0]}` : several(ids.length, "image");
+    const what = ids.length === 1 ? `image ${ids[0]}` : ids.length ? several(ids.length, "image") : "a name";
     this.say(`${action === "undo" ? "Undone" : "Redone"}: ${what}`, "quiet");
-    if (target !== undefined) this.queue.find(target);
+    this.sought = this.queue.find(targets) ? [] : targets;
+    if (this.queue.mark) this.refill(ids); // an audit asks again, whatever the image's state
+  }
+
+  // Images are undecided again, by whatever undo: the queue may have been made without them.
+  refill(ids) {
+    if (this.queue && ids.some((id) => !this.queue.has(id))) this.bring();
   }
 
   // Notifies the rest of the page once decisions pause.
@@ -305,6 +327,12 @@ class Curator {
     this.draw();
   }
 
+  jump(to) {
+    const { queue } = this;
+    queue.go(Math.min(to, Math.max(0, queue.length - 1)));
+    this.draw();
+  }
+
   // An arrow key: moves through the grid, or along the queue.
   walk(key, ranged) {
     const { queue, stage, marks, tiled } = this;
@@ -366,7 +394,7 @@ class Curator {
   // -- overlays ----------------------------------------------------------------------------------
 
   get asking() {
-    return this.question.open || this.keyboard.open;
+    return this.question.open || this.keyboard.open || this.naming.open;
   }
 
   askClass() {
@@ -377,6 +405,10 @@ class Curator {
   askName() {
     if (this.refuse() || !this.targets.length) return;
     this.question.name(this.targets.length, (name) => this.makeClass(name));
+  }
+
+  askNames() {
+    if (!this.refuse()) this.naming.show();
   }
 
   open() {

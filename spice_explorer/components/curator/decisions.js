@@ -22,6 +22,7 @@
  * @property {() => void} news something needs drawing
  * @property {(op: Op) => void} refused
  * @property {(op: Op, ids: number[]) => void} turned an undo or redo has changed these images
+ * @property {(ids: number[]) => void} reopened these images need a decision again
  * @property {(row: number) => void} written decisions up to this row were saved
  * @property {(list: any[]) => void} classes the current classes
  */
@@ -61,7 +62,7 @@ class Decisions {
     this.labels.apply(op);
     this.done.push(ids);
     this.undone = [];
-    this.last = ids;
+    if (ids.length) this.last = ids;
     this.outbox.put(op);
   }
 
@@ -106,7 +107,11 @@ class Decisions {
       this.redoText = answer.redo;
       this.hear.classes(answer.classes);
     }
-    this.labels.settle([...ids, ...changed.ids], this.outbox.waiting);
+    const touched = [...ids, ...changed.ids];
+    const closed = touched.filter((id) => !this.labels.open(id));
+    this.labels.settle(touched, this.outbox.waiting);
+    const reopened = closed.filter((id) => this.labels.open(id));
+    if (reopened.length) this.hear.reopened(reopened);
   }
 
   answered(ops, answer) {

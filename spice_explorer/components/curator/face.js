@@ -112,6 +112,7 @@ class Face {
       saved: decisions?.row ?? 0,
       waiting: decisions?.waiting ?? 0,
       view,
+      queue: queue?.name ?? "",
       current: queue?.current ?? "",
       decided: decisions?.labels.tally[DECIDED] ?? 0,
       seen: decisions?.labels.gave[SEEN] ?? 0,
@@ -183,6 +184,9 @@ class Face {
     if (this.told === queue.current) return;
     this.told = queue.current;
     const { name, state, whoSaid } = queue.ended ? {} : this.tileOf(queue.current);
-    this.spoken.textContent = queue.ended ? "" : `Image ${queue.current}, ${name}, ${stateWords(state, whoSaid)}`;
+    const where = `${number(queue.at + 1)} of ${number(queue.length)}`;
+    this.spoken.textContent = queue.ended
+      ? ""
+      : `Image ${queue.current}, ${name}, ${stateWords(state, whoSaid)}, ${where}`;
   }
 }

@@ -36,6 +36,12 @@ class Marks {
     this.ids = new Set([...this.before, ...queue.subarray(low, high + 1)]);
   }
 
+  // The queue was made again: only these images stay marked, and places mean nothing any more.
+  keep(those) {
+    this.ids = new Set([...this.ids].filter(those));
+    this.anchor = undefined;
+  }
+
   add(ids) {
     for (const id of ids) this.ids.add(id);
   }

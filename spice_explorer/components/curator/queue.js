@@ -3,15 +3,20 @@
 class Queue {
   /**
    * @param {Uint32Array} ids
-   * @param {string} mark added to each decision; a queue with a mark asks about all its images, decided or not
+   * @param {{name: string, mark: string}} about a queue with a mark, which is added to each decision, asks about all
+   *   its images, decided or not
    * @param {Labels} labels
+   * @param {Queue} [before] the queue that this one replaces; if it is the same, made again, its answers count
    */
-  constructor(ids, mark, labels) {
+  constructor(ids, { name, mark }, labels, before) {
     this.ids = ids;
+    this.name = name;
     this.mark = mark;
     this.labels = labels;
     this.at = 0;
-    this.answered = new Uint8Array(labels.n);
+    this.answered = before?.name === name ? before.answered : new Uint8Array(labels.n);
+    this.there = new Uint8Array(labels.n);
+    for (const id of ids) this.there[id] = 1;
   }
 
   get length() {
@@ -30,9 +35,14 @@ class Queue {
     this.at = clamp(to, 0, this.length);
   }
 
-  // Goes to an image; false if it is not in the queue.
-  find(id) {
-    const place = this.ids.indexOf(id);
+  has(id) {
+    return this.there[id] === 1;
+  }
+
+  // Goes to the first of these images in the queue; false if none is in it.
+  find(ids) {
+    const some = new Set(ids);
+    const place = this.ids.findIndex((id) => some.has(id));
     if (place >= 0) this.at = place;
     return place >= 0;
   }

@@ -3,6 +3,10 @@
 const MOST_NUMBERED = 120;
 const MOST_TRAILS = 300;
 const NUMBERED_SAMPLE = 20000;
+// Longer names would cover other clusters; the legend has them whole.
+const MOST_NAME_LETTERS = 18;
+
+const shortened = (name) => (name.length > MOST_NAME_LETTERS ? `${name.slice(0, MOST_NAME_LETTERS - 1)}…` : name);
 
 class Overlay {
   /**
@@ -79,7 +83,7 @@ class Overlay {
     const middle = (values) => values.sort((a, b) => a - b)[values.length >> 1];
     const { names } = this.map.columnOf("cluster");
     return [...members].map(([k, ids]) => ({
-      text: names?.[k] ?? String(k),
+      text: shortened(names?.[k] ?? String(k)),
       x: middle(ids.map((i) => place[2 * i])),
       y: middle(ids.map((i) => place[2 * i + 1])),
     }));

@@ -60,6 +60,11 @@ class Clusters {
 
   draw() {
     if (!this.found || !this.order) return;
+    const { names } = this.owner.data;
+    this.list.classList.toggle(
+      "named",
+      names.some((name, k) => name !== String(k)),
+    );
     const first = Math.max(0, Math.floor(this.list.scrollTop / this.each));
     const visible = Math.ceil(Math.max(this.list.clientHeight, 100) / this.each) + 1;
     const rows = this.order.slice(first, first + visible);
@@ -96,7 +101,7 @@ class Clusters {
     row.classList.toggle("active", place === this.active);
     row.setAttribute("aria-selected", String(this.owner.data.cluster === k));
     name.firstChild.style.background = clusterColours[k % clusterColours.length];
-    name.lastChild.textContent = String(k);
+    name.lastChild.textContent = name.title = this.owner.data.names[k];
     const kept = this.found.table.subarray(4 * k, 4 * k + 4);
     kept.forEach((images, v) => {
       bar.children[v].style.width = `${(100 * images) / this.largest}%`;
@@ -113,8 +118,10 @@ class Clusters {
 
   words(k) {
     const kept = this.found.table.subarray(4 * k, 4 * k + 4);
-    const lines = [`cluster ${k}: ${number(this.sizes[k])} images`];
-    if (!this.sizes[k]) return [`cluster ${k} has no image`];
+    const name = this.owner.data.names[k];
+    const called = name === String(k) ? `cluster ${k}` : name;
+    const lines = [`${called}: ${number(this.sizes[k])} images`];
+    if (!this.sizes[k]) return [`${called} has no image`];
     this.owner.data.reasons.forEach((reason, v) => {
       if (v === 0 || kept[v]) lines.push(`${reason}: ${number(kept[v])} (${percent(kept[v] / this.sizes[k])})`);
     });

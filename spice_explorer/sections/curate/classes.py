@@ -18,9 +18,12 @@ from spice_explorer.present import curation as present
 from spice_explorer.queries import artefacts, decisions
 from spice_explorer.queries.decisions import Shown
 from spice_explorer.sections import purity
+from spice_explorer.web import originals, thumbs
 
 # Images of each half that a split shows before it is done.
 HALF = 36
+# Pictures of each class in the table.
+PICTURES = 3
 
 
 def show(run: RunFolder, reviewer: str) -> None:
@@ -111,9 +114,13 @@ def _table(run: RunFolder, classes: list[Shown]) -> None:
     own, state, reliable = _now(run)
     provenance = decisions.curation(run).provenance
     rows = present.class_counts([one.number for one in classes], own, state, reliable, provenance)
+    (start, end), typical = thumbs.address(originals.pictures(run)), decisions.typical(run)
+    pictures = [[f"{start}{image}{end}" for image in typical.get(one.number, [])] for one in classes]
+    places = [f"picture {place}" for place in range(PICTURES)]
     st.dataframe(
         {
             "class": [named(one) for one in classes],
+            **{name: [some[i] if i < len(some) else None for some in pictures] for i, name in enumerate(places)},
             "images": [one.images for one in rows],
             "seen": [one.seen for one in rows],
             "bulk": [one.bulk for one in rows],
@@ -124,6 +131,7 @@ def _table(run: RunFolder, classes: list[Shown]) -> None:
             "of these reliable": [one.sure for one in rows],
         },
         hide_index=True,
+        column_config={name: st.column_config.ImageColumn(" ", width=46) for name in places},
         height=min(36 + 35 * len(rows), 400),
         key=f"classes-{run.name}",
     )
@@ -261,7 +269,7 @@ def _halves(run: RunFolder, reviewer: str, one: Shown) -> None:
         st.caption("A class needs at least two images to be split.")
         return
     second = decisions.halves(run, members)
-    known = artefacts.known(run, None)
+    known = decisions.known(run, None)
     for column, ids, title in zip(st.columns(2), (members[~second], members[second]), ("stays", "goes"), strict=True):
         with column:
             st.markdown(f"**{len(ids):,} images · {title}**")

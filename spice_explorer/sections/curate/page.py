@@ -12,7 +12,7 @@ from engine.errors import SpiceError
 from engine.runs.folder import RunFolder
 from spice_explorer import session
 from spice_explorer.components import curator, gallery
-from spice_explorer.queries import artefacts, decisions, runs
+from spice_explorer.queries import decisions, runs
 from spice_explorer.sections import needs, panel
 from spice_explorer.sections.curate import audit, classes, retrain, spreading
 from spice_explorer.sections.curate.classes import act
@@ -93,7 +93,7 @@ def _typed() -> str:
         placeholder="who is deciding?",
         help="Saved with every decision; undo reverts only your own.",
     )
-    st.session_state["reviewer"] = typed
+    session.keep("reviewer", typed)
     return typed
 
 
@@ -121,21 +121,15 @@ def _queue(run: RunFolder) -> dict[str, Any]:
     kind = st.selectbox("Next images", QUEUES, first, format_func=QUEUES.__getitem__, key="queue kind", width=230)
     name = _named_queue(run, kind, [int(one) for one in about if one.isdecimal()])
     # For the next time on this page, and for the address; a selection is this visit's alone.
-    st.session_state["queue"] = kind if kind == "selection" else name
+    session.keep("queue", kind if kind == "selection" else name)
     if st.query_params.get("queue") != st.session_state["queue"]:
         st.query_params["queue"] = st.session_state["queue"]
-    try:
-        ids = decisions.queue(run, name) if name else np.zeros(0, np.int64)
-    except (SpiceError, LookupError) as error:
-        st.caption(session.sentence(str(error)))
-        ids = np.zeros(0, np.int64)
     version = st.session_state.setdefault("queue version", 0)
     st.button("Refresh", key="queue again", on_click=_again, help="Rebuild the queue from the images that are left.")
     return {
-        "name": kind,
+        "name": name,
         "title": QUEUES[kind],
         "address": curate_api.queue_address(run, name),
-        "count": len(ids),
         "version": f"{name}-{version}",
         "mark": "audit" if kind == "audit" else "",
     }
@@ -178,6 +172,7 @@ def _told(run: RunFolder, reviewer: str, queue: dict[str, Any]) -> dict[str, Any
         "n": run.card().images,
         "reviewer": reviewer,
         "classes": [vars(one) for one in decisions.classes(run)],
+        "typical": decisions.typical(run),
         "queue": queue,
         "stage": said.stage,
         "columns": {
@@ -218,7 +213,7 @@ def _agreeing(run: RunFolder, reviewer: str, key: str) -> None:
             key="agreeing share",
         )
         found = decisions.agreeing(run, seeds, class_, share)
-        known = replace(artefacts.known(run, None), labels=own.astype(np.int64))
+        known = replace(decisions.known(run, None), labels=own.astype(np.int64))
         gallery.gallery(
             run,
             known,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from engine.curate.guidance import Guidance
     from engine.runs.comparison import Agreement
     from engine.runs.folder import RunFolder
+    from spice_explorer.present.names import Names
 
 MOST_FLOWS = 8
 # What becomes of decided labels that nobody looked at.
@@ -124,7 +125,7 @@ def _report(run: RunFolder) -> None:
             "<table class='spice-scores'><tr><th>agrees with the reviewer</th><th>before</th>"
             f"<th>after</th></tr>{''.join(rows)}</table>"
         )
-        st.html(_flows(found.flow))
+        st.html(_flows(found.flow, decisions.names(run)))
 
 
 def _row(what: str, found: Agreement) -> str:
@@ -137,13 +138,14 @@ def _interval(right: int, total: int) -> str:
     return present.interval(right, total, share.low, share.high)
 
 
-def _flows(flow: np.ndarray) -> str:
+def _flows(flow: np.ndarray, called: Names) -> str:
     """The largest groups of images that changed their class."""
     moved = flow.copy()
     np.fill_diagonal(moved, 0)
     order = np.argsort(-moved, axis=None, kind="stable")[:MOST_FLOWS]
     lines = [
-        f"<span>{_swatch(one)}{one} → {_swatch(other)}{other}: {moved[one, other]:,}</span>"
+        f"<span>{_swatch(one)}{html.escape(called.short(int(one)))} → "
+        f"{_swatch(other)}{html.escape(called.short(int(other)))}: {moved[one, other]:,}</span>"
         for one, other in zip(*np.unravel_index(order, moved.shape), strict=True)
         if moved[one, other]
     ]

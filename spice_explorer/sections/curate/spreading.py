@@ -13,7 +13,7 @@ from engine.curate.provenance import Provenance
 from engine.runs.folder import RunFolder
 from spice_explorer.components import gallery
 from spice_explorer.present import curation as present
-from spice_explorer.queries import artefacts, decisions
+from spice_explorer.queries import decisions
 from spice_explorer.sections.curate.classes import act
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _honestly(found: Suggestions, least: float, expected: float | None) -> None:
 def _changes(run: RunFolder, own: np.ndarray, ids: np.ndarray, classes: np.ndarray, changed: np.ndarray) -> None:
     after = own.astype(np.int64)
     after[ids] = classes
-    known = artefacts.known(run, None)  # the model's confidence is in its own label, not in this
+    known = decisions.known(run, None)  # the model's confidence is in its own label, not in this
     gallery.gallery(
         run,
         replace(known, labels=after),

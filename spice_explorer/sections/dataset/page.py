@@ -23,12 +23,21 @@ if TYPE_CHECKING:
 
 Kind = Literal["digits", "shapes", "own", "set"]
 KINDS: dict[Kind, str] = {
+    "own": "Your images",
     "digits": "Digits (built in)",
     "shapes": "Shapes (built in)",
-    "own": "Your images",
     "set": "Benchmark sets",
 }
 FIT_NAMES: dict[Fit, str] = {"crop": "Middle", "pad": "Whole, with a border", "squeeze": "Whole, squeezed"}
+PURPOSE = (
+    "SPICE Explorer sorts a folder of unlabelled images into groups, shows which of its labels you can trust and "
+    "why, and keeps the ones that you have checked."
+)
+STEPS = (
+    ("Open a folder", "Or an archive, a table or arrays. The images stay where they are, and no labels are needed."),
+    ("Train", "One click. Groups form while you watch, and the labels that neighbours agree on are marked reliable."),
+    ("Check and export", "Name the groups, correct doubtful images from the keyboard, and save the labels."),
+)
 SAMPLE, PER_PAGE = 192, 96
 LIVE_SECONDS = 0.5
 # What takes as long as it takes.
@@ -38,11 +47,45 @@ UNCOUNTED = {
 }
 
 
+def introduction() -> None:
+    """For somebody who has no run and has opened nothing: what this is, and the three steps."""
+    if not _is_new():
+        return
+    steps = "".join(
+        f"<li><b>{number}. {title}</b><span>{words}</span></li>" for number, (title, words) in enumerate(STEPS, 1)
+    )
+    st.html(f"<div class='spice-first'><p>{PURPOSE}</p><ol>{steps}</ol></div>")
+
+
+def below() -> None:
+    """The report on the opened source; examples for somebody who has neither a run nor a source."""
+    if _is_new():
+        _examples()
+    else:
+        report(session.opened())
+        to_train()
+
+
+def _is_new() -> bool:
+    return session.current_run() is None and not session.has_opened()
+
+
+def _examples() -> None:
+    with st.container(horizontal=True, vertical_alignment="center", key="examples"):
+        st.markdown("**Or try an example**")
+        if st.button("Digits: 1,797 images, a minute", key="try digits"):
+            session.keep_opened(sources.digits())
+            st.rerun()
+        if st.button("Shapes: 960 images in colour", key="try shapes"):
+            session.keep_opened(sources.shapes())
+            st.rerun()
+
+
 def chooser() -> None:
     """Asks for a source; opening one keeps it for the Train page."""
     with st.container(border=True, key="source"):
         kind: Kind = st.segmented_control(
-            "Source", list(KINDS), format_func=KINDS.__getitem__, default="digits", required=True, key="source kind"
+            "Source", list(KINDS), format_func=KINDS.__getitem__, default="own", required=True, key="source kind"
         )
         if kind == "digits":
             _digits()
@@ -71,29 +114,28 @@ def _shapes() -> None:
 
 
 def _own() -> None:
-    left, right = st.columns([4, 1], vertical_alignment="top")
-    path = left.text_input(
-        "Folder or file", key="source path", placeholder="~/photos, photos.zip, images.csv …"
-    ).strip()
-    size = right.number_input(
-        "Size",
-        4,
-        1024,
-        None,
-        key="source size",
-        placeholder="32",
-        help="Images are made into squares of this side in pixels. Arrays keep their size unless you choose one.",
-    )
-    fit: Fit = st.segmented_control(
-        "Images become squares for training",
-        list(FIT_NAMES),
-        format_func=FIT_NAMES.__getitem__,
-        default="crop",
-        required=True,
-        key="source fit",
-        help="The middle square, the whole image on a border of its mean colour, or the whole image without "
-        "regard to its aspect. Galleries show the whole photograph in any case.",
-    )
+    path, asked = _path("Folder or file", "Open", "source path", "~/photos, photos.zip, images.csv …")
+    with st.container(horizontal=True, key="squares"):
+        fit: Fit = st.segmented_control(
+            "Images become squares for training",
+            list(FIT_NAMES),
+            format_func=FIT_NAMES.__getitem__,
+            default="crop",
+            required=True,
+            key="source fit",
+            help="The middle square, the whole image on a border of its mean colour, or the whole image without "
+            "regard to its aspect. Galleries show the whole photograph in any case.",
+        )
+        size = st.number_input(
+            "Size",
+            4,
+            1024,
+            None,
+            key="source size",
+            placeholder="32",
+            width=130,
+            help="Images are made into squares of this side in pixels. Arrays keep their size unless you choose one.",
+        )
     root = ""
     if present.is_table(path):
         root = st.text_input(
@@ -109,7 +151,7 @@ def _own() -> None:
         "the images in it · a Hugging Face image folder · NumPy npy or npz · webdataset:FOLDER for tar "
         "shards. The path is on the machine that runs this app. Unreadable files are listed with the reason."
     )
-    if st.button("Open", type="primary", key="open source"):
+    if asked:
         _begin(path, None if size is None else int(size), labels, root, fit)
     with st.expander("Or drop a file here", key="drop"):
         dropped = st.file_uploader(
@@ -120,21 +162,29 @@ def _own() -> None:
             _begin(kept, None if size is None else int(size), labels, root, fit)
 
 
+def _path(label: str, action: str, key: str, placeholder: str) -> tuple[str, bool]:
+    """A path, and whether to open it: Enter in its field does so, like the button."""
+    with (
+        st.form(f"form of {key}", border=False),
+        st.container(horizontal=True, vertical_alignment="bottom", key=f"row of {key}"),
+    ):
+        path = st.text_input(label, key=key, placeholder=placeholder, width="stretch").strip()
+        asked = st.form_submit_button(action, type="primary")
+    return path, asked
+
+
 def _set() -> None:
     known = imports.known_sets()
-    left, right = st.columns([1, 3])
-    name = str(left.selectbox("Set", list(known), format_func=known.__getitem__, key="set name"))
+    name = str(st.selectbox("Set", list(known), format_func=known.__getitem__, key="set name", width=300))
     fetched = imports.downloadable(name)
-    path = right.text_input(
-        "Folder", key=f"set path {name}", placeholder="empty: download it" if fetched else "location"
-    ).strip()
+    path, asked = _path("Folder", "Open the set", f"set path {name}", "empty: download it" if fetched else "location")
     st.caption(
         "A folder with the set as it is distributed. Its classes are used for scores only."
         if fetched
         else "This set cannot be downloaded automatically: give the folder of your ImageNet. Its "
         "classes are used for scores only."
     )
-    if st.button("Open the set", type="primary", key="open set"):
+    if asked:
         _begin(f"{name}:{path}" if path else name, None, True, "")
 
 

@@ -30,14 +30,15 @@ def stages(run: RunFolder, at: At) -> list[dict[str, Any]]:
     judged, common = artefacts.judged_stages(run), _common(run, at)
     found = [_judged(run, stage, at) for stage in judged]
     if run.has("features"):
-        names = [str(one) for one in range(run.card().config.clusters)]
+        names = decisions.cluster_names(run)
         label = at("label.features", "u2")
         cluster = present.category("cluster", "cluster", label, names).told()
         cluster["note"] = "k-means on the features, numbered to match the latest labels."
         found.append({"key": "features", "title": "stage 1", "columns": [cluster]})
     found = found or [{"key": "none", "title": "none yet", "columns": []}]
+    classes = [one for one in common if one["key"] == "class"]  # which people have decided on: they come first
     for stage in found:
-        stage["columns"] += common
+        stage["columns"] = [*classes, *stage["columns"], *(one for one in common if one["key"] != "class")]
     return found
 
 
@@ -46,7 +47,7 @@ def _judged(run: RunFolder, stage: Stage, at: At) -> dict[str, Any]:
     label, confidence, agreement = (
         at(f"{what}.{stage}", kind) for what, kind in (("label", "u2"), ("confidence", "f4"), ("agreement", "f4"))
     )
-    names = [str(one) for one in range(run.card().config.clusters)]
+    names = decisions.cluster_names(run)
     return {
         "key": stage,
         "title": present.STAGES[stage],

@@ -15,7 +15,7 @@ from spice_explorer.components import gallery, image_map
 from spice_explorer.present import maps as present
 from spice_explorer.present import sprites
 from spice_explorer.present.gallery import Known
-from spice_explorer.queries import artefacts, maps, runs
+from spice_explorer.queries import artefacts, decisions, maps, runs
 from spice_explorer.queries.runs import Run
 from spice_explorer.sections import panel
 from spice_explorer.sections.map import colourings
@@ -225,7 +225,7 @@ def _pictures(run: RunFolder) -> None:
 
 def _known(run: RunFolder) -> Known:
     judged = artefacts.judged_stages(run)
-    return artefacts.known(run, judged[0] if judged else None)
+    return decisions.known(run, judged[0] if judged else None)
 
 
 def _flipped(run: RunFolder, known: Known, flips: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from spice_explorer.components import gallery
 from spice_explorer.palette import cluster_colour
 from spice_explorer.present import prototypes as present
 from spice_explorer.present.gallery import Known, described, page_slice, pages
-from spice_explorer.queries import artefacts, runs
+from spice_explorer.queries import artefacts, decisions, runs
 from spice_explorer.queries.runs import Run
 from spice_explorer.web import originals
 
@@ -86,11 +86,11 @@ def _so_far(run: RunFolder) -> None:
         clusters = history.sizes.shape[1]
         last = pages(clusters, ROWS)
         page = st.pagination(last, key=f"page-forming-{last}") if last > 1 else 1
-        found, known = originals.pictures(run), artefacts.known(run, None)
+        found, known = originals.pictures(run), decisions.known(run, None)
         for cluster in range(clusters)[page_slice(page, ROWS)]:
             with st.container(border=True, key=f"forming-{cluster}"):
                 st.html(
                     "<div class='spice-cluster'><div class='name'><i style='background:"
-                    f"{cluster_colour(cluster)}'></i>Cluster {cluster}</div></div>"
+                    f"{cluster_colour(cluster)}'></i>{html.escape(known.called.title(cluster))}</div></div>"
                 )
                 _moments(found, history, known, cluster)

@@ -21,10 +21,12 @@ from spice_explorer.present import prototypes as present
 from spice_explorer.present.gallery import Known
 from spice_explorer.present.prototypes import Change, Veto
 from spice_explorer.queries import prototypes
+from spice_explorer.queries.decisions import names
 
 if TYPE_CHECKING:
     from engine.runs.folder import RunFolder
     from engine.stages.prototypes import Claims
+    from spice_explorer.present.names import Names
 
 MOST_LINES = 8
 # Images on a page of the galleries that show a change.
@@ -85,7 +87,7 @@ def summary(run: RunFolder, only: str) -> Preview | None:
         except RunError as error:
             st.error(session.sentence(str(error)), icon=":material/error:")
         if preview is not None:
-            _lines(preview)
+            _lines(preview, names(run))
         _buttons(run, list(vetoed), only)
     return preview
 
@@ -95,9 +97,9 @@ def _preview(run: RunFolder, vetoed: dict[int, tuple[int, ...]]) -> Preview:
     return Preview(vetoed, after, {change.cluster: change for change in changes})
 
 
-def _lines(preview: Preview) -> None:
+def _lines(preview: Preview, called: Names) -> None:
     changes = list(preview.changes.values())
-    rows = "".join(_line(change, preview) for change in changes[:MOST_LINES])
+    rows = "".join(_line(change, preview, called) for change in changes[:MOST_LINES])
     more = len(changes) - MOST_LINES
     rest = f"<tr><td colspan=5>and {more:,} more clusters</td></tr>" if more > 0 else ""
     st.html(
@@ -107,21 +109,20 @@ def _lines(preview: Preview) -> None:
     )
 
 
-def _line(change: Change, preview: Preview) -> str:
+def _line(change: Change, preview: Preview, called: Names) -> str:
     numbers = (
         f"{len(preview.vetoed[change.cluster]):,}",
         f"{change.cosine:.4f}",
-        _count(change.lost, change.lost_to, "to"),
-        _count(change.gained, change.gained_from, "from"),
+        _count(change.lost, change.lost_to, "to", called),
+        _count(change.gained, change.gained_from, "from", called),
     )
     cells = "".join(f"<td>{html.escape(one)}</td>" for one in numbers)
-    return (
-        f"<tr><td><i style='background:{cluster_colour(change.cluster)}'></i>Cluster {change.cluster}</td>{cells}</tr>"
-    )
+    swatch, name = f"<i style='background:{cluster_colour(change.cluster)}'></i>", called.title(change.cluster)
+    return f"<tr><td>{swatch}{html.escape(name)}</td>{cells}</tr>"
 
 
-def _count(ids: np.ndarray, labels: np.ndarray, way: str) -> str:
-    return f"{len(ids):,}: {present.tally(labels, way)}" if len(ids) else "0"
+def _count(ids: np.ndarray, labels: np.ndarray, way: str, called: Names) -> str:
+    return f"{len(ids):,}: {present.tally(labels, way, called)}" if len(ids) else "0"
 
 
 def _buttons(run: RunFolder, clusters: list[int], only: str) -> None:
@@ -181,7 +182,7 @@ def _changed(run: RunFolder, known: Known, change: Change, vetoed: tuple[int, ..
 def _part(
     run: RunFolder, known: Known, key: str, ids: np.ndarray, title: str, labels: np.ndarray | None, way: str
 ) -> None:
-    where = f": {present.tally(labels, way)}" if labels is not None and len(ids) else ""
+    where = f": {present.tally(labels, way, known.called)}" if labels is not None and len(ids) else ""
     _title(f"{title} ({len(ids):,}){where}")
     gallery.gallery(run, known, ids, key=key, per_page=FEW, nothing="No images.")
 
