@@ -26,7 +26,7 @@ from engine.health.pictures import SIDE, Look, Pictures
 USUAL, STRICTEST, LOOSEST = 0.8, 0.3, 1.2
 # At first, all that the lowest frequencies show is laid on each other: of the pairs that differ more than this many
 # times as much, none is a near duplicate.
-TINY_SIDE, TINY_STEPS, TINY_BLOCKS, TINY_LIMIT = 16, 6, 4, 1.8
+TINY_SIDE, TINY_STEPS, TINY_BLOCKS, TINY_LIMIT = 16, 4, 4, 1.8
 # Then the pictures, at a quarter of their side, at half of it, where most others are told apart, and at all of it.
 QUARTER_STEPS, HALF_STEPS, STEPS, HALF_LIMIT = 6, 5, 3, 1.5
 # How much of both pictures of a pair, and of one of them, the other has to show.

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from engine.data.images import ImageSet
+from engine.data.origin import Fit
+from engine.data.thumbnail_store import ThumbnailStore
 from engine.health import duplicates
 from engine.health.duplicates import LOOSEST, STRICTEST, USUAL, NearDuplicates
 from engine.health.health import Health, examine
@@ -94,11 +96,11 @@ MADE: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def written(folder: Path, pictures: dict[str, Image.Image], size: int = 48, **how: object) -> Opened:
+def written(folder: Path, pictures: dict[str, Image.Image], size: int = 48, fit: Fit = "crop") -> Opened:
     folder.mkdir(exist_ok=True)
     for name, picture in pictures.items():
         picture.save(folder / f"{name}.png")
-    return open_source(f"folder:{folder}", size=size, **how)  # type: ignore[arg-type]
+    return open_source(f"folder:{folder}", size=size, fit=fit)
 
 
 def seen(opened: Opened) -> Health:
@@ -178,7 +180,7 @@ def test_a_panorama_is_judged_by_all_of_it_not_by_its_middle(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "squeeze"])
-def test_it_does_not_matter_how_images_became_squares(fit: str, tmp_path: Path) -> None:
+def test_it_does_not_matter_how_images_became_squares(fit: Fit, tmp_path: Path) -> None:
     pictures = photographs()
     copies = [cropped(picture, 0.88, 0.1, 0.8) for picture in pictures[:6]]
     opened = written(tmp_path / "photos", numbered(pictures) | numbered(copies, "copy-"), fit=fit)
@@ -252,8 +254,6 @@ def test_arrays_have_no_originals_and_are_compared_as_they_are(side: int) -> Non
 
 def gone(opened: Opened, folder: Path) -> None:
     """The originals, and their thumbnails."""
-    from engine.data.thumbnail_store import ThumbnailStore
-
     assert opened.origin is not None
     ThumbnailStore(opened.origin.place).path.unlink()
     for file in folder.glob("*.png"):
