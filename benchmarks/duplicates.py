@@ -2,7 +2,7 @@
 
 Of each seed, photographs are drawn from a set, and copies of some of them are made, each by one kind of change. A
 pair that is reported but was not made is wrong, unless the set itself holds the same picture twice: these pairs were
-looked at by eye, and are named below.
+looked at by eye, and are named in `same_pictures`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from benchmarks.imports import empty_cache
 from benchmarks.photo_sets import CLOTHES_PLACE
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import spread, table, write
+from benchmarks.same_pictures import CIFAR10 as SAME_CIFAR10
+from benchmarks.same_pictures import CLOTHES, groups
 from engine.errors import SourceError
 from engine.health.duplicates import USUAL
 from engine.health.health import Health, examine
@@ -37,8 +39,6 @@ EACH = 20
 LIMITS = (0.4, 0.6, USUAL, 1.0, 1.2)
 PRECISION_GOAL, RECALL_GOAL = 0.98, 0.90
 LONGEST = 240
-# Pairs of the same picture that the set of clothes itself holds: the beginnings of their names.
-SAME_CLOTHES = (("6075b4a5", "637a56e4"), ("e6a8b33f", "b59e4d4a"))
 # A picture and the quality of its JPEG file.
 Change = Callable[[Image.Image, np.random.Generator], tuple[Image.Image, int]]
 QUALITY = 92
@@ -90,7 +90,7 @@ class PhotoSet:
     about: str
     side: int
     drawn: int
-    same: tuple[tuple[str, str], ...]
+    same: tuple[tuple[str, ...], ...]
     root: Callable[[Options], Path]
 
 
@@ -102,8 +102,15 @@ def _clothes(options: Options) -> Path:
 
 
 SETS = (
-    PhotoSet("clothes", "photographs of clothes (clothing-dataset-small, CC0)", 64, 2000, SAME_CLOTHES, _clothes),
-    PhotoSet("cifar10", f"{CIFAR10}, test images, 32 px", 32, 3000, (), lambda options: unpacked(options) / "test"),
+    PhotoSet("clothes", "photographs of clothes (clothing-dataset-small, CC0)", 64, 2000, groups(CLOTHES), _clothes),
+    PhotoSet(
+        "cifar10",
+        f"{CIFAR10}, test images, 32 px",
+        32,
+        3000,
+        groups(SAME_CIFAR10),
+        lambda options: unpacked(options) / "test",
+    ),
 )
 
 
@@ -151,10 +158,7 @@ def counted(photos: PhotoSet, pairs: list[tuple[str, str]], made: dict[str, tupl
         origins = {made.get(name, (name, ""))[0] for name in (one, other)}
         if len(origins) == 1:
             right[made.get(one, made.get(other, ("", "")))[1]] += 1
-        elif any(
-            all(name.startswith(known) for name, known in zip(sorted(origins), sorted(pair), strict=True))
-            for pair in photos.same
-        ):
+        elif any(all(name.startswith(group) for name in origins) for group in photos.same):
             same += 1
         else:
             wrong.append([one, other])
@@ -164,10 +168,10 @@ def counted(photos: PhotoSet, pairs: list[tuple[str, str]], made: dict[str, tupl
 def pairs_of(opened: Opened, health: Health) -> list[tuple[str, str]]:
     """All pairs of names that are in one group of near duplicates."""
     near, names = health.findings["near duplicates"], opened.images.ids
-    groups: dict[int, list[str]] = {}
+    found: dict[int, list[str]] = {}
     for image, group in zip(near.images.tolist(), near.groups.tolist(), strict=True):
-        groups.setdefault(group, []).append(names[image])
-    return [pair for group in groups.values() for pair in itertools.combinations(sorted(group), 2)]
+        found.setdefault(group, []).append(names[image])
+    return [pair for group in found.values() for pair in itertools.combinations(sorted(group), 2)]
 
 
 def precision_and_recall(found: list[dict[str, Any]], limit: float) -> tuple[list[float], list[float]]:

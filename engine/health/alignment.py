@@ -111,12 +111,15 @@ def shared(maps: np.ndarray, side: int) -> np.ndarray:
     return np.stack([inside * np.abs(np.linalg.det(maps[:, :, :2])), inside], 1).astype(np.float32)
 
 
-def difference(first: np.ndarray, second: np.ndarray, maps: np.ndarray, blocks: int = BLOCKS) -> np.ndarray:
+def difference(
+    first: np.ndarray, second: np.ndarray, maps: np.ndarray, *, blocks: int = BLOCKS, noise: float | np.ndarray = NOISE
+) -> np.ndarray:
     """(P,) float32: how much pairs of pictures (P, 3, S, S) differ that `maps` (P, 2, 3) lay on each other.
 
     The error that is left after brightness, contrast and tint are fitted is compared, block by block, with the
     contrast that both have there. The value is that of the worst block but for a tenth of them, which may have half as
     much again: 0 is nothing; parts of different things have about 1.4, flat ones of different colours much more.
+    `noise` is that of each pair (P,), or of all.
     """
     seen, inside = sampled(first, maps)
     wanted = second.reshape(seen.shape)
@@ -132,7 +135,7 @@ def difference(first: np.ndarray, second: np.ndarray, maps: np.ndarray, blocks: 
         return np.maximum(means(values**2) - means(values) ** 2, 0).mean(1)
 
     # A paler picture has paler errors, too: noise counts as in the middle between the two.
-    both, noise = np.sqrt(contrast(fitted) * contrast(wanted)), NOISE * np.sqrt(gain)[:, None]
+    both, noise = np.sqrt(contrast(fitted) * contrast(wanted)), (noise * np.sqrt(gain))[:, None]
     apart = np.sqrt(means(error**2).mean(1) / (both + noise**2))
     tinted = np.sqrt((means(error) ** 2).mean(1)) / (MEAN_SHARE * np.sqrt(both) + noise)
     counted = shown >= BLOCK_SHOWN

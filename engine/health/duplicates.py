@@ -29,6 +29,8 @@ USUAL, STRICTEST, LOOSEST = 0.8, 0.3, 1.2
 TINY_SIDE, TINY_STEPS, TINY_BLOCKS, TINY_LIMIT = 16, 4, 4, 1.8
 # Then the pictures, at a quarter of their side, at half of it, where most others are told apart, and at all of it.
 QUARTER_STEPS, HALF_STEPS, STEPS, HALF_LIMIT = 6, 5, 3, 1.5
+# So many times the noise of a large original a tiny one may have.
+MOST_COARSE = 2.0
 # How much of both pictures of a pair, and of one of them, the other has to show.
 LEAST_SHARED, MOST_SHARED = 0.5, 0.8
 # Pairs whose pictures are in memory at a time.
@@ -161,7 +163,7 @@ def _coarsely(asked: Candidates, low: np.ndarray) -> np.ndarray:
     first, second = (tiny_pictures(low[asked.pairs[:, end]], TINY_SIDE) for end in (0, 1))
     second = _turned(second, asked.mirrored)
     maps = alignment.aligned(first, second, asked.maps, TINY_STEPS, alignment.SIZE_AND_PLACE)
-    return alignment.difference(first, second, maps, TINY_BLOCKS) <= TINY_LIMIT
+    return alignment.difference(first, second, maps, blocks=TINY_BLOCKS) <= TINY_LIMIT
 
 
 def _finely(asked: Candidates, look: Look) -> tuple[np.ndarray, np.ndarray]:
@@ -176,13 +178,20 @@ def _finely(asked: Candidates, look: Look) -> tuple[np.ndarray, np.ndarray]:
     maps[:, :, :2] /= other[:, None]
     found = np.full(len(asked), np.inf, np.float32)
     maps = _halfway(first, second, maps)
-    left = alignment.difference(alignment.halved(first), alignment.halved(second), maps) <= HALF_LIMIT
-    first, second = first[left], second[left]
+    noise = alignment.NOISE * _coarseness(pictures, place)
+    left = alignment.difference(alignment.halved(first), alignment.halved(second), maps, noise=noise) <= HALF_LIMIT
+    first, second, noise = first[left], second[left], noise[left]
     maps = alignment.aligned(first, second, maps[left], STEPS)
     shared = np.sort(alignment.shared(maps, SIDE), axis=1)
     enough = (shared[:, 0] >= LEAST_SHARED) & (shared[:, 1] >= MOST_SHARED)
-    found[left] = np.where(enough, alignment.difference(first, second, maps), np.inf)
+    found[left] = np.where(enough, alignment.difference(first, second, maps, noise=noise), np.inf)
     return found, ids[~pictures.whole]
+
+
+def _coarseness(pictures: Pictures, place: np.ndarray) -> np.ndarray:
+    """(P,) how many times as much noise pairs of pictures have: of a large original it is averaged away, while the
+    pixels of one of 32, and the colours that JPEG keeps of it, lie bare."""
+    return np.clip(SIDE / pictures.side[place].min(1), 1, MOST_COARSE)
 
 
 def _halfway(first: np.ndarray, second: np.ndarray, maps: np.ndarray) -> np.ndarray:

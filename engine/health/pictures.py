@@ -30,11 +30,13 @@ class Pictures:
         levels: (m, 3, 64, 64) uint8.
         square: (m, 2) float32, the width and height of that square, in those of the picture: below 1 where it
             shows less, above 1 where it has a border; 1 where the picture is that square.
+        side: (m,) float32, the longer side of what it was made from in pixels.
         whole: (m,) bool, false where the original is larger than the picture, and gone.
     """
 
     levels: np.ndarray
     square: np.ndarray
+    side: np.ndarray
     whole: np.ndarray
 
 
@@ -45,6 +47,7 @@ Look = Callable[[np.ndarray], Pictures]
 def squares(images: ImageSet, ids: np.ndarray) -> Pictures:
     """What is trained on, of the images `ids` (m,) that have no originals apart from it."""
     found = _nothing(len(ids))
+    found.side[:] = max(images.size)
     for row, index in enumerate(ids.tolist()):
         found.levels[row] = _levels(as_image(images.pixels[index]))
     return found
@@ -64,13 +67,15 @@ def originals(opened: Opened, ids: np.ndarray) -> Pictures:
         found.whole[row] = picture is not None
         if picture is not None:
             found.levels[row], found.square[row] = picture, _square(extents[ids[row]], origin.fit)
+            found.side[row] = extents[ids[row]].max()
     rest = np.flatnonzero(~shown | ~found.whole)
-    found.levels[rest] = squares(images, ids[rest]).levels
+    found.levels[rest], found.side[rest] = squares(images, ids[rest]).levels, max(images.size)
     return found
 
 
 def _nothing(count: int) -> Pictures:
-    return Pictures(np.zeros((count, 3, SIDE, SIDE), np.uint8), np.ones((count, 2), np.float32), np.ones(count, bool))
+    levels, square = np.zeros((count, 3, SIDE, SIDE), np.uint8), np.ones((count, 2), np.float32)
+    return Pictures(levels, square, np.ones(count, np.float32), np.ones(count, bool))
 
 
 def look_at(opened: Opened) -> Look:
