@@ -91,12 +91,15 @@ def sampled(pictures: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndar
     inside = (np.abs(at) <= 0.5).all(1)
     at = np.clip((at + 0.5) * side - 0.5, 0, side - 1.001)
     whole = at.astype(np.int32)
-    part = (at - whole)[:, :, None]
-    corner = (whole[:, 1] * side + whole[:, 0])[:, None]
-    flat = pictures.reshape(count, channels, side * side)
-    a, b, c, d = (np.take_along_axis(flat, corner + step, 2) for step in (0, 1, side, side + 1))
-    above, below = a + (b - a) * part[:, 0], c + (d - c) * part[:, 0]
-    return above + (below - above) * part[:, 1], inside
+    right, down = (at - whole).transpose(1, 0, 2)
+    corner = whole[:, 1] * side + whole[:, 0] + side * side * np.arange(count, dtype=np.int32)[:, None]
+    seen = np.empty((channels, count, side * side), np.float32)
+    for channel in range(channels):
+        levels = np.ascontiguousarray(pictures[:, channel], np.float32).ravel()
+        a, b, c, d = (levels.take(corner + step) for step in (0, 1, side, side + 1))
+        above, below = a + (b - a) * right, c + (d - c) * right
+        seen[channel] = above + (below - above) * down
+    return seen.transpose(1, 0, 2), inside
 
 
 def _points(side: int) -> np.ndarray:

@@ -31,7 +31,7 @@ LUMA_WAVES, COLOUR_WAVES, COLOUR = 5, 3, 3.0
 # Points at which the waves of an image are sampled to find those of a window.
 SAMPLES = 64
 # Neighbours of more images are looked for in cells: there are six searches, and what they miss is little.
-EXACT_IMAGES = 1_000
+EXACT_IMAGES, CELLS = 1_000, 6
 # Pairs that are compared at a time.
 PAIRS = 4096
 
@@ -77,7 +77,7 @@ def candidates(
         return starts(low, np.zeros((0, 2), np.int64))
     chosen = low[among]
     whole = layouts(chosen, WHOLE)[:, 0]
-    index = index_of(whole, EXACT_IMAGES)
+    index = index_of(whole, EXACT_IMAGES, CELLS)
     windows = [WHOLE, *windows_of(SOUGHT_SIDE, 2)]
     found, count = [], len(windows) + 1
     for number, window in enumerate([*windows, None]):
@@ -90,9 +90,7 @@ def candidates(
         ends = (near.ids.ravel(), rows) if window is None else (rows, near.ids.ravel())
         found.append(np.stack([*ends, np.full(len(rows), window is None)], 1))
         progress(number + 1, count)
-    directed = np.unique(np.concatenate(found), axis=0)
-    directed[:, :2] = among[directed[:, :2]]
-    closer, alike = _through_windows(low, directed)
+    closer, alike = _through_windows(low, among, _once(np.concatenate(found)))
     near_enough = alike >= ALIKE
     closer, alike = closer.at(near_enough), alike[near_enough]
     return closer.at(_best_of_each(closer.pairs, alike, len(low)))
@@ -103,7 +101,7 @@ def starts(low: np.ndarray, pairs: np.ndarray) -> Candidates:
     which it is most alike."""
     both = np.concatenate([pairs, pairs[:, ::-1]])
     directed = np.concatenate([np.column_stack([both, np.full(len(both), mirror)]) for mirror in (0, 1)])
-    closer, alike = _through_windows(low, np.unique(directed, axis=0))
+    closer, alike = _through_windows(low, np.arange(len(low)), _once(directed))
     return closer.at(_best_of_each(closer.pairs, alike, len(low), most=len(low)))
 
 
@@ -123,9 +121,17 @@ def _best_of_each(pairs: np.ndarray, alike: np.ndarray, count: int, most: int = 
     return np.array(kept, np.int64)
 
 
-def _through_windows(low: np.ndarray, directed: np.ndarray) -> tuple[Candidates, np.ndarray]:
+def _once(directed: np.ndarray) -> np.ndarray:
+    """The different ones of (P, 3) first, second and mirror, in order of the first."""
+    count = int(directed.max(initial=0)) + 1
+    keys = np.unique((directed[:, 0] * count + directed[:, 1]) * 2 + directed[:, 2])
+    return np.stack([keys // (2 * count), keys // 2 % count, keys % 2], 1)
+
+
+def _through_windows(low: np.ndarray, among: np.ndarray, directed: np.ndarray) -> tuple[Candidates, np.ndarray]:
     """Pairs (P, 3) of first, second and whether that is in the mirror, with the window in which they are the most
     alike, and how much they are (P,)."""
+    directed = np.column_stack([among[directed[:, :2]], directed[:, 2]])
     windows = [WHOLE, *(window for side in CLOSER_SIDES for window in windows_of(side, 3))]
     best, alike = np.zeros(len(directed), np.int64), np.zeros(len(directed), np.float32)
     for start in range(0, len(directed), PAIRS):  # in order of the first: few have to be seen at a time

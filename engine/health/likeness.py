@@ -74,10 +74,11 @@ def nearest(
     return Near(ids[~own].reshape(shape), distance[~own].reshape(shape).astype(np.float32))
 
 
-def index_of(vectors: np.ndarray, most_exact: int) -> Index:
-    """By which neighbours of vectors (m, D) are found: all of them where there are no more than `most_exact`."""
+def index_of(vectors: np.ndarray, most_exact: int, cells: int = CELLS_ASKED) -> Index:
+    """By which neighbours of vectors (m, D) are found: all of them where there are no more than `most_exact`,
+    otherwise those in the nearest `cells`."""
     large = len(vectors) > most_exact and importlib.util.find_spec("faiss") is not None
-    return _Cells(vectors) if large else _Exact(vectors)
+    return _Cells(vectors, cells) if large else _Exact(vectors)
 
 
 class _Exact:
@@ -96,7 +97,7 @@ class _Exact:
 class _Cells:
     """faiss: an inverted file of about √m cells, of which those nearest to a query are searched."""
 
-    def __init__(self, vectors: np.ndarray) -> None:
+    def __init__(self, vectors: np.ndarray, asked: int) -> None:
         import faiss
 
         size, cells = vectors.shape[1], math.isqrt(len(vectors))
@@ -105,7 +106,7 @@ class _Cells:
         # Forty vectors a cell are as many as faiss asks for.
         self._index.train(vectors[:: max(1, len(vectors) // (40 * cells))])
         self._index.add(vectors)
-        self._index.nprobe = CELLS_ASKED
+        self._index.nprobe = asked
 
     def __call__(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         squares, ids = self._index.search(queries, k)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from engine.health.alignment import SIZE_AND_PLACE, aligned, difference, halved, sampled, shared, start_maps
+from engine.health.alignment import NOISE, SIZE_AND_PLACE, aligned, difference, halved, sampled, shared, start_maps
 
 SIDE = 64
 
@@ -95,3 +95,12 @@ def test_no_pairs_are_no_maps(pictures: np.ndarray) -> None:
 def test_half_of_a_picture_is_the_mean_of_its_pixels() -> None:
     picture = np.array([0, 2, 4, 6], np.float32).reshape(1, 1, 2, 2)
     assert halved(picture).tolist() == [[[[3]]]]
+
+
+def test_what_is_noise_in_a_tiny_picture_is_a_difference_in_a_large_one(pictures: np.ndarray) -> None:
+    grainy = pictures + np.random.default_rng(2).normal(0, 8, pictures.shape).astype(np.float32)
+    usual = difference(pictures, grainy, start_maps(6))
+    tiny = difference(pictures, grainy, start_maps(6), noise=2 * NOISE)
+    each = difference(pictures, grainy, start_maps(6), noise=np.where(np.arange(6) % 2, NOISE, 2 * NOISE))
+    assert (tiny < 0.75 * usual).all()
+    assert each == pytest.approx(np.where(np.arange(6) % 2, usual, tiny), rel=1e-5)
