@@ -58,8 +58,9 @@ def test_a_group_is_opened_and_only_its_copy_is_left_out(page: Page, copied: Pat
     opened = page.get_by_role("button", name="Keep one of the group you opened, leave out 1")
     expect(opened).to_have_attribute("kind", "primary")
     expect(page.get_by_text("from the best of its group")).to_be_visible()
-    expect(page.get_by_text("copy-1.png", exact=True)).to_be_visible()
-    expect(page.get_by_text("1.png", exact=True)).to_be_visible()
+    shown = page.locator(".st-key-one-image")
+    expect(shown.get_by_role("strong").filter(has_text="copy-1.png")).to_be_visible()
+    expect(shown.get_by_test_id("stCaptionContainer").get_by_text("1.png", exact=True)).to_be_visible()
     opened.click()
     expect(page.get_by_text("Left out 1")).to_be_visible()
 
