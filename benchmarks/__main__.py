@@ -31,6 +31,7 @@ TAKES_OPTIONS = (
     "shapes",
     "photos",
     "gallery",
+    "duplicates",
     "gpu",
 )
 SUITES = {
@@ -49,11 +50,16 @@ SUITES = {
         "sources",
         "cifar10",
         "photos",
+        "duplicates",
     ),
     "app": ("start", "ui", "gallery", "decisions", "lesson"),
 }
 # The number of images and of seeds, where a benchmark has its own.
-OWN_DEFAULTS = {"photos": {"images": 10_000, "seeds": 5}, "gallery": {"images": 10_000}}
+OWN_DEFAULTS = {
+    "photos": {"images": 10_000, "seeds": 5},
+    "duplicates": {"images": 10_000, "seeds": 5},
+    "gallery": {"images": 10_000},
+}
 NAMES = (*dict.fromkeys(name for suite in SUITES.values() for name in suite), "gpu")
 
 
@@ -107,12 +113,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
     parser.add_argument("--data", type=Path, help="folder or archive of CIFAR-10 (JPEG q92)")
     parser.add_argument(
-        "--clothes", type=Path, help="folder or archive of clothing-dataset-small, for photos (default: in .data)"
+        "--clothes",
+        type=Path,
+        help="folder or archive of clothing-dataset-small, for photos and duplicates (default: in .data)",
     )
     parser.add_argument(
         "--images", type=int, help="number of CIFAR-10 images (default 5000, 50000 is all of them), or most of a set"
     )
-    parser.add_argument("--seeds", type=int, help="default 3; 5 for photos")
+    parser.add_argument("--seeds", type=int, help="default 3; 5 for photos and duplicates")
     parser.add_argument("--preset", default="quick", help="preset for cifar10, and for the photographs in ablations")
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments")
     parser.add_argument("--commit", help="commit to name in the results, for code copied without its Git history")

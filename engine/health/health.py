@@ -11,7 +11,8 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -19,14 +20,16 @@ import numpy as np
 
 from engine.data.images import ImageSet
 from engine.health import likeness
-from engine.health.likeness import NEIGHBORS, Near
+from engine.health.duplicates import USUAL, NearDuplicates, near_duplicates
+from engine.health.likeness import NEIGHBORS
 from engine.health.measures import Measures, Progress, Stop, measure
+from engine.health.pictures import Look, squares
 
 Problem = Literal["exact duplicates", "near duplicates", "dark", "bright", "blurred", "blank", "odd aspect", "outliers"]
 PROBLEMS: tuple[Problem, ...] = get_args(Problem)
 DUPLICATES: tuple[Problem, ...] = ("exact duplicates", "near duplicates")
 # Increased whenever the rules change, so that cached reports are rebuilt.
-RULES = 1
+RULES = 2
 
 # With fewer images there is no estimate of what is usual.
 FEW = 50
@@ -43,17 +46,8 @@ BLURRED, BLURRED_SHARE = (0.005, 0.1), 1 / 8
 # Long over short side: the middle square loses three fifths of such a picture. Sets of banners are
 # usual in themselves, hence also half as long again as the median.
 ODD_ASPECT, ODD_ASPECT_SHARE = 2.5, 1.5
-# 1 − cosine of shape vectors: re-encoding costs 0.003, a shift or crop by a pixel in 32 about 0.05, and
-# the usual nearest neighbour among 5,000 photographs lies at 0.38, among digits at 0.08.
-NEAR, NEAR_SHARE = (0.01, 0.1), 1 / 3
-# Of 64 bits, and of 1: a pair that is near must also agree in hash and mean colour, which tells small
-# planes in two skies apart, and a red shirt from a blue one.
-NEAR_BITS, NEAR_HUE = 12, 0.1
-# The same for trained features, which know mirrored and cropped pictures again. Features draw whole
-# clusters together, too: such a pair must also be more alike in shape, straight or in the mirror, than
-# nearest neighbours usually are. By features alone 134 of 1,797 digits were near duplicates, so 19.
+# 1 − cosine of trained features, which know mirrored and cropped pictures again, of pairs that are worth a look.
 NEAR_FEATURES, NEAR_FEATURES_SHARE = (0.0, 0.05), 1 / 5
-NEAR_SHAPE, NEAR_SHAPE_SHARE = (0.01, 0.4), 3 / 4
 # The modified z-score from which Iglewicz and Hoaglin (1993) call a value an outlier.
 OUTLIER = 3.5
 # Where nearly all lie equally far apart (drawn patterns), a twentieth further is no outlier yet.
@@ -67,8 +61,8 @@ class Finding:
     Attributes:
         images: (m,) int32.
         values: (m,) float32, what was measured: the brightest level (dark), the darkest (bright),
-            sharpness, contrast (blank), long over short side, z-score (outliers), 1 − cosine to the
-            nearest (near duplicates), 0 (exact duplicates).
+            sharpness, contrast (blank), long over short side, z-score (outliers), the difference from the best of
+            the group (near duplicates; the best has that of the one most like it), 0 (exact duplicates).
         groups: (m,) int32 of duplicates: the number of each one's group, from 0. A group lies
             together, what is best kept first: the largest original, then the sharpest.
     """
@@ -90,16 +84,33 @@ class Finding:
 class Health:
     """A finding for every problem, for `images` images; empty if nothing was found.
 
-    `aspects` is false if the images' original sizes are unknown.
+    Attributes:
+        aspects: false if the images' original sizes are unknown.
+        near: all pairs that may count as near duplicates; the finding has those that differ at most by USUAL.
+        best: (N,) int32, the images in the order in which they are best kept.
     """
 
     images: int
     aspects: bool
     findings: dict[Problem, Finding]
+    near: NearDuplicates = field(default_factory=NearDuplicates.none)
+    best: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+
+    def at(self, most: float) -> Health:
+        """The same report with near duplicates that differ at most by `most`, from STRICTEST to LOOSEST."""
+        if not len(self.near.pairs):
+            return self
+        near = _near_groups(self.near, self.findings["exact duplicates"], self.best, most)
+        return replace(self, findings=self.findings | {"near duplicates": near})
 
     def save(self, path: Path) -> None:
         """Writes the whole report, or leaves what was there."""
-        arrays: dict[str, np.ndarray] = {"about": np.array([RULES, self.images, self.aspects])}
+        arrays: dict[str, np.ndarray] = {
+            "about": np.array([RULES, self.images, self.aspects, self.near.unseen]),
+            "pairs": self.near.pairs,
+            "apart": self.near.apart,
+            "best": self.best,
+        }
         for problem, found in self.findings.items():
             for name in ("images", "values", "groups"):
                 arrays[f"{problem}-{name}"] = getattr(found, name)
@@ -120,22 +131,24 @@ class Health:
         made by other rules."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                rules, count, aspects = arrays["about"].tolist()
+                rules, count, *rest = arrays["about"].tolist()
                 if rules != RULES or count != images:
                     return None
+                near, best = NearDuplicates(arrays["pairs"], arrays["apart"], rest[1]), arrays["best"]
                 found: dict[Problem, Finding] = {
                     one: Finding(*(arrays[f"{one}-{name}"] for name in ("images", "values", "groups")))
                     for one in PROBLEMS
                 }
         except Exception:  # a damaged archive may raise anything; the report can be made again
             return None
-        return cls(count, bool(aspects), found)
+        return cls(count, bool(rest[0]), found, near, best)
 
 
 def examine(
     images: ImageSet,
     extents: np.ndarray | None = None,
     *,
+    look: Look | None = None,
     features: np.ndarray | None = None,
     progress: Progress = lambda _done, _total: None,
     stop: Stop = lambda: False,
@@ -144,6 +157,7 @@ def examine(
 
     Args:
         extents: (N, 2) width and height of the originals, None where there are only arrays.
+        look: sees the pictures by which near duplicates are verified; by default what is trained on.
         features: (N, D) of a trained run of the same images: near duplicates are then looked for
             among them too, and outliers by them alone.
         progress: called with the number of steps done and the total: three steps per image.
@@ -159,17 +173,21 @@ def examine(
     equal = likeness.equal_groups(measures)
     distinct = np.unique(equal, return_index=True)[1]  # copies would be each other's neighbours
     distinct = np.sort(distinct[measures.contrast[distinct] >= BLANK])
-    pairs = _near_pairs(measures, distinct, features, part(1), stop)
-    strange = None if pairs is None else _strange(measures, distinct, features, part(2), stop)
-    if pairs is None or strange is None:
-        return None
     area = np.ones(count) if extents is None else extents.astype(np.float64).prod(1)
-    best = np.lexsort((np.arange(count), -measures.sharpness, -area))
+    best = np.lexsort((np.arange(count), -measures.sharpness, -area)).astype(np.int32)
+    further = _alike(distinct, features, stop)
+    if further is None:
+        return None
+    look = look or partial(squares, images)
+    near = near_duplicates(measures.low, distinct, further, best, look, progress=part(1), stop=stop)
+    strange = None if near is None else _strange(measures, distinct, features, part(2), stop)
+    if near is None or strange is None:
+        return None
     findings = dict(_single(measures, extents)) | {"outliers": strange}
-    findings["exact duplicates"] = _grouped(equal, np.zeros(count, np.float32), best)
-    findings["near duplicates"] = _near_groups(pairs, equal, best)
+    exact = findings["exact duplicates"] = _grouped(equal, np.zeros(count, np.float32), best)
+    findings["near duplicates"] = _near_groups(near, exact, best, USUAL)
     progress(3 * count, 3 * count)
-    return Health(count, extents is not None, {one: findings[one] for one in PROBLEMS})
+    return Health(count, extents is not None, {one: findings[one] for one in PROBLEMS}, near, best)
 
 
 # -- one image at a time -----------------------------------------------------------------------
@@ -215,54 +233,33 @@ def _worst(which: np.ndarray, values: np.ndarray, order: np.ndarray | None = Non
 # -- beside the others -------------------------------------------------------------------------
 
 
-def _near_pairs(
-    measures: Measures, distinct: np.ndarray, features: np.ndarray | None, progress: Progress, stop: Stop
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Pairs (P, 2) of images that are nearly equal, and how far apart (P,) float32 they are."""
-    shapes = likeness.shape_vectors(measures)
-    near = likeness.nearest(shapes[distinct], NEIGHBORS, progress=progress, stop=stop)
-    if near is None:
-        return None
-    pairs, apart = _close(near, distinct, NEAR, NEAR_SHARE)
-    usual = _limit(near.distance[:, :1].ravel() ** 2 / 2, NEAR_SHAPE, NEAR_SHAPE_SHARE)
-    hashes, sure = measures.hash[pairs], likeness.hues_apart(measures, pairs) <= NEAR_HUE
-    sure &= likeness.bits_apart(hashes[:, 0], hashes[:, 1]) <= NEAR_BITS
-    pairs, apart = pairs[sure], apart[sure]
+def _alike(distinct: np.ndarray, features: np.ndarray | None, stop: Stop) -> np.ndarray | None:
+    """Pairs (F, 2) of the `distinct` images (m,) that a run's features find alike."""
+    nothing = np.zeros((0, 2), np.int64)
     if features is None:
-        return pairs, apart
+        return nothing
     near = likeness.nearest(likeness.units(features)[distinct], NEIGHBORS, stop=stop)
-    if near is None:
-        return None
-    more, further = _close(near, distinct, NEAR_FEATURES, NEAR_FEATURES_SHARE)
-    one, other = shapes[more[:, 0]], shapes[more[:, 1]]
-    alike = np.maximum((one * other).sum(1), (one * likeness.mirrored(other)).sum(1))
-    sure = 1 - alike <= usual
-    return np.concatenate([pairs, more[sure]]), np.concatenate([apart, further[sure]])
-
-
-def _close(near: Near, among: np.ndarray, ends: tuple[float, float], share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (P, 2) of images with vectors of length 1 that lie close together, and 1 − their cosine."""
+    if near is None or not near.distance.size:
+        return None if near is None else nothing
     apart = near.distance**2 / 2
-    if not apart.size:
-        return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
-    rows, columns = np.nonzero(apart <= _limit(apart[:, 0], ends, share))
-    return np.stack([among[rows], among[near.ids[rows, columns]]], 1), apart[rows, columns]
+    rows, columns = np.nonzero(apart <= _limit(apart[:, 0], NEAR_FEATURES, NEAR_FEATURES_SHARE))
+    return np.stack([distinct[rows], distinct[near.ids[rows, columns]]], 1)
 
 
-def _near_groups(pairs: tuple[np.ndarray, np.ndarray], equal: np.ndarray, best: np.ndarray) -> Finding:
-    """Groups of images that are nearly equal, with the exact copies of each."""
-    between, apart = pairs
-    count = len(equal)
-    first = np.unique(equal, return_index=True)[1]
-    copies = np.stack([np.arange(count), first[equal]], 1)
-    groups = likeness.groups_of(np.concatenate([between, copies]), count)
-    nearest = np.full(count, np.inf, np.float32)
-    for side in (0, 1):
-        np.minimum.at(nearest, between[:, side], apart)
-    # Copies have no pair of their own, and a group of nothing but copies has none at all.
-    nearest = nearest[first[equal]]
-    groups = np.where(np.isfinite(nearest), groups, count + np.arange(count))
-    return _grouped(groups, nearest, best)
+def _near_groups(near: NearDuplicates, exact: Finding, best: np.ndarray, most: float) -> Finding:
+    """Groups of images that differ at most by `most` from the best of them, with the exact copies of each."""
+    heads, apart = near.heads(most, best)
+    first = np.arange(len(best))  # of images with equal pixels only the first was compared
+    for number in range(int(exact.groups.max(initial=-1)) + 1):
+        copies = exact.images[exact.groups == number]
+        first[copies] = copies.min()
+    joined = np.flatnonzero(heads != np.arange(len(best)))
+    nearest = np.full(len(best), np.inf, np.float32)
+    np.minimum.at(nearest, heads[joined], apart[joined])
+    nearest[joined] = apart[joined]
+    # A group of nothing but copies is none of near duplicates.
+    groups = np.where(np.isfinite(nearest[first]), heads[first], len(best) + np.arange(len(best)))
+    return _grouped(groups, nearest[first], best)
 
 
 def _grouped(groups: np.ndarray, values: np.ndarray, best: np.ndarray) -> Finding:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.health.measures import LOW, Measures, Progress, Stop, luma_of
+from engine.health.measures import Measures, Progress, Stop
 
 # Up to here neighbours are exact; beyond, faiss looks among the nearest cells (50,000 vectors of 64
 # numbers: 2.4 s, where the exact search takes 9 s on two cores).
@@ -41,26 +41,44 @@ class Near:
 
 
 def nearest(
-    vectors: np.ndarray, k: int, *, progress: Progress = lambda _done, _total: None, stop: Stop = lambda: False
+    vectors: np.ndarray,
+    k: int,
+    *,
+    sought: np.ndarray | None = None,
+    index: Index | None = None,
+    progress: Progress = lambda _done, _total: None,
+    stop: Stop = lambda: False,
 ) -> Near | None:
-    """The `k` nearest others of each vector (m, D) float32; None when it was stopped."""
+    """The `k` nearest others of each vector (m, D) float32; None when it was stopped.
+
+    Args:
+        sought: (m, D), to find what is near to these, of others than their own vector.
+        index: of the vectors, by which they are found; by default one for this search.
+    """
     k = min(k, len(vectors) - 1)
     if k < 1:
         nothing = np.zeros((len(vectors), 0))
         return Near(nothing.astype(np.int64), nothing.astype(np.float32))
-    large = len(vectors) > EXACT_IMAGES and importlib.util.find_spec("faiss") is not None
-    search = _Cells(vectors) if large else _Exact(vectors)
+    search = index or index_of(vectors, EXACT_IMAGES)
+    queries = vectors if sought is None else sought
     found = []
     for start in range(0, len(vectors), QUERIES):
         if stop():
             return None
-        found.append(search(vectors[start : start + QUERIES], k + 1))
+        found.append(search(queries[start : start + QUERIES], k + 1))
         progress(min(start + QUERIES, len(vectors)), len(vectors))
     distance, ids = (np.concatenate(parts) for parts in zip(*found, strict=True))
     own = ids == np.arange(len(ids))[:, None]
     own[~own.any(1), -1] = True  # equal vectors came first: the last of them goes instead
     shape = (len(ids), k)
     return Near(ids[~own].reshape(shape), distance[~own].reshape(shape).astype(np.float32))
+
+
+def index_of(vectors: np.ndarray, most_exact: int, cells: int = CELLS_ASKED) -> Index:
+    """By which neighbours of vectors (m, D) are found: all of them where there are no more than `most_exact`,
+    otherwise those in the nearest `cells`."""
+    large = len(vectors) > most_exact and importlib.util.find_spec("faiss") is not None
+    return _Cells(vectors, cells) if large else _Exact(vectors)
 
 
 class _Exact:
@@ -79,7 +97,7 @@ class _Exact:
 class _Cells:
     """faiss: an inverted file of about √m cells, of which those nearest to a query are searched."""
 
-    def __init__(self, vectors: np.ndarray) -> None:
+    def __init__(self, vectors: np.ndarray, asked: int) -> None:
         import faiss
 
         size, cells = vectors.shape[1], math.isqrt(len(vectors))
@@ -88,7 +106,7 @@ class _Cells:
         # Forty vectors a cell are as many as faiss asks for.
         self._index.train(vectors[:: max(1, len(vectors) // (40 * cells))])
         self._index.add(vectors)
-        self._index.nprobe = CELLS_ASKED
+        self._index.nprobe = asked
 
     def __call__(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         squares, ids = self._index.search(queries, k)
@@ -99,18 +117,10 @@ class _Cells:
         return distance, ids
 
 
+Index = _Exact | _Cells
+
+
 # -- vectors -----------------------------------------------------------------------------------
-
-
-def shape_vectors(measures: Measures) -> np.ndarray:
-    """(N, 64) float32 of length 1: what is where in a picture, apart from brightness and contrast.
-
-    A frequency counts by the root of how high it is. Photographs have the less of a frequency the
-    higher it is, and two skies with their light from above would else be near duplicates.
-    """
-    steps = np.arange(LOW, dtype=np.float32)
-    weight = np.sqrt(np.hypot(steps[:, None], steps[None]))
-    return units((luma_of(measures.low) * weight).reshape(len(measures), -1))
 
 
 def look_vectors(measures: Measures) -> np.ndarray:
@@ -127,8 +137,8 @@ def look_vectors(measures: Measures) -> np.ndarray:
 
 
 def units(vectors: np.ndarray) -> np.ndarray:
-    """The vectors (m, D) at length 1, as float32; one of length 0 stays."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    """The vectors (…, D) at length 1, as float32; one of length 0 stays."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(length, 1e-12), np.float32)
 
 
@@ -160,21 +170,3 @@ def groups_of(pairs: np.ndarray, count: int) -> np.ndarray:
     ones = np.ones(len(pairs), bool)
     graph = coo_matrix((ones, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
-
-
-def bits_apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(P,) in how many of their 64 bits hashes (P,) differ."""
-    return np.unpackbits((one ^ other).view(np.uint8).reshape(-1, 8), axis=1).sum(1)
-
-
-def hues_apart(measures: Measures, pairs: np.ndarray) -> np.ndarray:
-    """(P,) float32: by how much the mean colours of pairs differ, their brightness apart, 0–1."""
-    mean = measures.low[:, :, 0, 0]
-    hue = mean - mean.mean(1, keepdims=True)
-    return np.abs(hue[pairs[:, 0]] - hue[pairs[:, 1]]).max(1)
-
-
-def mirrored(shapes: np.ndarray) -> np.ndarray:
-    """The shape vectors (m, 64) of the same images seen in a mirror: odd frequencies turn round."""
-    signs = np.tile(np.where(np.arange(LOW) % 2, -1, 1), LOW)
-    return shapes * signs.astype(np.float32)

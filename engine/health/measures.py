@@ -1,4 +1,4 @@
-"""Measures every image, without judging it: tone, contrast, sharpness, texture, layout, hash.
+"""Measures every image, without judging it: tone, contrast, sharpness, texture, layout.
 
 Everything is measured at the stored size, which is what training sees: a picture that is sharp at 4000
 pixels and soft at 32 counts as soft.
@@ -43,7 +43,6 @@ class Measures:
             in three directions.
         low: (N, C, 8, 8) float32, the lowest frequencies of each channel (orthonormal DCT, over 255
             and the square root of the number of pixels).
-        hash: (N,) uint64, perceptual: which of the luma's lowest frequencies lie above their median.
         digest: (N, 2) uint64, equal exactly where all pixels are.
     """
 
@@ -53,11 +52,10 @@ class Measures:
     sharpness: np.ndarray
     texture: np.ndarray
     low: np.ndarray
-    hash: np.ndarray
     digest: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.hash)
+        return len(self.digest)
 
 
 def measure(
@@ -92,14 +90,7 @@ def measured(pixels: np.ndarray) -> Measures:
     darkest, brightest = _ends(luma)
     low = _lowest(channels)
     return Measures(
-        darkest,
-        brightest,
-        channels.std((2, 3)).max(1),
-        _sharpness(luma),
-        _texture(luma),
-        low,
-        perceptual_hash(luma_of(low)),
-        _digests(pixels),
+        darkest, brightest, channels.std((2, 3)).max(1), _sharpness(luma), _texture(luma), low, _digests(pixels)
     )
 
 
@@ -153,20 +144,6 @@ def _cosines(side: int) -> np.ndarray:
     rows[0] /= np.sqrt(2)
     rows[side:] = 0
     return rows.astype(np.float32)
-
-
-def luma_of(low: np.ndarray) -> np.ndarray:
-    """(m, 8, 8) the luma's lowest frequencies, from those of one or three channels."""
-    return low[:, 0] if low.shape[1] == 1 else np.tensordot(low, LUMA, (1, 0))
-
-
-def perceptual_hash(low: np.ndarray) -> np.ndarray:
-    """(m,) uint64 of the luma's lowest frequencies (m, 8, 8): a bit for each that lies above the
-    median of all, as pHash does; the mean brightness has no say."""
-    flat = low.reshape(len(low), -1)
-    bits = flat > np.median(flat[:, 1:], axis=1, keepdims=True)
-    bits[:, 0] = False
-    return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
 
 
 def _digests(pixels: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from engine.data.image_store import cache
 from engine.errors import RunError, Stopped
 from engine.health.exclusions import REASONS, Exclusions
 from engine.health.health import DUPLICATES, PROBLEMS, Health, Problem, examine
+from engine.health.pictures import look_at
 from engine.jobs import Job, Jobs, Task
 from engine.sources.open_source import Opened
 
@@ -67,9 +68,12 @@ def health_of(
     if kept is not None:
         return kept
     vectors = None if features is None else np.load(features, mmap_mode="r", allow_pickle=False)
-    made = examine(opened.images, opened.extents, features=vectors, progress=progress, stop=stop)
+    look = look_at(opened)
+    made = examine(opened.images, opened.extents, look=look, features=vectors, progress=progress, stop=stop)
     if made is None:
         raise Stopped
+    if made.near.unseen:  # when the originals are back, whole pictures are compared
+        return made
     try:
         made.save(file)
     except OSError as error:  # a report that cannot be saved can still be shown

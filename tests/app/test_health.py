@@ -14,7 +14,9 @@ from streamlit.testing.v1 import AppTest
 
 from engine.curate.log import FILE
 from engine.data.images import ImageSet
+from engine.data.thumbnail_store import ThumbnailStore
 from engine.health import exclusions, reports
+from engine.health.duplicates import STRICTEST, USUAL, NearDuplicates
 from engine.health.exclusions import Exclusions
 from engine.health.health import Finding, Health, Problem
 from engine.runs.create import create_run
@@ -216,6 +218,91 @@ def test_a_damaged_log_is_a_sentence_and_then_a_new_one(spoilt: Opened, visit: V
     assert out(spoilt) == [("<night>.png", "dark")]
 
 
+# -- near duplicates ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Opened:
+    """Ten photographs, a smaller and darker copy of the first, and a copy of the second with a ghost in it."""
+    rng, folder = np.random.default_rng(0), tmp_path / "copied"
+    folder.mkdir()
+    pictures = [Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)) for _ in range(11)]
+    *pictures, ghost = [small.resize((300, 240), Image.Resampling.BICUBIC) for small in pictures]
+    for number, picture in enumerate(pictures):
+        picture.save(folder / f"{number}.png")
+    pictures[0].resize((200, 160)).point(lambda level: int(0.8 * level)).save(folder / "dark.png")
+    Image.blend(pictures[1], ghost, 0.1).resize((200, 160)).save(folder / "ghost.png")
+    return open_source(str(folder), size=48)
+
+
+def near(at: AppTest) -> Any:
+    return next(one for one in at.slider if one.label == "How much copies may differ")
+
+
+def kinds(at: AppTest) -> dict[str, bool]:
+    """The buttons that leave images out, and whether each is the primary one."""
+    return {one.label: one.proto.type == "primary" for one in at.button if "leave out" in one.label}
+
+
+def test_near_duplicates_are_to_be_opened_before_a_button_offers_to_leave_them_out(
+    copied: Opened, visit: Visit
+) -> None:
+    at = choose(with_source(visit("dataset"), copied), "near duplicates")
+    assert "Near duplicates 4" in finding(at).options
+    assert kinds(at) == {"Keep one of each, leave out 2": False}
+    opened = copied.images.ids.index("dark.png")
+    at.session_state[f"opened near duplicates of {copied.images.fingerprint[:12]}"] = {opened}
+    at.run()
+    one, every = "Keep one of the group you opened, leave out 1", "All 2 groups: leave out 2"
+    assert kinds(at) == {one: True, every: False}
+    at = button(at, one).click().run()
+    assert out(copied) == [("dark.png", "near duplicate")]
+    assert kinds(at) == {"Keep one of the group you opened, leave out 0": True, "All 2 groups: leave out 1": False}
+    at = button(at, "Undo: near duplicate, 1 image").click().run()
+    assert out(copied) == []
+    at = button(at, every).click().run()
+    assert [name for name, _ in out(copied)] == ["dark.png", "ghost.png"]
+
+
+def test_how_strict_near_duplicates_are_changes_them_at_once_and_stays(copied: Opened, visit: Visit) -> None:
+    at = choose(with_source(visit("dataset"), copied), "near duplicates")
+    assert near(at).value == USUAL
+    job = reports.the_examiner().request(copied, patience=60)
+    assert job.health is not None
+    values = dict(zip(map(max, job.health.near.pairs.tolist()), job.health.near.apart.tolist(), strict=True))
+    dark, ghost = (values[copied.images.ids.index(f"{name}.png")] for name in ("dark", "ghost"))
+    assert dark < STRICTEST < ghost < USUAL
+    at = near(at).set_value(STRICTEST).run()
+    assert "Near duplicates 2" in finding(at).options
+    assert "Only the same picture" in texts(at)
+    assert kinds(at) == {"Keep one of each, leave out 1": False}
+    at = near(at).set_value(1.0).run()
+    assert "Near duplicates 4" in finding(at).options
+    assert "new photographs of the same thing" in texts(at)
+    at = choose(at.run(), "near duplicates")
+    assert near(at).value == 1.0
+
+
+def test_an_opened_copy_is_shown_next_to_the_best_of_its_group(copied: Opened, visit: Visit) -> None:
+    at = choose(with_source(visit("dataset"), copied), "near duplicates")
+    key, ids = copied.images.fingerprint[:12], copied.images.ids
+    at.session_state["health image"] = (key, ids.index("dark.png"))
+    shown = texts(at.run()).replace("\\", "")
+    assert "dark.png" in shown
+    assert "from the best of its group" in shown
+    assert "0.png" in shown
+    at.session_state["health image"] = (key, ids.index("0.png"))
+    assert "the best of its group" in texts(at.run())
+
+
+def test_originals_that_are_gone_are_mentioned(copied: Opened, visit: Visit, tmp_path: Path) -> None:
+    assert copied.origin is not None
+    ThumbnailStore(copied.origin.place).path.unlink()
+    shutil.rmtree(tmp_path / "copied")
+    at = choose(with_source(visit("dataset"), copied), "near duplicates")
+    assert "are gone: only what the model sees of them was compared" in texts(at)
+
+
 # -- training ----------------------------------------------------------------------------------
 
 
@@ -309,3 +396,29 @@ def test_groups_are_told_apart_and_their_best_is_named() -> None:
     assert shown[0].colour == shown[1].colour != shown[2].colour
     assert shown[1].title.splitlines()[-1] == "left out: by hand"
     assert present.tiles("near duplicates", finding, slice(1, 2), names, {})[0].caption == "1"
+
+
+def test_near_duplicates_are_said_to_be_none_only_where_no_pair_comes_close() -> None:
+    findings: dict[Problem, Finding] = {"near duplicates": found(), "dark": found()}
+    assert present.nothing_found(Health(5, True, findings)) == "Nothing found: near duplicates, dark."
+    pairs = NearDuplicates(np.array([[0, 1]], np.int32), np.array([1.1], np.float32))
+    close = Health(5, True, findings, pairs, np.arange(5, dtype=np.int32))
+    assert present.nothing_found(close) == "Nothing found: dark."
+    assert [one.label for one in present.counts(close, np.ones(5, bool))] == ["Near duplicates 0"]
+
+
+def test_groups_that_were_opened_are_told_by_any_of_their_images() -> None:
+    finding = found(7, 1, 5, 6, 2, 3, groups=(0, 0, 1, 1, 2, 2))
+    assert present.opened_groups(finding, {6, 7, 9}).tolist() == [0, 1]
+    assert present.in_groups(finding, np.array([1])).images.tolist() == [5, 6]
+    assert present.beside(finding, 6) == [5]
+    assert present.beside(finding, 9) == []
+    assert present.beside(found(3), 3) == []
+
+
+def test_the_best_of_near_duplicates_is_what_the_others_differ_from() -> None:
+    finding = found(7, 1, 5, 6, groups=(0, 0, 1, 1))
+    said = [present.measured_at("near duplicates", finding, place) for place in range(4)]
+    best, differs = "the best of its group", "differs by {:.2f} from the best of its group"
+    assert said == [best, differs.format(1), best, differs.format(3)]
+    assert present.measured_at("exact duplicates", finding, 0) == "every pixel the same"

@@ -29,6 +29,50 @@ def choose(page: Page, title: str) -> None:
     page.get_by_test_id("stButtonGroup").get_by_text(title, exact=True).click()
 
 
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """Ten photographs, and smaller, darker copies of two of them."""
+    rng, folder = np.random.default_rng(0), tmp_path / "copied"
+    folder.mkdir()
+    for number in range(10):
+        small = Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8))
+        picture = small.resize((300, 240), Image.Resampling.BICUBIC)
+        picture.save(folder / f"{number}.png")
+        if number < 2:
+            picture.resize((200, 160)).point(lambda level: int(0.8 * level)).save(folder / f"copy-{number}.png")
+    return folder
+
+
+def test_a_group_is_opened_and_only_its_copy_is_left_out(page: Page, copied: Path) -> None:
+    page.get_by_text("Your images").click()
+    page.get_by_label("Folder or file").fill(str(copied))
+    page.get_by_label("Folder or file").press("Enter")
+    page.get_by_role("button", name="Open", exact=True).click()
+    choose(page, "Near duplicates 4")
+    slider = page.get_by_role("slider", name="How much copies may differ")
+    expect(slider).to_have_value("0.8")
+    every = page.get_by_role("button", name="Keep one of each, leave out 2")
+    expect(every).to_have_attribute("kind", "secondary")
+
+    page.locator("[class*='st-key-gallery-health'] .tile").nth(3).click()
+    opened = page.get_by_role("button", name="Keep one of the group you opened, leave out 1")
+    expect(opened).to_have_attribute("kind", "primary")
+    expect(page.get_by_text("from the best of its group")).to_be_visible()
+    shown = page.locator(".st-key-one-image")
+    expect(shown.get_by_role("strong").filter(has_text="copy-1.png")).to_be_visible()
+    expect(shown.get_by_test_id("stCaptionContainer").get_by_text("1.png", exact=True)).to_be_visible()
+    opened.click()
+    expect(page.get_by_text("Left out 1")).to_be_visible()
+
+    slider.press("ArrowRight")
+    expect(slider).to_have_value("0.85")
+    expect(page.get_by_text("new photographs of the same thing")).to_be_visible()
+    slider.press("ArrowRight")  # it keeps the focus
+    expect(slider).to_have_value("0.9")
+    page.get_by_role("button", name="Undo: near duplicate, 1 image").click()
+    expect(page.get_by_text("Left out 1")).to_have_count(0)
+
+
 def test_copies_and_dark_images_are_left_out_and_one_is_put_back(page: Page, spoilt: Path) -> None:
     page.get_by_text("Your images").click()
     page.get_by_label("Folder or file").fill(str(spoilt))

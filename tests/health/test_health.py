@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from engine.data.images import ImageSet
-from engine.health import health
+from engine.health import candidates, health
 from engine.health.health import PROBLEMS, Finding, Health, Problem, examine
 from engine.sources.open_source import open_source
 
@@ -147,11 +147,17 @@ def test_another_colour_is_another_thing(sound: np.ndarray) -> None:
     assert "near duplicates" not in found(report(np.concatenate([sound[1:], red, blue])))
 
 
-def test_features_find_pictures_in_the_mirror(sound: np.ndarray) -> None:
+def test_pictures_in_the_mirror_are_near_duplicates(sound: np.ndarray) -> None:
+    every = found(report(np.concatenate([sound, sound[:3, :, :, ::-1]])))
+    assert every["near duplicates"] == [0, 1, 2, SOUND, SOUND + 1, SOUND + 2]
+
+
+def test_features_propose_pairs_that_are_then_verified(sound: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.concatenate([sound, sound[:3, :, :, ::-1]])
     features = np.random.default_rng(5).normal(size=(SOUND + 3, 16)).astype(np.float32)
     features[SOUND:] = features[:3] + 0.001
     features[150] = features[151]  # features may be wrong: these two images look different
+    monkeypatch.setattr(candidates, "ALIKE", 2.0)  # no pair is proposed otherwise
     assert "near duplicates" not in found(report(pixels))
     every = found(report(pixels, features=features))
     assert every["near duplicates"] == [0, 1, 2, SOUND, SOUND + 1, SOUND + 2]

@@ -1,4 +1,4 @@
-"""Neighbours against brute force; groups and hashes by hand."""
+"""Neighbours against brute force; groups by hand."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from engine.health import likeness
-from engine.health.likeness import bits_apart, groups_of, mirrored, nearest, shape_vectors
-from engine.health.measures import measured
+from engine.health.likeness import groups_of, index_of, nearest
 
 needs_faiss = pytest.mark.skipif(importlib.util.find_spec("faiss") is None, reason="needs faiss")
 
@@ -35,6 +34,16 @@ def test_neighbours_agree_with_brute_force_across_blocks(points: np.ndarray, mon
     assert near.ids.tolist() == ids.tolist()
     assert near.distance == pytest.approx(distance, abs=1e-3)
     assert seen == [(70, 300), (140, 300), (210, 300), (280, 300), (300, 300)]
+
+
+@pytest.mark.parametrize("most_exact", [1000, pytest.param(100, marks=needs_faiss)])
+def test_what_is_sought_may_be_others_than_the_vectors(points: np.ndarray, most_exact: int) -> None:
+    sought = np.roll(points, 1, axis=0)
+    near = nearest(points, 3, sought=sought, index=index_of(points, most_exact))
+    assert near is not None
+    assert near.ids[:, 0].tolist() == [299, *range(299)]
+    assert near.distance[:, 0] == pytest.approx(0, abs=1e-3)
+    assert not (near.ids == np.arange(300)[:, None]).any()
 
 
 @needs_faiss
@@ -84,20 +93,3 @@ def test_pairs_join_to_groups() -> None:
 
 def test_no_pairs_are_groups_of_one() -> None:
     assert sorted(groups_of(np.zeros((0, 2), np.int64), 3).tolist()) == [0, 1, 2]
-
-
-def test_bits_apart() -> None:
-    one, other = np.array([0, 0b1011, 2**64 - 1], np.uint64), np.array([0, 0b0010, 0], np.uint64)
-    assert bits_apart(one, other).tolist() == [0, 2, 64]
-
-
-def test_a_shape_in_the_mirror_is_the_shape_of_the_mirrored_image() -> None:
-    pixels = np.random.default_rng(2).integers(0, 256, (4, 3, 20, 24), dtype=np.uint8)
-    turned = shape_vectors(measured(np.ascontiguousarray(pixels[..., ::-1])))
-    assert mirrored(shape_vectors(measured(pixels))) == pytest.approx(turned, abs=1e-4)
-
-
-def test_shapes_know_no_brightness_and_no_contrast() -> None:
-    pixels = np.random.default_rng(3).integers(0, 100, (4, 1, 16, 16), dtype=np.uint8)
-    lit = shape_vectors(measured(2 * pixels + 40))
-    assert shape_vectors(measured(pixels)) == pytest.approx(lit, abs=1e-4)

@@ -7,7 +7,7 @@ import pytest
 
 from engine.data.images import ImageSet
 from engine.health import measures
-from engine.health.measures import measure, measured, perceptual_hash
+from engine.health.measures import measure, measured
 
 
 def grey(*rows: list[int]) -> np.ndarray:
@@ -78,13 +78,6 @@ def test_low_frequencies_keep_the_energy_of_an_image_of_eight_by_eight() -> None
     pixels = np.random.default_rng(1).integers(0, 256, (3, 1, 8, 8), dtype=np.uint8)
     energy = (measured(pixels).low ** 2).sum((1, 2, 3))
     assert energy == pytest.approx(((pixels / 255) ** 2).mean((1, 2, 3)), rel=1e-4)
-
-
-def test_the_hash_has_a_bit_for_each_frequency_above_the_median() -> None:
-    low = np.zeros((1, 8, 8), np.float32)
-    low[0, 0, 0], low[0, 0, 2], low[0, 7, 7] = 9, 1, 0.5
-    bits = np.unpackbits(perceptual_hash(low).view(np.uint8)).reshape(8, 8)
-    assert np.argwhere(bits).tolist() == [[0, 2], [7, 7]]  # brightness itself does not count
 
 
 def test_digests_are_equal_where_all_pixels_are(noise: np.ndarray) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import streamlit as st
 
 from engine.errors import SpiceError
+from engine.health.duplicates import LOOSEST, STRICTEST, USUAL
 from engine.health.exclusions import BY_HAND, REASONS
 from spice_explorer import session
 from spice_explorer.components import gallery, viewer
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 PER_PAGE = 96
-LARGE_SIDE = 240
+LARGE_SIDE, MOST_BESIDE, SLIDER_WIDTH = 240, 3, 320
+NEAR: Final = "near duplicates"
 UNREADABLE, LEFT_OUT = "unreadable", "left out"
 LEAVE_OUT = gallery.Action("exclude", "Leave out marked")
 PUT_BACK = gallery.Action("put back", "Put back marked")
@@ -52,7 +54,7 @@ def _report(opened: Opened, was_live: bool) -> None:
             st.warning(f"The health check failed: {session.plain(job.message)}.", icon=":material/warning:")
             st.button("Try again", key="examine again", on_click=_again, args=(opened,))
         else:
-            _findings(_Seen(opened, job.health, health.decided(opened)))
+            _findings(_Seen(opened, job.health.at(_most(opened)), health.decided(opened)))
 
 
 def _again(opened: Opened) -> None:
@@ -69,7 +71,21 @@ class _Seen:
 
     @property
     def key(self) -> str:
-        return self.opened.images.fingerprint[:12]
+        return _key(self.opened)
+
+
+def _key(opened: Opened) -> str:
+    return opened.images.fingerprint[:12]
+
+
+@dataclass(frozen=True, eq=False)
+class _Offer:
+    """A button that leaves out `images` (m,) for this reason; `primary` where that needs no look at them."""
+
+    label: str
+    images: np.ndarray
+    reason: str
+    primary: bool = False
 
 
 def _findings(seen: _Seen) -> None:
@@ -122,20 +138,77 @@ def _choice(seen: _Seen, titles: dict[str, str]) -> str:
 
 def _finding(seen: _Seen, problem: Problem, reasons: dict[int, str]) -> None:
     found, names = seen.health.findings[problem], seen.opened.images.ids
-    st.caption(present.MEANING[problem])
-    some = present.leaving(problem, found, seen.decided.kept)
-    every = found.images[seen.decided.kept[found.images]]
-    buttons = [(f"Leave out these {len(every):,}", every, REASONS[problem])]
-    if len(found.groups):
-        one = f"Keep one of each, leave out {len(some):,}"
-        buttons = [(one, some, REASONS[problem]), (f"Leave out all {len(every):,}", *buttons[0][1:])]
-    _buttons(seen, *buttons)
+    st.caption(" ".join(filter(None, (present.MEANING[problem], _aside(seen, problem)))))
+    if problem == NEAR:
+        _strictness(seen)
+        _buttons(seen, *_near_offers(seen, found))
+    else:
+        _buttons(seen, *_offers(seen, problem, found))
     _one(seen, found, problem)
 
     def tiles(part: slice) -> list[Tile]:
         return present.tiles(problem, found, part, names, reasons)
 
     _gallery(seen, found.images, tiles, (LEAVE_OUT, PUT_BACK), problem)
+
+
+def _aside(seen: _Seen, problem: Problem) -> str:
+    return present.unseen(seen.health) if problem == NEAR else ""
+
+
+def _offers(seen: _Seen, problem: Problem, found: Finding) -> list[_Offer]:
+    """What one click would leave out of a finding that is certain."""
+    every = found.images[seen.decided.kept[found.images]]
+    if not len(found.groups):
+        return [_Offer(f"Leave out these {len(every):,}", every, REASONS[problem], True)]
+    some = present.leaving(problem, found, seen.decided.kept)
+    return [
+        _Offer(f"Keep one of each, leave out {len(some):,}", some, REASONS[problem], True),
+        _Offer(f"Leave out all {len(every):,}", every, REASONS[problem]),
+    ]
+
+
+def _near_offers(seen: _Seen, found: Finding) -> list[_Offer]:
+    """The same of near duplicates, which are to be looked at first: by default of the groups that were opened."""
+    if not len(found.images):
+        return []
+    groups = present.opened_groups(found, st.session_state.get(_opened_key(seen), ()))
+    every = present.leaving(NEAR, found, seen.decided.kept)
+    if not len(groups):
+        return [_Offer(f"Keep one of each, leave out {len(every):,}", every, REASONS[NEAR])]
+    some = present.leaving(NEAR, present.in_groups(found, groups), seen.decided.kept)
+    opened = "the group" if len(groups) == 1 else f"each of the {len(groups):,} groups"
+    return [
+        _Offer(f"Keep one of {opened} you opened, leave out {len(some):,}", some, REASONS[NEAR], True),
+        _Offer(f"All {int(found.groups.max()) + 1:,} groups: leave out {len(every):,}", every, REASONS[NEAR]),
+    ]
+
+
+def _most(opened: Opened) -> float:
+    """By how much near duplicates may differ, as was chosen for this source."""
+    return float(st.session_state.get(f"near duplicates of {_key(opened)}", USUAL))
+
+
+def _strictness(seen: _Seen) -> None:
+    """What counts as a near duplicate; the value is kept where the control is not drawn."""
+    kept, control = f"near duplicates of {seen.key}", f"may differ {seen.key}"
+
+    def choose() -> None:
+        st.session_state[kept] = st.session_state[control]
+
+    with st.container(horizontal=True, vertical_alignment="center", key="strictness"):
+        st.slider(
+            "How much copies may differ",
+            STRICTEST,
+            LOOSEST,
+            _most(seen.opened),
+            0.05,
+            key=control,
+            on_change=choose,
+            width=SLIDER_WIDTH,
+            help=f"0 is the same picture; parts of different things have 1.4 and more. The default is {USUAL}.",
+        )
+        st.caption(present.strictness(_most(seen.opened)))
 
 
 def _left_out(seen: _Seen, reasons: dict[int, str]) -> None:
@@ -159,19 +232,19 @@ def _left_out(seen: _Seen, reasons: dict[int, str]) -> None:
     _gallery(seen, images, tiles, (PUT_BACK,), LEFT_OUT)
 
 
-def _buttons(seen: _Seen, *offered: tuple[str, np.ndarray, str]) -> None:
+def _buttons(seen: _Seen, *offered: _Offer) -> None:
     """One click each, and the undo of the last."""
     if not offered and seen.decided.undoable() is None:
         return
     with st.container(horizontal=True, vertical_alignment="center", key="leave out"):
-        for place, (label, images, reason) in enumerate(offered):
+        for place, offer in enumerate(offered):
             st.button(
-                label,
+                offer.label,
                 key=f"leave out {place}",
-                type="secondary" if place else "primary",
-                disabled=not len(images),
+                type="primary" if offer.primary else "secondary",
+                disabled=not len(offer.images),
                 on_click=_act,
-                args=(seen, _leaving_out(images, reason)),
+                args=(seen, _leaving_out(offer.images, offer.reason)),
             )
         _undo(seen)
 
@@ -224,7 +297,7 @@ def _gallery(
         page,
         gallery.Look(f"health-{seen.key}-{what}", actions, per_page=PER_PAGE),
         current=_opened_image(seen),
-        on_open=lambda image: _open(seen.key, image),
+        on_open=lambda image: _open_tile(seen, image, what),
     )
     if asked is not None:
         if asked.action == "exclude":
@@ -242,6 +315,17 @@ def _open(of: str, image: int | None) -> None:
     st.session_state["health image"] = None if image is None else (of, image)
 
 
+def _open_tile(seen: _Seen, image: int | None, what: str) -> None:
+    """Opens an image of the gallery, and with it its group."""
+    _open(seen.key, image)
+    if image is not None and what == NEAR:
+        st.session_state.setdefault(_opened_key(seen), set()).add(image)
+
+
+def _opened_key(seen: _Seen) -> str:
+    return f"opened near duplicates of {seen.key}"
+
+
 def _opened_image(seen: _Seen) -> int:
     of, image = st.session_state.get("health image") or ("", -1)
     return image if of == seen.key else -1
@@ -254,7 +338,13 @@ def _one(seen: _Seen, found: Finding | None, problem: Problem | None) -> None:
         return
     images, kept = seen.opened.images, bool(seen.decided.kept[image])
     with st.container(horizontal=True, border=True, key="one image"):
-        enlarged(originals.pictures_of_source(seen.opened), image, "health picture")
+        pictures = originals.pictures_of_source(seen.opened)
+        enlarged(pictures, image, "health picture")
+        others = present.beside(found, image) if found is not None else []
+        for other in others[:MOST_BESIDE]:
+            with st.container(width=LARGE_SIDE):
+                enlarged(pictures, other, f"health picture {other}")
+                st.caption(session.plain(images.ids[other]))
         with st.container():
             st.markdown(f"**{session.plain(images.ids[image])}**")
             for line in _lines(seen, image, found, problem):
@@ -294,6 +384,6 @@ def _lines(seen: _Seen, image: int, found: Finding | None, problem: Problem | No
         lines.append(f"original: {extents[image, 0]:,} × {extents[image, 1]:,} pixels")
     if found is not None and problem is not None:
         at = np.flatnonzero(found.images == image)
-        lines += [present.measured(problem, float(found.values[at[0]]))] if len(at) else []
+        lines += [present.measured_at(problem, found, int(at[0]))] if len(at) else []
     reason = seen.decided.reasons().get(image)
     return [*lines, f"left out: {reason}"] if reason else lines
