@@ -24,6 +24,9 @@ MOST_ANSWERS = 3_000
 FOLDS = 10
 # With fewer answers nothing can be said about how often suggestions are right.
 LEAST_TO_MEASURE = 20
+# Held-back answers share their classifiers, which know a tenth less: their mistakes hang together. In simulated reviews
+# intervals at .95 covered the truth in 88 of 100 cases, those at .99 in 96.
+LEVEL = 0.99
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +61,7 @@ class Suggestions:
         """How many suggestions at least as sure as `least` are right, of images that nobody looked at, decided or not;
         None without random answers about such."""
         drawn = (self.among > 0) & (self.held >= least)
-        return estimated(self.right[drawn], self.among[drawn])
+        return estimated(self.right[drawn], self.among[drawn], LEVEL)
 
     def model_estimate(self, least: float) -> Estimate | None:
         """How many of the model's labels are right where suggestions are at least as sure as `least`."""
