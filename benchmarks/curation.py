@@ -15,17 +15,22 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.ablations import trained
+from benchmarks.baselines.votes import voted
 from benchmarks.cifar10_images import NAME, cifar10_images
-from benchmarks.pieces import Options, Pieces
+from benchmarks.lite_network import lite_source
+from benchmarks.photo_sets import CIFAR10_SIDE
+from benchmarks.pieces import WORK, Options, Pieces
 from benchmarks.report import device_slug, spread, table, write
 from engine.config import RunConfig, with_settings
 from engine.curate import propagation, queues
 from engine.curate.carry import carried
+from engine.curate.curation import State
 from engine.curate.decisions import Decision
 from engine.curate.guidance import guide
 from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
 from engine.curate.provenance import Provenance
+from engine.curate.suggestions import Suggestions, least_sure_first, suggested
 from engine.data.truth import Truth
 from engine.jobs import Control
 from engine.metrics import best_match
@@ -38,14 +43,6 @@ from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened, open_source
 from engine.stages.reliable import ReliableSet
 
-# Short enough to train with decisions several times on a CPU; the encoder is frozen in stages 1 and 2.
-PHOTOS = {
-    "features.source": "encoder:small-cifar100",
-    "features.epochs": 0,
-    "heads.heads": 4,
-    "heads.epochs": 5,
-    "joint.steps": 30,
-}
 Curve = list[tuple[int, float]]
 Order = Callable[["Curator"], np.ndarray]
 
@@ -59,19 +56,22 @@ class Strategy:
         spread: also give each answer to the images that agree, with at least this share of their
             neighbours; None to decide one image at a time.
         train: numbers of decisions after which to train a run with them.
-        vote: measure the accuracy after one more decision, which gives undecided images the class
-            that those looked at vote for with at least this share; None for no such decision.
+        then: measure the accuracy after one more decision, which gives undecided images the class that the images
+            looked at vote for ("votes") or that a light classifier suggests ("suggestions"); "" for no such decision.
+        again: the order is made anew after so many decisions; None if it does not depend on them.
     """
 
     order: Order
     spread: float | None = None
     train: tuple[int, ...] = ()
-    vote: float | None = None
+    then: str = ""
+    again: int | None = None
 
 
 @dataclass(frozen=True)
 class Set:
-    """Images, their settings, the number of decisions, and how often accuracy is measured."""
+    """Images, their settings, the number of decisions, how often accuracy is measured, and the accuracy to reach;
+    None for what votes reach with all decisions."""
 
     title: str
     opened: Opened
@@ -116,14 +116,19 @@ class Curator:
     def accuracy(self) -> float:
         return float((self.classes == self.right).mean())
 
-    def accuracy_with(self, vote: float | None) -> float:
-        """The accuracy; with `vote` and two classes that can vote, after spreading them by votes."""
-        found = propagation.spread(self.unit, self.log.curation, self.labels, self.run.images().ids)
-        if vote is None or found is None:
-            return self.accuracy
-        sure, classes = found.agreement >= vote, self.classes.copy()
-        classes[found.ids[sure]] = found.classes[sure]
+    def accuracy_with(self, then: str) -> float:
+        """The accuracy; with `then`, after spreading what the answers say of the other images."""
+        now, classes = self.log.curation, self.classes.astype(np.int64)
+        seen, left = np.flatnonzero(now.seen), np.flatnonzero(now.state == State.UNDECIDED)
+        if then == "votes" and len(np.unique(classes[seen])) > 1:
+            classes[left] = voted(self.unit, seen, classes[seen], left)[0]
+        elif then == "suggestions" and (found := self.suggestions) is not None:
+            classes[left] = found.labels[left]
         return float((classes == self.right).mean())
+
+    @property
+    def suggestions(self) -> Suggestions | None:
+        return suggested(self.unit, self.probabilities, self.log.curation, self.labels)
 
     def decide(self, image: int, share: float | None) -> None:
         """Decides the image, and with `share` also the images that agree with it."""
@@ -174,7 +179,7 @@ def curve(strategy: Strategy, run: RunFolder, place: Path, most: int, every: int
             one.decide(image, strategy.spread)
             made += 1
             if made % every == 0:
-                out.append((made, one.accuracy_with(strategy.vote)))
+                out.append((made, one.accuracy_with(strategy.then)))
         if until in strategy.train:
             one = one.trained(place / f"trained-{until}", device)
             out.append((made, one.accuracy))
@@ -183,12 +188,15 @@ def curve(strategy: Strategy, run: RunFolder, place: Path, most: int, every: int
 
 def _next(one: Curator, strategy: Strategy, count: int) -> Iterator[int]:
     """The next undecided images of the queue."""
-    for image in strategy.order(one).tolist():
-        if count <= 0:
+    while count > 0:
+        order = strategy.order(one)
+        left = order[one.log.curation.state[order] == State.UNDECIDED][: strategy.again or count]
+        if not len(left):
             return
-        if one.log.curation.state[image] == 0:
-            count -= 1
-            yield image
+        for image in left[:count].tolist():
+            if one.log.curation.state[image] == State.UNDECIDED:  # answers may have spread meanwhile
+                count -= 1
+                yield image
 
 
 def _copy(run: RunFolder, place: Path) -> RunFolder:
@@ -224,7 +232,13 @@ def typical(one: Curator) -> np.ndarray:
     return queues.typical_first(one.near)
 
 
+def unsure(one: Curator) -> np.ndarray:
+    found = one.suggestions
+    return typical(one) if found is None else least_sure_first(found)
+
+
 RANDOM = "random order, one image at a time"
+VOTES = "typical first, then spread by votes"
 ALONE: dict[str, Strategy] = {
     RANDOM: Strategy(at_random),
     "rejected first": Strategy(rejected),
@@ -232,13 +246,22 @@ ALONE: dict[str, Strategy] = {
     "changed most": Strategy(flipped),
     "random audit": Strategy(audit),
 }
-DIGITS = {**ALONE, "rejected first, trained after 40": Strategy(rejected, train=(40,))}
+DIGITS = {
+    **ALONE,
+    "rejected first, then spread by suggestions": Strategy(rejected, then="suggestions"),
+    "least sure first": Strategy(unsure, again=5),
+    "least sure first, then spread by suggestions": Strategy(unsure, then="suggestions", again=5),
+    "rejected first, trained after 40": Strategy(rejected, train=(40,)),
+}
 PICTURES = {
     **ALONE,
     "typical first": Strategy(typical),
     "typical first, each spread to images that agree": Strategy(typical, spread=0.5),
-    "typical first, then spread by votes": Strategy(typical, vote=0.0),
-    "random order, then spread by votes": Strategy(at_random, vote=0.0),
+    VOTES: Strategy(typical, then="votes"),
+    "random order, then spread by votes": Strategy(at_random, then="votes"),
+    "typical first, then spread by suggestions": Strategy(typical, then="suggestions"),
+    "random order, then spread by suggestions": Strategy(at_random, then="suggestions"),
+    "least sure first, then spread by suggestions": Strategy(unsure, then="suggestions", again=5),
     "typical first, trained after 100 and 200": Strategy(typical, train=(100, 200)),
 }
 
@@ -260,18 +283,16 @@ def sets(options: Options) -> list[Set]:
     if options.data:
         subset = cifar10_images(options, "train", options.images)
         found.append(
-            Set(
-                f"{NAME}, {len(subset.images):,} images",
-                subset,
-                lambda seed: with_settings(preset("quick", clusters=10, channels=3, seed=seed), PHOTOS),
-                300,
-                25,
-                None,
-                PICTURES,
-                1,
-            )
+            Set(f"{NAME}, {len(subset.images):,} images", subset, _frozen, 300, 25, None, PICTURES, options.seeds)
         )
     return found
+
+
+def _frozen(seed: int) -> RunConfig:
+    """The preset for photographs, with a small network that a package carries."""
+    WORK.mkdir(exist_ok=True)
+    source = lite_source(WORK, CIFAR10_SIDE)
+    return with_settings(preset("photos", clusters=10, channels=3, seed=seed), {"features.source": source})
 
 
 # -- all of it -----------------------------------------------------------------------------------
@@ -333,17 +354,18 @@ def needed(found: Curve, accuracy: float, images: int) -> float:
 def _table(one: Set, curves: dict[str, list[Curve]]) -> str:
     count, random = len(one.opened.images), curves[RANDOM]
     shown = [one.most // 3, 2 * one.most // 3, one.most]
+    goals = [curve_[-1][1] for curve_ in curves[VOTES]] if one.goal is None else [one.goal] * one.seeds
     rows = []
     for name, found in curves.items():
         at = [spread([_at(curve_, made) for curve_ in found]) for made in (0, *shown)]
-        goal = "" if one.goal is None else _reached(found, one.goal)
+        goal = _reached(found, goals)
         ratio = [needed(base, own[-1][1], count) / one.most for base, own in zip(random, found, strict=True)]
         rows.append([name, *at, goal, "" if name == RANDOM else f"{spread(ratio, 1)}"])
     head = [
         "",
         "at the start",
         *(f"{made} decisions" for made in shown),
-        "" if one.goal is None else f"decisions to {one.goal}",
+        f"decisions to {one.goal or f'what votes reach with {one.most}'}",
         f"× as many decisions at random to match {one.most}",
     ]
     return table(head, rows)
@@ -354,6 +376,9 @@ def _at(found: Curve, made: int) -> float:
     return [accuracy for count, accuracy in found if count <= made][-1]
 
 
-def _reached(found: list[Curve], goal: float) -> str:
-    first = [next((made for made, reached in one if reached >= goal), None) for one in found]
+def _reached(found: list[Curve], goals: list[float]) -> str:
+    """How many decisions it took each run to reach its goal."""
+    first = [
+        next((made for made, reached in one if reached >= goal), None) for one, goal in zip(found, goals, strict=True)
+    ]
     return ", ".join("not reached" if one is None else str(one) for one in first)
