@@ -146,10 +146,6 @@ class DecisionLog:
             counts[class_] = before[0] + right, before[1] + 1
         return counts
 
-    def audited_images(self) -> np.ndarray:
-        """(m,) int64, sorted: the images with an answer in an audit that stands, as far as it counts."""
-        return np.array(sorted(self._audit_answers()), np.int64)
-
     def _audit_answers(self) -> dict[int, tuple[int, bool]]:
         """For each image that was looked at in an audit, the class that it had, and whether it was right."""
         with self._guard, self._plainly():

@@ -241,7 +241,7 @@ def queue(run: RunFolder, what: str) -> np.ndarray:
     """(m,) ids in the order of the queue `what`, images that are decided left out.
 
     `what` is rejected, undecided, flipped, typical, unsure (as typical, until two classes have answers), duplicates,
-    border-A-B, class-C, audit-SEED or audit-SEED-C (all images without an answer in an audit), disputed, or kept-TOKEN
+    border-A-B, class-C, audit-SEED or audit-SEED-C (all images that nobody looked at), disputed, or kept-TOKEN
     of `keep`. Raises LookupError for any other.
     """
     kind, _, rest = what.partition("-")
@@ -252,7 +252,7 @@ def queue(run: RunFolder, what: str) -> np.ndarray:
     if kind == "disputed":
         return found
     if kind == "audit":
-        return found[~np.isin(found, log_of(run).audited_images())]
+        return found[~curation(run).answered[found]]
     return found[curation(run).state[found] == 0]
 
 

@@ -193,9 +193,10 @@ def test_queues_leave_out_what_is_decided(client: Client) -> None:
 @pytest.mark.usefixtures("finished")
 def test_an_audit_goes_on_with_the_images_that_have_no_answer_in_it(client: Client) -> None:
     order = queue(client, "audit-0")
-    act(client, {"action": "accept", "ids": order[:2], "text": "audit"}, {"action": "accept", "ids": order[3:4]})
-    assert queue(client, "audit-0") == order[2:], "the last was decided, but not in an audit"
-    act(client, {"action": "undo"}, {"action": "undo"}, seen=2)
+    audited = [{"action": "accept", "ids": [one], "text": "audit"} for one in order[:2]]
+    act(client, *audited, {"action": "accept", "ids": order[3:4]}, {"action": "accept", "ids": order[4:6]})
+    assert queue(client, "audit-0") == [order[2], *order[4:]], "the last two were accepted at once: nobody looked"
+    act(client, *[{"action": "undo"}] * 4, seen=4)
     assert queue(client, "audit-0") == order
 
 
@@ -219,6 +220,19 @@ def test_an_audit_counts_by_the_class_an_image_had(client: Client) -> None:
     assert decisions.audited(demo()) == {zero: (2, 3)}
     act(client, {"action": "undo"}, {"action": "undo"}, seen=5)
     assert decisions.audited(demo()) == {zero: (0, 1)}
+
+
+@pytest.mark.usefixtures("finished")
+def test_an_audit_asks_about_no_image_that_a_person_has_looked_at(client: Client) -> None:
+    first = queue(client, "audit-0")
+    act(client, {"action": "accept", "ids": first[:1], "text": "audit"})
+    act(client, {"action": "reject", "ids": first[1:2]}, seen=1)
+    act(client, {"action": "accept", "ids": first[2:5]}, seen=2)
+    asked = queue(client, "audit-0")
+    assert set(asked) == set(first[2:]), "its own answer would be found right; what was accepted in bulk may be wrong"
+    many = [one for one in asked if one != first[5]]
+    act(client, {"action": "relabel", "ids": many, "class": 0}, seen=3)
+    assert set(queue(client, "audit-0")) == set(first[2:])
 
 
 @pytest.mark.usefixtures("finished")

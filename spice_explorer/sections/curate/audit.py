@@ -14,7 +14,7 @@ from spice_explorer.sections.curate.classes import named
 def show(run: RunFolder) -> None:
     """Each class with its share of right labels, an interval, and how many more to look at."""
     st.caption(
-        "Choose “Random audit” above: it shows random images of every class, decided or not. "
+        "Choose “Random audit” above: it shows random images of every class that nobody looked at. "
         "A accepts a label; any other answer counts it as wrong. Accuracy is estimated from these "
         "answers alone; no truth is looked at. A spread, or another change of many labels, begins a new audit."
     )
