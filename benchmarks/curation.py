@@ -26,7 +26,7 @@ from engine.curate import propagation, queues
 from engine.curate.carry import carried
 from engine.curate.curation import State
 from engine.curate.decisions import Decision
-from engine.curate.guidance import guide
+from engine.curate.guidance import guide, held_back
 from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
 from engine.curate.provenance import Provenance
@@ -119,11 +119,13 @@ class Curator:
     def accuracy_with(self, then: str) -> float:
         """The accuracy; with `then`, after spreading what the answers say of the other images."""
         now, classes = self.log.curation, self.classes.astype(np.int64)
-        seen, left = np.flatnonzero(now.seen), np.flatnonzero(now.state == State.UNDECIDED)
-        if then == "votes" and len(np.unique(classes[seen])) > 1:
-            classes[left] = voted(self.unit, seen, classes[seen], left)[0]
-        elif then == "suggestions" and (found := self.suggestions) is not None:
-            classes[left] = found.labels[left]
+        held, left = held_back(classes, now.seen, self.run.images().ids), np.flatnonzero(now.state == State.UNDECIDED)
+        told = np.flatnonzero(now.seen & ~held)
+        if then == "votes" and len(np.unique(classes[told])) > 1:
+            classes[left] = voted(self.unit, told, classes[told], left)[0]
+        elif then == "suggestions":
+            found = suggested(self.unit, self.probabilities, now, self.labels, untold=held)
+            classes[left] = classes[left] if found is None else found.labels[left]
         return float((classes == self.right).mean())
 
     @property

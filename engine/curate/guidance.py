@@ -145,7 +145,8 @@ def _check_known(alive: Sequence[int], classes: np.ndarray, home: np.ndarray) ->
 
 
 def held_back(labels: np.ndarray, decided: np.ndarray, ids: Sequence[str], share: float = HELD_SHARE) -> np.ndarray:
-    """(n,) bool: those of the images `decided` on sight that are never trained on, and never vote.
+    """(n,) bool: those of the images `decided` on sight that are never trained on, nor taught to what is
+    spread.
 
     The choice depends only on an image's name, so that later trainings hold back the same ones. A class with
     fewer than `LEAST_TO_HOLD` decisions holds none back, and no class holds back all: the image with the

@@ -15,7 +15,7 @@ from engine.curate import propagation, queues
 from engine.curate.carry import carried
 from engine.curate.curation import State
 from engine.curate.decisions import Decision
-from engine.curate.guidance import guide
+from engine.curate.guidance import guide, held_back
 from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
 from engine.curate.measured import measured as measure
@@ -168,10 +168,20 @@ def _row(run: RunFolder) -> int:
 
 @cached("features", _row, entries=4, spinner="Learning from your answers…")
 def suggestions(run: RunFolder) -> Suggestions | None:
-    """What the answers say about every image; None before two classes have some."""
+    """What all answers say about every image; None before two classes have some."""
     said, unit = needed_model(run), artefacts.unit_vectors(run)
     with reading(run) as now:
         return suggested(unit, _probabilities(run, said.stage), now, said.labels)
+
+
+@cached("features", _row, entries=4, spinner="Learning from your answers…")
+def to_spread(run: RunFolder) -> Suggestions | None:
+    """What the answers say that are not held back from training: suggestions that are spread are trained with, and
+    must not know what is to measure the training."""
+    said, unit, names = needed_model(run), artefacts.unit_vectors(run), artefacts.images(run).ids
+    with reading(run) as now:
+        held = held_back(now.classes_of(said.labels).astype(np.int64), now.seen, names)
+        return suggested(unit, _probabilities(run, said.stage), now, said.labels, untold=held)
 
 
 def measured(run: RunFolder, labels: np.ndarray, chosen: np.ndarray) -> Measured:

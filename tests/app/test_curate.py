@@ -331,11 +331,11 @@ def test_answers_suggest_the_class_of_all_others_in_one_decision(few_digits: Ope
         images = np.flatnonzero(few_digits.truth.labels == class_)[:15]
         decide("relabel", images, class_=class_, provenance=Provenance.SEEN)
     at = named(show(visit("curate", run="demo"), "Spread"))
-    found = decisions.suggestions(demo())
+    found = decisions.to_spread(demo())
     assert found is not None
     total, right = len(found.checked), int(found.right.sum())
     assert total == 15 * CLUSTERS
-    told = f"Of the {total} images you looked at, each held back once, the suggestions are right about {right},"
+    told = f"Of the {total} images you looked at, each held back from it, the suggestions are right about {right},"
     assert told in texts(at)
     left = np.flatnonzero(decisions.curation(demo()).state == 0)
     sure = found.confidence[left][found.confidence[left] >= 0.7]
@@ -374,7 +374,7 @@ def test_how_many_suggestions_are_right_is_said_once_enough_random_images_are_an
     image = int(drawn[LEAST_ANSWERS - 1])
     decide("relabel", [image], class_=int(truth[image]), text="audit", provenance=Provenance.SEEN)
     at.slider(key="least confidence").set_value(0.0).run()
-    found = decisions.suggestions(demo())
+    found = decisions.to_spread(demo())
     assert found is not None
     own = found.estimate(0)
     assert own is not None

@@ -61,6 +61,7 @@ def test_a_run_outside_the_workspace_is_not_there() -> None:
         artefacts.history,
         decisions.curation,
         decisions.suggestions,
+        decisions.to_spread,
         columns.Addresses,
         training.resume,
     ],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def show(run: RunFolder, reviewer: str) -> None:
     """How often suggestions are right, which images they would change, and the button."""
-    now, found = decisions.curation(run), decisions.suggestions(run)
+    now, found = decisions.curation(run), decisions.to_spread(run)
     st.markdown(f"Decided: **{present.who_said(now.state, now.provenance)}**.")
     if found is None:
         st.caption(
@@ -37,8 +37,8 @@ def show(run: RunFolder, reviewer: str) -> None:
         0.7,
         0.05,
         key="least confidence",
-        help="Of a classifier that learns in a moment from the images you looked at, and nothing from those that were "
-        "voted or accepted in bulk.",
+        help="Of a classifier that learns in a moment from the images you looked at; nothing from those that were "
+        "voted or accepted in bulk, nor from answers that are held back from training.",
     )
     left = np.flatnonzero(now.state == present.UNDECIDED)
     ids = left[found.confidence[left] >= least]
@@ -83,9 +83,9 @@ def _honestly(found: Suggestions, least: float, expected: float | None) -> None:
         )
         if len(found.checked):
             st.markdown(
-                f"Of the {len(found.checked):,} images you looked at, each held back once, the suggestions are right "
-                f"about {int(found.right.sum()):,}, the model about {int(found.model_right.sum()):,}; these were not "
-                "chosen at random, so the others may be much harder."
+                f"Of the {len(found.checked):,} images you looked at, each held back from it, the suggestions are "
+                f"right about {int(found.right.sum()):,}, the model about {int(found.model_right.sum()):,}; these were "
+                "not chosen at random, so the others may be much harder."
             )
             worse = bool(found.right.sum() < found.model_right.sum())
     if worse:
