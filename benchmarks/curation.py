@@ -58,7 +58,7 @@ class Strategy:
         train: numbers of decisions after which to train a run with them.
         then: measure the accuracy after one more decision, which gives undecided images the class that the images
             looked at vote for ("votes") or that a light classifier suggests ("suggestions"); "" for no such decision.
-        again: the order is made anew after so many decisions; None if it does not depend on them.
+        again: the order is made again after so many decisions; None if it does not depend on them.
     """
 
     order: Order

@@ -31,7 +31,7 @@ LUMA_WAVES, COLOUR_WAVES, COLOUR = 5, 3, 3.0
 # Points at which the waves of an image are sampled to find those of a window.
 SAMPLES = 64
 # Neighbours of more images are looked for in cells: there are six searches, and what they miss is little.
-EXACT_IMAGES, CELLS = 1_000, 6
+EXACT_IMAGES, CELLS = 2_000, 6
 # Pairs that are compared at a time.
 PAIRS = 4096
 
