@@ -87,13 +87,10 @@ def suggested(
         untold: (N,) bool, answers that teach nothing, and only measure.
     """
     own = now.classes_of(labels).astype(np.int64)
-    taught = np.flatnonzero(now.seen if untold is None else now.seen & ~untold)
-    taught = np.random.default_rng(seed).permutation(taught)[:MOST_ANSWERS]
+    taught = _some(now.seen if untold is None else now.seen & ~untold, seed)
     if len(np.unique(own[taught])) < 2:
         return None
-    model, temperature, without = _learned(
-        np.hstack([FEATURES * unit[taught], PROBABILITIES * probabilities[taught]]), own[taught]
-    )
+    model, temperature, without = _learned(_inputs(unit[taught], probabilities[taught]), own[taught])
     belief = _softmax(_logits(model, unit, probabilities) / temperature)
     top = np.partition(belief, -2, axis=1)[:, -2:]
     found, confidence = model.classes_[belief.argmax(1)], top[:, 1]
@@ -114,9 +111,40 @@ def suggested(
     )
 
 
+def classified(
+    unit: np.ndarray, probabilities: np.ndarray, classes: np.ndarray, taught: np.ndarray, *, seed: int = 0
+) -> np.ndarray | None:
+    """(N,) int64: the class that the classifier of `suggested` gives each image, for comparisons; None if it would
+    learn only one.
+
+    Args:
+        unit: (N, D) float32, features of length 1.
+        probabilities: (N, K) float32, of a model.
+        classes: (N,) int64, what people said of the images `taught` (N,) bool; nothing else of it is read.
+    """
+    chosen = _some(taught, seed)
+    if len(np.unique(classes[chosen])) < 2:
+        return None
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, "blas"):
+        model = _fitted(_inputs(unit[chosen], probabilities[chosen]), classes[chosen])
+    return model.classes_[_logits(model, unit, probabilities).argmax(1)].astype(np.int64)
+
+
 def least_sure_first(found: Suggestions) -> np.ndarray:
     """(N,) int64: all images, those first where the two likeliest classes are closest."""
     return np.argsort(found.margin, kind="stable")
+
+
+def _some(taught: np.ndarray, seed: int) -> np.ndarray:
+    """(a,) int64: images of `taught` (N,) bool in random order, as many as are learned."""
+    return np.random.default_rng(seed).permutation(np.flatnonzero(taught))[:MOST_ANSWERS]
+
+
+def _inputs(unit: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """(a, D + K): what the classifier sees of images."""
+    return np.hstack([FEATURES * unit, PROBABILITIES * probabilities])
 
 
 def _learned(inputs: np.ndarray, answers: np.ndarray) -> tuple[LogisticRegression, float, np.ndarray]:

@@ -210,6 +210,13 @@ def carry(parent: RunFolder, child: RunFolder, keep: np.ndarray) -> None:
         log_of(child).commit(asked, Model(nothing, nothing.astype(np.float32), ""))
 
 
+def _started_from(run: RunFolder) -> float | None:
+    """When the run was made that this one started from; None if it is gone."""
+    parent = runs.find(run.card().parent)
+    return None if parent is None else runs.made(parent)
+
+
+@cached("heads", "joint", "reliable-heads", "reliable-joint", _started_from, entries=4)
 def before_after(run: RunFolder) -> BeforeAfter | None:
     """The effect of training with decisions; None if there is nothing to compare."""
     parent = runs.find(run.card().parent)
