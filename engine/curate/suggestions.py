@@ -24,6 +24,47 @@ MOST_ANSWERS = 3_000
 FOLDS = 10
 # With fewer answers nothing can be said about how often suggestions are right.
 LEAST_TO_MEASURE = 20
+# After so many new answers it is worth learning again.
+FEW = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What there is to learn from at one row of the log: people can go on deciding meanwhile.
+
+    Attributes:
+        row: the last row that counts.
+        classes: (N,) int64, the class of each image as people left it.
+        model: (N,) int64, the model's labels, with merges followed.
+        seen, refuted: (N,) bool, of `Curation`.
+        among: (N,) int64, of `Curation`.
+    """
+
+    row: int
+    classes: np.ndarray
+    model: np.ndarray
+    seen: np.ndarray
+    refuted: np.ndarray
+    among: np.ndarray
+
+    @classmethod
+    def of(cls, now: Curation, labels: np.ndarray) -> Answers:
+        """A copy of what counts in `now`, for a model's labels (N,)."""
+        own, model = now.classes_of(labels).astype(np.int64), now.home[labels].astype(np.int64)
+        return cls(now.row, own, model, now.seen, now.refuted, now.among.astype(np.int64))
+
+    @property
+    def kinds(self) -> int:
+        """How many classes have an answer."""
+        return len(np.unique(self.classes[self.seen]))
+
+    def due(self, before: Answers | None) -> bool:
+        """Whether to learn from these after having learned from those `before`: some are new, an earlier one does not
+        stand any more, or for the first time two classes have one."""
+        if before is None or before.kinds < 2:
+            return self.kinds >= 2
+        gone = before.seen & (~self.seen | (before.classes != self.classes))
+        return bool(gone.any()) or int(np.count_nonzero(self.seen & ~before.seen)) >= FEW
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +127,14 @@ def suggested(
         labels: (N,) its labels.
         untold: (N,) bool, answers that teach nothing, and only measure.
     """
-    own = now.classes_of(labels).astype(np.int64)
-    taught = _some(now.seen if untold is None else now.seen & ~untold, seed)
+    return learned(unit, probabilities, Answers.of(now, labels), untold=untold, seed=seed)
+
+
+def learned(
+    unit: np.ndarray, probabilities: np.ndarray, answers: Answers, *, untold: np.ndarray | None = None, seed: int = 0
+) -> Suggestions | None:
+    """`suggested`, of answers that were copied before."""
+    own, taught = answers.classes, _some(answers.seen if untold is None else answers.seen & ~untold, seed)
     if len(np.unique(own[taught])) < 2:
         return None
     model, temperature, without = _learned(_inputs(unit[taught], probabilities[taught]), own[taught])
@@ -97,8 +144,8 @@ def suggested(
     # Of images that taught, what was said without them.
     again, sure = found.copy(), confidence.copy()
     again[taught[: len(without)]], sure[taught[: len(without)]] = model.classes_[without.argmax(1)], without.max(1)
-    checked = np.flatnonzero(now.seen | now.refuted) if len(without) else np.zeros(0, np.int64)
-    seen = now.seen[checked]
+    checked = np.flatnonzero(answers.seen | answers.refuted) if len(without) else np.zeros(0, np.int64)
+    seen = answers.seen[checked]
     return Suggestions(
         labels=found,
         confidence=confidence,
@@ -106,8 +153,8 @@ def suggested(
         checked=checked,
         held=sure[checked],
         right=seen & (again == own)[checked],
-        model_right=seen & (now.home[labels] == own)[checked],
-        among=now.among[checked].astype(np.int64),
+        model_right=seen & (answers.model == own)[checked],
+        among=answers.among[checked],
     )
 
 
