@@ -311,7 +311,8 @@ def _ordered(run: RunFolder, kind: str, numbers: list[int]) -> np.ndarray:
     if kind == "typical":
         return queues.typical_first(_near(run))
     if kind == "unsure":
-        found = suggestions(run)
+        last = newest_suggestions(run)
+        found = last.found if last else suggestions(run)
         return queues.typical_first(_near(run)) if found is None else least_sure_first(found)
     if kind == "disputed":
         return np.flatnonzero(curation(run).disputed)

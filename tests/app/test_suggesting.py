@@ -10,7 +10,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from engine.curate.suggestions import Answers, Suggestions, learned, suggested
+from engine.curate.suggestions import Answers, Suggestions, learned, least_sure_first, suggested
 from engine.sources.open_source import Opened
 from spice_explorer.queries import artefacts, decisions
 from spice_explorer.web import curate_api
@@ -138,6 +138,30 @@ def test_a_class_that_was_merged_since_is_suggested_as_what_it_became(
     monkeypatch.setattr(Answers, "due", lambda *_: False)  # it has not learned again yet
     act(client, {"key": uuid4().hex, "action": "merge", "class": 3, "other": 1}, seen=2)
     assert ask(client, list(range(200)))["classes"] == [3 if one == 1 else one for one in before]
+
+
+@pytest.mark.usefixtures("finished")
+def test_the_order_least_sure_is_that_of_what_was_learned_last(client: Client, by_class: list[list[int]]) -> None:
+    def order() -> list[int]:
+        return np.frombuffer(client.get("/spice/curate/demo/queue/unsure.bin").content, "<u4").tolist()
+
+    answered = [(by_class[class_][0], class_) for class_ in (0, 1)]
+    for image, class_ in answered:
+        answer(client, image, class_)
+    assert told(client)["learned"] == 2
+    first = least_sure_first(exactly()).tolist()
+    for place in (1, 2):
+        answered.append((by_class[2][place], 2))
+        answer(client, *answered[-1])
+    assert told(client)["learned"] == 2
+    assert order() == [one for one in first if one not in dict(answered)]
+    for place in (3, 4, 5):
+        answered.append((by_class[3][place], 3))
+        answer(client, *answered[-1])
+    assert told(client)["learned"] == 7
+    again = least_sure_first(exactly()).tolist()
+    assert again != first
+    assert order() == [one for one in again if one not in dict(answered)]
 
 
 @pytest.mark.usefixtures("finished")

@@ -17,7 +17,7 @@ from engine.curate.judging import Model
 from engine.curate.log import FILE, DecisionLog
 from engine.curate.provenance import Provenance
 from engine.curate.queues import audit, typical_first
-from engine.curate.suggestions import Suggestions, suggested
+from engine.curate.suggestions import Suggestions, least_sure_first, suggested
 from engine.runs.folder import RunFolder
 from engine.runs.results import load_reliable
 from tests.app.conftest import IMAGES
@@ -540,6 +540,56 @@ def test_an_audit_is_answered_without_suggestions(page: Page, run: RunFolder) ->
         press(found, "j")
     press(found, "s")
     page.get_by_text("Your answers suggest nothing else here.").wait_for()
+
+
+def ahead(found: Locator) -> list[int]:
+    """The images of the strip behind the current one."""
+    strip = found.locator(".strip .tile").evaluate_all("all => all.map(one => +one.id.split('-').pop())")
+    return strip[strip.index(int(data(found, "current"))) + 1 :]
+
+
+def test_least_sure_follows_the_answers_and_the_current_image_stays(page: Page, run: RunFolder) -> None:
+    found = curator(page, run)
+    choose(page, "Next images", "Least sure")
+    wait(found, "one.dataset.queue === 'unsure'", "not this order")
+    found.focus()
+    passed, second = int(data(found, "current")), ahead(found)[0]
+    press(found, "j")  # an image that is passed over stays behind
+    asked = answer_seven(found, run)
+    assert asked[0] == second
+    assert passed not in asked
+    left = [one for one in least_sure_first(suggested_now(run)).tolist() if one not in (*asked, passed)]
+    wait(found, f"one.dataset.learned === '{len(asked)}'", "not learned")
+    current = int(data(found, "current"))
+    expected = [one for one in left if one != current]
+    for _ in range(100):
+        if ahead(found) == expected[: len(ahead(found))]:
+            break
+        page.wait_for_timeout(50)
+    assert ahead(found) == expected[: len(ahead(found))]
+    assert len(ahead(found)) >= 3
+    assert data(found, "current") == str(current), "the picture in front of me has changed"
+    assert place_of(found) == f"{len(asked) + 2} of {IMAGES}"
+    press(found, "a")
+    saved(found, len(asked) + 1)
+    assert data(found, "current") == str(expected[0])
+    press(found, "Home")
+    assert data(found, "current") == str(passed)
+    press(found, "a")
+    saved(found, len(asked) + 2)
+    assert data(found, "current") == str(expected[0]), "what is answered is not asked again"
+    press(found, "u")
+    wait(found, f"one.dataset.current === '{passed}'", "the undone image does not come back")
+
+
+def test_other_orders_stay_when_the_answers_are_learned(page: Page, run: RunFolder) -> None:
+    queue = first_of(run, IMAGES)
+    found = curator(page, run)
+    asked = answer_seven(found, run)
+    found.locator(OFFER).or_(found.locator(".about")).first.wait_for()
+    page.wait_for_timeout(500)
+    assert data(found, "current") == str(queue[len(asked)])
+    assert ahead(found) == queue[len(asked) + 1 :][: len(ahead(found))]
 
 
 def test_an_answer_in_the_random_audit_stands_for_its_class(page: Page, run: RunFolder) -> None:
