@@ -582,6 +582,25 @@ def test_least_sure_follows_the_answers_and_the_current_image_stays(page: Page, 
     wait(found, f"one.dataset.current === '{passed}'", "the undone image does not come back")
 
 
+def test_in_the_grid_the_page_in_front_of_me_stays(page: Page, run: RunFolder) -> None:
+    found = curator(page, run)
+    choose(page, "Next images", "Least sure")
+    wait(found, "one.dataset.queue === 'unsure'", "not this order")
+    found.focus()
+    press(found, "g")
+    wait(found, "one.dataset.view === 'grid'", "no grid")
+    tiles = "all => all.map(one => +one.id.split('-').pop())"
+    shown = found.locator(".page .tile").evaluate_all(tiles)
+    asked = answer_seven(found, run)
+    left = [one for one in least_sure_first(suggested_now(run)).tolist() if one not in shown]
+    assert set(asked) < set(shown)
+    page.wait_for_timeout(1000)
+    assert found.locator(".page .tile").evaluate_all(tiles) == shown
+    press(found, "j")
+    behind = found.locator(".page .tile").evaluate_all(tiles)
+    assert behind == left[: len(behind)]
+
+
 def test_other_orders_stay_when_the_answers_are_learned(page: Page, run: RunFolder) -> None:
     queue = first_of(run, IMAGES)
     found = curator(page, run)
