@@ -11,6 +11,7 @@ WARM_UP_SECONDS = 4.0
 WARM_UP = (
     "plotly.graph_objects",
     "scipy.optimize",
+    "sklearn.linear_model",
     "engine.metrics",
     "engine.runs.maps",
     "engine.runs.results",

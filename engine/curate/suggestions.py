@@ -27,6 +27,47 @@ LEAST_TO_MEASURE = 20
 # Held-back answers share their classifiers, which know a tenth less: their mistakes hang together. In simulated reviews
 # intervals at .95 covered the truth in 88 of 100 cases, those at .99 in 96.
 LEVEL = 0.99
+# After so many new answers it is worth learning again.
+FEW = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What there is to learn from at one row of the log: people can go on deciding meanwhile.
+
+    Attributes:
+        row: the last row that counts.
+        classes: (N,) int64, the class of each image as people left it.
+        model: (N,) int64, the model's labels, with merges followed.
+        seen, refuted: (N,) bool, of `Curation`.
+        among: (N,) int64, of `Curation`.
+    """
+
+    row: int
+    classes: np.ndarray
+    model: np.ndarray
+    seen: np.ndarray
+    refuted: np.ndarray
+    among: np.ndarray
+
+    @classmethod
+    def of(cls, now: Curation, labels: np.ndarray) -> Answers:
+        """A copy of what counts in `now`, for a model's labels (N,)."""
+        own, model = now.classes_of(labels).astype(np.int64), now.home[labels].astype(np.int64)
+        return cls(now.row, own, model, now.seen, now.refuted, now.among.astype(np.int64))
+
+    @property
+    def kinds(self) -> int:
+        """How many classes have an answer."""
+        return len(np.unique(self.classes[self.seen]))
+
+    def due(self, before: Answers | None) -> bool:
+        """Whether to learn from these after having learned from those `before`: some are new, an earlier one does not
+        stand any more, or for the first time two classes have one."""
+        if before is None or before.kinds < 2:
+            return self.kinds >= 2
+        gone = before.seen & (~self.seen | (before.classes != self.classes))
+        return bool(gone.any()) or int(np.count_nonzero(self.seen & ~before.seen)) >= FEW
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,22 +130,25 @@ def suggested(
         labels: (N,) its labels.
         untold: (N,) bool, answers that teach nothing, and only measure.
     """
-    own = now.classes_of(labels).astype(np.int64)
-    taught = np.flatnonzero(now.seen if untold is None else now.seen & ~untold)
-    taught = np.random.default_rng(seed).permutation(taught)[:MOST_ANSWERS]
+    return learned(unit, probabilities, Answers.of(now, labels), untold=untold, seed=seed)
+
+
+def learned(
+    unit: np.ndarray, probabilities: np.ndarray, answers: Answers, *, untold: np.ndarray | None = None, seed: int = 0
+) -> Suggestions | None:
+    """`suggested`, of answers that were copied before."""
+    own, taught = answers.classes, _some(answers.seen if untold is None else answers.seen & ~untold, seed)
     if len(np.unique(own[taught])) < 2:
         return None
-    model, temperature, without = _learned(
-        np.hstack([FEATURES * unit[taught], PROBABILITIES * probabilities[taught]]), own[taught]
-    )
+    model, temperature, without = _learned(_inputs(unit[taught], probabilities[taught]), own[taught])
     belief = _softmax(_logits(model, unit, probabilities) / temperature)
     top = np.partition(belief, -2, axis=1)[:, -2:]
     found, confidence = model.classes_[belief.argmax(1)], top[:, 1]
     # Of images that taught, what was said without them.
     again, sure = found.copy(), confidence.copy()
     again[taught[: len(without)]], sure[taught[: len(without)]] = model.classes_[without.argmax(1)], without.max(1)
-    checked = np.flatnonzero(now.seen | now.refuted) if len(without) else np.zeros(0, np.int64)
-    seen = now.seen[checked]
+    checked = np.flatnonzero(answers.seen | answers.refuted) if len(without) else np.zeros(0, np.int64)
+    seen = answers.seen[checked]
     return Suggestions(
         labels=found,
         confidence=confidence,
@@ -112,14 +156,45 @@ def suggested(
         checked=checked,
         held=sure[checked],
         right=seen & (again == own)[checked],
-        model_right=seen & (now.home[labels] == own)[checked],
-        among=now.among[checked].astype(np.int64),
+        model_right=seen & (answers.model == own)[checked],
+        among=answers.among[checked],
     )
+
+
+def classified(
+    unit: np.ndarray, probabilities: np.ndarray, classes: np.ndarray, taught: np.ndarray, *, seed: int = 0
+) -> np.ndarray | None:
+    """(N,) int64: the class that the classifier of `suggested` gives each image, for comparisons; None if it would
+    learn only one.
+
+    Args:
+        unit: (N, D) float32, features of length 1.
+        probabilities: (N, K) float32, of a model.
+        classes: (N,) int64, what people said of the images `taught` (N,) bool; nothing else of it is read.
+    """
+    chosen = _some(taught, seed)
+    if len(np.unique(classes[chosen])) < 2:
+        return None
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, "blas"):
+        model = _fitted(_inputs(unit[chosen], probabilities[chosen]), classes[chosen])
+    return model.classes_[_logits(model, unit, probabilities).argmax(1)].astype(np.int64)
 
 
 def least_sure_first(found: Suggestions) -> np.ndarray:
     """(N,) int64: all images, those first where the two likeliest classes are closest."""
     return np.argsort(found.margin, kind="stable")
+
+
+def _some(taught: np.ndarray, seed: int) -> np.ndarray:
+    """(a,) int64: images of `taught` (N,) bool in random order, as many as are learned."""
+    return np.random.default_rng(seed).permutation(np.flatnonzero(taught))[:MOST_ANSWERS]
+
+
+def _inputs(unit: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """(a, D + K): what the classifier sees of images."""
+    return np.hstack([FEATURES * unit, PROBABILITIES * probabilities])
 
 
 def _learned(inputs: np.ndarray, answers: np.ndarray) -> tuple[LogisticRegression, float, np.ndarray]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from engine.curate.suggestions import classified
 from engine.errors import RunError
 from engine.runs.folder import RunFolder
 from engine.stages.clustering import Clustering
@@ -35,6 +37,9 @@ class BeforeAfter:
         held: on those that were held back. It is unbiased for images that are chosen to be looked at like these.
         certain: false if an earlier version trained the later model, which did not record what people looked at:
             then all decisions are compared with.
+        light: of the answers held back, how many a light classifier gets right that learned only from those that were
+            taught, on the earlier run's features and probabilities. None if an earlier version trained the later model,
+            or the earlier one's features or labels are gone.
     """
 
     images: int
@@ -43,6 +48,12 @@ class BeforeAfter:
     taught: Agreement
     held: Agreement
     certain: bool
+    light: int | None = None
+
+    @property
+    def beaten(self) -> bool:
+        """Training brought no more than the light classifier, which takes a moment."""
+        return self.light is not None and self.held.after <= self.light
 
     @property
     def clusters(self) -> int:
@@ -76,7 +87,8 @@ def before_after(parent: RunFolder, child: RunFolder) -> BeforeAfter:
         _agreement(before[mask], after.labels[mask], labels[mask])
         for mask in (np.asarray(said["taught"]) & said.get("seen", True), np.asarray(said["held"]))
     )
-    return BeforeAfter(len(ids), len(known) - len(ids), flow, taught, held, "seen" in said)
+    light = _light(parent, said, ids) if "seen" in said else None
+    return BeforeAfter(len(ids), len(known) - len(ids), flow, taught, held, "seen" in said, light)
 
 
 def newest_clustering(folder: RunFolder) -> Clustering:
@@ -85,6 +97,21 @@ def newest_clustering(folder: RunFolder) -> Clustering:
     if stage is None:
         raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")
     return Clustering(np.asarray(folder.load(stage)["probabilities"]))
+
+
+def _light(parent: RunFolder, said: dict[str, np.ndarray], ids: Sequence[str]) -> int | None:
+    """How many answers held back the light classifier gets right; None if nothing can be learned or measured."""
+    taught, held = np.asarray(said["taught"] & said["seen"]), np.asarray(said["held"])
+    if not held.any() or not parent.has("features") or not (parent.has("heads") or parent.has("joint")):
+        return None
+    places = {name: place for place, name in enumerate(parent.images().ids)}
+    needed = taught | held
+    rows = np.array([places[ids[image]] for image in np.flatnonzero(needed).tolist()])
+    vectors = np.asarray(parent.load("features")["vectors"][rows], np.float32)
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    labels = np.asarray(said["labels"])[needed]
+    found = classified(unit, newest_clustering(parent).probabilities[rows], labels, taught[needed])
+    return None if found is None else int((found == labels)[held[needed]].sum())
 
 
 def _agreement(before: np.ndarray, after: np.ndarray, decided: np.ndarray) -> Agreement:

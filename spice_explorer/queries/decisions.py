@@ -20,7 +20,7 @@ from engine.curate.judging import Model
 from engine.curate.log import DecisionLog
 from engine.curate.measured import measured as measure
 from engine.curate.splitting import two_means
-from engine.curate.suggestions import least_sure_first, suggested
+from engine.curate.suggestions import Answers, learned, least_sure_first
 from engine.errors import RunError, SpiceError
 from engine.runs import comparison
 from engine.runs.results import decision_log
@@ -28,6 +28,7 @@ from spice_explorer.palette import cluster_colour
 from spice_explorer.present.names import Names
 from spice_explorer.queries import artefacts, runs
 from spice_explorer.queries.cache import cached
+from spice_explorer.queries.learner import Learned, Learner
 
 if TYPE_CHECKING:
     from engine.curate.curation import Curation
@@ -44,6 +45,7 @@ MOST_KEPT_QUEUES = 32
 _logs: dict[Path, tuple[float, DecisionLog]] = {}
 _kept: OrderedDict[str, np.ndarray] = OrderedDict()
 _guard = threading.Lock()
+_learner = Learner()
 
 
 @dataclass(frozen=True)
@@ -169,19 +171,49 @@ def _row(run: RunFolder) -> int:
 @cached("features", _row, entries=4, spinner="Learning from your answers…")
 def suggestions(run: RunFolder) -> Suggestions | None:
     """What all answers say about every image; None before two classes have some."""
-    said, unit = needed_model(run), artefacts.unit_vectors(run)
+    said = needed_model(run)
+    answers, last = _answers(run, said), _learner.newest(_learns(run, said))
+    same = last is not None and last.answers.row == answers.row
+    return last.found if last is not None and same else _learn(run, said, answers)
+
+
+def newest_suggestions(run: RunFolder) -> Learned | None:
+    """What was last learned in the background, from all answers but the last few, and from which; None before
+    anything was."""
+    last = _learner.newest(_learns(run, needed_model(run)))
+    return last if last is not None and last.found is not None else None
+
+
+def follow_answers(run: RunFolder, row: int) -> bool:
+    """Has suggestions learned in the background if the answers up to `row` ask for it; returns at once, whether that
+    is under way."""
+    said = needed_model(run)
+    return _learner.follow(
+        _learns(run, said), row, lambda: _answers(run, said), lambda answers: _learn(run, said, answers)
+    )
+
+
+def _learns(run: RunFolder, said: Model) -> tuple[Path, float, str]:
+    """What tells one model that is learned about from another."""
+    return run.path, runs.made(run), said.stage
+
+
+def _answers(run: RunFolder, said: Model) -> Answers:
     with reading(run) as now:
-        return suggested(unit, _probabilities(run, said.stage), now, said.labels)
+        return Answers.of(now, said.labels)
+
+
+def _learn(run: RunFolder, said: Model, answers: Answers, untold: np.ndarray | None = None) -> Suggestions | None:
+    return learned(artefacts.unit_vectors(run), _probabilities(run, said.stage), answers, untold=untold)
 
 
 @cached("features", _row, entries=4, spinner="Learning from your answers…")
 def to_spread(run: RunFolder) -> Suggestions | None:
     """What the answers say that are not held back from training: suggestions that are spread are trained with, and
     must not know what is to measure the training."""
-    said, unit, names = needed_model(run), artefacts.unit_vectors(run), artefacts.images(run).ids
-    with reading(run) as now:
-        held = held_back(now.classes_of(said.labels).astype(np.int64), now.seen, names)
-        return suggested(unit, _probabilities(run, said.stage), now, said.labels, untold=held)
+    said, names = needed_model(run), artefacts.images(run).ids
+    answers = _answers(run, said)
+    return _learn(run, said, answers, held_back(answers.classes, answers.seen, names))
 
 
 def measured(run: RunFolder, labels: np.ndarray, chosen: np.ndarray) -> Measured:
@@ -220,6 +252,13 @@ def carry(parent: RunFolder, child: RunFolder, keep: np.ndarray) -> None:
         log_of(child).commit(asked, Model(nothing, nothing.astype(np.float32), ""))
 
 
+def _started_from(run: RunFolder) -> float | None:
+    """When the run was made that this one started from; None if it is gone."""
+    parent = runs.find(run.card().parent)
+    return None if parent is None else runs.made(parent)
+
+
+@cached("heads", "joint", "reliable-heads", "reliable-joint", _started_from, entries=4)
 def before_after(run: RunFolder) -> BeforeAfter | None:
     """The effect of training with decisions; None if there is nothing to compare."""
     parent = runs.find(run.card().parent)
@@ -281,7 +320,8 @@ def _ordered(run: RunFolder, kind: str, numbers: list[int]) -> np.ndarray:
     if kind == "typical":
         return queues.typical_first(_near(run))
     if kind == "unsure":
-        found = suggestions(run)
+        last = newest_suggestions(run)
+        found = last.found if last else suggestions(run)
         return queues.typical_first(_near(run)) if found is None else least_sure_first(found)
     if kind == "disputed":
         return np.flatnonzero(curation(run).disputed)

@@ -3,6 +3,7 @@
 /spice/curate/RUN/images.bin          the class (u2) of each image, then its state (u1) and provenance (u1)
 /spice/curate/RUN/queue/NAME.bin      ids (u4) in the order of a queue of `decisions.queue`
 /spice/curate/RUN/since?row=R&reviewer=NAME       what has changed since the row R
+/spice/curate/RUN/suggested?ids=1,2,3 what the answers so far suggest for these images
 /spice/curate/RUN/act                 POST: decisions, committed one by one before the answer is sent
 """
 
@@ -27,6 +28,7 @@ from spice_explorer.queries import decisions, runs
 
 FRESH = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 MOST_BYTES, MOST_OPS = 16 * 2**20, 500
+MOST_SUGGESTED = 200
 # In a state's byte: two reviewers gave different answers.
 DISPUTED = 128
 MOST_DISPUTES = 50
@@ -50,6 +52,7 @@ def routes() -> list[Route]:
         Route(f"{start}/images.bin", images, methods=["GET"]),
         Route(f"{start}/queue/{{name}}.bin", queue, methods=["GET"]),
         Route(f"{start}/since", since, methods=["GET"]),
+        Route(f"{start}/suggested", suggested, methods=["GET"]),
         Route(f"{start}/act", act, methods=["POST"]),
     ]
 
@@ -107,6 +110,34 @@ def since(request: Request) -> Response:
         return JSONResponse({"error": str(error)}, 404, FRESH)
 
 
+def suggested(request: Request) -> Response:
+    """The class that the answers suggest for each image asked about, and how sure that is; none before any are
+    learned from."""
+    try:
+        run = _run(request)
+        ids = _asked(request.query_params.get("ids", ""), run.card().images)
+        last = decisions.newest_suggestions(run)
+        if last is None or last.found is None:
+            return JSONResponse({"learned": 0, "ids": [], "classes": [], "confidence": []}, headers=FRESH)
+        with decisions.reading(run) as now:
+            classes = now.home[last.found.labels[ids]].tolist()  # merged since, perhaps
+        sure = last.found.confidence[ids].round(4).tolist()
+    except (SpiceError, OSError, ValueError) as error:
+        return JSONResponse({"error": str(error)}, 404, FRESH)
+    answer = {"learned": last.answers.row, "ids": ids.tolist(), "classes": classes, "confidence": sure}
+    return JSONResponse(answer, headers=FRESH)
+
+
+def _asked(text: str, images: int) -> np.ndarray:
+    """(m,) int64: images of a run of so many, as a URL names them; raises ValueError."""
+    ids = [int(one) for one in text.split(",")]
+    if len(ids) > MOST_SUGGESTED:
+        raise ValueError(f"{len(ids):,} images at a time, expected at most {MOST_SUGGESTED}")
+    if min(ids) < 0 or max(ids) >= images:
+        raise ValueError(f"no such image: there are {images:,}, numbered from 0")
+    return np.array(ids, np.int64)
+
+
 def told(run: RunFolder, row: int, reviewer: str) -> dict[str, Any]:
     """The changes for a page that has seen everything up to `row`.
 
@@ -115,7 +146,10 @@ def told(run: RunFolder, row: int, reviewer: str) -> dict[str, Any]:
     """
     said = decisions.needed_model(run)
     with decisions.reading(run) as now:
-        return _told(now, said.labels, row, reviewer)
+        answer = _told(now, said.labels, row, reviewer)
+    learning = decisions.follow_answers(run, answer["row"])
+    last = decisions.newest_suggestions(run)
+    return {**answer, "learned": last.answers.row if last else 0, "learning": learning}
 
 
 def _told(now: Curation, labels: np.ndarray, row: int, reviewer: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from engine.curate.judging import Model
 from engine.curate.log import FILE, DecisionLog
 from engine.curate.provenance import Provenance
 from engine.curate.queues import audit, typical_first
-from engine.curate.suggestions import suggested
+from engine.curate.suggestions import Suggestions, least_sure_first, suggested
 from engine.runs.folder import RunFolder
 from engine.runs.results import load_reliable
 from tests.app.conftest import IMAGES
@@ -441,6 +441,174 @@ def test_after_a_spread_the_page_says_what_is_true(page: Page, run: RunFolder) -
 def unit(run: RunFolder) -> np.ndarray:
     vectors = np.asarray(run.load("features")["vectors"], np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def suggested_now(run: RunFolder) -> Suggestions:
+    """What the answers in the log suggest, learned here."""
+    log, own = log_of(run), load_reliable(run, "joint").labels
+    found = suggested(unit(run), np.asarray(run.load("joint")["probabilities"]), log.curation, own)
+    log.close()
+    assert found is not None
+    return found
+
+
+def answer_seven(found: Locator, run: RunFolder) -> list[int]:
+    """Answers the first images with their true class, until the second class has an answer and then five more; waits
+    until that is learned, and returns them."""
+    truth, asked, first = run.truth(), list[int](), IMAGES
+    assert truth is not None
+    while len(asked) < first + 5:
+        image = int(data(found, "current"))
+        press(found, "1234"[truth.labels[image]])
+        asked.append(image)
+        saved(found, len(asked))
+        if first == IMAGES and len(set(truth.labels[asked])) == 2:
+            first = len(asked)
+            wait(found, f"one.dataset.learned === '{first}'", "not learned at once")
+    wait(found, f"one.dataset.learned === '{len(asked)}'", "not learned after five answers")
+    return asked
+
+
+OFFER = ".suggestion[data-number]"
+
+
+def test_a_key_answers_with_what_the_answers_suggest(page: Page, run: RunFolder) -> None:
+    own = load_reliable(run, "joint").labels
+    found = curator(page, run)
+    assert found.locator(OFFER).count() == 0
+    press(found, "s")
+    page.get_by_text("Your answers suggest nothing else here.").wait_for()
+    asked = answer_seven(found, run)
+    expected = suggested_now(run)
+    rest = [one for one in first_of(run, IMAGES) if one not in asked]
+    skipped = next(place for place, one in enumerate(rest) if expected.labels[one] != own[one])
+    press(found, *["j"] * skipped)
+    image = rest[skipped]
+    class_, sure = int(expected.labels[image]), round(100 * float(expected.confidence[image]))
+    assert data(found, "current") == str(image)
+    offer = found.locator(OFFER)
+    offer.wait_for()
+    assert offer.get_attribute("data-number") == str(class_)
+    top = "one => one.querySelector('.acts').getBoundingClientRect().top - one.getBoundingClientRect().top"
+    for width, height in ((1024, 700), (1280, 1000)):
+        page.set_viewport_size({"width": width, "height": height})
+        there = found.evaluate(top)
+        offer.evaluate(
+            "one => one.replaceWith(Object.assign(document.createElement('div'), {className: 'suggestion'}))"
+        )
+        assert abs(found.evaluate(top) - there) < 1, "the buttons move when a suggestion comes"
+        press(found, "j", "k")
+        offer.wait_for()
+    assert offer.text_content() == f"SSuggested:Cluster {class_}· {sure} %{class_ + 1}"
+    said = f"Your answers suggest Cluster {class_}, {sure} %: key S"
+    wait(found, f"one.querySelector('.spoken').textContent.endsWith('{said}')", "screen readers do not hear it")
+    page.wait_for_timeout(400)  # a suggestion that has only just come is not answered with
+    press(found, "s")
+    saved(found, len(asked) + 1)
+    assert rows(run)[-1] == ("relabel", [image], class_)
+    log = log_of(run)
+    assert log.curation.seen[image]
+    log.close()
+    assert data(found, "current") != str(image)
+    press(found, "u")
+    wait(found, f"one.dataset.current === '{image}'", "the image does not come back")
+    offer.wait_for()
+    assert offer.get_attribute("data-number") == str(class_)
+    offer.click()  # not only by key
+    saved(found, len(asked) + 3)
+    assert rows(run)[-1] == ("relabel", [image], class_)
+
+
+def test_the_key_of_suggestions_can_be_changed_and_is_explained(page: Page, run: RunFolder) -> None:
+    found = curator(page, run)
+    press(found, "?")
+    found.get_by_role("button", name="Key of “Give the class that my answers suggest”: S").click()
+    press(found, "y", "Escape")
+    press(found, "y")
+    page.get_by_text("Your answers suggest nothing else here.").wait_for()
+    assert not (run.path / FILE).exists()
+
+
+def test_an_audit_is_answered_without_suggestions(page: Page, run: RunFolder) -> None:
+    found = curator(page, run)
+    answer_seven(found, run)
+    choose(page, "Next images", "Random audit")
+    wait(found, "one.dataset.queue === 'audit-0' && one.dataset.current !== ''", "not this order")
+    found.focus()
+    for _ in range(8):
+        assert found.locator(OFFER).count() == 0
+        press(found, "j")
+    press(found, "s")
+    page.get_by_text("Your answers suggest nothing else here.").wait_for()
+
+
+def ahead(found: Locator) -> list[int]:
+    """The images of the strip behind the current one."""
+    strip = found.locator(".strip .tile").evaluate_all("all => all.map(one => +one.id.split('-').pop())")
+    return strip[strip.index(int(data(found, "current"))) + 1 :]
+
+
+def test_least_sure_follows_the_answers_and_the_current_image_stays(page: Page, run: RunFolder) -> None:
+    found = curator(page, run)
+    choose(page, "Next images", "Least sure")
+    wait(found, "one.dataset.queue === 'unsure'", "not this order")
+    found.focus()
+    passed, second = int(data(found, "current")), ahead(found)[0]
+    press(found, "j")  # an image that is passed over stays behind
+    asked = answer_seven(found, run)
+    assert asked[0] == second
+    assert passed not in asked
+    left = [one for one in least_sure_first(suggested_now(run)).tolist() if one not in (*asked, passed)]
+    wait(found, f"one.dataset.learned === '{len(asked)}'", "not learned")
+    current = int(data(found, "current"))
+    expected = [one for one in left if one != current]
+    for _ in range(100):
+        if ahead(found) == expected[: len(ahead(found))]:
+            break
+        page.wait_for_timeout(50)
+    assert ahead(found) == expected[: len(ahead(found))]
+    assert len(ahead(found)) >= 3
+    assert data(found, "current") == str(current), "the picture in front of me has changed"
+    assert place_of(found) == f"{len(asked) + 2} of {IMAGES}"
+    press(found, "a")
+    saved(found, len(asked) + 1)
+    assert data(found, "current") == str(expected[0])
+    press(found, "Home")
+    assert data(found, "current") == str(passed)
+    press(found, "a")
+    saved(found, len(asked) + 2)
+    assert data(found, "current") == str(expected[0]), "what is answered is not asked again"
+    press(found, "u")
+    wait(found, f"one.dataset.current === '{passed}'", "the undone image does not come back")
+
+
+def test_in_the_grid_the_page_in_front_of_me_stays(page: Page, run: RunFolder) -> None:
+    found = curator(page, run)
+    choose(page, "Next images", "Least sure")
+    wait(found, "one.dataset.queue === 'unsure'", "not this order")
+    found.focus()
+    press(found, "g")
+    wait(found, "one.dataset.view === 'grid'", "no grid")
+    tiles = "all => all.map(one => +one.id.split('-').pop())"
+    shown = found.locator(".page .tile").evaluate_all(tiles)
+    asked = answer_seven(found, run)
+    left = [one for one in least_sure_first(suggested_now(run)).tolist() if one not in shown]
+    assert set(asked) < set(shown)
+    page.wait_for_timeout(1000)
+    assert found.locator(".page .tile").evaluate_all(tiles) == shown
+    press(found, "j")
+    behind = found.locator(".page .tile").evaluate_all(tiles)
+    assert behind == left[: len(behind)]
+
+
+def test_other_orders_stay_when_the_answers_are_learned(page: Page, run: RunFolder) -> None:
+    queue = first_of(run, IMAGES)
+    found = curator(page, run)
+    asked = answer_seven(found, run)
+    found.locator(OFFER).or_(found.locator(".about")).first.wait_for()
+    page.wait_for_timeout(500)
+    assert data(found, "current") == str(queue[len(asked)])
+    assert ahead(found) == queue[len(asked) + 1 :][: len(ahead(found))]
 
 
 def test_an_answer_in_the_random_audit_stands_for_its_class(page: Page, run: RunFolder) -> None:

@@ -8,7 +8,7 @@ import pytest
 from engine.curate.audit import wilson
 from engine.curate.judging import Model
 from engine.curate.provenance import Provenance
-from engine.curate.suggestions import LEAST_TO_MEASURE, Suggestions, least_sure_first, suggested
+from engine.curate.suggestions import FEW, LEAST_TO_MEASURE, Answers, Suggestions, least_sure_first, suggested
 from tests.curate.book import Book
 
 IMAGES, CLASSES = 3000, 4
@@ -144,3 +144,45 @@ def test_only_so_many_answers_are_learned(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(found.checked) == 400
     # Those that taught nothing measure like any other image.
     assert found.right.mean() == pytest.approx((found.labels == truth)[rest].mean(), abs=0.05)
+
+
+def test_it_is_due_after_a_few_answers_and_at_once_where_one_does_not_stand_any_more() -> None:
+    _, probabilities, truth = made(noise=1.0)
+    book = Book(Model(probabilities.argmax(1), probabilities.max(1), "joint"), CLASSES)
+    images = [np.flatnonzero(truth == class_).tolist() for class_ in range(CLASSES)]
+
+    def answered(class_: int, provenance: Provenance = Provenance.SEEN) -> Answers:
+        book.act("relabel", [images[class_].pop()], class_=class_, provenance=provenance)
+        return Answers.of(book.now, book.model.labels)
+
+    for _ in range(2 * FEW):
+        first = answered(0)
+        assert not first.due(None), "of one class nothing can be learned"
+    two = answered(1)
+    assert two.due(None)
+    assert two.due(first)
+    assert not two.due(two)
+    for _ in range(2 * FEW):
+        assert not answered(2, Provenance.VOTED).due(two), "only answers teach"
+    few = [answered(2) for _ in range(FEW)]
+    assert [one.due(two) for one in few] == [False] * (FEW - 1) + [True]
+    assert not answered(2).due(few[-1])
+    last = Answers.of(book.now, book.model.labels)
+    book.act("undo")
+    undone = Answers.of(book.now, book.model.labels)
+    assert undone.due(last), "an answer was taken back"
+    book.act("merge", class_=3, other=2)
+    assert Answers.of(book.now, book.model.labels).due(undone), "answers have another class"
+
+
+def test_answers_stay_as_they_are_while_people_go_on() -> None:
+    _, probabilities, truth = made(noise=1.0)
+    book = Book(Model(probabilities.argmax(1), probabilities.max(1), "joint"), CLASSES)
+    book.act("relabel", [7], class_=int(truth[7]), provenance=Provenance.SEEN)
+    kept = Answers.of(book.now, book.model.labels)
+    before = [kept.row, *(array.copy() for array in (kept.classes, kept.model, kept.seen, kept.refuted, kept.among))]
+    book.act("relabel", [8], class_=int(truth[8] + 1) % CLASSES, provenance=Provenance.SEEN)
+    book.act("reject", [7], provenance=Provenance.SEEN)
+    book.act("merge", class_=3, other=2)
+    after = [kept.row, kept.classes, kept.model, kept.seen, kept.refuted, kept.among]
+    assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))

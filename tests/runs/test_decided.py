@@ -315,6 +315,69 @@ def test_before_and_after_are_counted_image_by_image(parent: RunFolder, tmp_path
     assert found.held == Agreement(total=2, before=0, after=1)
 
 
+@pytest.fixture
+def clear(parent: RunFolder, tmp_path: Path) -> RunFolder:
+    """The parent with features that tell its classes apart, and a model that knows nothing."""
+    shutil.copytree(parent.path, tmp_path / "clear")
+    folder = RunFolder(tmp_path / "clear")
+    vectors = np.eye(3, 16, dtype=np.float32)[TRUTH] + 0.05 * np.random.default_rng(0).normal(size=(60, 16))
+    arrays = {**folder.load("features"), "vectors": (5 * vectors).astype(np.float32)}
+    folder.save("features", arrays, parent.path / "features/weights.pt")
+    folder.save("joint", {"probabilities": np.full((60, 3), 1 / 3, np.float32)})
+    return folder
+
+
+def test_the_light_classifier_is_asked_about_the_same_answers(
+    clear: RunFolder, true_classes: Guidance, tmp_path: Path
+) -> None:
+    """Two answers held back are not what the features say: it gets just these wrong, and training gets as many right as
+    it is made to."""
+    wrong = np.flatnonzero(true_classes.held)[:2]
+    labels = true_classes.labels.copy()
+    labels[wrong] = (labels[wrong] + 1) % 3
+    child = branched(clear, tmp_path / "child", replace(true_classes, labels=labels))
+    total = int(true_classes.held.sum())
+    for right in (total, total - 2, total - 3):
+        said = labels.copy()
+        missed = np.flatnonzero(true_classes.held)[: total - right]
+        said[missed] = (said[missed] + 1) % 3
+        child.save("joint", {"probabilities": np.eye(3, dtype=np.float32)[said]})
+        found = before_after(clear, child)
+        assert (found.held.total, found.held.after, found.light) == (total, right, total - 2)
+        assert found.beaten == (right <= total - 2)
+
+
+def test_the_light_classifier_learns_only_from_answers_that_were_taught(
+    clear: RunFolder, true_classes: Guidance, tmp_path: Path
+) -> None:
+    """Taught two classes, it cannot know the third, however many answers about that were held back."""
+    taught = true_classes.taught & (true_classes.labels != 2)
+    third = int((true_classes.held & (true_classes.labels == 2)).sum())
+    child = branched(clear, tmp_path / "child", replace(true_classes, taught=taught))
+    child.save("joint", {"probabilities": np.eye(3, dtype=np.float32)[true_classes.labels]})
+    found = before_after(clear, child)
+    assert third > 0
+    assert found.light == found.held.total - third
+
+
+def test_without_what_it_learns_from_the_light_classifier_is_not_compared(
+    clear: RunFolder, true_classes: Guidance, tmp_path: Path
+) -> None:
+    child = branched(clear, tmp_path / "child", true_classes)
+    child.save("joint", {"probabilities": np.eye(3, dtype=np.float32)[true_classes.labels]})
+    assert before_after(clear, child).light is not None
+    said = dict(child.load("decided"))
+    one = (said["labels"] == 0) & said["taught"]
+    child.save("decided", {**said, "taught": one})
+    assert before_after(clear, child).light is None, "of one class nothing can be learned"
+    child.save("decided", {name: array for name, array in said.items() if name != "seen"})
+    old = before_after(clear, child)
+    assert (old.light, old.certain, old.beaten) == (None, False, False)
+    child.save("decided", said)
+    shutil.rmtree(clear.path / "features")
+    assert before_after(clear, child).light is None
+
+
 def test_only_a_run_and_what_was_trained_from_it_are_compared(
     parent: RunFolder, true_classes: Guidance, tmp_path: Path
 ) -> None:

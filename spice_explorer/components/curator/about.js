@@ -14,9 +14,13 @@ class About {
     this.keys = keys;
   }
 
-  // facts: {id, name, state, whoSaid, disputed, class, said, sure, agreed, answers}; `said` is undefined while it loads.
+  // facts: {id, name, state, whoSaid, disputed, class, said, sure, agreed, answers, suggestion}; `said` is undefined while it loads.
   draw(facts) {
-    const text = JSON.stringify([facts, this.classes.version, TAKES.map((one) => this.keys.textOf(one))]);
+    const text = JSON.stringify([
+      facts,
+      this.classes.version,
+      [...TAKES, "suggested"].map((one) => this.keys.textOf(one)),
+    ]);
     if (text === this.drawn) return;
     this.drawn = text;
     if (!facts) return this.root.replaceChildren();
@@ -43,6 +47,7 @@ class About {
       make("div", { className: "line" }, this.badge(facts), open),
       make("div", { className: "class" }, swatch(classes.colourOf(given)), name),
       this.model(facts),
+      this.suggested(facts),
       ...(disputed ? [this.dispute(answers)] : []),
     ];
   }
@@ -64,6 +69,33 @@ class About {
     const tail = [sure, agreed].map((share) => (Number.isFinite(share) ? percent(share) : "–"));
     fact.append(make("span", { textContent: `confidence ${tail[0]}; ${tail[1]} of its neighbours agree` }));
     return fact;
+  }
+
+  // One line, whether there is a suggestion or not: what is below must not move when it comes.
+  suggested({ suggestion }) {
+    if (!suggestion) return make("div", { className: "suggestion" });
+    const key = make("kbd", { textContent: this.keys.textOf("suggested") });
+    const words = make("span", { textContent: "Suggested:" });
+    const name = make("b", { textContent: this.classes.nameOf(suggestion.class) });
+    const sure = make("span", { className: "sure", textContent: `· ${this.sure(suggestion)}` });
+    const own = make("kbd", { textContent: this.classes.keyOf(suggestion.class) });
+    const swatched = swatch(this.classes.colourOf(suggestion.class));
+    const button = make("button", { className: "suggestion" }, key, words, swatched, name, sure, own);
+    button.title = this.offer(suggestion);
+    button.dataset.command = "suggested";
+    button.dataset.number = suggestion.class;
+    return button;
+  }
+
+  sure({ sure }) {
+    return `${Math.round(clamp(100 * sure, 1, 99))} %`;
+  }
+
+  // The same as a sentence.
+  offer(suggestion) {
+    const key = this.keys.textOf("suggested");
+    const what = `Your answers suggest ${this.classes.nameOf(suggestion.class)}, ${this.sure(suggestion)}`;
+    return key ? `${what}: key ${key}` : what;
   }
 
   // Shows both answers, if they are known; the server sends only those of the first disputes.

@@ -41,6 +41,7 @@ class Curator {
     this.place = new Place();
     this.sought = [];
     this.pace = new Pace();
+    this.offers = new Offers(this);
     this.face = new Face(this.root, this);
     this.hands = new Hands(this.root, this);
     this.view = memory.get(VIEW_MEMORY) === "grid" ? "grid" : "single";
@@ -185,6 +186,7 @@ class Curator {
       reopened: (ids) => this.refill(ids),
       written: (row) => this.written(row),
       classes: (list) => this.classes.take(list),
+      learned: (underway) => this.offers.learned(underway),
     };
   }
 
@@ -437,6 +439,7 @@ class Curator {
     this.closed = true;
     clearInterval(this.watching);
     clearTimeout(this.telling);
+    this.offers.close();
     document.removeEventListener("visibilitychange", this.looking);
     this.stage.watcher.disconnect();
     this.viewer.watcher.disconnect();

@@ -25,6 +25,7 @@
  * @property {(ids: number[]) => void} reopened these images need a decision again
  * @property {(row: number) => void} written decisions up to this row were saved
  * @property {(list: any[]) => void} classes the current classes
+ * @property {(underway: boolean) => void} learned the server has learned from answers, or still does
  */
 
 class Decisions {
@@ -46,6 +47,7 @@ class Decisions {
     this.last = [];
     this.done = [];
     this.undone = [];
+    this.suggestions = new Suggestions(server, () => this.hear.news());
     this.outbox = new Outbox(server, {
       done: (ops, answer) => this.answered(ops, answer),
       moved: () => this.hear.news(),
@@ -106,6 +108,8 @@ class Decisions {
       this.undoText = answer.undo;
       this.redoText = answer.redo;
       this.hear.classes(answer.classes);
+      this.suggestions.follow(answer.learned);
+      this.hear.learned(answer.learning);
     }
     const touched = [...ids, ...changed.ids];
     const closed = touched.filter((id) => !this.labels.open(id));

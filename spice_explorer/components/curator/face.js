@@ -42,6 +42,7 @@ class Face {
     else stage.drawSingle(queue, tileOf);
     stage.drawEnd(queue, left, tiled ? (queue.ended || left === 0) && !marks.size : queue.ended);
     const { facts } = this;
+    this.curator.offers.fetch();
     about.draw(facts);
     this.drawFile();
     classes.draw(facts?.class);
@@ -93,6 +94,7 @@ class Face {
       sure: columns?.sure?.[id],
       agreed: columns?.agreed?.[id],
       answers: disputes.get(id),
+      suggestion: this.curator.offers.current,
     };
   }
 
@@ -114,6 +116,7 @@ class Face {
       view,
       queue: queue?.name ?? "",
       current: queue?.current ?? "",
+      learned: decisions?.suggestions.learned ?? 0,
       decided: decisions?.labels.tally[DECIDED] ?? 0,
       seen: decisions?.labels.gave[SEEN] ?? 0,
       ready: !blocked,
@@ -178,15 +181,24 @@ class Face {
     return [...decide, ...walk, ...ends].join("  ·  ");
   }
 
-  // For screen readers: the image that is now current.
+  // For screen readers: the image that is now current, and what is suggested for it as soon as that is known.
   speak() {
-    const { queue } = this.curator;
-    if (this.told === queue.current) return;
+    const { queue, offers, about } = this.curator;
+    const suggestion = offers.current;
+    const offer = suggestion ? about.offer(suggestion) : "";
+    const [moved, offered] = [this.told !== queue.current, suggestion?.class];
+    if (!moved && (this.offered === offered || !offer)) return;
     this.told = queue.current;
-    const { name, state, whoSaid } = queue.ended ? {} : this.tileOf(queue.current);
+    this.offered = offered;
+    this.spoken.textContent = moved ? this.sentence(offer) : offer;
+  }
+
+  sentence(offer) {
+    const { queue } = this.curator;
+    if (queue.ended) return "";
+    const { name, state, whoSaid } = this.tileOf(queue.current);
     const where = `${number(queue.at + 1)} of ${number(queue.length)}`;
-    this.spoken.textContent = queue.ended
-      ? ""
-      : `Image ${queue.current}, ${name}, ${stateWords(state, whoSaid)}, ${where}`;
+    const image = `Image ${queue.current}, ${name}, ${stateWords(state, whoSaid)}, ${where}`;
+    return offer ? `${image}. ${offer}` : image;
   }
 }

@@ -4,6 +4,7 @@ const HELD = new Set(["next", "back", "in", "out"]); // commands whose keys may 
 
 const DEEDS = {
   accept: (curator) => curator.decide("accept"),
+  suggested: (curator) => curator.offers.take(),
   reject: (curator) => curator.decide("reject"),
   exclude: (curator) => curator.decide("exclude"),
   undo: (curator) => curator.turn("undo"),

@@ -3,6 +3,7 @@
 /** @type {[command: string, keys: string[], title: string][]} */
 const COMMANDS = [
   ["accept", ["a"], "The class is right"],
+  ["suggested", ["s"], "Give the class that my answers suggest"],
   ["reject", ["x"], "The class is wrong, and the right one is unknown"],
   ["exclude", ["e"], "Leave out of training and exports"],
   ["undo", ["u"], "Undo my last decision"],

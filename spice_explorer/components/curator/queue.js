@@ -14,6 +14,7 @@ class Queue {
     this.mark = mark;
     this.labels = labels;
     this.at = 0;
+    this.learned = 0; // the row of what its order was learned from, if it follows suggestions
     this.answered = before?.name === name ? before.answered : new Uint8Array(labels.n);
     this.there = new Uint8Array(labels.n);
     for (const id of ids) this.there[id] = 1;
@@ -33,6 +34,17 @@ class Queue {
 
   go(to) {
     this.at = clamp(to, 0, this.length);
+  }
+
+  // From the place `from` on, `ids` come in their order, as far as they were not before it, and then what else is left.
+  reorder(ids, from) {
+    const passed = this.ids.subarray(0, from);
+    const before = new Set(passed);
+    const next = ids.filter((id) => !before.has(id));
+    const known = new Set(next);
+    const rest = this.ids.subarray(from).filter((id) => !known.has(id));
+    this.ids = Uint32Array.from([...passed, ...next, ...rest]);
+    for (const id of next) this.there[id] = 1;
   }
 
   has(id) {

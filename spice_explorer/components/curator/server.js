@@ -51,6 +51,11 @@ class Server {
     return answer.json();
   }
 
+  async suggested(ids) {
+    const answer = await ask(`${this.api}/suggested?ids=${ids.join()}`, { cache: "no-store" });
+    return answer.json();
+  }
+
   async act(body) {
     const headers = { "content-type": "application/json" };
     const answer = await ask(`${this.api}/act`, { method: "POST", headers, body: JSON.stringify(body) });

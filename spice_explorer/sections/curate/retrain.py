@@ -20,7 +20,7 @@ from spice_explorer.queries import decisions, training
 
 if TYPE_CHECKING:
     from engine.curate.guidance import Guidance
-    from engine.runs.comparison import Agreement
+    from engine.runs.comparison import Agreement, BeforeAfter
     from engine.runs.folder import RunFolder
     from spice_explorer.present.names import Names
 
@@ -112,9 +112,10 @@ def _report(run: RunFolder) -> None:
             + (f"; {found.left_out:,} were left out" if found.left_out else "")
             + "."
         )
+        compared = found.light is not None
         rows = [
-            _row("seen answers it was trained with", found.taught),
-            _row("seen answers held back from training", found.held),
+            _row("seen answers it was trained with", found.taught, "–" if compared else None),
+            _row("seen answers held back from training", found.held, found.light),
         ]
         if not found.certain:
             st.caption(
@@ -123,14 +124,34 @@ def _report(run: RunFolder) -> None:
             )
         st.html(
             "<table class='spice-scores'><tr><th>agrees with the reviewer</th><th>before</th>"
-            f"<th>after</th></tr>{''.join(rows)}</table>"
+            f"<th>after</th>{'<th>suggestions</th>' if compared else ''}</tr>{''.join(rows)}</table>"
         )
+        _advice(found, parent)
         st.html(_flows(found.flow, decisions.names(run)))
 
 
-def _row(what: str, found: Agreement) -> str:
-    cells = "".join(f"<td>{html.escape(_interval(right, found.total))}</td>" for right in (found.before, found.after))
+def _row(what: str, found: Agreement, light: int | str | None) -> str:
+    """`light`: what the light classifier gets right, or a word in its place; None if it is not compared."""
+    columns = [one for one in (found.before, found.after, light) if one is not None]
+    words = [one if isinstance(one, str) else _interval(one, found.total) for one in columns]
+    cells = "".join(f"<td>{html.escape(one)}</td>" for one in words)
     return f"<tr><th>{html.escape(what)}</th>{cells}</tr>"
+
+
+def _advice(found: BeforeAfter, parent: str) -> None:
+    """What the comparison with the light classifier asks for."""
+    if found.light is None:
+        return
+    st.caption(
+        "Suggestions: a light classifier that learned in a moment from the same answers, on the features and "
+        f"probabilities of {parent}."
+    )
+    if found.beaten:
+        st.warning(
+            f"Training did not beat the suggestions: of {found.held.total:,} answers held back, the new run gets "
+            f"{found.held.after:,} right, and they get {found.light:,}. Spread these instead: open {parent} "
+            "and choose “Spread”."
+        )
 
 
 def _interval(right: int, total: int) -> str:
