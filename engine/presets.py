@@ -51,7 +51,6 @@ PHOTOS = RunConfig(
         epochs=8,
         center_ratio=0.25,  # of an average cluster: a small one has fewer images
         passes=4,
-        double_softmax=False,
         exclusive=True,
         start="neighbors",
         sizes="estimated",
