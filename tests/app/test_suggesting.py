@@ -170,11 +170,11 @@ def test_no_decision_waits_for_what_is_being_learned(
 ) -> None:
     begun, go_on, rows = threading.Event(), threading.Event(), list[int]()
 
-    def slowly(unit: np.ndarray, probabilities: np.ndarray, answers: Answers) -> Suggestions | None:
+    def slowly(unit: np.ndarray, probabilities: np.ndarray, answers: Answers, **about: Any) -> Suggestions | None:
         begun.set()
         assert go_on.wait(60)
         rows.append(answers.row)
-        return learned(unit, probabilities, answers)
+        return learned(unit, probabilities, answers, **about)
 
     monkeypatch.setattr(decisions, "learned", slowly)
     answer(client, by_class[0][0], 0)
