@@ -293,14 +293,6 @@ class HeadSettings(Settings):
         "that cluster (our extension, for classes of unequal size)",
         paper="equal",
     )
-    voters: int = setting(
-        0,
-        "nearest images that vote on an image's pseudo-label: it trains with the label that most of them and it "
-        "itself have, or with none (our extension); at most half of M/K vote, and 0 trains with the prototypes' claims "
-        "(SPICE)",
-        paper=0,
-        high=1000,
-    )
     choose: Literal["loss", "consensus", "neighbors"] = setting(
         "loss",
         "the head with the lowest pseudo-label loss, the one the others agree with most, or the one whose labels "

@@ -54,7 +54,6 @@ PHOTOS = RunConfig(
         exclusive=True,
         start="neighbors",
         sizes="estimated",
-        voters=8,
         choose="neighbors",
     ),
     reliable=ReliableSettings(agreement=0.6, confidence=0.0, floor=1 / 5),

@@ -15,7 +15,7 @@ import numpy as np
 from engine.config import ContrastiveViews
 from engine.lesson.bundle import packed
 from engine.lesson.failure_trials import spread_of_unit
-from engine.lesson.frozen_chapters import CLAIMED, VOTED, frozen_features, frozen_views
+from engine.lesson.frozen_chapters import CLAIMED, frozen_features, frozen_views
 from engine.lesson.interactive import (
     agreement_at,
     by_hand,
@@ -285,11 +285,7 @@ def prototypes(material: Material) -> Step:
 
 
 def nearest(material: Material) -> Step:
-    settings = material.config.heads
-    sentence, formula = CLAIMED[settings.sizes]
-    if settings.voters:
-        sentence += f" {VOTED.format(voters=settings.voters)}"
-    texts = ("nearest", sentence, formula, "paper, section III-B, equation 4")
+    texts = ("nearest", *CLAIMED[material.config.heads.sizes], "paper, section III-B, equation 4")
     if material.heads is None or material.unit is None:
         return step_of(*texts, needs=NEEDS_HEADS)
 

@@ -299,7 +299,7 @@ class _Bench:
         few = max(1, int(sizes[cluster]) // CUT)
         leaves = np.flatnonzero(labels == cluster)[few:]
         ids = np.delete(self.ids, leaves)
-        found = self._heads(ids, {"heads.exclusive": False, "heads.sizes": "equal", "heads.voters": 0})
+        found = self._heads(ids, {"heads.exclusive": False, "heads.sizes": "equal"})
         held = found.clustering.labels[own[ids] == cluster]
         home = int(np.bincount(held, minlength=clusters).argmax())
         claimed = ids[found.nearest]

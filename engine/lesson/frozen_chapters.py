@@ -24,10 +24,6 @@ CLAIMED = {
         "yᵢ = k  for the |{i : argmax pᵢ = k}| images with the largest fᵢ·γₖ",
     ),
 }
-VOTED = (
-    "An image then trains with the label that most of its {voters} nearest images and it itself have. (The paper "
-    "trains with the prototypes' labels as they are.)"
-)
 WHY_VIEWS = "Views do not train the network of this run, which is kept as it is: they train what comes after it."
 NEEDS_FEATURES = "Train stage 1 (features) first."
 

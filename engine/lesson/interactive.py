@@ -144,12 +144,11 @@ def _halfway(material: Material, half: Half) -> Result:
     sizes = np.bincount(belief.argmax(1), minlength=len(ids))
     places = half.ids[ids[:, : material.shown]]
     given = int(half.found.labels.kept[head].sum())
-    givers = "the prototypes and a vote of neighbours" if material.config.heads.voters else "the prototypes"
     guess = GUESSED.get(material.config.heads.start, "") if half.round == 0 else ""
     if half.losses is None:
         says = (
             f"E-step of round {half.round + 1}: the {ids.shape[1]:,} most confident images of each cluster "
-            f"form its prototype, and {givers} give {given:,} labels. No weights change.{guess}"
+            f"form its prototype, and the prototypes give {given:,} labels. No weights change.{guess}"
         )
     else:
         says = (

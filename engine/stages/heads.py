@@ -36,7 +36,6 @@ from engine.stages.prototypes import (
     compacted,
     estimated_sizes,
     formed,
-    outvoted,
     pseudo_label,
 )
 
@@ -224,18 +223,13 @@ def e_step(settings: HeadSettings, heads: Heads, drawn: Round) -> EStep:
     """The E-step of a round (paper, section III-B): heads → pseudo-labels; changes nothing.
 
     For each head and cluster, the mean of the most confident images' clean features (equations 2 and 3) is
-    the prototype, and the M/K images nearest to it get its label (equation 4). With `voters`, each image then
-    takes the label that most of its neighbours have.
+    the prototype, and the M/K images nearest to it get its label (equation 4).
     """
     belief = heads(drawn.weak).softmax(2) if drawn.belief is None else drawn.belief
-    confident, prototypes, labels = pseudo_label(
+    found = pseudo_label(
         belief, drawn.unit, settings.center_ratio, exclusive=settings.exclusive, known=drawn.known, sizes=settings.sizes
     )
-    # More voters than half a cluster's images would outvote every small cluster; a single one decides nothing.
-    voters = min(settings.voters, len(drawn.ids) // (2 * belief.shape[2]))
-    if voters > 1:
-        labels = outvoted(labels, drawn.unit, voters, drawn.known)
-    return EStep(belief, confident, prototypes, labels)
+    return EStep(belief, *found)
 
 
 def m_step(
@@ -248,7 +242,7 @@ def m_step(
     Returns:
         (H,): each head's mean loss in the last pass.
     """
-    if settings.sizes == "estimated" or settings.voters:
+    if settings.sizes == "estimated":
         pseudo = compacted(pseudo)
     strong, length = drawn.strong, pseudo.ids.shape[1]
     batch = min(settings.batch, length)

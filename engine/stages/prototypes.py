@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 
 from engine.errors import RunError
-from engine.space.neighbors import nearest
 from engine.stages.decided_labels import FixedLabels
 
 # Entries of a table in memory at a time: 2**24 float32 are 64 MB; and of a table of cosines.
@@ -107,49 +106,6 @@ def compacted(pseudo: PseudoLabels) -> PseudoLabels:
     """
     order = torch.argsort(pseudo.kept.int(), dim=1, descending=True, stable=True)[:, : int(pseudo.kept.sum(1).max())]
     return PseudoLabels(*(each.gather(1, order) for each in (pseudo.ids, pseudo.labels, pseudo.kept)))
-
-
-def outvoted(pseudo: PseudoLabels, unit: torch.Tensor, voters: int, known: Known) -> PseudoLabels:
-    """Every image with the label that most of its neighbours and it itself have, or none without a majority of those
-    that have one. Our extension: what a network trained on other images knows lies in neighbourhoods more than in
-    directions, and an image that a prototype claims alone among its neighbours is mostly claimed wrongly.
-
-    What a person said stays: it votes, and no vote changes it.
-
-    Args:
-        unit: (M, D) features of length 1, of the clean images.
-        voters: how many of an image's nearest others vote.
-
-    Returns:
-        (H, M) labels, image after image.
-
-    >>> unit = F.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0], [0.1, 1.0]]), dim=1)
-    >>> labels = torch.tensor([[0, 1, 0, 1, 1]])
-    >>> claims = PseudoLabels(torch.arange(5)[None], labels, torch.ones_like(labels, dtype=torch.bool))
-    >>> outvoted(claims, unit, 2, Known.of(FixedLabels.none(5), unit.device)).labels
-    tensor([[0, 0, 0, 1, 1]])
-    """
-    near = torch.from_numpy(nearest(unit.cpu().numpy(), voters, device=unit.device).ids).long().to(unit.device)
-    found = [_winners(*each, near) for each in zip(pseudo.ids, pseudo.labels, pseudo.kept, strict=True)]
-    labels, kept = (torch.stack(each) for each in zip(*found, strict=True))
-    labels = torch.where(known.fixed, known.labels, labels)
-    kept = (kept | known.fixed) & ~(known.refused & (labels == known.labels))
-    return PseudoLabels(torch.arange(len(unit), device=unit.device).expand_as(labels), labels, kept)
-
-
-def _winners(
-    ids: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor, near: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """One head's claims → the label (M,) int64 of each image that wins its vote, and whether it has a majority."""
-    clusters = int(labels.max()) + 1
-    own = near.new_zeros(len(near) * clusters)
-    own.index_add_(0, ids[kept] * clusters + labels[kept], own.new_ones(int(kept.sum())))
-    own = own.view(len(near), clusters)
-    votes = own.clone()
-    for voter in near.t():  # not all at once, which would be voters × M × K entries
-        votes += own[voter]
-    most, winner = votes.max(1)
-    return winner, (most > 0) & (2 * most >= votes.sum(1))
 
 
 def pseudo_label(

@@ -99,16 +99,6 @@ def order(found: Overview, how: str) -> np.ndarray:
     return np.argsort(key, kind="stable")
 
 
-def claimed_sentence(images: int, voters: int) -> str:
-    """What became of the `images` that a prototype claims, in training with so many `voters` (0: no vote).
-
-    >>> claimed_sentence(120, 8)
-    'The prototype claims these 120 images, nearest first. Each trained with the label of most of its 8 nearest images.'
-    """
-    vote = f" Each trained with the label of most of its {voters:,} nearest images." if voters else ""
-    return f"The prototype claims these {images:,} images, nearest first.{vote}"
-
-
 # -- flags -------------------------------------------------------------------------------------
 
 

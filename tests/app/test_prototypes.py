@@ -47,13 +47,6 @@ def test_an_overview_counts_and_judges_even_an_empty_cluster() -> None:
     assert overview_of([0, 1, 1], []).purity is None
 
 
-def test_it_is_said_that_neighbours_outvote_claims() -> None:
-    assert present.claimed_sentence(1200, 0) == "The prototype claims these 1,200 images, nearest first."
-    assert present.claimed_sentence(7, 8).endswith(
-        "first. Each trained with the label of most of its 8 nearest images."
-    )
-
-
 def test_clusters_are_ordered_as_asked() -> None:
     found = overview_of([0, 1, 1], [0, 1])
     assert present.order(found, "number").tolist() == [0, 1]

@@ -181,21 +181,6 @@ def test_an_e_step_by_hand() -> None:
     torch.testing.assert_close(found.belief, (10 * weak).softmax(1)[None])
 
 
-def test_neighbours_correct_what_prototypes_claim_unless_a_cluster_has_too_few_images_to_vote() -> None:
-    # Six images near one axis and four near the other; each prototype claims M/K = 5.
-    angle = torch.tensor([0.0, 1, 2, 3, 4, 5, 87, 88, 89, 90]).deg2rad()
-    weak = torch.stack((angle.cos(), angle.sin()), 1)
-    claimed = e_step(HeadSettings(), own_heads(2), drawn_round(weak, weak)).labels
-    assert sorted(claimed.ids[0].tolist()) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-    assert claimed.labels[0][claimed.ids[0] == 5].tolist() == [1]
-    voted = e_step(HeadSettings(voters=2), own_heads(2), drawn_round(weak, weak)).labels
-    assert voted.ids.tolist() == [list(range(10))]
-    assert voted.labels.tolist() == [[0] * 6 + [1] * 4]
-    few = weak[4:9]
-    asked, plain = (e_step(HeadSettings(voters=n), own_heads(2), drawn_round(few, few)).labels for n in (8, 0))
-    assert asked.ids.tolist() == plain.ids.tolist()
-
-
 def test_an_e_step_changes_nothing_and_a_belief_takes_the_place_of_the_heads() -> None:
     weak = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [0.8, 0.6]])
     heads, drawn = own_heads(2), drawn_round(weak, weak)

@@ -23,7 +23,6 @@ from engine.stages.prototypes import (
     estimated_sizes,
     informed,
     margins,
-    outvoted,
     prototypes_of,
     pseudo_label,
     without,
@@ -109,53 +108,6 @@ def test_what_nobody_said_changes_nothing() -> None:
         pseudo_label(BELIEF, UNIT, 0.5, known=said)[:2], pseudo_label(BELIEF, UNIT, 0.5), strict=False
     ):
         assert torch.equal(one, other)
-
-
-def turned(*degrees: float) -> torch.Tensor:
-    angles = torch.tensor(degrees).deg2rad()
-    return torch.stack((angles.cos(), angles.sin()), 1)
-
-
-def claims_on(labels: list[list[int]]) -> PseudoLabels:
-    """One label an image and head; −1 for none."""
-    found = torch.tensor(labels)
-    return PseudoLabels(torch.arange(found.shape[1]).expand_as(found), found.clamp_min(0), found >= 0)
-
-
-# Two groups, three images near 0 degrees and four near 90.
-GROUPS = turned(0, 1, 2, 90, 91, 92, 93)
-
-
-def test_neighbours_outvote_an_image_head_by_head() -> None:
-    claims = claims_on([[0, 1, 0, 1, 1, 1, 1], [1, 1, 1, 0, 0, 1, 0]])
-    found = outvoted(claims, GROUPS, 2, Known.of(FixedLabels.none(7), GROUPS.device))
-    assert found.labels.tolist() == [[0, 0, 0, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0]]
-    assert found.kept.all()
-    assert found.ids.tolist() == [list(range(7))] * 2
-
-
-def test_an_image_without_a_claim_takes_its_neighbours_label_and_one_without_a_majority_none() -> None:
-    claims = claims_on([[0, -1, 0, 0, 1, 2, 3]])
-    found = outvoted(claims, GROUPS, 2, Known.of(FixedLabels.none(7), GROUPS.device))
-    assert found.kept.tolist() == [[True, True, True, False, False, False, False]]
-    assert found.labels[0, :3].tolist() == [0, 0, 0]
-    alone = outvoted(claims_on([[-1, -1, -1, 1, 1, 1, 1]]), GROUPS, 2, Known.of(FixedLabels.none(7), GROUPS.device))
-    assert alone.kept.tolist() == [[False] * 3 + [True] * 4]
-
-
-def test_no_vote_changes_what_a_person_said_which_votes_itself() -> None:
-    known = Known.of(
-        FixedLabels(
-            labels=np.array([1, 1, 0, 0, 0, 0, 1]),
-            mask=np.array([True, True, False, False, False, False, False]),
-            refused=np.array([False, False, False, False, False, False, True]),
-        ),
-        GROUPS.device,
-    )
-    found = outvoted(corrected(claims_on([[0, 0, 0, 1, 1, 1, 1]]), known), GROUPS, 2, known)
-    # Two fixed images outvote the third of their group; the last one is refused the label of its own.
-    assert found.labels[0, :3].tolist() == [1, 1, 1]
-    assert found.kept.tolist() == [[True] * 6 + [False]]
 
 
 def test_equal_and_estimated_sizes_differ_only_where_clusters_do() -> None:

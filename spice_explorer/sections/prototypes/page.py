@@ -163,7 +163,7 @@ def _opened(run: RunFolder, known: Known, cluster: int, odd: list[Flag], preview
         veto.forming(run, known, cluster, preview)
     elif view == "got its label":
         got = prototypes.claims(run).members(cluster)
-        st.caption(present.claimed_sentence(len(got), run.config().heads.voters))
+        st.caption(f"The prototype claims these {len(got):,} images, nearest first.")
         gallery.gallery(run, known, got, key=f"got-{cluster}")
     elif view == "borderline":
         _border(run, known, cluster)
