@@ -41,6 +41,7 @@ from engine.runs.history import load_history
 from engine.runs.results import load_reliable, newest_stage
 from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened, open_source
+from engine.space.vectors import units
 from engine.stages.reliable import ReliableSet
 
 Curve = list[tuple[int, float]]
@@ -101,8 +102,7 @@ class Curator:
         )
         self.right = _right(run.truth(), self.labels) if right is None else right
         self.near = np.asarray(run.load("neighbors")["ids"])
-        vectors = np.asarray(run.load("features")["vectors"], np.float32)
-        self.unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        self.unit = units(np.asarray(run.load("features")["vectors"], np.float32))
 
     @property
     def probabilities(self) -> np.ndarray:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from engine.curate.curation import Curation, State
+from engine.curate.curation import Curation, State, default_name
 from engine.curate.decisions import Decision
 from engine.curate.guidance import learned
 from engine.curate.provenance import Provenance
@@ -36,7 +36,7 @@ def carried(curation: Curation, classes: np.ndarray, keep: np.ndarray, visit: st
 
 def _names(curation: Curation, numbers: list[int], visit: str) -> Iterator[Decision]:
     for cluster, one in enumerate(one for one in curation.classes if one.number in numbers):
-        if one.name != f"Cluster {one.number}":  # which is no name, but a number of the old run
+        if one.name != default_name(one.number):  # which is no name, but a number of the old run
             who, name = (curation.reviewer_of_class(one.number), _unlike(one.name, cluster, len(numbers)))
             yield Decision("rename", who, visit=visit, class_=cluster, text=name)
         if one.colour:
@@ -46,7 +46,7 @@ def _names(curation: Curation, numbers: list[int], visit: str) -> Iterator[Decis
 
 def _unlike(name: str, cluster: int, clusters: int) -> str:
     """A name that stands for a number of the old run would be another cluster's in the new one."""
-    taken = {f"cluster {number}" for number in range(clusters) if number != cluster}
+    taken = {default_name(number).casefold() for number in range(clusters) if number != cluster}
     return f"{name} (before)" if name.casefold() in taken else name
 
 

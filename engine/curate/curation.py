@@ -18,7 +18,7 @@ from engine.curate.provenance import Provenance
 
 # A row that gives more than this share of all images another label makes earlier audits say something else.
 MANY = 0.02
-__all__ = ["FOLDED", "Answer", "Class", "Curation", "Row", "State"]
+__all__ = ["FOLDED", "Answer", "Class", "Curation", "Row", "State", "default_name"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class Answer:
     row: int
     state: State
     class_: int
+
+
+def default_name(number: int) -> str:
+    """What a class is called until somebody gives it a name."""
+    return f"Cluster {number}"
 
 
 class Curation:
@@ -160,7 +165,7 @@ class Curation:
     # -- classes -------------------------------------------------------------------------------
 
     def _fold_structure(self) -> None:
-        names: dict[int, str] = {number: f"Cluster {number}" for number in range(self.clusters)}
+        names: dict[int, str] = {number: default_name(number) for number in range(self.clusters)}
         colours: dict[int, str] = {}
         self.highest = self.clusters - 1
         into: dict[int, int] = {}

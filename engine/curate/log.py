@@ -106,22 +106,25 @@ class DecisionLog:
 
     def _there(self, connection: sqlite3.Connection) -> str:
         """The columns that the fold reads, NULL for those that the log does not have."""
-        if not self._complete:
-            found = {row[1] for row in connection.execute("PRAGMA table_info(decisions)")}
-            missing = LATER.keys() - found
-            self._complete = not missing
-            return ", ".join("NULL" if name in missing else name for name in FOLDED.split(", "))
-        return FOLDED
+        missing = self._missing(connection)
+        return ", ".join("NULL" if name in missing else name for name in FOLDED.split(", ")) if missing else FOLDED
+
+    def _missing(self, connection: sqlite3.Connection) -> list[str]:
+        """The columns `LATER` that an earlier version's log lacks."""
+        if self._complete:
+            return []
+        found = {row[1] for row in connection.execute("PRAGMA table_info(decisions)")}
+        missing = [name for name in LATER if name not in found]
+        self._complete = not missing
+        return missing
 
     def _completed(self, connection: sqlite3.Connection) -> None:
-        """Adds the columns that an earlier version's log lacks; its rows stay as they are."""
-        if self._complete:
-            return
-        found = {row[1] for row in connection.execute("PRAGMA table_info(decisions)")}
-        for name, kind in LATER.items():
-            if name not in found:
-                connection.execute(f"ALTER TABLE decisions ADD COLUMN {name} {kind}")
-        connection.execute("UPDATE about SET value = ? WHERE name = 'format'", (str(FORMAT),))
+        """Adds the columns that are missing; the rows stay as they are."""
+        missing = self._missing(connection)
+        for name in missing:
+            connection.execute(f"ALTER TABLE decisions ADD COLUMN {name} {LATER[name]}")
+        if missing:
+            connection.execute("UPDATE about SET value = ? WHERE name = 'format'", (str(FORMAT),))
 
     def _nothing(self) -> Curation:
         return Curation(len(self.curation), self.curation.clusters)
@@ -152,9 +155,8 @@ class DecisionLog:
             if not self.path.exists():
                 return {}
             connection = self._open()
-            self._there(connection)
             drawn = "text = ? AND action != 'new class'"  # whose text is its name
-            drawn += " OR among IS NOT NULL" if self._complete else ""
+            drawn += "" if "among" in self._missing(connection) else " OR among IS NOT NULL"
             asked = f"SELECT row, action, images, old FROM decisions WHERE {drawn} ORDER BY row"
             last: dict[int, tuple[int, bool]] = {}
             now = self.curation.labelling(self.curation.row)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.blas import one_blas_thread
+
 
 def two_means(vectors: np.ndarray, seed: int) -> np.ndarray:
     """(m,) bool: 2-means on vectors (m, D) scaled to length 1; true for the smaller half.
@@ -16,5 +18,6 @@ def two_means(vectors: np.ndarray, seed: int) -> np.ndarray:
     unit = np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
     if not np.any(unit != unit[0]):  # 2-means finds one group only
         return np.arange(len(unit)) == len(unit) - 1
-    second = KMeans(2, n_init=4, random_state=seed).fit_predict(unit) == 1
+    with one_blas_thread():
+        second = KMeans(2, n_init=4, random_state=seed).fit_predict(unit) == 1
     return ~second if second.sum() > len(unit) / 2 else second

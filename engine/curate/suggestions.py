@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.blas import one_blas_thread
 from engine.curate.audit import Estimate, estimated
 from engine.curate.curation import Curation
 
@@ -175,9 +176,7 @@ def classified(
     chosen = _some(taught, seed)
     if len(np.unique(classes[chosen])) < 2:
         return None
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         model = _fitted(_inputs(unit[chosen], probabilities[chosen]), classes[chosen])
     return model.classes_[_logits(model, unit, probabilities).argmax(1)].astype(np.int64)
 
@@ -200,10 +199,7 @@ def _inputs(unit: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 def _learned(inputs: np.ndarray, answers: np.ndarray) -> tuple[LogisticRegression, float, np.ndarray]:
     """The classifier of all answers, its temperature, and the probabilities (d, K) of each answer by one that was not
     told it; (0, K) of too few answers."""
-    from threadpoolctl import threadpool_limits
-
-    # Where everything is this small, threads only wait for each other, most of all beside a run that trains.
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         model = _fitted(inputs, answers)
         if len(answers) < LEAST_TO_MEASURE:
             return model, 1.0, np.zeros((0, len(model.classes_)), np.float32)

@@ -11,8 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from engine.health.likeness import index_of, nearest, units
+from engine.health.likeness import index_of, nearest
 from engine.health.measures import LOW, LUMA, Progress, Stop
+from engine.space.vectors import units
 
 # A window: its top and left corner, and its side, in sides of the image.
 Window = tuple[float, float, float]

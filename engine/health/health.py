@@ -24,6 +24,7 @@ from engine.health.duplicates import USUAL, NearDuplicates, near_duplicates
 from engine.health.likeness import NEIGHBORS
 from engine.health.measures import Measures, Progress, Stop, measure
 from engine.health.pictures import Look, squares
+from engine.space.vectors import units
 
 Problem = Literal["exact duplicates", "near duplicates", "dark", "bright", "blurred", "blank", "odd aspect", "outliers"]
 PROBLEMS: tuple[Problem, ...] = get_args(Problem)
@@ -238,7 +239,7 @@ def _alike(distinct: np.ndarray, features: np.ndarray | None, stop: Stop) -> np.
     nothing = np.zeros((0, 2), np.int64)
     if features is None:
         return nothing
-    near = likeness.nearest(likeness.units(features)[distinct], NEIGHBORS, stop=stop)
+    near = likeness.nearest(units(features)[distinct], NEIGHBORS, stop=stop)
     if near is None or not near.distance.size:
         return None if near is None else nothing
     apart = near.distance**2 / 2
@@ -250,9 +251,9 @@ def _near_groups(near: NearDuplicates, exact: Finding, best: np.ndarray, most: f
     """Groups of images that differ at most by `most` from the best of them, with the exact copies of each."""
     heads, apart = near.heads(most, best)
     first = np.arange(len(best))  # of images with equal pixels only the first was compared
-    for number in range(int(exact.groups.max(initial=-1)) + 1):
-        copies = exact.images[exact.groups == number]
-        first[copies] = copies.min()
+    lowest = np.full(int(exact.groups.max(initial=-1)) + 1, len(best))
+    np.minimum.at(lowest, exact.groups, exact.images)
+    first[exact.images] = lowest[exact.groups]
     joined = np.flatnonzero(heads != np.arange(len(best)))
     nearest = np.full(len(best), np.inf, np.float32)
     np.minimum.at(nearest, heads[joined], apart[joined])
@@ -280,7 +281,7 @@ def _strange(
     as they are few, do not make it a usual one."""
     score = np.zeros(len(measures), np.float32)
     if len(distinct) >= FEW:
-        vectors = likeness.look_vectors(measures) if features is None else likeness.units(features)
+        vectors = likeness.look_vectors(measures) if features is None else units(features)
         near = likeness.nearest(vectors[distinct], NEIGHBORS, progress=progress, stop=stop)
         if near is None:
             return None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.blas import one_blas_thread
 from engine.health.measures import Measures, Progress, Stop
 
 # Up to here neighbours are exact; beyond, faiss looks among the nearest cells (50,000 vectors of 64
@@ -90,7 +91,8 @@ class _Exact:
         self._search = NearestNeighbors(algorithm="brute").fit(vectors)
 
     def __call__(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        distance, ids = self._search.kneighbors(queries, n_neighbors=k)
+        with one_blas_thread():  # scikit-learn sets it anyway
+            distance, ids = self._search.kneighbors(queries, n_neighbors=k)
         return distance, ids.astype(np.int64)
 
 
@@ -134,12 +136,6 @@ def look_vectors(measures: Measures) -> np.ndarray:
     hue = hue - hue.mean(1, keepdims=True)
     surface = np.concatenate([measures.texture, hue[:, : hue.shape[1] - 1]], axis=1)
     return np.concatenate([_scaled(layout), SURFACE * _scaled(_standard(surface))], axis=1)
-
-
-def units(vectors: np.ndarray) -> np.ndarray:
-    """The vectors (…, D) at length 1, as float32; one of length 0 stays."""
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, 1e-12), np.float32)
 
 
 def _standard(columns: np.ndarray) -> np.ndarray:

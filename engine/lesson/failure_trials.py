@@ -19,6 +19,7 @@ from engine.data.images import ImageSet
 from engine.errors import RunError
 from engine.runs.folder import IMPORTED, RunFolder
 from engine.space.projection import aligned, principal_map
+from engine.space.vectors import units
 
 if TYPE_CHECKING:
     from engine.stages.heads import HeadClustering
@@ -203,8 +204,7 @@ def make_trials(
 def spread_of(vectors: np.ndarray) -> float:
     """Mean cosine distance of all pairs of vectors (m, D): 0 where all point the same way, about 1 for
     directions without order."""
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return spread_of_unit(unit)
+    return spread_of_unit(units(vectors))
 
 
 def spread_of_unit(unit: np.ndarray) -> float:
@@ -216,7 +216,7 @@ def spread_of_unit(unit: np.ndarray) -> float:
 def drawn_in(vectors: np.ndarray) -> np.ndarray:
     """(m, 2) float32: principal components of vectors (m, D) scaled to length 1, so that features that
     are nearly the same lie nearly in one place."""
-    return principal_map(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
+    return principal_map(units(vectors))
 
 
 class _Bench:

@@ -18,6 +18,7 @@ from engine.runs.maps import Moment
 from engine.runs.results import load_reliable, newest_stage
 from engine.runs.snapshot import Snapshot, fold
 from engine.space.neighbors import Neighbors
+from engine.space.vectors import units
 from engine.stages.reliable import ReliableSet, Verdict, neighbor_count
 
 
@@ -50,8 +51,7 @@ class Material:
         """(N, D) float32, features of length 1."""
         if not self.folder.has("features"):
             return None
-        vectors = np.asarray(self.folder.load("features")["vectors"], np.float32)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return units(np.asarray(self.folder.load("features")["vectors"], np.float32))
 
     @cached_property
     def heads(self) -> dict[str, np.ndarray] | None:

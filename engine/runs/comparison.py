@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from engine.curate.suggestions import classified
 from engine.errors import RunError
 from engine.runs.folder import RunFolder
+from engine.space.vectors import units
 from engine.stages.clustering import Clustering
 
 
@@ -74,8 +74,8 @@ def before_after(parent: RunFolder, child: RunFolder) -> BeforeAfter:
     """
     if not child.has("decided"):
         raise RunError(f"{child.path} was not trained with decisions: choose one that was")
-    ids, known = child.images().ids, frozenset(parent.images().ids)
-    if not known.issuperset(ids):
+    ids, places = child.images().ids, {name: place for place, name in enumerate(parent.images().ids)}
+    if not places.keys() >= set(ids):
         raise RunError(
             f"{child.path} has images that {parent.path} does not have: compare a run with the one it started from"
         )
@@ -87,8 +87,8 @@ def before_after(parent: RunFolder, child: RunFolder) -> BeforeAfter:
         _agreement(before[mask], after.labels[mask], labels[mask])
         for mask in (np.asarray(said["taught"]) & said.get("seen", True), np.asarray(said["held"]))
     )
-    light = _light(parent, said, ids) if "seen" in said else None
-    return BeforeAfter(len(ids), len(known) - len(ids), flow, taught, held, "seen" in said, light)
+    light = _light(parent, said, np.array([places[one] for one in ids])) if "seen" in said else None
+    return BeforeAfter(len(ids), len(places) - len(ids), flow, taught, held, "seen" in said, light)
 
 
 def newest_clustering(folder: RunFolder) -> Clustering:
@@ -99,16 +99,18 @@ def newest_clustering(folder: RunFolder) -> Clustering:
     return Clustering(np.asarray(folder.load(stage)["probabilities"]))
 
 
-def _light(parent: RunFolder, said: dict[str, np.ndarray], ids: Sequence[str]) -> int | None:
-    """How many answers held back the light classifier gets right; None if nothing can be learned or measured."""
+def _light(parent: RunFolder, said: dict[str, np.ndarray], places: np.ndarray) -> int | None:
+    """How many answers held back the light classifier gets right; None if nothing can be learned or measured.
+
+    Args:
+        places: (n,) of the later run's images among those of `parent`.
+    """
     taught, held = np.asarray(said["taught"] & said["seen"]), np.asarray(said["held"])
     if not held.any() or not parent.has("features") or not (parent.has("heads") or parent.has("joint")):
         return None
-    places = {name: place for place, name in enumerate(parent.images().ids)}
     needed = taught | held
-    rows = np.array([places[ids[image]] for image in np.flatnonzero(needed).tolist()])
-    vectors = np.asarray(parent.load("features")["vectors"][rows], np.float32)
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    rows = places[needed]
+    unit = units(np.asarray(parent.load("features")["vectors"][rows], np.float32))
     labels = np.asarray(said["labels"])[needed]
     found = classified(unit, newest_clustering(parent).probabilities[rows], labels, taught[needed])
     return None if found is None else int((found == labels)[held[needed]].sum())

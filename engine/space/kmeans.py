@@ -7,6 +7,8 @@ import math
 import numpy as np
 import torch
 
+from engine.blas import one_blas_thread
+
 # Below this many images scikit-learn takes less than a second or two, and a GPU run keeps the labels
 # that a CPU run has. Above it, on a GPU, k-means would be what a run waits for.
 GPU_IMAGES = 10_000
@@ -31,8 +33,9 @@ def kmeans(
         return lloyd(x, clusters, seed, starts=starts).int().cpu().numpy()
     from sklearn.cluster import KMeans
 
-    model = KMeans(clusters, n_init=starts, random_state=seed)
-    return model.fit_predict(vectors).astype(np.int32)
+    with one_blas_thread():
+        model = KMeans(clusters, n_init=starts, random_state=seed)
+        return model.fit_predict(vectors).astype(np.int32)
 
 
 def lloyd(x: torch.Tensor, clusters: int, seed: int, *, starts: int) -> torch.Tensor:

@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.errors import TrainingError
 from engine.space.neighbors import Neighbors
+from engine.space.vectors import units
 
 # Images from which the preview learns its directions.
 SAMPLE = 2_500
@@ -109,13 +110,13 @@ def neighborhoods(vectors: np.ndarray, seed: int) -> np.ndarray:
     Raises:
         TrainingError: when that process fails.
     """
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    unit = units(vectors)
     if len(unit) <= 2 * NEIGHBORHOOD:
         return unit
     root = str(Path(__file__).parents[2])
     paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory(prefix="spice-layout-") as place:
-        np.save(Path(place) / "unit.npy", unit.astype(np.float32))
+        np.save(Path(place) / "unit.npy", unit)
         command = [sys.executable, "-c", "from engine.space.projection import lay_out; lay_out()", place, str(seed)]
         done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
         if done.returncode:

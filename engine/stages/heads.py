@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from engine.config import HeadSettings, RunConfig
 from engine.data.batches import ImageBatches
 from engine.events import Emit
+from engine.space.kmeans import kmeans
 from engine.space.neighbors import Neighbors, local_agreement, nearest
 from engine.space.projection import neighborhoods
 from engine.stages.clustering import Clustering
@@ -294,10 +295,8 @@ def kmeans_belief(
     best of `tries`. The probability of an image's cluster rises the nearer the image is to the cluster's mean
     direction. Only the order matters.
     """
-    from sklearn.cluster import KMeans
-
     starts = [(seed * heads + head) % 2**32 for head in range(heads)]
-    labels = [KMeans(clusters, n_init=tries, random_state=one).fit_predict(points) for one in starts]
+    labels = [kmeans(points, clusters, one, starts=tries) for one in starts]
     member = F.one_hot(torch.from_numpy(np.stack(labels)).long(), clusters).to(unit)
     means = F.normalize(member.transpose(1, 2) @ unit, dim=2)
     return member * (1 + unit @ means.transpose(1, 2)) / 2

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.curate.provenance import NAMES, Provenance
+
 if TYPE_CHECKING:
     from engine.curate.audit import Estimate
     from engine.curate.measured import Measured
 
 UNDECIDED, DECIDED, REJECTED, EXCLUDED = range(4)  # engine.curate.curation.State
-MODEL, VOTED, BULK, SEEN = range(4)  # engine.curate.provenance.Provenance
+
+# In their order: what the pages call them.
+STATES = ("not decided", "decided", "rejected", "left out")
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,9 @@ def class_counts(
         ClassCounts(
             one,
             int(table[one].sum()),
-            int(gave[one, SEEN]),
-            int(gave[one, BULK]),
-            int(gave[one, VOTED]),
+            int(gave[one, Provenance.SEEN]),
+            int(gave[one, Provenance.BULK]),
+            int(gave[one, Provenance.VOTED]),
             int(table[one, REJECTED]),
             int(table[one, EXCLUDED]),
             int(table[one, UNDECIDED]),
@@ -81,10 +85,9 @@ def interval(right: int, total: int, low: float, high: float) -> str:
 def who_said(state: np.ndarray, provenance: np.ndarray) -> str:
     """Who gave the decided labels: "100 seen, 1,100 voted"; "nothing decided" without any."""
     counts = np.bincount(provenance[state == DECIDED], minlength=4)
-    words = [f"{counts[one]:,} {name}" for one, name in ((SEEN, "seen"), (BULK, "bulk"), (VOTED, "voted"))]
-    return ", ".join(text for text, one in zip(words, (SEEN, BULK, VOTED), strict=True) if counts[one]) or (
-        "nothing decided"
-    )
+    said = (Provenance.SEEN, Provenance.BULK, Provenance.VOTED)
+    words = [f"{counts[one]:,} {NAMES[one]}" for one in said if counts[one]]
+    return ", ".join(words) or "nothing decided"
 
 
 def estimate(found: Estimate) -> str:

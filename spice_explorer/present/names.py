@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from engine.curate.curation import Curation
+from engine.curate.curation import Curation, default_name
 
 
 @dataclass(frozen=True)
@@ -24,14 +22,14 @@ class Names:
 
     @classmethod
     def of(cls, curation: Curation) -> Names:
-        given = {one.number: one.name for one in curation.classes if one.name != _default(one.number)}
+        given = {one.number: one.name for one in curation.classes if one.name != default_name(one.number)}
         home = curation.home.tolist()
         return cls(given, {number: one for number, one in enumerate(home) if number != one})
 
     def title(self, number: int) -> str:
         """ "cats", or "Cluster 3" where nobody gave a name; a merged cluster's number follows its new name."""
         home = self.merged.get(number, number)
-        name = self.given.get(home, _default(home))
+        name = self.given.get(home, default_name(home))
         return name if home == number else f"{name} (cluster {number})"
 
     def short(self, number: int) -> str:
@@ -48,8 +46,3 @@ class Names:
 
 
 NUMBERS = Names()
-
-
-def _default(number: int) -> str:
-    """As in the fold of the decisions."""
-    return f"Cluster {number}"

@@ -20,8 +20,6 @@ VERDICTS = (
 )
 COUNTED: dict[Stage, str] = {"features": "stage 1, epoch", "heads": "stage 2, round", "joint": "stage 3, step"}
 MOST_DIGITS = 6
-# In the order of engine.curate.curation.State.
-DECISIONS = ("", "decided", "rejected", "left out")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from engine.metrics import best_match, head_votes
 from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of, load_history, load_prototype_history
 from engine.space.neighbors import Neighbors, local_agreement
+from engine.space.vectors import units
 from engine.stages import reliable as rule
 from engine.stages.reliable import ReliableSet
 from spice_explorer.present import maps as present
@@ -203,5 +204,4 @@ def known(run: RunFolder, stage: Stage | None) -> Known:
 @cached("features", entries=2)
 def unit_vectors(run: RunFolder) -> np.ndarray:
     """(N, D) float32: stage 1's features, scaled to length 1."""
-    vectors = np.asarray(arrays(run, "features")["vectors"], np.float32)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return units(np.asarray(arrays(run, "features")["vectors"], np.float32))

@@ -84,8 +84,8 @@ def model(run: RunFolder) -> Model | None:
     stages = artefacts.judged_stages(run)
     if not stages:
         return None
-    found = artefacts.reliable(run, stages[0])
-    return Model(np.asarray(found.labels), np.asarray(found.confidence), stages[0])
+    found = artefacts.arrays(run, f"reliable-{stages[0]}")
+    return Model(np.asarray(found["labels"]), np.asarray(found["confidence"]), stages[0])
 
 
 def needed_model(run: RunFolder) -> Model:
@@ -220,6 +220,13 @@ def measured(run: RunFolder, labels: np.ndarray, chosen: np.ndarray) -> Measured
     """What people's answers say about the labels (N,) of this run's model in `chosen` (N,) bool."""
     with reading(run) as now:
         return measure(now, labels, chosen, artefacts.fixed(run))
+
+
+@cached("reliable-heads", "reliable-joint", "decided", _row, entries=4)
+def measured_reliable(run: RunFolder) -> Measured:
+    """The same of the newest labels that are reliable."""
+    verdict = _verdict(run, needed_model(run))
+    return measured(run, np.asarray(verdict.labels), verdict.mask)
 
 
 def audited(run: RunFolder) -> dict[int, tuple[int, int]]:

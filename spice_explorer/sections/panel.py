@@ -17,6 +17,7 @@ from spice_explorer import session
 from spice_explorer.components import gallery, viewer
 from spice_explorer.palette import VERDICTS, cluster_colour
 from spice_explorer.present import panel as present
+from spice_explorer.present.curation import STATES
 from spice_explorer.queries import artefacts, decisions
 from spice_explorer.queries.decisions import known, names
 from spice_explorer.web import originals, thumbs
@@ -191,8 +192,9 @@ def _curated(run: RunFolder, index: int) -> None:
         return
     number = int(decisions.classes_of(run)[index])
     shown = next(one for one in decisions.classes(run) if one.number == number)
-    who = now.deciders().get(int(now.deciding[index]), "")
-    words = [present.DECISIONS[state], NAMES[provenance], f"by {who}" if who else ""]
+    said = now.answers(index)
+    who = said[0].reviewer if said else ""
+    words = [STATES[state] if state else "", NAMES[provenance], f"by {who}" if who else ""]
     st.html(
         f"<div class='spice-panel-label'><i class='spice-swatch' style='background:{html.escape(shown.colour)}'></i>"
         f"<b>{html.escape(shown.name)}</b><span>{html.escape(' · '.join(filter(None, words)))}</span></div>"

@@ -59,14 +59,15 @@ def measured(run: RunFolder, labels: np.ndarray, chosen: np.ndarray) -> str:
 
 def of_reliable(run: RunFolder) -> str:
     """What answers say about the newest labels that are reliable; "" while they are too few."""
-    found = artefacts.reliable(run, artefacts.judged_stages(run)[0])
-    return measured(run, np.asarray(found.labels), found.mask)
+    try:
+        return answers.measured(decisions.measured_reliable(run))
+    except DecisionError:  # said on the Curate page
+        return ""
 
 
 def short(run: RunFolder) -> str:
     """The same in few words, for a button."""
-    found = artefacts.reliable(run, artefacts.judged_stages(run)[0])
-    return answers.measured_shortly(decisions.measured(run, np.asarray(found.labels), found.mask))
+    return answers.measured_shortly(decisions.measured_reliable(run))
 
 
 def _percent(share: float | None) -> str:

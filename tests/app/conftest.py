@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -176,3 +177,13 @@ def galleries(at: AppTest) -> list[dict[str, Any]]:
 
 def button(at: AppTest, label: str) -> Button:
     return next(one for one in at.button if one.label == label)
+
+
+def until(at: AppTest, done: Callable[[AppTest], bool], seconds: float = 90) -> AppTest:
+    """Runs the page again until `done`."""
+    end = time.monotonic() + seconds
+    while not done(at):
+        assert time.monotonic() < end, texts(at)
+        time.sleep(0.05)
+        at.run()
+    return at

@@ -33,7 +33,7 @@ from spice_explorer.present import lesson as present
 from spice_explorer.queries import lessons, runs, training
 from spice_explorer.queries.lessons import PREPARED
 from spice_explorer.web import routes
-from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, demo, ends_alone, texts, tiny_config
+from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, demo, ends_alone, texts, tiny_config, until
 
 
 def told(at: AppTest) -> dict[str, Any]:
@@ -70,15 +70,6 @@ def taken_home(at: AppTest) -> dict[str, Any]:
     assert held is not None
     found: dict[str, Any] = json.loads(held[1])
     return found
-
-
-def until(at: AppTest, done: Callable[[AppTest], bool], seconds: float = 90) -> AppTest:
-    end = time.monotonic() + seconds
-    while not done(at):
-        assert time.monotonic() < end, texts(at)
-        time.sleep(0.05)
-        at.run()
-    return at
 
 
 def wait_for(done: Callable[[], bool]) -> None:

@@ -28,7 +28,7 @@ from engine.stages.encoder_file import pack_encoder
 from spice_explorer.queries import imports, runs, training
 from spice_explorer.sections.train import choices, form
 from spice_explorer.web.originals import pictures_of_source
-from tests.app.conftest import IMAGES, ROOT, Visit, button, galleries, texts, tiny_config
+from tests.app.conftest import IMAGES, ROOT, Visit, button, galleries, texts, tiny_config, until
 from tests.tiny_runs import WITHOUT_ADAPTER, unpacked
 
 ALL = ("dataset", "train", "map", "prototypes", "reliability", "curate", "export", "learn")
@@ -169,11 +169,7 @@ def test_a_folder_is_opened_with_what_was_skipped(drawn_photos: Path, tmp_path: 
     (photos / "<b>broken.png").write_bytes(b"nothing")
     at = open_folder(visit("dataset"), photos)
     assert metrics(at) == {"Images": "5", "Size": "12 × 12", "Colours": "colour", "Skipped files": "1"}
-    for _ in range(300):  # the table is part of the health report, which is made in the background
-        if at.dataframe:
-            break
-        time.sleep(0.2)
-        at.run()
+    until(at, lambda at: bool(at.dataframe))  # a part of the health report, which is made in the background
     assert at.dataframe[0].value.values.tolist() == [["<b>broken.png", "not an image"]]
     assert "Ground truth" not in texts(at)
     at.switch_page("../pages/train.py").run()

@@ -20,6 +20,7 @@ from engine.curate.queues import audit, typical_first
 from engine.curate.suggestions import Suggestions, least_sure_first, suggested
 from engine.runs.folder import RunFolder
 from engine.runs.results import load_reliable
+from engine.space.vectors import units
 from tests.app.conftest import IMAGES
 from tests.browser.conftest import serving
 from tests.browser.test_inspect import opened
@@ -432,21 +433,26 @@ def test_after_a_spread_the_page_says_what_is_true(page: Page, run: RunFolder) -
     assert said is not None, text.inner_text()
     low, high = (int(one) / 100 for one in said.groups())
     assert low - 0.005 <= share <= high + 0.005
-    found = suggested(unit(run), np.asarray(run.load("joint")["probabilities"]), log.curation, own.labels)
+    found = suggested(
+        units(np.asarray(run.load("features")["vectors"])),
+        np.asarray(run.load("joint")["probabilities"]),
+        log.curation,
+        own.labels,
+    )
     assert found is not None
     assert len(found.checked) == 60, "no suggestion that was spread counts as an answer"
     log.close()
 
 
-def unit(run: RunFolder) -> np.ndarray:
-    vectors = np.asarray(run.load("features")["vectors"], np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
 def suggested_now(run: RunFolder) -> Suggestions:
     """What the answers in the log suggest, learned here."""
     log, own = log_of(run), load_reliable(run, "joint").labels
-    found = suggested(unit(run), np.asarray(run.load("joint")["probabilities"]), log.curation, own)
+    found = suggested(
+        units(np.asarray(run.load("features")["vectors"])),
+        np.asarray(run.load("joint")["probabilities"]),
+        log.curation,
+        own,
+    )
     log.close()
     assert found is not None
     return found

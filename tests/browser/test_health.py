@@ -25,6 +25,13 @@ def spoilt(photos: Path) -> Path:
     return photos
 
 
+def open_folder(page: Page, folder: Path) -> None:
+    page.get_by_text("Your images").click()
+    page.get_by_label("Folder or file").fill(str(folder))
+    page.get_by_label("Folder or file").press("Enter")
+    page.get_by_role("button", name="Open", exact=True).click()
+
+
 def choose(page: Page, title: str) -> None:
     page.get_by_test_id("stButtonGroup").get_by_text(title, exact=True).click()
 
@@ -44,10 +51,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 def test_a_group_is_opened_and_only_its_copy_is_left_out(page: Page, copied: Path) -> None:
-    page.get_by_text("Your images").click()
-    page.get_by_label("Folder or file").fill(str(copied))
-    page.get_by_label("Folder or file").press("Enter")
-    page.get_by_role("button", name="Open", exact=True).click()
+    open_folder(page, copied)
     choose(page, "Near duplicates 4")
     slider = page.get_by_role("slider", name="How much copies may differ")
     expect(slider).to_have_value("0.8")
@@ -74,10 +78,7 @@ def test_a_group_is_opened_and_only_its_copy_is_left_out(page: Page, copied: Pat
 
 
 def test_copies_and_dark_images_are_left_out_and_one_is_put_back(page: Page, spoilt: Path) -> None:
-    page.get_by_text("Your images").click()
-    page.get_by_label("Folder or file").fill(str(spoilt))
-    page.get_by_label("Folder or file").press("Enter")
-    page.get_by_role("button", name="Open", exact=True).click()
+    open_folder(page, spoilt)
     choose(page, "Exact duplicates 4")
     page.get_by_text("Keep one of each, leave out 2").click()
     expect(page.get_by_text("Exact duplicates 4 ✓")).to_be_visible()

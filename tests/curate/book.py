@@ -28,4 +28,4 @@ class Book:
         done = judged(asked, self.now, self.model)
         key, _, who, visit, _, last, class_, other, target, text, kept, _, new, _, _, _, said, among = values_of(done)
         row = (self.now.row + 1, action, who, visit, last, class_, other, target, text, kept, new, key, said, among)
-        self.now.take([row])  # type: ignore[list-item]
+        self.now.take([row])

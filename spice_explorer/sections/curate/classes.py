@@ -9,6 +9,7 @@ import numpy as np
 import streamlit as st
 
 from engine.curate.audit import LEAST_ANSWERS
+from engine.curate.curation import default_name
 from engine.curate.decisions import Action, Decision
 from engine.errors import SpiceError
 from engine.runs.folder import RunFolder
@@ -66,7 +67,7 @@ def box(
 
 
 def named(one: Shown) -> str:
-    return one.name if one.name == f"Cluster {one.number}" else f"{one.name} ({one.number})"
+    return one.name if one.name == default_name(one.number) else f"{one.name} ({one.number})"
 
 
 def act(run: RunFolder, action: Action, reviewer: str, done: str, **about: Any) -> None:

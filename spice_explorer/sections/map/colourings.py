@@ -13,11 +13,11 @@ from engine.events import Stage
 from engine.runs.folder import RunFolder
 from spice_explorer.palette import NOBODY, VERDICTS
 from spice_explorer.present import maps as present
+from spice_explorer.present.curation import STATES
 from spice_explorer.queries import artefacts, decisions, maps
 from spice_explorer.queries.runs import Run
 
 # In the order of engine.curate.curation.State.
-REVIEWED = ("not decided", "decided", "rejected", "left out")
 REVIEWED_COLOURS = (NOBODY, VERDICTS[0], VERDICTS[1], VERDICTS[3])
 # In the order of engine.curate.provenance.Provenance.
 PROVENANCE_COLOURS = (NOBODY, VERDICTS[2], VERDICTS[1], VERDICTS[0])
@@ -88,7 +88,7 @@ def _decided(run: RunFolder, at: At) -> list[present.Column]:
         return []
     colours, names = zip(*((one.colour, one.name) for one in classes), strict=True)
     return [
-        present.Column("reviewed", "reviewed", "category", at("reviewed", "u1"), REVIEWED_COLOURS, REVIEWED),
+        present.Column("reviewed", "reviewed", "category", at("reviewed", "u1"), REVIEWED_COLOURS, STATES),
         present.Column("provenance", "who said", "category", at("provenance", "u1"), PROVENANCE_COLOURS, NAMES),
         present.Column("class", "class", "category", at("class", "u2"), colours, names),
     ]
