@@ -49,6 +49,12 @@ def chosen(table: pd.DataFrame, rows: Rows, selected: np.ndarray | None = None) 
     return exported(table)
 
 
+def figures(rows: pd.DataFrame) -> dict[str, int]:
+    """What the file with these rows will hold: images, reliable labels, and classes that at least one image has."""
+    classes = rows["class" if "class" in rows else "label"]
+    return {"Images": len(rows), "Reliable": int(rows["reliable"].sum()), "Classes with images": int(classes.nunique())}
+
+
 def dropped_words(dropped: dict[str, int]) -> str:
     """ "Not in the file: images that were left out (172)."; "" where nothing is dropped."""
     parts = [f"images {DROPPED[reason]} ({count:,})" for reason, count in dropped.items()]

@@ -32,9 +32,8 @@ def show(look: Run) -> None:
     _reliable(run, table)
     found = _rows(run, table)
     with st.container(horizontal=True, key="export numbers"):
-        st.metric("Images", f"{len(table):,}", border=True)
-        st.metric("Reliable", f"{int(table['reliable'].sum()):,}", border=True)
-        st.metric("Clusters in use", f"{table['label'].nunique():,}", border=True)
+        for name, count in present.figures(found).items():
+            st.metric(name, f"{count:,}", border=True)
         st.metric("Stage", {"heads": "2", "joint": "3"}[str(table["stage"].iloc[0])], border=True)
     _preview(found)
     st.markdown("**What the columns mean**")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sqlite3
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -18,7 +20,8 @@ from engine.curate.provenance import Provenance
 from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
 from spice_explorer import browsers, session
-from spice_explorer.queries import artefacts, decisions
+from spice_explorer.present import export
+from spice_explorer.queries import artefacts, decisions, exports
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, demo, texts
 
 
@@ -450,3 +453,35 @@ def test_images_that_were_left_out_are_not_exported_and_that_is_said(visit: Visi
     assert at.caption[-1].value == (
         f"Not in the file: images that were left out ({out}) and images whose class was rejected as wrong (2)."
     )
+
+
+@pytest.mark.usefixtures("finished")
+def test_export_counts_the_classes_that_the_file_contains(visit: Visit) -> None:
+    def figures(rows: str = "all") -> dict[str, str]:
+        at = visit("export", run="demo")
+        for key in ("rows-2", "rows-3"):  # without and with decisions
+            at.session_state[key] = rows
+        at.run()
+        return {one.label: one.value for one in at.metric}
+
+    def file(rows: Any = "all") -> pd.DataFrame:
+        table, _ = export.chosen(exports.label_table(demo()), rows)
+        return pd.read_csv(io.BytesIO(exports.csv(table)))
+
+    assert figures()["Classes with images"] == f"{file()['label'].nunique()}"
+    for number in range(CLUSTERS):
+        decide("relabel", np.arange(number, IMAGES, CLUSTERS), class_=number)
+    assert figures()["Classes with images"] == f"{CLUSTERS}" == f"{file()['class'].nunique()}"
+    decide("merge", class_=1, other=0)
+    decide("rename", class_=1, text="both")
+    decide("new class", text="without an image")
+    assert figures()["Classes with images"] == f"{CLUSTERS - 1}" == f"{file()['class'].nunique()}"
+    decide("split", np.arange(2, IMAGES, CLUSTERS)[:5], other=2, text="a part")
+    assert figures()["Classes with images"] == f"{CLUSTERS}" == f"{file()['class'].nunique()}"
+    left_out = np.arange(3, IMAGES, CLUSTERS)
+    decide("exclude", left_out)
+    assert figures()["Classes with images"] == f"{CLUSTERS - 1}" == f"{file()['class'].nunique()}"
+    assert figures()["Images"] == f"{IMAGES - len(left_out)}" == f"{len(file())}"
+    sure = file("reliable only")
+    assert figures("reliable only")["Classes with images"] == f"{sure['class'].nunique()}"
+    assert figures("reliable only")["Reliable"] == f"{len(sure)}"
