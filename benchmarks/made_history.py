@@ -171,14 +171,20 @@ def _scores(stage: Stage, unit: np.ndarray, labels: np.ndarray, sizes: np.ndarra
 def _selected(
     folder: RunFolder, stage: Stage, found: ReliableSet, sizes: np.ndarray, truth: Truth | None
 ) -> ReliableSelected:
-    settings, mask = folder.card().config.reliable, found.mask
-    known = truth is not None and bool(mask.any())
+    settings, strict = folder.card().config.reliable, found.strict(folder.card().config.reliable, folder.seen())
+
+    def purity(judged: ReliableSet) -> float | None:
+        mask = judged.mask
+        return metrics.purity(judged.labels[mask], truth.labels[mask]) if truth is not None and mask.any() else None
+
     return ReliableSelected(
         stage,
         per_cluster=tuple(found.per_cluster.tolist()),
         sizes=tuple(sizes.tolist()),
         thresholds=tuple(float(one) for one in found.thresholds),
-        neighbors=neighbor_count(settings, len(mask), len(sizes)),
+        neighbors=neighbor_count(settings, len(found.labels), len(sizes)),
         confidence=settings.confidence,
-        purity=metrics.purity(found.labels[mask], truth.labels[mask]) if known and truth else None,
+        purity=purity(found),
+        reliable=tuple(strict.per_cluster.tolist()),
+        reliable_purity=purity(strict),
     )

@@ -82,7 +82,15 @@ class TruthScored:
 
 @dataclass(frozen=True)
 class ReliableSelected:
-    """The reliable set of a stage's labels; `thresholds` are the agreements used per cluster."""
+    """The labels of a stage that training takes, and those of them that are reliable.
+
+    Attributes:
+        per_cluster: labels that pass `thresholds`, the agreements used per cluster, which a floor may have lowered.
+        purity: of these, where there is truth.
+        reliable: those of them per cluster that pass what is asked of every label; None in events of earlier
+            versions, which did not record it.
+        reliable_purity: of these.
+    """
 
     stage: Stage
     per_cluster: tuple[int, ...]
@@ -91,6 +99,8 @@ class ReliableSelected:
     neighbors: int
     confidence: float
     purity: float | None = None
+    reliable: tuple[int, ...] | None = None
+    reliable_purity: float | None = None
 
 
 @dataclass(frozen=True)

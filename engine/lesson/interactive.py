@@ -19,7 +19,7 @@ from engine.runs.history import load_frame
 from engine.space.neighbors import local_agreement
 from engine.stages.frames import Frame
 from engine.stages.prototypes import Known, claims_of, estimated_sizes, pseudo_label
-from engine.stages.reliable import Verdict, judge
+from engine.stages.reliable import ReliableSet, Verdict, judge
 from engine.views import contrastive_view
 
 if TYPE_CHECKING:
@@ -316,12 +316,17 @@ def examples(material: Material) -> list[Result]:
                 "label": int(found.labels[image]),
                 "agreement": finite(found.agreement[image]),
                 "confidence": finite(found.confidence[image]),
-                "verdict": "agree: reliable"
-                if found.mask[image]
-                else f"agree: rejected, {_why(found.verdicts[image])}",
+                "verdict": f"agree: {_verdict(material, found, image)}",
             }
         )
     return rows
+
+
+def _verdict(material: Material, found: ReliableSet, image: int) -> str:
+    if not found.mask[image]:
+        return f"rejected, {_why(found.verdicts[image])}"
+    relaxed = found.relaxed(material.config.reliable.agreement, material.folder.fixed().mask)[image]
+    return "kept by a lowered threshold, not reliable" if relaxed else "reliable"
 
 
 def _why(verdict: int) -> str:

@@ -338,9 +338,7 @@ def _reliable(run: Run, stage: Stage, clustering: Clustering, neighbors: Neighbo
 
 
 def _tell_reliable(run: Run, stage: Stage, found: ReliableSet) -> None:
-    settings, mask, purity = run.config.reliable, found.mask, None
-    if run.truth is not None and mask.any():
-        purity = metrics.purity(found.labels[mask], run.truth.labels[mask])
+    settings, strict = run.config.reliable, found.strict(run.config.reliable, run.folder.seen())
     run.emit(
         ReliableSelected(
             stage,
@@ -349,10 +347,18 @@ def _tell_reliable(run: Run, stage: Stage, found: ReliableSet) -> None:
             thresholds=tuple(float(x) for x in found.thresholds),
             neighbors=neighbor_count(settings, len(run.images), run.config.clusters),
             confidence=settings.confidence,
-            purity=purity,
+            purity=_purity(run, found),
+            reliable=tuple(strict.per_cluster.tolist()),
+            reliable_purity=_purity(run, strict),
         )
     )
     _raise_reliable_alarms(run, stage, found)
+
+
+def _purity(run: Run, found: ReliableSet) -> float | None:
+    """The purity of the labels that passed; None without truth or any."""
+    mask = found.mask
+    return metrics.purity(found.labels[mask], run.truth.labels[mask]) if run.truth is not None and mask.any() else None
 
 
 def _joint(

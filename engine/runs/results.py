@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine import metrics
 from engine.curate.log import DecisionLog
 from engine.events import Stage
 from engine.networks.origins import Origin
@@ -95,7 +96,7 @@ def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
     ahead = load_forecast(folder)
     if ahead is not None:
         out["forecast"] = to_json(ahead)
-    truth = _truth(snapshot)
+    truth = _truth(folder, snapshot)
     if truth:
         out["truth"] = truth
     skipped = {k: v.skipped for k, v in _by_number(snapshot).items() if v.skipped}
@@ -118,7 +119,7 @@ def _reliable(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any] | None:
     if snapshot.reliable is None:
         return None
     stage, found = snapshot.reliable
-    kept, images = list(found.per_cluster), int(np.sum(found.sizes))
+    kept, images = list(found.reliable or found.per_cluster), int(np.sum(found.sizes))
     if folder.has(f"reliable-{stage}"):
         kept = load_strict(folder, stage).per_cluster.tolist()
     count = sum(kept)
@@ -132,13 +133,29 @@ def _reliable(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any] | None:
     }
 
 
-def _truth(snapshot: Snapshot) -> dict[str, Any]:
+def _truth(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
     views = {key: view for key, view in _by_number(snapshot).items() if view.truth}
     out: dict[str, Any] = {
         key: {name: _rounded(view.truth[name]) for name in ("acc", "nmi", "ari")} for key, view in views.items()
     }
-    if snapshot.reliable is not None and snapshot.reliable[1].purity is not None:
-        out["reliable_purity"] = _rounded(snapshot.reliable[1].purity)
+    purity = _reliable_purity(folder, snapshot)
+    if purity is not None:
+        out["reliable_purity"] = _rounded(purity)
     if "stage2" in views:
         out["selection_regret"] = _rounded(views["stage2"].truth["selection_regret"])
     return out
+
+
+def _reliable_purity(folder: RunFolder, snapshot: Snapshot) -> float | None:
+    """Of the newest labels that are reliable, not of all that training takes; None without truth or any."""
+    if snapshot.reliable is None:
+        return None
+    stage, found = snapshot.reliable
+    if found.reliable is not None:
+        return found.reliable_purity
+    truth = folder.truth()  # an earlier version recorded only the purity of what it trained on
+    if truth is None or not folder.has(f"reliable-{stage}"):
+        return None
+    strict = load_strict(folder, stage)
+    mask = strict.mask
+    return metrics.purity(strict.labels[mask], truth.labels[mask]) if mask.any() else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.config import IMPORT, FeatureSettings
-from engine.events import Stage
+from engine.events import ReliableSelected, Stage
 from engine.runs.snapshot import Snapshot, StageView
 
 Status = Literal["waiting", "active", "done", "halted", "skipped"]
@@ -109,13 +109,22 @@ def steps(snapshot: Snapshot, pace: float | None) -> tuple[Step, ...]:
     if chosen is None:
         out.append(Step("", "Reliable set", "waiting", 0.0, "labels you can trust"))
     else:
-        count, images = sum(chosen.per_cluster), sum(chosen.sizes)
-        detail = f"{count:,} of {images:,} ({count / images:.0%})"
-        if min(chosen.thresholds) < max(chosen.thresholds):
-            detail += f", some relaxed to agreement {min(chosen.thresholds):.2f}"
-        out.append(Step("", "Reliable set", "done", 1.0, detail))
+        out.append(Step("", "Reliable set", "done", 1.0, _selected(chosen)))
     out.append(_stage_step("3", "Joint training", "joint", snapshot, pace))
     return tuple(out)
+
+
+def _selected(chosen: ReliableSelected) -> str:
+    """ "600 of 1,000 (60%); 20 more are trained on, some relaxed to agreement 0.50": only the first are reliable. An
+    earlier version recorded only how many are trained on."""
+    images, taken = sum(chosen.sizes), sum(chosen.per_cluster)
+    least = min(chosen.thresholds)
+    relaxed = f", some relaxed to agreement {least:.2f}" if least < max(chosen.thresholds) else ""
+    if chosen.reliable is None:
+        return f"{taken:,} of {images:,} ({taken / images:.0%}) are trained on{relaxed}"
+    count = sum(chosen.reliable)
+    words = f"{count:,} of {images:,} ({count / images:.0%})"
+    return words if taken == count else f"{words}; {taken - count:,} more are trained on{relaxed}"
 
 
 def now(snapshot: Snapshot, features: FeatureSettings) -> str:
@@ -224,8 +233,7 @@ def against_truth(snapshot: Snapshot) -> tuple[StageScores, ...]:
 
 def _truth_scores(view: StageView) -> tuple[Score, ...]:
     scores = [Score(name, f"{view.truth[key]:.1%}") for key, name in TRUTH_NAMES.items() if key in view.truth]
-    if view.reliable is not None and view.reliable.purity is not None:
-        scores.append(Score("purity of the reliable set", f"{view.reliable.purity:.1%}"))
+    scores += _purities(view.reliable)
     if "selection_regret" in view.truth:
         scores.append(
             Score(
@@ -237,10 +245,22 @@ def _truth_scores(view: StageView) -> tuple[Score, ...]:
     return tuple(scores)
 
 
+def _purities(found: ReliableSelected | None) -> list[Score]:
+    """The purity of the reliable set, and that of all labels that are trained on, where these are others."""
+    if found is None:
+        return []
+    scores = []
+    if found.reliable_purity is not None:
+        scores.append(Score("purity of the reliable set", f"{found.reliable_purity:.1%}"))
+    if found.purity is not None and found.reliable != found.per_cluster:
+        scores.append(Score("purity of all labels trained on", f"{found.purity:.1%}"))
+    return scores
+
+
 def sizes_of(snapshot: Snapshot) -> tuple[str, tuple[int, ...], tuple[int, ...] | None] | None:
-    """The newest cluster sizes: where they come from, images and (if judged) reliable images."""
+    """The newest cluster sizes: where they come from, images and (if judged, and that was recorded) reliable images."""
     if snapshot.reliable is not None:
         stage, found = snapshot.reliable
-        return TITLES[stage], found.sizes, found.per_cluster
+        return TITLES[stage], found.sizes, found.reliable
     sizes = snapshot.stages["heads"].cluster_sizes
     return (TITLES["heads"], sizes, None) if sizes else None

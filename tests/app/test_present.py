@@ -23,6 +23,7 @@ from engine.events import (
     StageFinished,
     StageSkipped,
     StageStarted,
+    TruthScored,
 )
 from engine.presets import preset
 from engine.runs.runner import choose_device
@@ -68,10 +69,30 @@ def test_a_skipped_stage_says_why_and_not_that_it_waits() -> None:
 
 
 def test_a_reliable_set_is_a_step_of_its_own() -> None:
-    found = ReliableSelected("heads", (1, 1), (3, 1), (0.9, 0.9), 3, 0.9)
+    found = ReliableSelected("heads", (1, 1), (3, 1), (0.9, 0.9), 3, 0.9, reliable=(1, 1))
     snapshot = fold([Record(9.0, found)], halfway())
     assert progress.steps(snapshot, None)[2].detail == "2 of 4 (50%)"
     assert progress.sizes_of(snapshot) == ("Stage 2 · heads", (3, 1), (1, 1))
+
+
+def test_what_only_a_lowered_threshold_lets_pass_is_trained_on_but_not_counted_as_reliable() -> None:
+    found = ReliableSelected("heads", (3, 1), (6, 2), (0.5, 0.9), 3, 0.9, 0.75, (1, 1), 1.0)
+    snapshot = fold([Record(9.0, found), Record(9.0, TruthScored("heads", {"acc": 0.5}))])
+    detail = progress.steps(snapshot, None)[2].detail
+    assert detail == "2 of 8 (25%); 2 more are trained on, some relaxed to agreement 0.50"
+    assert progress.sizes_of(snapshot) == ("Stage 2 · heads", (6, 2), (1, 1))
+    shown = {one.name: one.value for one in progress.against_truth(snapshot)[0].scores}
+    assert shown["purity of the reliable set"] == "100.0%"
+    assert shown["purity of all labels trained on"] == "75.0%"
+
+
+def test_of_an_earlier_versions_run_it_says_what_was_trained_on() -> None:
+    found = ReliableSelected("heads", (3, 1), (6, 2), (0.9, 0.9), 3, 0.9, 0.75)
+    snapshot = fold([Record(9.0, found), Record(9.0, TruthScored("heads", {"acc": 0.5}))])
+    assert progress.steps(snapshot, None)[2].detail == "4 of 8 (50%) are trained on"
+    assert progress.sizes_of(snapshot) == ("Stage 2 · heads", (6, 2), None)
+    shown = {one.name: one.value for one in progress.against_truth(snapshot)[0].scores}
+    assert shown == {"ACC": "50.0%", "purity of all labels trained on": "75.0%"}
 
 
 def test_the_state_names_the_stage() -> None:

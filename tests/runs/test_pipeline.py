@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from engine import metrics
 from engine.data.truth import Truth
 from engine.events import Alarm, ReliableSelected, Scored, StageStarted, TruthScored
 from engine.jobs import Control
 from engine.runs.folder import RunFolder
 from engine.runs.history import load_xrays
-from engine.runs.results import observe
+from engine.runs.results import load_reliable, load_strict, observe, summary
 from engine.runs.runner import choose_device, execute
 from engine.stages.encoder import Encoder
 from engine.stages.reliable import ReliableSet, select_reliable
@@ -233,6 +235,33 @@ def test_nothing_against_truth_is_said_without_truth(make_run: MakeRun) -> None:
     assert [one.stage for one in selected] == ["heads", "joint"]
     assert all(one.purity is None for one in selected)
     assert not folder.has("truth")
+
+
+def test_what_only_a_lowered_threshold_lets_pass_counts_neither_as_reliable_nor_for_its_purity(
+    make_run: MakeRun,
+) -> None:
+    folder = make_run(**{"reliable.agreement": 0.9, "reliable.neighbors": 30, "reliable.floor": 0.9})
+    execute(folder, CPU, Control())
+    truth, strict, taught = folder.truth(), load_strict(folder, "joint"), load_reliable(folder, "joint")
+    assert truth is not None
+    assert 0 < strict.mask.sum() < taught.mask.sum()
+    by_hand = [metrics.purity(one.labels[one.mask], truth.labels[one.mask]) for one in (strict, taught)]
+    found = observe(folder).stages["joint"].reliable
+    assert found is not None
+    assert found.reliable == tuple(strict.per_cluster.tolist())
+    assert found.per_cluster == tuple(taught.per_cluster.tolist())
+    assert [found.reliable_purity, found.purity] == by_hand
+    assert by_hand[0] != by_hand[1]
+    said = summary(folder, observe(folder))
+    assert said["truth"]["reliable_purity"] == round(by_hand[0], 6)
+    assert said["reliable"]["count"] == strict.mask.sum()
+    assert said["reliable"]["also_trained_on"] == taught.mask.sum() - strict.mask.sum()
+    events = folder.path / "events.jsonl"  # as an earlier version wrote them
+    lines = [json.loads(line) for line in events.read_text().splitlines()]
+    old = [{name: one[name] for name in one if name not in ("reliable", "reliable_purity")} for one in lines]
+    events.write_text("".join(json.dumps(one) + "\n" for one in old))
+    assert observe(folder).stages["joint"].reliable != found
+    assert summary(folder, observe(folder)) == said
 
 
 def test_a_loss_that_is_no_number_fails_the_run_with_a_cure(make_run: MakeRun) -> None:
