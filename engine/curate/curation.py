@@ -57,7 +57,7 @@ class Curation:
         given: (N,) uint16, the class that a person gave the image, where `moved`.
         moved: (N,) bool.
         disputed: (N,) bool: two reviewers gave different answers, the later without having seen the
-            earlier. A person does not dispute with votes.
+            earlier. Of one reviewer the last answer counts, from whichever tab. A person does not dispute with votes.
         provenance: (N,) uint8, values of `Provenance`: who gave each image its label; of a rejected one, the
             label that is wrong.
         answered: (N,) bool: the decision that stands is of a person who looked at the image.
@@ -131,11 +131,11 @@ class Curation:
         """Recomputes what is decided about these images."""
         undone = self._rows.undone
         now = self._states.standing(states, undone)
-        before = self._others(now)
+        before, knew = self._others(now)
         value = self._states.value[now]
         self.state[states] = value & 3
         rows, earlier = self._states.row[now], self._states.row[before]
-        unseen = (before > 0) & (earlier > self._rows.seen[rows])
+        unseen = (before > 0) & (earlier > knew)
         said = self._rows.provenance
         unseen &= (said[earlier] != Provenance.VOTED) | (said[rows] == Provenance.VOTED)
         self.disputed[states] = unseen & (value != self._states.value[before])
@@ -154,13 +154,15 @@ class Curation:
         self.answered[images] = looked
         self.among[images] = np.where(looked, self._rows.among[decided], 0)
 
-    def _others(self, now: np.ndarray) -> np.ndarray:
-        """The last entry before each of `now` that stands and is of another visit; 0 for none."""
-        undone, visit, row = self._rows.undone, self._rows.visit, self._states.row
-        found = self._states.standing(None, undone, now)
-        while len(own := np.flatnonzero((found > 0) & (visit[row[found]] == visit[row[now]]))):
+    def _others(self, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The last entry before each of `now` that stands and is of another reviewer, 0 for none; and the last row
+        that the reviewer of `now` had seen, in this tab or in another, with the answers that came after that entry."""
+        undone, who, row = self._rows.undone, self._rows.reviewer, self._states.row
+        found, knew = self._states.standing(None, undone, now), self._rows.seen[row[now]]
+        while len(own := np.flatnonzero((found > 0) & (who[row[found]] == who[row[now]]))):
+            knew[own] = np.maximum(knew[own], self._rows.seen[row[found[own]]])
             found[own] = self._states.standing(None, undone, found[own])
-        return found
+        return found, knew
 
     # -- classes -------------------------------------------------------------------------------
 
@@ -172,7 +174,7 @@ class Curation:
         self.renamed: dict[int, tuple[tuple[str, str], ...]] = {}
         said: dict[int, Row] = {}
         for number, row in self._structure.items():
-            action, class_, other, text = row[1], row[5], row[6], row[8]
+            action, class_, other, text = row[1], row[4], row[5], row[7]
             assert class_ is not None
             if action in ("split", "new class"):
                 self.highest = max(self.highest, class_)
@@ -192,12 +194,12 @@ class Curation:
         self.classes = tuple(Class(one, names[one], colours.get(one, "")) for one in alive)
 
     def _dispute_name(self, before: Row | None, row: Row) -> None:
-        """Two names of a class, the later given without having seen the earlier."""
-        number = row[5]
+        """Two reviewers' names of a class, the later given without having seen the earlier."""
+        number = row[4]
         assert number is not None
         self.renamed.pop(number, None)
-        if before and before[0] > row[4] and before[3] != row[3] and before[8] != row[8]:
-            self.renamed[number] = ((before[2], before[8]), (row[2], row[8]))
+        if before and before[0] > row[3] and before[2] != row[2] and before[7] != row[7]:
+            self.renamed[number] = ((before[2], before[7]), (row[2], row[7]))
 
     def class_(self, number: int) -> Class | None:
         """The class of that number, followed through merges; None if there is none."""
@@ -257,7 +259,7 @@ class Curation:
     def made(self, row: int) -> int | None:
         """The class that an action made, if it made one."""
         found = self._structure.get(row)
-        return found[5] if found and found[1] in ("new class", "split") else None
+        return found[4] if found and found[1] in ("new class", "split") else None
 
     def users(self, class_: int, leaving_out: int) -> set[str]:
         """Who has put images into a class, other than by the row `leaving_out`."""
@@ -269,7 +271,7 @@ class Curation:
             if row[1] in ("merge", "split")
             and number != leaving_out
             and self.stands(number)
-            and class_ in (row[5], row[6])
+            and class_ in (row[4], row[5])
         }
         return merged | {self._rows.who(one) for one in np.unique(rows).tolist() if one != leaving_out}
 
@@ -299,17 +301,17 @@ class Curation:
 
     def reviewer_of_class(self, number: int) -> str:
         """The last reviewer who changed a class."""
-        rows = [row for row in self._structure.values() if self.stands(row[0]) and row[5] == number]
+        rows = [row for row in self._structure.values() if self.stands(row[0]) and row[4] == number]
         return rows[-1][2]
 
     def answers(self, image: int) -> list[Answer]:
-        """What was said of an image, the last first, as far as it stands; what a visit said several
-        times in a row as it said it last."""
-        visit = self._rows.visit
+        """What was said of an image, the last first, as far as it stands; what a reviewer said several
+        times in a row as they said it last."""
+        who = self._rows.reviewer
         found, entry = list[Answer](), int(self._states.last[image])
         while entry:
             row, value = int(self._states.row[entry]), int(self._states.value[entry])
-            again = bool(found) and visit[found[-1].row] == visit[row]
+            again = bool(found) and who[found[-1].row] == who[row]
             if self.stands(row) and not again:
                 found.append(Answer(self._rows.who(row), row, State(value & 3), value >> 2))
             entry = int(self._states.before[entry])

@@ -13,22 +13,9 @@ from engine.curate.decisions import ACTIONS, CLASSES, IDS
 from engine.curate.provenance import Provenance, of_row
 
 # The columns of a row that the fold reads, in this order.
-FOLDED = "row, action, reviewer, visit, seen, class, other, target, text, images, new, key, provenance, among"
+FOLDED = "row, action, reviewer, seen, class, other, target, text, images, new, key, provenance, among"
 Row = tuple[
-    int,
-    str,
-    str,
-    str,
-    int,
-    int | None,
-    int | None,
-    int | None,
-    str,
-    bytes,
-    bytes | None,
-    str | None,
-    str | None,
-    int | None,
+    int, str, str, int, int | None, int | None, int | None, str, bytes, bytes | None, str | None, str | None, int | None
 ]
 
 # A row of undo or redo, the row that it turns back, and whether it is an undo.
@@ -72,24 +59,24 @@ class _Numbered(dict[str, int]):
 
 
 class Codes:
-    """Numbers of reviewers and of visits."""
+    """Numbers of reviewers."""
 
     def __init__(self) -> None:
-        self.reviewers, self.visits = _Numbered(), _Numbered()
+        self.reviewers = _Numbered()
 
 
 class Rows:
     """The fields kept of each row, by its number: arrays with spare room.
 
     Attributes:
-        undone: bool. seen: int64. visit, reviewer, action: int32, numbers of names.
+        undone: bool. seen: int64. reviewer, action: int32, numbers of names.
         provenance: uint8, values of `Provenance`; assumed: bool, an earlier version did not record it.
         among: uint32, of an answer in an audit: from how many images it was drawn; else 0.
     """
 
     def __init__(self) -> None:
         self.undone, self.seen = np.zeros(1024, bool), np.zeros(1024, np.int64)
-        self.visit, self.reviewer, self.action = (np.zeros(1024, np.int32) for _ in range(3))
+        self.reviewer, self.action = (np.zeros(1024, np.int32) for _ in range(2))
         self.provenance, self.assumed = np.zeros(1024, np.uint8), np.zeros(1024, bool)
         self.among = np.zeros(1024, np.uint32)
         self.codes = Codes()
@@ -102,7 +89,7 @@ class Rows:
         rows = batch.numbers
         self._grow(max(rows, default=0) + 1)
         self.seen[rows], self.action[rows] = batch.seen, batch.kinds
-        self.visit[rows], self.reviewer[rows] = batch.visits, batch.reviewers
+        self.reviewer[rows] = batch.reviewers
         self.provenance[rows], self.assumed[rows] = batch.provenances, batch.assumed
         self.among[rows] = batch.among
         for _, target, undo in batch.turned:
@@ -111,7 +98,7 @@ class Rows:
     def _grow(self, rows: int) -> None:
         if rows <= len(self.undone):
             return
-        for name in ("undone", "seen", "visit", "reviewer", "action", "provenance", "assumed", "among"):
+        for name in ("undone", "seen", "reviewer", "action", "provenance", "assumed", "among"):
             old = getattr(self, name)
             new = np.zeros(max(2 * len(old), rows), old.dtype)
             new[: len(old)] = old
@@ -134,19 +121,17 @@ class Batch:
         self.numbers: list[int] = []
         self.kinds: list[int] = []
         self.reviewers: list[int] = []
-        self.visits: list[int] = []
         self.seen: list[int] = []
         self.provenances: list[int] = []
         self.assumed: list[bool] = []
         self.among: list[int] = []
 
     def add(self, row: Row, codes: Codes) -> None:
-        number, action, reviewer, visit, seen, class_, _, target, _, images, new, key, kept, among = row
+        number, action, reviewer, seen, class_, _, target, _, images, new, key, kept, among = row
         provenance, certain = of_row(kept, key, len(images) // IDS.itemsize)
         self.numbers.append(number)
         self.kinds.append(NUMBERS[action])
         self.reviewers.append(codes.reviewers[reviewer])
-        self.visits.append(codes.visits[visit])
         self.seen.append(seen)
         self.provenances.append(provenance)
         self.assumed.append(not certain)

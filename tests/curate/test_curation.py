@@ -182,6 +182,56 @@ def test_one_visit_never_disputes_with_itself(log: DecisionLog) -> None:
     assert not log.curation.disputed.any()
 
 
+def test_one_person_in_two_tabs_never_disputes_with_themselves(log: DecisionLog) -> None:
+    act(log, "reject", 0, visit="first", seen=0)
+    act(log, "accept", 0, visit="second", seen=0)
+    assert not log.curation.disputed.any()
+    assert log.curation.state[0] == DECIDED, "the later answer counts"
+    assert [one.row for one in log.curation.answers(0)] == [2]
+    act(log, "undo", visit="second")
+    assert log.curation.state[0] == REJECTED
+    assert not log.curation.disputed.any()
+
+
+def test_two_people_dispute_whatever_tab_they_use(log: DecisionLog) -> None:
+    act(log, "relabel", 0, class_=1, by="Ann", visit="shared", seen=0)
+    act(log, "relabel", 0, class_=2, by="Bob", visit="shared", seen=0)
+    assert log.curation.disputed[0]
+    assert [one.reviewer for one in log.curation.answers(0)] == ["Bob", "Ann"]
+
+
+def test_the_last_answer_of_each_person_is_compared(log: DecisionLog) -> None:
+    act(log, "relabel", 0, 1, class_=0, by="Ann", visit="first", seen=0)
+    act(log, "relabel", 0, 1, class_=1, by="Ann", visit="second", seen=0)
+    act(log, "relabel", 0, class_=1, by="Bob", seen=0)  # as Ann says now
+    act(log, "relabel", 1, class_=0, by="Bob", seen=0)  # as she said before
+    assert log.curation.disputed[:2].tolist() == [False, True]
+    act(log, "undo", by="Ann")
+    assert log.curation.disputed[:2].tolist() == [True, False]
+    act(log, "redo", by="Ann")
+    act(log, "relabel", 1, class_=2, by="Bob", visit="second", seen=0)
+    assert log.curation.disputed[1]
+    assert [(one.reviewer, one.class_) for one in log.curation.answers(1)] == [("Bob", 2), ("Ann", 1)]
+    act(log, "relabel", 1, class_=1, by="Bob", visit="third", seen=0)  # changes his mind: both say the same
+    assert not log.curation.disputed[1]
+
+
+def test_what_a_person_has_seen_in_one_tab_they_know_in_every_tab(log: DecisionLog) -> None:
+    act(log, "relabel", 0, class_=1, by="Bob", seen=0)
+    act(log, "relabel", 0, class_=2, by="Ann", visit="first", seen=1)  # she decides against Bob
+    act(log, "relabel", 0, class_=0, by="Ann", visit="second", seen=0)  # and changes her mind in an older tab
+    assert not log.curation.disputed.any()
+    act(log, "relabel", 0, class_=1, by="Bob", seen=1)  # he has not seen hers
+    assert log.curation.disputed[0]
+
+
+def test_of_two_names_that_one_person_gives_in_two_tabs_the_later_counts(log: DecisionLog) -> None:
+    act(log, "rename", class_=0, text="cats", visit="first", seen=0)
+    act(log, "rename", class_=0, text="dogs", visit="second", seen=0)
+    assert log.curation.renamed == {}
+    assert names(log)[0] == "dogs"
+
+
 def test_two_names_given_unseen_are_kept_both(log: DecisionLog) -> None:
     act(log, "rename", class_=0, text="cats", by="Ann", seen=0)
     act(log, "rename", class_=0, text="dogs", by="Bob", seen=0)
@@ -274,19 +324,19 @@ def naive(rows: list[tuple[Any, ...]]) -> tuple[list[int], list[int], dict[int, 
     undone: set[int] = set()
     for row in rows:
         if row[1] == "undo":
-            undone.add(row[7])
+            undone.add(row[6])
         elif row[1] == "redo":
-            undone.discard(row[7])
+            undone.discard(row[6])
     remains = [row for row in rows if row[0] not in undone and row[1] not in ("undo", "redo")]
     state, given = [0] * IMAGES, dict[int, int]()
-    said: list[list[tuple[int, str, tuple[int, int], str]]] = [[] for _ in range(IMAGES)]
+    said: list[list[tuple[int, str, tuple[int, int], str, int]]] = [[] for _ in range(IMAGES)]
     disputed = [False] * IMAGES
     found, into = {k: f"Cluster {k}" for k in range(CLUSTERS)}, dict[int, int]()
 
     def home(number: int) -> int:
         return home(into[number]) if number in into else number
 
-    for number, action, _, visit, seen, class_, other, _, text, images, new, _, kept, _ in remains:
+    for number, action, who, seen, class_, other, _, text, images, new, _, kept, _ in remains:
         ids = np.frombuffer(images, "<u4").tolist()
         if action in ("split", "new class", "rename"):
             found[class_] = text
@@ -301,10 +351,12 @@ def naive(rows: list[tuple[Any, ...]]) -> tuple[list[int], list[int], dict[int, 
                 continue
             state[image] = {"reject": 2, "exclude": 3}.get(action, 1)
             answer = (state[image], given[image] if state[image] == 1 else 0)
-            before = next((one for one in reversed(said[image]) if one[1] != visit), None)
-            contrary = before is not None and before[0] > seen and before[2] != answer
+            before = next((one for one in reversed(said[image]) if one[1] != who), None)
+            own = said[image][said[image].index(before) + 1 :] if before else said[image]
+            knew = max([seen, *(one[4] for one in own)])
+            contrary = before is not None and before[0] > knew and before[2] != answer
             disputed[image] = contrary and before is not None and (before[3] != "voted" or kept == "voted")
-            said[image].append((number, visit, answer, kept))
+            said[image].append((number, who, answer, kept, seen))
     labels = [home(given.get(image, int(LABELS[image]))) for image in range(IMAGES)]
     return state, labels, {k: v for k, v in found.items() if k not in into}, disputed
 
@@ -313,13 +365,13 @@ def naive_credit(rows: list[tuple[Any, ...]]) -> tuple[list[int], list[bool]]:
     """Who gave each label, and whether a person looked at the image for the decision that stands."""
     undone: set[int] = set()
     for row in rows:
-        (undone.add if row[1] == "undo" else undone.discard)(row[7])
+        (undone.add if row[1] == "undo" else undone.discard)(row[6])
     gave, decided = [(0, Provenance.MODEL)] * IMAGES, [(0, Provenance.MODEL)] * IMAGES
     for row in rows:
         if row[0] in undone:
             continue
-        for image in np.frombuffer(row[9], "<u4").tolist():
-            said = row[0], Provenance(NAMES.index(row[12]))
+        for image in np.frombuffer(row[8], "<u4").tolist():
+            said = row[0], Provenance(NAMES.index(row[11]))
             if row[1] in ("accept", "relabel", "new class", "split"):
                 gave[image] = said
             if row[1] in ("accept", "relabel", "new class", "reject", "exclude"):

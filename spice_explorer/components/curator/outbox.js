@@ -3,7 +3,7 @@
 
 const WAITS_MS = [500, 1000, 2000, 4000, 8000, 15000];
 const MOST_SENT = 200;
-// The name of this tab; decisions from other tabs count as not yet seen.
+// The name of this tab, for the log.
 const visit = () => {
   window.spiceVisit ??= token();
   return window.spiceVisit;
