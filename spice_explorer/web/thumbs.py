@@ -39,6 +39,8 @@ COLUMNS = 12
 # The side of a picture on a sheet in pixels, in whole blocks of a JPEG: no picture runs into its neighbour.
 SIDE, LEAST_SIDE, BLOCK = 160, 64, 16
 QUALITY = 82
+# Small pictures on one sheet: few enough that one which changes costs little.
+SMALL_EACH = 4 * COLUMNS
 # The images of the first of several parts of a sheet: as many as are in one row of large pictures.
 FIRST_PART = 6
 # Images that one sheet may hold: more than any gallery shows at a time.
@@ -74,26 +76,39 @@ def sheet_of(found: Pictures, ids: Sequence[int], side: int = SIDE) -> dict[str,
     Where thumbnails have yet to be made, which takes some ten milliseconds each, "parts" are the same in
     several sheets, in their order: the address, the place of the first image in `ids`, and how many there are.
     """
-    whole = bool(found.pictured.any())
-    side = _side(side) if whole else SIDE
     extents = found.sizes(ids)
-    sheet = _Sheet.of(found, extents, side)
     return {
-        "url": _sheet_address(found, ids, extents, side),
+        **_cut(found, ids, extents, side),
         "parts": [
             {
-                "url": _sheet_address(found, ids[part], extents[part], side),
+                "url": _sheet_address(found, ids[part], extents[part], _side(side)),
                 "first": part.start,
                 "count": part.stop - part.start,
             }
             for part in _parts(found, ids, extents)
         ],
         "source": source(found),
+        "largest": THUMBNAIL_SIDE if found.pictured.any() else 0,
+    }
+
+
+def small_sheets(found: Pictures, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Sheets with small thumbnails of `ids`, `SMALL_EACH` on one: its images, its address, and how to cut it."""
+    extents = found.sizes(ids)
+    parts = [slice(start, start + SMALL_EACH) for start in range(0, len(ids), SMALL_EACH)]
+    return [{"ids": list(ids[part]), **_cut(found, ids[part], extents[part], LEAST_SIDE)} for part in parts]
+
+
+def _cut(found: Pictures, ids: Sequence[int], extents: Sequence[tuple[int, int] | None], side: int) -> dict[str, Any]:
+    """The address of a sheet, and where the pictures lie on it."""
+    side = _side(side) if found.pictured.any() else SIDE
+    laid = _Sheet.of(found, extents, side)
+    return {
+        "url": _sheet_address(found, ids, extents, side),
         "columns": COLUMNS,
-        "width": sheet.width,
-        "height": sheet.height,
-        "sizes": sheet.sizes,
-        "largest": THUMBNAIL_SIDE if whole else 0,
+        "width": laid.width,
+        "height": laid.height,
+        "sizes": laid.sizes,
     }
 
 

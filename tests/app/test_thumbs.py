@@ -363,6 +363,30 @@ def test_a_sheet_holds_the_asked_images_in_their_order(finished: RunFolder) -> N
     assert np.array_equal(found[..., 0], finished.images().pixels[ids][:, 0])
 
 
+def test_small_sheets_hold_each_of_the_asked_images_once(finished: RunFolder) -> None:
+    ids = np.random.default_rng(0).permutation(IMAGES)[: 2 * thumbs.SMALL_EACH + 5].tolist()
+    sheets = thumbs.small_sheets(originals.pictures(demo()), ids)
+    assert [len(one["ids"]) for one in sheets] == [thumbs.SMALL_EACH, thumbs.SMALL_EACH, 5]
+    assert [image for one in sheets for image in one["ids"]] == ids
+    for told in sheets:
+        found = np.stack([np.asarray(one) for one in cells(fetch(told["url"]), told)])
+        assert np.array_equal(found[..., 0], finished.images().pixels[told["ids"]][:, 0])
+
+
+@pytest.mark.usefixtures("photos")
+def test_small_sheets_of_photographs_show_them_whole() -> None:
+    (told,) = thumbs.small_sheets(originals.pictures(folder_of("photos")), [5, 0, 6, 1])
+    assert (told["width"], told["height"]) == (64, 64)
+    assert told["sizes"][:3] == [(64, 21), (64, 21), (32, 32)]
+    assert [colours(one) for one in cells(fetch(told["url"]), told)][1] == ["red", "blue"]
+
+
+def test_small_sheets_of_large_images_without_originals(large: RunFolder) -> None:
+    (told,) = thumbs.small_sheets(originals.pictures(large), [0, 1, 2])
+    found = [np.asarray(one).mean((0, 1)) for one in cells(fetch(told["url"]), told)]
+    assert [one.argmax() for one in found[1:]] == [0, 1]
+
+
 @pytest.mark.usefixtures("photos")
 @pytest.mark.parametrize(("side", "cell", "high"), [(160, 160, 53), (1, 64, 21), (9999, 320, 107), (100, 112, 37)])
 def test_a_sheet_of_photographs_shows_them_whole(side: int, cell: int, high: int) -> None:

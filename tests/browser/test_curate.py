@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, Page, Route
 
 from engine.curate.decisions import Decision
@@ -230,6 +232,52 @@ def test_ten_classes_are_named_with_one_click_and_ten_keys(page: Page, run: RunF
     page.keyboard.press("Enter")
     page.get_by_text("A class “kind 0” already exists").wait_for()
     assert found.get_by_role("textbox", name="Name of kind 1").input_value() == "kind 1"
+
+
+def test_each_of_a_hundred_classes_shows_its_pictures_a_sheet_of_many_at_a_time(page: Page, run: RunFolder) -> None:
+    said, log = load_reliable(run, "joint"), log_of(run)
+    made = [
+        Decision("new class", "Bob", visit="elsewhere", text=f"kind {k}", images=np.array([2 * k, 2 * k + 1]))
+        for k in range(100)
+    ]
+    log.commit(made, Model(said.labels, said.confidence, "joint"))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    found = curator(page, run)
+    chips = found.locator(".chip")
+    assert chips.count() == len(log.curation.classes) == 104
+    last = found.locator(f".chip[data-number='{log.curation.classes[-1].number}']")
+    assert last.locator("img").count() == 2
+    complete = "one => [...one.querySelectorAll('img')].every(image => image.complete && image.naturalWidth)"
+    assert not last.evaluate(complete), "it is not in view yet"
+    sheets = {url for url in asked if f"/pages/{run.path.name}" in url}
+    assert len(sheets) < 6
+    last.scroll_into_view_if_needed()
+    page.wait_for_function(complete, arg=last.element_handle())
+    assert sorted(resembled(run, one) for one in last.locator(".thumb").all()) == [198, 199]
+    middle = found.locator(f".chip[data-number='{log.curation.classes[50].number}']")
+    middle.scroll_into_view_if_needed()
+    page.wait_for_function(complete, arg=middle.element_handle())
+    assert sorted(resembled(run, one) for one in middle.locator(".thumb").all()) == [92, 93]
+    press(found, "t")
+    page.keyboard.type("kind 99")
+    entry = found.locator(".entry")
+    page.wait_for_function(complete, arg=entry.element_handle())
+    assert sorted(resembled(run, one) for one in entry.locator(".thumb").all()) == [198, 199]
+    press(found, "Enter")
+    saved(found, 101)
+    assert rows(run)[-1][0] == "relabel"
+    assert rows(run)[-1][2] == log.curation.classes[-1].number
+    log.close()
+
+
+def resembled(run: RunFolder, thumb: Locator) -> int:
+    """The image that is most like the one a small picture shows."""
+    shown = np.asarray(Image.open(io.BytesIO(thumb.screenshot())).convert("L").resize((24, 24)), float)
+    pixels = np.asarray(run.images().pixels)[:, 0].astype(float)
+    each = np.repeat(np.repeat(pixels, 24 // pixels.shape[1], 1), 24 // pixels.shape[2], 2)
+    inner = np.s_[..., 3:-3, 3:-3]  # the corners are round
+    return int(np.abs(each[inner] - shown[inner]).mean((1, 2)).argmin())
 
 
 def test_eight_classes_are_visible_in_a_low_window(page: Page, run: RunFolder) -> None:

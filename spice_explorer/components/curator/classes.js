@@ -1,23 +1,19 @@
 // Classes: the classes an image can be given. The first and the recently used ones are shown as chips.
 
-const MOST_CHIPS = 30;
+const MOST_CHIPS = 200;
 const MOST_RECENT = 8;
-// With more classes than this, their buttons have no room for pictures.
-const MOST_PICTURED = 16;
 const NO_COLOUR = "#8c8c8c";
 
 class Classes {
   /**
    * @param {HTMLElement} root
    * @param {Keys} keys
-   * @param {Pictures} pictures
    * @param {(number: number) => void} onChoose
    */
-  constructor(root, keys, pictures, onChoose) {
+  constructor(root, keys, onChoose) {
     this.root = root;
     this.keys = keys;
-    this.pictures = pictures;
-    this.typical = {};
+    this.typical = new Typical();
     this.list = [];
     this.by = new Map();
     this.recent = [];
@@ -39,20 +35,12 @@ class Classes {
     this.keys.take(list);
   }
 
-  // typical: for each class, some images that show what it is.
   picture(typical) {
-    const text = JSON.stringify(typical);
-    if (text === this.pictured) return;
-    this.version++;
-    this.pictured = text;
-    this.typical = typical;
+    if (this.typical.take(typical)) this.version++;
   }
 
   thumbs(number) {
-    const ids = this.typical[number] ?? [];
-    return ids.map((id) =>
-      make("img", { className: "thumb", alt: "", draggable: false, src: this.pictures.thumb(id) }),
-    );
+    return this.typical.of(number);
   }
 
   nameOf(number) {
@@ -81,7 +69,6 @@ class Classes {
     const text = [this.version, ...shown.map((one) => `${one.number} ${this.keyOf(one.number)}`)].join();
     if (this.drawn !== text) {
       this.drawn = text;
-      this.root.classList.toggle("many", this.list.length > MOST_PICTURED);
       this.root.replaceChildren(...shown.map((one) => this.chip(one)));
       const rest = this.list.length - shown.length;
       const more = `and ${several(rest, "class", "classes")} more: ${this.keys.textOf("find")} finds them`;
@@ -101,8 +88,7 @@ class Classes {
   chip({ number, name, colour }) {
     const key = make("kbd", { textContent: this.keyOf(number) });
     const words = make("span", { textContent: name });
-    const thumbs = this.list.length > MOST_PICTURED ? [] : this.thumbs(number);
-    const chip = make("button", { className: "chip", title: name }, key, swatch(colour), words, ...thumbs);
+    const chip = make("button", { className: "chip", title: name }, key, swatch(colour), words, ...this.thumbs(number));
     chip.dataset.number = number;
     return chip;
   }

@@ -22,7 +22,7 @@ class Curator {
       (place, e) => this.press(place, e),
       () => this.draw(),
     );
-    this.classes = new Classes(find(".chips"), this.keys, this.pictures, (number) => this.give(number));
+    this.classes = new Classes(find(".chips"), this.keys, (number) => this.give(number));
     this.about = new About(find(".about"), this.classes, this.keys);
     this.question = new Question(find(".ask"), () => this.focus());
     this.naming = new Naming(
@@ -401,7 +401,7 @@ class Curator {
 
   askClass() {
     if (this.refuse() || !this.targets.length) return;
-    this.question.find(this.classes.list, (number) => this.give(number));
+    this.question.find(this.classes, (number) => this.give(number));
   }
 
   askName() {

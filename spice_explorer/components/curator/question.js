@@ -25,9 +25,14 @@ class Question {
     return !this.root.hidden;
   }
 
-  // Asks for one of `classes`, then calls `then(number)`.
+  /**
+   * Asks for one of `classes`, then calls `then(number)`.
+   * @param {Classes} classes
+   * @param {(number: number) => void} then
+   */
   find(classes, then) {
-    this.known = classes.map((one) => ({ ...one, folded: folded(one.name) }));
+    this.thumbs = (number) => classes.thumbs(number);
+    this.known = classes.list.map((one) => ({ ...one, folded: folded(one.name) }));
     this.begin("Name of a class", "Enter takes the first · ↑↓ choose · Esc cancels", then);
     this.seek();
   }
@@ -68,12 +73,13 @@ class Question {
   }
 
   draw() {
-    const entries = this.found.map(({ name, colour }, i) => {
+    const entries = this.found.map(({ number, name, colour }, i) => {
       const entry = make(
         "button",
         { className: "entry", title: name },
         swatch(colour),
         make("span", { textContent: name }),
+        ...this.thumbs(number),
       );
       entry.dataset.place = String(i);
       entry.tabIndex = -1;

@@ -172,7 +172,7 @@ def _told(run: RunFolder, reviewer: str, queue: dict[str, Any]) -> dict[str, Any
         "n": run.card().images,
         "reviewer": reviewer,
         "classes": [vars(one) for one in decisions.classes(run)],
-        "typical": decisions.typical(run),
+        "typical": _typical(run, found),
         "queue": queue,
         "stage": said.stage,
         "columns": {
@@ -185,6 +185,13 @@ def _told(run: RunFolder, reviewer: str, queue: dict[str, Any]) -> dict[str, Any
         "sharp": found.sharp,
         "readOnly": "",
     }
+
+
+def _typical(run: RunFolder, found: originals.Pictures) -> dict[str, Any]:
+    """The typical images of each class, and the sheets that show them, in the order of the classes."""
+    typical = decisions.typical(run)
+    ids = [image for one in decisions.classes(run) for image in typical.get(one.number, [])]
+    return {"ids": typical, "sheets": thumbs.small_sheets(found, ids)}
 
 
 # -- what agrees -------------------------------------------------------------------------------
