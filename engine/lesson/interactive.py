@@ -90,7 +90,7 @@ def wild(material: Material, ids: np.ndarray) -> dict[str, Any]:
     own = material.config.views.contrastive
     if material.images.channels == 3:
         label, settings = "crops too small", replace(own, crop=0.01)
-        says = "A view may keep only 1 % of the area, which could be a piece of anything."
+        says = "A view may keep only 1\N{NO-BREAK SPACE}% of the area, which could be a piece of anything."
     else:
         label, settings = "rotated and mirrored too far", replace(own, rotation=180, flip=0.5)
         says = "Rotated by up to 180° or mirrored, a digit can turn into another one: a 6 looks like a 9."

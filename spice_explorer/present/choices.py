@@ -14,7 +14,7 @@ HEAD = ("", "Time here", "Download", "What its network learned from")
 # Measured: benchmarks/results/cifar10-cpu.md.
 FROM_SCRATCH = (
     "All others train a network from scratch, on these images alone, which takes a GPU: without one, after 75 seconds "
-    "on two CPU cores, 22 % of CIFAR-10's test photographs were in the right one of ten clusters."
+    "on two CPU cores, 22\N{NO-BREAK SPACE}% of CIFAR-10's test photographs were in the right one of ten clusters."
 )
 
 

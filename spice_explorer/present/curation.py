@@ -71,15 +71,16 @@ def to_accept(own: np.ndarray, state: np.ndarray, reliable: np.ndarray, class_: 
     return np.flatnonzero(found if all_of_it else found & reliable)
 
 
-def percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f} %"
+def percent(share: float | None, decimals: int = 1) -> str:
+    """ "90.4 %", which no line break takes apart; "–" for None."""
+    return "–" if share is None else f"{100 * share:.{decimals}f}\N{NO-BREAK SPACE}%"
 
 
 def interval(right: int, total: int, low: float, high: float) -> str:
     """ "96.0 % (24 of 25; 80 – 99 %)" """
     if total == 0:
         return "not looked at"
-    return f"{percent(right / total)} ({right:,} of {total:,}; {100 * low:.0f} – {100 * high:.0f} %)"
+    return f"{percent(right / total)} ({right:,} of {total:,}; {100 * low:.0f} – {percent(high, 0)})"
 
 
 def who_said(state: np.ndarray, provenance: np.ndarray) -> str:
@@ -92,7 +93,7 @@ def who_said(state: np.ndarray, provenance: np.ndarray) -> str:
 
 def estimate(found: Estimate) -> str:
     """ "about 38.0 % (24 – 54 %)" """
-    return f"about {percent(found.value)} ({100 * found.low:.0f} – {100 * found.high:.0f} %)"
+    return f"about {percent(found.value)} ({100 * found.low:.0f} – {percent(found.high, 0)})"
 
 
 def measured(found: Measured) -> str:
@@ -110,5 +111,5 @@ def measured(found: Measured) -> str:
 def measured_shortly(found: Measured) -> str:
     """The same for a button: "about 81 % right"; "" while the answers are too few."""
     if found.estimate is not None:
-        return f"about {100 * found.estimate.value:.0f} % right"
+        return f"about {percent(found.estimate.value, 0)} right"
     return f"{found.right:,} of {found.answers:,} looked at are right" if found.enough else ""

@@ -25,10 +25,10 @@ MEANING: dict[Problem, str] = {
     "exact duplicates": "Every pixel is the same. Copies get too much weight in training, and count as "
     "each other's neighbours.",
     "near duplicates": "The same picture again: re-encoded, resized, brighter or paler, slightly turned, mirrored, or "
-    "cropped to no less than 80 % of its sides. Every copy was laid on the best of its group and compared with it part "
-    "by part, in colour.",
-    "dark": "Almost all pixels are below 25 % brightness, darker than usual for this set.",
-    "bright": "Almost all pixels are above 75 % brightness, brighter than usual for this set.",
+    "cropped to no less than 80\N{NO-BREAK SPACE}% of its sides. Every copy was laid on the best of its group and "
+    "compared with it part by part, in colour.",
+    "dark": "Almost all pixels are below 25\N{NO-BREAK SPACE}% brightness, darker than usual for this set.",
+    "bright": "Almost all pixels are above 75\N{NO-BREAK SPACE}% brightness, brighter than usual for this set.",
     "blurred": "Very little fine detail for its contrast, at the stored size: it may "
     "be out of focus, smeared by motion or scaled up, or show something smooth.",
     "blank": "A single colour with at most a little noise.",

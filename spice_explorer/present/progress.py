@@ -179,13 +179,17 @@ def remaining(view: StageView, pace: float | None) -> str | None:
 
 
 def duration(seconds: float) -> str:
-    """ "8 s", "3 min 20 s", "2 h 05 min"."""
+    """ "8 s", "3 min 20 s", "2 h 05 min"; no line break takes a number and its unit apart."""
     whole = round(seconds)
     if whole < 60:
-        return f"{whole} s"
+        return _joined((f"{whole}", "s"))
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+        return _joined((f"{whole // 60}", "min"), (f"{whole % 60:02d}", "s"))
+    return _joined((f"{whole // 3600}", "h"), (f"{whole % 3600 // 60:02d}", "min"))
+
+
+def _joined(*figures: tuple[str, str]) -> str:
+    return " ".join(f"{figure}\N{NO-BREAK SPACE}{unit}" for figure, unit in figures)
 
 
 def short_state(snapshot: Snapshot) -> str:

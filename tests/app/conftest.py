@@ -36,6 +36,8 @@ from tests.two_colours import turned, two_colours
 
 ROOT = Path(__file__).parents[2]
 IMAGES, CLUSTERS = 240, 4
+# What stands between a number and its unit on a page.
+NBSP = "\N{NO-BREAK SPACE}"
 OVERRIDES = {
     "encoder.width": 4,
     "features.epochs": 3,

@@ -82,7 +82,7 @@ def test_each_choice_says_what_it_downloads_and_learned_from(page: Callable[[int
     learned = "DINOv2 small: LVD-142M (142 million images), without labels; licence apache-2.0"
     assert row(at, "Photographs") == ["▸ Photographs", "not measured", "88 MB, once", learned]
     assert row(at, "Quick") == ["Quick", "not measured", "nothing", "these images only"]
-    assert "22 % of CIFAR-10's test photographs were in the right one of ten clusters" in texts(at)
+    assert "22\N{NO-BREAK SPACE}% of CIFAR-10's test photographs were in the right one of ten clusters" in texts(at)
     assert not button(at, "Start training").disabled
     assert not [one for one in hub.asked if one.startswith("GET")]
 

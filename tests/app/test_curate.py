@@ -22,7 +22,7 @@ from engine.sources.open_source import Opened
 from spice_explorer import browsers, session
 from spice_explorer.present import export
 from spice_explorer.queries import artefacts, decisions, exports
-from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, demo, texts
+from tests.app.conftest import CLUSTERS, IMAGES, NBSP, Visit, button, demo, texts
 
 
 def decide(action: Any, ids: list[int] | np.ndarray = (), by: str = "Ann", **about: Any) -> None:  # type: ignore[assignment]
@@ -183,8 +183,8 @@ def test_the_audit_shows_an_interval_and_how_many_more(visit: Visit) -> None:
     decide("accept", zero[:3], text="audit", provenance=Provenance.SEEN)
     decide("reject", zero[3:], text="audit", provenance=Provenance.SEEN)
     at = show(visit("curate", run="demo"), "Purity audit")
-    row = next(one for one in at.dataframe[0].value.values.tolist() if "75.0 %" in str(one[2]))
-    assert row[2] == "75.0 % (3 of 4; 30 – 95 %)"
+    row = next(one for one in at.dataframe[0].value.values.tolist() if f"75.0{NBSP}%" in str(one[2]))
+    assert row[2] == f"75.0{NBSP}% (3 of 4; 30 – 95{NBSP}%)"
     assert row[3] > 0
     assert "not looked at" in at.dataframe[0].value.to_string()
 
@@ -343,7 +343,7 @@ def test_answers_suggest_the_class_of_all_others_in_one_decision(few_digits: Ope
     left = np.flatnonzero(decisions.curation(demo()).state == 0)
     sure = found.confidence[left][found.confidence[left] >= 0.7]
     assert f"{len(sure):,}** of {len(left):,} undecided images have a suggestion this sure" in texts(at)
-    assert f"expects {100 * sure.mean():.1f} %" in texts(at)
+    assert f"expects {100 * sure.mean():.1f}{NBSP}%" in texts(at)
     assert right > total / 2, "digits of a kind are alike even to a tiny network"
     at.slider(key="least confidence").set_value(0.0).run()
     button(at, f"Give these {IMAGES - total} images their classes").click().run()
@@ -381,7 +381,7 @@ def test_how_many_suggestions_are_right_is_said_once_enough_random_images_are_an
     assert found is not None
     own = found.estimate(0)
     assert own is not None
-    assert f"**about {100 * own.value:.1f} % ({100 * own.low:.0f} – {100 * own.high:.0f} %)**" in texts(at)
+    assert f"**about {100 * own.value:.1f}{NBSP}% ({100 * own.low:.0f} – {100 * own.high:.0f}{NBSP}%)**" in texts(at)
     assert f"estimated from {LEAST_ANSWERS} random answers" in texts(at)
     rest = decisions.curation(demo()).state == 0
     assert own.low <= (found.labels == truth)[rest].mean() <= own.high

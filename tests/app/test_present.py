@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import re
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import numpy as np
@@ -12,6 +16,8 @@ import torch
 from PIL import Image
 
 from engine.config import FeatureSettings, RunConfig, with_setting
+from engine.curate.audit import Estimate
+from engine.curate.measured import Measured
 from engine.data.contact_sheet import contact_sheet
 from engine.events import (
     Event,
@@ -29,7 +35,8 @@ from engine.presets import preset
 from engine.runs.runner import choose_device
 from engine.runs.snapshot import Snapshot, fold
 from spice_explorer import charts, palette
-from spice_explorer.present import dataset, export, gallery, progress, settings, sprites
+from spice_explorer.present import curation, dataset, export, gallery, progress, settings, sprites
+from tests.app.conftest import NBSP, ROOT
 
 # -- progress ----------------------------------------------------------------------------------
 
@@ -54,9 +61,9 @@ def test_several_gpus_are_told_by_their_numbers_and_one_is_not() -> None:
 
 def test_steps_say_how_far_each_stage_is() -> None:
     features, heads, reliable, joint = progress.steps(halfway(), pace=0.5)
-    assert (features.status, features.detail) == ("done", "done in 1 min 01 s")
+    assert (features.status, features.detail) == ("done", "done in 1@min 01@s".replace("@", NBSP))
     assert (heads.status, heads.fraction) == ("active", 0.25)
-    assert heads.detail == "5 of 20 steps · 30 s left"
+    assert heads.detail == "5 of 20 steps · 30@s left".replace("@", NBSP)
     assert (reliable.status, joint.status) == ("waiting", "waiting")
 
 
@@ -99,9 +106,9 @@ def test_the_state_names_the_stage() -> None:
     assert progress.short_state(halfway()) == "running · stage 2, 25%"
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(8.4, "8 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
+@pytest.mark.parametrize(("seconds", "text"), [(8.4, "8@s"), (200, "3@min 20@s"), (7500, "2@h 05@min")])
 def test_durations_read_well(seconds: float, text: str) -> None:
-    assert progress.duration(seconds) == text
+    assert progress.duration(seconds) == text.replace("@", NBSP)
 
 
 def test_curves_are_split_by_loss() -> None:
@@ -392,3 +399,45 @@ def test_ten_clusters_can_be_told_apart_by_every_sight(sight: np.ndarray) -> Non
 
 def test_a_cluster_keeps_its_colour_whatever_k_is() -> None:
     assert palette.cluster_colours(3) == palette.cluster_colours(300)[:3]
+
+
+# -- figures and their units -------------------------------------------------------------------
+
+
+def test_no_line_break_comes_between_a_figure_and_its_unit() -> None:
+    found = Estimate(0.904, 0.8, 0.95, 40)
+    figures = {
+        curation.percent(0.904): "90.4@%",
+        curation.percent(0.904, 0): "90@%",
+        curation.interval(24, 25, 0.8, 0.99): "96.0@% (24 of 25; 80 – 99@%)",
+        curation.estimate(found): "about 90.4@% (80 – 95@%)",
+        curation.measured(Measured(36, 40, found)): "about 90.4@% (80 – 95@%) right, measured with 40 random answers",
+        curation.measured_shortly(Measured(36, 40, found)): "about 90@% right",
+        progress.duration(200): "3@min 20@s",
+    }
+    assert list(figures) == [one.replace("@", NBSP) for one in figures.values()]
+    assert curation.percent(None) == "–"
+
+
+def shown_in(path: Path) -> Iterator[str]:
+    """The texts in a file, with 0 for each value that is filled in, without comments and docstrings."""
+    code = path.read_text("utf-8")
+    if path.suffix == ".js":
+        filled = re.sub(r"\$\{[^}]*\}+", "0", re.sub(r"(?m)^\s*(//|\*).*$", "", code))
+        yield from re.findall(r"`[^`]*`|\"[^\"\n]*\"", filled)
+        return
+    tree = ast.parse(code)
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(one.value) if isinstance(one, ast.Constant) else "0" for one in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
+            yield node.value
+
+
+def test_no_text_of_a_page_has_a_plain_space_before_a_percent_sign() -> None:
+    folders = [ROOT / name for name in ("spice_explorer", "pages", "assets", "engine/lesson")]
+    files = [one for folder in folders for end in ("py", "js") for one in folder.rglob(f"*.{end}")]
+    texts = [text for one in files for text in shown_in(one)]
+    assert [text for text in texts if f"0{NBSP}%" in text], "where a value is filled in"
+    assert [text for text in texts if re.search(r"\d %(?![\w(])", text)] == []

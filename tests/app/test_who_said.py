@@ -21,7 +21,7 @@ from engine.runs.snapshot import fold
 from spice_explorer.present import curation as present
 from spice_explorer.present import progress, reliability
 from spice_explorer.queries import artefacts, decisions
-from tests.app.conftest import CLUSTERS, IMAGES, Visit, demo, texts
+from tests.app.conftest import CLUSTERS, IMAGES, NBSP, Visit, demo, texts
 
 MODEL, VOTED, BULK, SEEN = Provenance
 
@@ -63,7 +63,7 @@ def test_few_answers_measure_nothing_and_only_random_ones_speak_of_the_others() 
     chosen = present.measured(Measured(20, 30, None))
     assert chosen.startswith("20 of the 30 that you looked at are right; these were not drawn at random")
     drawn = Measured(20, 50, Estimate(0.364, 0.242, 0.507, 41))
-    assert present.measured(drawn) == "about 36.4 % (24 – 51 %) right, measured with 41 random answers"
+    assert present.measured(drawn) == f"about 36.4{NBSP}% (24 – 51{NBSP}%) right, measured with 41 random answers"
 
 
 def test_a_relaxed_threshold_is_called_one() -> None:
@@ -125,11 +125,11 @@ def test_random_answers_are_on_the_accept_button_and_in_the_export(visit: Visit)
         decide("relabel", [image], SEEN, class_=class_, text="audit")
     found = decisions.measured(demo(), verdict.labels, verdict.mask).estimate
     assert found is not None
-    words = f"about {100 * found.value:.1f} % ({100 * found.low:.0f} – {100 * found.high:.0f} %) right"
+    words = f"about {100 * found.value:.1f}{NBSP}% ({100 * found.low:.0f} – {100 * found.high:.0f}{NBSP}%) right"
     at = visit("curate", run="demo")
     assert f"Of all reliable labels, {words}, measured with {LEAST_ANSWERS + 5} random answers." in texts(at)
     (accept,) = [one for one in at.button if one.label.startswith("Accept reliable")]
-    assert accept.label.endswith(f"· about {100 * found.value:.0f} % right")
+    assert accept.label.endswith(f"· about {100 * found.value:.0f}{NBSP}% right")
     assert f"Of the model's reliable labels, {words}" in texts(visit("export", run="demo"))
 
 

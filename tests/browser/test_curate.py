@@ -477,7 +477,7 @@ def test_after_a_spread_the_page_says_what_is_true(page: Page, run: RunFolder) -
     slider.focus()
     slider.press("Home")
     page.get_by_text("estimated from 40 random answers").wait_for()
-    said = re.search(r"about [\d.]+ % \((\d+) – (\d+) %\) have the right one", text.inner_text())
+    said = re.search(r"about [\d.]+\xa0% \((\d+) – (\d+)\xa0%\) have the right one", text.inner_text())
     assert said is not None, text.inner_text()
     low, high = (int(one) / 100 for one in said.groups())
     assert low - 0.005 <= share <= high + 0.005
@@ -553,8 +553,8 @@ def test_a_key_answers_with_what_the_answers_suggest(page: Page, run: RunFolder)
         assert abs(found.evaluate(top) - there) < 1, "the buttons move when a suggestion comes"
         press(found, "j", "k")
         offer.wait_for()
-    assert offer.text_content() == f"SSuggested:Cluster {class_}· {sure} %{class_ + 1}"
-    said = f"Your answers suggest Cluster {class_}, {sure} %: key S"
+    assert offer.text_content() == f"SSuggested:Cluster {class_}· {sure}\xa0%{class_ + 1}"
+    said = f"Your answers suggest Cluster {class_}, {sure}\xa0%: key S"
     wait(found, f"one.querySelector('.spoken').textContent.endsWith('{said}')", "screen readers do not hear it")
     page.wait_for_timeout(400)  # a suggestion that has only just come is not answered with
     press(found, "s")

@@ -88,7 +88,7 @@ class About {
   }
 
   sure({ sure }) {
-    return `${Math.round(clamp(100 * sure, 1, 99))} %`;
+    return `${Math.round(clamp(100 * sure, 1, 99))}\u00a0%`;
   }
 
   // The same as a sentence.

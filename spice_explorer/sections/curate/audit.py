@@ -27,7 +27,7 @@ def show(run: RunFolder) -> None:
         {
             "class": [named(one) for one in classes],
             "images": list(sizes.values()),
-            "correct, estimated (95 %)": [_words(one) for one in shares.values()],
+            "correct, estimated (95\N{NO-BREAK SPACE}%)": [_words(one) for one in shares.values()],
             f"more for ± {HALF_WIDTH:.0%}": [
                 more_needed(one.right, one.total, sizes[number]) for number, one in shares.items()
             ],
