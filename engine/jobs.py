@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 import time
@@ -9,7 +10,9 @@ import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from engine.errors import Stopped, sentence_of
@@ -48,6 +51,56 @@ def close_all(seconds: float = CLOSING_SECONDS) -> None:
         one.close(0)
     for one in everyone:
         one.close(max(0.0, end - time.monotonic()))
+
+
+# -- the end of the process ------------------------------------------------------------------------
+
+# A process that ends without the server's `close_all` ends in this order: pools of threads finish what they have and
+# take no more; functions of `atexit` are called; other threads are cut off wherever they are, on which native code
+# may abort. So work is told to stop as soon as pools end, waited for in `atexit`, and what fails meanwhile, because a
+# pool takes no more, is no failure.
+
+
+class _End:
+    """The end of this process, as an idle pool sees it: its thread ends first of all, and it takes no more work."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, "spice-end", initializer=self._enter)
+        self._pool.submit(int).result()
+        threading.Thread(target=self._watch, daemon=True, name="spice-end").start()
+        atexit.register(close_all)
+
+    def _enter(self) -> None:
+        self._idle = threading.current_thread()
+
+    def _watch(self) -> None:
+        self._idle.join()
+        close_all(0)
+
+    @property
+    def has_begun(self) -> bool:
+        try:
+            self._pool.submit(int)
+        except RuntimeError:
+            return True
+        return False
+
+
+@cache
+def _the_end() -> _End:
+    return _End()
+
+
+def process_ends() -> bool:
+    """Whether this process is ending. False before any background work has begun."""
+    return bool(_the_end.cache_info().currsize) and _the_end().has_begun
+
+
+def begin(work: Callable[..., object], *arguments: object, name: str) -> None:
+    """Does background work in a thread. It is not cut off at the end of the process before it was told to stop and
+    had `CLOSING_SECONDS` to do so."""
+    _the_end()
+    threading.Thread(target=work, args=arguments, daemon=True, name=name).start()
 
 
 # -- the switches of one piece of work -------------------------------------------------------------
@@ -164,6 +217,8 @@ class Task(Control, Generic[Seen]):
         except Stopped:
             return replace(self.job, state="cancelled")
         except Exception as error:
+            if process_ends():
+                return replace(self.job, state="cancelled")
             return replace(self.job, state="failed", message=sentence_of(error, what))
 
 
@@ -263,7 +318,7 @@ class Jobs(Background, Generic[Key, Seen]):
             task.tell("cancelled")
             return
         if self._threads < self._at_once:
-            threading.Thread(target=self._work, daemon=True, name=self._name).start()
+            begin(self._work, name=self._name)
             self._threads += 1
         self._queue.append((task, work, what))
 

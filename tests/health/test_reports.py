@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -173,3 +176,37 @@ def test_a_run_knows_what_was_left_out(opened: Opened, tmp_path: Path) -> None:
     text = (folder.path / "run.json").read_text("utf-8")
     (folder.path / "run.json").write_text(text.replace('"excluded"', '"of an older version"'), "utf-8")
     assert RunFolder(folder.path).card().excluded == ()
+
+
+# -- the end of the process ------------------------------------------------------------------------
+
+EXITS = """
+import atexit, sys, threading, time
+import numpy as np
+from engine.data.images import ImageSet
+from engine.health.reports import the_examiner
+from engine.sources.open_source import Opened
+
+atexit.register(time.sleep, float(sys.argv[2]))  # another library's farewell
+rng = np.random.default_rng(0)
+drawn = rng.integers(0, 255, (100, 3, 4, 4)).repeat(16, 2).repeat(16, 3)
+pixels = (np.tile(drawn, (4, 1, 1, 1)) + rng.integers(0, 9, (400, 3, 64, 64))).clip(0, 255).astype(np.uint8)
+opened = Opened(ImageSet(pixels, tuple(map(str, range(400))), "drawn"), None, ())
+assert the_examiner().request(opened).underway
+pools = set()
+while len(pools) < int(sys.argv[1]) and the_examiner().request(opened).underway:
+    names = [one.name for one in threading.enumerate()]
+    pools |= {name.rpartition("_")[0] for name in names if name.startswith("ThreadPool")}
+"""
+
+
+@pytest.mark.parametrize("farewell", [0, 2])
+@pytest.mark.parametrize("pools", [0, 1, 2])
+def test_a_process_may_end_while_a_report_is_made(pools: int, farewell: float, tmp_path: Path) -> None:
+    """It ends at once, or as soon as the report has begun to work in that many pools of threads."""
+    place = {"SPICE_EXPLORER_CACHE": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", EXITS, str(pools), str(farewell)]
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **place}, timeout=300)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not list((tmp_path / "health").glob("*.tmp")), "half a report is left"
