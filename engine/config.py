@@ -120,36 +120,95 @@ class ContrastiveViews(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class WeakViews(Settings):
-    """Views that barely change an image: used for confidence (stage 2) and targets (stage 3)."""
+    """Views that barely change an image: used for confidence (stage 2) and targets (stage 3).
+
+    `shift` and `padding` add up. The authors' shift is 4 pixels at every size.
+    """
 
     flip: float = setting(0.5, "probability of a mirror image", paper=0.5, low=0, high=1)
-    shift: float = setting(0.125, "largest shift, as a share of the image's side", paper=0.125, low=0, high=1)
+    shift: float = setting(0.125, "largest shift, as a share of the image's side", paper=0, low=0, high=1)
+    padding: int = setting(
+        0,
+        "pixels that are added on every side before a random crop of the image's size: a further shift by up to as "
+        "many pixels, whatever that size is",
+        paper=4,
+        low=0,
+        high=1024,
+    )
+    edge: Literal["mirror", "black"] = setting(
+        "mirror", "what a shift brings in: the image mirrored at its edge, or black", paper="black"
+    )
+
+
+_LAST_SHIFT = (
+    "pixels that are added on every side before a random crop of the image's size, after everything else: a shift by "
+    "up to as many pixels, whatever that size is"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StrongViews(Settings):
-    """Views that change an image as much as its meaning allows: the heads and stage 3 learn from these."""
+    """Views that change an image as much as its meaning allows: the heads learn from these (stage 2)."""
 
     flip: float = setting(0.5, "probability of a mirror image", paper=0.5, low=0, high=1)
     operations: int = setting(4, "random operations per image", paper=4, low=0, high=16)
     rotation: float = setting(30.0, "largest rotation, degrees", paper=30, low=0, high=180)
-    shear: float = setting(0.3, "largest shear", paper=0.3, low=0, high=1)
-    shift: float = setting(0.3, "largest shift, as a share of the image's side", paper=0.3, low=0, high=1)
+    shear: float = setting(0.3, "largest shear", paper=0.1, low=0, high=1)
+    shift: float = setting(0.3, "largest shift, as a share of the image's side", paper=0.1, low=0, high=1)
     tones: Literal["all", "light"] = setting(
         "all",
         "'all' also posterises, solarises, equalises; 'light' keeps to brightness, contrast, sharpness",
         paper="all",
     )
+    lowest_factor: float = setting(
+        0.1,
+        "lowest factor of brightness, contrast, saturation and sharpness; 1 changes nothing",
+        paper=0.05,
+        low=0,
+        high=2,
+    )
+    highest_factor: float = setting(
+        1.9,
+        "highest factor of brightness, contrast, saturation and sharpness; up to 1, views are only darker, paler "
+        "and softer",
+        paper=0.95,
+        low=0,
+        high=2,
+    )
+    solarise: float = setting(
+        0.3, "lowest threshold of solarising, which inverts whatever is above it (white is 1)", paper=0, low=0, high=1
+    )
     cutout: float = setting(
         0.5, "largest side of the blanked square, as a share of the image's side", paper=0.5, low=0, high=1
+    )
+    padding: int = setting(0, _LAST_SHIFT, paper=0, low=0, high=1024)
+    edge: Literal["repeat", "black"] = setting(
+        "repeat", "what lies beyond the edge of an image: its outermost pixels repeated, or black", paper="black"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
+class JointViews(StrongViews):
+    """The strong views that stage 3 learns from. The authors' are not those of stage 2."""
+
+    operations: int = setting(4, "random operations per image", paper=3, low=0, high=16)
+    shear: float = setting(0.3, "largest shear", paper=0.3, low=0, high=1)
+    shift: float = setting(0.3, "largest shift, as a share of the image's side", paper=0.3, low=0, high=1)
+    padding: int = setting(0, _LAST_SHIFT, paper=4, low=0, high=1024)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ViewSettings(Settings):
+    """The views of all stages: `contrastive` of stage 1, `strong` of stage 2 and `joint` of stage 3; `weak` of both.
+
+    Where a frozen network keeps strong views (`FeatureSettings.strong_views`), they are those of `strong`, for
+    stage 3 as well, which then has no use for `joint`.
+    """
+
     contrastive: ContrastiveViews = field(default_factory=ContrastiveViews)
     weak: WeakViews = field(default_factory=WeakViews)
     strong: StrongViews = field(default_factory=StrongViews)
+    joint: JointViews = field(default_factory=JointViews)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +297,8 @@ class FeatureSettings(Settings):
     )
     strong_views: int = setting(
         0,
-        "strong views of each image whose features a frozen network computes once, for later stages; 0 for none",
+        "strong views of each image, as stage 2 has them, whose features a frozen network computes once, for "
+        "stages 2 and 3; 0 for none",
         paper=0,
         low=0,
         high=64,
@@ -408,6 +468,12 @@ class RunConfig(Settings):
                 f"{self.features.strong_views}, but only a frozen network has views to keep: choose a trained network "
                 "(such as features.source=timm:NAME) with features.epochs=0, or set both to 0"
             )
+        for name, views in (("strong", self.views.strong), ("joint", self.views.joint)):
+            if views.lowest_factor > views.highest_factor:
+                raise SettingError(
+                    f"views.{name}.lowest_factor is {views.lowest_factor:g}, but views.{name}.highest_factor is "
+                    f"{views.highest_factor:g}: choose a lowest factor that is not above the highest"
+                )
         if self.joint.start == "random" and self.features.source.startswith(PRETRAINED):
             raise SettingError(
                 f"joint.start is random, but stage 1 starts from a trained network "
@@ -512,6 +578,9 @@ def from_dict(values: dict[str, Any], kind: type[Any] = RunConfig) -> Any:
     if not isinstance(values, dict):
         raise SettingError(f"{kind.__name__} is {values!r}: expected settings by name")
     kinds = _kinds_of(kind)
+    if kind is ViewSettings and "strong" in values:
+        # Runs of earlier versions had the same strong views in stages 2 and 3.
+        values = {"joint": values["strong"], **values}
     unknown = set(values) - set(kinds)
     if unknown:
         raise SettingError(f"unknown settings {', '.join(sorted(unknown))} in {kind.__name__}")

@@ -11,6 +11,7 @@ from engine.config import (
     FeatureSettings,
     HeadSettings,
     JointSettings,
+    JointViews,
     Preset,
     ReliableSettings,
     RunConfig,
@@ -27,6 +28,7 @@ GLYPH_VIEWS = ViewSettings(
     ),
     weak=WeakViews(flip=0, shift=0.075),
     strong=StrongViews(flip=0, operations=4, rotation=20, shear=0.25, shift=0.125, tones="light", cutout=0.375),
+    joint=JointViews(flip=0, operations=4, rotation=20, shear=0.25, shift=0.125, tones="light", cutout=0.375),
 )
 
 QUICK = RunConfig(
@@ -96,7 +98,21 @@ SHAPES = replace(
     joint=replace(QUICK.joint, steps=150, unlabelled=1, learning_rate=0.005, average=0.95, adapt="fixed"),
 )
 
-PAPER = RunConfig(preset="paper", reliable=ReliableSettings(neighbors=100, agreement=0.99, confidence=0.99))
+# As in the authors' code: tones that are only darker, paler and softer, black beyond the edge, and shifts of the weak
+# views (and, at their end, of stage 3's strong views) by up to 4 pixels, whatever the size of the images.
+PAPER = RunConfig(
+    preset="paper",
+    views=ViewSettings(
+        weak=WeakViews(shift=0, padding=4, edge="black"),
+        strong=StrongViews(
+            shear=0.1, shift=0.1, lowest_factor=0.05, highest_factor=0.95, solarise=0, cutout=0.5, edge="black"
+        ),
+        joint=JointViews(
+            operations=3, lowest_factor=0.05, highest_factor=0.95, solarise=0, cutout=0.5, padding=4, edge="black"
+        ),
+    ),
+    reliable=ReliableSettings(neighbors=100, agreement=0.99, confidence=0.99),
+)
 
 
 def _paper_on(
@@ -113,13 +129,14 @@ def _paper_on(
 ) -> RunConfig:
     """`PAPER` with what the authors' configurations change for one image set.
 
-    `epochs` are stage 1's and `rounds` stage 2's; `cutout` is a share of the side.
+    `epochs` are stage 1's and `rounds` stage 2's; `cutout`, a share of the side, is stage 2's too: stage 3's is the
+    same on all sets.
     """
     return replace(
         PAPER,
         preset=preset,
         clusters=clusters,
-        views=ViewSettings(strong=StrongViews(cutout=cutout)),
+        views=replace(PAPER.views, strong=replace(PAPER.views.strong, cutout=cutout)),
         encoder=EncoderSettings(backbone=backbone),
         features=replace(PAPER.features, epochs=epochs, queue=queue),
         heads=replace(PAPER.heads, epochs=rounds, images=images),

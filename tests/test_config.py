@@ -9,10 +9,14 @@ import pytest
 
 from engine.config import (
     FeatureSettings,
+    JointViews,
     Preset,
     ReliableSettings,
     RunConfig,
     Settings,
+    StrongViews,
+    ViewSettings,
+    WeakViews,
     flat,
     from_dict,
     override,
@@ -135,7 +139,7 @@ def test_what_was_not_stored_has_its_default() -> None:
 def test_a_preset_takes_clusters_and_seed() -> None:
     config = preset("paper", clusters=7, channels=3, seed=5)
     assert (config.clusters, config.seed, config.preset) == (7, 5, "paper")
-    assert config.views == RunConfig().views
+    assert config.views == PAPER.views
 
 
 def test_grey_images_get_views_without_mirrors_and_colours() -> None:
@@ -194,6 +198,49 @@ def test_settings_of_an_older_run_get_todays_defaults() -> None:
     assert (PAPER.features.source, PAPER.joint.adapt) == ("scratch", "fixed")
 
 
+# Views as runs kept them while stages 2 and 3 had one group of strong views: of `paper-stl10` and of grey images.
+EARLIER = {
+    "paper-stl10": """{"contrastive": {"crop": 0.2, "flip": 0.5},
+        "weak": {"flip": 0.5, "shift": 0.125},
+        "strong": {"flip": 0.5, "operations": 4, "rotation": 30.0, "shear": 0.3, "shift": 0.3, "tones": "all",
+        "cutout": 0.25}}""",
+    "quick": """{"contrastive": {"crop": 1.0, "flip": 0.0},
+        "weak": {"flip": 0.0, "shift": 0.075},
+        "strong": {"flip": 0.0, "operations": 4, "rotation": 20.0, "shear": 0.25, "shift": 0.125, "tones": "light",
+        "cutout": 0.375}}""",
+}
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_both_stages_of_an_earlier_run_have_the_strong_views_it_had(name: str) -> None:
+    views = from_dict({"preset": name, "views": json.loads(EARLIER[name])}).views
+    grey = name == "quick"
+    own = {"flip": 0, "rotation": 20, "shear": 0.25, "shift": 0.125, "tones": "light"} if grey else {}
+    # What could not be chosen then: factors of .1 to 1.9, thresholds from .3, the edge repeated, no padding.
+    fixed = {"lowest_factor": 0.1, "highest_factor": 1.9, "solarise": 0.3, "edge": "repeat", "padding": 0}
+    cutout = 0.375 if grey else 0.25
+    assert views.strong == StrongViews(operations=4, cutout=cutout, **own, **fixed)
+    assert views.joint == JointViews(operations=4, cutout=cutout, **own, **fixed)
+    shift = 0.075 if grey else 0.125
+    assert views.weak == WeakViews(flip=0 if grey else 0.5, shift=shift, padding=0, edge="mirror")
+
+
+def test_views_of_today_are_read_as_they_were_stored() -> None:
+    views = ViewSettings(strong=StrongViews(cutout=0.25), joint=JointViews(cutout=0.75))
+    assert from_dict(json.loads(json.dumps(to_dict(RunConfig(views=views))))).views == views
+
+
+@pytest.mark.parametrize("group", ["strong", "joint"])
+def test_the_lowest_factor_is_not_above_the_highest(group: str) -> None:
+    message = rf"views.{group}.lowest_factor is 1.5, but views.{group}.highest_factor is 1.2: choose a lowest factor"
+    both = (f"views.{group}.lowest_factor=1.5", f"views.{group}.highest_factor=1.2")
+    for order in (both, both[::-1]):
+        with pytest.raises(SettingError, match=message):
+            override(QUICK, *order)
+    higher = (f"views.{group}.lowest_factor=1.95", f"views.{group}.highest_factor=2")
+    assert getattr(override(QUICK, *higher).views, group).lowest_factor == 1.95
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_fast_preset_is_stored_and_read_like_any_other(channels: int) -> None:
     config = preset("fast", clusters=7, channels=channels, seed=2)
@@ -218,6 +265,20 @@ AUTHORS = {
     "paper-imagenet-dogs": (15, "resnet34", 3000, 12_800, 100, 8000, (32, 224), 0.90),
     "paper-tiny-imagenet": (200, "resnet34", 1000, 12_800, 100, 20_000, (32, 64), 0.90),
 }
+
+
+@pytest.mark.parametrize("name", ["paper", *AUTHORS])
+def test_the_authors_views_differ_between_stages_2_and_3(name: str) -> None:
+    views = preset(name, channels=3).views
+    tones = {"lowest_factor": 0.05, "highest_factor": 0.95, "solarise": 0, "tones": "all", "edge": "black"}
+    cutout, side = AUTHORS[name][6] if name in AUTHORS else (16, 32)
+    assert views.weak == WeakViews(flip=0.5, shift=0, padding=4, edge="black")
+    assert views.strong == StrongViews(
+        operations=4, rotation=30, shear=0.1, shift=0.1, cutout=cutout / side, padding=0, **tones
+    )
+    assert views.joint == JointViews(
+        flip=0.5, operations=3, rotation=30, shear=0.3, shift=0.3, cutout=0.5, padding=4, **tones
+    )
 
 
 @pytest.mark.parametrize("name", AUTHORS)

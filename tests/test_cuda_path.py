@@ -183,6 +183,7 @@ def test_when_the_gpu_is_full_batches_are_halved_and_training_goes_on(tmp_path: 
         "features.objective": "simclr",
         "features.epochs": 2,
         "views.strong.tones": "light",
+        "views.joint.tones": "light",
     }
     with FakeCuda() as gpu:
         trained(made(tmp_path / "roomy", {**changes, "joint.steps": 1}), "cuda")

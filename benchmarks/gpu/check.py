@@ -16,12 +16,13 @@ from torch import nn
 
 from benchmarks.gpu.sitting import CLUSTERS, Sitting, Unfit
 from benchmarks.speed import NOTHING, SIDE, all_reliable, drawn, untrained_heads
-from engine.config import JointSettings, RunConfig, with_settings
+from engine.config import JointSettings, RunConfig, StrongViews, with_settings
 from engine.data.batches import DeviceImages
 from engine.errors import Stopped
 from engine.events import Alarm, Event
 from engine.forecast.timing import Nothing
 from engine.jobs import Control
+from engine.presets import PAPER
 from engine.runs.create import create_run
 from engine.runs.pipeline import batches_of
 from engine.runs.runner import Device, execute
@@ -161,8 +162,16 @@ def _weak(scene: Scene) -> float:
 
 
 def _strong(scene: Scene) -> float:
+    return _differing(scene.config.views.strong, scene)
+
+
+def _authors(scene: Scene) -> float:
+    """With black beyond the edge and a padded crop."""
+    return _differing(PAPER.views.joint, scene)
+
+
+def _differing(settings: StrongViews, scene: Scene) -> float:
     """Posterising and equalising can turn a rounding error into a whole level, so a few pixels may differ."""
-    settings = scene.config.views.strong
     one, other = on_both(scene, lambda d: strong_view(_photos(scene).to(d), settings, chance()))
     return float(((one - other).abs() > LEVEL / 4).double().mean())
 
@@ -396,6 +405,7 @@ CHECKS: dict[str, tuple[Callable[[Scene], float], float]] = {
     "contrastive views: largest difference": (_contrastive, ROUNDING),
     "weak views: largest difference": (_weak, ROUNDING),
     "strong views: share of pixels that differ": (_strong, 1e-3),
+    "the authors' strong views in stage 3: share of pixels that differ": (_authors, 1e-3),
     "features: relative difference": (_features, ROUNDING),
     **{
         f"gradient of {name}: relative difference": (_gradient_of(name), GRADIENT)

@@ -302,7 +302,7 @@ class _Probe:
         if not self.config.keeps_views:
             return
         adapter, chance = self.features.encoder, seeded(0, 0, self.device)
-        views = views_of(self.pixels, self.config.views)
+        views = views_of(self.pixels, self.config.views.weak, self.config.views.strong)
         some = self.pixels.batch(torch.arange(min(self.few, max(1, VIEW_PIXELS // self.pixels.area))))
         acts: dict[str, tuple[Callable[[], object], int]] = {
             "weak": (lambda: views.weak(some, chance), len(some)),

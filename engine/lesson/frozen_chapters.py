@@ -29,7 +29,7 @@ NEEDS_FEATURES = "Train stage 1 (features) first."
 
 
 def frozen_views(material: Material) -> Step:
-    """The weak and the strong views of a few images: of each four."""
+    """The weak and the strong views of a few images: of each four. Strong ones are those of stage 2."""
     settings = material.config.features
     kept = (
         f" The network sees {settings.weak_views} weak and {settings.strong_views} strong views of each image once."

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from engine.config import SCRATCH, FeatureSettings, RunConfig, ViewSettings
+from engine.config import SCRATCH, FeatureSettings, RunConfig, StrongViews, WeakViews
 from engine.data.batches import CachedViews, DeviceImages, ImageBatches, ViewVectors
 from engine.events import Emit, StageFinished, StageStarted
 from engine.stages.compute import Losses, Portions, compiled, fused, memory_format, narrow_products, portion
@@ -257,14 +257,14 @@ class Views(Protocol):
 
 
 class _PixelViews:
-    def __init__(self, settings: ViewSettings) -> None:
-        self.settings = settings
+    def __init__(self, weak: WeakViews, strong: StrongViews) -> None:
+        self._weak, self._strong = weak, strong
 
     def weak(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return weak_view(batch, self.settings.weak, generator)
+        return weak_view(batch, self._weak, generator)
 
     def strong(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return strong_view(batch, self.settings.strong, generator)
+        return strong_view(batch, self._strong, generator)
 
 
 class _VectorViews:
@@ -307,11 +307,11 @@ def _drawn(vectors: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return vectors[torch.arange(images, device=vectors.device), chosen]
 
 
-def views_of(pixels: ImageBatches, settings: ViewSettings) -> Views:
-    """How views are drawn from batches of `pixels`: made of the pixels, chosen among a frozen network's, or made of
-    external vectors."""
+def views_of(pixels: ImageBatches, weak: WeakViews, strong: StrongViews) -> Views:
+    """How views are drawn from batches of `pixels`: made of the pixels as `weak` and `strong` say, chosen among a
+    frozen network's, or made of external vectors."""
     if not isinstance(pixels, ViewVectors):
-        return _PixelViews(settings)
+        return _PixelViews(weak, strong)
     if not pixels.weak and not pixels.strong:
         return _NoisyVectors(pixels.deviation)
     return _VectorViews(pixels.weak, pixels.strong)

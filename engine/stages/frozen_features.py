@@ -45,6 +45,7 @@ def compute_features(
 ) -> None:
     """Fills `clean` with the features of the N images, and `weak` and `strong` with those of their views.
 
+    Stages 2 and 3 share what is kept, so strong views are those of stage 2 (`config.views.strong`).
     One step is a block of images in one of its views, or without any: the images of a block are brought to the
     device once. What is resumed equals what was not interrupted, to the bit.
 

@@ -279,7 +279,7 @@ def _views(
     config: RunConfig, pixels: ImageBatches, encoder: Encoder | Adapter, ids: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Features of a weak and of a strong view of images `ids`, two (M, D)."""
-    views = views_of(pixels, config.views)
+    views = views_of(pixels, config.views.weak, config.views.strong)
     weak = encode(encoder, pixels, ids, lambda x: views.weak(x, generator))
     strong = encode(encoder, pixels, ids, lambda x: views.strong(x, generator))
     return weak, strong

@@ -261,7 +261,7 @@ class _Lesson:
     def __init__(
         self, config: RunConfig, pixels: ImageBatches, model: Classifier, weigh: nn.Module, teachers: Teachers
     ) -> None:
-        self.settings, self.views = config.joint, views_of(pixels, config.views)
+        self.settings, self.views = config.joint, views_of(pixels, config.views.weak, config.views.joint)
         self.pixels, self.model, self.weigh, self.teachers = pixels, model, weigh, teachers
         self.order = EpochOrder(len(pixels), config.joint.batch * config.joint.unlabelled, config.seed)
         self.images = config.joint.batch + 2 * self.order.size

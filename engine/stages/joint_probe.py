@@ -48,7 +48,7 @@ def look_through(
         generator: on the device, not shared with anything else.
     """
     images, places = pixels.batch(torch.from_numpy(ids)), torch.from_numpy(ids).to(pixels.device)
-    strong = strong_view(images, views.strong, generator)
+    strong = strong_view(images, views.joint, generator)
     weak = weak_view(images, views.weak, generator)
     target = model(weak).softmax(1)
     loss = F.cross_entropy(model(strong), target.argmax(1), reduction="none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,10 @@ class Placement:
         return torch.stack((*row_x, self.x, *row_y, self.y), dim=1).view(-1, 2, 3)
 
 
-def warp(x: torch.Tensor, placement: Placement, shrink: int = 1) -> torch.Tensor:
-    """x seen through `placement`, bilinear; the edge is extended outwards.
+def warp(
+    x: torch.Tensor, placement: Placement, shrink: int = 1, edge: Literal["repeat", "black"] = "repeat"
+) -> torch.Tensor:
+    """x seen through `placement`, bilinear; beyond its edge it is black, or its outermost pixels are repeated.
 
     The result's sides are those of x divided by `shrink`.
     """
@@ -46,7 +49,8 @@ def warp(x: torch.Tensor, placement: Placement, shrink: int = 1) -> torch.Tensor
     matrix[:, 0, 1] *= height / width
     matrix[:, 1, 0] *= width / height
     height, width = max(1, height // shrink), max(1, width // shrink)
-    return F.grid_sample(x, _grid(matrix, height, width), padding_mode="border", align_corners=False)
+    beyond = "zeros" if edge == "black" else "border"
+    return F.grid_sample(x, _grid(matrix, height, width), padding_mode=beyond, align_corners=False)
 
 
 def _grid(matrix: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -79,13 +83,32 @@ def crop_window(
     return width, height, centre[:, 0] * (1 - width), centre[:, 1] * (1 - height)
 
 
-def shifted(x: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-    """x moved by whole `pixels` ((M, 2) int64: right, down); what enters is a mirror of the edge."""
+def moves(x: torch.Tensor, right: int, down: int, generator: torch.Generator) -> torch.Tensor:
+    """(M, 2) int64: whole pixels to the right and down, each up to as many, in both directions alike."""
+    drawn = [(uniform(x, -1, 1, generator) * (most + 0.5)).round().clamp(-most, most) for most in (right, down)]
+    return torch.stack(drawn, 1).long()
+
+
+def shifted(
+    x: torch.Tensor, pixels: torch.Tensor, edge: Literal["mirror", "repeat", "black"] = "mirror"
+) -> torch.Tensor:
+    """x moved by whole `pixels` ((M, 2) int64: right, down); what enters is the image mirrored at its edge, its
+    outermost pixels repeated, or black."""
     height, width = x.shape[-2:]
-    columns = _reflected(torch.arange(width, device=x.device) - pixels[:, :1], width)
-    rows = _reflected(torch.arange(height, device=x.device) - pixels[:, 1:], height)
-    flat = (rows[:, :, None] * width + columns[:, None, :]).view(len(x), 1, -1)
-    return x.flatten(2).gather(2, flat.expand(-1, x.shape[1], -1)).view_as(x)
+    columns = torch.arange(width, device=x.device) - pixels[:, :1]
+    rows = torch.arange(height, device=x.device) - pixels[:, 1:]
+    inside = _held(columns, width, edge), _held(rows, height, edge)
+    flat = (inside[1][:, :, None] * width + inside[0][:, None, :]).view(len(x), 1, -1)
+    moved = x.flatten(2).gather(2, flat.expand(-1, x.shape[1], -1)).view_as(x)
+    if edge != "black":
+        return moved
+    seen = (rows == inside[1])[:, :, None] & (columns == inside[0])[:, None, :]
+    return moved * seen[:, None]
+
+
+def _held(places: torch.Tensor, size: int, edge: str) -> torch.Tensor:
+    """Places outside 0..size-1 brought back: folded at the edges, or to the edge itself."""
+    return _reflected(places, size) if edge == "mirror" else places.clamp(0, size - 1)
 
 
 def _reflected(places: torch.Tensor, size: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The strong view: several random operations and a blanked square (Cutout)."""
+"""The strong view: several random operations, a blanked square (Cutout) and a small shift."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from engine.config import StrongViews
 from engine.views.chance import uniform
-from engine.views.geometry import Placement, mirrored, warp
+from engine.views.geometry import Placement, mirrored, moves, shifted, warp
 from engine.views.tone import autocontrasted, equalised, posterised, recolour, sharpened, solarised
 
 GEOMETRY = ("rotate", "shear_x", "shear_y", "shift_x", "shift_y")
@@ -18,18 +18,24 @@ HEAVY = ("saturation", "autocontrast", "equalise", "posterise", "solarise")
 
 
 def strong_view(x: torch.Tensor, settings: StrongViews, generator: torch.Generator) -> torch.Tensor:
-    """`settings.operations` operations drawn for each image, a mirror image or not, and Cutout.
+    """`settings.operations` operations drawn for each image, a mirror image or not, Cutout, and a shift by whole
+    pixels (a random crop after padding).
 
     Source: the paper's section IV-B (RandAugment's list, arXiv 1909.13719). Operations drawn for an
     image act in a fixed order, so that the geometric ones are a single resampling of the batch; an
-    operation drawn twice acts once.
+    operation drawn twice acts once. The mirror image is part of that resampling too: since all operations turn, shear
+    and shift to both sides alike, views are as likely as if it came last, as the authors have it in stage 3.
     """
     drawn = _draw(x, settings, generator)
-    x = warp(x, _placement(x, settings, drawn, generator))
+    x = warp(x, _placement(x, settings, drawn, generator), edge=settings.edge)
     x = _light_tones(x, settings, drawn, generator)
     if settings.tones == "all" and settings.operations:
-        x = _heavy_tones(x, drawn, generator)
-    return cut_out(x, settings.cutout, generator) if settings.cutout else x
+        x = _heavy_tones(x, settings, drawn, generator)
+    if settings.cutout:
+        x = cut_out(x, settings.cutout, generator)
+    if settings.padding:
+        x = shifted(x, moves(x, settings.padding, settings.padding, generator), settings.edge)
+    return x
 
 
 def _draw(x: torch.Tensor, settings: StrongViews, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -64,8 +70,7 @@ def _light_tones(
     x: torch.Tensor, settings: StrongViews, drawn: dict[str, torch.Tensor], generator: torch.Generator
 ) -> torch.Tensor:
     def factor(name: str) -> torch.Tensor:
-        # RandAugment's enhancement range, 0.1 to 1.9.
-        return 1 + drawn[name] * uniform(x, -0.9, 0.9, generator)
+        return 1 + drawn[name] * uniform(x, settings.lowest_factor - 1, settings.highest_factor - 1, generator)
 
     if settings.operations == 0:
         return x
@@ -74,9 +79,11 @@ def _light_tones(
     return sharpened(x, factor("sharpness"))
 
 
-def _heavy_tones(x: torch.Tensor, drawn: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+def _heavy_tones(
+    x: torch.Tensor, settings: StrongViews, drawn: dict[str, torch.Tensor], generator: torch.Generator
+) -> torch.Tensor:
     bits = uniform(x, 4, 8, generator)
-    threshold = uniform(x, 0.3, 1, generator)
+    threshold = uniform(x, settings.solarise, 1, generator)
     operations: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "autocontrast": autocontrasted,
         "equalise": equalised,

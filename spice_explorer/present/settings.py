@@ -53,7 +53,8 @@ GROUPS = (
     ("encoder", "Encoder"),
     ("views.contrastive", "Views · contrastive (stage 1)"),
     ("views.weak", "Views · weak (stages 2 and 3)"),
-    ("views.strong", "Views · strong (stages 2 and 3)"),
+    ("views.strong", "Views · strong (stage 2)"),
+    ("views.joint", "Views · strong (stage 3)"),
     ("compute", "Compute"),
 )
 
@@ -131,6 +132,9 @@ def advice(config: RunConfig) -> dict[str, str]:
     source, epochs = config.features.source, config.features.epochs
     if source.startswith(IMPORT):
         return {"features.epochs": "Not used: external vectors are taken as they are"}
+    if config.keeps_views:
+        shared = "Not used: stage 3 shares the strong views that the frozen network saw in stage 2"
+        return {f"views.joint.{entry.name}": shared for entry in fields(config.views.joint)}
     if source == SCRATCH or not epochs:
         return {}
     return {"features.epochs": f"{epochs:,} passes will change the trained network; choose 0 to keep it frozen"}

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.config import FeatureSettings, RunConfig, with_setting
+from engine.config import FeatureSettings, RunConfig, override, with_setting
 from engine.curate.audit import Estimate
 from engine.curate.measured import Measured
 from engine.data.contact_sheet import contact_sheet
@@ -235,6 +235,23 @@ def test_what_the_epochs_mean_depends_on_what_stage_1_begins_with(source: str, e
     advice = settings.advice(with_setting(config, "features.epochs", epochs))
     assert set(advice) == ({"features.epochs"} if words else set())
     assert (words or "") in advice.get("features.epochs", "")
+
+
+def test_strong_views_of_stage_3_are_of_no_use_where_those_of_stage_2_are_kept() -> None:
+    config = preset("photos", clusters=3, channels=3)
+    advice = settings.advice(config)
+    assert set(advice) == {name for name in form_fields(config) if name.startswith("views.joint.")}
+    assert all(text.startswith("Not used") for text in advice.values())
+    assert settings.advice(override(config, "features.weak_views=0", "features.strong_views=0")) == {}
+
+
+def test_each_stage_has_its_own_group_of_strong_views() -> None:
+    titles = {group.name: group.title for group in settings.groups(preset("paper", clusters=3, channels=3), {})}
+    assert titles["views.strong"] == "Views · strong (stage 2)"
+    assert titles["views.joint"] == "Views · strong (stage 3)"
+    help_of = {name: field.help for name, field in form_fields(preset("quick", clusters=3, channels=3)).items()}
+    assert "Paper: 0.1" in help_of["views.strong.shear"]
+    assert "Paper: 0.3" in help_of["views.joint.shear"]
 
 
 def test_only_changed_settings_are_applied_and_wrong_ones_are_named() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config import ViewSettings
+from engine.config import StrongViews, ViewSettings, WeakViews
 from engine.data.batches import CachedViews, DeviceImages, ViewVectors
 from engine.data.images import ImageSet
 from engine.errors import TrainingError
@@ -68,7 +68,7 @@ def test_a_batch_has_each_image_with_all_its_views() -> None:
 
 def test_weak_and_strong_views_are_drawn_from_their_own_kind() -> None:
     batches = ViewVectors(made(), CPU)
-    views, chance = views_of(batches, ViewSettings()), torch.Generator().manual_seed(0)
+    views, chance = views_of(batches, WeakViews(), StrongViews()), torch.Generator().manual_seed(0)
     batch = batches.batch(torch.tensor([4] * 200))
     weak, strong = views.weak(batch, chance)[:, 0].tolist(), views.strong(batch, chance)[:, 0].tolist()
     assert set(weak) == {4, 104, 104.125}
@@ -78,7 +78,7 @@ def test_weak_and_strong_views_are_drawn_from_their_own_kind() -> None:
 def test_without_strong_views_the_others_stand_in() -> None:
     batches = ViewVectors(made(strong=0), CPU)
     batch = batches.batch(torch.tensor([1] * 100))
-    strong = views_of(batches, ViewSettings()).strong(batch, torch.Generator().manual_seed(0))
+    strong = views_of(batches, WeakViews(), StrongViews()).strong(batch, torch.Generator().manual_seed(0))
     assert set(strong[:, 0].tolist()) == {1, 101, 101.125}
 
 
@@ -92,7 +92,7 @@ def test_a_strong_view_of_an_external_vector_has_noise_as_each_feature_differs(c
     batches = external()
     # Scaled to length 1 they are (±.6, .8, 0).
     torch.testing.assert_close(batches.deviation, torch.tensor([0.6, 0.0, 0.0]))
-    batch, views = batches.batch(torch.arange(10_000)), views_of(batches, ViewSettings())
+    batch, views = batches.batch(torch.arange(10_000)), views_of(batches, WeakViews(), StrongViews())
     assert batch.shape == (10_000, 1, 3)
     weak, strong = views.weak(batch, chance), views.strong(batch, chance)
     assert (weak.dtype, strong.dtype) == (torch.float32, torch.float32)
@@ -105,7 +105,7 @@ def test_a_strong_view_of_an_external_vector_has_noise_as_each_feature_differs(c
 
 def test_views_of_external_vectors_depend_on_the_generator_alone() -> None:
     batches = external(40)
-    batch, views = batches.batch(torch.arange(40)), views_of(batches, ViewSettings())
+    batch, views = batches.batch(torch.arange(40)), views_of(batches, WeakViews(), StrongViews())
     first, second, other = (views.strong(batch, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
@@ -130,7 +130,7 @@ def test_views_of_pixels_are_those_of_the_settings_to_the_bit() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
     images = DeviceImages(ImageSet(pixels, tuple("abcd"), "drawn"), CPU)
     settings, batch = ViewSettings(), images.batch(torch.arange(4))
-    views = views_of(images, settings)
+    views = views_of(images, settings.weak, settings.strong)
     for drawn, own, kind in ((views.weak, weak_view, settings.weak), (views.strong, strong_view, settings.strong)):
         one, other = (torch.Generator().manual_seed(5) for _ in range(2))
         assert torch.equal(drawn(batch, one), own(batch, kind, other))

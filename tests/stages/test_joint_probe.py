@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from engine.config import StrongViews, ViewSettings, WeakViews
+from engine.config import JointViews, ViewSettings, WeakViews
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
 from engine.stages.joint_probe import images_to_watch, look_through
 from engine.stages.reliable import ReliableSet
 from engine.stages.thresholds import FixMatch
 
-STILL = ViewSettings(weak=WeakViews(flip=0, shift=0), strong=StrongViews(flip=0, operations=0, cutout=0))
+STILL = ViewSettings(weak=WeakViews(flip=0, shift=0), joint=JointViews(flip=0, operations=0, cutout=0))
 
 
 def reliable_set(labels: list[int], mask: list[bool]) -> ReliableSet:

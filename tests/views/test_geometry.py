@@ -104,6 +104,24 @@ def test_a_shift_may_be_longer_than_the_image() -> None:
     close(shifted(x, torch.tensor([[5, 0]])), [1, 0, 1])
 
 
+def test_a_shift_repeats_the_edge_or_brings_in_black() -> None:
+    x = torch.arange(1, 5.0).view(1, 1, 1, 4)
+    repeated = {1: [1, 1, 2, 3], -2: [3, 4, 4, 4], 5: [1, 1, 1, 1], 0: [1, 2, 3, 4]}
+    black = {1: [0, 1, 2, 3], -2: [3, 4, 0, 0], 5: [0, 0, 0, 0], 0: [1, 2, 3, 4]}
+    for pixels in repeated:
+        right, down = torch.tensor([[pixels, 0]]), torch.tensor([[0, pixels]])
+        close(shifted(x, right, "repeat"), repeated[pixels])
+        close(shifted(x, right, "black"), black[pixels])
+        close(shifted(x.transpose(2, 3), down, "repeat"), repeated[pixels])
+        close(shifted(x.transpose(2, 3), down, "black"), black[pixels])
+
+
+def test_beyond_the_edge_is_its_last_pixel_or_black() -> None:
+    close(warp(NUMBERS, placed(x=2 / 4), edge="repeat")[0, 0, 0], [1, 2, 3, 3])
+    close(warp(NUMBERS + 1, placed(x=2 / 4), edge="black")[0, 0, 0], [2, 3, 4, 0])
+    close(warp(NUMBERS + 1, placed(), edge="black"), NUMBERS + 1)
+
+
 def test_mirrored_says_for_each_image(chance: torch.Generator) -> None:
     x = torch.empty(1000, 1, 1, 1)
     assert mirrored(x, 0, chance).eq(1).all()
