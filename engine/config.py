@@ -283,8 +283,8 @@ class FeatureSettings(Settings):
     norm_groups: int = setting(
         8,
         "groups of a batch that MoCo normalises separately, so that batch statistics leak nothing "
-        "on one device (the authors shuffle between 8 GPUs)",
-        paper=8,
+        "on one device (the authors shuffle between 4 GPUs)",
+        paper=4,
         low=1,
     )
 

@@ -281,6 +281,12 @@ def test_the_authors_views_differ_between_stages_2_and_3(name: str) -> None:
     )
 
 
+def test_a_batch_of_the_paper_is_normalised_in_groups_of_32() -> None:
+    features = preset("paper", channels=3).features
+    assert (features.batch, features.norm_groups) == (128, 4)
+    assert all(preset(name, channels=3).features.norm_groups == 8 for name in ("quick", "fast", "shapes", "photos"))
+
+
 @pytest.mark.parametrize("name", AUTHORS)
 def test_a_set_of_the_paper_has_the_authors_values_and_else_those_of_paper(name: str) -> None:
     k, network, epochs, queue, rounds, images, (cutout, side), agreement = AUTHORS[name]

@@ -27,7 +27,7 @@ SAME = 1e-12
 class SplitBatchNorm(nn.BatchNorm2d):
     """Batch normalisation in `groups` parts of the batch, each with its own statistics.
 
-    It replaces the authors' eight devices: in MoCo an image and its key are normalised with different images, so
+    It replaces the authors' four devices: in MoCo an image and its key are normalised with different images, so
     that shared batch statistics cannot give them away. Every batch in eval mode, and any batch that `groups`
     does not divide, is normalised as a whole.
     """
