@@ -29,6 +29,7 @@ TAKES_OPTIONS = (
     "curation",
     "sources",
     "shapes",
+    "long_tail",
     "photos",
     "gallery",
     "duplicates",
@@ -40,6 +41,7 @@ SUITES = {
         "views",
         "digits",
         "shapes",
+        "long_tail",
         "speed",
         "neighbors",
         "objectives",
@@ -58,6 +60,7 @@ SUITES = {
 OWN_DEFAULTS = {
     "photos": {"images": 10_000, "seeds": 5},
     "duplicates": {"images": 10_000, "seeds": 5},
+    "long_tail": {"seeds": 5},
     "gallery": {"images": 10_000},
 }
 NAMES = (*dict.fromkeys(name for suite in SUITES.values() for name in suite), "gpu")

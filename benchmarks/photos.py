@@ -36,6 +36,7 @@ from engine.runs.results import load_reliable, observe
 from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened
 from engine.stages.encoder import Adapter, adapted
+from engine.stages.loop import seeded
 
 LONGEST = {"spice": 120.0, "method": 90.0}  # seconds; a piece that may take longer than is left is not begun
 # For a run that only has the features computed.
@@ -126,7 +127,7 @@ def vectors_of(folder: RunFolder, opened: Opened) -> Vectors:
     if "clean" in arrays:
         return Vectors(arrays["clean"], arrays["vectors"], opened.truth.labels)
     vectors = arrays["vectors"]
-    return Vectors(vectors, adapted(Adapter.on(vectors, 0), vectors), opened.truth.labels)
+    return Vectors(vectors, adapted(Adapter.on(vectors, seeded(0, "adapter weights")), vectors), opened.truth.labels)
 
 
 def spice(place: Path, photos: PhotoSet, opened: Opened, options: Options, seed: int) -> dict[str, Any]:

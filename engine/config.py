@@ -326,7 +326,12 @@ class HeadSettings(Settings):
     """Stage 2: clustering heads by prototype pseudo-labelling (paper, section III-B)."""
 
     heads: int = setting(10, "heads trained in parallel; one is chosen", paper=10, low=1, high=256)
-    epochs: int = setting(30, "rounds of E-step and M-step", paper=30, low=1)
+    epochs: int = setting(
+        30,
+        "rounds of E-step and M-step; an epoch of the authors has N/M of them (CIFAR-10: 30 epochs are 300 rounds)",
+        paper=300,
+        low=1,
+    )
     images: int = setting(5000, "images labelled per E-step (M)", paper=5000, low=2)
     center_ratio: float = setting(
         0.5, "confident images that form a prototype, as a share of M/K", paper=0.5, low=0.01, high=1
@@ -388,7 +393,14 @@ class JointSettings(Settings):
     batch: int = setting(64, "reliable images per step", paper=64, low=1)
     unlabelled: int = setting(7, "unlabelled images for each reliable one", paper=7, low=1, high=64)
     learning_rate: float = setting(0.03, "highest learning rate", paper=0.03, low=1e-6, high=10)
-    weight_decay: float = setting(5e-4, "weight decay", paper=5e-4, low=0, high=1)
+    ending: float = setting(
+        0.195,
+        "learning rate of the last step, as a share of the highest; it falls along a cosine",
+        paper=0.195,
+        low=0,
+        high=1,
+    )
+    weight_decay: float = setting(5e-4, "weight decay; none for scales and shifts of norms", paper=5e-4, low=0, high=1)
     threshold: float = setting(
         0.95, "least confidence at which a weak view teaches the strong one", paper=0.95, low=0, high=1
     )
@@ -398,6 +410,9 @@ class JointSettings(Settings):
         "that learn slowly (FlexMatch); 'free' requires the model's average confidence (FreeMatch); "
         "'soft' weights images by their confidence (SoftMatch)",
         paper="fixed",
+    )
+    extra: bool = setting(
+        True, "learn from the extra images of stage 1 too, where a set has some (STL-10's unlabelled ones)", paper=True
     )
     reselect: int = setting(
         0,

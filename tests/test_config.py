@@ -258,12 +258,12 @@ def test_the_fast_preset_flips_photographs_only(channels: int) -> None:
 # From the authors' configurations: K, network, epochs and queue of stage 1, rounds and M of stage 2,
 # Cutout in pixels of the side, agreement.
 AUTHORS = {
-    "paper-stl10": (10, "resnet34", 1000, 65_536, 100, 5000, (32, 96), 0.90),
-    "paper-cifar10": (10, "resnet18", 1000, 12_800, 30, 5000, (16, 32), 0.99),
-    "paper-cifar100-20": (20, "resnet34", 1000, 12_800, 100, 10_000, (16, 32), 0.99),
-    "paper-imagenet10": (10, "resnet34", 5000, 12_800, 100, 5000, (32, 224), 0.90),
-    "paper-imagenet-dogs": (15, "resnet34", 3000, 12_800, 100, 8000, (32, 224), 0.90),
-    "paper-tiny-imagenet": (200, "resnet34", 1000, 12_800, 100, 20_000, (32, 64), 0.90),
+    "paper-stl10": (10, "resnet34", 1000, 65_536, 200, 5000, (32, 96), 0.90),
+    "paper-cifar10": (10, "resnet18", 1000, 12_800, 300, 5000, (16, 32), 0.99),
+    "paper-cifar100-20": (20, "resnet34", 1000, 12_800, 500, 10_000, (16, 32), 0.99),
+    "paper-imagenet10": (10, "resnet34", 5000, 12_800, 200, 5000, (32, 224), 0.90),
+    "paper-imagenet-dogs": (15, "resnet34", 3000, 12_800, 200, 8000, (32, 224), 0.90),
+    "paper-tiny-imagenet": (200, "resnet34", 1000, 12_800, 500, 20_000, (32, 64), 0.90),
 }
 
 
@@ -327,3 +327,22 @@ def test_a_number_of_clusters_goes_before_the_preset_s_own() -> None:
     assert preset("paper-imagenet-dogs", clusters=7, channels=3).clusters == 7
     with pytest.raises(SettingError, match="clusters is 0: allowed from 2"):
         preset("paper-imagenet-dogs", clusters=0, channels=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "epochs"),
+    [
+        ("paper", 50_000, 30),
+        ("paper-cifar10", 50_000, 30),
+        ("paper-cifar100-20", 50_000, 100),
+        ("paper-stl10", 13_000, 100),
+        ("paper-imagenet10", 13_000, 100),
+        ("paper-imagenet-dogs", 19_500, 100),
+        ("paper-tiny-imagenet", 100_000, 100),
+    ],
+)
+def test_the_papers_presets_have_n_over_m_rounds_in_each_of_the_authors_epochs(
+    name: str, images: int, epochs: int
+) -> None:
+    heads = preset(name, channels=3).heads
+    assert heads.epochs == epochs * (images // heads.images)

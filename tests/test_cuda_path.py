@@ -324,8 +324,13 @@ def test_a_round_of_stage_2_waits_only_to_say_how_large_the_clusters_are(monkeyp
         "bincount in stages/heads.py": 1,  # sizes of its clusters
         "tolist in stages/heads.py": 1,
         "nonzero in stages/prototypes.py": 1,  # decided labels
+        "copy cuda→cpu in stages/heads.py": 1,  # labels by which the heads are judged, once in an epoch of N/M rounds
     }
-    assert copies == {"cpu→cuda in data/batches.py": 2, "cpu→cuda in stages/heads.py": 1}
+    assert copies == {
+        "cpu→cuda in data/batches.py": 2,
+        "cpu→cuda in stages/heads.py": 1,
+        "cuda→cpu in stages/heads.py": 1,
+    }
 
 
 # -- does the fake detect mistakes? ------------------------------------------------------------
@@ -359,7 +364,7 @@ def _constants_left_behind(_device: torch.device) -> tuple[torch.Tensor, ...]:
     ("module", "name", "mistake", "told"),
     [
         (tone, "_constants", _constants_left_behind, "same device"),
-        (stage1, "seeded", lambda seed, step, _device="cpu": loop.seeded(seed, step), "generator"),
+        (stage1, "seeded", lambda seed, purpose, step=0, _device="cpu": loop.seeded(seed, purpose, step), "generator"),
     ],
     ids=["a constant left behind", "a generator of the CPU"],
 )

@@ -248,7 +248,7 @@ def _thresholds(scene: Scene) -> float:
 
     def weights(device: torch.device) -> torch.Tensor:
         rules = [
-            thresholds(JointSettings(adapt=adapt), clusters=CLUSTERS, images=64).to(device)
+            thresholds(JointSettings(adapt=adapt), CLUSTERS, torch.full((64,), CLUSTERS)).to(device)
             for adapt in ("fixed", "flex", "free", "soft")
         ]
         return torch.stack([rule(targets.to(device), ids.to(device)) for rule in rules for _ in range(3)])

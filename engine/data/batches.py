@@ -36,6 +36,9 @@ class ImageBatches(Protocol):
     def __len__(self) -> int: ...
 
     @property
+    def total(self) -> int: ...
+
+    @property
     def resident(self) -> bool: ...
 
     @property
@@ -55,7 +58,7 @@ class DeviceImages:
     A set that fits is copied to the device once. A larger one stays in host memory: each batch is
     gathered there, in a separate thread if it was announced, and sent.
 
-    Stage 1 may also learn from `extra` images, whose ids start at N.
+    Stages 1 and 3 may also learn from `extra` images, whose ids start at N.
     """
 
     def __init__(self, images: ImageSet, device: torch.device, extra: ImageSet | None = None) -> None:
@@ -193,6 +196,11 @@ class ViewVectors:
 
     def __len__(self) -> int:
         return self._host[0].shape[1]
+
+    @property
+    def total(self) -> int:
+        """As many as there are images: there are no vectors of extra ones."""
+        return len(self)
 
     @property
     def resident(self) -> bool:

@@ -93,7 +93,7 @@ class Costs:
     Attributes:
         each: by the names in `work`; a piece that was not measured is absent.
         clusters: K that it was measured with; k-means takes its time in proportion to it.
-        extra: extra images that stage 1 alone trains on.
+        extra: extra images that are trained on besides.
         dimensions: D.
         weights: bytes of the encoder's.
         memory: bytes of host memory at the peak, beyond what the process had before.

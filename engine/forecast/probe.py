@@ -76,7 +76,7 @@ def probe(
 
     Args:
         threads: CPU threads that the run will have, by default torch's own number here.
-        extra: extra images that stage 1 alone will train on.
+        extra: extra images that training will use besides.
         stop: asked between any two steps.
         progress: told the share that is done.
         place: the disk that runs are written to, by default that of temporary files.
@@ -252,7 +252,7 @@ class _Probe:
     def _joint(self) -> None:
         settings = self.config.joint
         head = Heads(1, self.vectors.shape[1], self.config.clusters).to(self.device)
-        initialise(head, torch.Generator().manual_seed(0))
+        initialise(head, seeded(0, "head weights"))
         nothing = np.zeros((1, 1), np.float32)
         heads = HeadClustering(Clustering(nothing), head, 0, nothing, nothing, nothing, nothing, nothing)
 
@@ -301,7 +301,7 @@ class _Probe:
         self.each["encode"] = found.times(self.count / batch)
         if not self.config.keeps_views:
             return
-        adapter, chance = self.features.encoder, seeded(0, 0, self.device)
+        adapter, chance = self.features.encoder, seeded(0, "joint views", 0, self.device)
         views = views_of(self.pixels, self.config.views.weak, self.config.views.strong)
         some = self.pixels.batch(torch.arange(min(self.few, max(1, VIEW_PIXELS // self.pixels.area))))
         acts: dict[str, tuple[Callable[[], object], int]] = {

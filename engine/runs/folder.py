@@ -2,7 +2,7 @@
 
     run.json          the request: source, settings, fingerprint of the images
     images/           pixels.npy (uint8, memory-mapped when read) and ids
-    extra/            extra images, for stage 1 only
+    extra/            extra images, for stages 1 and 3
     originals/        size and stamp of each original, where the images were made from larger ones
     truth/            true labels and class names, only where they exist
     encoder.pt encoder.json     the trained encoder that stage 1 starts from, if any, and its card
@@ -65,7 +65,7 @@ LOCK_SECONDS, PROBE_SECONDS = 2.0, 0.1
 class RunCard:
     """A run's settings and images.
 
-    `parent` is the run it starts from, "" for none; `extra` counts the extra images of stage 1;
+    `parent` is the run it starts from, "" for none; `extra` counts the extra images;
     `excluded` are the images that a person excluded from the source beforehand, with the reason;
     `origin` is where the originals are, None where nobody knows.
     """

@@ -89,8 +89,9 @@ def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable
             return
         _forget_stage_1(run)
     features = _imported(run) if folder.has(IMPORTED) else _features(run)
-    pixels.leave_extra()
     batches = batches_of(features, pixels)
+    if batches is not pixels or not run.config.joint.extra:
+        pixels.leave_extra()
     neighbors = _neighbors(run, features)
     heads = _heads(run, batches, features, neighbors)
     reliable = _reliable(run, "heads", heads.clustering, neighbors)

@@ -1,4 +1,4 @@
-"""`Clustering`: a stage's output for every image."""
+"""`Clustering`: a stage's output for every image; and what heads are chosen by, without labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from functools import cached_property
 
 import numpy as np
 
+from engine.space.neighbors import Neighbors, local_agreement
+
 DOMINANT = 3.0
+# Neighbours of an image that judge a head's labels.
+JUDGES = 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,3 +49,53 @@ class Clustering:
         """Clusters with more than `DOMINANT` times their share, where that is less than all."""
         limit = min(DOMINANT / self.clusters, 0.9) * len(self.labels)
         return np.flatnonzero(self.sizes > limit).tolist()
+
+
+# -- the choice of a head --------------------------------------------------------------------------
+
+
+def head_scores(how: str, head_labels: np.ndarray, neighbors: Neighbors | None) -> np.ndarray:
+    """(H,): `head_agreement` for "consensus", `neighbor_agreement` for "neighbors".
+
+    Args:
+        head_labels: (H, N).
+        neighbors: needed only for "neighbors".
+    """
+    return (
+        head_agreement(head_labels)
+        if how == "consensus" or neighbors is None
+        else neighbor_agreement(head_labels, neighbors)
+    )
+
+
+def neighbor_agreement(head_labels: np.ndarray, neighbors: Neighbors) -> np.ndarray:
+    """(H,), at most 1: how much more often than by chance an image's neighbours share its label.
+
+    Cohen's kappa, (a − c) / (1 − c), of the mean agreement a: by chance it is c = Σ p², the p being the
+    clusters' shares. Without c, a head with one large cluster would win. Two clusters of equal size with
+    a = .9 have .8; a single one has 0.
+    """
+    count = min(JUDGES, neighbors.ids.shape[1])
+    found = np.zeros(len(head_labels))
+    for head, labels in enumerate(head_labels):
+        chance = float(((np.bincount(labels) / len(labels)) ** 2).sum())
+        if chance < 1:
+            found[head] = (float(local_agreement(labels, neighbors, count).mean()) - chance) / (1 - chance)
+    return found
+
+
+def head_agreement(head_labels: np.ndarray) -> np.ndarray:
+    """(H,) in 0–1: mean normalised mutual information of each head's labels with the others'; 0 for a single head.
+
+    Heads that put everything into one cluster agree on nothing.
+    """
+    from sklearn.metrics import normalized_mutual_info_score as nmi
+
+    heads = len(head_labels)
+    table = np.zeros((heads, heads))
+    alone = (head_labels == head_labels[:, :1]).all(1)
+    for one in range(heads):
+        for other in range(one):
+            if not (alone[one] and alone[other]):
+                table[one, other] = table[other, one] = nmi(head_labels[one], head_labels[other])
+    return table.sum(1) / max(1, heads - 1)

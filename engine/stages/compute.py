@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from engine.config import ComputeSettings
 from engine.data.batches import ImageBatches
 from engine.events import Alarm, Emit, Stage
+from engine.stages.encoder import Encoder
 
 Losses = dict[str, torch.Tensor]
 
@@ -23,6 +25,20 @@ def narrow_products(settings: ComputeSettings, device: torch.device) -> bool:
     if settings.precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return settings.precision == "bfloat16"
+
+
+@contextmanager
+def whole_products(encoder: nn.Module) -> Iterator[None]:
+    """An encoder multiplies in float32 until the end of the block: neighbours and prototypes are found among features
+    that are encoded once, and bfloat16 has three digits."""
+    parts = [one for one in encoder.modules() if isinstance(one, Encoder) and one.narrow]
+    for one in parts:
+        one.narrow = False
+    try:
+        yield
+    finally:
+        for one in parts:
+            one.narrow = True
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
@@ -73,6 +89,13 @@ class Portions:
     def __init__(self, stage: Stage, pixels: ImageBatches, emit: Emit) -> None:
         self._stage, self._pixels, self._emit = stage, pixels, emit
         self._count = 1
+
+    def state_dict(self) -> dict[str, int]:
+        """In how many parts each batch goes through: their views differ from those of the whole."""
+        return {"count": self._count}
+
+    def load_state_dict(self, state: dict[str, int], /) -> None:
+        self._count = state["count"]
 
     def backward(
         self, optimiser: torch.optim.Optimizer, losses: Callable[[int, int], tuple[torch.Tensor, Losses]]

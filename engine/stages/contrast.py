@@ -109,7 +109,8 @@ def moco_loss(query: torch.Tensor, key: torch.Tensor, queue: torch.Tensor, tempe
 class BYOL(nn.Module):
     """From each view, predicts a slower copy's features of the other view; uses no negatives.
 
-    Source: arXiv 2006.07733, equation 2, both ways. The predictor has the projector's form.
+    Source: arXiv 2006.07733, equation 2, both ways. The predictor has the projector's form, and predicts from a
+    projection of any length: only what is compared has length 1.
     """
 
     def __init__(self, encoder: Encoder, projector: Projector, predictor: Projector, momentum: float) -> None:
@@ -120,7 +121,7 @@ class BYOL(nn.Module):
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         # One view after the other, so that each is normalised by the statistics of its own kind.
-        predicted = [self.predictor(self.projector(self.encoder(x))) for x in (first, second)]
+        predicted = [self.predictor(self.projector.raw(self.encoder(x))) for x in (first, second)]
         with torch.no_grad():
             move(self.slow_encoder, self.encoder, self.momentum)
             move(self.slow_projector, self.projector, self.momentum)

@@ -156,6 +156,7 @@ class Encoder(nn.Module):
         backbone and its number of features, takes the place of the one in `settings`.
         """
         super().__init__()
+        self.resnet = network is None and settings.backbone != "small"
         if network is not None:
             self.backbone, self.features = network
         elif settings.backbone == "small":
@@ -228,7 +229,7 @@ class Adapter(nn.Module):
         self.outer = nn.Linear(features, features)
 
     @classmethod
-    def on(cls, vectors: np.ndarray, seed: int) -> Adapter:
+    def on(cls, vectors: np.ndarray, generator: torch.Generator) -> Adapter:
         """The adapter of clean images' features (N, D), on the CPU, in eval mode.
 
         Raises:
@@ -236,7 +237,7 @@ class Adapter(nn.Module):
         """
         images, inputs = vectors.shape
         adapter = cls(inputs, min(WIDTH, inputs, images))
-        initialise(adapter, torch.Generator().manual_seed(seed))
+        initialise(adapter, generator)
         for weight in (adapter.outer.weight, adapter.outer.bias):
             nn.init.zeros_(weight)
         mean, directions = _leading(vectors, adapter.features)
@@ -299,7 +300,11 @@ class Projector(nn.Module):
         self.out = nn.Linear(hidden, projection)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return F.normalize(self.out(F.relu(self.norm(self.hidden(features)))), dim=1)
+        return F.normalize(self.raw(features), dim=1)
+
+    def raw(self, features: torch.Tensor) -> torch.Tensor:
+        """(M, P) of any length."""
+        return self.out(F.relu(self.norm(self.hidden(features))))
 
 
 class Heads(nn.Module):
@@ -322,6 +327,11 @@ class Heads(nn.Module):
         inner = F.relu(features @ self.hidden_weight + self.hidden_bias)
         return inner @ self.out_weight + self.out_bias
 
+    def logits_of(self, index: int, features: torch.Tensor) -> torch.Tensor:
+        """(M, K): logits of head `index` alone, for features (M, D)."""
+        inner = F.relu(features @ self.hidden_weight[index] + self.hidden_bias[index])
+        return inner @ self.out_weight[index] + self.out_bias[index]
+
     def one(self, index: int) -> Heads:
         """A copy of head `index` alone."""
         _, features, clusters = self.out_weight.shape
@@ -332,11 +342,19 @@ class Heads(nn.Module):
 
 @torch.no_grad()
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Re-initialises all weights from a CPU `generator`, uniform in ±1/√fan-in as torch does by default.
+    """Re-initialises all weights from a CPU `generator`, uniform in ±1/√fan-in as torch does by default; those of a
+    ResNet's convolutions normal with variance 2/fan-out, as they are published (He et al., arXiv 1502.01852,
+    equation 14). Batch normalisation hides the size of weights, but the smaller they are, the faster they turn.
 
     Torch's own initialisation uses the process-wide generator, which other threads share.
     """
+    resnets = [one.backbone for one in module.modules() if isinstance(one, Encoder) and one.resnet]
+    published = {id(layer) for backbone in resnets for layer in backbone.modules()}
     for layer in module.modules():
+        if isinstance(layer, nn.Conv2d) and id(layer) in published:
+            fan_out = layer.out_channels * math.prod(layer.kernel_size)
+            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * math.sqrt(2 / fan_out))
+            continue
         if isinstance(layer, nn.Conv2d):
             fan_in = layer.in_channels * math.prod(layer.kernel_size)
             drawn = [layer.weight]

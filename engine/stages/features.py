@@ -15,7 +15,16 @@ from torch import nn
 from engine.config import SCRATCH, FeatureSettings, RunConfig, StrongViews, WeakViews
 from engine.data.batches import CachedViews, DeviceImages, ImageBatches, ViewVectors
 from engine.events import Emit, StageFinished, StageStarted
-from engine.stages.compute import Losses, Portions, compiled, fused, memory_format, narrow_products, portion
+from engine.stages.compute import (
+    Losses,
+    Portions,
+    compiled,
+    fused,
+    memory_format,
+    narrow_products,
+    portion,
+    whole_products,
+)
 from engine.stages.contrast import objective_of
 from engine.stages.encoder import Adapter, Encoder, adapted, initialise
 from engine.stages.encoder_file import load_encoder
@@ -69,7 +78,7 @@ def build_encoder(config: RunConfig, pixels: DeviceImages, *, channels: int, sid
     groups = _norm_groups(config.features)
     if config.features.source == SCRATCH:
         encoder = Encoder(config.encoder, channels=channels, side=side, norm_groups=groups)
-        initialise(encoder, torch.Generator().manual_seed(config.seed))
+        initialise(encoder, seeded(config.seed, "encoder weights"))
         mean, deviation = pixels.mean_and_deviation()
         encoder.mean.copy_(mean)
         encoder.deviation.copy_(deviation)
@@ -106,11 +115,7 @@ def learn_features(
     settings = config.features
     order = EpochOrder(pixels.total, settings.batch, config.seed, multiple=_norm_groups(settings))
     objective = objective_of(
-        settings,
-        encoder,
-        batch=order.size,
-        images=pixels.total,
-        generator=torch.Generator().manual_seed(config.seed * 4 + 2),
+        settings, encoder, batch=order.size, images=pixels.total, generator=seeded(config.seed, "projector weights")
     )
     compiled(objective, config.compute)
     steps = settings.epochs * order.steps
@@ -124,7 +129,7 @@ def learn_features(
         shrink = 2 if index < settings.coarse * steps else 1
 
         def losses(part: int, parts: int) -> tuple[torch.Tensor, Losses]:
-            chance = seeded(config.seed * 4 + 1, index * parts + part, pixels.device)
+            chance = seeded(config.seed, "contrastive views", index * parts + part, pixels.device)
             x = portion(images, part, parts)
             first, second = (contrastive_view(x, config.views.contrastive, chance, shrink=shrink) for _ in range(2))
             loss = objective(first, second)
@@ -146,14 +151,15 @@ def learn_features(
         "features",
         steps,
         step,
-        {"objective": objective, "optimiser": optimiser, "schedule": schedule},
+        {"objective": objective, "optimiser": optimiser, "schedule": schedule, "portions": portions},
         emit=emit,
         stop=stop,
         checkpoint=checkpoint,
         watch=watch("features", steps, frame, keep),
     )
     encoder.eval()
-    return Features(encoder, encode(encoder, pixels).cpu().numpy())
+    with whole_products(encoder):
+        return Features(encoder, encode(encoder, pixels).cpu().numpy())
 
 
 def take_features(
@@ -174,7 +180,7 @@ def take_features(
 
 def adapter_features(config: RunConfig, views: CachedViews, device: torch.device) -> Features:
     """What an untrained adapter makes of clean features; raises TrainingError when all point the same way."""
-    adapter = Adapter.on(views.clean, config.seed * 4 + 4).to(device)
+    adapter = Adapter.on(views.clean, seeded(config.seed, "adapter weights")).to(device)
     return Features(adapter, adapted(adapter, views.clean), views)
 
 
@@ -198,7 +204,7 @@ class EpochOrder:
         """(M,) int64: the images of step `step`, counted from the beginning of training."""
         epoch, place = divmod(step, self.steps)
         if epoch != self._epoch:
-            chance = seeded(self.seed, epoch)
+            chance = seeded(self.seed, "order of images", epoch)
             self._ids, self._epoch = torch.randperm(self.images, generator=chance), epoch
         return self._ids[place * self.size : (place + 1) * self.size]
 

@@ -111,9 +111,8 @@ class _Computation:
 
     def _viewed(self, images: torch.Tensor, block: int, weak: bool, view: int) -> torch.Tensor:
         """A view of a block's images, drawn for a whole block even where there are fewer images."""
-        chance = seeded(
-            self._config.features.view_seed, (block * MOST_VIEWS + view) * 2 + (0 if weak else 1), images.device
-        )
+        number = (block * MOST_VIEWS + view) * 2 + (0 if weak else 1)
+        chance = seeded(self._config.features.view_seed, "cached views", number, images.device)
         missing = BLOCK - len(images)
         whole = torch.cat([images, images[:1].expand(missing, -1, -1, -1)]) if missing else images
         views = self._config.views

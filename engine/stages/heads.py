@@ -10,8 +10,10 @@ same three.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +23,9 @@ from engine.config import HeadSettings, RunConfig
 from engine.data.batches import ImageBatches
 from engine.events import Emit
 from engine.space.kmeans import kmeans
-from engine.space.neighbors import Neighbors, local_agreement, nearest
+from engine.space.neighbors import Neighbors, nearest
 from engine.space.projection import neighborhoods
-from engine.stages.clustering import Clustering
+from engine.stages.clustering import JUDGES, Clustering, head_agreement, head_scores
 from engine.stages.compute import fused
 from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Adapter, Encoder, Heads, initialise
@@ -42,8 +44,6 @@ from engine.stages.prototypes import (
 
 # A layout has clusters far apart, and a single k-means often misses one: .51 to .69 on clothes, the best of ten .69.
 LAYOUT_TRIES = 10
-# Neighbours of an image that judge a head's labels.
-JUDGES = 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,8 @@ def learn_heads(
     neighbors: Neighbors | None = None,
 ) -> HeadClustering:
     """Trains H heads on the frozen features and chooses one without labels. One step is a round:
-    an E-step on M images and an M-step of several passes over their pseudo-labels.
+    an E-step on M images and an M-step of several passes over their pseudo-labels. The heads are judged whenever
+    about N images were labelled, as after the authors' epochs, and the best of all rounds is chosen.
 
     Args:
         fixed: decided labels, which form prototypes and are trained on in every round, whatever the heads
@@ -112,19 +113,29 @@ def learn_heads(
         shown = {"pseudo-label loss": losses.mean()}
         return Report(shown, len(drawn.ids) * settings.passes, tuple(sizes.tolist()))
 
+    judges = None
+    if settings.choose == "neighbors":
+        judges = neighbors or nearest(features.vectors, JUDGES, device=vectors.device)
+    best = Best(settings, heads, vectors, known, judges)
+    frames = watch("heads", settings.epochs, lambda done: _frame(done, settings, heads, vectors, known), keep)
+    epoch = max(1, len(vectors) // settings.images)
+
+    def look(done: int) -> None:
+        frames(done)
+        if done == settings.epochs or (done and done % epoch == 0):
+            best.consider()
+
     run_steps(
         "heads",
         settings.epochs,
         step,
-        {"heads": heads, "optimiser": rounds.optimiser},
+        {"heads": heads, "optimiser": rounds.optimiser, "best": best},
         emit=emit,
         stop=stop,
         checkpoint=checkpoint,
-        watch=watch("heads", settings.epochs, lambda done: _frame(done, settings, heads, vectors, known), keep),
+        watch=look,
     )
-    judges = None
-    if settings.choose == "neighbors":
-        judges = neighbors or nearest(features.vectors, JUDGES, device=vectors.device)
+    best.take()
     return _choose(settings, heads, vectors, known, judges)
 
 
@@ -174,14 +185,14 @@ class Rounds:
         self._clean = features.vectors if features.views is None else features.views.clean
         self.vectors = torch.from_numpy(features.vectors).to(device)
         self.heads = Heads(config.heads.heads, self.vectors.shape[1], config.clusters)
-        initialise(self.heads, torch.Generator().manual_seed(config.seed * 4 + 3))
+        initialise(self.heads, seeded(config.seed, "head weights"))
         self.heads.to(device)
         self.optimiser = torch.optim.Adam(self.heads.parameters(), config.heads.learning_rate, fused=fused(device))
 
     def draw(self, index: int) -> Round:
         """Images and views of round `index`, counted from 0."""
         seed, device = self.config.seed, self.pixels.device
-        chance = seeded(seed * 4 + 3, index, device)
+        chance = seeded(seed, "rounds", index, device)
         ids = _sample(torch.from_numpy(self.fixed.mask), self.config.heads.images, index, seed)
         places = ids.to(device)
         weak, strong = _views(self.config, self.pixels, self.encoder, ids, chance)
@@ -269,7 +280,7 @@ def _sample(fixed: torch.Tensor, most: int, step: int, seed: int) -> torch.Tenso
     images = len(fixed)
     if images <= most:
         return torch.arange(images)
-    order = torch.randperm(images, generator=seeded(seed, step))
+    order = torch.randperm(images, generator=seeded(seed, "images of a round", step))
     own, other = order[fixed[order]], order[~fixed[order]]
     half = most // 2
     return torch.cat((own[:half], other, own[half:]))[:most]
@@ -292,14 +303,15 @@ def kmeans_belief(
 
     Our extension: randomly initialised heads agree on much worse first labels, and the first labels strongly
     influence the last. Each head uses its own k-means on `points` (M, d), the features or a layout of them: the
-    best of `tries`. The probability of an image's cluster rises the nearer the image is to the cluster's mean
-    direction. Only the order matters.
+    best of `tries`. The images of a cluster come first, above 1/2, and then all others, each the nearer it is to
+    the cluster's mean direction: a small cluster's prototype is filled up with the images most like it. Only the
+    order matters.
     """
     starts = [(seed * heads + head) % 2**32 for head in range(heads)]
     labels = [kmeans(points, clusters, one, starts=tries) for one in starts]
     member = F.one_hot(torch.from_numpy(np.stack(labels)).long(), clusters).to(unit)
     means = F.normalize(member.transpose(1, 2) @ unit, dim=2)
-    return member * (1 + unit @ means.transpose(1, 2)) / 2
+    return (member + (1 + unit @ means.transpose(1, 2)) / 2) / 2
 
 
 def head_losses(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor, double_softmax: bool) -> torch.Tensor:
@@ -316,6 +328,56 @@ def head_losses(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor, 
     return (each * kept).sum(1) / kept.sum(1).clamp_min(1)
 
 
+class Best:
+    """The heads as they were when one of them had the best score so far, of what `settings.choose` asks for."""
+
+    def __init__(
+        self, settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known, judges: Neighbors | None
+    ) -> None:
+        self.settings, self.heads, self.vectors, self.known, self.judges = settings, heads, vectors, known, judges
+        self.score, self._weights = -math.inf, _copied(heads)
+
+    @torch.no_grad()
+    def consider(self) -> None:
+        """Keeps the heads as they are now unless they were better before; of equals the later."""
+        score = float(self._scores().max())
+        if score >= self.score:
+            self.score, self._weights = score, _copied(self.heads)
+
+    def take(self) -> None:
+        """Puts the best weights back."""
+        self.heads.load_state_dict(self._weights)
+
+    def _scores(self) -> np.ndarray:
+        """(H,), the higher the better, without what the setting does not ask for."""
+        each = (self.heads.logits_of(index, self.vectors) for index in range(len(self.heads)))
+        if self.settings.choose == "loss":
+            unit = F.normalize(self.vectors, dim=1)
+            return -np.array([_claimed(self.settings, one[None], unit, self.known)[0] for one in each], np.float32)
+        labels = torch.stack([one.argmax(1) for one in each]).cpu().numpy()
+        return head_scores(self.settings.choose, labels, self.judges)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"score": self.score, "weights": self._weights}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self.score, self._weights = state["score"], state["weights"]
+
+
+def _copied(heads: Heads) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in heads.state_dict().items()}
+
+
+def _claimed(
+    settings: HeadSettings, logits: torch.Tensor, unit: torch.Tensor, known: Known
+) -> tuple[float, torch.Tensor, torch.Tensor, PseudoLabels]:
+    """The loss of a head with these logits (1, N, K) on the pseudo-labels of all images, and its E-step on them."""
+    confident, prototypes, labels = pseudo_label(
+        logits.softmax(2), unit, settings.center_ratio, exclusive=settings.exclusive, known=known, sizes=settings.sizes
+    )
+    return _loss_of_all(settings, logits[0], labels), confident, prototypes, labels
+
+
 @torch.no_grad()
 def _choose(
     settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known, judges: Neighbors | None
@@ -324,19 +386,15 @@ def _choose(
     unit = F.normalize(vectors, dim=1)
     results = []
     for index in range(len(heads)):
-        logits = heads.one(index)(vectors)
-        belief = logits.softmax(2)
-        confident, prototypes, labels = pseudo_label(
-            belief, unit, settings.center_ratio, exclusive=settings.exclusive, known=known, sizes=settings.sizes
-        )
-        loss = _loss_of_all(settings, logits[0], labels)
+        logits = heads.logits_of(index, vectors)
+        loss, confident, prototypes, labels = _claimed(settings, logits[None], unit, known)
         nearest = labels.ids[0, : labels.ids.shape[1] - int(known.fixed.sum())]
-        results.append((loss, belief[0].argmax(1).cpu().numpy(), confident[0], prototypes[0], nearest))
+        results.append((loss, logits.argmax(1).cpu().numpy(), confident[0], prototypes[0], nearest))
     losses = np.array([result[0] for result in results], np.float32)
     head_labels = np.stack([result[1] for result in results])
     agreement = head_agreement(head_labels) if len(heads) > 1 else None
-    near = None if judges is None else neighbor_agreement(head_labels, judges)
-    chosen = choose_head(settings.choose, losses, agreement, near)
+    scores = -losses if settings.choose == "loss" else head_scores(settings.choose, head_labels, judges)
+    chosen = int(scores.argmax())
     _, _, confident, prototypes, nearest = results[chosen]
     head = heads.one(chosen)
     belief = head(vectors).softmax(2)[0]  # again: those of all heads would be H tables of N × K
@@ -373,51 +431,10 @@ def _frame(done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tenso
     """Every head's predictions for all clean images after `done` rounds."""
     unit, found = F.normalize(vectors, dim=1), []
     for index in range(len(heads)):
-        belief = heads.one(index)(vectors).softmax(2)
+        belief = heads.logits_of(index, vectors).softmax(1)[None]
         confident, prototypes = formed(belief, unit, settings.center_ratio, known)
         confidence, labels = belief[0].max(1)
         each = (labels, confidence.half(), prototypes[0].half(), confident[0, :, :CONFIDENT].int())
         found.append([x.cpu().numpy() for x in each])
     stacked = [np.stack(each) for each in zip(*found, strict=True)]
     return Frame("heads", done, None, stacked[0].astype(np.uint16), *stacked[1:])
-
-
-def choose_head(how: str, losses: np.ndarray, agreement: np.ndarray | None, near: np.ndarray | None) -> int:
-    """The index of the head with the lowest loss, or with the highest agreement of either kind.
-
-    Args:
-        how: "loss", "consensus" or "neighbors".
-        losses: (H,).
-        agreement: (H,), of `head_agreement`; None for a single head.
-        near: (H,), of `neighbor_agreement`; needed only for "neighbors".
-    """
-    scores = {"loss": -losses, "consensus": agreement, "neighbors": near}[how]
-    return 0 if scores is None else int(scores.argmax())
-
-
-def neighbor_agreement(head_labels: np.ndarray, neighbors: Neighbors) -> np.ndarray:
-    """(H,), at most 1: how much more often than by chance an image's neighbours share its label.
-
-    Cohen's kappa, (a − c) / (1 − c), of the mean agreement a: by chance it is c = Σ p², the p being the
-    clusters' shares. Without c, a head with one large cluster would win. Two clusters of equal size with
-    a = .9 have .8; a single one has 0.
-    """
-    count = min(JUDGES, neighbors.ids.shape[1])
-    found = np.zeros(len(head_labels))
-    for head, labels in enumerate(head_labels):
-        chance = float(((np.bincount(labels) / len(labels)) ** 2).sum())
-        if chance < 1:
-            found[head] = (float(local_agreement(labels, neighbors, count).mean()) - chance) / (1 - chance)
-    return found
-
-
-def head_agreement(head_labels: np.ndarray) -> np.ndarray:
-    """(H,) in 0–1: mean normalised mutual information of each head's labels with the others'."""
-    from sklearn.metrics import normalized_mutual_info_score as nmi
-
-    heads = len(head_labels)
-    table = np.zeros((heads, heads))
-    for one in range(heads):
-        for other in range(one):
-            table[one, other] = table[other, one] = nmi(head_labels[one], head_labels[other])
-    return table.sum(1) / max(1, heads - 1)

@@ -24,7 +24,7 @@ from engine.errors import TrainingError
 from engine.events import Emit
 from engine.space.neighbors import nearest
 from engine.stages.clustering import Clustering
-from engine.stages.compute import Losses, Portions, compiled, fused, portion
+from engine.stages.compute import Losses, Portions, compiled, fused, portion, whole_products
 from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Adapter, Encoder, Heads, initialise, whole_norms
 from engine.stages.features import EpochOrder, Features, encode, views_of
@@ -38,6 +38,7 @@ from engine.stages.thresholds import thresholds
 # The longest gradient of a model on an adapter; usual ones are shorter. Features of very clear clusters lie in few
 # directions, each far from 0: of 300 vectors in 3 clusters with D = 1,500, `quick` went from 1.00 to .33 without it.
 MOST_GRADIENT = 2.0
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 
 
 class Classifier(nn.Module):
@@ -73,7 +74,8 @@ def learn_jointly(
     keep_xray: KeepXray | None = None,
     fixed: FixedLabels | None = None,
 ) -> JointClustering:
-    """Trains from the reliable set; raises TrainingError if it is empty.
+    """Trains from the reliable set, and from what it believes of all others, the extra images of `pixels` among them;
+    raises TrainingError if the set is empty.
 
     Args:
         keep_xray: receives records of a few images at the steps of frames; training is bit-identical
@@ -90,8 +92,10 @@ def learn_jointly(
     average = copy.deepcopy(model).requires_grad_(False).eval()
     compiled(model, config.compute)
     optimiser, schedule = _optimiser(settings, model)
-    weigh = thresholds(settings, clusters=config.clusters, images=len(pixels)).to(pixels.device)
-    teachers = Teachers(reliable, settings.batch, config.seed * 4 + 4)
+    weigh = thresholds(settings, config.clusters, _labels_known(reliable, config.clusters, pixels.total)).to(
+        pixels.device
+    )
+    teachers = Teachers(reliable, settings.batch, config.seed)
     lesson = _Lesson(config, pixels, model, weigh, teachers)
     portions = Portions("joint", pixels, emit)
 
@@ -118,6 +122,7 @@ def learn_jointly(
             "schedule": schedule,
             "thresholds": weigh,
             "teachers": teachers,
+            "portions": portions,
         },
         emit=emit,
         stop=stop,
@@ -127,20 +132,31 @@ def learn_jointly(
     return JointClustering(average, Clustering(predict(average, pixels)))
 
 
+def _labels_known(reliable: ReliableSet, clusters: int, images: int) -> torch.Tensor:
+    """(images,) int64: the label of each reliable image, `clusters` for every other and for extra ones."""
+    known = torch.full((images,), clusters)
+    known[: len(reliable.mask)][torch.from_numpy(reliable.mask)] = torch.from_numpy(reliable.labels[reliable.mask])
+    return known
+
+
 def _optimiser(
     settings: JointSettings, model: Classifier
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """SGD with Nesterov's momentum; the rate falls along a cosine (FixMatch, section 2.4). Weight decay is for
+    products only: scales and shifts of norms keep theirs, as in the authors' code."""
+    norms = [one for layer in model.modules() if isinstance(layer, NORMS) for one in layer.parameters(recurse=False)]
+    others = [one for one in model.parameters() if all(one is not norm for norm in norms)]
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": norms, "weight_decay": 0.0}]
     optimiser = torch.optim.SGD(
-        model.parameters(),
+        groups,
         settings.learning_rate,
         momentum=0.9,
         nesterov=True,
         weight_decay=settings.weight_decay,
         fused=fused(next(model.parameters()).device),
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: math.cos(7 / 16 * math.pi * step / settings.steps)
-    )
+    angle = math.acos(settings.ending)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: math.cos(angle * step / settings.steps))
     return optimiser, schedule
 
 
@@ -162,7 +178,7 @@ def _watching(
     def look(done: int) -> Xray:
         now = copy.deepcopy(average)  # it is in eval mode, and never compiled
         now.load_state_dict(lesson.model.state_dict())
-        chance = seeded(config.seed * 4 + 4, -1 - done, pixels.device)
+        chance = seeded(config.seed, "views looked through", done, pixels.device)
         return look_through(done, now, copy.deepcopy(lesson.weigh), images, watched, config.views, chance)
 
     xrays = watch("joint", config.joint.steps, look, keep_xray)
@@ -192,7 +208,8 @@ def _reselected(config: RunConfig, pixels: ImageBatches, average: Classifier, fi
 @torch.no_grad()
 def _seen(model: Classifier, pixels: ImageBatches) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (N, D) and probabilities (N, K) of all clean images."""
-    vectors = encode(model.encoder, pixels)
+    with whole_products(model.encoder):
+        vectors = encode(model.encoder, pixels)
     return vectors, model.head(vectors)[0].softmax(1)
 
 
@@ -217,7 +234,7 @@ def _starting_model(config: RunConfig, encoder: Encoder | Adapter, head: Heads) 
     model = Classifier(copy.deepcopy(encoder), copy.deepcopy(head))
     whole_norms(model)
     if config.joint.start == "random":
-        initialise(model, torch.Generator().manual_seed(config.seed * 4 + 4))
+        initialise(model, seeded(config.seed, "joint weights"))
         for layer in model.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.reset_parameters()
@@ -244,7 +261,7 @@ class Teachers:
 
     def draw(self, step: int) -> torch.Tensor:
         """(M,) int64: reliable images, drawn with replacement; the same for the same step."""
-        drawn = torch.rand(self.batch, generator=seeded(self.seed, step), dtype=torch.float64)
+        drawn = torch.rand(self.batch, generator=seeded(self.seed, "teachers", step), dtype=torch.float64)
         places = torch.searchsorted(self._cumulated, drawn * self._cumulated[-1])
         return self._ids[places.clamp_max(len(self._ids) - 1)]
 
@@ -263,7 +280,7 @@ class _Lesson:
     ) -> None:
         self.settings, self.views = config.joint, views_of(pixels, config.views.weak, config.views.joint)
         self.pixels, self.model, self.weigh, self.teachers = pixels, model, weigh, teachers
-        self.order = EpochOrder(len(pixels), config.joint.batch * config.joint.unlabelled, config.seed)
+        self.order = EpochOrder(pixels.total, config.joint.batch * config.joint.unlabelled, config.seed)
         self.images = config.joint.batch + 2 * self.order.size
 
     def on(self, step: int) -> Callable[[int, int], tuple[torch.Tensor, Losses]]:
@@ -276,7 +293,7 @@ class _Lesson:
         labels, ids = (x.to(device, non_blocking=True) for x in (self.teachers.labels[taught], other))
 
         def losses(part: int, parts: int) -> tuple[torch.Tensor, Losses]:
-            chance = seeded(self.teachers.seed, step * parts + part, device)
+            chance = seeded(self.teachers.seed, "joint views", step * parts + part, device)
             own = [portion(x, part, parts) for x in (*batches, labels, ids)]
             return self._losses(own[0], own[1], own[2], own[3], chance)
 

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
 from engine.errors import Stopped, TrainingError
-from engine.events import Emit, Progress, Stage, StageFinished, StageStarted
+from engine.events import Alarm, Emit, Progress, Stage, StageFinished, StageStarted
 
 REPORT_SECONDS = 0.5
 # A checkpoint is stored so often, or less often where storing would take more than this share of the time.
 CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 30.0, 0.02
+# What a checkpoint consists of: one of another form cannot be continued.
+FORM = 2
+# What random numbers are drawn for.
+Purpose = Literal[
+    "encoder weights",
+    "projector weights",
+    "head weights",
+    "adapter weights",
+    "joint weights",
+    "order of images",
+    "contrastive views",
+    "cached views",
+    "images of a round",
+    "rounds",
+    "teachers",
+    "joint views",
+    "views looked through",
+]
 
 
 class Stateful(Protocol):
@@ -30,12 +49,15 @@ class Checkpoint(Protocol):
     def save(self, state: dict[str, Any]) -> None: ...
 
 
-def seeded(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
+def seeded(seed: int, purpose: Purpose, step: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator for one step or epoch of a run, so that resuming on any device needs no stored state.
 
-    Torch's CPU generator uses only 32 bits of its seed, so the two are mixed, not concatenated.
+    Every purpose has a stream of its own: what is drawn for one says nothing about another. Torch's CPU generator
+    uses only 32 bits of its seed, so seed and purpose choose where in these a stream begins, and its steps follow
+    from there: up to 2**32 of them all differ.
     """
-    return torch.Generator(device).manual_seed((seed * 1_000_003 + step) % 2**32)
+    begin = hashlib.blake2b(f"{purpose} {seed}".encode(), digest_size=4).digest()
+    return torch.Generator(device).manual_seed((int.from_bytes(begin, "big") + step) % 2**32)
 
 
 @dataclass(frozen=True)
@@ -70,7 +92,7 @@ def run_steps(
         Stopped: when `stop()` said so; the checkpoint is complete.
         TrainingError: when a loss is not finite; the checkpoint from before is kept.
     """
-    done, seconds = _restore(checkpoint, parts)
+    done, seconds = _restore(stage, checkpoint, parts, emit)
     meter, saver = _Meter(stage, done), _Saver(checkpoint, parts)
     emit(StageStarted(stage, steps))
     if done == 0:
@@ -95,9 +117,13 @@ def run_steps(
     emit(StageFinished(stage, round(seconds + time.monotonic() - began, 3)))
 
 
-def _restore(checkpoint: Checkpoint, parts: dict[str, Stateful]) -> tuple[int, float]:
+def _restore(stage: Stage, checkpoint: Checkpoint, parts: dict[str, Stateful], emit: Emit) -> tuple[int, float]:
     state = checkpoint.load()
     if state is None:
+        return 0, 0.0
+    if state.get("form") != FORM:
+        cause = "what this stage had done was stored by another version, which trained differently"
+        emit(Alarm(stage, cause, "the stage begins again; those before it stay as they are"))
         return 0, 0.0
     for name, part in parts.items():
         part.load_state_dict(state[name])
@@ -119,7 +145,7 @@ class _Saver:
     def save(self, step: int, seconds: float) -> None:
         began = time.monotonic()
         states = {name: part.state_dict() for name, part in self._parts.items()}
-        self._checkpoint.save({"step": step, "seconds": seconds, **states})
+        self._checkpoint.save({"form": FORM, "step": step, "seconds": seconds, **states})
         self._saved = time.monotonic()
         self._cost = self._saved - began
 

@@ -24,15 +24,20 @@ class FixMatch(nn.Module):
 
 
 class FlexMatch(nn.Module):
-    """Lowers the threshold for clusters with few learned images (arXiv 2110.08263, eq. 5–11)."""
+    """Lowers the threshold for clusters with few learned images (arXiv 2110.08263, eq. 5–11).
+
+    The reliable images count as learned from the beginning. FlexMatch begins with none, so that all thresholds are
+    0 at first and every guess teaches, which is what a reliable set is there to avoid.
+    """
 
     learned: torch.Tensor
 
-    def __init__(self, threshold: float, clusters: int, images: int) -> None:
+    def __init__(self, threshold: float, clusters: int, reliable: torch.Tensor) -> None:
+        """`reliable`: (N,) int64, the label of each reliable image, and `clusters` for every other."""
         super().__init__()
         self.threshold, self.clusters = threshold, clusters
         # The cluster of each image's last confident prediction; `clusters` means none so far.
-        self.register_buffer("learned", torch.full((images,), clusters))
+        self.register_buffer("learned", reliable.clone())
 
     def forward(self, target: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         confidence, labels = target.max(1)
@@ -92,10 +97,10 @@ class SoftMatch(nn.Module):
         return torch.exp(-short.square() / (2 * self.variance.clamp_min(1e-6)))
 
 
-def thresholds(settings: JointSettings, *, clusters: int, images: int) -> nn.Module:
-    """The module that `settings.adapt` names."""
+def thresholds(settings: JointSettings, clusters: int, reliable: torch.Tensor) -> nn.Module:
+    """The module that `settings.adapt` names, for labels `reliable` (N,) as in `FlexMatch`."""
     if settings.adapt == "flex":
-        return FlexMatch(settings.threshold, clusters, images)
+        return FlexMatch(settings.threshold, clusters, reliable)
     if settings.adapt == "free":
         return FreeMatch(clusters, settings.average)
     if settings.adapt == "soft":

@@ -43,6 +43,8 @@ OVERRIDES = {
     "features.epochs": 3,
     "heads.epochs": 2,
     "heads.heads": 2,
+    "heads.batch": 16,
+    "heads.double_softmax": False,
     "joint.steps": 5,
     "reliable.confidence": 0.3,
     "reliable.agreement": 0.6,

@@ -194,7 +194,7 @@ def test_the_form_has_every_setting_of_the_engine() -> None:
 def test_a_field_says_meaning_paper_and_range() -> None:
     config = preset("quick", clusters=3, channels=3)
     fields = form_fields(config)
-    assert fields["heads.epochs"].help == "Rounds of E-step and M-step · Paper: 30 · at least 1"
+    assert fields["heads.passes"].help == "Passes over the pseudo-labels per M-step · Paper: 8 · at least 1"
     assert fields["reliable.neighbors"].optional
     assert fields["heads.double_softmax"].kind == "switch"
     assert fields["heads.start"].options == ("random", "kmeans", "neighbors")

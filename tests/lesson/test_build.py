@@ -60,7 +60,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     torch.set_num_threads(1)
     images, truth = drawn()
     config = with_settings(
-        preset("quick", clusters=3, channels=1), {**TINY, "heads.epochs": 6, "reliable.confidence": 0.6}
+        preset("quick", clusters=3, channels=1), {**TINY, "heads.epochs": 6, "reliable.confidence": 0.78}
     )
     path = tmp_path_factory.mktemp("lesson") / "run"
     return finish(create_run(path, replace(Opened(images), truth=truth), config))
@@ -249,7 +249,8 @@ def test_claims_are_those_that_stage_2_left(run: RunFolder, made: dict[str, Any]
     play, near = step(made, "nearest")["play"], np.asarray(run.load("heads")["nearest"])
     several, alone = play["results"]
     assert play["start"] == 1  # the quick settings are exclusive
-    assert several["claimed"] == np.hstack([near[:, :8], near[:, -8:]]).tolist()
+    # Of two images that are equally near, either may come first.
+    assert np.sort(several["claimed"]).tolist() == np.sort(np.hstack([near[:, :8], near[:, -8:]])).tolist()
     times = np.bincount(near.ravel(), minlength=60)
     assert (several["unclaimed"], several["twice"]) == ((times == 0).sum(), (times > 1).sum())
     assert several["sizes"] == [20, 20, 20]
@@ -431,7 +432,13 @@ def test_a_few_colour_images_in_more_clusters_than_they_fill(tmp_path: Path) -> 
     pixels = rng.integers(0, 60, (20, 3, 12, 12), dtype=np.uint8)
     pixels[:10, 0] += 180
     images = ImageSet(pixels, tuple(f"folder/{n}.png" for n in range(20)), "folder:photos")
-    changes = {**TINY, "features.batch": 8, "reliable.confidence": 0.2, "heads.exclusive": False}
+    changes = {
+        **TINY,
+        "features.batch": 8,
+        "reliable.agreement": 0.1,
+        "reliable.confidence": 0.1,
+        "heads.exclusive": False,
+    }
     config = with_settings(preset("quick", clusters=7, channels=3), changes)
     found = lesson(finish(create_run(tmp_path / "few", Opened(images), config)))
     assert (found["images"], found["clusters"]) == (20, 7)

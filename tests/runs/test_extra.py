@@ -1,4 +1,4 @@
-"""Extra images, which only stage 1 uses."""
+"""Extra images, which are trained on and get no labels."""
 
 from __future__ import annotations
 
@@ -54,6 +54,18 @@ def test_further_images_change_the_encoder_and_get_no_labels(tmp_path: Path) -> 
     assert list(export_table(one, observe(one)).iloc[:, 0]) == list(IMAGES.ids)
     assert (one.card().images, one.card().extra) == (60, 30)
     assert one.card().fingerprint == plain.card().fingerprint
+
+
+def test_stage_3_learns_from_further_images_unless_told_otherwise(tmp_path: Path) -> None:
+    """Stages 1 and 2 are those of one run; the two that branch off differ in stage 3 alone."""
+    parent = finish(make(tmp_path / "parent", 5))
+    with_, without = (
+        finish(branch_run(parent, tmp_path / str(wanted), with_settings(parent.config(), {"joint.extra": wanted})))
+        for wanted in (True, False)
+    )
+    own, other = (np.array(folder.load("joint")["probabilities"]) for folder in (with_, without))
+    assert np.array_equal(own, np.array(parent.load("joint")["probabilities"]))
+    assert not np.array_equal(own, other)
 
 
 def test_a_run_with_further_images_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:

@@ -68,8 +68,13 @@ def test_a_run_goes_on_from_it(kept: Path) -> None:
     branch = branch_run(parent, kept / "branch", parent.card().config)
     with branch.lock():
         assert execute(branch, Device(CPU), Control()) == "finished"
-    same = (branch.load("joint")["probabilities"], parent.load("joint")["probabilities"])
-    assert np.allclose(*same, atol=1e-4)
+    for name in ("features", "heads"):
+        own, inherited = branch.load(name), parent.load(name)
+        assert all(np.array_equal(own[array], inherited[array]) for array in inherited)
+    # Stage 3 draws other random numbers now, and norms keep their weights: alike, and not the same.
+    now, before = (folder.load("joint")["probabilities"] for folder in (branch, parent))
+    assert now.shape == before.shape
+    assert np.abs(now - before).mean() < 0.1
 
 
 def test_a_run_that_was_stopped_is_resumed(kept: Path) -> None:

@@ -240,7 +240,7 @@ def test_nothing_against_truth_is_said_without_truth(make_run: MakeRun) -> None:
 def test_what_only_a_lowered_threshold_lets_pass_counts_neither_as_reliable_nor_for_its_purity(
     make_run: MakeRun,
 ) -> None:
-    folder = make_run(**{"reliable.agreement": 0.9, "reliable.neighbors": 30, "reliable.floor": 0.9})
+    folder = make_run(seed=1, **{"reliable.agreement": 0.8, "reliable.neighbors": 25, "reliable.floor": 0.9})
     execute(folder, CPU, Control())
     truth, strict, taught = folder.truth(), load_strict(folder, "joint"), load_reliable(folder, "joint")
     assert truth is not None
@@ -299,7 +299,7 @@ def test_an_empty_reliable_set_fails_with_what_to_do_and_keeps_stage_2(make_run:
         {"heads.double_softmax": False},
         {"joint.start": "random"},
         {"heads.images": 30},
-        {"joint.adapt": "flex"},
+        {"joint.adapt": "flex", "joint.threshold": 0.4},
         {"joint.adapt": "free"},
         {"joint.adapt": "soft"},
     ],
@@ -308,7 +308,8 @@ def test_an_empty_reliable_set_fails_with_what_to_do_and_keeps_stage_2(make_run:
 def test_a_setting_changes_the_labels_of_its_stage_and_not_the_features(
     make_run: MakeRun, choices: dict[str, object]
 ) -> None:
-    usual, other = make_run("usual"), make_run("other", **choices)
+    shared = {name: value for name, value in choices.items() if name == "joint.threshold"}
+    usual, other = make_run("usual", **shared), make_run("other", **choices)
     for folder in (usual, other):
         assert execute(folder, CPU, Control()) == "finished"
     np.testing.assert_array_equal(usual.load("features")["vectors"], other.load("features")["vectors"])

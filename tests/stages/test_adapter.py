@@ -32,7 +32,7 @@ def made(images: int = 6, features: int = 4, weak: int = 2, strong: int = 3) -> 
 def test_an_adapter_begins_as_the_leading_directions_of_unit_features() -> None:
     rng = np.random.default_rng(0)
     vectors = (rng.normal(size=(300, 5)) * [9, 5, 3, 1, 0.1] + [4, 0, 0, 0, 0]).astype(np.float32)
-    adapter = Adapter.on(vectors, seed=0)
+    adapter = Adapter.on(vectors, torch.Generator().manual_seed(0))
     found = adapted(adapter, vectors)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     centred = unit - unit.mean(0)
@@ -44,15 +44,15 @@ def test_an_adapter_begins_as_the_leading_directions_of_unit_features() -> None:
 
 def test_it_is_no_wider_than_it_may_be_and_no_length_of_a_vector_counts() -> None:
     vectors = np.random.default_rng(0).normal(size=(400, 300)).astype(np.float32)
-    adapter = Adapter.on(vectors, seed=0)
+    adapter = Adapter.on(vectors, torch.Generator().manual_seed(0))
     assert adapter.features == WIDTH
-    assert Adapter.on(vectors[:20], seed=0).features == 20
+    assert Adapter.on(vectors[:20], torch.Generator().manual_seed(0)).features == 20
     np.testing.assert_allclose(adapted(adapter, vectors[:9] * 7), adapted(adapter, vectors[:9]), atol=1e-5)
 
 
 def test_it_comes_back_from_its_weights() -> None:
     vectors = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
-    adapter = Adapter.on(vectors, seed=3)
+    adapter = Adapter.on(vectors, torch.Generator().manual_seed(3))
     torch.nn.init.normal_(adapter.outer.weight)
     np.testing.assert_array_equal(adapted(Adapter.of(adapter.state_dict()), vectors), adapted(adapter, vectors))
 
@@ -123,7 +123,7 @@ def test_the_deviation_is_that_of_all_blocks(monkeypatch: pytest.MonkeyPatch) ->
 def test_there_is_no_adapter_of_features_that_all_point_the_same_way(lengths: float | np.ndarray) -> None:
     vectors = np.float32([0.3, -1.7, 2.9]) * np.ones((30, 1), np.float32) * lengths
     with pytest.raises(TrainingError, match=r"features of all 30 images point the same way: expected .* differ; use"):
-        Adapter.on(vectors, seed=0)
+        Adapter.on(vectors, torch.Generator().manual_seed(0))
 
 
 def test_views_of_pixels_are_those_of_the_settings_to_the_bit() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from engine.config import ComputeSettings, EncoderSettings
 from engine.events import Alarm, Event
-from engine.stages.compute import Portions, compiled, memory_format, narrow_products, portion
+from engine.stages.compute import Portions, compiled, memory_format, narrow_products, portion, whole_products
 from engine.stages.encoder import Encoder, initialise
 
 CPU = torch.device("cpu")
@@ -89,6 +89,27 @@ def test_when_nothing_is_left_to_try_the_error_is_told(resident: bool, failures:
     scene = Scene(resident)
     with pytest.raises(torch.OutOfMemoryError):
         scene.step(failures)
+
+
+def test_a_resumed_run_goes_on_in_the_parts_it_had_come_to() -> None:
+    before, after = Scene(), Scene()
+    before.step(failures=1)
+    after.portions.load_state_dict(before.portions.state_dict())
+    after.step()
+    assert (after.sizes, after.events) == ([2, 2], [])
+
+
+def test_an_encoder_multiplies_whole_numbers_of_bits_for_as_long_as_it_is_told_to() -> None:
+    encoder = Encoder(EncoderSettings(backbone="small", width=4), channels=1, side=8).eval()
+    initialise(encoder, torch.Generator().manual_seed(0))
+    x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    whole = encoder(x)
+    encoder.narrow = True
+    narrow = encoder(x)
+    with whole_products(nn.Sequential(encoder)):
+        assert torch.equal(encoder(x), whole)
+    assert torch.equal(encoder(x), narrow)
+    assert not torch.equal(narrow, whole)
 
 
 @pytest.mark.parametrize(("precision", "narrow"), [("auto", False), ("float32", False), ("bfloat16", True)])

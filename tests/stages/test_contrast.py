@@ -120,6 +120,19 @@ def test_byol_loss_is_0_for_the_same_direction_and_4_for_the_opposite() -> None:
     assert byol_loss(one, one.flip(0)).item() == 2
 
 
+def test_byol_predicts_from_a_projection_of_any_length() -> None:
+    model, given = byol().eval(), []
+    model.predictor.register_forward_pre_hook(lambda _module, inputs: given.append(inputs[0]))
+    x = drawn(4)
+    model(x, x)
+    with torch.no_grad():
+        model.projector.out.weight *= 3
+        model.projector.out.bias *= 3
+    model(x, x)
+    torch.testing.assert_close(given[2], 3 * given[0])
+    assert (given[0].norm(dim=1) - 1).abs().min() > 1e-3
+
+
 def test_byol_asks_both_views_the_same() -> None:
     model = byol(momentum=0.99).eval()
     first, second = drawn(4), drawn(4).flip(3) * 0.5

@@ -104,3 +104,22 @@ def test_initial_weights_come_from_the_generator_alone() -> None:
     weights = [dict(m.named_parameters())["backbone.0.weight"] for m in (first, second, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "spread"), [("resnet18", (2 / (9 * 128)) ** 0.5), ("small", (1 / (3 * 9 * 32)) ** 0.5)]
+)
+def test_a_resnets_convolutions_begin_as_published(backbone: str, spread: float) -> None:
+    encoder = Encoder(EncoderSettings(backbone=backbone, width=16), channels=3, side=32)  # type: ignore[arg-type]
+    initialise(encoder, torch.Generator().manual_seed(0))
+    weights = [each.weight for each in encoder.modules() if isinstance(each, nn.Conv2d)]
+    # ResNet-18's with 128 outputs, and those of the small network with 32 inputs, of 3×3 each.
+    found = [
+        one
+        for one in weights
+        if one.shape[2:] == (3, 3)
+        and one.shape[0 if backbone == "resnet18" else 1] == (128 if backbone == "resnet18" else 32)
+    ]
+    assert len(found) >= 2
+    for one in found:
+        assert one.std().item() == pytest.approx(spread, rel=0.03)

@@ -14,21 +14,21 @@ from engine.forecast.timing import Nothing
 from engine.metrics import accuracy
 from engine.space.neighbors import Neighbors, nearest
 from engine.space.projection import neighborhoods
+from engine.stages.clustering import head_agreement, head_scores, neighbor_agreement
 from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Adapter, Heads, adapted
 from engine.stages.features import Features
 from engine.stages.heads import (
+    Best,
+    HeadClustering,
     Round,
     Rounds,
     _sample,
-    choose_head,
     e_step,
-    head_agreement,
     head_losses,
     kmeans_belief,
     learn_heads,
     m_step,
-    neighbor_agreement,
 )
 from engine.stages.prototypes import Known, PseudoLabels, confident_images
 
@@ -90,19 +90,18 @@ def test_fixed_images_fill_half_a_sample_at_most_and_change_from_round_to_round(
     assert len(_sample(fixed, 20, 0, seed=1)) == 20  # there are no other images to fill it with
 
 
-def test_the_chosen_head_has_the_lowest_loss() -> None:
-    agreement = np.array([0.9, 0.1, 0.5])
-    assert choose_head("loss", np.array([0.3, 0.1, 0.2]), agreement, None) == 1
-    assert choose_head("consensus", np.array([0.3]), None, None) == 0
-
-
 def test_by_consensus_the_head_the_others_agree_with_is_chosen() -> None:
     agreed = [0, 0, 1, 1, 2, 2]
     labels = np.array([[0, 1, 2, 0, 1, 2], agreed, [2, 2, 0, 0, 1, 1]])
     found = head_agreement(labels)
-    assert choose_head("consensus", np.array([0.0, 2.0, 1.0]), found, None) in (1, 2)
+    assert head_scores("consensus", labels, None).tolist() == found.tolist()
     assert found[1] == pytest.approx(found[2])
     assert found[0] < found[1] <= 1
+
+
+def test_heads_that_put_everything_into_one_cluster_agree_on_nothing() -> None:
+    labels = np.array([[0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0]])
+    assert head_agreement(labels) == pytest.approx([0, 0, 1 / 3, 1 / 3])
 
 
 def test_neighbours_prefer_the_head_that_shares_labels_with_them_but_not_a_single_cluster() -> None:
@@ -116,13 +115,28 @@ def test_neighbours_prefer_the_head_that_shares_labels_with_them_but_not_a_singl
     found = neighbor_agreement(np.stack([one, right, wrong]), neighbors)
     chance = (5 / 8) ** 2 + (3 / 8) ** 2
     assert found == pytest.approx([0, 1, (18 / 24 - chance) / (1 - chance)])
-    assert choose_head("neighbors", np.array([0.0, 2.0, 1.0]), None, found) == 1
+    assert head_scores("neighbors", np.stack([one, right, wrong]), neighbors).tolist() == found.tolist()
+
+
+def test_the_chosen_head_has_the_lowest_loss_and_a_single_one_is_chosen_by_consensus() -> None:
+    vectors = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
+    adapter = Adapter.on(vectors, torch.Generator().manual_seed(0))
+    features = Features(adapter, adapted(adapter, vectors), CachedViews.none(vectors))
+    batches = ViewVectors(CachedViews.none(vectors), torch.device("cpu"))
+
+    def found(heads: HeadSettings) -> HeadClustering:
+        return learn_heads(RunConfig(clusters=3, heads=heads), batches, features, **QUIET)
+
+    several = found(HeadSettings(heads=4, epochs=2, choose="loss"))
+    assert len(set(several.losses.tolist())) > 1
+    assert several.chosen == several.losses.argmin()
+    assert found(HeadSettings(heads=1, epochs=2, choose="consensus")).chosen == 0
 
 
 def test_the_head_that_neighbours_prefer_is_chosen_with_their_help_or_without() -> None:
     random = np.random.default_rng(0)
     vectors = (random.normal(size=(60, 5)) + 2 * np.eye(5)[random.integers(3, size=60)]).astype(np.float32)
-    adapter = Adapter.on(vectors, seed=0)
+    adapter = Adapter.on(vectors, torch.Generator().manual_seed(0))
     features = Features(adapter, adapted(adapter, vectors), CachedViews.none(vectors))
     batches = ViewVectors(CachedViews.none(vectors), torch.device("cpu"))
     heads = HeadSettings(heads=4, epochs=2, choose="neighbors")
@@ -148,6 +162,37 @@ def test_a_kmeans_start_believes_in_clear_groups_and_most_in_their_middle() -> N
         assert middle.tolist() == [1, 4]
 
 
+def test_a_small_cluster_is_filled_up_with_the_images_most_like_it() -> None:
+    # Cluster 0 has 1 image of 9, where prototypes take 4; image 8 is the nearest to it, and 7 and 6 come next.
+    angles = torch.tensor([0.0, 1.50, 1.49, 1.48, 1.47, 1.46, 1.2, 1.1, 1.0])
+    unit = torch.stack((angles.cos(), angles.sin()), 1)
+    belief = kmeans_belief(unit, np.array([[0.0]] + [[9.0]] * 8, np.float32), 2, 1, seed=0)
+    small = int(belief[0, 0].argmax())
+    assert belief[0].argmax(1).tolist() == [small] + [1 - small] * 8
+    assert confident_images(belief, 4)[0, small].tolist() == [0, 8, 7, 6]
+
+
+@pytest.mark.parametrize("choose", ["loss", "consensus", "neighbors"])
+def test_the_best_round_is_chosen_not_the_last(choose: str) -> None:
+    unit = F.normalize(
+        torch.randn(60, 3, generator=torch.Generator().manual_seed(0)) + 4 * torch.eye(3).repeat(20, 1), dim=1
+    )
+    known = Known.of(FixedLabels.none(60), torch.device("cpu"))
+    heads = own_heads(3, count=2)
+    best = Best(HeadSettings(choose=choose), heads, unit, known, nearest(unit.numpy(), 10))  # type: ignore[arg-type]
+    good = {name: value.clone() for name, value in heads.state_dict().items()}
+    best.consider()
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(2):  # worse and worse
+        with torch.no_grad():
+            heads.out_weight += 20 * torch.randn(heads.out_weight.shape, generator=generator)
+        best.consider()
+    again = Best(best.settings, heads, unit, known, best.judges)
+    again.load_state_dict(best.state_dict())
+    again.take()
+    assert all(torch.equal(value, good[name]) for name, value in heads.state_dict().items())
+
+
 def drawn_round(weak: torch.Tensor, strong: torch.Tensor) -> Round:
     images = len(weak)
     return Round(
@@ -161,12 +206,12 @@ def drawn_round(weak: torch.Tensor, strong: torch.Tensor) -> Round:
     )
 
 
-def own_heads(clusters: int, scale: float = 10) -> Heads:
-    """One head whose logits are the features times `scale`."""
-    heads = Heads(1, clusters, clusters)
+def own_heads(clusters: int, scale: float = 10, count: int = 1) -> Heads:
+    """Heads whose logits are the features times `scale`."""
+    heads = Heads(count, clusters, clusters)
     with torch.no_grad():
-        heads.hidden_weight.copy_(torch.eye(clusters)[None])
-        heads.out_weight.copy_(scale * torch.eye(clusters)[None])
+        heads.hidden_weight.copy_(torch.eye(clusters).expand(count, -1, -1))
+        heads.out_weight.copy_(scale * torch.eye(clusters).expand(count, -1, -1))
     return heads
 
 
@@ -221,7 +266,7 @@ def test_neighbourhoods_are_found_where_directions_mislead() -> None:
 def test_neighbourhoods_are_those_of_the_networks_own_features(monkeypatch: pytest.MonkeyPatch) -> None:
     clean = (np.random.default_rng(0).normal(size=(40, 6)) + 5).astype(np.float32)
     views = CachedViews(clean, clean[None].astype(np.float16), clean[None].astype(np.float16))
-    adapter = Adapter.on(clean, 0)
+    adapter = Adapter.on(clean, torch.Generator().manual_seed(0))
     given = []
     monkeypatch.setattr("engine.stages.heads.neighborhoods", lambda vectors, _seed: given.append(vectors) or vectors)
     config = RunConfig(clusters=3, heads=HeadSettings(heads=1, start="neighbors"))

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from engine.config import JointSettings
-from engine.stages.encoder import SplitBatchNorm, whole_norms
-from engine.stages.joint import Teachers, consistency_loss, follow, reselections
+from engine.config import EncoderSettings, JointSettings
+from engine.stages.encoder import Encoder, Heads, SplitBatchNorm, whole_norms
+from engine.stages.joint import Classifier, Teachers, _labels_known, _optimiser, consistency_loss, follow, reselections
 from engine.stages.reliable import ReliableSet
 
 
@@ -99,3 +99,42 @@ def test_the_average_follows_weights_and_batch_statistics_and_copies_counters() 
     assert average.running_mean.item() == pytest.approx(1)
     assert average.num_batches_tracked is not None
     assert average.num_batches_tracked.item() == 7
+
+
+def model() -> Classifier:
+    encoder = Encoder(EncoderSettings(backbone="small", width=4), channels=1, side=8)
+    return Classifier(encoder, Heads(1, encoder.features, 3))
+
+
+def test_weight_decay_leaves_norms_alone() -> None:
+    trained = model()
+    optimiser, _ = _optimiser(JointSettings(weight_decay=0.1), trained)
+    decays = {id(one): group["weight_decay"] for group in optimiser.param_groups for one in group["params"]}
+    names = {name: decays[id(one)] for name, one in trained.named_parameters()}
+    norms = {name for name, decay in names.items() if decay == 0}
+    assert len(names) == len(decays)
+    assert norms == {
+        f"{place}.{kind}"
+        for place, layer in trained.named_modules()
+        if isinstance(layer, nn.BatchNorm2d)
+        for kind in ("weight", "bias")
+    }
+    assert {names[name] for name in names.keys() - norms} == {0.1}
+
+
+@pytest.mark.parametrize(("ending", "last"), [(0.195, 0.195), (0.0, 0.0), (1.0, 1.0)])
+def test_the_learning_rate_falls_to_its_end_along_a_cosine(ending: float, last: float) -> None:
+    optimiser, schedule = _optimiser(JointSettings(steps=100, learning_rate=0.5, ending=ending), model())
+    rates = []
+    for _ in range(101):
+        rates.append(optimiser.param_groups[0]["lr"] / 0.5)
+        optimiser.step()
+        schedule.step()
+    assert rates[0] == 1
+    assert rates[50] == pytest.approx(math.cos(math.acos(ending) / 2))
+    assert rates[100] == pytest.approx(last, abs=1e-9)
+
+
+def test_extra_images_are_learned_from_in_stage_3_but_teach_nothing_reliable() -> None:
+    known = _labels_known(reliable_set([0, 1, 1], [True, False, True]), 2, 5)
+    assert known.tolist() == [0, 2, 1, 2, 2]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
 from engine.errors import Stopped, TrainingError
-from engine.events import Event, Progress, StageFinished, StageStarted
+from engine.events import Alarm, Event, Progress, StageFinished, StageStarted
 from engine.stages import loop
-from engine.stages.loop import Report, run_steps, seeded
+from engine.stages.loop import Purpose, Report, run_steps, seeded
 
 
 class Memory:
@@ -154,8 +154,29 @@ def test_the_step_of_a_failure_is_counted_from_the_beginning_of_the_stage() -> N
         second.run(2000)
 
 
-def test_a_step_has_numbers_of_its_own_that_no_other_seed_or_step_has() -> None:
-    drawn = {tuple(torch.rand(3, generator=seeded(seed, step)).tolist()) for seed in (0, 1, 2) for step in (0, 1, 5)}
-    assert len(drawn) == 9
-    again = torch.rand(3, generator=seeded(1, 5, "cpu"))
-    assert tuple(again.tolist()) in drawn
+def first(seed: int, purpose: Purpose, step: int) -> tuple[float, ...]:
+    return tuple(torch.rand(3, generator=seeded(seed, purpose, step)).tolist())
+
+
+def test_a_step_has_numbers_of_its_own_that_no_other_seed_purpose_or_step_has() -> None:
+    # Step 1,000,003 once had the numbers of the next seed's step 0; on a CPU, the teachers' had those of their views.
+    steps = (0, 1, 5, 500_002, 1_000_003, 2**20 - 1)
+    drawn = {first(seed, purpose, step) for seed in (0, 1, 2) for purpose in get_args(Purpose) for step in steps}
+    assert len(drawn) == 3 * len(get_args(Purpose)) * len(steps)
+    assert first(1, "teachers", 5) in drawn
+
+
+def test_a_checkpoint_of_another_form_begins_the_stage_again_and_says_so() -> None:
+    before = Training(stop_before=3)
+    with pytest.raises(Stopped):
+        before.run(5)
+    assert before.checkpoint.state is not None
+    del before.checkpoint.state["form"]
+    after = Training()
+    after.checkpoint = before.checkpoint
+    after.run(5)
+    assert after.seen == [0, 1, 2, 3, 4]
+    alarms = [one for one in after.events if isinstance(one, Alarm)]
+    assert [one.cause for one in alarms] == [
+        "what this stage had done was stored by another version, which trained differently"
+    ]

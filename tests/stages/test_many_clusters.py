@@ -40,7 +40,7 @@ def made() -> tuple[Features, ViewVectors, np.ndarray]:
 
     clean = seen(0.1)
     views = CachedViews(clean, seen(0.1)[None].astype(np.float16), np.stack([seen(0.2), seen(0.2)]).astype(np.float16))
-    adapter = Adapter.on(clean, 0)
+    adapter = Adapter.on(clean, torch.Generator().manual_seed(0))
     return Features(adapter, adapted(adapter, clean), views), ViewVectors(views, torch.device("cpu")), kinds
 
 

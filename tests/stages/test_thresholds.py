@@ -19,12 +19,28 @@ def test_fixmatch_counts_what_reaches_the_threshold() -> None:
     assert FixMatch(0.7)(TARGET, IDS).tolist() == [1, 1]
 
 
-def test_flexmatch_asks_nothing_before_anything_was_learned() -> None:
-    assert FlexMatch(0.95, clusters=2, images=4)(TARGET, IDS).tolist() == [1, 1]
+def nothing(images: int, clusters: int) -> torch.Tensor:
+    """The labels of reliable images, where none is."""
+    return torch.full((images,), clusters)
+
+
+def test_flexmatch_begins_with_what_the_reliable_set_knows() -> None:
+    assert FlexMatch(0.95, 2, nothing(4, 2))(TARGET, IDS).tolist() == [1, 1]
+    # Two reliable images of each cluster: nothing is asked less of.
+    assert FlexMatch(0.95, 2, torch.tensor([0, 0, 1, 1]))(TARGET, IDS).tolist() == [1, 0]
+    # Two of cluster 0 and one of cluster 1, of which .95 · (1/2) / (3/2) = .317 is asked.
+    weigh = FlexMatch(0.95, 2, torch.tensor([0, 0, 1, 2]))
+    assert weigh(torch.tensor([[0.9, 0.1], [0.45, 0.55]]), IDS).tolist() == [0, 1]
+
+
+def test_flexmatch_leaves_the_reliable_labels_as_they_are() -> None:
+    reliable = torch.tensor([0, 0])
+    FlexMatch(0.9, 2, reliable)(torch.tensor([[0.05, 0.95]]), torch.tensor([0]))
+    assert reliable.tolist() == [0, 0]
 
 
 def test_flexmatch_asks_less_of_a_cluster_of_which_little_was_learned() -> None:
-    weigh = FlexMatch(0.9, clusters=2, images=8)
+    weigh = FlexMatch(0.9, 2, nothing(8, 2))
     sure = torch.tensor([[0.95, 0.05]] * 4 + [[0.05, 0.95]] * 2)
     weigh(sure, torch.arange(6))
     # Learned: 4 of cluster 0, 2 of cluster 1, 2 of none. Shares 1 and 1/2; thresholds .9 and
@@ -34,7 +50,7 @@ def test_flexmatch_asks_less_of_a_cluster_of_which_little_was_learned() -> None:
 
 
 def test_flexmatch_remembers_the_newest_sure_label_of_an_image() -> None:
-    weigh = FlexMatch(0.9, clusters=2, images=2)
+    weigh = FlexMatch(0.9, 2, nothing(2, 2))
     weigh(torch.tensor([[0.95, 0.05]]), torch.tensor([1]))
     weigh(torch.tensor([[0.4, 0.6]]), torch.tensor([1]))  # not confident: the old label stays
     assert weigh.learned.tolist() == [2, 0]
@@ -74,7 +90,7 @@ def test_softmatch_remembers_what_came_before() -> None:
 )
 def test_what_a_weighing_remembers_is_in_its_state(adapt: str, kept: set[str]) -> None:
     settings = JointSettings(adapt=adapt)  # type: ignore[arg-type]
-    assert thresholds(settings, clusters=3, images=5).state_dict().keys() == kept
+    assert thresholds(settings, 3, nothing(5, 3)).state_dict().keys() == kept
 
 
 def test_the_same_confidence_counts_for_one_cluster_and_not_for_another() -> None:
@@ -100,7 +116,7 @@ def test_softmatch_by_hand_over_two_batches() -> None:
 @pytest.mark.parametrize("adapt", ["flex", "free", "soft"])
 def test_a_weighing_goes_on_from_its_state(adapt: str) -> None:
     settings = JointSettings(adapt=adapt, average=0.5, threshold=0.6)  # type: ignore[arg-type]
-    begun, fresh, other = (thresholds(settings, clusters=2, images=3) for _ in range(3))
+    begun, fresh, other = (thresholds(settings, 2, nothing(3, 2)) for _ in range(3))
     begun(torch.tensor([[0.9, 0.1], [0.8, 0.2]]), IDS)
     other.load_state_dict(begun.state_dict())
     late = torch.tensor([[0.59, 0.41], [0.45, 0.55]])
@@ -110,7 +126,7 @@ def test_a_weighing_goes_on_from_its_state(adapt: str) -> None:
 
 
 def test_flexmatch_lowers_its_threshold_along_the_curve_of_its_paper() -> None:
-    weigh = FlexMatch(0.8, clusters=4, images=4)
+    weigh = FlexMatch(0.8, 4, nothing(4, 4))
     weigh(torch.eye(4)[[0, 0, 1]], torch.arange(3))
     # Learned: 2 of cluster 0, 1 of cluster 1, 1 of none. The threshold of cluster 1 is
     # .8 · (1/2) / (2 − 1/2) = .2667, that of clusters 2 and 3 is 0.
