@@ -21,7 +21,7 @@ from engine.curate.provenance import Provenance
 from engine.curate.queues import audit, typical_first
 from engine.curate.suggestions import Suggestions, least_sure_first, suggested
 from engine.runs.folder import RunFolder
-from engine.runs.results import load_reliable
+from engine.runs.results import load_strict
 from engine.space.vectors import units
 from tests.app.conftest import IMAGES
 from tests.browser.conftest import serving
@@ -101,13 +101,13 @@ def first_of(run: RunFolder, count: int) -> list[int]:
     """The first images of the queue "rejected first"."""
     from engine.curate.queues import rejected_first
 
-    found = load_reliable(run, "joint")
+    found = load_strict(run, "joint")
     order = rejected_first(found.verdicts, found.agreement, found.confidence)
     return order[:count].tolist()
 
 
 def test_a_curator_needs_only_the_keyboard(page: Page, run: RunFolder) -> None:
-    own, queue = load_reliable(run, "joint").labels, first_of(run, 8)
+    own, queue = load_strict(run, "joint").labels, first_of(run, 8)
     found = curator(page, run)
     assert data(found, "current") == str(queue[0])
     press(found, "a", "2", "x", "e")
@@ -146,7 +146,7 @@ def test_another_order_begins_at_its_first_image_and_the_place_is_shown(page: Pa
     press(found, "j", "j", "j")
     assert (data(found, "current"), place_of(found)) == (str(queue[3]), f"4 of {IMAGES}")
     assert found.locator(".spoken").text_content() == (
-        f"Image {queue[3]}, Cluster {load_reliable(run, 'joint').labels[queue[3]]}, undecided, 4 of {IMAGES}"
+        f"Image {queue[3]}, Cluster {load_strict(run, 'joint').labels[queue[3]]}, undecided, 4 of {IMAGES}"
     )
     press(found, "End")
     assert (data(found, "current"), place_of(found)) == (str(queue[-1]), f"{IMAGES} of {IMAGES}")
@@ -202,7 +202,7 @@ def test_a_second_tab_is_the_same_persons_and_another_browser_is_not(page: Page,
 
 
 def with_ten_classes(run: RunFolder) -> None:
-    said, log = load_reliable(run, "joint"), log_of(run)
+    said, log = load_strict(run, "joint"), log_of(run)
     made = [Decision("new class", "Bob", visit="elsewhere", text=name) for name in "abcdef"]
     log.commit(made, Model(said.labels, said.confidence, "joint"))
     log.close()
@@ -211,7 +211,7 @@ def with_ten_classes(run: RunFolder) -> None:
 def test_ten_classes_are_named_with_one_click_and_ten_keys(page: Page, run: RunFolder) -> None:
     with_ten_classes(run)
     found = curator(page, run)
-    largest = int(np.bincount(load_reliable(run, "joint").labels).argmax())
+    largest = int(np.bincount(load_strict(run, "joint").labels).argmax())
     assert found.locator(f".chip[data-number='{largest}'] img").count() == 3
     names = [f"kind {number}" for number in range(10)]
     found.get_by_role("button", name="Rename").click()
@@ -235,7 +235,7 @@ def test_ten_classes_are_named_with_one_click_and_ten_keys(page: Page, run: RunF
 
 
 def test_each_of_a_hundred_classes_shows_its_pictures_a_sheet_of_many_at_a_time(page: Page, run: RunFolder) -> None:
-    said, log = load_reliable(run, "joint"), log_of(run)
+    said, log = load_strict(run, "joint"), log_of(run)
     made = [
         Decision("new class", "Bob", visit="elsewhere", text=f"kind {k}", images=np.array([2 * k, 2 * k + 1]))
         for k in range(100)
@@ -293,7 +293,7 @@ def test_eight_classes_are_visible_in_a_low_window(page: Page, run: RunFolder) -
 
 
 def test_a_queue_fills_again_when_what_emptied_it_is_undone(page: Page, run: RunFolder) -> None:
-    said, log = load_reliable(run, "joint"), log_of(run)
+    said, log = load_strict(run, "joint"), log_of(run)
     spread = Decision("accept", "Ann", visit="page", images=np.arange(IMAGES), new=said.labels)
     log.commit([spread], Model(said.labels, said.confidence, "joint"))
     log.close()
@@ -361,7 +361,7 @@ def test_keys_are_explained(page: Page, run: RunFolder) -> None:
 def test_what_another_reviewer_says_meanwhile_is_shown_with_both_answers(page: Page, run: RunFolder) -> None:
     image = first_of(run, 1)[0]
     found = curator(page, run)
-    said = load_reliable(run, "joint")
+    said = load_strict(run, "joint")
     log, model = log_of(run), Model(said.labels, said.confidence, "joint")
     log.commit([Decision("relabel", "Bob", visit="elsewhere", images=np.array([image]), class_=3)], model)
     press(found, "1")
@@ -407,7 +407,7 @@ def test_without_a_name_no_key_decides(page: Page, run: RunFolder) -> None:
 
 
 def test_a_whole_class_is_accepted_and_the_component_shows_it(page: Page, run: RunFolder) -> None:
-    own = load_reliable(run, "joint").labels
+    own = load_strict(run, "joint").labels
     largest = int(np.bincount(own).argmax())
     members = np.flatnonzero(own == largest)
     found = curator(page, run)
@@ -439,7 +439,7 @@ def test_the_keyboard_sees_and_the_mouse_accepts_in_bulk(page: Page, run: RunFol
 
 def test_after_a_spread_the_page_says_what_is_true(page: Page, run: RunFolder) -> None:
     """Typical images are answered, suggestions are spread; only random answers say how many of them are right."""
-    truth, own = run.truth(), load_reliable(run, "joint")
+    truth, own = run.truth(), load_strict(run, "joint")
     assert truth is not None
     right, model = truth.labels, Model(own.labels, own.confidence, "joint")
     log = log_of(run)
@@ -494,7 +494,7 @@ def test_after_a_spread_the_page_says_what_is_true(page: Page, run: RunFolder) -
 
 def suggested_now(run: RunFolder) -> Suggestions:
     """What the answers in the log suggest, learned here."""
-    log, own = log_of(run), load_reliable(run, "joint").labels
+    log, own = log_of(run), load_strict(run, "joint").labels
     found = suggested(
         units(np.asarray(run.load("features")["vectors"])),
         np.asarray(run.load("joint")["probabilities"]),
@@ -527,7 +527,7 @@ OFFER = ".suggestion[data-number]"
 
 
 def test_a_key_answers_with_what_the_answers_suggest(page: Page, run: RunFolder) -> None:
-    own = load_reliable(run, "joint").labels
+    own = load_strict(run, "joint").labels
     found = curator(page, run)
     assert found.locator(OFFER).count() == 0
     press(found, "s")
@@ -666,7 +666,7 @@ def test_other_orders_stay_when_the_answers_are_learned(page: Page, run: RunFold
 
 
 def test_an_answer_in_the_random_audit_stands_for_its_class(page: Page, run: RunFolder) -> None:
-    own = load_reliable(run, "joint").labels
+    own = load_strict(run, "joint").labels
     opened(page, f"/curate?run={run.path.name}&queue=audit")
     found = page.locator(".curator[data-current]")
     found.wait_for()

@@ -16,6 +16,7 @@ from playwright.sync_api import Locator, Page
 from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of
 from engine.runs.maps import DEFAULT, Moment, artefact_of, has_maps
+from engine.runs.results import load_strict
 from engine.stages.reliable import judge
 from tests.app.conftest import CLUSTERS, IMAGES
 
@@ -155,7 +156,7 @@ def test_moving_a_threshold_on_the_map_recounts_without_the_server(page: Page, r
     shown = map_of(page)
     page.get_by_label("Colour by").select_option("reliable")
     numbers = shown.locator(".entry em")
-    own = np.bincount(run.load("reliable-joint")["verdicts"], minlength=4)
+    own = np.bincount(load_strict(run, "joint").verdicts, minlength=4)
     page.wait_for_function(
         """want => {
             const within = e => e.shadowRoot ? [...e.shadowRoot.querySelectorAll('.entry em')] : [];
@@ -169,8 +170,8 @@ def test_moving_a_threshold_on_the_map_recounts_without_the_server(page: Page, r
     page.on("websocket", lambda socket: socket.on("framesent", lambda _: sent.append("frame")))
     slider = page.get_by_label("Least agreement")
     slider.fill("1")
-    verdict = run.load("reliable-joint")
-    agreed = int(((verdict["agreement"] >= 1) & (verdict["confidence"] >= np.float32(0.3))).sum())
+    verdict = load_strict(run, "joint")
+    agreed = int(((verdict.agreement >= 1) & (verdict.confidence >= np.float32(0.3))).sum())
     page.wait_for_timeout(300)
     assert int(numbers.first.inner_text()) == agreed
     assert sent == []
@@ -219,23 +220,17 @@ def test_a_click_on_a_point_opens_its_image(page: Page) -> None:
 def test_a_moved_threshold_recounts_at_once_and_the_engine_agrees(page: Page, run: RunFolder) -> None:
     opened(page, "/reliability?run=demo")
     page.locator(".inspector[data-checked='true']").wait_for()
-    verdict = run.load("reliable-joint")
+    verdict = load_strict(run, "joint")
     count = page.locator(".inspector .tiles .count").first
-    assert count.inner_text() == str((verdict["verdicts"] == 0).sum())
+    assert count.inner_text() == str(verdict.mask.sum())
     line = page.get_by_role("slider", name="Confidence threshold")
     line.focus()
     line.press("End")
     page.wait_for_url("**t=**")
     asked = unquote(page.url.split("t=")[1].split("&")[0]).split(",")
     settings = replace(run.card().config.reliable, confidence=float(asked[1]), floor=float(asked[3]))
-    strict = judge(
-        np.asarray(verdict["labels"]),
-        np.asarray(verdict["confidence"]),
-        np.asarray(verdict["agreement"]),
-        CLUSTERS,
-        settings,
-    )
-    assert strict.mask.sum() < (verdict["verdicts"] == 0).sum()
+    strict = judge(verdict.labels, verdict.confidence, verdict.agreement, CLUSTERS, settings)
+    assert strict.mask.sum() < verdict.mask.sum()
     page.locator(".inspector .tiles .count").first.get_by_text(str(strict.mask.sum()), exact=True).wait_for()
     page.locator(".inspector[data-checked='true']").wait_for()
     settled(page)
