@@ -299,6 +299,7 @@ def test_a_queue_fills_again_when_what_emptied_it_is_undone(page: Page, run: Run
     log.close()
     opened(page, f"/curate?run={run.path.name}")
     found = page.locator(".curator[data-current]")
+    found.wait_for()  # a name that is typed while the page is being drawn may be lost
     page.get_by_role("textbox", name="Your name").fill("Ann")
     page.keyboard.press("Enter")
     page.get_by_text("This queue is empty").wait_for()
