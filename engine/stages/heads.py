@@ -92,8 +92,7 @@ def learn_heads(
 ) -> HeadClustering:
     """Trains H heads on the frozen features and chooses one without labels. One step is a round:
     an E-step on M images and an M-step of several passes over their pseudo-labels. The heads are judged whenever
-    about N images were labelled, as after the authors' epochs, and the best of all rounds is chosen; by their loss
-    only after the last round.
+    about N images were labelled, as after the authors' epochs, and the best of all rounds is chosen.
 
     Args:
         fixed: decided labels, which form prototypes and are trained on in every round, whatever the heads
@@ -119,8 +118,7 @@ def learn_heads(
         judges = neighbors or nearest(features.vectors, JUDGES, device=vectors.device)
     best = Best(settings, heads, vectors, known, judges)
     frames = watch("heads", settings.epochs, lambda done: _frame(done, settings, heads, vectors, known), keep)
-    # A head that has lost clusters can have a low loss: between rounds it says nothing (see docs/fidelity.md).
-    epoch = settings.epochs if settings.choose == "loss" else max(1, len(vectors) // settings.images)
+    epoch = max(1, len(vectors) // settings.images)
 
     def look(done: int) -> None:
         frames(done)

@@ -162,24 +162,6 @@ def test_a_kmeans_start_believes_in_clear_groups_and_most_in_their_middle() -> N
         assert middle.tolist() == [1, 4]
 
 
-@pytest.mark.parametrize(("choose", "looks"), [("loss", 1), ("consensus", 6), ("neighbors", 6)])
-def test_rounds_compete_by_agreement_and_not_by_loss(choose: str, looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
-    adapter = Adapter.on(vectors, torch.Generator().manual_seed(0))
-    features = Features(adapter, adapted(adapter, vectors), CachedViews.none(vectors))
-    seen = []
-    monkeypatch.setattr(Best, "consider", lambda _best: seen.append(1))
-    # M = 30 of N = 60: an epoch has two rounds.
-    heads = HeadSettings(heads=2, epochs=12, images=30, choose=choose)  # type: ignore[arg-type]
-    learn_heads(
-        RunConfig(clusters=3, heads=heads),
-        ViewVectors(CachedViews.none(vectors), torch.device("cpu")),
-        features,
-        **QUIET,
-    )
-    assert len(seen) == looks
-
-
 def test_a_small_cluster_is_filled_up_with_the_images_most_like_it() -> None:
     # Cluster 0 has 1 image of 9, where prototypes take 4; image 8 is the nearest to it, and 7 and 6 come next.
     angles = torch.tensor([0.0, 1.50, 1.49, 1.48, 1.47, 1.46, 1.2, 1.1, 1.0])
