@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import spread, table, write
+from benchmarks.shapes import STAGES, labels_of
 from engine import metrics
 from engine.config import with_settings
 from engine.data.images import ImageSet
@@ -24,7 +25,6 @@ from engine.data.truth import Truth
 from engine.jobs import Control
 from engine.presets import preset
 from engine.runs.create import create_run
-from engine.runs.folder import RunFolder
 from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import BUILT_IN, Opened
 
@@ -37,7 +37,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "estimated sizes, plain cross-entropy": {"heads.sizes": "estimated", "heads.double_softmax": False},
 }
 PRESETS = {"digits": "quick", "shapes": "shapes"}
-STAGES = {"features": "stage 1, k-means", "heads": "stage 2", "joint": "stage 3"}
 
 
 def long_tailed(opened: Opened, ratio: float) -> Opened:
@@ -64,13 +63,7 @@ def scores(name: str, seed: int, variant: str) -> dict[str, dict[str, float]]:
         with folder.lock():
             if execute(folder, choose_device("cpu"), Control()) != "finished":
                 raise RuntimeError(f"{name}, seed {seed}, {variant}: the run did not finish")
-        return {stage: judged(labels_of(folder, stage), opened.truth.labels) for stage in STAGES}
-
-
-def labels_of(folder: RunFolder, stage: str) -> np.ndarray:
-    """(N,) the cluster of each image after `stage`."""
-    arrays = folder.load(stage)
-    return np.asarray(arrays["labels"]) if stage == "features" else np.asarray(arrays["probabilities"]).argmax(1)
+        return {stage: judged(labels_of(folder.path, stage), opened.truth.labels) for stage in STAGES}
 
 
 def judged(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:

@@ -171,12 +171,8 @@ def _scores(stage: Stage, unit: np.ndarray, labels: np.ndarray, sizes: np.ndarra
 def _selected(
     folder: RunFolder, stage: Stage, found: ReliableSet, sizes: np.ndarray, truth: Truth | None
 ) -> ReliableSelected:
-    settings, strict = folder.card().config.reliable, found.strict(folder.card().config.reliable, folder.seen())
-
-    def purity(judged: ReliableSet) -> float | None:
-        mask = judged.mask
-        return metrics.purity(judged.labels[mask], truth.labels[mask]) if truth is not None and mask.any() else None
-
+    settings = folder.card().config.reliable
+    strict, true = found.strict(settings, folder.seen()), None if truth is None else truth.labels
     return ReliableSelected(
         stage,
         per_cluster=tuple(found.per_cluster.tolist()),
@@ -184,7 +180,7 @@ def _selected(
         thresholds=tuple(float(one) for one in found.thresholds),
         neighbors=neighbor_count(settings, len(found.labels), len(sizes)),
         confidence=settings.confidence,
-        purity=purity(found),
+        purity=metrics.purity_within(found.labels, found.mask, true),
         reliable=tuple(strict.per_cluster.tolist()),
-        reliable_purity=purity(strict),
+        reliable_purity=metrics.purity_within(strict.labels, strict.mask, true),
     )

@@ -145,7 +145,7 @@ def spice(place: Path, photos: PhotoSet, opened: Opened, options: Options, seed:
         if RunFolder(path).has(f"reliable-{stage}"):
             reliable = load_reliable(RunFolder(path), stage)
             mask = reliable.mask
-            purity = metrics.purity(reliable.labels[mask], opened.truth.labels[mask]) if mask.any() else None
+            purity = metrics.purity_within(reliable.labels, mask, opened.truth.labels)
             found["reliable"][stage] = {"share": float(mask.mean()), "purity": purity}
     shutil.rmtree(path)
     for stage in ("stage1", "stage2", "stage3"):

@@ -40,6 +40,11 @@ def purity(labels: np.ndarray, truth: np.ndarray) -> float:
     return float(contingency(labels, truth).max(1).sum() / len(labels))
 
 
+def purity_within(labels: np.ndarray, mask: np.ndarray, truth: np.ndarray | None) -> float | None:
+    """Purity of the labels in `mask` (N,) bool alone; None without truth or where the mask is empty."""
+    return None if truth is None or not mask.any() else purity(labels[mask], truth[mask])
+
+
 def truth_scores(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """ACC, NMI and ARI of labels (N,) against truth (N,)."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score

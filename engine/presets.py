@@ -22,13 +22,14 @@ from engine.config import (
 from engine.errors import SettingError
 
 # Glyphs (grey scans of letters and digits) change meaning when mirrored, and have no colour.
+_STRONG_GLYPHS = StrongViews(flip=0, operations=4, rotation=20, shear=0.25, shift=0.125, tones="light", cutout=0.375)
 GLYPH_VIEWS = ViewSettings(
     contrastive=ContrastiveViews(
         crop=1, rotation=15, zoom=0.4, shift=0.075, shear=0.2, flip=0, jitter=0, grey=0, blur=0.3, gamma=1, noise=0.1
     ),
     weak=WeakViews(flip=0, shift=0.075),
-    strong=StrongViews(flip=0, operations=4, rotation=20, shear=0.25, shift=0.125, tones="light", cutout=0.375),
-    joint=JointViews(flip=0, operations=4, rotation=20, shear=0.25, shift=0.125, tones="light", cutout=0.375),
+    strong=_STRONG_GLYPHS,
+    joint=JointViews(**vars(_STRONG_GLYPHS)),
 )
 
 QUICK = RunConfig(

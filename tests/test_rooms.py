@@ -44,6 +44,7 @@ ALLOWED = {
         "engine.blas",
         "engine.data",
         "engine.errors",
+        "engine.space.vectors",
         "engine.stages.clustering",
         "engine.stages.reliable",
     },

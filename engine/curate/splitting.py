@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.blas import one_blas_thread
+from engine.space.vectors import units
 
 
 def two_means(vectors: np.ndarray, seed: int) -> np.ndarray:
@@ -14,8 +15,7 @@ def two_means(vectors: np.ndarray, seed: int) -> np.ndarray:
     """
     from sklearn.cluster import KMeans
 
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
+    unit = units(vectors)
     if not np.any(unit != unit[0]):  # 2-means finds one group only
         return np.arange(len(unit)) == len(unit) - 1
     with one_blas_thread():

@@ -199,7 +199,7 @@ def _inputs(unit: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 def _learned(inputs: np.ndarray, answers: np.ndarray) -> tuple[LogisticRegression, float, np.ndarray]:
     """The classifier of all answers, its temperature, and the probabilities (d, K) of each answer by one that was not
     told it; (0, K) of too few answers."""
-    with one_blas_thread():
+    with one_blas_thread():  # where everything is this small, threads only wait for each other
         model = _fitted(inputs, answers)
         if len(answers) < LEAST_TO_MEASURE:
             return model, 1.0, np.zeros((0, len(model.classes_)), np.float32)

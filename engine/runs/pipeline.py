@@ -340,6 +340,7 @@ def _reliable(run: Run, stage: Stage, clustering: Clustering, neighbors: Neighbo
 
 def _tell_reliable(run: Run, stage: Stage, found: ReliableSet) -> None:
     settings, strict = run.config.reliable, found.strict(run.config.reliable, run.folder.seen())
+    truth = None if run.truth is None else run.truth.labels
     run.emit(
         ReliableSelected(
             stage,
@@ -348,18 +349,12 @@ def _tell_reliable(run: Run, stage: Stage, found: ReliableSet) -> None:
             thresholds=tuple(float(x) for x in found.thresholds),
             neighbors=neighbor_count(settings, len(run.images), run.config.clusters),
             confidence=settings.confidence,
-            purity=_purity(run, found),
+            purity=metrics.purity_within(found.labels, found.mask, truth),
             reliable=tuple(strict.per_cluster.tolist()),
-            reliable_purity=_purity(run, strict),
+            reliable_purity=metrics.purity_within(strict.labels, strict.mask, truth),
         )
     )
     _raise_reliable_alarms(run, stage, found)
-
-
-def _purity(run: Run, found: ReliableSet) -> float | None:
-    """The purity of the labels that passed; None without truth or any."""
-    mask = found.mask
-    return metrics.purity(found.labels[mask], run.truth.labels[mask]) if run.truth is not None and mask.any() else None
 
 
 def _joint(

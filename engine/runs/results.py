@@ -157,5 +157,4 @@ def _reliable_purity(folder: RunFolder, snapshot: Snapshot) -> float | None:
     if truth is None or not folder.has(f"reliable-{stage}"):
         return None
     strict = load_strict(folder, stage)
-    mask = strict.mask
-    return metrics.purity(strict.labels[mask], truth.labels[mask]) if mask.any() else None
+    return metrics.purity_within(strict.labels, strict.mask, truth.labels)

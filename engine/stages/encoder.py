@@ -349,9 +349,9 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
     Torch's own initialisation uses the process-wide generator, which other threads share.
     """
     resnets = [one.backbone for one in module.modules() if isinstance(one, Encoder) and one.resnet]
-    published = {id(layer) for backbone in resnets for layer in backbone.modules()}
+    published = {layer for backbone in resnets for layer in backbone.modules()}
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d) and id(layer) in published:
+        if isinstance(layer, nn.Conv2d) and layer in published:
             fan_out = layer.out_channels * math.prod(layer.kernel_size)
             layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * math.sqrt(2 / fan_out))
             continue

@@ -135,8 +135,7 @@ def learn_heads(
         checkpoint=checkpoint,
         watch=look,
     )
-    best.take()
-    return _choose(settings, heads, vectors, known, judges)
+    return _chosen(settings, heads, vectors, known, best.take())
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,33 +334,35 @@ class Best:
         self, settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known, judges: Neighbors | None
     ) -> None:
         self.settings, self.heads, self.vectors, self.known, self.judges = settings, heads, vectors, known, judges
-        self.score, self._weights = -math.inf, _copied(heads)
+        self._score, self._chosen, self._weights = -math.inf, 0, _copied(heads)
 
     @torch.no_grad()
     def consider(self) -> None:
         """Keeps the heads as they are now unless they were better before; of equals the later."""
-        score = float(self._scores().max())
-        if score >= self.score:
-            self.score, self._weights = score, _copied(self.heads)
+        scores = self._scores()
+        best = int(scores.argmax())
+        if scores[best] >= self._score:
+            self._score, self._chosen, self._weights = float(scores[best]), best, _copied(self.heads)
 
-    def take(self) -> None:
-        """Puts the best weights back."""
+    def take(self) -> int:
+        """Puts the best weights back; the index of the head with the best score."""
         self.heads.load_state_dict(self._weights)
+        return self._chosen
 
     def _scores(self) -> np.ndarray:
         """(H,), the higher the better, without what the setting does not ask for."""
         each = (self.heads.logits_of(index, self.vectors) for index in range(len(self.heads)))
         if self.settings.choose == "loss":
             unit = F.normalize(self.vectors, dim=1)
-            return -np.array([_claimed(self.settings, one[None], unit, self.known)[0] for one in each], np.float32)
+            return -np.array([_claimed(self.settings, one, unit, self.known)[0] for one in each], np.float32)
         labels = torch.stack([one.argmax(1) for one in each]).cpu().numpy()
         return head_scores(self.settings.choose, labels, self.judges)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"score": self.score, "weights": self._weights}
+        return {"score": self._score, "chosen": self._chosen, "weights": self._weights}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.score, self._weights = state["score"], state["weights"]
+        self._score, self._chosen, self._weights = state["score"], state["chosen"], state["weights"]
 
 
 def _copied(heads: Heads) -> dict[str, torch.Tensor]:
@@ -371,30 +372,27 @@ def _copied(heads: Heads) -> dict[str, torch.Tensor]:
 def _claimed(
     settings: HeadSettings, logits: torch.Tensor, unit: torch.Tensor, known: Known
 ) -> tuple[float, torch.Tensor, torch.Tensor, PseudoLabels]:
-    """The loss of a head with these logits (1, N, K) on the pseudo-labels of all images, and its E-step on them."""
+    """The loss of a head with these logits (N, K) on the pseudo-labels of all images, and its E-step on them."""
+    belief = logits.softmax(1)[None]
     confident, prototypes, labels = pseudo_label(
-        logits.softmax(2), unit, settings.center_ratio, exclusive=settings.exclusive, known=known, sizes=settings.sizes
+        belief, unit, settings.center_ratio, exclusive=settings.exclusive, known=known, sizes=settings.sizes
     )
-    return _loss_of_all(settings, logits[0], labels), confident, prototypes, labels
+    return _loss_of_all(settings, logits, labels), confident, prototypes, labels
 
 
 @torch.no_grad()
-def _choose(
-    settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known, judges: Neighbors | None
-) -> HeadClustering:
-    """Judges every head on all clean images, one at a time, and keeps the best by the setting."""
+def _chosen(settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known, chosen: int) -> HeadClustering:
+    """What every head makes of all clean images, one at a time, and the head `chosen`."""
     unit = F.normalize(vectors, dim=1)
     results = []
     for index in range(len(heads)):
         logits = heads.logits_of(index, vectors)
-        loss, confident, prototypes, labels = _claimed(settings, logits[None], unit, known)
+        loss, confident, prototypes, labels = _claimed(settings, logits, unit, known)
         nearest = labels.ids[0, : labels.ids.shape[1] - int(known.fixed.sum())]
         results.append((loss, logits.argmax(1).cpu().numpy(), confident[0], prototypes[0], nearest))
     losses = np.array([result[0] for result in results], np.float32)
     head_labels = np.stack([result[1] for result in results])
     agreement = head_agreement(head_labels) if len(heads) > 1 else None
-    scores = -losses if settings.choose == "loss" else head_scores(settings.choose, head_labels, judges)
-    chosen = int(scores.argmax())
     _, _, confident, prototypes, nearest = results[chosen]
     head = heads.one(chosen)
     belief = head(vectors).softmax(2)[0]  # again: those of all heads would be H tables of N × K

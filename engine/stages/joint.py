@@ -145,7 +145,8 @@ def _optimiser(
     """SGD with Nesterov's momentum; the rate falls along a cosine (FixMatch, section 2.4). Weight decay is for
     products only: scales and shifts of norms keep theirs, as in the authors' code."""
     norms = [one for layer in model.modules() if isinstance(layer, NORMS) for one in layer.parameters(recurse=False)]
-    others = [one for one in model.parameters() if all(one is not norm for norm in norms)]
+    within = {id(one) for one in norms}
+    others = [one for one in model.parameters() if id(one) not in within]
     groups: list[dict[str, Any]] = [{"params": others}, {"params": norms, "weight_decay": 0.0}]
     optimiser = torch.optim.SGD(
         groups,

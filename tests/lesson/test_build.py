@@ -39,6 +39,7 @@ from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened
 from engine.space.neighbors import Neighbors, local_agreement
 from engine.space.projection import principal_map
+from engine.space.vectors import units
 from engine.stages.prototypes import pseudo_label
 from engine.stages.reliable import judge
 from engine.views import contrastive_view
@@ -249,8 +250,11 @@ def test_claims_are_those_that_stage_2_left(run: RunFolder, made: dict[str, Any]
     play, near = step(made, "nearest")["play"], np.asarray(run.load("heads")["nearest"])
     several, alone = play["results"]
     assert play["start"] == 1  # the quick settings are exclusive
-    # Of two images that are equally near, either may come first.
-    assert np.sort(several["claimed"]).tolist() == np.sort(np.hstack([near[:, :8], near[:, -8:]])).tolist()
+    # In the order of their cosines: of two images that are equally near, either may come first.
+    claimed, left = np.array(several["claimed"]), np.hstack([near[:, :8], near[:, -8:]])
+    assert np.sort(claimed).tolist() == np.sort(left).tolist()
+    cosines = np.array(run.load("heads")["prototypes"]) @ units(np.array(run.load("features")["vectors"])).T
+    assert np.take_along_axis(cosines, claimed, 1) == pytest.approx(np.take_along_axis(cosines, left, 1), abs=1e-6)
     times = np.bincount(near.ravel(), minlength=60)
     assert (several["unclaimed"], several["twice"]) == ((times == 0).sum(), (times > 1).sum())
     assert several["sizes"] == [20, 20, 20]
