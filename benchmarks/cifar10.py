@@ -25,11 +25,11 @@ from engine.jobs import Control
 from engine.presets import preset
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
-from engine.runs.pipeline import kmeans_labels
 from engine.runs.predict import predict_images, scores
 from engine.runs.results import observe, summary
 from engine.runs.runner import Device, choose_device, execute
 from engine.sources.open_source import Opened
+from engine.space.kmeans import kmeans_labels
 from engine.space.neighbors import nearest
 from engine.stages.encoder import Heads
 from engine.stages.features import build_encoder, encode

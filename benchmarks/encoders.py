@@ -16,8 +16,8 @@ from benchmarks.report import device_slug, spread, table, write
 from engine import metrics
 from engine.config import RunConfig, with_settings
 from engine.presets import preset
-from engine.runs.pipeline import kmeans_labels
 from engine.sources.open_source import Opened
+from engine.space.kmeans import kmeans_labels
 from engine.stages.encoder_file import known_encoders
 
 # On photographs and a CPU, stage 3 takes longer than all the rest: one step is enough to end a run.

@@ -334,7 +334,12 @@ class HeadSettings(Settings):
     )
     images: int = setting(5000, "images labelled per E-step (M)", paper=5000, low=2)
     center_ratio: float = setting(
-        0.5, "confident images that form a prototype, as a share of M/K", paper=0.5, low=0.01, high=1
+        0.5,
+        "confident images that form a prototype, as a share of the images that each labels (M/K; with estimated sizes, "
+        "of those that the smallest cluster labels)",
+        paper=0.5,
+        low=0.01,
+        high=1,
     )
     passes: int = setting(8, "passes over the pseudo-labels per M-step", paper=8, low=1)
     batch: int = setting(128, "images per step and head", paper=128, low=1)

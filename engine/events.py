@@ -105,11 +105,13 @@ class ReliableSelected:
 
 @dataclass(frozen=True)
 class Alarm:
-    """A warning for the user: what was found and what to do about it."""
+    """A warning for the user: what was found and what to do about it; where settings are the cure, these, by dotted
+    name."""
 
     stage: Stage
     cause: str
     cure: str
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

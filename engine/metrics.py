@@ -62,6 +62,16 @@ def size_entropy(sizes: np.ndarray) -> float:
     return float(-(share * np.log(share)).sum() / np.log(len(sizes))) + 0.0
 
 
+def balance(sizes: np.ndarray) -> float:
+    """The share of images that K equal clusters would have room for, were those of `sizes` (K,) cut to N/K: 1 when all
+    are equal, 1/K when one cluster has everything.
+
+    >>> balance(np.array([60, 30, 10]))
+    0.7333333333333333
+    """
+    return float(np.minimum(sizes / sizes.sum(), 1 / len(sizes)).sum())
+
+
 def silhouette(features: np.ndarray, labels: np.ndarray, seed: int = 0) -> float | None:
     """Mean silhouette by cosine, −1 to 1, on at most 2,000 images; None for a single cluster."""
     from sklearn.metrics import silhouette_score

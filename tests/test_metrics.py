@@ -61,6 +61,13 @@ def test_silhouette_of_directions_apart_and_mixed() -> None:
     assert metrics.silhouette(features, np.array([0, 1, 0, 1])) == pytest.approx(-0.5)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "share"), [((5, 5, 5, 5), 1.0), ((60, 30, 10), 11 / 15), ((9, 0, 0), 1 / 3), ((3, 1), 0.75)]
+)
+def test_balance_is_what_equal_clusters_would_have_room_for(sizes: tuple[int, ...], share: float) -> None:
+    assert metrics.balance(np.array(sizes)) == pytest.approx(share)
+
+
 def test_silhouette_needs_two_clusters_and_fewer_than_images() -> None:
     features = np.eye(4, dtype=np.float32)
     assert metrics.silhouette(features, np.zeros(4, int)) is None

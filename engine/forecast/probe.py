@@ -36,7 +36,8 @@ from engine.forecast.timing import (
     whole_step,
 )
 from engine.runs.folder import RunFolder
-from engine.runs.pipeline import LEAST_KEPT, batches_of, kmeans_labels
+from engine.runs.pipeline import LEAST_KEPT, batches_of
+from engine.space.kmeans import kmeans_labels
 from engine.space.neighbors import BLOCK_ENTRIES, EXACT_IMAGES, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Heads, initialise

@@ -240,7 +240,7 @@ class _Bench:
         return Collapse(self.ids, drawn_in(after), np.array(spread, np.float32))
 
     def temperatures(self) -> Temperatures:
-        from engine.runs.pipeline import kmeans_labels
+        from engine.space.kmeans import kmeans_labels
 
         seed, numbers, labels = self.config.seed, [], []
         points: list[np.ndarray] = []

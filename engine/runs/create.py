@@ -54,20 +54,24 @@ def create_run(
 
 
 def branch_run(parent: RunFolder, path: str | os.PathLike[str], config: RunConfig) -> RunFolder:
-    """A new run that starts from the parent's stages 1 and 2, with different settings for the rest.
+    """A new run that starts from the parent's stages 1 and 2, with different settings for the rest; from its stage 1
+    alone where `config` asks for another stage 2.
 
     Raises:
-        RunError: when stage 2 is not done, or was done on external vectors by an earlier version, `config` asks
-            for other stages 1 and 2, or the new run cannot be written.
+        RunError: when the last stage it starts from is not done, or was done on external vectors by an earlier
+            version, `config` asks for another stage 1, or the new run cannot be written.
     """
     target, own = _free(path), parent.card()
-    if not parent.has("heads"):
-        raise RunError(f"{parent.path} has no stage 2 yet: train stage 2 before starting a run from it")
+    anew = config.heads != own.config.heads
+    stage, artefact = (1, "features") if anew else (2, "heads")
+    if not parent.has(artefact):
+        raise RunError(f"{parent.path} has no stage {stage} yet: train stage {stage} before starting a run from it")
     if parent.lacks_adapter:
         raise RunError(f"{parent.path} has no stage 3 to train ({WITHOUT_ADAPTER}): {NEW_RUN}")
-    if replace(config, reliable=own.config.reliable, joint=own.config.joint) != own.config:
-        raise RunError("only the settings of the reliable set and of stage 3 can be changed here")
-    return _made(target, lambda draft: inherit(draft, parent, config))
+    later = {name: getattr(config, name) for name in ("heads", "reliable", "joint")}
+    if replace(own.config, **later) != config:
+        raise RunError("only the settings of the heads, of the reliable set and of stage 3 can be changed here")
+    return _made(target, lambda draft: inherit(draft, parent, config, anew=anew))
 
 
 def branch_decided(parent: RunFolder, path: str | os.PathLike[str], config: RunConfig, guidance: Guidance) -> RunFolder:

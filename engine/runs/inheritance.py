@@ -17,7 +17,7 @@ from engine.config import RunConfig, to_dict
 from engine.curate.guidance import Guidance
 from engine.data.columns import of_images
 from engine.data.images import ImageSet
-from engine.events import Record, Scored, Stage, TruthScored, to_json
+from engine.events import STAGES, Record, Scored, Stage, TruthScored, to_json
 from engine.runs.feature_cache import RowFile
 from engine.runs.files import link_file, write_text
 from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder
@@ -32,11 +32,12 @@ ORIGINALS = "originals"
 STAGES_ONE_AND_TWO = (*INPUTS, ORIGINALS, *STAGE_ONE, "features", "heads", "decided")
 
 
-def inherit(draft: RunFolder, parent: RunFolder, config: RunConfig) -> None:
-    """Fills `draft` with everything of `parent` up to stage 2."""
-    _link_all(draft, parent, STAGES_ONE_AND_TWO)
-    _forget(draft, "joint")
-    _begin(draft, parent, config, _events(parent, "features", "heads"))
+def inherit(draft: RunFolder, parent: RunFolder, config: RunConfig, *, anew: bool = False) -> None:
+    """Fills `draft` with everything of `parent` up to stage 2, or up to stage 1 if stage 2 is trained `anew`."""
+    _link_all(draft, parent, tuple(name for name in STAGES_ONE_AND_TWO if not (anew and name == "heads")))
+    trained: tuple[Stage, ...] = ("heads", "joint") if anew else ("joint",)
+    _forget(draft, *trained)
+    _begin(draft, parent, config, _events(parent, *(stage for stage in STAGES if stage not in trained)))
 
 
 def inherit_decided(draft: RunFolder, parent: RunFolder, config: RunConfig, guidance: Guidance) -> None:

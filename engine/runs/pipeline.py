@@ -25,7 +25,7 @@ from engine.runs.feature_cache import CachedFeatures, cached_weights
 from engine.runs.files import load_array
 from engine.runs.folder import IMPORTED, INHERITED_FEATURES, NEW_RUN, WITHOUT_ADAPTER, RunFolder
 from engine.runs.history import save_frame, save_xray
-from engine.space.kmeans import kmeans
+from engine.space.kmeans import kmeans_labels
 from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.compute import use_device
@@ -41,7 +41,9 @@ from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
 
 # Neighbours kept for pages, whatever the reliable set asks: the map and its what-ifs need some.
 LEAST_KEPT = 30
-KMEANS_STARTS = 10
+# Classes seem to differ in size where equal clusters would have room for less than this share of the images (ten equal
+# classes of digits: .97 to .98; the largest ten times the smallest: .75 to .78). Clusters of a few images always do.
+BALANCED, ENOUGH = 0.85, 30
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ def _save_features(
     """Clusters and scores stage 1's features, and saves them; arrays that are in `files` already are linked."""
     labels = kmeans_labels(features.vectors, run.config.clusters, run.config.seed, run.device)
     _score(run, "features", labels, features.vectors)
+    _raise_size_alarm(run, labels)
     arrays = {"labels": labels, "vectors": features.vectors}
     linked = files or {}
     run.folder.save("features", {k: v for k, v in arrays.items() if k not in linked}, weights, linked)
@@ -249,13 +252,6 @@ def batches_of(features: Features, pixels: DeviceImages) -> ImageBatches:
     """What stages 2 and 3 train on: the pixels, a frozen network's features of the images and their views, or external
     vectors."""
     return pixels if features.views is None else ViewVectors(features.views, pixels.device)
-
-
-def kmeans_labels(vectors: np.ndarray, clusters: int, seed: int, device: torch.device | str = "cpu") -> np.ndarray:
-    """(N,) int32: k-means on vectors (N, D) scaled to length 1; stage 1's own clustering."""
-    from sklearn.preprocessing import normalize
-
-    return kmeans(normalize(vectors), clusters, seed, starts=KMEANS_STARTS, device=device)
 
 
 def _neighbors(run: Run, features: Features) -> Neighbors:
@@ -407,6 +403,19 @@ def _score(
         oracle = max(metrics.accuracy(each, run.truth.labels) for each in head_labels)
         truth["selection_regret"] = oracle - truth["acc"]
     run.emit(TruthScored(stage, truth))
+
+
+def _raise_size_alarm(run: Run, labels: np.ndarray) -> None:
+    """Warns of classes that seem to differ in size where stage 2 will label as many images for each."""
+    sizes = np.bincount(labels, minlength=run.config.clusters)
+    mean = len(labels) // len(sizes)
+    if run.config.heads.sizes != "equal" or mean < ENOUGH or metrics.balance(sizes) >= BALANCED:
+        return
+    cause = (
+        f"the classes seem to differ in size: k-means on the features finds clusters of {sizes.min():,} to "
+        f"{sizes.max():,} images, and stage 2 would label {mean:,} for each"
+    )
+    run.emit(Alarm("features", cause, "train stage 2 with sizes that are estimated", {"heads.sizes": "estimated"}))
 
 
 def _raise_alarms(run: Run, stage: Stage, clustering: Clustering) -> None:

@@ -17,6 +17,8 @@ BLOCK_ENTRIES = 2**26
 # As in scikit-learn: most iterations, and the movement of the centres (as a share of the mean variance
 # of the vectors' columns) below which they stand still.
 MOST_ITERATIONS, STILL = 300, 1e-4
+# Of stage 1's own clustering.
+STARTS = 10
 
 
 def kmeans(
@@ -36,6 +38,13 @@ def kmeans(
     with one_blas_thread():
         model = KMeans(clusters, n_init=starts, random_state=seed)
         return model.fit_predict(vectors).astype(np.int32)
+
+
+def kmeans_labels(vectors: np.ndarray, clusters: int, seed: int, device: torch.device | str = "cpu") -> np.ndarray:
+    """(N,) int32: k-means on vectors (N, D) scaled to length 1; stage 1's own clustering."""
+    from sklearn.preprocessing import normalize
+
+    return kmeans(normalize(vectors), clusters, seed, starts=STARTS, device=device)
 
 
 def lloyd(x: torch.Tensor, clusters: int, seed: int, *, starts: int) -> torch.Tensor:

@@ -36,9 +36,11 @@ from engine.stages.prototypes import (
     BLOCK_ENTRIES,
     Known,
     PseudoLabels,
+    claims_each,
     compacted,
     estimated_sizes,
     formed,
+    forming,
     pseudo_label,
 )
 
@@ -328,35 +330,40 @@ def head_losses(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor, 
 
 
 class Best:
-    """The heads as they were when one of them had the best score so far, of what `settings.choose` asks for."""
+    """The heads as they were when one of them had the best score so far, of what `settings.choose` asks for.
+
+    By agreement, heads that have lost a cluster are worse than any that have not: they find it easier to agree.
+    """
 
     def __init__(
         self, settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known, judges: Neighbors | None
     ) -> None:
         self.settings, self.heads, self.vectors, self.known, self.judges = settings, heads, vectors, known, judges
-        self._score, self._chosen, self._weights = -math.inf, 0, _copied(heads)
+        self._score, self._chosen, self._weights = (0.0, -math.inf), 0, _copied(heads)
 
     @torch.no_grad()
     def consider(self) -> None:
         """Keeps the heads as they are now unless they were better before; of equals the later."""
         scores = self._scores()
-        best = int(scores.argmax())
+        best = max(range(len(scores)), key=scores.__getitem__)
         if scores[best] >= self._score:
-            self._score, self._chosen, self._weights = float(scores[best]), best, _copied(self.heads)
+            self._score, self._chosen, self._weights = scores[best], best, _copied(self.heads)
 
     def take(self) -> int:
         """Puts the best weights back; the index of the head with the best score."""
         self.heads.load_state_dict(self._weights)
         return self._chosen
 
-    def _scores(self) -> np.ndarray:
-        """(H,), the higher the better, without what the setting does not ask for."""
+    def _scores(self) -> list[tuple[float, float]]:
+        """Of each head how many clusters have images (by loss 0: all are equal) and its score, the higher the better;
+        without what the setting does not ask for."""
         each = (self.heads.logits_of(index, self.vectors) for index in range(len(self.heads)))
         if self.settings.choose == "loss":
             unit = F.normalize(self.vectors, dim=1)
-            return -np.array([_claimed(self.settings, one, unit, self.known)[0] for one in each], np.float32)
+            return [(0.0, -_claimed(self.settings, one, unit, self.known)[0]) for one in each]
         labels = torch.stack([one.argmax(1) for one in each]).cpu().numpy()
-        return head_scores(self.settings.choose, labels, self.judges)
+        scores = head_scores(self.settings.choose, labels, self.judges).tolist()
+        return [(float(len(np.unique(own))), score) for own, score in zip(labels, scores, strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
         return {"score": self._score, "chosen": self._chosen, "weights": self._weights}
@@ -430,9 +437,12 @@ def _frame(done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tenso
     unit, found = F.normalize(vectors, dim=1), []
     for index in range(len(heads)):
         belief = heads.logits_of(index, vectors).softmax(1)[None]
-        confident, prototypes = formed(belief, unit, settings.center_ratio, known)
+        _, prototypes = formed(belief, unit, forming(settings.center_ratio, claims_each(belief, settings.sizes)), known)
+        # As many in every frame, whatever the sizes of its clusters.
+        shown = min(CONFIDENT, forming(settings.center_ratio, claims_each(belief, "equal")))
+        surest, _ = formed(belief, unit, shown, known)
         confidence, labels = belief[0].max(1)
-        each = (labels, confidence.half(), prototypes[0].half(), confident[0, :, :CONFIDENT].int())
+        each = (labels, confidence.half(), prototypes[0].half(), surest[0].int())
         found.append([x.cpu().numpy() for x in each])
     stacked = [np.stack(each) for each in zip(*found, strict=True)]
     return Frame("heads", done, None, stacked[0].astype(np.uint16), *stacked[1:])

@@ -122,26 +122,40 @@ def pseudo_label(
     Args:
         probabilities: (H, M, K) of weak views.
         unit: (M, D) features of length 1, of the clean images.
-        center_ratio: share of the M/K images a cluster gets that form its prototype.
+        center_ratio: share of the images a cluster gets that form its prototype (`forming`).
         known: what a person has said of the images; the labels end with those that are fixed.
         sizes: "equal", or "estimated": each prototype claims `estimated_sizes` instead of M/K.
     """
-    _, images, clusters = probabilities.shape
-    each = max(1, images // clusters)
-    confident, prototypes = formed(probabilities, unit, center_ratio, known)
-    claimed = each if sizes == "equal" else estimated_sizes(probabilities)
+    claimed = claims_each(probabilities, sizes)
+    confident, prototypes = formed(probabilities, unit, forming(center_ratio, claimed), known)
     labels = assign(unit, prototypes, claimed, exclusive=exclusive)
     return confident, prototypes, labels if known is None else corrected(labels, known)
 
 
 def formed(
-    probabilities: torch.Tensor, unit: torch.Tensor, center_ratio: float, known: Known | None = None
+    probabilities: torch.Tensor, unit: torch.Tensor, count: int, known: Known | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first half of `pseudo_label`: confident images and the prototypes that they form."""
-    _, images, clusters = probabilities.shape
+    """The first half of `pseudo_label`: confident images, `count` a cluster, and the prototypes that they form."""
     belief = probabilities if known is None or known.silent else informed(probabilities, known)
-    confident = confident_images(belief, max(1, int(center_ratio * max(1, images // clusters))))
+    confident = confident_images(belief, count)
     return confident, prototypes_of(unit, confident)
+
+
+def claims_each(probabilities: torch.Tensor, sizes: str) -> int | torch.Tensor:
+    """How many of M images each prototype claims: M/K of "equal" `sizes`, or (H, K) `estimated_sizes`."""
+    _, images, clusters = probabilities.shape
+    return max(1, images // clusters) if sizes == "equal" else estimated_sizes(probabilities)
+
+
+def forming(center_ratio: float, claimed: int | torch.Tensor) -> int:
+    """How many images form each prototype: a share of what each claims, and, of unequal clusters, of what the
+    smallest claims (in the median head): more images than a small class has would blur its prototype.
+
+    >>> forming(0.5, 100), forming(0.5, torch.tensor([[150, 50]]))
+    (50, 25)
+    """
+    least = claimed if isinstance(claimed, int) else int(claimed.amin(1).median())
+    return max(1, int(center_ratio * least))
 
 
 def estimated_sizes(probabilities: torch.Tensor) -> torch.Tensor:

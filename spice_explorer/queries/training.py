@@ -60,7 +60,7 @@ def start(
 def continue_from(run: RunFolder, config: RunConfig, device: str = "auto") -> str:
     """A new run from stages 1 and 2 of `run`, queued; returns its name; raises SpiceError.
 
-    `config` may differ from that run's in `reliable` and `joint` alone.
+    `config` may differ from that run's in `heads` (then stage 2 is trained again), `reliable` and `joint` alone.
     """
     choose_device(device)
     branch = branch_run(run, workspace() / _free_name(run.card().source, config), config)

@@ -16,8 +16,8 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import NumberInput, Selectbox
 
-from engine.config import EncoderSettings, Preset
-from engine.events import RunQueued, RunStarted, StageFinished, StageStarted
+from engine.config import EncoderSettings, Preset, with_setting
+from engine.events import Alarm, RunQueued, RunStarted, StageFinished, StageStarted
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.runner import the_runner
@@ -232,6 +232,23 @@ def test_a_setting_out_of_range_is_refused_beside_it(visit: Visit) -> None:
     number(at, "features.batch").set_value(7).run()
     assert not at.error
     assert "features.batch = 7" in texts(at)
+
+
+def test_a_warning_that_names_settings_trains_again_with_them(finished: RunFolder, visit: Visit) -> None:
+    finished.append(Alarm("features", "the classes seem to differ", "estimate", {"heads.sizes": "equal"}))
+    at = visit("train", run="demo")
+    assert "The classes seem to differ" in texts(at)
+    button(at, "Train again with heads.sizes = equal").click().run()
+    assert not at.exception
+    assert not at.error
+    (name,) = set(runs.run_names()) - {"demo"}
+    again = runs.folder_of(name)
+    assert again.card().parent == "demo"
+    assert again.card().config == with_setting(finished.card().config, "heads.sizes", "equal")
+    assert at.query_params["run"] == name
+    until(at, lambda _: not runs.look(again).live)
+    assert runs.look(again).snapshot.state == "finished"
+    assert np.array_equal(again.load("features")["vectors"], finished.load("features")["vectors"])
 
 
 @pytest.fixture

@@ -291,9 +291,24 @@ def test_a_branch_shares_its_parents_files(parent: RunFolder) -> None:
     assert observe(parent).message == ""
 
 
-def test_a_branch_can_change_nothing_of_stages_one_and_two(parent: RunFolder) -> None:
-    config = with_settings(parent.card().config, {"heads.epochs": 9})
-    with pytest.raises(RunError, match="only the settings of the reliable set and of stage 3"):
+def test_a_branch_with_other_heads_goes_on_from_stage_one(parent: RunFolder) -> None:
+    config = with_settings(parent.card().config, {"heads.sizes": "equal", "heads.epochs": 2})
+    branch = branch_run(parent, parent.path.parent / "branch", config)
+    before = observe(branch)
+    assert [before.stages[one].finished for one in STAGES] == [True, False, False]
+    assert not branch.has("heads")
+    assert {stage for stage, _ in frame_steps_of(branch)} == {"features"}
+    assert (branch.path / "features/vectors.npy").samefile(parent.path / "features/vectors.npy")
+    with branch.lock():
+        assert execute(branch, choose_device("cpu"), Control()) == "finished"
+    assert observe(branch).stages["heads"].steps == 2
+    assert "claimed" in parent.load("heads")
+    assert "claimed" not in branch.load("heads")
+
+
+def test_a_branch_can_change_nothing_of_stage_one(parent: RunFolder) -> None:
+    config = with_settings(parent.card().config, {"features.epochs": 9})
+    with pytest.raises(RunError, match="only the settings of the heads, of the reliable set and of stage 3"):
         branch_run(parent, parent.path.parent / "branch", config)
     assert not (parent.path.parent / "branch").exists()
     with pytest.raises(RunError, match="exists: choose another folder"):

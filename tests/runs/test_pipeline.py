@@ -6,6 +6,7 @@ import errno
 import json
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,20 @@ import pytest
 import torch
 
 from engine import metrics
+from engine.data.images import ImageSet
 from engine.data.truth import Truth
 from engine.events import Alarm, ReliableSelected, Scored, StageStarted, TruthScored
 from engine.jobs import Control
+from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.history import load_xrays
+from engine.runs.pipeline import BALANCED
 from engine.runs.results import load_reliable, load_strict, observe, summary
 from engine.runs.runner import choose_device, execute
+from engine.sources.open_source import Opened
 from engine.stages.encoder import Encoder
 from engine.stages.reliable import ReliableSet, select_reliable
-from tests.tiny_runs import MakeRun, drawn
+from tests.tiny_runs import MakeRun, drawn, tiny_config
 
 CPU = choose_device("cpu")
 ARTEFACTS = ("features", "neighbors", "heads", "reliable-heads", "joint", "reliable-joint")
@@ -291,12 +296,32 @@ def test_an_empty_reliable_set_fails_with_what_to_do_and_keeps_stage_2(make_run:
     assert any("without a reliable image" in cause for cause in causes)
 
 
+@pytest.mark.parametrize(("sizes", "told"), [("equal", True), ("estimated", False)])
+def test_unequal_classes_are_told_where_all_clusters_would_get_as_many_images(
+    tmp_path: Path, sizes: str, told: bool
+) -> None:
+    """Of 120 images 100 have no bars."""
+    images, truth = drawn(images=300)
+    rows = np.flatnonzero((truth.labels == 0) | (np.arange(300) < 30))
+    few = ImageSet(images.pixels[rows], tuple(images.ids[row] for row in rows), "drawn")
+    folder = create_run(tmp_path / "run", Opened(few), tiny_config(**{"heads.sizes": sizes}))
+    assert execute(folder, CPU, Control()) == "finished"
+    found = np.bincount(folder.load("features")["labels"], minlength=3)
+    assert metrics.balance(found) < BALANCED  # else there is nothing to tell
+    alarms = [r.event for r in folder.records()[0] if isinstance(r.event, Alarm) and r.event.settings]
+    assert len(alarms) == told
+    for alarm in alarms:
+        assert f"of {found.min()} to {found.max()} images" in alarm.cause
+        assert alarm.settings == {"heads.sizes": "estimated"}
+
+
 @pytest.mark.parametrize(
     "choices",
     [
         {"heads.start": "random"},
         {"heads.choose": "consensus"},
-        {"heads.double_softmax": False},
+        {"heads.double_softmax": True},
+        {"heads.sizes": "equal"},
         {"joint.start": "random"},
         {"heads.images": 30},
         {"joint.adapt": "flex", "joint.threshold": 0.4},

@@ -21,6 +21,7 @@ from engine.stages.prototypes import (
     confident_images,
     corrected,
     estimated_sizes,
+    forming,
     informed,
     margins,
     prototypes_of,
@@ -117,6 +118,26 @@ def test_equal_and_estimated_sizes_differ_only_where_clusters_do() -> None:
     assert equal.ids[equal.kept].tolist() == [0, 1, 3, 2]
     assert estimated.ids[estimated.kept].tolist() == [0, 1, 2, 3]
     assert estimated.labels[estimated.kept].tolist() == [0, 0, 0, 1]
+
+
+def test_a_small_cluster_forms_its_prototype_without_other_images() -> None:
+    """Of 40 images, 36 are in one class and 4 in the other; 16 a cluster would form both prototypes."""
+    unit = torch.tensor([[1.0, 0.0]] * 36 + [[0.0, 1.0]] * 4)
+    sure = torch.linspace(0.6, 0.95, 36)
+    belief = torch.cat([torch.stack([sure, 1 - sure], 1), torch.tensor([[0.1, 0.9]] * 4)])[None]
+    confident, prototypes, _ = pseudo_label(belief, unit, 0.8, sizes="estimated")
+    assert confident.shape == (1, 2, 3)  # .8 of the 4 that the small cluster has
+    assert prototypes[0, 1].tolist() == [0.0, 1.0]
+    confident, prototypes, _ = pseudo_label(belief, unit, 0.8)
+    assert confident.shape == (1, 2, 16)
+    assert prototypes[0, 1, 0] > 0.9
+
+
+def test_the_median_head_says_how_many_images_form_a_prototype() -> None:
+    claimed = torch.tensor([[50, 50], [90, 10], [60, 40]])
+    assert forming(0.5, claimed) == 20
+    assert forming(0.5, 50) == 25
+    assert forming(0.01, 10) == 1
 
 
 def test_the_surest_images_of_each_cluster_come_first() -> None:

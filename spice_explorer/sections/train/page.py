@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import streamlit as st
 
+from engine.config import with_settings
 from engine.data.skipped import Skipped
 from engine.errors import SpiceError
 from engine.runs.folder import RunFolder
@@ -170,11 +172,28 @@ def _box(step: progress.Step) -> str:
 
 
 def _alarms(look: Run) -> None:
-    for alarm in look.snapshot.alarms:
+    for place, alarm in enumerate(look.snapshot.alarms):
         st.warning(
             f"{progress.TITLES[alarm.stage]}: **{session.sentence(alarm.cause)}.** {session.sentence(alarm.cure)}.",
             icon=":material/warning:",
         )
+        if alarm.settings and not look.live:
+            _cure(look, alarm.settings, place)
+
+
+def _cure(look: Run, settings: Mapping[str, Any], place: int) -> None:
+    """Starts another run from what this one has, with the settings that an alarm names."""
+    told = ", ".join(f"{name} = {value}" for name, value in settings.items())
+    if not st.button(f"Train again with {told}", key=f"cure-{place}", icon=":material/replay:"):
+        return
+    try:
+        name = training.continue_from(look.folder, with_settings(look.card.config, dict(settings)))
+    except SpiceError as error:
+        st.error(session.sentence(str(error)), icon=":material/error:")
+        return
+    session.choose_run(name)
+    st.session_state["train view next"] = WATCH
+    st.rerun()
 
 
 def _charts(look: Run) -> None:
