@@ -157,16 +157,17 @@ class DecisionLog:
             connection = self._open()
             drawn = "text = ? AND action != 'new class'"  # whose text is its name
             drawn += "" if "among" in self._missing(connection) else " OR among IS NOT NULL"
-            asked = f"SELECT row, action, images, old FROM decisions WHERE {drawn} ORDER BY row"
+            asked = f"SELECT row, action, images, old, class FROM decisions WHERE {drawn} ORDER BY row"
             last: dict[int, tuple[int, bool]] = {}
-            now = self.curation.labelling(self.curation.row)
-            for row, action, images, old in connection.execute(asked, (AUDIT,)):
-                same = self.curation.labelling(row) == now
-                if self.curation.stands(row) and self.curation.looked(row) and same:
+            now, home = self.curation.labelling(self.curation.row), self.curation.home
+            for row, action, images, old, given in connection.execute(asked, (AUDIT,)):
+                counts = self.curation.labelling(row) == now
+                if self.curation.stands(row) and self.curation.looked(row) and counts:
                     for image, class_ in zip(
                         np.frombuffer(images, IDS).tolist(), np.frombuffer(old, CLASSES).tolist(), strict=True
                     ):
-                        last[image] = int(self.curation.home[class_]), action == "accept"
+                        same = action == "relabel" and home[given] == home[class_]  # its own class's key was pressed
+                        last[image] = int(home[class_]), action == "accept" or same
             return last
 
     def close(self) -> None:
