@@ -25,6 +25,7 @@ from engine.runs.feature_cache import CachedFeatures, cached_weights
 from engine.runs.files import load_array
 from engine.runs.folder import IMPORTED, INHERITED_FEATURES, NEW_RUN, WITHOUT_ADAPTER, RunFolder
 from engine.runs.history import save_frame, save_xray
+from engine.shares import percent
 from engine.space.kmeans import kmeans
 from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
@@ -415,7 +416,7 @@ def _raise_alarms(run: Run, stage: Stage, clustering: Clustering) -> None:
         run.emit(Alarm(stage, cause, "choose fewer clusters, or another seed"))
     for cluster in clustering.dominant:
         share = clustering.sizes[cluster] / len(clustering.labels)
-        cause = f"cluster {cluster} contains {share:.0%} of the images"
+        cause = f"cluster {cluster} contains {percent(share, 0)} of the images"
         run.emit(Alarm(stage, cause, "choose more clusters, or more epochs in stage 1"))
 
 
@@ -429,7 +430,7 @@ def _raise_reliable_alarms(run: Run, stage: Stage, found: ReliableSet) -> None:
     if relaxed:
         cause = (
             f"{_named(relaxed)} had the agreement lowered, as far as {found.thresholds.min():.2f} "
-            f"instead of {settings.agreement:.2f}, to keep up to {settings.floor:.0%} of the images"
+            f"instead of {settings.agreement:.2f}, to keep up to {percent(settings.floor, 0)} of the images"
         )
         run.emit(Alarm(stage, cause, "check their images before you trust them"))
 
