@@ -18,7 +18,9 @@ import numpy as np
 
 from engine.curate.curation import FOLDED, Curation
 from engine.curate.decisions import AUDIT, CLASSES, COLUMNS, IDS, INSERT, LATER, Decision, decision_of, values_of
+from engine.curate.entries import STATES
 from engine.curate.judging import Model, judged
+from engine.curate.provenance import Provenance
 from engine.errors import DecisionError, LogBusyError
 
 FILE = "decisions.sqlite"
@@ -218,11 +220,34 @@ class DecisionLog:
             cursor.row_factory = sqlite3.Row
             if (row := cursor.fetchone()) is not None:
                 return decision_of(row)
-        whole = judged(replace(asked, time=time.time()), self.curation, model)
+        whole = judged(self._without_newer(connection, replace(asked, time=time.time())), self.curation, model)
         row = connection.execute(INSERT, values_of(whole)).lastrowid
         changed.append(self._refresh())
         assert row is not None
         return replace(whole, row=row)
+
+    def _without_newer(self, connection: sqlite3.Connection, asked: Decision) -> Decision:
+        """Leaves images out at which the reviewer has looked since, and answered in another tab: a decision about many
+        that were not looked at one by one must not replace what this page did not show."""
+        images = np.asarray(asked.images, np.int64)
+        many = asked.provenance == Provenance.VOTED or len(images) > 1
+        if asked.provenance == Provenance.SEEN or asked.action not in STATES or not many:
+            return asked
+        if not np.isin(images, np.arange(len(self.curation))).all():
+            return asked  # `judged` says what is wrong with it
+        rows = self.curation.answered_since(images, asked.seen, asked.reviewer)
+        if not rows.any():
+            return asked
+        find = "SELECT row FROM decisions WHERE row > ? AND reviewer = ? AND visit != ?"
+        elsewhere = connection.execute(find, (asked.seen, asked.reviewer, asked.visit))
+        keep = ~np.isin(rows, [row for (row,) in elsewhere])
+        if not keep.any():
+            raise DecisionError(
+                f"you answered {'it' if len(keep) == 1 else f'all {len(keep):,} of them'} one by one since this page "
+                "was drawn, and these answers stay"
+            )
+        new = None if asked.new is None else np.asarray(asked.new)[keep]
+        return replace(asked, images=images[keep], new=new)
 
     def _fold_anew(self) -> None:
         """After a failed transaction: the fold had taken rows that were never committed."""

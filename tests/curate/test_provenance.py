@@ -13,7 +13,8 @@ import pytest
 from engine.curate.decisions import Decision
 from engine.curate.log import FILE, DecisionLog
 from engine.curate.provenance import Provenance
-from tests.curate.conftest import CLUSTERS, IMAGES, LABELS, MODEL, act
+from engine.errors import DecisionError
+from tests.curate.conftest import CLUSTERS, IMAGES, LABELS, MODEL, act, classes
 from tests.curate.test_log import writer
 
 MODEL_S, VOTED, BULK, SEEN = Provenance
@@ -121,7 +122,6 @@ def test_an_audit_records_how_many_images_the_answer_stands_for(log: DecisionLog
     assert log.curation.among[0] == 0, "the last answer is not of an audit"
 
 
-def test_an_audit_of_labels_that_are_others_now_does_not_count(log: DecisionLog) -> None:
 def test_a_spread_from_an_older_page_leaves_the_answers_that_its_reviewer_gave_since(log: DecisionLog) -> None:
     row = log.curation.row
     act(log, "relabel", 0, class_=2, visit="first", provenance=SEEN)
@@ -152,6 +152,7 @@ def test_in_an_audit_the_key_of_the_class_that_an_image_has_says_that_it_is_righ
     assert log.audited() == {int(own[0]): (0, 1)}, "another class's key says that it is wrong"
 
 
+def test_an_audit_of_labels_that_are_others_now_does_not_count(log: DecisionLog) -> None:
     act(log, "accept", 0, text="audit", provenance=SEEN)
     act(log, "accept", 3, 6, 9)
     assert log.audited() == {0: (1, 1)}, "labels that were accepted are what they were"

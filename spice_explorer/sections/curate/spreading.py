@@ -15,7 +15,7 @@ from engine.shares import percent
 from spice_explorer.components import gallery
 from spice_explorer.present import curation as present
 from spice_explorer.queries import decisions
-from spice_explorer.sections.curate.classes import act
+from spice_explorer.sections.curate.classes import COUNT, act
 
 if TYPE_CHECKING:
     from engine.curate.suggestions import Suggestions
@@ -59,7 +59,7 @@ def show(run: RunFolder, reviewer: str) -> None:
         key="spread suggestions",
         disabled=not reviewer or not len(ids),
         on_click=lambda: act(
-            run, "accept", reviewer, f"{len(ids):,} images voted.", images=ids, new=classes, provenance=Provenance.VOTED
+            run, "accept", reviewer, f"{COUNT} images voted.", images=ids, new=classes, provenance=Provenance.VOTED
         ),
     )
 
