@@ -355,7 +355,7 @@ def _tell_reliable(run: Run, stage: Stage, found: ReliableSet) -> None:
             reliable_purity=metrics.purity_within(strict.labels, strict.mask, truth),
         )
     )
-    _raise_reliable_alarms(run, stage, found)
+    _raise_reliable_alarms(run, stage, found, strict)
 
 
 def _joint(
@@ -420,9 +420,10 @@ def _raise_alarms(run: Run, stage: Stage, clustering: Clustering) -> None:
         run.emit(Alarm(stage, cause, "choose more clusters, or more epochs in stage 1"))
 
 
-def _raise_reliable_alarms(run: Run, stage: Stage, found: ReliableSet) -> None:
+def _raise_reliable_alarms(run: Run, stage: Stage, found: ReliableSet, strict: ReliableSet) -> None:
+    """`strict` is what is called reliable; a threshold that was lowered for training makes nothing reliable."""
     settings = run.config.reliable
-    empty = np.flatnonzero((found.per_cluster == 0) & (found.sizes > 0)).tolist()
+    empty = np.flatnonzero((strict.per_cluster == 0) & (strict.sizes > 0)).tolist()
     if empty:
         cause = f"{_named(empty)} without a reliable image"
         run.emit(Alarm(stage, cause, "lower agreement or confidence, or choose fewer clusters"))
