@@ -29,7 +29,12 @@ NAME = "Ann"
 # Every so many answers are a mistake of the reviewer.
 MISTAKE_EVERY = 50
 LEAST = 0.7  # the confidence that the page proposes
-OFFER = ".curator .suggestion[data-number] .sure"
+# In the browser: the image that is shown, the class that is suggested for it, and how sure that is said to be.
+LOOK = """() => {
+  const offer = deep(".curator .suggestion[data-number]");
+  const sure = offer?.querySelector(".sure").textContent ?? "";
+  return [deep(".curator").dataset.current, offer?.dataset.number ?? "", sure];
+}"""
 MAIN = "stMain"
 # Words at the beginning of the views of the Curate page.
 BEGINS = {"Spread": "Decided:", "Purity audit": "Choose “Random audit” above"}
@@ -107,11 +112,10 @@ class Reviewer:
         """Answers so many images by key, each as soon as it is shown."""
         self.page.locator(CURATOR).focus()
         for _ in range(count):
-            image = int(self.bench.data(CURATOR, "current"))
-            offer = self.page.evaluate(f"deep({json.dumps(OFFER)})?.textContent ?? ''")
+            current, offer, sure = self.page.evaluate(LOOK)  # at once: a suggestion may go while it is looked at
+            image = int(current)
             if offer:
-                taken = int(self.page.evaluate("deep('.curator .suggestion[data-number]').dataset.number"))
-                self.offers.append((number(sought(r"(\d+)\s*%", offer)[0]) / 100, taken == self.truth[image]))
+                self.offers.append((number(sought(r"(\d+)\s*%", sure)[0]) / 100, int(offer) == self.truth[image]))
             class_ = int(self.truth[image])
             if len(self.said) % MISTAKE_EVERY == MISTAKE_EVERY - 1:
                 class_ = (class_ + 1) % 10
