@@ -188,10 +188,13 @@ def test_the_name_comes_back_when_the_server_was_started_again(page: Page, run: 
     found = curator(page, run, "Eve Ü")
     press(found, "a")
     saved(found, 1)
-    with serving(place) as again:  # cookies are the same for all ports
-        page.goto(f"{again}/curate?run={run.path.name}")
-        wait(page.locator(".curator[data-current]"), "one.dataset.ready === 'true'", "nobody is named")
-        assert page.get_by_role("textbox", name="Your name").input_value() == "Eve Ü"
+    assert page.context.browser is not None
+    with serving(place) as again, page.context.browser.new_context() as context:
+        context.add_cookies(page.context.cookies())  # they are the same for all ports
+        later = context.new_page()
+        later.goto(f"{again}/curate?run={run.path.name}")
+        wait(later.locator(".curator[data-current]"), "one.dataset.ready === 'true'", "nobody is named")
+        assert later.get_by_role("textbox", name="Your name").input_value() == "Eve Ü"
 
 
 def test_on_a_phone_the_words_below_the_picture_take_the_whole_width(page: Page, run: RunFolder) -> None:
