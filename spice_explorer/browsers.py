@@ -43,7 +43,7 @@ def remembered(what: str) -> Any:
     """What was kept last; None if nothing was. The reviewer's name is also known to a server that has just started."""
     with _guard:
         found = _remembered.get(current(), {}).get(what)
-    return _reviewer() if found is None and what == "reviewer" else found
+    return reviewer_of(reviewer_cookie()) if found is None and what == "reviewer" else found
 
 
 def cookie_of(reviewer: str) -> str:
@@ -56,5 +56,11 @@ def lasting() -> str:
     return f"Path=/; Max-Age={YEAR_SECONDS}; HttpOnly; SameSite=Lax"
 
 
-def _reviewer() -> str | None:
-    return unquote(st.context.cookies.get(REVIEWER_COOKIE, "")) or None
+def reviewer_cookie() -> str:
+    """What the browser keeps under `REVIEWER_COOKIE`, "" for nothing."""
+    return st.context.cookies.get(REVIEWER_COOKIE, "")
+
+
+def reviewer_of(cookie: str) -> str | None:
+    """The name that `cookie_of` has written."""
+    return unquote(cookie) or None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,9 +45,10 @@ def test_the_browser_keeps_the_name_of_who_decided_for_a_server_that_starts_agai
     assert answer.status == 200, answer.text
     name, _, about = answer.headers["set-cookie"].partition("; ")
     assert about == "Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax"
-    kept = dict([name.split("=", 1)])
+    key, _, kept = name.partition("=")
+    assert key == browsers.REVIEWER_COOKIE
     monkeypatch.setattr(browsers, "current", lambda: "a browser that this server has not met")
-    monkeypatch.setattr(browsers.st, "context", SimpleNamespace(cookies=kept))
+    monkeypatch.setattr(browsers, "reviewer_cookie", lambda: kept)
     assert browsers.remembered("reviewer") == "Eve Ü; x"
     browsers.remember("reviewer", "")
     assert browsers.remembered("reviewer") == "", "the field was emptied since"
