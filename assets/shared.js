@@ -33,9 +33,12 @@ const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 /** @type {(value: number) => string} */
 const number = (value) => value.toLocaleString("en");
 
-// With one decimal; 0% and 100% only if that is exact.
-/** @type {(share: number) => string} */
-const percent = (share) => `${share > 0 && share < 1 ? clamp(100 * share, 0.1, 99.9).toFixed(1) : 100 * share}%`;
+// "90.4 %", which no line break takes apart; 0 % and 100 % only if that is exact.
+/** @type {(share: number, decimals?: number) => string} */
+const percent = (share, decimals = 1) => {
+  const least = 10 ** -decimals;
+  return `${share > 0 && share < 1 ? clamp(100 * share, least, 100 - least).toFixed(decimals) : 100 * share}\u00a0%`;
+};
 
 /** @type {(text: string) => string} */
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

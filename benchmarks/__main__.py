@@ -33,6 +33,7 @@ TAKES_OPTIONS = (
     "photos",
     "gallery",
     "duplicates",
+    "reviewer",
     "gpu",
 )
 SUITES = {
@@ -54,7 +55,7 @@ SUITES = {
         "photos",
         "duplicates",
     ),
-    "app": ("start", "ui", "gallery", "decisions", "lesson"),
+    "app": ("start", "ui", "gallery", "decisions", "reviewer", "lesson"),
 }
 # The number of images and of seeds, where a benchmark has its own.
 OWN_DEFAULTS = {
@@ -62,6 +63,7 @@ OWN_DEFAULTS = {
     "duplicates": {"images": 10_000, "seeds": 5},
     "long_tail": {"seeds": 5},
     "gallery": {"images": 10_000},
+    "reviewer": {"seeds": 20},
 }
 NAMES = (*dict.fromkeys(name for suite in SUITES.values() for name in suite), "gpu")
 
@@ -123,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--images", type=int, help="number of CIFAR-10 images (default 5000, 50000 is all of them), or most of a set"
     )
-    parser.add_argument("--seeds", type=int, help="default 3; 5 for photos and duplicates")
+    parser.add_argument("--seeds", type=int, help="default 3; 5 for photos and duplicates, 20 for reviewer")
     parser.add_argument("--preset", default="quick", help="preset for cifar10, and for the photographs in ablations")
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments")
     parser.add_argument("--commit", help="commit to name in the results, for code copied without its Git history")

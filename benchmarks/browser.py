@@ -22,7 +22,7 @@ from benchmarks.made import made_run
 from benchmarks.start import Server, server, wait_for_port
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
     from engine.runs.folder import RunFolder
 
@@ -147,6 +147,18 @@ class Bench:
     facts: dict[str, object] = field(default_factory=dict)
     sent: list[int] = field(default_factory=list)
 
+    def watch(self) -> None:
+        """Notes the bytes that the page sends to the server from now on."""
+        self.page.on("websocket", lambda socket: socket.on("framesent", lambda said: self.sent.append(len(said))))
+
+    def another_browser(self) -> None:
+        """Goes on in a browser that was never here: without cookies, and with nothing kept."""
+        browser = self.page.context.browser
+        assert browser is not None
+        self.page.context.close()
+        self.page = _new_page(browser)
+        self.watch()
+
     def add(self, name: str, unit: str, goal: float | None, values: Sequence[float], share: float = 1.0) -> None:
         self.figures.append(Figure(name, unit, goal, list(values), share))
         print(" | ".join(self.figures[-1].row()), flush=True)
@@ -227,25 +239,36 @@ def yardstick() -> float:
 @contextmanager
 def browsing(workspace: Path, log: Path) -> Iterator[Bench]:
     """A new server on `workspace`, with a browser, while the run TRAINS is training."""
+    with visiting(workspace, log) as bench:
+        bench.page.goto(f"{bench.server.address}/train?run={TRAINS}")
+        bench.page.get_by_role("button", name="Resume").click()
+        with bench.training.going("the start"):
+            bench.settle()
+        bench.training.paces.clear()
+        yield bench
+
+
+@contextmanager
+def visiting(workspace: Path, log: Path) -> Iterator[Bench]:
+    """A new server on `workspace`, with a browser; nothing trains."""
     from playwright.sync_api import sync_playwright
 
     from engine.runs.folder import RunFolder
 
     with log.open("wb") as out, server(str(workspace), out) as served, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
-        page.set_default_timeout(60_000)
-        page.add_init_script(SCRIPT)
-        bench = Bench(page, served, Training(RunFolder(workspace / TRAINS)))
-        page.on("websocket", lambda socket: socket.on("framesent", lambda said: bench.sent.append(len(said))))
+        bench = Bench(_new_page(browser), served, Training(RunFolder(workspace / TRAINS)))
         wait_for_port(served.address)
-        page.goto(f"{served.address}/train?run={TRAINS}")
-        page.get_by_role("button", name="Resume").click()
-        with bench.training.going("the start"):
-            bench.settle()
-        bench.training.paces.clear()
+        bench.watch()
         yield bench
         browser.close()
+
+
+def _new_page(browser: Browser) -> Page:
+    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
+    page.set_default_timeout(60_000)
+    page.add_init_script(SCRIPT)
+    return page
 
 
 def make_runs(workspace: Path, *, huge: bool = True) -> None:

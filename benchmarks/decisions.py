@@ -146,13 +146,17 @@ def _keys(bench: Bench) -> Iterator[float]:
     bench.settle()
     bench.page.locator(CURATOR).focus()
     for number in range(KEYS):
-        before = bench.data(CURATOR, "current")
-        ready = (
-            f"deep('{CURATOR}').dataset.waiting === '0' && deep('{CURATOR}').dataset.current !== "
-            f"{json.dumps(before)} && deep('{CURATOR} .picture img')?.complete"
-        )
-        key = "a" if number % 3 else str(1 + number % 9)
-        yield bench.felt("keydown", ready, partial(bench.page.keyboard.press, key))
+        yield answered(bench, "a" if number % 3 else str(1 + number % 9))
+
+
+def answered(bench: Bench, key: str) -> float:
+    """Milliseconds from pressing a key in the curator until it is committed and the next image is shown."""
+    before = bench.data(CURATOR, "current")
+    ready = (
+        f"deep('{CURATOR}').dataset.waiting === '0' && deep('{CURATOR}').dataset.current !== "
+        f"{json.dumps(before)} && deep('{CURATOR} .picture img')?.complete"
+    )
+    return bench.felt("keydown", ready, partial(bench.page.keyboard.press, key))
 
 
 def _whole_classes(bench: Bench) -> Iterator[float]:

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.made_features import HEADS, belief, heads_of, neighbors_of, stage_one_labels, unit_vectors
+from benchmarks.made_features import BLUR, HEADS, belief, heads_of, neighbors_of, stage_one_labels, unit_vectors
 from benchmarks.made_history import STEPS, save_events, save_frames
-from benchmarks.made_images import Kinds, drawn, inputs, kinds_of, normal
+from benchmarks.made_images import UNEQUAL, Kinds, drawn, inputs, kinds_of, normal
 from engine.config import RunConfig, with_settings
 from engine.events import Stage
 from engine.presets import preset
@@ -44,6 +44,9 @@ def made_run(
     seed: int = 0,
     frames: bool = True,
     photographs: Opened | None = None,
+    unequal: float = UNEQUAL,
+    astray: float = 0.0,
+    blur: float = BLUR,
 ) -> RunFolder:
     """Writes a finished run of `images` images in `clusters` clusters to `path`, completely or not at all.
 
@@ -55,6 +58,8 @@ def made_run(
         truth: whether the run has true classes.
         frames: whether the stages have frames, for the replay.
         photographs: the images, as many as `images` and of so many channels, in place of drawn ones.
+        unequal, blur: see `kinds_of` and `unit_vectors`.
+        astray: how far the centres that the labels follow lie from the true ones, as a share of their length.
 
     Raises:
         FileExistsError: if `path` exists.
@@ -65,12 +70,13 @@ def made_run(
         raise FileExistsError(f"{target} exists: choose another folder")
     rng = np.random.default_rng(seed)
     config = _config(clusters, min(neighbors, images - 1), channels, seed)
-    centres = F.normalize(torch.from_numpy(normal(rng, clusters, features)), dim=1).numpy()
-    kinds = kinds_of(images, centres, rng)
+    centres, kinds = _world(images, clusters, features, unequal, rng)
     shown = drawn(kinds, clusters, size, channels, rng) if photographs is None else photographs
     draft = inputs(target, kinds, config, shown, truth, rng)
     try:
-        _fill(draft, kinds, centres, config, frames, rng)
+        unit = unit_vectors(kinds, centres, rng, blur)
+        believed = _unit(centres + astray * _unit(normal(rng, *centres.shape))) if astray else centres
+        _fill(draft, unit, kinds, believed, config, frames, rng)
         draft.path.rename(target)
     except BaseException:
         shutil.rmtree(draft.path, ignore_errors=True)
@@ -78,11 +84,33 @@ def made_run(
     return RunFolder(target)
 
 
+def made_kinds(images: int, clusters: int, features: int, seed: int, unequal: float = UNEQUAL) -> Kinds:
+    """What the images of a run look like that `made_run` makes of the same numbers, for who is to know more than it."""
+    return _world(images, clusters, features, unequal, np.random.default_rng(seed))[1]
+
+
+def _world(
+    images: int, clusters: int, features: int, unequal: float, rng: np.random.Generator
+) -> tuple[np.ndarray, Kinds]:
+    """The centre of every class, and what each image looks like."""
+    centres = _unit(normal(rng, clusters, features))
+    return centres, kinds_of(images, centres, rng, unequal)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return F.normalize(torch.from_numpy(vectors), dim=1).numpy()
+
+
 def _fill(
-    draft: RunFolder, kinds: Kinds, centres: np.ndarray, config: RunConfig, frames: bool, rng: np.random.Generator
+    draft: RunFolder,
+    unit: np.ndarray,
+    kinds: Kinds,
+    centres: np.ndarray,
+    config: RunConfig,
+    frames: bool,
+    rng: np.random.Generator,
 ) -> None:
-    """Writes everything that training would write."""
-    unit = unit_vectors(kinds, centres, rng)
+    """Writes everything that training would write; the labels follow the `centres`."""
     lengths = rng.uniform(1, 3, (len(unit), 1)).astype(np.float32)
     stage_one = stage_one_labels(unit, centres, rng)
     draft.save("features", {"vectors": unit * lengths, "labels": stage_one})

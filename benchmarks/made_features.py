@@ -12,11 +12,13 @@ from engine.stages.clustering import Clustering
 from engine.stages.prototypes import pseudo_label
 
 HEADS, CHOSEN = 4, 2
+BLUR = 0.25
 CELLS_ASKED = 4  # of about √N: approximate neighbours are good enough
 
 
-def unit_vectors(kinds: Kinds, centres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(N, D) float32 of length 1: clusters that vary in a few directions of their own, with bridges between."""
+def unit_vectors(kinds: Kinds, centres: np.ndarray, rng: np.random.Generator, blur: float = BLUR) -> np.ndarray:
+    """(N, D) float32 of length 1: clusters that vary in a few directions of their own, and by `blur` in all of them,
+    with bridges between."""
     clusters, size = centres.shape
     own = 0.45 * normal(rng, clusters, 3, size) / np.sqrt(size)
     out = np.empty((len(kinds.main), size), np.float32)
@@ -25,7 +27,7 @@ def unit_vectors(kinds: Kinds, centres: np.ndarray, rng: np.random.Generator) ->
         place = (1 - mix) * centres[main] + mix * centres[kinds.other[rows]]
         place[kinds.outlier[rows]] = 0
         place += np.einsum("md,mds->ms", normal(rng, len(main), 3), own[main])
-        place += 0.25 / np.sqrt(size) * normal(rng, *place.shape)
+        place += blur / np.sqrt(size) * normal(rng, *place.shape)
         out[rows] = place / np.linalg.norm(place, axis=1, keepdims=True)
     return out
 

@@ -17,6 +17,7 @@ from engine.runs.folder import RunFolder
 from engine.sources.open_source import Opened
 
 BLOCK = 8192  # images to generate at a time
+UNEQUAL = 0.3  # the largest class may be so much larger than usual, the smallest so much smaller
 OUTLIERS, MISTAKES = 0.01, 0.02  # shares of images that resemble no cluster, and of wrong truth
 
 
@@ -36,10 +37,11 @@ class Kinds:
     outlier: np.ndarray
 
 
-def kinds_of(images: int, centres: np.ndarray, rng: np.random.Generator) -> Kinds:
-    """Draws clusters of uneven size; each image leans towards one of the two clusters most similar to its own."""
+def kinds_of(images: int, centres: np.ndarray, rng: np.random.Generator, unequal: float = UNEQUAL) -> Kinds:
+    """Draws clusters of uneven size, by up to `unequal` (below 1) of the usual one; each image leans towards one of the
+    two clusters most similar to its own."""
     clusters = len(centres)
-    share = rng.uniform(0.7, 1.3, clusters)
+    share = rng.uniform(1 - unequal, 1 + unequal, clusters)
     main = rng.choice(clusters, images, p=share / share.sum())
     alike = centres @ centres.T - 2 * np.eye(clusters, dtype=np.float32)
     rivals = np.argsort(-alike, axis=1)[:, : min(2, clusters - 1)]

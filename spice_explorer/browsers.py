@@ -1,6 +1,7 @@
 """What one browser is remembered by: it comes back after a reload, and in a second tab.
 
-A cookie names the browser (`web/browser_cookie.py`). What is remembered of it lasts as long as the server.
+A cookie names the browser (`web/browser_cookie.py`). What is remembered of it lasts as long as the server. Another
+cookie holds the name of who decides, which outlasts the server.
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from typing import Any
+from urllib.parse import quote, unquote
 
 import streamlit as st
 
 COOKIE = "spice-browser"
+REVIEWER_COOKIE = "spice-reviewer"
+YEAR_SECONDS = 365 * 24 * 3600
 MOST_BROWSERS = 100
 
 _remembered: OrderedDict[str, dict[str, Any]] = OrderedDict()
@@ -36,6 +40,27 @@ def remember(what: str, value: Any) -> None:
 
 
 def remembered(what: str) -> Any:
-    """What was kept last; None if nothing was."""
+    """What was kept last; None if nothing was. The reviewer's name is also known to a server that has just started."""
     with _guard:
-        return _remembered.get(current(), {}).get(what)
+        found = _remembered.get(current(), {}).get(what)
+    return reviewer_of(reviewer_cookie()) if found is None and what == "reviewer" else found
+
+
+def cookie_of(reviewer: str) -> str:
+    """The header that has the browser keep the name of who decides."""
+    return f"{REVIEWER_COOKIE}={quote(reviewer, safe='')}; {lasting()}"
+
+
+def lasting() -> str:
+    """A cookie that scripts cannot read and other sites' requests do not carry."""
+    return f"Path=/; Max-Age={YEAR_SECONDS}; HttpOnly; SameSite=Lax"
+
+
+def reviewer_cookie() -> str:
+    """What the browser keeps under `REVIEWER_COOKIE`, "" for nothing."""
+    return st.context.cookies.get(REVIEWER_COOKIE, "")
+
+
+def reviewer_of(cookie: str) -> str | None:
+    """The name that `cookie_of` has written."""
+    return unquote(cookie) or None

@@ -10,6 +10,7 @@ import numpy as np
 import streamlit as st
 from streamlit.elements.lib.streamlit_plotly_theme import GRAY_90
 
+from engine.shares import percent
 from spice_explorer.palette import CLUSTERS, NOBODY, cluster_colour, cluster_colours, faded
 
 if TYPE_CHECKING:
@@ -99,6 +100,10 @@ def _cluster_axis(figure: go.Figure, clusters: int) -> go.Figure:
     return figure
 
 
+def _shares(purity: float, coverage: float) -> str:
+    return f"purity {percent(purity)}, coverage {percent(coverage)}"
+
+
 def purity_coverage(
     curve: Curve, now: tuple[float | None, float | None], own: tuple[float | None, float | None]
 ) -> go.Figure:
@@ -110,12 +115,15 @@ def purity_coverage(
         go.Scatter(
             x=curve.coverage,
             y=curve.purity,
-            customdata=curve.agreement,
+            text=[
+                f"agreement ≥ {agreement:.3f}<br>{_shares(purity, coverage)}"
+                for agreement, purity, coverage in zip(curve.agreement, curve.purity, curve.coverage, strict=True)
+            ],
             mode="lines+markers",
             line={"color": CLUSTERS[0], "width": 2},
             marker={"size": 4},
             showlegend=False,
-            hovertemplate="agreement ≥ %{customdata:.3f}<br>purity %{y:.1%}, coverage %{x:.1%}<extra></extra>",
+            hovertemplate="%{text}<extra></extra>",
         )
     )
     marks = (("the run", own, "circle-open", NOBODY), ("now", now, "circle", CLUSTERS[1]))
@@ -129,9 +137,10 @@ def purity_coverage(
                 name=name,
                 mode="markers",
                 marker={"symbol": symbol, "size": 13, "color": colour, "line": {"width": 2}},
-                hovertemplate="purity %{y:.1%}, coverage %{x:.1%}<extra>" + name + "</extra>",
+                hovertemplate=f"{_shares(y, x)}<extra>{name}</extra>",
             )
         )
+    # Plotly writes the shares on the axes its own way.
     # Around a single point axes go from −1 to 1: no share is there. A mark at 0 or 1 needs some room.
     shares = {"clipmin": -0.05, "clipmax": 1.05}
     figure.update_xaxes(tickformat=".0%", rangemode="normal", autorangeoptions=shares)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -69,7 +70,7 @@ def estimated(right: np.ndarray, among: np.ndarray, level: float = LEVEL) -> Est
 
     Args:
         right: (a,) bool, whether a label agrees with the answer.
-        among: (a,) how many images of its class each was drawn from, above 0.
+        among: (a,) how many images of its class each stands for, or in proportion to that, above 0.
 
     >>> estimated(np.array([True, True, False, True]), np.array([10, 10, 10, 10]))
     Estimate(value=0.75, low=0.3006..., high=0.9544..., answers=4)
@@ -84,6 +85,18 @@ def estimated(right: np.ndarray, among: np.ndarray, level: float = LEVEL) -> Est
         equal = min(equal, share * (1 - share) / spread)
     found = _score_interval(share, equal, level)
     return Estimate(share, *found, len(right))
+
+
+def overall(shares: Sequence[Share], sizes: Sequence[int]) -> Estimate | None:
+    """The share of right labels over classes of different sizes, from what was found in each; None without answers.
+
+    >>> overall([Share(9, 10, 0, 1), Share(1, 2, 0, 1)], [100, 300])
+    Estimate(value=0.6, low=0.1..., high=0.9..., answers=12)
+    """
+    known = [(one, size) for one, size in zip(shares, sizes, strict=True) if one.total]
+    right = [np.arange(one.total) < one.right for one, _ in known]
+    among = [np.full(one.total, size / one.total) for one, size in known]
+    return estimated(np.concatenate(right), np.concatenate(among)) if known else None
 
 
 def more_needed(right: int, total: int, size: int, half: float = HALF_WIDTH, level: float = LEVEL) -> int:

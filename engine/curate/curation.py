@@ -249,6 +249,13 @@ class Curation:
         rows = np.array([row])
         return _united(self._states.images_of(rows), self._labels.images_of(rows))
 
+    def answered_since(self, images: np.ndarray, row: int, reviewer: str) -> np.ndarray:
+        """(m,) int64: of each of `images` (m,) the row above `row` with which the reviewer, who looked at it, decided
+        it, as far as that stands; else 0."""
+        rows = self.deciding[images]
+        own = self._rows.reviewer[rows] == self._rows.codes.reviewers.get(reviewer, -1)
+        return np.where(self.answered[images] & own & (rows > row), rows, 0)
+
     def changed_since(self, row: int) -> np.ndarray:
         """(m,) the images about which rows above `row` have changed something."""
         found = [self._states.images_since(row), self._labels.images_since(row)]

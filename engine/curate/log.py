@@ -18,7 +18,9 @@ import numpy as np
 
 from engine.curate.curation import FOLDED, Curation
 from engine.curate.decisions import AUDIT, CLASSES, COLUMNS, IDS, INSERT, LATER, Decision, decision_of, values_of
+from engine.curate.entries import STATES
 from engine.curate.judging import Model, judged
+from engine.curate.provenance import Provenance
 from engine.errors import DecisionError, LogBusyError
 
 FILE = "decisions.sqlite"
@@ -157,16 +159,17 @@ class DecisionLog:
             connection = self._open()
             drawn = "text = ? AND action != 'new class'"  # whose text is its name
             drawn += "" if "among" in self._missing(connection) else " OR among IS NOT NULL"
-            asked = f"SELECT row, action, images, old FROM decisions WHERE {drawn} ORDER BY row"
+            asked = f"SELECT row, action, images, old, class FROM decisions WHERE {drawn} ORDER BY row"
             last: dict[int, tuple[int, bool]] = {}
-            now = self.curation.labelling(self.curation.row)
-            for row, action, images, old in connection.execute(asked, (AUDIT,)):
-                same = self.curation.labelling(row) == now
-                if self.curation.stands(row) and self.curation.looked(row) and same:
+            now, home = self.curation.labelling(self.curation.row), self.curation.home
+            for row, action, images, old, given in connection.execute(asked, (AUDIT,)):
+                counts = self.curation.labelling(row) == now
+                if self.curation.stands(row) and self.curation.looked(row) and counts:
                     for image, class_ in zip(
                         np.frombuffer(images, IDS).tolist(), np.frombuffer(old, CLASSES).tolist(), strict=True
                     ):
-                        last[image] = int(self.curation.home[class_]), action == "accept"
+                        same = action == "relabel" and home[given] == home[class_]  # its own class's key was pressed
+                        last[image] = int(home[class_]), action == "accept" or same
             return last
 
     def close(self) -> None:
@@ -217,11 +220,34 @@ class DecisionLog:
             cursor.row_factory = sqlite3.Row
             if (row := cursor.fetchone()) is not None:
                 return decision_of(row)
-        whole = judged(replace(asked, time=time.time()), self.curation, model)
+        whole = judged(self._without_newer(connection, replace(asked, time=time.time())), self.curation, model)
         row = connection.execute(INSERT, values_of(whole)).lastrowid
         changed.append(self._refresh())
         assert row is not None
         return replace(whole, row=row)
+
+    def _without_newer(self, connection: sqlite3.Connection, asked: Decision) -> Decision:
+        """Leaves images out at which the reviewer has looked since, and answered in another tab: a decision about many
+        that were not looked at one by one must not replace what this page did not show."""
+        images = np.asarray(asked.images, np.int64)
+        many = asked.provenance == Provenance.VOTED or len(images) > 1
+        if asked.provenance == Provenance.SEEN or asked.action not in STATES or not many:
+            return asked
+        if not np.isin(images, np.arange(len(self.curation))).all():
+            return asked  # `judged` says what is wrong with it
+        rows = self.curation.answered_since(images, asked.seen, asked.reviewer)
+        if not rows.any():
+            return asked
+        find = "SELECT row FROM decisions WHERE row > ? AND reviewer = ? AND visit != ?"
+        elsewhere = connection.execute(find, (asked.seen, asked.reviewer, asked.visit))
+        keep = ~np.isin(rows, [row for (row,) in elsewhere])
+        if not keep.any():
+            raise DecisionError(
+                f"you answered {'it' if len(keep) == 1 else f'all {len(keep):,} of them'} one by one since this page "
+                "was drawn, and these answers stay"
+            )
+        new = None if asked.new is None else np.asarray(asked.new)[keep]
+        return replace(asked, images=images[keep], new=new)
 
     def _fold_anew(self) -> None:
         """After a failed transaction: the fold had taken rows that were never committed."""

@@ -28,6 +28,9 @@ LEAST_TO_MEASURE = 20
 # Held-back answers share their classifiers, which know a tenth less: their mistakes hang together. In simulated reviews
 # intervals at .95 covered the truth in 88 of 100 cases, those at .99 in 96.
 LEVEL = 0.99
+# Where the classifier and the model agree, both are likelier right than either by itself; where they disagree, one of
+# them is wrong. By so much the log-odds of a suggestion change before answers have shown how much it is.
+AGREES, DISAGREES = 0.5, -1.0
 # After so many new answers it is worth learning again.
 FEW = 5
 
@@ -81,7 +84,8 @@ class Suggestions:
 
     Attributes:
         labels: (N,) int64, numbers of classes that were answered.
-        confidence: (N,) float32 in 0–1, calibrated on held-back answers where there are `LEAST_TO_MEASURE`.
+        confidence: (N,) float32 in 0–1, calibrated on held-back answers where there are `LEAST_TO_MEASURE`: by one
+            temperature, and apart for suggestions that agree with the model and those that do not.
         margin: (N,) float32 in 0–1, how much likelier the label is than the second likeliest.
         checked: (a,) int64, the images that a person looked at; none before there are enough to measure.
         held: (a,) float32, the confidence of the suggestion for each by a classifier that was not told the answer.
@@ -123,7 +127,9 @@ def suggested(
     """Suggestions for all images by logistic regression on what was answered; None before two classes were.
 
     Each answer is held back once, from a classifier trained on nine tenths of the answers. The confidence is
-    calibrated by one temperature (Guo et al., arXiv 1706.04599, section 4.2), fitted on the held-back answers.
+    calibrated by one temperature (Guo et al., arXiv 1706.04599, section 4.2), fitted on the held-back answers. That is
+    right on average, but not for the suggestions that are news: of those that contradict the model, stated 57 % sure
+    in simulated reviews, 19 % were right. So those that agree with the model and those that do not are shifted apart.
 
     Args:
         unit: (N, D) float32, features of length 1.
@@ -146,8 +152,15 @@ def learned(
     top = np.partition(belief, -2, axis=1)[:, -2:]
     found, confidence = model.classes_[belief.argmax(1)], top[:, 1]
     # Of images that taught, what was said without them.
-    again, sure = found.copy(), confidence.copy()
-    again[taught[: len(without)]], sure[taught[: len(without)]] = model.classes_[without.argmax(1)], without.max(1)
+    again, sure, measuring = found.copy(), confidence.copy(), taught[: len(without)]
+    again[measuring], sure[measuring] = model.classes_[without.argmax(1)], without.max(1)
+    confidence, sure = _shifted(
+        (confidence, found == answers.model),
+        (sure, again == answers.model),
+        measuring,
+        (again == own)[measuring],
+        1 / len(model.classes_),
+    )
     checked = np.flatnonzero(answers.seen | answers.refuted) if len(without) else np.zeros(0, np.int64)
     seen = answers.seen[checked]
     return Suggestions(
@@ -254,6 +267,58 @@ def _temperature(logits: np.ndarray, truth: np.ndarray) -> float:
         return -float(np.log(np.maximum(_softmax(logits / 2**power)[rows, truth], 1e-6)).mean())
 
     return 2 ** float(minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 0.01}).x)
+
+
+def _shifted(
+    all_: tuple[np.ndarray, np.ndarray],
+    held: tuple[np.ndarray, np.ndarray],
+    measuring: np.ndarray,
+    right: np.ndarray,
+    chance: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both confidences (N,) shifted by `_moved`, apart for suggestions that agree with the model and those that do not,
+    by what the answers held back say.
+
+    Args:
+        all_, held: the confidence (N,) and whether (N,) bool the suggestion agrees with the model; of `held`, where the
+            image taught, by a classifier that was not told.
+        measuring: (d,) the images held back, and whether each suggestion was `right` (d,) bool.
+        chance: the confidence of a guess.
+    """
+    out = [confidence.copy() for confidence, _ in (all_, held)]
+    for agrees, usual in ((True, AGREES), (False, DISAGREES)):
+        some = held[1][measuring] == agrees
+        shift = _shift(held[0][measuring][some], right[some], usual, chance)
+        for target, (confidence, same) in zip(out, (all_, held), strict=True):
+            rows = same == agrees
+            target[rows] = _moved(confidence[rows], shift, chance)
+    return out[0], out[1]
+
+
+def _shift(confidence: np.ndarray, right: np.ndarray, usual: float, chance: float) -> float:
+    """By how much to move confidences (d,) so that they fit best what was right (d,) bool. It lies near the `usual` (a
+    normal distribution of variance 4) until there are many answers."""
+    from scipy.optimize import minimize_scalar
+
+    if not len(right):
+        return usual
+
+    def loss(shift: float) -> float:
+        sure = np.clip(_moved(confidence, shift, chance), 1e-6, 1 - 1e-6)
+        return float((shift - usual) ** 2 / 8 - np.log(np.where(right, sure, 1 - sure)).sum())
+
+    return float(minimize_scalar(loss, bounds=(usual - 5, usual + 5), method="bounded", options={"xatol": 0.01}).x)
+
+
+def _moved(confidence: np.ndarray, shift: float, chance: float) -> np.ndarray:
+    """Confidences with `shift` added to the log-odds of how far they are from `chance`: none becomes less than a guess.
+
+    >>> _moved(np.array([0.25, 0.625, 1.0]), -1.0, 0.25).round(2).tolist()
+    [0.25, 0.45, 1.0]
+    """
+    more = np.maximum(confidence - chance, 0) / (1 - chance)
+    moved = more / (more + (1 - more) * np.exp(-shift))
+    return (chance + (1 - chance) * moved).astype(confidence.dtype)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ from engine.lesson.interactive import (
 from engine.lesson.run_view import Material
 from engine.lesson.step import Step, lacking, step_of
 from engine.runs.history import load_frame, load_xrays
+from engine.shares import percent
 
 RATIOS = (0.02, 0.1, 0.25, 0.5, 0.8, 0.9, 1.0)
 ASKED = (1, 3, 5, 10, 20, 50, 100)
@@ -362,7 +363,7 @@ def reliable(material: Material) -> Step:
     results = [judged(material, replace(settings, agreement=value)) for value in values]
     play = {
         "name": "agreement",
-        "label": f"Agreement threshold (confidence: {settings.confidence:.0%})",
+        "label": f"Agreement threshold (confidence: {percent(settings.confidence, 0)})",
         "values": values,
         "start": start,
         "results": results,

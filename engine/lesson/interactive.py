@@ -16,6 +16,7 @@ from engine.lesson.bundle import finite, packed, sprite
 from engine.lesson.em_steps import Steps
 from engine.lesson.run_view import Material
 from engine.runs.history import load_frame
+from engine.shares import percent
 from engine.space.neighbors import local_agreement
 from engine.stages.frames import Frame
 from engine.stages.prototypes import Known, claims_of, estimated_sizes, pseudo_label
@@ -63,14 +64,14 @@ def views_at(material: Material, ids: np.ndarray) -> dict[str, Any]:
         start = int(np.abs(np.array(CROPS) - own.crop).argmin())
         values = [own.crop if place == start else value for place, value in enumerate(CROPS)]
         chosen = [replace(own, crop=value) for value in values]
-        says = [f"A view keeps at least {value:.0%} of the image's area." for value in values]
+        says = [f"A view keeps at least {percent(value, 0)} of the image's area." for value in values]
         name, label = "crop", "Smallest share of the image in a view"
     else:
         values, start = list(STRENGTHS), STRENGTHS.index(1.0)
         chosen = [_stronger(own, value) for value in values]
         says = [
-            f"Rotated by up to {one.rotation:.0f}°, shifted by up to {one.shift:.0%} of the side, zoomed by up to "
-            f"{one.zoom:.0%}."
+            f"Rotated by up to {one.rotation:.0f}°, shifted by up to {percent(one.shift, 0)} of the side, zoomed by up "
+            f"to {percent(one.zoom, 0)}."
             for one in chosen
         ]
         name, label = "strength", "Strength of the views, 1 is the run's"
@@ -195,7 +196,7 @@ def rounds(material: Material) -> dict[str, Any] | None:
 def _sure(material: Material, ids: np.ndarray, sure: np.ndarray, sizes: np.ndarray, rounds: int) -> Result:
     filled = int((sizes > 0).sum())
     known = sure[np.isfinite(sure)]
-    mean = f"; the head's confidence in the images shown is {known.mean():.1%}" if len(known) else ""
+    mean = f"; the head's confidence in the images shown is {percent(float(known.mean()))}" if len(known) else ""
     return {
         "round": rounds,
         "confident": material.cast.rows(ids),
@@ -285,7 +286,7 @@ def agreement_at(material: Material, count: int) -> Result:
         "histogram": packed(np.bincount(bins, minlength=BINS), "u32"),
         "kept": kept,
         "truth": None if pure is None else {"purity of those kept": pure},
-        "says": f"With {count:,} neighbour{'s' if count > 1 else ''} compared, {shares.mean():.1%} of them "
+        "says": f"With {count:,} neighbour{'s' if count > 1 else ''} compared, {percent(float(shares.mean()))} of them "
         f"have the same label on average; {kept:,} of {len(shares):,} images are kept.",
     }
 
@@ -346,7 +347,9 @@ def judged(material: Material, settings: ReliableSettings) -> Result:
     kept, out = np.flatnonzero(found.mask), np.flatnonzero(~found.mask)
     relaxed = int((found.thresholds < np.float32(settings.agreement)).sum())
     clusters = "1 cluster" if relaxed == 1 else f"{relaxed} clusters"
-    floor = f" It was lowered for {clusters}, to keep {settings.floor:.0%} of the images there." if relaxed else ""
+    floor = (
+        f" It was lowered for {clusters}, to keep {percent(settings.floor, 0)} of the images there." if relaxed else ""
+    )
     truth = {
         "purity of those kept": material.purity(found.labels[kept], kept),
         "purity of those rejected": material.purity(found.labels[out], out),
@@ -359,8 +362,8 @@ def judged(material: Material, settings: ReliableSettings) -> Result:
         "accepted": material.cast.places(chance.permutation(kept)[:SHOWN]),
         "refused": material.cast.places(chance.permutation(out)[:SHOWN]),
         "truth": None if material.truth is None else truth,
-        "says": f"Agreement of {settings.agreement:.0%} and confidence of {settings.confidence:.0%} keep "
-        f"{len(kept):,} of {len(found.labels):,} labels.{floor}",
+        "says": f"Agreement of {percent(settings.agreement, 0)} and confidence of {percent(settings.confidence, 0)} "
+        f"keep {len(kept):,} of {len(found.labels):,} labels.{floor}",
     }
 
 
@@ -380,6 +383,6 @@ def passing_at(material: Material, frames: Sequence[Frame], threshold: float) ->
         "passing": packed(shares, "f32"),
         "threshold": threshold,
         "truth": None if pure is None else {"purity of those that pass": pure},
-        "says": f"At τ = {threshold:g}, {shares[0]:.1%} of the images pass at the beginning of stage 3 and "
-        f"{shares[-1]:.1%} at its end (measured on the images themselves, not on views{same}).",
+        "says": f"At τ = {threshold:g}, {percent(float(shares[0]))} of the images pass at the beginning of stage 3 and "
+        f"{percent(float(shares[-1]))} at its end (measured on the images themselves, not on views{same}).",
     }

@@ -17,6 +17,7 @@ from engine.runs.history import chosen_head, frame_steps_of
 from engine.runs.maps import Moment
 from engine.runs.results import load_reliable, newest_stage
 from engine.runs.snapshot import Snapshot, fold
+from engine.shares import percent
 from engine.space.neighbors import Neighbors
 from engine.space.vectors import units
 from engine.stages.reliable import ReliableSet, Verdict, neighbor_count
@@ -138,8 +139,9 @@ class Material:
         verdict = Verdict(int(found.verdicts[image]))
         if self.folder.fixed().mask[image]:
             return "A person's decisions fixed this label."
-        near = f"{same} of {count} neighbours have its label (threshold: {needed:.0%})"
-        sure = f"the head's confidence is {found.confidence[image]:.1%} (threshold: {settings.confidence:.0%})"
+        near = f"{same} of {count} neighbours have its label (threshold: {percent(float(needed), 0)})"
+        own, least = percent(float(found.confidence[image])), percent(settings.confidence, 0)
+        sure = f"the head's confidence is {own} (threshold: {least})"
         ends = {
             Verdict.RELIABLE: "both are enough",
             Verdict.NEIGHBORS_DISAGREE: "too few neighbours agree",

@@ -25,6 +25,7 @@ from engine.runs.feature_cache import CachedFeatures, cached_weights
 from engine.runs.files import load_array
 from engine.runs.folder import IMPORTED, INHERITED_FEATURES, NEW_RUN, WITHOUT_ADAPTER, RunFolder
 from engine.runs.history import save_frame, save_xray
+from engine.shares import percent
 from engine.space.kmeans import kmeans_labels
 from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
@@ -350,7 +351,7 @@ def _tell_reliable(run: Run, stage: Stage, found: ReliableSet) -> None:
             reliable_purity=metrics.purity_within(strict.labels, strict.mask, truth),
         )
     )
-    _raise_reliable_alarms(run, stage, found)
+    _raise_reliable_alarms(run, stage, found, strict)
 
 
 def _joint(
@@ -407,15 +408,12 @@ def _score(
 
 def _raise_size_alarm(run: Run, labels: np.ndarray) -> None:
     """Warns of classes that seem to differ in size where stage 2 will label as many images for each."""
-    sizes = np.bincount(labels, minlength=run.config.clusters)
-    mean = len(labels) // len(sizes)
+    sizes, mean = np.bincount(labels, minlength=run.config.clusters), len(labels) // run.config.clusters
     if run.config.heads.sizes != "equal" or mean < ENOUGH or metrics.balance(sizes) >= BALANCED:
         return
-    cause = (
-        f"the classes seem to differ in size: k-means on the features finds clusters of {sizes.min():,} to "
-        f"{sizes.max():,} images, and stage 2 would label {mean:,} for each"
-    )
-    run.emit(Alarm("features", cause, "train stage 2 with sizes that are estimated", {"heads.sizes": "estimated"}))
+    cause = f"the classes seem to differ in size: k-means finds clusters of {sizes.min():,} to {sizes.max():,} images"
+    cure = f"let stage 2 estimate the sizes, instead of labelling {mean:,} images for each cluster"
+    run.emit(Alarm("features", cause, cure, {"heads.sizes": "estimated", "heads.double_softmax": False}))
 
 
 def _raise_alarms(run: Run, stage: Stage, clustering: Clustering) -> None:
@@ -424,13 +422,14 @@ def _raise_alarms(run: Run, stage: Stage, clustering: Clustering) -> None:
         run.emit(Alarm(stage, cause, "choose fewer clusters, or another seed"))
     for cluster in clustering.dominant:
         share = clustering.sizes[cluster] / len(clustering.labels)
-        cause = f"cluster {cluster} contains {share:.0%} of the images"
+        cause = f"cluster {cluster} contains {percent(share, 0)} of the images"
         run.emit(Alarm(stage, cause, "choose more clusters, or more epochs in stage 1"))
 
 
-def _raise_reliable_alarms(run: Run, stage: Stage, found: ReliableSet) -> None:
+def _raise_reliable_alarms(run: Run, stage: Stage, found: ReliableSet, strict: ReliableSet) -> None:
+    """`strict` is what is called reliable; a threshold that was lowered for training makes nothing reliable."""
     settings = run.config.reliable
-    empty = np.flatnonzero((found.per_cluster == 0) & (found.sizes > 0)).tolist()
+    empty = np.flatnonzero((strict.per_cluster == 0) & (strict.sizes > 0)).tolist()
     if empty:
         cause = f"{_named(empty)} without a reliable image"
         run.emit(Alarm(stage, cause, "lower agreement or confidence, or choose fewer clusters"))
@@ -438,7 +437,7 @@ def _raise_reliable_alarms(run: Run, stage: Stage, found: ReliableSet) -> None:
     if relaxed:
         cause = (
             f"{_named(relaxed)} had the agreement lowered, as far as {found.thresholds.min():.2f} "
-            f"instead of {settings.agreement:.2f}, to keep up to {settings.floor:.0%} of the images"
+            f"instead of {settings.agreement:.2f}, to keep up to {percent(settings.floor, 0)} of the images"
         )
         run.emit(Alarm(stage, cause, "check their images before you trust them"))
 

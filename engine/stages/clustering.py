@@ -68,6 +68,16 @@ def head_scores(how: str, head_labels: np.ndarray, neighbors: Neighbors | None) 
     )
 
 
+def alive(head_labels: np.ndarray, clusters: int) -> list[int]:
+    """Of each head, how many of K `clusters` have at least a tenth of N/K images, and one.
+
+    Args:
+        head_labels: (H, N) in 0..K−1.
+    """
+    least = max(1, head_labels.shape[1] // (10 * clusters))
+    return [int((np.bincount(own, minlength=clusters) >= least).sum()) for own in head_labels]
+
+
 def neighbor_agreement(head_labels: np.ndarray, neighbors: Neighbors) -> np.ndarray:
     """(H,), at most 1: how much more often than by chance an image's neighbours share its label.
 

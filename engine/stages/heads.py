@@ -25,7 +25,7 @@ from engine.events import Emit
 from engine.space.kmeans import kmeans
 from engine.space.neighbors import Neighbors, nearest
 from engine.space.projection import neighborhoods
-from engine.stages.clustering import JUDGES, Clustering, head_agreement, head_scores
+from engine.stages.clustering import JUDGES, Clustering, alive, head_agreement, head_scores
 from engine.stages.compute import fused
 from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Adapter, Encoder, Heads, initialise
@@ -332,7 +332,7 @@ def head_losses(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor, 
 class Best:
     """The heads as they were when one of them had the best score so far, of what `settings.choose` asks for.
 
-    By agreement, heads that have lost a cluster are worse than any that have not: they find it easier to agree.
+    By agreement, heads that have lost a cluster are worse than any that have not: they agree more easily.
     """
 
     def __init__(
@@ -355,15 +355,15 @@ class Best:
         return self._chosen
 
     def _scores(self) -> list[tuple[float, float]]:
-        """Of each head how many clusters have images (by loss 0: all are equal) and its score, the higher the better;
-        without what the setting does not ask for."""
+        """How many clusters of each head are `alive` (0 by loss, where all count alike) and its score, the higher the
+        better; without what the setting does not ask for."""
         each = (self.heads.logits_of(index, self.vectors) for index in range(len(self.heads)))
         if self.settings.choose == "loss":
             unit = F.normalize(self.vectors, dim=1)
             return [(0.0, -_claimed(self.settings, one, unit, self.known)[0]) for one in each]
         labels = torch.stack([one.argmax(1) for one in each]).cpu().numpy()
         scores = head_scores(self.settings.choose, labels, self.judges).tolist()
-        return [(float(len(np.unique(own))), score) for own, score in zip(labels, scores, strict=True)]
+        return list(zip(alive(labels, self.heads.out_bias.shape[2]), scores, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
         return {"score": self._score, "chosen": self._chosen, "weights": self._weights}

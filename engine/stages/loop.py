@@ -18,7 +18,7 @@ REPORT_SECONDS = 0.5
 # A checkpoint is stored so often, or less often where storing would take more than this share of the time.
 CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 30.0, 0.02
 # What a checkpoint consists of: one of another form cannot be continued.
-FORM = 2
+FORM = 3
 # What random numbers are drawn for.
 Purpose = Literal[
     "encoder weights",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.curate.provenance import NAMES, Provenance
+from engine.shares import percent
 
 if TYPE_CHECKING:
     from engine.curate.audit import Estimate
@@ -69,11 +70,6 @@ def to_accept(own: np.ndarray, state: np.ndarray, reliable: np.ndarray, class_: 
     """(m,) int64: the undecided images of a class; only reliable ones unless `all_of_it`."""
     found = (own == class_) & (state == UNDECIDED)
     return np.flatnonzero(found if all_of_it else found & reliable)
-
-
-def percent(share: float | None, decimals: int = 1) -> str:
-    """ "90.4 %", which no line break takes apart; "–" for None."""
-    return "–" if share is None else f"{100 * share:.{decimals}f}\N{NO-BREAK SPACE}%"
 
 
 def interval(right: int, total: int, low: float, high: float) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.health.health import DUPLICATES, Finding, Health, Problem
+from engine.shares import percent
 from spice_explorer.palette import cluster_colour
 from spice_explorer.present.gallery import Tile
 
@@ -176,4 +177,4 @@ def progress(done: int, total: int) -> tuple[float, str]:
     """The share that is done, and the words beside it."""
     share = min(1.0, done / max(1, total))
     step = ("measuring", "comparing pictures", "looking for outliers")[min(2, int(3 * share))]
-    return share, f"Looking at the images: {step} ({share:.0%})"
+    return share, f"Looking at the images: {step} ({percent(share, 0)})"

@@ -13,6 +13,7 @@ import numpy as np
 from engine.events import Stage
 from engine.lesson.outline import STEPS
 from engine.runs.snapshot import Snapshot
+from engine.shares import percent
 from spice_explorer.present import progress, sprites
 
 if TYPE_CHECKING:
@@ -123,4 +124,4 @@ def line(name: str, snapshot: Snapshot, ahead: tuple[str, Snapshot] | None) -> s
 def trial_line(trial: str, done: float) -> str:
     """The progress of the failure examples after the run has finished."""
     what = f": {TRIALS[trial]}" if trial in TRIALS else ""
-    return f"The run is finished. Training the failure examples{what} ({done:.0%})."
+    return f"The run is finished. Training the failure examples{what} ({percent(done, 0)})."

@@ -8,6 +8,7 @@ from typing import Literal
 from engine.config import IMPORT, FeatureSettings
 from engine.events import ReliableSelected, Stage
 from engine.runs.snapshot import Snapshot, StageView
+from engine.shares import percent
 
 Status = Literal["waiting", "active", "done", "halted", "skipped"]
 
@@ -121,9 +122,9 @@ def _selected(chosen: ReliableSelected) -> str:
     least = min(chosen.thresholds)
     relaxed = f", some relaxed to agreement {least:.2f}" if least < max(chosen.thresholds) else ""
     if chosen.reliable is None:
-        return f"{taken:,} of {images:,} ({taken / images:.0%}) are trained on{relaxed}"
+        return f"{taken:,} of {images:,} ({percent(taken / images, 0)}) are trained on{relaxed}"
     count = sum(chosen.reliable)
-    words = f"{count:,} of {images:,} ({count / images:.0%})"
+    words = f"{count:,} of {images:,} ({percent(count / images, 0)})"
     return words if taken == count else f"{words}; {taken - count:,} more are trained on{relaxed}"
 
 
@@ -169,8 +170,8 @@ def _stage_step(number: str, title: str, stage: Stage, snapshot: Snapshot, pace:
 
 
 def how_far(view: StageView) -> str:
-    """ "42%", or "skipped"."""
-    return "skipped" if view.skipped else f"{view.fraction:.0%}"
+    """ "42 %", or "skipped"."""
+    return "skipped" if view.skipped else percent(view.fraction, 0)
 
 
 def remaining(view: StageView, pace: float | None) -> str | None:
@@ -193,13 +194,13 @@ def _joined(*figures: tuple[str, str]) -> str:
 
 
 def short_state(snapshot: Snapshot) -> str:
-    """ "running · stage 1, 42%": the state and, while a stage is under way, how far it is."""
+    """ "running · stage 1, 42 %": the state and, while a stage is under way, how far it is."""
     word = STATE_WORDS[snapshot.state]
     if snapshot.stage is None or snapshot.state == "finished":
         return word
     view = snapshot.stages[snapshot.stage]
     number = list(TITLES).index(snapshot.stage) + 1
-    return f"{word} · stage {number}, {view.fraction:.0%}"
+    return f"{word} · stage {number}, {percent(view.fraction, 0)}"
 
 
 def curves(view: StageView) -> dict[str, tuple[list[int], list[float]]]:
@@ -236,7 +237,7 @@ def against_truth(snapshot: Snapshot) -> tuple[StageScores, ...]:
 
 
 def _truth_scores(view: StageView) -> tuple[Score, ...]:
-    scores = [Score(name, f"{view.truth[key]:.1%}") for key, name in TRUTH_NAMES.items() if key in view.truth]
+    scores = [Score(name, percent(view.truth[key])) for key, name in TRUTH_NAMES.items() if key in view.truth]
     scores += _purities(view.reliable)
     if "selection_regret" in view.truth:
         scores.append(
@@ -255,9 +256,9 @@ def _purities(found: ReliableSelected | None) -> list[Score]:
         return []
     scores = []
     if found.reliable_purity is not None:
-        scores.append(Score("purity of the reliable set", f"{found.reliable_purity:.1%}"))
+        scores.append(Score("purity of the reliable set", percent(found.reliable_purity)))
     if found.purity is not None and found.reliable != found.per_cluster:
-        scores.append(Score("purity of all labels trained on", f"{found.purity:.1%}"))
+        scores.append(Score("purity of all labels trained on", percent(found.purity)))
     return scores
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from engine.shares import percent
 from spice_explorer.present.names import NUMBERS, Names
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def flags(found: Overview, cluster: int) -> list[Flag]:
     duplicates, outliers = found.duplicates[cluster], found.outliers[cluster]
     if _dominated(found)[cluster]:
         sentence = (
-            f"{duplicates.mean():.0%} of the images that form the prototype are near-duplicates of "
+            f"{percent(float(duplicates.mean()), 0)} of the images that form the prototype are near-duplicates of "
             "one another: it may represent them instead of the cluster."
         )
         out.append(Flag("near-duplicates", sentence, mine[duplicates]))
@@ -180,7 +181,7 @@ class Hint(NamedTuple):
     def sentence(self, names: Names) -> str:
         return (
             f"{names.short(self.first)} and {names.short(self.second)}: cosine {self.cosine:.2f}, "
-            f"{self.shared:.0%} of their images' neighbours are in the other one"
+            f"{percent(self.shared, 0)} of their images' neighbours are in the other one"
         )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.shares import percent
+
 # In the order of engine.stages.reliable.Verdict.
 REASONS = ("reliable", "neighbours disagree", "not confident", "neither")
 EXPLANATIONS = (
@@ -59,7 +61,7 @@ _BEST = {1 / 2: "half", 1 / 3: "third", 1 / 4: "quarter", 1 / 5: "fifth", 1 / 10
 
 def relaxed_words(floor: float, least: float) -> str:
     """ "best third, relaxed to 0.50": what training takes below the agreement that is asked."""
-    named = next((name for share, name in _BEST.items() if math.isclose(share, floor)), f"{floor:.0%}")
+    named = next((name for share, name in _BEST.items() if math.isclose(share, floor)), percent(floor, 0))
     return f"best {named}, relaxed to {least:.2f}"
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 from engine.curate.audit import LEAST_ANSWERS
 from engine.errors import DecisionError
 from engine.events import Stage
+from engine.shares import percent
 from spice_explorer import charts
 from spice_explorer.present import curation as answers
 from spice_explorer.present import reliability as present
@@ -45,7 +46,7 @@ def show(run: RunFolder, stage: Stage, verdict: ReliableSet) -> float | None:
         return None
     estimate = artefacts.estimated_purity(run, stage, verdict.mask)
     if estimate is not None:
-        st.markdown(f"Estimated purity of the reliable set: **{_percent(estimate)}**", width="stretch", help=ESTIMATE)
+        st.markdown(f"Estimated purity of the reliable set: **{percent(estimate)}**", width="stretch", help=ESTIMATE)
     return estimate
 
 
@@ -70,10 +71,6 @@ def short(run: RunFolder) -> str:
     return answers.measured_shortly(decisions.measured_reliable(run))
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"
-
-
 def against_truth(
     run: RunFolder, stage: Stage, settings: ReliableSettings, verdict: ReliableSet, found: Split, estimate: float | None
 ) -> None:
@@ -88,13 +85,13 @@ def _compared(
     run: RunFolder, stage: Stage, settings: ReliableSettings, verdict: ReliableSet, found: Split, estimate: float | None
 ) -> None:
     words = (
-        f"Purity of the reliable set **{_percent(found.purity)}** (of all labels "
-        f"{_percent(found.purity_of_all)}) · right labels that are reliable "
-        f"**{_percent(found.coverage)}**"
+        f"Purity of the reliable set **{percent(found.purity)}** (of all labels "
+        f"{percent(found.purity_of_all)}) · right labels that are reliable "
+        f"**{percent(found.coverage)}**"
     )
     if estimate is not None and found.purity is not None:
         off = f"{100 * (estimate - found.purity):+.1f}".replace("-", "−")
-        words += f" · estimate {_percent(estimate)}, truth {_percent(found.purity)}: off by {off} points"
+        words += f" · estimate {percent(estimate)}, truth {percent(found.purity)}: off by {off} points"
     st.markdown(words)
     left, right = st.columns(2, gap="medium")
     with left:

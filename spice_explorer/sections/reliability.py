@@ -11,6 +11,7 @@ import streamlit as st
 from engine.config import ReliableSettings
 from engine.errors import SpiceError
 from engine.events import Stage
+from engine.shares import percent
 from spice_explorer import session
 from spice_explorer.components import gallery, plane
 from spice_explorer.components.gallery import Action
@@ -297,7 +298,7 @@ def _train(look: Run, view: View, settings: ReliableSettings) -> None:
 
 
 def _floor(share: float) -> str:
-    return f"every cluster keeping {share:.1%}" if share else "no floor"
+    return f"every cluster keeping {percent(share)}" if share else "no floor"
 
 
 def _without_teacher(clusters: np.ndarray, called: Names) -> None:

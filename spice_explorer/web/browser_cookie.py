@@ -8,9 +8,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from spice_explorer.browsers import COOKIE
-
-YEAR_SECONDS = 365 * 24 * 3600
+from spice_explorer.browsers import COOKIE, lasting
 
 
 class BrowserCookie:
@@ -35,5 +33,5 @@ class BrowserCookie:
 
 
 def _new() -> str:
-    """The header with a new name, which scripts cannot read and other sites' requests do not carry."""
-    return f"{COOKIE}={secrets.token_urlsafe(16)}; Path=/; Max-Age={YEAR_SECONDS}; HttpOnly; SameSite=Lax"
+    """The header with a new name."""
+    return f"{COOKIE}={secrets.token_urlsafe(16)}; {lasting()}"

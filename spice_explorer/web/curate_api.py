@@ -24,6 +24,7 @@ from engine.curate.provenance import of_answer
 from engine.errors import LogBusyError, SpiceError
 from engine.runs.folder import RunFolder
 from spice_explorer.addresses import address_of
+from spice_explorer.browsers import cookie_of
 from spice_explorer.queries import decisions, runs
 
 FRESH = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
@@ -206,7 +207,7 @@ def _disputes(now: Curation) -> list[dict[str, Any]]:
 
 
 async def act(request: Request) -> Response:
-    """Commits the requests one by one; each has its own result."""
+    """Commits the requests one by one; each has its own result. The browser keeps the name of who decided."""
     trouble = _suspicious(request)
     if trouble:
         return JSONResponse({"error": trouble}, 403, FRESH)
@@ -219,7 +220,7 @@ async def act(request: Request) -> Response:
         return JSONResponse({"error": str(error)}, 409, FRESH)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         return JSONResponse({"error": f"this is no list of decisions ({error})"}, 400, FRESH)
-    return JSONResponse(answer, headers=FRESH)
+    return JSONResponse(answer, headers={**FRESH, "Set-Cookie": cookie_of(str(asked["reviewer"]))})
 
 
 def _suspicious(request: Request) -> str:

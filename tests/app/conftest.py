@@ -31,6 +31,7 @@ from engine.runs.folder import RunFolder
 from engine.runs.maps import DEFAULT, artefact_of
 from engine.runs.runner import choose_device, execute
 from engine.sources.open_source import Opened, open_source
+from spice_explorer import browsers
 from spice_explorer.queries import lessons, runs
 from tests.two_colours import turned, two_colours
 
@@ -143,8 +144,10 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def visit() -> Visit:
-    """Opens the app on a page: visit("map", run="demo")."""
+def visit(monkeypatch: pytest.MonkeyPatch) -> Visit:
+    """Opens the app on a page: visit("map", run="demo"). There is no browser that keeps a name: Streamlit's test would
+    have a mock for any cookie."""
+    monkeypatch.setattr(browsers, "reviewer_cookie", str)
 
     def open_page(page: str, **query: str) -> AppTest:
         at = AppTest.from_file(str(ROOT / "spice_explorer" / "app.py"), default_timeout=60)

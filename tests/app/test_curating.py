@@ -13,6 +13,7 @@ from engine.curate.decisions import Decision
 from engine.curate.log import FILE
 from engine.curate.provenance import Provenance
 from engine.runs.folder import RunFolder
+from spice_explorer import browsers
 from spice_explorer.queries import decisions
 from spice_explorer.web import curate_api
 from tests.app.asgi import Client
@@ -33,6 +34,24 @@ def act(client: Client, *ops: dict[str, Any], by: str = "Ann", seen: int = 0) ->
     answer = client.post(ACT, body)
     assert answer.status == 200, answer.text
     return answer.json()
+
+
+@pytest.mark.usefixtures("finished")
+def test_the_browser_keeps_the_name_of_who_decided_for_a_server_that_starts_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    op = {"key": "k", "action": "reject", "ids": [1]}
+    answer = client.post(ACT, {"reviewer": "Eve Ü; x", "visit": "tab", "seen": 0, "ops": [op]})
+    assert answer.status == 200, answer.text
+    name, _, about = answer.headers["set-cookie"].partition("; ")
+    assert about == "Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax"
+    key, _, kept = name.partition("=")
+    assert key == browsers.REVIEWER_COOKIE
+    monkeypatch.setattr(browsers, "current", lambda: "a browser that this server has not met")
+    monkeypatch.setattr(browsers, "reviewer_cookie", lambda: kept)
+    assert browsers.remembered("reviewer") == "Eve Ü; x"
+    browsers.remember("reviewer", "")
+    assert browsers.remembered("reviewer") == "", "the field was emptied since"
 
 
 def read(client: Client) -> tuple[np.ndarray, np.ndarray, int]:

@@ -171,7 +171,7 @@ def test_it_says_which_run_trains_first(workspace: Path, few_digits: Opened, vis
             first.append(event)
         second.append(RunQueued())
         shown = texts(visit("learn"))
-    assert f"{PREPARED} waits in the queue: first trains first (running · stage 1, 40%)." in shown
+    assert f"{PREPARED} waits in the queue: first trains first (running · stage 1, 40\N{NO-BREAK SPACE}%)." in shown
 
 
 def test_a_paused_run_can_be_continued(

@@ -141,7 +141,7 @@ def test_a_map_that_is_not_made_yet_is_a_preview(
 ) -> None:
     shutil.rmtree(finished.path / "maps")
     shown = texts(visit("map"))
-    assert "UMAP is being computed (25%); until then the map shows principal components" in shown
+    assert "UMAP is being computed (25\N{NO-BREAK SPACE}%); until then the map shows principal components" in shown
     assert "place.pca" in told()["place"]["url"]
     assert len(np.unique(fetch(told()["place"]))) > IMAGES
     assert set(no_umap) == {False}
@@ -161,7 +161,7 @@ def test_the_moments_are_only_mapped_when_someone_replays(visit: Visit, monkeypa
     at.session_state["map-demo"] = {"replay": True}
     at.run()
     assert True in asked
-    assert "UMAP of every frame is being computed (50%); until then the replay" in texts(at)
+    assert "UMAP of every frame is being computed (50\N{NO-BREAK SPACE}%); until then the replay" in texts(at)
 
 
 def test_a_failed_umap_says_why_and_can_be_tried_again(

@@ -320,7 +320,7 @@ def test_vectors_can_be_typed_are_judged_at_once_and_train_all_three_stages(
     at = visit("train", run=name)
     assert runs.look(run).snapshot.state == "finished"
     assert runs.look(run).snapshot.stages["joint"].step == 2
-    assert "Stage 3 · joint: 100%" in texts(at)
+    assert "Stage 3 · joint: 100\N{NO-BREAK SPACE}%" in texts(at)
     assert (workspace / name / "imported").is_dir()
 
 

@@ -34,6 +34,7 @@ from engine.events import (
 from engine.presets import preset
 from engine.runs.runner import choose_device
 from engine.runs.snapshot import Snapshot, fold
+from engine.shares import percent
 from spice_explorer import charts, palette
 from spice_explorer.present import curation, dataset, export, gallery, progress, settings, sprites
 from tests.app.conftest import NBSP, ROOT
@@ -72,13 +73,13 @@ def test_a_skipped_stage_says_why_and_not_that_it_waits() -> None:
     joint = progress.steps(without, None)[3]
     assert (joint.status, joint.detail) == ("skipped", "skipped: there is no network")
     far = [progress.how_far(view) for view in without.stages.values()]
-    assert far == ["100%", "25%", "skipped"]
+    assert far == ["100\N{NO-BREAK SPACE}%", "25\N{NO-BREAK SPACE}%", "skipped"]
 
 
 def test_a_reliable_set_is_a_step_of_its_own() -> None:
     found = ReliableSelected("heads", (1, 1), (3, 1), (0.9, 0.9), 3, 0.9, reliable=(1, 1))
     snapshot = fold([Record(9.0, found)], halfway())
-    assert progress.steps(snapshot, None)[2].detail == "2 of 4 (50%)"
+    assert progress.steps(snapshot, None)[2].detail == "2 of 4 (50\N{NO-BREAK SPACE}%)"
     assert progress.sizes_of(snapshot) == ("Stage 2 · heads", (3, 1), (1, 1))
 
 
@@ -86,24 +87,24 @@ def test_what_only_a_lowered_threshold_lets_pass_is_trained_on_but_not_counted_a
     found = ReliableSelected("heads", (3, 1), (6, 2), (0.5, 0.9), 3, 0.9, 0.75, (1, 1), 1.0)
     snapshot = fold([Record(9.0, found), Record(9.0, TruthScored("heads", {"acc": 0.5}))])
     detail = progress.steps(snapshot, None)[2].detail
-    assert detail == "2 of 8 (25%); 2 more are trained on, some relaxed to agreement 0.50"
+    assert detail == "2 of 8 (25\N{NO-BREAK SPACE}%); 2 more are trained on, some relaxed to agreement 0.50"
     assert progress.sizes_of(snapshot) == ("Stage 2 · heads", (6, 2), (1, 1))
     shown = {one.name: one.value for one in progress.against_truth(snapshot)[0].scores}
-    assert shown["purity of the reliable set"] == "100.0%"
-    assert shown["purity of all labels trained on"] == "75.0%"
+    assert shown["purity of the reliable set"] == "100.0\N{NO-BREAK SPACE}%"
+    assert shown["purity of all labels trained on"] == "75.0\N{NO-BREAK SPACE}%"
 
 
 def test_of_an_earlier_versions_run_it_says_what_was_trained_on() -> None:
     found = ReliableSelected("heads", (3, 1), (6, 2), (0.9, 0.9), 3, 0.9, 0.75)
     snapshot = fold([Record(9.0, found), Record(9.0, TruthScored("heads", {"acc": 0.5}))])
-    assert progress.steps(snapshot, None)[2].detail == "4 of 8 (50%) are trained on"
+    assert progress.steps(snapshot, None)[2].detail == "4 of 8 (50\N{NO-BREAK SPACE}%) are trained on"
     assert progress.sizes_of(snapshot) == ("Stage 2 · heads", (6, 2), None)
     shown = {one.name: one.value for one in progress.against_truth(snapshot)[0].scores}
-    assert shown == {"ACC": "50.0%", "purity of all labels trained on": "75.0%"}
+    assert shown == {"ACC": "50.0\N{NO-BREAK SPACE}%", "purity of all labels trained on": "75.0\N{NO-BREAK SPACE}%"}
 
 
 def test_the_state_names_the_stage() -> None:
-    assert progress.short_state(halfway()) == "running · stage 2, 25%"
+    assert progress.short_state(halfway()) == "running · stage 2, 25\N{NO-BREAK SPACE}%"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(8.4, "8@s"), (200, "3@min 20@s"), (7500, "2@h 05@min")])
@@ -127,14 +128,14 @@ def test_a_stage_without_steps_is_kept_as_it_came() -> None:
     features = progress.steps(done, pace=2.0)[0]
     assert (features.status, features.fraction) == ("done", 1.0)
     assert features.detail == "kept frozen"
-    assert progress.short_state(done) == "running · stage 1, 100%"
+    assert progress.short_state(done) == "running · stage 1, 100\N{NO-BREAK SPACE}%"
     assert "computes the features of every image" in progress.now(done, FeatureSettings(objective="simclr"))
 
 
 def test_a_stage_without_steps_that_was_cut_off_has_not_got_anywhere() -> None:
     features = progress.steps(unmoved(), pace=2.0)[0]
     assert (features.status, features.fraction) == ("waiting", 0.0)
-    assert progress.short_state(unmoved()) == "running · stage 1, 0%"
+    assert progress.short_state(unmoved()) == "running · stage 1, 0\N{NO-BREAK SPACE}%"
 
 
 def test_a_stage_without_steps_has_an_empty_curve() -> None:
@@ -424,8 +425,8 @@ def test_a_cluster_keeps_its_colour_whatever_k_is() -> None:
 def test_no_line_break_comes_between_a_figure_and_its_unit() -> None:
     found = Estimate(0.904, 0.8, 0.95, 40)
     figures = {
-        curation.percent(0.904): "90.4@%",
-        curation.percent(0.904, 0): "90@%",
+        percent(0.904): "90.4@%",
+        percent(0.904, 0): "90@%",
         curation.interval(24, 25, 0.8, 0.99): "96.0@% (24 of 25; 80 – 99@%)",
         curation.estimate(found): "about 90.4@% (80 – 95@%)",
         curation.measured(Measured(36, 40, found)): "about 90.4@% (80 – 95@%) right, measured with 40 random answers",
@@ -433,7 +434,7 @@ def test_no_line_break_comes_between_a_figure_and_its_unit() -> None:
         progress.duration(200): "3@min 20@s",
     }
     assert list(figures) == [one.replace("@", NBSP) for one in figures.values()]
-    assert curation.percent(None) == "–"
+    assert percent(None) == "–"
 
 
 def shown_in(path: Path) -> Iterator[str]:

@@ -99,7 +99,7 @@ def test_flags_name_what_is_odd_and_show_it() -> None:
     assert [(flag.name, flag.ids.tolist()) for flag in few] == [("outliers", [59])]
     assert few[0].sentence.startswith("1 of the images that form the prototype is far")
     assert [(flag.name, flag.ids.tolist()) for flag in many] == [("near-duplicates", [50, 51]), ("outliers", [58, 59])]
-    assert many[0].sentence.startswith("20% of the images")
+    assert many[0].sentence.startswith("20\N{NO-BREAK SPACE}% of the images")
     assert present.flags(flagged(0, 0, size=0), 0)[0].name == "empty"
 
 
@@ -134,7 +134,7 @@ def test_merge_hints_come_from_either_sign() -> None:
     nobody = np.zeros((0, 2), np.int64), np.zeros(0)
     assert present.merge_hints(cosines, *nobody) == [Hint(0, 2, pytest.approx(0.96), 0.0)]
     assert present.merge_hints(np.eye(3), *nobody) == []
-    assert "3 and 8: cosine 0.93, 40%" in Hint(3, 8, 0.93, 0.4).sentence(NUMBERS)
+    assert "3 and 8: cosine 0.93, 40\N{NO-BREAK SPACE}%" in Hint(3, 8, 0.93, 0.4).sentence(NUMBERS)
 
 
 def test_a_heat_map_of_many_clusters_keeps_the_most_alike() -> None:

@@ -23,6 +23,7 @@ from engine.curate.decisions import Decision
 from engine.curate.provenance import Provenance
 from engine.errors import RunError
 from engine.runs.folder import RunFolder
+from engine.shares import percent
 from engine.sources.open_source import Opened
 from engine.space.neighbors import Neighbors, local_agreement
 from engine.stages.reliable import ReliableSet, Verdict, judge, neighbor_count
@@ -422,7 +423,7 @@ def test_truth_is_marked(visit: Visit) -> None:
     assert truth is not None
     found = present.split(verdict.labels, verdict.verdicts, truth.labels)
     assert "never used in training" in texts(at)
-    assert f"Purity of the reliable set **{found.purity:.1%}**" in texts(at)
+    assert f"Purity of the reliable set **{percent(found.purity)}**" in texts(at)
     assert len(at.get("plotly_chart")) == 2
 
 
@@ -442,9 +443,9 @@ def test_an_estimate_is_called_one_and_compared_with_truth(visit: Visit, monkeyp
     assert purity is not None
     assert masks[-1][0] == "joint"
     assert np.array_equal(masks[-1][1], verdict.mask)
-    assert "Estimated purity of the reliable set: **50.0%**" in texts(at)
+    assert "Estimated purity of the reliable set: **50.0\N{NO-BREAK SPACE}%**" in texts(at)
     off = f"{100 * (0.5 - purity):+.1f}".replace("-", "−")
-    assert f"estimate 50.0%, truth {purity:.1%}: off by {off} points" in texts(at)
+    assert f"estimate 50.0\N{NO-BREAK SPACE}%, truth {percent(purity)}: off by {off} points" in texts(at)
 
 
 @pytest.mark.usefixtures("mixed")

@@ -68,10 +68,10 @@ def test_few_answers_measure_nothing_and_only_random_ones_speak_of_the_others() 
 
 def test_a_relaxed_threshold_is_called_one() -> None:
     assert reliability.relaxed_words(1 / 3, 0.5) == "best third, relaxed to 0.50"
-    assert reliability.relaxed_words(0.17, 0.166) == "best 17%, relaxed to 0.17"
+    assert reliability.relaxed_words(0.17, 0.166) == "best 17\N{NO-BREAK SPACE}%, relaxed to 0.17"
     found = ReliableSelected("heads", (1, 1), (3, 1), (0.5, 0.9), 3, 0.9)
     detail = progress.steps(fold([Record(9.0, found)]), None)[2].detail
-    assert detail == "2 of 4 (50%) are trained on, some relaxed to agreement 0.50"
+    assert detail == "2 of 4 (50\N{NO-BREAK SPACE}%) are trained on, some relaxed to agreement 0.50"
 
 
 # -- pages -----------------------------------------------------------------------------------------

@@ -184,6 +184,29 @@ def test_a_reload_brings_back_the_name_the_queue_and_the_place(page: Page, run: 
     saved(found, 2)
 
 
+def test_the_name_comes_back_when_the_server_was_started_again(page: Page, run: RunFolder, place: Path) -> None:
+    found = curator(page, run, "Eve Ü")
+    press(found, "a")
+    saved(found, 1)
+    assert page.context.browser is not None
+    with serving(place) as again, page.context.browser.new_context() as context:
+        context.add_cookies(page.context.cookies())  # they are the same for all ports
+        later = context.new_page()
+        later.goto(f"{again}/curate?run={run.path.name}")
+        wait(later.locator(".curator[data-current]"), "one.dataset.ready === 'true'", "nobody is named")
+        assert later.get_by_role("textbox", name="Your name").input_value() == "Eve Ü"
+
+
+def test_on_a_phone_the_words_below_the_picture_take_the_whole_width(page: Page, run: RunFolder) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    found = curator(page, run)
+    found.evaluate("one => one.blur()")
+    notice = found.locator(".notice")
+    width, padding = notice.evaluate("one => [one.clientWidth, parseFloat(getComputedStyle(one).paddingRight)]")
+    assert width > 300
+    assert padding < 20
+
+
 def test_a_second_tab_is_the_same_persons_and_another_browser_is_not(page: Page, run: RunFolder) -> None:
     assert page.context.browser is not None
     context = page.context.browser.new_context()

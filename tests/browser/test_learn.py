@@ -106,7 +106,7 @@ def test_what_is_played_with_shows_the_engines_result_at_once(show: Show, lesson
         assert page.locator("output").inner_text().startswith(str(value).removesuffix(".0"))
         assert page.locator(".says").inner_text() == result["says"]
         assert page.locator(".figures .row").first.locator(".cell").count() == len(result["prototypes"][0])
-        purity = f"{100 * result['truth']['purity']:.1f}%"
+        purity = f"{100 * result['truth']['purity']:.1f}\xa0%"
         assert page.locator(".truth").inner_text() == f"TRUTH Purity {purity}"
     assert "this run" not in page.locator("output").evaluate("one => getComputedStyle(one, '::after').content")
     page.keyboard.press("Escape")
@@ -192,7 +192,7 @@ def test_the_x_ray_follows_one_image_through_stage_3(show: Show, lesson: dict[st
     for frame, (chance, passes) in enumerate([(0.51, False), (0.81, False), (0.91, True)]):
         slider.fill(str(frame))
         words = page.locator(".xray .verdict").inner_text()
-        assert f"{100 * chance:.1f}%" in words
+        assert f"{100 * chance:.1f}\xa0%" in words
         assert ("learns cluster 3" in words) == passes
         assert page.locator(".xray .moment").inner_text() == f"step {xray['steps'][frame]} of 10"
         assert page.locator(".xray .view .cell").first.get_attribute("data-place") == str(3 * 3 + frame)
@@ -201,11 +201,11 @@ def test_the_x_ray_follows_one_image_through_stage_3(show: Show, lesson: dict[st
 @pytest.mark.parametrize(
     ("adapt", "weight", "verdict", "level"),
     [
-        ("fixed", 0, " does not pass: 81.0% < τ.", "τ"),
-        ("flex", 1, " passes: 81.0% is less than τ, but enough for cluster 3 at this point.", "τ"),
-        ("flex", 0, " does not pass: 81.0% is too little for cluster 3 at this point.", "τ"),
-        ("free", 1, " passes: 81.0% is enough for cluster 3 at this point.", ""),
-        ("soft", 0.25, "'s confidence is 81.0%; it counts 25.0%.", ""),
+        ("fixed", 0, " does not pass: 81.0\xa0% < τ.", "τ"),
+        ("flex", 1, " passes: 81.0\xa0% is less than τ, but enough for cluster 3 at this point.", "τ"),
+        ("flex", 0, " does not pass: 81.0\xa0% is too little for cluster 3 at this point.", "τ"),
+        ("free", 1, " passes: 81.0\xa0% is enough for cluster 3 at this point.", ""),
+        ("soft", 0.25, "'s confidence is 81.0\xa0%; it counts 25.0\xa0%.", ""),
     ],
 )
 def test_the_x_ray_says_what_the_run_asked_instead_of_tau(

@@ -13,7 +13,8 @@ import pytest
 from engine.curate.decisions import Decision
 from engine.curate.log import FILE, DecisionLog
 from engine.curate.provenance import Provenance
-from tests.curate.conftest import CLUSTERS, IMAGES, LABELS, MODEL, act
+from engine.errors import DecisionError
+from tests.curate.conftest import CLUSTERS, IMAGES, LABELS, MODEL, act, classes
 from tests.curate.test_log import writer
 
 MODEL_S, VOTED, BULK, SEEN = Provenance
@@ -119,6 +120,36 @@ def test_an_audit_records_how_many_images_the_answer_stands_for(log: DecisionLog
     assert log.curation.among[0] == 3, "another answer about the same drawn image"
     act(log, "accept", 0, provenance=SEEN)
     assert log.curation.among[0] == 0, "the last answer is not of an audit"
+
+
+def test_a_spread_from_an_older_page_leaves_the_answers_that_its_reviewer_gave_since(log: DecisionLog) -> None:
+    row = log.curation.row
+    act(log, "relabel", 0, class_=2, visit="first", provenance=SEEN)
+    act(log, "relabel", 1, class_=2, visit="second", provenance=SEEN)
+    shown = np.array([1, 0, 1])
+    done = act(log, "accept", 0, 1, 3, new=shown, visit="second", seen=row, provenance=VOTED)
+    assert done.images.tolist() == [1, 3], "in the second tab the reviewer knew of the answer about image 1"
+    assert classes(log)[:4] == [2, 0, 2, 1]
+    assert of(log, 0, 1, 3) == [SEEN, VOTED, VOTED]
+    with pytest.raises(DecisionError, match="you answered it one by one since this page was drawn"):
+        act(log, "accept", 0, new=np.array([1]), visit="second", seen=row, provenance=VOTED)
+    act(log, "accept", 0, new=np.array([1]), visit="second", provenance=VOTED)  # a page that shows the answer
+    assert classes(log)[0] == 1
+
+
+def test_the_undo_of_a_newer_answer_frees_its_image_for_a_spread(log: DecisionLog) -> None:
+    row = log.curation.row
+    act(log, "relabel", 0, class_=2, visit="first", provenance=SEEN)
+    act(log, "undo", visit="first")
+    assert act(log, "accept", 0, visit="second", seen=row, provenance=VOTED).images.tolist() == [0]
+
+
+def test_in_an_audit_the_key_of_the_class_that_an_image_has_says_that_it_is_right(log: DecisionLog) -> None:
+    own = log.curation.classes_of(MODEL.labels)
+    act(log, "relabel", 0, class_=int(own[0]), text="audit", provenance=SEEN)
+    assert log.audited() == {int(own[0]): (1, 1)}
+    act(log, "relabel", 0, class_=1 - int(own[0]), text="audit", provenance=SEEN)
+    assert log.audited() == {int(own[0]): (0, 1)}, "another class's key says that it is wrong"
 
 
 def test_an_audit_of_labels_that_are_others_now_does_not_count(log: DecisionLog) -> None:

@@ -78,6 +78,34 @@ def test_confidence_is_how_often_suggestions_are_right() -> None:
     assert np.abs(off).max() < 0.12
 
 
+def misleading(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, probabilities and classes of a model that is right about four in five, and never unsure; some images
+    look like those of another class."""
+    unit, _, looks = made(noise=2.5, seed=seed)
+    rng = np.random.default_rng(seed)
+    truth = np.where(rng.random(IMAGES) < 0.15, (looks + 1) % CLASSES, looks)
+    said = np.where(rng.random(IMAGES) < 0.06, rng.integers(0, CLASSES, IMAGES), looks)
+    return unit, np.eye(CLASSES, dtype=np.float32)[said], truth
+
+
+@pytest.mark.parametrize("count", [30, 60])
+def test_a_suggestion_that_contradicts_the_model_is_not_surer_than_it_is_right(count: int) -> None:
+    """These are what the Curate page shows: where suggestion and model agree, it would be no news."""
+    stated, right = list[np.ndarray](), list[np.ndarray]()
+    for seed in range(20):
+        unit, probabilities, truth = misleading(seed)
+        ids = some(count, seed)
+        found = told(unit, probabilities, truth, ids)
+        assert found is not None
+        rest = np.setdiff1d(np.arange(IMAGES), ids)
+        news = rest[found.labels[rest] != probabilities.argmax(1)[rest]]
+        stated.append(found.confidence[news])
+        right.append(found.labels[news] == truth[news])
+    share = float(np.concatenate(right).mean())
+    assert share < 0.2
+    assert np.concatenate(stated).mean() - max(share, 1 / CLASSES) < 0.1, "much surer than a guess"
+
+
 @pytest.mark.parametrize("count", [60, 120, 300])
 def test_held_back_answers_drawn_at_random_do_not_flatter(count: int) -> None:
     held = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -287,6 +288,20 @@ def test_a_loss_that_is_no_number_fails_the_run_with_a_cure(make_run: MakeRun) -
     assert kept["step"] == poisoned["step"]
 
 
+def test_a_cluster_that_only_a_lowered_threshold_lets_train_is_without_a_reliable_image(make_run: MakeRun) -> None:
+    folder = make_run(
+        **{"reliable.confidence": 0.0, "reliable.agreement": 1.0, "reliable.floor": 0.3, "reliable.neighbors": 40}
+    )
+    assert execute(folder, CPU, Control()) == "finished"
+    trained, strict = (read(folder, "heads") for read in (load_reliable, load_strict))
+    without = np.flatnonzero((strict.per_cluster == 0) & (strict.sizes > 0)).tolist()
+    assert without
+    assert trained.per_cluster[without].all()
+    alarms = [r.event for r in folder.records()[0] if isinstance(r.event, Alarm) and r.event.stage == "heads"]
+    (cause,) = (one.cause for one in alarms if "without a reliable image" in one.cause)
+    assert [int(one) for one in re.findall(r"\d+", cause.partition("(")[2] or cause)] == without
+
+
 def test_an_empty_reliable_set_fails_with_what_to_do_and_keeps_stage_2(make_run: MakeRun) -> None:
     folder = make_run(**{"reliable.confidence": 1.0, "reliable.floor": 0.0})
     assert execute(folder, CPU, Control()) == "failed"
@@ -312,7 +327,7 @@ def test_unequal_classes_are_told_where_all_clusters_would_get_as_many_images(
     assert len(alarms) == told
     for alarm in alarms:
         assert f"of {found.min()} to {found.max()} images" in alarm.cause
-        assert alarm.settings == {"heads.sizes": "estimated"}
+        assert alarm.settings == {"heads.sizes": "estimated", "heads.double_softmax": False}
 
 
 @pytest.mark.parametrize(

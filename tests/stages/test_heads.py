@@ -14,7 +14,7 @@ from engine.forecast.timing import Nothing
 from engine.metrics import accuracy
 from engine.space.neighbors import Neighbors, nearest
 from engine.space.projection import neighborhoods
-from engine.stages.clustering import head_agreement, head_scores, neighbor_agreement
+from engine.stages.clustering import alive, head_agreement, head_scores, neighbor_agreement
 from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Adapter, Heads, adapted
 from engine.stages.features import Features
@@ -191,6 +191,34 @@ def test_the_best_round_is_chosen_not_the_last(choose: str) -> None:
     again.load_state_dict(best.state_dict())
     again.take()
     assert all(torch.equal(value, good[name]) for name, value in heads.state_dict().items())
+
+
+@pytest.mark.parametrize("choose", ["consensus", "neighbors"])
+def test_heads_that_lost_a_cluster_do_not_win_by_agreeing(choose: str) -> None:
+    """Three classes, of which two are near each other: all heads agree once these are one cluster."""
+    unit = torch.tensor([[1.0, 0, 0]] * 20 + [[0, 0.8, 0.6]] * 20 + [[0, 0.6, 0.8]] * 20)
+    unit = F.normalize(unit + 0.15 * torch.randn(60, 3, generator=torch.Generator().manual_seed(0)), dim=1)
+    known = Known.of(FixedLabels.none(60), torch.device("cpu"))
+    heads = own_heads(3, count=2)
+    with torch.no_grad():
+        heads.out_weight[1] += torch.randn(3, 3, generator=torch.Generator().manual_seed(1))
+    best = Best(HeadSettings(choose=choose), heads, unit, known, nearest(unit.numpy(), 10))  # type: ignore[arg-type]
+    best.consider()
+    before = best._score
+    assert before[0] == 3
+    with torch.no_grad():
+        heads.out_weight[:, :, 2] -= 100
+        merged = torch.stack([heads.logits_of(head, unit).argmax(1) for head in range(2)]).numpy()
+    assert alive(merged, 3) == [2, 2]
+    assert max(head_scores(choose, merged, best.judges)) > before[1]
+    best.consider()
+    assert best._score == before
+
+
+def test_a_cluster_of_almost_no_images_is_not_alive() -> None:
+    labels = np.array([[0] * 50 + [1] * 48 + [2] * 2, [0] * 40 + [1] * 57 + [2] * 3, [1] * 100])
+    assert alive(labels, 3) == [2, 3, 1]
+    assert alive(np.array([[0, 1, 2]]), 3) == [3]
 
 
 def drawn_round(weak: torch.Tensor, strong: torch.Tensor) -> Round:

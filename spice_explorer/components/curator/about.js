@@ -88,7 +88,7 @@ class About {
   }
 
   sure({ sure }) {
-    return `${Math.round(clamp(100 * sure, 1, 99))}\u00a0%`;
+    return percent(clamp(sure, 0.01, 0.99), 0);
   }
 
   // The same as a sentence.

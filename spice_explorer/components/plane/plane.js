@@ -154,7 +154,7 @@ class Plane {
   }
 
   tick(kind, value, x, y) {
-    const made = make("span", { className: kind, textContent: kind === "y" ? `${100 * value}%` : String(value) });
+    const made = make("span", { className: kind, textContent: kind === "y" ? `${100 * value}\u00a0%` : String(value) });
     made.style.left = `${x}px`;
     made.style.top = `${y}px`;
     this.ticks.append(made);

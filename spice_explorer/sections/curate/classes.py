@@ -25,6 +25,8 @@ from spice_explorer.web import originals, thumbs
 HALF = 36
 # Pictures of each class in the table.
 PICTURES = 3
+# In a sentence about a decision: how many images it was about in the end.
+COUNT = "COUNT"
 
 
 def show(run: RunFolder, reviewer: str) -> None:
@@ -71,16 +73,19 @@ def named(one: Shown) -> str:
 
 
 def act(run: RunFolder, action: Action, reviewer: str, done: str, **about: Any) -> None:
-    """Commits one decision and remembers what to say of it; a callback of buttons. Nobody has looked at its images
-    one by one, so it is one in bulk, unless `about` says otherwise."""
+    """Commits one decision and remembers what to say of it, with the number of images in the place of COUNT; a callback
+    of buttons. Nobody has looked at its images one by one, so it is one in bulk, unless `about` says otherwise."""
     _committed(run, action, reviewer, done, **about)
 
 
 def _committed(run: RunFolder, action: Action, reviewer: str, done: str, **about: Any) -> bool:
     """The same; False if it was rejected."""
     try:
-        decisions.commit(run, [Decision(action, reviewer, visit=visit(), seen=_seen(run), **about)])
-        st.session_state["curation told"] = True, done
+        (kept,) = decisions.commit(run, [Decision(action, reviewer, visit=visit(), seen=_seen(run), **about)])
+        count = len(kept.images)
+        newer = len(about.get("images", kept.images)) - count
+        stay = f" {newer:,} more keep the answers that you gave since this page was drawn." if newer else ""
+        st.session_state["curation told"] = True, done.replace(COUNT, f"{count:,}") + stay
         return True
     except SpiceError as error:
         st.session_state["curation told"] = False, session.sentence(str(error))
@@ -191,7 +196,7 @@ def _accept(run: RunFolder, reviewer: str, one: Shown) -> None:
 def _bulk(
     run: RunFolder, reviewer: str, action: Action, ids: np.ndarray, label: str, help: str | None = None, note: str = ""
 ) -> None:
-    done = f"{len(ids):,} {'accepted' if action == 'accept' else 'left out'}."
+    done = f"{COUNT} {'accepted' if action == 'accept' else 'left out'}."
     st.button(
         f"{label} · {note}" if note else label,
         key=label.rpartition(" ")[0],

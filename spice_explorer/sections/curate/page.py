@@ -15,7 +15,7 @@ from spice_explorer.components import curator, gallery
 from spice_explorer.queries import decisions, runs
 from spice_explorer.sections import needs, panel
 from spice_explorer.sections.curate import audit, classes, retrain, spreading
-from spice_explorer.sections.curate.classes import act
+from spice_explorer.sections.curate.classes import COUNT, act
 from spice_explorer.web import columns, curate_api, originals, thumbs
 
 QUEUES = {
@@ -243,7 +243,7 @@ def _agreeing(run: RunFolder, reviewer: str, key: str) -> None:
 
 
 def _agree(run: RunFolder, reviewer: str, ids: np.ndarray, class_: int) -> None:
-    act(run, "relabel", reviewer, f"{len(ids):,} images decided.", images=ids, class_=class_)
+    act(run, "relabel", reviewer, f"{COUNT} images decided.", images=ids, class_=class_)
     _leave()
 
 

@@ -11,13 +11,16 @@ import streamlit as st
 from engine.curate.audit import LEAST_ANSWERS
 from engine.curate.provenance import Provenance
 from engine.runs.folder import RunFolder
+from engine.shares import percent
 from spice_explorer.components import gallery
 from spice_explorer.present import curation as present
 from spice_explorer.queries import decisions
-from spice_explorer.sections.curate.classes import act
+from spice_explorer.sections.curate.classes import COUNT, act
 
 if TYPE_CHECKING:
     from engine.curate.suggestions import Suggestions
+
+CAUTION = "that is too much if these images are harder than those you looked at"
 
 
 def show(run: RunFolder, reviewer: str) -> None:
@@ -56,7 +59,7 @@ def show(run: RunFolder, reviewer: str) -> None:
         key="spread suggestions",
         disabled=not reviewer or not len(ids),
         on_click=lambda: act(
-            run, "accept", reviewer, f"{len(ids):,} images voted.", images=ids, new=classes, provenance=Provenance.VOTED
+            run, "accept", reviewer, f"{COUNT} images voted.", images=ids, new=classes, provenance=Provenance.VOTED
         ),
     )
 
@@ -76,7 +79,7 @@ def _honestly(found: Suggestions, least: float, expected: float | None) -> None:
     elif drawn >= LEAST_ANSWERS:
         st.markdown(f"None of your {drawn:,} random answers is about an image with a suggestion this sure.")
     else:
-        guess = "" if expected is None else f" The classifier itself expects {present.percent(expected)}."
+        guess = "" if expected is None else f" The classifier itself expects {percent(expected)}; {CAUTION}."
         st.markdown(
             f"How many of these suggestions are right is **not known yet**: that needs {LEAST_ANSWERS} answers in the "
             f"order “Random audit”; there are {drawn:,}.{guess}"

@@ -10,6 +10,7 @@ import streamlit as st
 from engine.errors import SpiceError
 from engine.runs.folder import RunFolder
 from engine.runs.maps import has_maps
+from engine.shares import percent
 from spice_explorer import session
 from spice_explorer.components import gallery, image_map
 from spice_explorer.present import maps as present
@@ -95,7 +96,7 @@ def _state_of_the_map(run: RunFolder, replaying: bool, shown: tuple[int, int, bo
         else:
             what = "UMAP" if job.part == "map" else "UMAP of every frame"
             st.caption(
-                f":material/hourglass_top: {what} is being computed ({job.done:.0%}); until then "
+                f":material/hourglass_top: {what} is being computed ({percent(job.done, 0)}); until then "
                 f"{'the map' if not shown[2] else 'the replay'} shows principal components."
             )
 

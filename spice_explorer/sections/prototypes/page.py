@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from engine.runs.folder import RunFolder
+from engine.shares import percent
 from spice_explorer import charts, session
 from spice_explorer.components import gallery
 from spice_explorer.palette import cluster_colour
@@ -84,7 +85,7 @@ def _row(run: RunFolder, found: Overview, known: Known, cluster: int, preview: P
 
 def _about(run: RunFolder, found: Overview, cluster: int, odd: list[Flag], called: Names) -> str:
     size, reliable = int(found.sizes[cluster]), int(found.reliable[cluster])
-    facts = [("images", f"{size:,}"), ("reliable", f"{reliable:,} ({found.share(cluster):.0%})")]
+    facts = [("images", f"{size:,}"), ("reliable", f"{reliable:,} ({percent(found.share(cluster), 0)})")]
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
     marks = "".join(f"<span title='{html.escape(flag.sentence, quote=True)}'>{_mark(flag)}</span>" for flag in odd)
     return (
@@ -105,7 +106,7 @@ def _truth(run: RunFolder, found: Overview, cluster: int) -> str:
     if truth is None or found.purity is None or found.majority is None or not found.sizes[cluster]:
         return ""
     name = html.escape(truth.class_names[int(found.majority[cluster])])
-    return f"<div class='spice-truth-line'>truth: {found.purity[cluster]:.0%} are “{name}”</div>"
+    return f"<div class='spice-truth-line'>truth: {percent(float(found.purity[cluster]), 0)} are “{name}”</div>"
 
 
 def _select(run: RunFolder, known: Known, size: int, cluster: int) -> None:
@@ -225,7 +226,7 @@ def _hints(hints: list[Hint], only: str, called: Names) -> None:
     if not hints:
         st.caption(
             f"No two prototypes have a cosine above {present.ALIKE}, and no two clusters share "
-            f"{present.SHARED:.0%} of their images' neighbours."
+            f"{percent(present.SHARED, 0)} of their images' neighbours."
         )
     for hint in hints[: present.MOST_HINTS]:
         act, words = st.columns([1, 3], vertical_alignment="center")
