@@ -167,16 +167,30 @@ def _add_show(commands: _Commands) -> None:
 
 def _add_export(commands: _Commands) -> None:
     parser = _of_run(commands, "export", help="export the labels of a run")
-    parser.add_argument("--format", choices=["csv"], default="csv")
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE")
+    _add_format(parser)
     parser.set_defaults(command=_export)
 
 
 def _add_predict(commands: _Commands) -> None:
     parser = _of_run(commands, "predict", help="label images that a run has not seen")
     _add_source(parser)
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE")
+    _add_format(parser)
     parser.set_defaults(command=_predict)
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE")
+    parser.add_argument(
+        "--format",
+        choices=["csv", "jsonl", "parquet"],
+        default="csv",
+        help="csv (default), or jsonl or parquet for programs, where every name is as it is",
+    )
+    parser.add_argument(
+        "--no-guard",
+        action="store_true",
+        help="in a CSV, put no quote before names that a spreadsheet would run as a formula, such as =1+1.png",
+    )
 
 
 def _add_map(commands: _Commands) -> None:
@@ -393,6 +407,8 @@ def _opened(options: argparse.Namespace) -> Opened:
         )
     for one in opened.skipped:
         print(f"skipped {one.name}: {one.reason}", file=sys.stderr)
+    for note in opened.notes:
+        print(f"note: {note}", file=sys.stderr)
     return opened
 
 
@@ -508,6 +524,7 @@ def _import(options: argparse.Namespace) -> int:
         "classes": len(opened.truth.class_names) if opened.truth else None,
         "columns": [one.title for one in opened.columns],
         "fingerprint": opened.images.fingerprint,
+        **({"notes": opened.notes} if opened.notes else {}),
     }
     print(json.dumps(found))
     return 0
@@ -548,14 +565,14 @@ def _show(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from engine.curate.log import damaged_logs
-    from engine.exports.label_table import export_table, exported, to_csv, write_file
+    from engine.exports.label_table import export_table, exported, packed, write_file
     from engine.runs.folder import RunFolder
     from engine.runs.results import observe
 
     folder = RunFolder(options.run)
     folder.card()
     table, dropped = exported(export_table(folder, observe(folder)))
-    write_file(to_csv(table), options.out)
+    write_file(packed(table, options.format, guard=not options.no_guard), options.out)
     for name in damaged_logs(folder.path):
         kept = folder.path / name
         print(f"note: a decision log was damaged; it is kept as {kept}", file=sys.stderr)
@@ -565,14 +582,15 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from engine.exports.label_table import predicted_table, to_csv, write_file
+    from engine.exports.label_table import packed, predicted_table, write_file
     from engine.runs.folder import RunFolder
     from engine.runs.predict import predict_images, scores
     from engine.runs.runner import choose_device
 
     folder, opened = RunFolder(options.run), _opened(options)
     clustering = predict_images(folder, opened.images, choose_device(options.device).device)
-    write_file(to_csv(predicted_table(opened.images, clustering)), options.out)
+    table = predicted_table(opened.images, clustering)
+    write_file(packed(table, options.format, guard=not options.no_guard), options.out)
     print(f"{len(opened.images)} labels in {options.out}", file=sys.stderr)
     truth = scores(clustering, opened.truth)
     rounded = {name: round(value, 6) for name, value in truth.items()}

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from engine.data.decode_image import content_of, decode, fit, upright
+from engine.data.decode_image import FRAMES, content_of, decode, fit, upright
 from engine.data.listing import Reader
 from engine.data.origin import Fit
 from engine.data.pixel_file import PixelFile
@@ -53,6 +53,7 @@ class Batch:
         extents: (m, 2) int32, width and height before cropping and scaling.
         reasons: place → why it could not be decoded, for those that are not good.
         changed: places of files that were modified after they were listed.
+        frames: place → how many pages or frames are in the file, where there are several.
     """
 
     places: np.ndarray
@@ -61,6 +62,7 @@ class Batch:
     extents: np.ndarray
     reasons: dict[int, str]
     changed: list[int]
+    frames: dict[int, int]
 
 
 class Decode(Protocol):
@@ -83,6 +85,7 @@ class Decoder:
         good, extents = np.zeros(len(places), bool), np.zeros((len(places), 2), np.int32)
         reasons: dict[int, str] = {}
         changed = []
+        frames: dict[int, int] = {}
         for row, place in enumerate(places.tolist()):
             try:
                 data = self.reader(keys[row])
@@ -95,6 +98,8 @@ class Decoder:
                 square = np.asarray(fit(image, self.size, self.how))
                 block[row] = square if square.ndim == 3 else square[..., None]
                 good[row] = True
+                if FRAMES in image.info:
+                    frames[place] = image.info[FRAMES]
                 if wanted[row] and pictured(extents[row][None], (self.size, self.size)):
                     small |= _thumbnail(row, image, data)
             except (SourceError, MemoryError) as error:
@@ -103,7 +108,7 @@ class Decoder:
         self.file.write(places[good], pixels[good])
         if store is not None:
             store.add([names[row] for row in small], stamps[list(small)], list(small.values()))
-        return Batch(places, good, coloured(pixels), extents, reasons, changed)
+        return Batch(places, good, coloured(pixels), extents, reasons, changed, frames)
 
 
 def _thumbnail(row: int, image: Image.Image, data: bytes) -> dict[int, bytes]:

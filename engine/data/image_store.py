@@ -33,7 +33,7 @@ from engine.errors import Stopped
 
 CACHE = "SPICE_EXPLORER_CACHE"
 # Raised when images come out of decoding differently, so that old stores are not used any more.
-FORMAT = 3
+FORMAT = 4
 # The pixels of a draft, before their fingerprint is known.
 PIXELS = "pixels.npy"
 WAIT_SECONDS = 0.2
@@ -60,6 +60,7 @@ class Stored:
         extents: (N, 2) int32, width and height before cropping and scaling.
         fingerprint: `ImageSet.fingerprint` of the images.
         pixels: (N, C, H, W) uint8, memory-mapped copy-on-write.
+        frames: place in the listing → how many pages or frames its file has, where there are several.
     """
 
     listing: Listing
@@ -70,6 +71,7 @@ class Stored:
     extents: np.ndarray
     fingerprint: str
     pixels: np.ndarray = field(repr=False)
+    frames: dict[int, int] = field(default_factory=dict, repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,6 +81,16 @@ class Stored:
     def skipped(self) -> tuple[Skipped, ...]:
         broken = [Skipped(self.listing.names[i], why) for i, why in sorted(self.reasons.items())]
         return tuple(sorted([*self.listing.skipped, *broken], key=lambda one: one.name))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """As `Listing` has them, and one about pages and frames."""
+        if not self.frames:
+            return self.listing.notes
+        first, count = min(self.frames.items())
+        others = f", and {len(self.frames) - 1:,} more" if len(self.frames) > 1 else ""
+        counted = f"{self.listing.names[first]} has {count:,}{others}"
+        return (*self.listing.notes, f"of files with several pages or frames, only the first is used: {counted}")
 
 
 class ImageStore:
@@ -166,6 +178,8 @@ class ImageStore:
             "skipped": [[one.name, one.reason] for one in listing.skipped],
             "reasons": {str(place): why for place, why in made.reasons.items()},
             "classes": None if truth is None else truth.class_names,
+            "notes": listing.notes,
+            "frames": {str(place): count for place, count in made.frames.items()},
             "columns": [[one.title, one.names] for one in listing.columns],
         }
         arrays = {"stamps": listing.stamps, "good": made.good, "extents": made.extents}
@@ -186,11 +200,20 @@ def _stored(found: dict[str, Any], arrays: dict[str, np.ndarray], pixels: np.nda
     )
     skipped = tuple(Skipped(*one) for one in found["skipped"])
     names = tuple(found["names"])
-    listing = Listing(names, arrays["stamps"], (), skipped, truth, columns)
+    listing = Listing(names, arrays["stamps"], (), skipped, truth, columns, tuple(found["notes"]))
+    frames = {int(place): count for place, count in found["frames"].items()}
     reasons = {int(place): why for place, why in found["reasons"].items()}
     good = arrays["good"]
     if good.shape != (len(names),) or len(pixels) != good.sum():
         raise ValueError("index and pixels belong to different images")
     return Stored(
-        listing, found["stamp"], found["labelled"], good, reasons, arrays["extents"], found["fingerprint"], pixels
+        listing,
+        found["stamp"],
+        found["labelled"],
+        good,
+        reasons,
+        arrays["extents"],
+        found["fingerprint"],
+        pixels,
+        frames,
     )

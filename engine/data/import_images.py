@@ -114,6 +114,7 @@ class _Import:
         self.extents = np.zeros((count, 2), np.int32)
         self.stamps = listing.stamps.copy()
         self.reasons: dict[int, str] = {}
+        self.frames: dict[int, int] = {}
 
     def run(self, kept: Stored | None) -> Stored:
         shape = self._from_files(kept) if hasattr(self.source, "reader") else self._from_blocks()
@@ -129,7 +130,8 @@ class _Import:
         pixels = np.load(self.pixels, mmap_mode="r", allow_pickle=False)
         names = [name for name, ok in zip(listing.names, self.good, strict=True) if ok]
         fingerprint = fingerprint_of(pixels.shape, names, blocks_of(self.pixels))
-        return Stored(listing, "", False, self.good, self.reasons, self.extents[self.good], fingerprint, pixels)
+        extents = self.extents[self.good]
+        return Stored(listing, "", False, self.good, self.reasons, extents, fingerprint, pixels, self.frames)
 
     # -- encoded files -------------------------------------------------------------------------
 
@@ -146,6 +148,7 @@ class _Import:
             self.good[batch.places], self.coloured[batch.places] = batch.good, batch.coloured
             self.extents[batch.places] = batch.extents
             self.reasons |= batch.reasons
+            self.frames |= batch.frames
             self.stamps[batch.changed] = -1  # modified meanwhile: decoded again by the next import
             done += len(batch.places)
             self.progress(done, len(places))
@@ -161,6 +164,7 @@ class _Import:
         same = (old >= 0) & (kept.listing.stamps[old] == self.listing.stamps).all(1)
         self.reasons = {int(place): kept.reasons[int(old[place])] for place in np.flatnonzero(same & ~kept.good[old])}
         places = np.flatnonzero(same & kept.good[old])
+        self.frames = {int(place): kept.frames[int(old[place])] for place in places if int(old[place]) in kept.frames}
         rows = (np.cumsum(kept.good) - 1)[old[places]]
         self.good[places], self.extents[places] = True, kept.extents[rows]
         file = PixelFile(self.pixels, shape)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.config import IMPORT
-from engine.data.columns import key_column
 from engine.data.images import ImageSet
 from engine.errors import SourceError
+from engine.formats.identity import LABELS, NAMES, matched, usual
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -145,7 +145,8 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _number_columns(schema: pa.Schema, path: Path) -> list[str]:
-    """The columns that make up a vector: one column of lists, or all columns of numbers but pandas' index."""
+    """The columns that make up a vector: one column of lists, or all columns of numbers but pandas' index, names
+    and classes."""
     import pyarrow.types as kinds
 
     def is_list(kind: Any) -> bool:
@@ -157,7 +158,11 @@ def _number_columns(schema: pa.Schema, path: Path) -> list[str]:
 
     index = (schema.pandas_metadata or {}).get("index_columns", [])
     lists = [field.name for field in schema if is_list(field.type)]
-    numbers = [field.name for field in schema if is_number(field.type) and field.name not in index]
+    numbers = [
+        field.name
+        for field in schema
+        if is_number(field.type) and field.name not in index and not _names(field) and not _labels(field)
+    ]
     if len(lists) > 1:
         raise SourceError(
             f"{path} has several columns of lists ({', '.join(lists[:4])}): keep only the one with the vectors"
@@ -170,24 +175,19 @@ def _number_columns(schema: pa.Schema, path: Path) -> list[str]:
 
 def _places(file: pq.ParquetFile, path: Path, images: ImageSet) -> np.ndarray:
     """(rows of the table,) int64: the image of each row, or N for rows of no image."""
-    import pyarrow.types as kinds
-
-    texts = [
-        field.name for field in file.schema_arrow if kinds.is_string(field.type) or kinds.is_large_string(field.type)
-    ]
+    # A number called id names an image, and is no number of a vector.
+    named = [field.name for field in file.schema_arrow if _is_text(field.type) or _names(field)]
     rows, count = file.metadata.num_rows, len(images)
-    if not texts:
+    if not named:
         if rows != count:
             raise SourceError(
                 f"{path} has {rows:,} rows, but {images.source} has {count:,} images: expected one row "
                 "an image, in their order, or a column with the images' names"
             )
         return np.arange(rows)
-    table = file.read(columns=texts).to_pandas(ignore_metadata=True)
-    # If no text is an image's name, the order could only be guessed: `key_column` raises.
-    key, names = key_column(table, list(images.ids))
-    index = {name: place for place, name in enumerate(names)}
-    places = table[key].map(index).fillna(count).to_numpy(np.int64)
+    # If no column names images, the order could only be guessed: `matched` raises.
+    match = matched(file.read(columns=named).to_pandas(ignore_metadata=True), list(images.ids))
+    places = np.where(match.places < 0, count, match.places)
     many = np.bincount(places, minlength=count + 1)[:count]
     if (many == 0).any():
         raise SourceError(
@@ -195,9 +195,33 @@ def _places(file: pq.ParquetFile, path: Path, images: ImageSet) -> np.ndarray:
             f"{images.ids[int((many == 0).argmax())]}: expected a vector for each"
         )
     if (many > 1).any():
-        name = names[int((many > 1).argmax())]
+        first = int((many > 1).argmax())
+        name = file.read(columns=[match.title]).column(0)[int((places == first).argmax())].as_py()
         raise SourceError(f"{path} has several rows for {name!r}: keep only one of them")
     return places
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    if kinds.is_dictionary(kind):
+        kind = kind.value_type
+    tests = (kinds.is_string, kinds.is_large_string, kinds.is_string_view, kinds.is_binary, kinds.is_large_binary)
+    return any(one(kind) for one in tests)
+
+
+def _names(field: Any) -> bool:
+    """Whether a column of numbers names images."""
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_integer(field.type)) and usual(field.name) in NAMES
+
+
+def _labels(field: Any) -> bool:
+    """Whether a column of whole numbers is the class; y may be a coordinate."""
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_integer(field.type)) and usual(field.name) in LABELS and usual(field.name) != "y"
 
 
 def _width(file: pq.ParquetFile, columns: list[str]) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from engine.curate.curation import Curation, State
 from engine.curate.provenance import NAMES, Provenance
 from engine.data.images import ImageSet
 from engine.errors import RunError
+from engine.formats.identity import FORMULA
 from engine.runs.folder import RunFolder
 from engine.runs.results import decision_log, load_strict, newest_stage
 from engine.runs.snapshot import Snapshot
@@ -23,7 +25,8 @@ from engine.stages.reliable import ReliableSet
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = ("csv",)
+Format = Literal["csv", "jsonl", "parquet"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 # In the order of `State`.
 DECISIONS = ("", "decided", "rejected", "excluded")
 
@@ -109,16 +112,26 @@ def predicted_table(images: ImageSet, clustering: Clustering) -> pd.DataFrame:
     )
 
 
-def to_csv(table: pd.DataFrame) -> bytes:
-    """UTF-8 CSV; a quote keeps spreadsheets from running a name as a formula.
+def packed(table: pd.DataFrame, form: Format, *, guard: bool = True) -> bytes:
+    """The table as a file; only in a CSV are names ever guarded against spreadsheets."""
+    if form == "csv":
+        return to_csv(table, guard=guard)
+    if form == "jsonl":
+        return str(table.to_json(orient="records", lines=True, force_ascii=False)).encode()
+    out = io.BytesIO()
+    table.to_parquet(out, index=False)
+    return out.getvalue()
+
+
+def to_csv(table: pd.DataFrame, *, guard: bool = True) -> bytes:
+    """UTF-8 CSV; with `guard`, a quote keeps spreadsheets from running a name as a formula.
 
     All text is quoted, because Python before 3.13 does not quote carriage returns, which file names may contain.
     """
     safe = table.copy()
-    for column in safe.columns.intersection(["id", "name", "class_name", "reviewer"]):
+    for column in safe.columns.intersection(["id", "name", "class_name", "reviewer"] if guard else []):
         text = safe[column].astype(str)
-        risky = text.str.startswith(("=", "+", "-", "@", "\t", "\r"))
-        safe[column] = text.where(~risky, "'" + text)
+        safe[column] = text.where(~text.str.startswith(FORMULA), "'" + text)
     rows = safe.to_csv(index=False, header=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     return (",".join(table.columns) + "\n" + rows).encode()
 

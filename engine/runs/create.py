@@ -152,7 +152,7 @@ def _write_inputs(
 def _write_originals(draft: RunFolder, opened: Opened) -> None:
     """The sizes and stamps of the originals: how they look, and whether they have changed since."""
     if opened.origin is not None and opened.stamps is not None and opened.extents is not None:
-        draft.save("originals", {"stamps": opened.stamps, "extents": opened.extents})
+        draft.save("originals", {"marks": opened.stamps, "extents": opened.extents})
 
 
 def _free(path: str | os.PathLike[str]) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.data.columns import METADATA, ImageColumn, of_images
+from engine.data.columns import ImageColumn, of_images
 from engine.data.image_store import Stored, Waiting
 from engine.data.images import ImageSet
 from engine.data.import_images import Progress, Stop, import_images
@@ -21,6 +21,7 @@ from engine.data.truth import Truth
 from engine.errors import SourceError
 from engine.sources.arrays import ArraySource
 from engine.sources.folders import FolderSource
+from engine.sources.metadata import METADATA
 from engine.sources.sets import SETS, set_source
 from engine.sources.shapes import CLASSES, COLOURS
 from engine.sources.shapes import shapes as drawn_shapes
@@ -54,6 +55,7 @@ class Opened:
         origin: where the originals are; None where there are none apart from the images.
         stamps: (N, 2) int64 of the originals, as `Listing` has them.
         extra: extra images for stage 1 only, with the same size and channels.
+        notes: sentences about what is not used, or differently from what one might expect.
     """
 
     images: ImageSet
@@ -64,6 +66,7 @@ class Opened:
     origin: Origin | None = None
     stamps: np.ndarray | None = None
     extra: ImageSet | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.truth is not None and len(self.truth.labels) != len(self.images):
@@ -167,7 +170,9 @@ def _kind_of(text: str) -> str:
             ".zip": "zip",
             ".csv": "table",
             ".parquet": "table",
+            ".tsv": "table",
             ".jsonl": "table",
+            ".ndjson": "table",
             ".npy": "arrays",
             ".npz": "arrays",
         }
@@ -176,7 +181,7 @@ def _kind_of(text: str) -> str:
         if name in METADATA:
             raise SourceError(f"{text} describes a folder of images: open that folder")
         raise SourceError(
-            f"{text} is not a supported kind of file: expected a folder, .zip, .tar, .csv, .parquet, .npy or .npz"
+            f"{text} is not a supported kind of file: expected a folder, .zip, .tar, .csv, .tsv, .parquet, .npy or .npz"
         )
     known = [*(f"{kind}:PATH" for kind in KINDS), *BUILT_IN, *SETS]
     raise SourceError(f"there is no folder or file {text}: check the path (other sources are {', '.join(known)})")
@@ -193,6 +198,7 @@ def _opened(text: str, stored: Stored) -> Opened:
         stored.extents,
         of_images(stored.listing.columns, good),
         stamps=stored.listing.stamps[good],
+        notes=stored.notes,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from engine.data.image_store import cache
 from engine.errors import SourceError
 from engine.sources.import_job import Asked, the_importer
+from engine.sources.sets import SETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,13 +73,9 @@ def keep_upload(name: str, content: memoryview) -> str:
 
 def known_sets() -> Mapping[str, str]:
     """The benchmark sets: title by name."""
-    from engine.sources.sets import SETS
-
     return {name: one.title for name, one in SETS.items()}
 
 
 def downloadable(name: str) -> bool:
     """Whether the set can be downloaded from here, if there is a network."""
-    from engine.sources.sets import SETS
-
     return SETS[name].fetch is not None

@@ -256,6 +256,8 @@ def report(opened: Opened) -> None:
         if found.classes is not None:
             st.metric("Classes in the truth", found.classes, border=True)
         st.metric("Skipped files", f"{found.skipped:,}", border=True)
+    for note in opened.notes:
+        st.caption(session.plain(f"{note[:1].upper()}{note[1:]}."))
     _sample(opened)
     if truth is not None:
         with scores.truth_box("balance", "Ground truth"):
