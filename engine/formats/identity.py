@@ -58,9 +58,7 @@ def the_column(matching: Sequence[Any], order: Sequence[str], what: str) -> Any:
     Raises:
         SourceError: that names both, if two are equally good.
     """
-    ranked = [(order.index(usual(title)), title) for title in matching if usual(title) in order]
-    first = min((rank for rank, _ in ranked), default=None)
-    best = [title for rank, title in ranked if rank == first] or list(matching)
+    best = _best(matching, order)
     if len(best) > 1:
         listed = " and ".join(repr(str(title)) for title in best[:2])
         raise SourceError(
@@ -68,6 +66,12 @@ def the_column(matching: Sequence[Any], order: Sequence[str], what: str) -> Any:
             "or remove the others"
         )
     return best[0]
+
+
+def _best(matching: Sequence[Any], order: Sequence[str]) -> list[Any]:
+    ranked = [(order.index(usual(title)), title) for title in matching if usual(title) in order]
+    first = min((rank for rank, _ in ranked), default=None)
+    return [title for rank, title in ranked if rank == first] or list(matching)
 
 
 def text_of(value: object) -> str:
@@ -145,14 +149,16 @@ def matched(table: pd.DataFrame, images: Sequence[str]) -> Match:
     found: dict[Any, np.ndarray] = {}
     for title in table.columns:
         places = _places(table[title], spelt)
-        if places is not None and not any(np.array_equal(places, other) for other in found.values()):
+        if places is not None:
             found[title] = places
     if not found:
         listed = ", ".join(map(repr, list(table.columns)[:8])) or "none"
         raise SourceError(
             f"no column of the table contains names of this run's images, such as {images[0]!r}: found {listed}"
         )
-    title = the_column(list(found), NAMES, "name images")
+    best = _best(list(found), NAMES)
+    same = all(np.array_equal(found[title], found[best[0]]) for title in best)  # then there is no choice to make
+    title = best[0] if same else the_column(best, NAMES, "name images")
     return Match(title, found[title])
 
 

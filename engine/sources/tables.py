@@ -86,8 +86,8 @@ class TableSource:
         else:
             column = self._paths
             table[column] = [None if one is None else one.get("path") for one in table[column]]
-        bare = f"{self.path.name} has no header: its first line is read as data, and its columns are numbered"
-        notes = (bare,) if headless(table) else ()
+        bare = headless(table)
+        said = f"{self.path.name} has no header: its first line is read as data, and its columns are numbered"
         rows: dict[str, tuple[int, tuple[int, int]]] = {}
         skipped = []
         for row, value in enumerate(table[column]):
@@ -106,8 +106,8 @@ class TableSource:
         names = tuple(readable(key) for key in keys)
         stamps = np.array([stamp for _, stamp in rows.values()], np.int64).reshape(-1, 2)
         kept = plain(table.iloc[[row for row, _ in rows.values()]].drop(columns=column))
-        truth = self._truth(kept, len(names))
-        return Listing(names, stamps, keys, tuple(skipped), truth, tuple(shown(kept)), notes)
+        truth = self._truth(kept, len(names), ", without a header: put a first line such as path,label" if bare else "")
+        return Listing(names, stamps, keys, tuple(skipped), truth, tuple(shown(kept)), (said,) if bare else ())
 
     def _file(self, text: str) -> tuple[str, tuple[int, int]]:
         """The path relative to the root, and the stamp, of the file at `text`; raises SourceError."""
@@ -127,14 +127,14 @@ class TableSource:
             raise SourceError("not a regular file")
         return os.path.relpath(path, inside).replace(os.sep, "/"), stamp_of(about)
 
-    def _truth(self, rows: pd.DataFrame, count: int) -> Truth | None:
+    def _truth(self, rows: pd.DataFrame, count: int, hint: str = "") -> Truth | None:
         if not self.labels or not count:
             return None
         found = truth_of(rows)
         if found is None:
             raise SourceError(
                 f"labels were requested, but {self.path} has no column label, class, category or target "
-                f"with the class of every image{without_class(rows) or _titles(rows)}: open it without labels"
+                f"with the class of every image{without_class(rows) or _titles(rows, hint)}: open it without labels"
             )
         return found
 
@@ -286,12 +286,9 @@ def _existing(root: str, text: str) -> str:
     return path
 
 
-def _titles(rows: pd.DataFrame) -> str:
-    """The titles, to be put in brackets."""
-    listed = ", ".join(map(repr, list(rows.columns)[:8])) or "no other column"
-    if headless(rows):
-        listed += ", without a header: put a first line such as file_name,label"
-    return f" (found {listed})"
+def _titles(rows: pd.DataFrame, hint: str) -> str:
+    """The titles and a hint, to be put in brackets."""
+    return f" (found {', '.join(map(repr, list(rows.columns)[:8])) or 'no other column'}{hint})"
 
 
 def path_column(table: pd.DataFrame, where: Path, root: Path) -> Any:

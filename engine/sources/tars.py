@@ -70,19 +70,19 @@ class TarSource:
         named, self.labels = shards(path), labels
         self.paths = [one for one in named if one.exists()]
         self.absent = [one for one in named if not one.exists()]
-        self.text = readable(text)
+        self.text, self.declared = readable(text), text.startswith("webdataset:")
         self.place = f"tar:{readable(os.path.abspath(os.path.expanduser(path)))}"
         self._unpacked: Path | None = None
         self._plain: tuple[Path, ...] = ()
 
     def stamp(self) -> str:
-        return file_stamp(self.paths)
+        return f"{file_stamp(self.paths)} {'as samples' if self.declared else ''}"
 
     def reader(self) -> Reader:
         return TarReader(self._uncompressed())
 
     def listing(self) -> Listing:
-        found, samples = Members(), Samples(declared=self.text.startswith("webdataset:"))
+        found, samples = Members(), Samples(self.declared)
         for shard, (path, below) in enumerate(zip(self.paths, prefixes(self.paths), strict=True)):
             self._list(shard, path, below, found, samples)
         for name, image in samples.further(found.names).items():
