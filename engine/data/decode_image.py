@@ -18,6 +18,7 @@ from PIL import Image, ImageFile, ImageOps, ImageStat, UnidentifiedImageError
 
 from engine.data.origin import Fit
 from engine.errors import SourceError
+from engine.formats.essentials import essentials
 from engine.formats.images import HEAD_BYTES, sniffed, why_unreadable
 from engine.formats.stamps import stamp_of
 
@@ -101,6 +102,16 @@ def upright(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]
     if not content:
         raise SourceError("the file is empty")
     try:
+        return _upright(content, size)
+    except SourceError:
+        for bare in essentials(content):
+            with suppress(SourceError):
+                return _upright(bare, size)
+        raise
+
+
+def _upright(content: bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
+    try:
         with image_file(content) as file:
             width, height = file.size
             if size:
@@ -142,10 +153,13 @@ def image_file(content: bytes) -> ImageFile.ImageFile:
     """The image in `content`, of which only the head is read; raises as Image.open does."""
     try:
         return _opened(content, FORMATS)
-    except UnidentifiedImageError:
-        if sniffed(content[:HEAD_BYTES]) != "HEIC" or not _has_heif():
-            raise
-        return _opened(content, ("HEIF",))
+    except UNREADABLE:
+        if sniffed(content[:HEAD_BYTES]) == "HEIC" and _has_heif():
+            return _opened(content, ("HEIF",))
+        for bare in essentials(content):
+            with suppress(*UNREADABLE):
+                return _opened(bare, FORMATS)
+        raise
 
 
 def _opened(content: bytes, formats: tuple[str, ...]) -> ImageFile.ImageFile:

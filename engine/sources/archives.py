@@ -50,7 +50,7 @@ def member_name(name: str, head: Callable[[], bytes]) -> str | None:
             the archive.
     """
     parts = _parts(name)
-    if any(part.startswith(".") and part != ".." for part in parts) or "__MACOSX" in parts:
+    if not parts or any(part.startswith(".") and part != ".." for part in parts) or "__MACOSX" in parts:
         return None
     if ending_of(name) in ARCHIVE_ENDINGS:
         raise SourceError("an archive inside the archive: unpack it first")

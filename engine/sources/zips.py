@@ -139,7 +139,11 @@ class Piece:
         with path.open("rb") as file:
             file.seek(self.start)
             content = file.read(self.length)
-        return content if self.method == zipfile.ZIP_STORED else zlib.decompress(content, -zlib.MAX_WBITS)
+        if self.method == zipfile.ZIP_STORED:
+            return content
+        if self.method != zipfile.ZIP_DEFLATED:
+            raise SourceError("the directory of the archive is missing, without which it cannot be unpacked")
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, MOST_BYTES)
 
 
 def recover(path: Path, found: Members) -> bool:
@@ -155,7 +159,9 @@ def recover(path: Path, found: Members) -> bool:
         while content[place : place + 4] == b"PK\3\4" and place + _HEADER.size <= length:
             _, _, flags, method, _, _, crc, packed, size, named, more = _HEADER.unpack_from(content, place)
             start = place + _HEADER.size + named + more
-            name = content[place + _HEADER.size : start - more].decode("utf-8" if flags & 0x800 else "cp437")
+            name = content[place + _HEADER.size : start - more].decode(
+                "utf-8" if flags & 0x800 else "cp437", "backslashreplace"
+            )
             end, crc, size, place = _end(content, start, flags, method, (packed, crc, size))
             if end < 0:
                 found.skip(name, "cut off with the end of the archive")
