@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine.config import RunConfig, override
 from engine.data.origin import FITS
-from engine.errors import RunError, SpiceError, sentence_of
+from engine.errors import RunError, SpiceError, sentence_of, sized
 from engine.presets import preset
 
 if TYPE_CHECKING:
@@ -621,7 +621,7 @@ def _replay(options: argparse.Namespace) -> int:
 
     content = replay(RunFolder(options.run)).encode()
     write_file(content, options.out)
-    print(f"{len(content) / 1e6:.1f} MB in {options.out}", file=sys.stderr)
+    print(f"{sized(len(content))} in {options.out}", file=sys.stderr)
     return 0
 
 
@@ -648,7 +648,7 @@ def _encoder(options: argparse.Namespace) -> int:
         raise RunError(f"{options.out} does not end in .pt: give it that ending, so that features.source can find it")
     content = encoder_file(RunFolder(options.run))
     write_file(content, options.out)
-    print(f"{len(content) / 1e6:.1f} MB in {options.out}", file=sys.stderr)
+    print(f"{sized(len(content))} in {options.out}", file=sys.stderr)
     return 0
 
 

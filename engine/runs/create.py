@@ -19,7 +19,7 @@ import numpy as np
 from engine.config import IMPORT, SCRATCH, RunConfig, to_dict
 from engine.curate.guidance import Guidance
 from engine.data.skipped import Skipped
-from engine.errors import RunError
+from engine.errors import RunError, choose_clusters
 from engine.networks.hub import Told, nobody
 from engine.runs.files import write_text
 from engine.runs.folder import FORMAT, NEW_RUN, WITHOUT_ADAPTER, RunFolder
@@ -166,7 +166,7 @@ def _free(path: str | os.PathLike[str]) -> Path:
 def check_clusters(config: RunConfig, images: int, source: str) -> None:
     """Raises RunError if there are too many or too few clusters for `images` images."""
     if not 2 <= config.clusters <= images:
-        raise RunError(f"clusters is {config.clusters}, but {source} has {images} images: choose from 2 to {images}")
+        raise RunError(choose_clusters(config.clusters, images, source))
     if config.clusters > config.heads.images:
         raise RunError(
             f"clusters is {config.clusters}, but an E-step labels only {config.heads.images} images: raise heads.images"

@@ -29,6 +29,9 @@ class Asked:
     place: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        from engine.sources.open_source import as_typed
+
+        object.__setattr__(self, "source", as_typed(self.source))
         object.__setattr__(self, "place", _place(self.source))
 
 

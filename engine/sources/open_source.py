@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 
@@ -107,6 +109,7 @@ def open_source(
         SourceError: in one sentence, if there are no usable images.
         Stopped: if `stop()` is true.
     """
+    source, root = as_typed(source), as_typed(root) if root else root
     if size is not None and not LEAST_SIDE <= size <= MOST_SIDE:
         raise SourceError(f"size is {size}: allowed from {LEAST_SIDE} to {MOST_SIDE} pixels")
     if fit not in FITS:
@@ -122,6 +125,24 @@ def open_source(
         return opened
     extra = bring(further, size or further.side, thumbnails=False)
     return replace(opened, extra=_opened(further.text, extra).images)
+
+
+def as_typed(text: str) -> str:
+    """A path without what people copy with it: blanks, quotes, and the file:// of an address.
+
+    >>> as_typed(" '/my photos' "), as_typed("file:///my%20photos"), as_typed("zip:'a b.zip'")
+    ('/my photos', '/my photos', 'zip:a b.zip')
+    """
+    kind, colon, path = text.strip().partition(":")
+    if colon and kind in {*KINDS, *SETS} and path.strip() and not os.path.lexists(text):
+        return f"{kind}:{as_typed(path)}"
+    if os.path.lexists(os.path.expanduser(text)):
+        return text
+    text = text.strip()
+    if len(text) > 2 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1]
+    address = urlsplit(text) if text.lower().startswith("file://") else None
+    return url2pathname(address.path) if address is not None and address.netloc in ("", "localhost") else text
 
 
 def source_of(text: str, *, labels: bool = False, root: str | None = None) -> Source:
@@ -233,6 +254,7 @@ __all__ = [
     "SHAPES",
     "Opened",
     "absolute",
+    "as_typed",
     "digits",
     "kind_and_path",
     "open_source",

@@ -21,7 +21,7 @@ from engine.data.columns import shown, truth_of
 from engine.data.decode_image import MOST_BYTES
 from engine.data.listing import Listing, Reader
 from engine.data.truth import Truth, class_truth
-from engine.errors import SourceError
+from engine.errors import SourceError, sized
 from engine.formats.images import HEAD_BYTES, ending_of
 from engine.formats.samples import SIDECARS, Samples
 from engine.formats.stamps import file_stamp, stamp_of
@@ -167,7 +167,7 @@ def _copy_at_most(packed: Any, out: IO[bytes], most: int, path: Path) -> None:
             return
         written += len(block)
         if written > most:
-            raise SourceError(f"{path} unpacks to more than {most / 1e9:.0f} GB: unpack it to a folder and open that")
+            raise SourceError(f"{path} unpacks to more than {sized(most)}: unpack it to a folder and open that")
         if written > free - SPARE_BYTES:
             raise SourceError(
                 f"{path} cannot be unpacked: only {free / 1e6:,.0f} MB are free in "
@@ -214,7 +214,7 @@ def _take_member(
         if not one.isreg():
             raise SourceError("a link or a device, not an image")
         if one.issparse() or one.size > MOST_BYTES:
-            raise SourceError(f"holds {one.size / 1e6:,.0f} MB, too much for an image")
+            raise SourceError(f"holds {sized(one.size)}, too much for an image")
         if name.rpartition("/")[2] in METADATA:
             found.tables[below + name] = _content(archive, one, MOST_BYTES)
         else:
@@ -225,7 +225,7 @@ def _take_member(
 
 def _content(archive: tarfile.TarFile, one: tarfile.TarInfo, most: int) -> bytes:
     if one.size > most:
-        raise SourceError(f"holds {one.size / 1e3:,.0f} kB, too much for a {ending_of(one.name)} file")
+        raise SourceError(f"holds {sized(one.size)}, too much for a {ending_of(one.name)} file")
     member = archive.extractfile(one)
     return member.read() if member else b""
 
