@@ -587,7 +587,15 @@ def _predict(options: argparse.Namespace) -> int:
     from engine.runs.predict import predict_images, scores
     from engine.runs.runner import choose_device
 
-    folder, opened = RunFolder(options.run), _opened(options)
+    folder = RunFolder(options.run)
+    own = folder.images()
+    if options.size is None and own.size[0] == own.size[1]:
+        options.size = own.size[0]
+    opened = _opened(options)
+    if opened.images.channels != own.channels:
+        print(
+            f"note: the images are taken as {'colour' if own.channels == 3 else 'grey'}, as the run's", file=sys.stderr
+        )
     clustering = predict_images(folder, opened.images, choose_device(options.device).device)
     table = predicted_table(opened.images, clustering)
     write_file(packed(table, options.format, guard=not options.no_guard), options.out)

@@ -21,6 +21,7 @@ from engine.data.origin import FITS, Fit, Origin
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import SourceError
+from engine.formats.images import image_ending
 from engine.sources.arrays import ArraySource
 from engine.sources.folders import FolderSource
 from engine.sources.metadata import METADATA
@@ -199,6 +200,8 @@ def _kind_of(text: str) -> str:
         }
         if path.suffix.lower() in endings and name not in METADATA:
             return endings[path.suffix.lower()]
+        if image_ending(name):
+            raise SourceError(f"{text} is one image: open the folder that it is in")
         if name in METADATA:
             raise SourceError(f"{text} describes a folder of images: open that folder")
         raise SourceError(

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 Steer = Literal["pause", "continue", "cancel"]
 # Kinds of files that can be dropped onto the page; for larger ones, type the path.
-UPLOADS = ("zip", "tar", "gz", "tgz", "xz", "csv", "parquet", "npy", "npz")
+_UPLOADS = "zip tar gz tgz xz txz bz2 tbz tbz2 csv tsv jsonl ndjson parquet npy npz"
+UPLOADS = tuple(_UPLOADS.split())
 
 
 def begin(source: str, size: int | None, labels: bool, root: str = "", fit: Fit = "crop") -> Asked:

@@ -20,7 +20,9 @@ from PIL import Image
 from engine.data import decode_image
 from engine.data.thumbnail_store import ThumbnailStore
 from engine.errors import SourceError
+from engine.sources.import_job import Asked
 from engine.sources.open_source import Opened, open_source
+from spice_explorer.queries.imports import UPLOADS
 from tests.encoded_images import Encoded
 
 
@@ -489,3 +491,54 @@ def test_classes_and_names_of_an_npz_are_text(labels: np.ndarray, names: list[st
     images = np.zeros((2, 4, 4), np.uint8)
     np.savez(tmp_path / "a.npz", images=images, labels=labels, names=np.array(["0001", "1e5"], "S"))
     assert classes(opened(tmp_path / "a.npz", labels=True)) == dict(zip(("0001", "1e5"), names, strict=True))
+
+
+# -- what people type ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "form", ["'{}'", '"{}"', " {} ", "file://{}", "file://localhost{}", "folder:'{}'", "'file://{}'"]
+)
+def test_a_path_is_opened_as_people_copy_it(form: str, tmp_path: Path, encoded: Encoded) -> None:
+    place = tmp_path / "my photos"
+    place.mkdir()
+    (place / "a.png").write_bytes(encoded(10))
+    named = str(place).replace(" ", "%20") if "file:" in form else str(place)
+    assert tones(opened(form.format(named))) == [10]
+    assert Asked(form.format(named)) == Asked(str(place)) or form.startswith("folder:")
+
+
+def test_a_name_with_quotes_is_the_file_of_that_name(
+    tmp_path: Path, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "'a'").mkdir()
+    (tmp_path / "'a'" / "x.png").write_bytes(encoded(10))
+    monkeypatch.chdir(tmp_path)
+    assert tones(opened("'a'")) == [10]
+
+
+def test_a_single_image_names_its_folder(folder: Path) -> None:
+    with pytest.raises(SourceError, match=r"0\.png is one image: open the folder that it is in"):
+        opened(folder / "0.png")
+
+
+@pytest.mark.parametrize(
+    "ending", ["TAR", "Tar.GZ", "tgz", "tbz2", "txz", "ZIP", "CSV", "tsv", "JSONL", "ndjson", "NPZ"]
+)
+def test_archives_and_tables_are_opened_by_endings_in_any_case(ending: str, folder: Path, encoded: Encoded) -> None:
+    path, modes = folder / f"set.{ending}", {"gz": "w:gz", "tgz": "w:gz", "tbz2": "w:bz2", "txz": "w:xz"}
+    kind = ending.lower().rpartition(".")[2]
+    if kind == "zip":
+        zipped(path, ("0.png", encoded(10)))
+    elif kind == "npz":
+        np.savez(folder / "x.npz", np.full((1, 4, 4), 10, np.uint8))
+        (folder / "x.npz").rename(path)
+    elif kind in ("csv", "tsv"):
+        path.write_text("path\tn\n0.png\t1\n")
+    elif kind in ("jsonl", "ndjson"):
+        path.write_text('{"path": "0.png"}\n')
+    else:
+        with tarfile.open(path, modes.get(kind, "w")) as archive:  # type: ignore[call-overload]
+            archive.add(folder / "0.png", "0.png")
+    assert tones(opened(path)) == [10]
+    assert any(f".{kind}".endswith(f".{one}") for one in UPLOADS)
