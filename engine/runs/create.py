@@ -122,7 +122,7 @@ def _write_inputs(
 ) -> None:
     images = opened.images
     if config.features.source != SCRATCH:  # first, since it may not be there, or not fit
-        keep_beginning(draft.path, config.features.source, images, told)
+        keep_beginning(draft.path, config.features.source, images, told, clusters=config.clusters)
     draft.save_images("images", images)
     if opened.columns:
         draft.save_columns(list(opened.columns))
