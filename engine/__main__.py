@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import logging
 import signal
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine.config import RunConfig, override
 from engine.data.origin import FITS
-from engine.errors import RunError, SpiceError, sentence_of, sized
+from engine.errors import RunError, SpiceError, printable, sentence_of, sized
 from engine.presets import preset
 
 if TYPE_CHECKING:
@@ -38,11 +39,14 @@ USUAL_PRESETS = ("quick", "fast", "paper")
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns 0, 1 for an error the user can fix, or 130 when interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is escaped
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
     except (SpiceError, OSError) as error:
-        print(f"error: {sentence_of(error, options.command.__name__)}", file=sys.stderr)
+        print(printable(f"error: {sentence_of(error, options.command.__name__)}"), file=sys.stderr)
     except KeyboardInterrupt:
         return INTERRUPTED
     return 1
@@ -406,9 +410,9 @@ def _opened(options: argparse.Namespace) -> Opened:
             waiting=waiting,
         )
     for one in opened.skipped:
-        print(f"skipped {one.name}: {one.reason}", file=sys.stderr)
+        print(printable(f"skipped {one.name}: {one.reason}"), file=sys.stderr)
     for note in opened.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(printable(f"note: {note}"), file=sys.stderr)
     return opened
 
 
@@ -433,7 +437,7 @@ def _health(options: argparse.Namespace) -> int:
             decided.undo("command line")
         exclude_found(health, decided, asked)
         found = summary(opened, health, decided.kept)
-    print(json.dumps(found) if options.json else "\n".join(lines(found)))
+    print(json.dumps(found) if options.json else "\n".join(map(printable, lines(found))))
     return 0
 
 

@@ -89,6 +89,17 @@ def first_sentence(error: object) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(":.")[:200]
 
 
+def printable(text: str) -> str:
+    """`text` on one line, with characters that would control a terminal escaped.
+
+    >>> printable("red \\x1b[31m.png"), printable("猫.png")
+    ('red \\\\x1b[31m.png', '猫.png')
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def sized(count: float) -> str:
     """A number of bytes in a unit in which it is not 0.
 

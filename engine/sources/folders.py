@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,19 @@ def existing_file(text: str, what: str) -> Path:
 
 def readable(name: str) -> str:
     """`name` as valid text for JSON, CSV and pages, with bytes that are not UTF-8 as \\xNN."""
-    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+    if name.isascii():
+        return name
+    # Not by os.fsencode: file names are UTF-8 even where the locale is not.
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def on_system(name: str) -> str:
+    """`name` as the system takes it, also where the locale's encoding does not have its letters."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogatepass").decode(sys.getfilesystemencoding(), "surrogateescape")
+    return name
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from engine.formats.identity import LABELS, NAMES, by_content, spelling, the_col
 from engine.formats.images import HEAD_BYTES, image_ending, sniffed
 from engine.formats.stamps import file_stamp, stamp_of
 from engine.formats.tables import headless
-from engine.sources.folders import FolderReader, existing_file, existing_folder, first_of, readable
+from engine.sources.folders import FolderReader, existing_file, existing_folder, first_of, on_system, readable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +116,7 @@ class TableSource:
         if "://" in text:
             raise SourceError("an address, not a path: download the images first")
         inside = os.path.realpath(self.root)
-        path = os.path.realpath(_existing(inside, text))
+        path = os.path.realpath(_existing(inside, on_system(text)))
         if not path.startswith(inside + os.sep):
             raise SourceError(f"outside {self.root}: give the folder that the paths start from")
         try:
@@ -279,8 +279,8 @@ def _existing(root: str, text: str) -> str:
     path = os.path.join(root, text)
     if os.path.lexists(path):
         return path
-    plain = spelling(text)
-    for one in (plain, unicodedata.normalize("NFD", plain)):
+    plain = spelling(readable(text))
+    for one in map(on_system, (plain, unicodedata.normalize("NFD", plain))):
         if os.path.lexists(os.path.join(root, one)):
             return os.path.join(root, one)
     return path
@@ -318,4 +318,4 @@ def _paths_of_images(values: pd.Series) -> bool:
 
 def _leads_to_files(values: pd.Series, root: Path) -> bool:
     texts = [one for one in values.head(LOOKED_AT) if isinstance(one, str) and "\0" not in one]
-    return any(os.path.isfile(_existing(str(root), one)) for one in texts)
+    return any(os.path.isfile(_existing(str(root), on_system(one))) for one in texts)
