@@ -50,6 +50,7 @@ SUITES = {
         "estimates",
         "curation",
         "sources",
+        "inputs",
         "cifar10",
         "photos",
         "duplicates",

@@ -169,8 +169,9 @@ def _separator(text: str, usual_one: str) -> str:
 def _fitted(header: list[str], body: list[tuple[int, list[str]]], separator: str) -> tuple[list[str], list[list[str]]]:
     """Titles and cells of equal number; raises ValueError for a row with more cells than titles."""
     width = len(header)
-    if body and all(len(row) == width + 1 for _, row in body) and any(row[-1].strip() for _, row in body):
-        return ["", *header], [row for _, row in body]  # R's row names have no title
+    numbered = all(len(row) == width + 1 and row[0].isdecimal() for _, row in body)
+    if body and numbered and any(row[-1].strip() for _, row in body):
+        return ["", *header], [row for _, row in body]  # R numbers its rows, without a title
     cells = []
     for line, row in body:
         if any(cell.strip() for cell in row[width:]):

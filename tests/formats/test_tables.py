@@ -110,11 +110,12 @@ def test_row_names_without_a_title_take_no_title_of_another() -> None:
         ("path\né.png".encode("cp1252"), r"not UTF-8: line 2 has the byte 0xe9; save it as UTF-8, in Excel as"),
         ("path,n\na.png,1".encode("utf-16-le"), "zero bytes, perhaps as UTF-16 without a mark"),
         (b"path,note,n\na.png,red, round,1\nb.png,blue,2\n", "line 2 has 4 cells, its header 3; put texts"),
+        (b"path,note,n\na.png,red, round,1\n", "line 2 has 4 cells, its header 3"),
         (b'path,n\n"a.png,1\n', "line 2: unexpected end of data"),
         (b"path,path\na.png,b.png\n", "two columns called 'path'"),
         (b"", "it is empty"),
     ],
-    ids=["cp1252", "utf-16 without a mark", "unquoted", "open quote", "twice", "empty"],
+    ids=["cp1252", "utf-16 without a mark", "unquoted", "unquoted in all rows", "open quote", "twice", "empty"],
 )
 def test_what_cannot_be_read_names_the_place_and_the_cure(content: bytes, message: str) -> None:
     with pytest.raises(SourceError, match=rf"t\.csv cannot be read as a table \(.*{message}"):
