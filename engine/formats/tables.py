@@ -6,10 +6,12 @@ Cells of a CSV stay as they are written wherever they may be names: 007 and 1e5 
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -53,10 +55,25 @@ def read_table(content: bytes, file: str, is_name: IsName = lambda _text: False)
     ending = file.lower().rpartition(".")[2]
     read = {"parquet": _parquet, "jsonl": _json_lines, "ndjson": _json_lines}.get(ending)
     try:
-        return read(content) if read is not None else _text_table(content, "\t" if ending == "tsv" else ",", is_name)
+        with _no_collection():
+            if read is not None:
+                return read(content)
+            return _text_table(content, "\t" if ending == "tsv" else ",", is_name)
     except (ValueError, OSError, ImportError, csv.Error, SourceError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SourceError(f"{file} cannot be read as a table ({reason}): expected CSV, JSON lines or Parquet") from None
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Python would look through the lists of a large table for garbage again and again, which doubles the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def headless(table: pd.DataFrame) -> bool:
@@ -128,7 +145,8 @@ def _text_table(content: bytes, separator: str, is_name: IsName) -> pd.DataFrame
         cells.insert(0, header)
         titles = [UNTITLED.format(number) for number in range(1, len(header) + 1)]
     _check_titles(titles)
-    columns = [_typed([row[place] for row in cells], title) for place, title in enumerate(titles)]
+    parts = zip(*cells, strict=True) if cells else ([] for _ in titles)
+    columns = [_typed(list(part), title) for part, title in zip(parts, titles, strict=True)]
     table = pd.DataFrame(dict(enumerate(columns)))
     kept = [place for place, title in enumerate(titles) if title.strip() or columns[place].notna().any()]
     table = table[kept]
@@ -174,12 +192,14 @@ def _fitted(header: list[str], body: list[tuple[int, list[str]]], separator: str
         return ["", *header], [row for _, row in body]  # R numbers its rows, without a title
     cells = []
     for line, row in body:
-        if any(cell.strip() for cell in row[width:]):
-            raise ValueError(
-                f"line {line} has {len(row)} cells, its header {width}; put texts that contain the separator "
-                f"{separator!r} in quotes"
-            )
-        cells.append(row[:width] + [""] * (width - len(row)))
+        if len(row) != width:
+            if any(cell.strip() for cell in row[width:]):
+                raise ValueError(
+                    f"line {line} has {len(row)} cells, its header {width}; put texts that contain the separator "
+                    f"{separator!r} in quotes"
+                )
+            row = row[:width] + [""] * (width - len(row))
+        cells.append(row)
     return list(header), cells
 
 
@@ -197,17 +217,26 @@ def _typed(cells: list[str], title: str) -> pd.Series:
     import pandas as pd
 
     texts = [cell if cell.strip() else None for cell in cells]
+    first = next((one.strip() for one in texts if one is not None and one.strip() not in NO_NUMBER), None)
+    if first is None or not NUMBER.fullmatch(first):
+        return _texts(texts)
     numbers = [None if one is None or one.strip() in NO_NUMBER else one.strip() for one in texts]
     given = [one for one in numbers if one is not None]
-    if not given or not _all_match(NUMBER, given):
-        return pd.Series(texts, dtype="str") if any(one is not None for one in texts) else pd.Series(texts)
+    if not _all_match(NUMBER, given):
+        return _texts(texts)
     if _all_match(WHOLE, given):
         whole = [None if one is None else int(one) for one in numbers]
         return pd.Series(whole, dtype="Int64" if None in whole else "int64")
     classes = usual(title) in LABELS and all(WHOLE_FLOAT.fullmatch(one) or WHOLE.fullmatch(one) for one in given)
     if classes or all(one.lstrip("-").isdecimal() for one in given):  # or too long for a number
-        return pd.Series(texts, dtype="str")
+        return _texts(texts)
     return pd.Series([np.nan if one is None else float(one) for one in numbers], dtype="float64")
+
+
+def _texts(texts: list[str | None]) -> pd.Series:
+    import pandas as pd
+
+    return pd.Series(texts, dtype="str") if any(texts) else pd.Series(texts)
 
 
 def _all_match(pattern: re.Pattern[str], texts: Iterable[str]) -> bool:
