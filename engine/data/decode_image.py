@@ -9,7 +9,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 
@@ -18,6 +18,7 @@ from PIL import Image, ImageFile, ImageOps, ImageStat, UnidentifiedImageError
 
 from engine.data.origin import Fit
 from engine.errors import SourceError
+from engine.formats.depth import USUAL_DEPTHS, Depth, depth_for, range_of
 from engine.formats.essentials import essentials
 from engine.formats.images import HEAD_BYTES, sniffed, why_unreadable
 from engine.formats.stamps import stamp_of
@@ -46,6 +47,8 @@ ORIENTATION = 0x0112
 # Formats that may hold several pictures, of which the first is used, and what their number is called in Image.info.
 MANY_FRAMES = frozenset({"GIF", "TIFF", "PNG", "WEBP", "AVIF", "HEIF"})
 FRAMES = "frames"
+# What the `Range` of an image of more than 8 bits is called there.
+RANGE = "range"
 # What `decode` keeps of Image.info.
 KEPT = frozenset({"icc_profile", FRAMES})
 # Where Pillow finds the orientation of a file that is no TIFF.
@@ -75,19 +78,24 @@ UNREADABLE = (
 )
 
 
-def decode(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
+def decode(
+    data: str | bytes, size: int, depths: Mapping[bool, Depth] | None = None
+) -> tuple[Image.Image, tuple[int, int]]:
     """Decodes an image from a path or from the content of a file.
 
     It is at least `size` pixels wide and high if the file is, and large enough for a thumbnail: a large
     JPEG is read at a fraction of its resolution, which is many times faster. Pillow's warnings are the
     caller's to silence: a filter set here would be shared by all threads that decode.
 
+    Args:
+        depths: of the source, if they are known, for values of more than 8 bits.
+
     Raises:
         SourceError: with the reason, if the image cannot be read.
     """
     image, extent = upright(data, size)
     try:
-        flat = plain(image)
+        flat = plain(image, depths)
     except UNREADABLE as error:
         raise SourceError(reason_of(error)) from None
     for about in KEPT & image.info.keys():
@@ -225,10 +233,18 @@ def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def plain(image: Image.Image) -> Image.Image:
+def plain(image: Image.Image, depths: Mapping[bool, Depth] | None = None) -> Image.Image:
     """`image` in mode "L" or "RGB": 16 bits scaled to 8, transparency laid on white."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _from_deep(np.asarray(image))
+        values = np.asarray(image)
+        found = range_of(values)
+        if depths is None:
+            flat = _from_deep(values)
+        else:
+            depth = USUAL_DEPTHS[True] if found is None else depth_for(found, depths)
+            flat = Image.fromarray(depth.applied(values))
+        flat.info[RANGE] = found
+        return flat
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

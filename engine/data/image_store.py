@@ -30,6 +30,7 @@ from engine.data.origin import Fit
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import Stopped
+from engine.formats.depth import Depth, Range, depths_of, said_of
 
 CACHE = "SPICE_EXPLORER_CACHE"
 # Raised when images come out of decoding differently, so that old stores are not used any more.
@@ -61,6 +62,7 @@ class Stored:
         fingerprint: `ImageSet.fingerprint` of the images.
         pixels: (N, C, H, W) uint8, memory-mapped copy-on-write.
         frames: place in the listing → how many pages or frames its file has, where there are several.
+        ranges: place in the listing → the range of its values, if they have more than 8 bits.
     """
 
     listing: Listing
@@ -72,6 +74,7 @@ class Stored:
     fingerprint: str
     pixels: np.ndarray = field(repr=False)
     frames: dict[int, int] = field(default_factory=dict, repr=False)
+    ranges: dict[int, Range] = field(default_factory=dict, repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,14 +86,20 @@ class Stored:
         return tuple(sorted([*self.listing.skipped, *broken], key=lambda one: one.name))
 
     @property
+    def depths(self) -> dict[bool, Depth]:
+        """The depths with which values of more than 8 bits became these pixels."""
+        return depths_of(self.ranges.values())
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        """As `Listing` has them, and one about pages and frames."""
+        """As `Listing` has them, and those about depths, pages and frames."""
+        notes = (*self.listing.notes, *said_of(self.ranges.values()))
         if not self.frames:
-            return self.listing.notes
+            return notes
         first, count = min(self.frames.items())
         others = f", and {len(self.frames) - 1:,} more" if len(self.frames) > 1 else ""
         counted = f"{self.listing.names[first]} has {count:,}{others}"
-        return (*self.listing.notes, f"of files with several pages or frames, only the first is used: {counted}")
+        return (*notes, f"of files with several pages or frames, only the first is used: {counted}")
 
 
 class ImageStore:
@@ -180,6 +189,7 @@ class ImageStore:
             "classes": None if truth is None else truth.class_names,
             "notes": listing.notes,
             "frames": {str(place): count for place, count in made.frames.items()},
+            "ranges": {str(place): [one.low, one.high, one.whole] for place, one in made.ranges.items()},
             "columns": [[one.title, one.names] for one in listing.columns],
         }
         arrays = {"stamps": listing.stamps, "good": made.good, "extents": made.extents}
@@ -206,6 +216,7 @@ def _stored(found: dict[str, Any], arrays: dict[str, np.ndarray], pixels: np.nda
     good = arrays["good"]
     if good.shape != (len(names),) or len(pixels) != good.sum():
         raise ValueError("index and pixels belong to different images")
+    ranges = {int(place): Range(*one) for place, one in found["ranges"].items()}
     return Stored(
         listing,
         found["stamp"],
@@ -216,4 +227,5 @@ def _stored(found: dict[str, Any], arrays: dict[str, np.ndarray], pixels: np.nda
         found["fingerprint"],
         pixels,
         frames,
+        ranges,
     )

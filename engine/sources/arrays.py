@@ -16,6 +16,7 @@ import numpy as np
 from engine.data.listing import Listing
 from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError
+from engine.formats.depth import float_scale, whole_scale
 from engine.formats.identity import text_of
 from engine.formats.stamps import file_stamp, stamp_of
 from engine.sources.archives import DAMAGED
@@ -31,11 +32,6 @@ NAMES = ("names", "ids", "files", "filenames", "paths")
 BLOCK_BYTES = 2**24
 # The most bytes to read of the names or labels, which are read whole.
 MOST_SMALL = 2**30
-# The usual bit depths of images.
-BITS = (1, 8, 10, 12, 14, 16)
-# How far resizing can overshoot 0 and 1: bicubic interpolation reaches -0.45 and 1.45 (from its weights
-# midway between pixels, in both directions).
-OVERSHOOT = 0.5
 
 
 @dataclass(frozen=True)
@@ -179,7 +175,7 @@ class ArraySource:
                     f"image {first:,}: expected 0 to 1, or 0 to 255"
                 )
             low, high, seen = min(low, part.min()), max(high, part.max()), seen + len(part)
-        scale = _whole_scale(low, high) if layout.dtype.kind in "ui" else _float_scale(low, high)
+        scale = whole_scale(low, high) if layout.dtype.kind in "ui" else float_scale(low, high)
         if scale is None:
             raise SourceError(
                 f"{self.path} holds values from {low:g} to {high:g}: expected 0 to 1, 0 to 255, or "
@@ -281,21 +277,6 @@ def _partners(images: str) -> tuple[str, ...]:
         if part in _OF_IMAGES
         for label in _OF_LABELS
     )
-
-
-def _whole_scale(low: float, high: float) -> float | None:
-    """The factor that scales whole numbers to 0–255; None if there is none. Arrays of 0 and 1 are masks."""
-    tops = (2**bits - 1 for bits in BITS)
-    top = next((top for top in tops if high <= top), None)
-    return None if low < 0 or top is None else 255 / top
-
-
-def _float_scale(low: float, high: float) -> float | None:
-    """The factor that scales floats to 0–255, apart from an overshoot; None if there is none."""
-    if low >= 0:
-        return 255.0 if high <= 1 + OVERSHOOT else 1.0 if high <= 255 else None
-    # Images centred on 0 do not reach 1; clipping would lose half of their values.
-    return 255.0 if low >= -OVERSHOOT and 1 <= high <= 1 + OVERSHOOT else None
 
 
 def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
