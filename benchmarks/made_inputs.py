@@ -295,6 +295,17 @@ def archives() -> Iterator[Input]:
     yield Input("archives", "zip without its directory", without_directory, three, ("a.zip",))
 
 
+def depths() -> Iterator[Input]:
+    for top, kind, form in ((4095, np.uint16, "TIFF"), (1023, np.uint16, "PNG"), (1, np.float32, "TIFF")):
+        members = {}
+        for i, tone in enumerate(TONES):
+            out = io.BytesIO()
+            Image.fromarray(np.full((30, 40), tone / 255 * top).astype(kind)).save(out, form)
+            members[f"{i}.{form.lower()}"[:5]] = out.getvalue()
+        make, expected = _folder(members), truth(list(members), classes=False)
+        yield Input("depth", f"{form} of {kind.__name__} to {top}", make, expected, (f"{top:,} (white)",))
+
+
 def essentials() -> Iterator[Input]:
     bomb = zlib.compress(b"x" * 2_000_000)
     for name, (kind, body) in {
@@ -319,5 +330,5 @@ def typed() -> Iterator[Input]:
 
 
 def inputs() -> list[Input]:
-    kinds = (identity, whole_names, cache, silence, tables, archives, essentials, typed)
+    kinds = (identity, whole_names, cache, silence, tables, archives, depths, essentials, typed)
     return [one for kind in kinds for one in kind()]
