@@ -163,8 +163,8 @@ class ArraySource:
 
     def _scale(self, layout: _Layout) -> float:
         """The factor that scales the values to 0–255; raises SourceError if they cannot be colours."""
-        if layout.dtype == np.uint8:
-            return 1.0
+        if layout.dtype == np.uint8:  # unless it holds masks of 0 and 1, the first images tell
+            return 255.0 if all(part.max() <= 1 for part in self._parts(layout)) else 1.0
         low, high, seen = np.inf, -np.inf, 0
         for part in self._parts(layout):
             finite = np.isfinite(part).reshape(len(part), -1).all(1)
@@ -299,7 +299,7 @@ def _as_pixels(part: np.ndarray, layout: _Layout, scale: float) -> np.ndarray:
     elif layout.channels_last:
         part = part.transpose(0, 3, 1, 2)
     pixels = part
-    if part.dtype != np.uint8:
+    if part.dtype != np.uint8 or scale != 1:
         pixels = np.clip(np.round(part.astype(np.float32) * scale), 0, 255)
     if pixels.shape[1] == 4:
         opacity = pixels[:, 3:].astype(np.float32) / 255

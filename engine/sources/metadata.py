@@ -10,7 +10,7 @@ from engine.data.columns import NOTHING, ImageColumn, class_column, read_table, 
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import SourceError
-from engine.formats.identity import Spelt, usual
+from engine.formats.identity import LABELS, Spelt, usual
 from engine.formats.tables import headless
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def metadata_of(read: Callable[[str], bytes], tables: Sequence[str], names: Sequ
     """Reads the files `tables` (paths, which `read` reads) about the images `names`.
 
     Raises:
-        SourceError: if `labels` are requested, and a table has them, but not for every image.
+        SourceError: if `labels` are requested, and a table has them, but not for every image, or not clearly.
     """
     if not tables:
         return Metadata()
@@ -64,6 +64,10 @@ def metadata_of(read: Callable[[str], bytes], tables: Sequence[str], names: Sequ
     try:
         rows = rows_of(table, names, KEY)
     except SourceError as error:
+        if labels and any(usual(title) in LABELS for title in table.columns):  # class folders are not what was meant
+            raise SourceError(
+                f"labels were requested, but {tables[0]} cannot be used: {error}; or open the images without labels"
+            ) from None
         return Metadata(odd=(*odd, Skipped(tables[0], str(error))), notes=tuple(notes))
     columns = tuple(shown(rows))
     if not columns:

@@ -493,6 +493,24 @@ def test_classes_and_names_of_an_npz_are_text(labels: np.ndarray, names: list[st
     assert classes(opened(tmp_path / "a.npz", labels=True)) == dict(zip(("0001", "1e5"), names, strict=True))
 
 
+def test_class_folders_do_not_stand_in_for_metadata_that_contradicts_itself(tmp_path: Path, encoded: Encoded) -> None:
+    for name in ("x/a.png", "y/b.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(encoded(10))
+    (tmp_path / "metadata.csv").write_text("file_name,label\nx/a.png,cat\nx/a.png,dog\ny/b.png,owl\n")
+    with pytest.raises(SourceError, match=r"metadata\.csv cannot be used: .*several rows for 'x/a\.png'"):
+        opened(tmp_path, labels=True)
+    assert len(opened(tmp_path).images) == 2
+
+
+def test_masks_of_0_and_1_are_black_and_white_in_an_array(tmp_path: Path) -> None:
+    mask = np.array([[[0, 1], [1, 0]]] * 3, np.uint8)
+    for name, array, white in (("a", mask, 255), ("b", np.concatenate([mask, 2 * mask]), 1), ("c", mask[:1] * 0, 0)):
+        np.save(tmp_path / f"{name}.npy", array)
+        found = open_source(str(tmp_path / f"{name}.npy")).images.pixels[0, 0]
+        assert found.tolist() == (array[0] * white).tolist()
+
+
 # -- what people type ----------------------------------------------------------------------------
 
 
