@@ -135,7 +135,7 @@ def _text_table(content: bytes, separator: str, is_name: IsName) -> pd.DataFrame
     if first:
         separator, text = first[1], text[first.end() :]
     else:
-        separator = _separator(text, separator)
+        separator = _separator(text, separator, is_name)
     rows = _rows(text, separator)
     if not rows:
         raise ValueError("it is empty")
@@ -167,21 +167,26 @@ def _rows(text: str, separator: str) -> list[tuple[int, list[str]]]:
         csv.field_size_limit(limit)
 
 
-def _separator(text: str, usual_one: str) -> str:
-    """The separator by which header and first rows have equally many cells; `usual_one` if several or none does."""
+def _separator(text: str, usual_one: str, is_name: IsName) -> str:
+    """The separator by which header and first rows have equally many cells, of several the one that brings out names
+    of images; `usual_one` if that tells nothing."""
     lines = text[:LOOKED_AT].splitlines(keepends=True)
-    fitting = []
-    for one in sorted(SEPARATORS, key=lambda each: each != usual_one):
+    fitting, naming = [], []
+    for one in SEPARATORS:
         try:
-            widths = [len(row) for row in islice(csv.reader(lines, delimiter=one), LOOKED_AT_ROWS) if row]
+            rows = [row for row in islice(csv.reader(lines, delimiter=one), LOOKED_AT_ROWS) if row]
         except csv.Error:
             continue
+        widths = [len(row) for row in rows]
         if len(text) > LOOKED_AT:
             widths = widths[:-1] or widths
         # A separator at the end of each row, or row names without a title, make one cell more.
         if widths and widths[0] > 1 and set(widths[1:]) <= {widths[0], widths[0] + 1}:
             fitting.append(one)
-    return usual_one if usual_one in fitting or not fitting else fitting[0]
+            if any(is_name(cell.strip()) for row in rows[:3] for cell in row):
+                naming.append(one)
+    best = naming or fitting
+    return usual_one if usual_one in best or not best else best[0]
 
 
 def _fitted(header: list[str], body: list[tuple[int, list[str]]], separator: str) -> tuple[list[str], list[list[str]]]:

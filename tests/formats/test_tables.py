@@ -98,6 +98,12 @@ def test_a_first_row_of_data_is_no_header(known: list[str]) -> None:
     assert table["column 2"].tolist() == ["cat", "dog"]
 
 
+def test_of_two_possible_separators_the_one_that_brings_out_images_counts() -> None:
+    table = read_table(b"a.png;1,5\nb.png;2,5\n", "t.csv")
+    assert table["column 1"].tolist() == ["a.png", "b.png"]
+    assert table["column 2"].tolist() == ["1,5", "2,5"]
+
+
 def test_row_names_without_a_title_take_no_title_of_another() -> None:
     table = read_table(b"file,label\n1,a.png,cat\n2,b.png,dog\n", "t.csv")
     assert table["file"].tolist() == ["a.png", "b.png"]
