@@ -51,6 +51,7 @@ SUITES = {
         "estimates",
         "curation",
         "sources",
+        "inputs",
         "cifar10",
         "photos",
         "duplicates",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import logging
 import signal
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engine.config import RunConfig, override
 from engine.data.origin import FITS
-from engine.errors import RunError, SpiceError, sentence_of
+from engine.errors import RunError, SpiceError, printable, sentence_of, sized
 from engine.presets import preset
 
 if TYPE_CHECKING:
@@ -38,11 +39,14 @@ USUAL_PRESETS = ("quick", "fast", "paper")
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns 0, 1 for an error the user can fix, or 130 when interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is escaped
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
     except (SpiceError, OSError) as error:
-        print(f"error: {sentence_of(error, options.command.__name__)}", file=sys.stderr)
+        print(printable(f"error: {sentence_of(error, options.command.__name__)}"), file=sys.stderr)
     except KeyboardInterrupt:
         return INTERRUPTED
     return 1
@@ -167,16 +171,30 @@ def _add_show(commands: _Commands) -> None:
 
 def _add_export(commands: _Commands) -> None:
     parser = _of_run(commands, "export", help="export the labels of a run")
-    parser.add_argument("--format", choices=["csv"], default="csv")
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE")
+    _add_format(parser)
     parser.set_defaults(command=_export)
 
 
 def _add_predict(commands: _Commands) -> None:
     parser = _of_run(commands, "predict", help="label images that a run has not seen")
     _add_source(parser)
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE")
+    _add_format(parser)
     parser.set_defaults(command=_predict)
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE")
+    parser.add_argument(
+        "--format",
+        choices=["csv", "jsonl", "parquet"],
+        default="csv",
+        help="csv (default), or jsonl or parquet for programs, where every name is as it is",
+    )
+    parser.add_argument(
+        "--no-guard",
+        action="store_true",
+        help="in a CSV, put no quote before names that a spreadsheet would run as a formula, such as =1+1.png",
+    )
 
 
 def _add_map(commands: _Commands) -> None:
@@ -392,7 +410,9 @@ def _opened(options: argparse.Namespace) -> Opened:
             waiting=waiting,
         )
     for one in opened.skipped:
-        print(f"skipped {one.name}: {one.reason}", file=sys.stderr)
+        print(printable(f"skipped {one.name}: {one.reason}"), file=sys.stderr)
+    for note in opened.notes:
+        print(printable(f"note: {note}"), file=sys.stderr)
     return opened
 
 
@@ -417,7 +437,7 @@ def _health(options: argparse.Namespace) -> int:
             decided.undo("command line")
         exclude_found(health, decided, asked)
         found = summary(opened, health, decided.kept)
-    print(json.dumps(found) if options.json else "\n".join(lines(found)))
+    print(json.dumps(found) if options.json else "\n".join(map(printable, lines(found))))
     return 0
 
 
@@ -508,6 +528,7 @@ def _import(options: argparse.Namespace) -> int:
         "classes": len(opened.truth.class_names) if opened.truth else None,
         "columns": [one.title for one in opened.columns],
         "fingerprint": opened.images.fingerprint,
+        **({"notes": opened.notes} if opened.notes else {}),
     }
     print(json.dumps(found))
     return 0
@@ -548,14 +569,14 @@ def _show(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from engine.curate.log import damaged_logs
-    from engine.exports.label_table import export_table, exported, to_csv, write_file
+    from engine.exports.label_table import export_table, exported, packed, write_file
     from engine.runs.folder import RunFolder
     from engine.runs.results import observe
 
     folder = RunFolder(options.run)
     folder.card()
     table, dropped = exported(export_table(folder, observe(folder)))
-    write_file(to_csv(table), options.out)
+    write_file(packed(table, options.format, guard=not options.no_guard), options.out)
     for name in damaged_logs(folder.path):
         kept = folder.path / name
         print(f"note: a decision log was damaged; it is kept as {kept}", file=sys.stderr)
@@ -565,14 +586,23 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from engine.exports.label_table import predicted_table, to_csv, write_file
+    from engine.exports.label_table import packed, predicted_table, write_file
     from engine.runs.folder import RunFolder
     from engine.runs.predict import predict_images, scores
     from engine.runs.runner import choose_device
 
-    folder, opened = RunFolder(options.run), _opened(options)
+    folder = RunFolder(options.run)
+    own = folder.images()
+    if options.size is None and own.size[0] == own.size[1]:
+        options.size = own.size[0]
+    opened = _opened(options)
+    if opened.images.channels != own.channels:
+        print(
+            f"note: the images are taken as {'colour' if own.channels == 3 else 'grey'}, as the run's", file=sys.stderr
+        )
     clustering = predict_images(folder, opened.images, choose_device(options.device).device)
-    write_file(to_csv(predicted_table(opened.images, clustering)), options.out)
+    table = predicted_table(opened.images, clustering)
+    write_file(packed(table, options.format, guard=not options.no_guard), options.out)
     print(f"{len(opened.images)} labels in {options.out}", file=sys.stderr)
     truth = scores(clustering, opened.truth)
     rounded = {name: round(value, 6) for name, value in truth.items()}
@@ -603,7 +633,7 @@ def _replay(options: argparse.Namespace) -> int:
 
     content = replay(RunFolder(options.run)).encode()
     write_file(content, options.out)
-    print(f"{len(content) / 1e6:.1f} MB in {options.out}", file=sys.stderr)
+    print(f"{sized(len(content))} in {options.out}", file=sys.stderr)
     return 0
 
 
@@ -630,7 +660,7 @@ def _encoder(options: argparse.Namespace) -> int:
         raise RunError(f"{options.out} does not end in .pt: give it that ending, so that features.source can find it")
     content = encoder_file(RunFolder(options.run))
     write_file(content, options.out)
-    print(f"{len(content) / 1e6:.1f} MB in {options.out}", file=sys.stderr)
+    print(f"{sized(len(content))} in {options.out}", file=sys.stderr)
     return 0
 
 

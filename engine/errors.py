@@ -87,3 +87,33 @@ def sentence_of(error: Exception, what: str) -> str:
 def first_sentence(error: object) -> str:
     """The first sentence of torch's error or warning, without its advice for programmers."""
     return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(":.")[:200]
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with characters that would control a terminal escaped.
+
+    >>> printable("red \\x1b[31m.png"), printable("猫.png")
+    ('red \\\\x1b[31m.png', '猫.png')
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def sized(count: float) -> str:
+    """A number of bytes in a unit in which it is not 0.
+
+    >>> sized(1_234_567_890), sized(35e6), sized(812), sized(0)
+    ('1.2 GB', '35.0 MB', '812 bytes', '0 bytes')
+    """
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count:,.0f} bytes"
+
+
+def choose_clusters(clusters: int, images: int, source: str) -> str:
+    """The sentence about a number of clusters that the images do not allow."""
+    found = f"clusters is {clusters}, but {source} has {images} image{'' if images == 1 else 's'}"
+    cure = f"choose from 2 to {images}" if images > 2 else "choose 2" if images == 2 else "add more"
+    return f"{found}: {cure}"

@@ -563,3 +563,36 @@ def test_a_disk_that_really_takes_no_more(limit: int, left: list[str], drawn_pho
     kept = {"images", "run.json", "features"}
     assert [name for name in found if name.removeprefix("run/") in kept] == left
     assert not [name for name in found if Path(name).name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "cp1252"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=["cp1252", "ascii", "C"],
+)
+def test_any_name_is_read_and_printed_in_any_locale(environment: dict[str, str], tmp_path: Path) -> None:
+    place = tmp_path / "集"
+    place.mkdir()
+    for number in range(3):
+        Image.new("L", (9, 9), 90 * number).save(place / f"图\x1b{number}.png")
+    Image.new("L", (9, 9), 0).save(place / "same.png")
+    (place / "坏.png").write_bytes(b"x")
+    rows = "".join(f"图\x1b{number}.png,k{number}\n" for number in range(3))
+    (place / "t.csv").write_text(f"path,label\n{rows}", "utf-8")
+    for command, out, err in (
+        (["health", str(place)], "4 images, 1 unreadable", ".png: not an image"),
+        (["import", str(place / "t.csv"), "--labels"], '"images": 3', ""),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "engine", *command],
+            capture_output=True,
+            env={**os.environ, **environment},
+            check=True,
+        )
+        assert out.encode() in done.stdout
+        assert err.encode() in done.stderr
+        assert b"\x1b" not in done.stdout + done.stderr

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.data.skipped import Skipped
 from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError
+from engine.formats import tables
+from engine.formats.identity import LABELS, matched, the_column, usual
+from engine.formats.images import image_ending
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +29,8 @@ NOTHING = (
 )
 # Types of composite values: a box, an embedding, an encoded image.
 NESTED = (dict, list, np.ndarray, bytes)
-# The tables in Hugging Face's image folders.
-METADATA = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
-# Usual names of the column that holds the class.
-LABELS = ("label", "class", "category", "target", "y", "labels", "class_name")
+# The longest bytes that may be a class or a name.
+MOST_BYTES = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,30 +48,13 @@ class ImageColumn:
     names: tuple[str, ...] | None = None
 
 
-def read_table(content: bytes, file: str) -> pd.DataFrame:
-    """The table in `content`, whose file name `file` tells CSV, JSON lines or Parquet; raises SourceError."""
-    import pandas as pd
+def read_table(content: bytes, file: str, images: Sequence[str] = ()) -> pd.DataFrame:
+    """The table in `content`, whose file name `file` tells CSV, JSON lines or Parquet; raises SourceError.
 
-    try:
-        if file.lower().endswith(".parquet"):
-            return pd.read_parquet(io.BytesIO(content))
-        if file.lower().endswith(".jsonl"):
-            return pd.read_json(io.BytesIO(content), lines=True)
-        return _read_csv(content)
-    except (ValueError, OSError, ImportError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SourceError(f"{file} cannot be read as a table ({reason}): expected CSV, JSON lines or Parquet") from None
-
-
-def _read_csv(content: bytes) -> pd.DataFrame:
-    """Reads words such as NA and None as missing in columns of numbers, and as names in columns of text."""
-    import pandas as pd
-
-    table = pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=[""], low_memory=False)
-    numbers = pd.read_csv(io.BytesIO(content), low_memory=False).select_dtypes("number")
-    for title in numbers.dropna(axis=1, how="all"):
-        table[title] = numbers[title].to_numpy()
-    return table
+    A CSV that begins with the name of an image, such as one of `images`, has no header, and loses no row.
+    """
+    names = frozenset(images)
+    return tables.read_table(content, file, lambda text: text in names or image_ending(text))
 
 
 def columns_of(table: pd.DataFrame, images: Sequence[str]) -> list[ImageColumn]:
@@ -91,17 +72,26 @@ def columns_of(table: pd.DataFrame, images: Sequence[str]) -> list[ImageColumn]:
     return found
 
 
-def rows_of(table: pd.DataFrame, images: Sequence[str]) -> pd.DataFrame:
+def rows_of(table: pd.DataFrame, images: Sequence[str], key: str | None = None) -> pd.DataFrame:
     """The rows of the table for the N `images`, in their order; raises SourceError like `columns_of`,
-    except when no column can be shown."""
-    table = plain(table)
-    key, images = key_column(table, [str(one) for one in images])
-    rows = table.dropna(subset=[key])
-    names = rows[key].astype(str)
-    twice = names[names.duplicated()]
-    if len(twice):
-        raise SourceError(f"the table has several rows for {twice.iloc[0]!r}: keep only one of them")
-    return rows.set_index(names).drop(columns=key).reindex(images)
+    except when no column can be shown.
+
+    Args:
+        key: the column that names the images, where that is certain.
+    """
+    table, images = plain(table), [str(one) for one in images]
+    match = matched(table if key is None else table[[key]], images)
+    known = match.places >= 0
+    rows = table[known].drop(columns=match.title)
+    rows = rows.set_index(match.places[known])
+    again = rows.index[rows.index.duplicated()]
+    if len(again):
+        rows = rows.loc[~rows.reset_index().duplicated().to_numpy()]  # the same row twice says one thing
+        again = rows.index[rows.index.duplicated()]
+    if len(again):
+        first = str(table[match.title][match.places == again[0]].iloc[0])
+        raise SourceError(f"the table has several rows for {first!r}: keep only one of them")
+    return rows.reindex(range(len(images)))
 
 
 def shown(rows: pd.DataFrame) -> list[ImageColumn]:
@@ -111,55 +101,64 @@ def shown(rows: pd.DataFrame) -> list[ImageColumn]:
 
 
 def truth_of(rows: pd.DataFrame) -> Truth | None:
-    """The classes in the `plain` rows, from a column with a usual name that has a value in every row;
-    None if there is no such column.
+    """The classes in the `plain` rows, from the first column with a usual title that holds classes; None if there
+    is none, or it has no value in some row.
 
     Raises:
         SourceError: if there are too many classes.
     """
+    title = class_column(rows)
+    if title is None or rows[title].isna().any():
+        return None
+    return class_truth(rows[title].tolist())
+
+
+def class_column(rows: pd.DataFrame) -> str | None:
+    """The title of the column that holds classes; measures are none."""
     from pandas.api.types import is_float_dtype
 
-    for wanted in LABELS:
-        for title in rows.columns:
-            values = rows[title]
-            if title.lower() != wanted or values.isna().any():
-                continue
-            if is_float_dtype(values):
-                if not _all_whole(values.to_numpy(np.float64)):
-                    continue
-                values = values.astype("int64")
-            return class_truth(values.tolist())
-    return None
+    def holds_classes(title: str) -> bool:
+        values = rows[title].dropna()
+        return len(values) > 0 and not (is_float_dtype(values) and not _all_whole(values.to_numpy(np.float64)))
+
+    found = [title for title in rows.columns if usual(title) in LABELS and holds_classes(title)]
+    return the_column(found, LABELS, "hold the class") if found else None
+
+
+def without_class(rows: pd.DataFrame) -> str:
+    """Why the rows have no truth, to be put in brackets; "" if nothing like a class is there."""
+    title = class_column(rows)
+    if title is not None:
+        gaps = int(rows[title].isna().sum())
+        return f" (column {title!r} is empty for {gaps:,} of {len(rows):,} images)" if gaps else ""
+    measures = [str(title) for title in rows.columns if usual(title) in LABELS]
+    return f" (column {measures[0]!r} holds measures, or nothing)" if measures else ""
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns with one value per row, each title once. Columns of boxes, vectors or bytes cannot be
-    shown, and searching them for names takes minutes."""
+    """The columns with one value per row, each title once; short bytes are texts. Columns of boxes, vectors or other
+    bytes cannot be shown, and searching them for names takes minutes."""
     from pandas.api.types import is_numeric_dtype
 
     table = table.loc[:, ~table.columns.duplicated()].rename(columns=str)
-    kept = [
-        title
-        for title, values in table.items()
-        if is_numeric_dtype(values) or not any(isinstance(one, NESTED) for one in values)
-    ]
-    return table[kept]
+    kept: dict[str, pd.Series] = {}
+    for title, values in table.items():
+        single = values if is_numeric_dtype(values) else _single(values)
+        if single is not None:
+            kept[str(title)] = single
+    return table[list(kept)].assign(**kept)
 
 
-def key_column(table: pd.DataFrame, ids: list[str]) -> tuple[str, list[str]]:
-    """The column that contains the most names of images, and the images' names as spelt there.
-
-    Raises:
-        SourceError: if no column contains any.
-    """
-    last = [one.rsplit("/", 1)[-1] for one in ids]
-    for names in (ids, last) if len(set(last)) == len(last) else (ids,):
-        hits = {title: int(table[title].astype(str).isin(names).sum()) for title in table.columns}
-        best = max(hits, key=lambda title: hits[title], default=None)
-        if best is not None and hits[best]:
-            return best, names
-    listed = ", ".join(map(repr, list(table.columns)[:8])) or "none"
-    raise SourceError(f"no column of the table contains names of this run's images, such as {ids[0]!r}: found {listed}")
+def _single(values: pd.Series) -> pd.Series | None:
+    """The values with bytes as texts; None if one of them is composite."""
+    if not any(isinstance(one, NESTED) for one in values):
+        return values
+    if not all(isinstance(one, bytes) and len(one) <= MOST_BYTES for one in values.dropna()):
+        return None
+    try:
+        return values.map(lambda one: one.decode() if isinstance(one, bytes) else one)
+    except UnicodeDecodeError:
+        return None
 
 
 def _column(title: str, values: pd.Series) -> ImageColumn | None:
@@ -195,45 +194,6 @@ def _column(title: str, values: pd.Series) -> ImageColumn | None:
 def _all_whole(numbers: np.ndarray) -> bool:
     """Whether all numbers are whole, and small enough for float64 to tell."""
     return bool(((numbers == np.round(numbers)) & (np.abs(numbers) < WHOLE)).all())
-
-
-def metadata_columns(
-    root: Path, tables: Sequence[str], names: Sequence[str], *, labels: bool
-) -> tuple[tuple[ImageColumn, ...], Truth | None, list[Skipped]]:
-    """Reads the metadata files `tables` (paths below `root`) about the images `names` there.
-
-    Returns:
-        The columns; the classes, if `labels`; and the files that could not be used.
-    """
-    if not tables:
-        return (), None, []
-    import pandas as pd
-
-    parts, odd = [], []
-    for path in tables:
-        try:
-            table = read_table((root / path).read_bytes(), path)
-            if "file_name" not in table:
-                raise SourceError("there is no column file_name in it")
-        except OSError as error:
-            odd.append(Skipped(path, error.strerror or str(error)))
-            continue
-        except SourceError as error:
-            odd.append(Skipped(path, str(error)))
-            continue
-        folder = path.rpartition("/")[0]
-        table["file_name"] = [f"{folder}/{one}" if folder else str(one) for one in table["file_name"]]
-        parts.append(table)
-    if not parts:
-        return (), None, odd
-    try:
-        rows = rows_of(pd.concat(parts, ignore_index=True), names)
-    except SourceError as error:
-        return (), None, [*odd, Skipped(tables[0], str(error))]
-    columns = tuple(shown(rows))
-    if not columns:
-        odd.append(Skipped(tables[0], NOTHING))
-    return columns, truth_of(rows) if labels else None, odd
 
 
 def of_images(columns: Sequence[ImageColumn], images: np.ndarray) -> tuple[ImageColumn, ...]:

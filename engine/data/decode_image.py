@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import math
 import os
 import stat
 import struct
 import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import cache
 
 import numpy as np
-from PIL import Image, ImageOps, ImageStat, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, ImageStat, UnidentifiedImageError
 
 from engine.data.origin import Fit
 from engine.errors import SourceError
+from engine.formats.depth import USUAL_DEPTHS, Depth, depth_for, range_of
+from engine.formats.essentials import essentials
+from engine.formats.images import HEAD_BYTES, sniffed, why_unreadable
+from engine.formats.stamps import stamp_of
 
-IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 # Pillow looks at the content, not at the ending. Without this list it would pass an EPS file named
-# .png to Ghostscript, which executes it.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+# .png to Ghostscript, which executes it. Importing the plug-ins makes them known to Pillow.
+_PLUGINS = ("Png", "Jpeg", "WebP", "Bmp", "Gif", "Tiff", "Avif", "Jpeg2K", "Ppm")
+
+
+def _known() -> Iterator[str]:
+    for name in _PLUGINS:
+        with suppress(ImportError):  # Pillow reads AVIF since 11.3
+            importlib.import_module(f"PIL.{name}ImagePlugin")
+            yield {"Jpeg2K": "JPEG2000"}.get(name, name.upper())
+
+
+FORMATS = tuple(_known())
 
 # The longer side of a thumbnail in pixels; images are decoded at least so large where their file is.
 THUMBNAIL_SIDE = 320
@@ -27,6 +44,13 @@ TOO_LARGE = "more pixels than is safe to decode"
 # Larger image files are decompression bombs.
 MOST_BYTES = 2**28
 ORIENTATION = 0x0112
+# Formats that may hold several pictures, of which the first is used, and what their number is called in Image.info.
+MANY_FRAMES = frozenset({"GIF", "TIFF", "PNG", "WEBP", "AVIF", "HEIF"})
+FRAMES = "frames"
+# What the `Range` of an image of more than 8 bits is called there.
+RANGE = "range"
+# What `decode` keeps of Image.info.
+KEPT = frozenset({"icc_profile", FRAMES})
 # Where Pillow finds the orientation of a file that is no TIFF.
 _EXIF = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
 _TURNS = {
@@ -54,23 +78,28 @@ UNREADABLE = (
 )
 
 
-def decode(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
+def decode(
+    data: str | bytes, size: int, depths: Mapping[bool, Depth] | None = None
+) -> tuple[Image.Image, tuple[int, int]]:
     """Decodes an image from a path or from the content of a file.
 
     It is at least `size` pixels wide and high if the file is, and large enough for a thumbnail: a large
     JPEG is read at a fraction of its resolution, which is many times faster. Pillow's warnings are the
     caller's to silence: a filter set here would be shared by all threads that decode.
 
+    Args:
+        depths: of the source, if they are known, for values of more than 8 bits.
+
     Raises:
         SourceError: with the reason, if the image cannot be read.
     """
     image, extent = upright(data, size)
     try:
-        flat = plain(image)
+        flat = plain(image, depths)
     except UNREADABLE as error:
         raise SourceError(reason_of(error)) from None
-    if profile := image.info.get("icc_profile"):
-        flat.info["icc_profile"] = profile
+    for about in KEPT & image.info.keys():
+        flat.info[about] = image.info[about]
     return flat, extent
 
 
@@ -81,7 +110,17 @@ def upright(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]
     if not content:
         raise SourceError("the file is empty")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as file:
+        return _upright(content, size)
+    except SourceError:
+        for bare in essentials(content):
+            with suppress(SourceError):
+                return _upright(bare, size)
+        raise
+
+
+def _upright(content: bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
+    try:
+        with image_file(content) as file:
             width, height = file.size
             if size:
                 _reduce(file, size)
@@ -89,18 +128,61 @@ def upright(data: str | bytes, size: int) -> tuple[Image.Image, tuple[int, int]]
                 file.draft(None, (width // 2, height // 2))
             if oversized(file):
                 raise SourceError(TOO_LARGE)
+            count = frames(file, content) if file.format in MANY_FRAMES else 1
             file.load()
             turn = _TURNS.get(orientation(file))
-            if turn is None:
-                return file, (width, height)
             # Not by ImageOps.exif_transpose: it writes the EXIF again, which fails where a tag is broken.
-            return file.transpose(turn), (height, width) if turn in _SIDEWAYS else (width, height)
+            image = file if turn is None else file.transpose(turn)
+            if count > 1:
+                image.info[FRAMES] = count
+            return image, (height, width) if turn in _SIDEWAYS else (width, height)
     except UnidentifiedImageError:
-        raise SourceError("not an image") from None
+        raise SourceError(why_unreadable(content)) from None
     except Image.DecompressionBombError:
         raise SourceError(TOO_LARGE) from None
     except UNREADABLE as error:
         raise SourceError(reason_of(error)) from None
+
+
+def frames(file: Image.Image, content: bytes) -> int:
+    """How many pages or frames are in the file with this content, as far as they can be counted."""
+    if file.format not in MANY_FRAMES:  # the second picture of a phone's JPEG is a preview, or is for the other eye
+        return 1
+    try:
+        if file.format not in ("TIFF", "GIF"):
+            return int(getattr(file, "n_frames", 1))
+        with image_file(content) as again:  # a damaged page would harm the first one
+            return int(getattr(again, "n_frames", 1))
+    except UNREADABLE:
+        return 1
+
+
+def image_file(content: bytes) -> ImageFile.ImageFile:
+    """The image in `content`, of which only the head is read; raises as Image.open does."""
+    try:
+        return _opened(content, FORMATS)
+    except UNREADABLE:
+        if sniffed(content[:HEAD_BYTES]) == "HEIC" and _has_heif():
+            return _opened(content, ("HEIF",))
+        for bare in essentials(content):
+            with suppress(*UNREADABLE):
+                return _opened(bare, FORMATS)
+        raise
+
+
+def _opened(content: bytes, formats: tuple[str, ...]) -> ImageFile.ImageFile:
+    return Image.open(io.BytesIO(content), formats=formats)
+
+
+@cache
+def _has_heif() -> bool:
+    """Whether pillow-heif is installed, which is not needed otherwise."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 def oversized(file: Image.Image) -> bool:
@@ -128,7 +210,7 @@ def orientation(file: Image.Image) -> int:
 
 
 def content_of(path: str) -> tuple[bytes, tuple[int, int]]:
-    """The content of a file, and its length and modification time (ns) when it was opened.
+    """The content of a file, and its stamp (`Listing.stamps`) when it was opened.
 
     Raises:
         SourceError: with the reason; also for pipes and devices.
@@ -142,7 +224,7 @@ def content_of(path: str) -> tuple[bytes, tuple[int, int]]:
                 raise SourceError("not a regular file")
             if about.st_size > MOST_BYTES:
                 raise SourceError(f"holds {about.st_size / 1e6:,.0f} MB, too much for an image")
-            return file.readall(), (about.st_size, about.st_mtime_ns)
+            return file.readall(), stamp_of(about)
     except OSError as error:
         raise SourceError(reason_of(error)) from None
 
@@ -151,10 +233,18 @@ def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def plain(image: Image.Image) -> Image.Image:
+def plain(image: Image.Image, depths: Mapping[bool, Depth] | None = None) -> Image.Image:
     """`image` in mode "L" or "RGB": 16 bits scaled to 8, transparency laid on white."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _from_deep(np.asarray(image))
+        values = np.asarray(image)
+        found = range_of(values)
+        if depths is None:
+            flat = _from_deep(values)
+        else:
+            depth = USUAL_DEPTHS[True] if found is None else depth_for(found, depths)
+            flat = Image.fromarray(depth.applied(values))
+        flat.info[RANGE] = found
+        return flat
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -24,13 +25,14 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from engine.data.decode_image import content_of, decode, fit, upright
+from engine.data.decode_image import FRAMES, RANGE, content_of, decode, fit, upright
 from engine.data.listing import Reader
 from engine.data.origin import Fit
 from engine.data.pixel_file import PixelFile
 from engine.data.thumbnail_store import ThumbnailStore
 from engine.data.thumbnails import has_own_profile, pictured, thumbnail
 from engine.errors import SourceError
+from engine.formats.depth import USUAL_DEPTHS, Depth, Range
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,6 +55,8 @@ class Batch:
         extents: (m, 2) int32, width and height before cropping and scaling.
         reasons: place → why it could not be decoded, for those that are not good.
         changed: places of files that were modified after they were listed.
+        frames: place → how many pages or frames are in the file, where there are several.
+        ranges: place → the range of its values, if they have more than 8 bits.
     """
 
     places: np.ndarray
@@ -61,6 +65,8 @@ class Batch:
     extents: np.ndarray
     reasons: dict[int, str]
     changed: list[int]
+    frames: dict[int, int]
+    ranges: dict[int, Range]
 
 
 class Decode(Protocol):
@@ -71,8 +77,16 @@ class Decoder:
     """Decodes batches into the file at `pixels`, as squares of `size` pixels, and keeps thumbnails of the
     images that are larger."""
 
-    def __init__(self, reader: Reader, pixels: Path, size: int, how: Fit, thumbnails: ThumbnailStore | None) -> None:
-        self.reader, self.size, self.how, self.thumbnails = reader, size, how, thumbnails
+    def __init__(
+        self,
+        reader: Reader,
+        pixels: Path,
+        size: int,
+        how: Fit,
+        thumbnails: ThumbnailStore | None,
+        depths: Mapping[bool, Depth] = USUAL_DEPTHS,
+    ) -> None:
+        self.reader, self.size, self.how, self.thumbnails, self.depths = reader, size, how, thumbnails, depths
         self.file = PixelFile(pixels, (3, size, size))
 
     def __call__(self, places: np.ndarray, keys: list[Any], names: list[str], stamps: np.ndarray) -> Batch:
@@ -80,9 +94,13 @@ class Decoder:
         small: dict[int, bytes] = {}
         store = self.thumbnails
         wanted = np.zeros(len(places), bool) if store is None else store.wanted(names, stamps)
+        if self.depths is not USUAL_DEPTHS and store is not None:
+            wanted[:] = True  # those that are kept were made before the depth was known
         good, extents = np.zeros(len(places), bool), np.zeros((len(places), 2), np.int32)
         reasons: dict[int, str] = {}
         changed = []
+        frames: dict[int, int] = {}
+        ranges: dict[int, Range] = {}
         for row, place in enumerate(places.tolist()):
             try:
                 data = self.reader(keys[row])
@@ -91,10 +109,14 @@ class Decoder:
                     if stamp != tuple(stamps[row]):
                         changed.append(place)
                         wanted[row] = False
-                image, extents[row] = decode(data, self.size)
+                image, extents[row] = decode(data, self.size, self.depths)
                 square = np.asarray(fit(image, self.size, self.how))
                 block[row] = square if square.ndim == 3 else square[..., None]
                 good[row] = True
+                if FRAMES in image.info:
+                    frames[place] = image.info[FRAMES]
+                if image.info.get(RANGE) is not None:
+                    ranges[place] = image.info[RANGE]
                 if wanted[row] and pictured(extents[row][None], (self.size, self.size)):
                     small |= _thumbnail(row, image, data)
             except (SourceError, MemoryError) as error:
@@ -103,7 +125,7 @@ class Decoder:
         self.file.write(places[good], pixels[good])
         if store is not None:
             store.add([names[row] for row in small], stamps[list(small)], list(small.values()))
-        return Batch(places, good, coloured(pixels), extents, reasons, changed)
+        return Batch(places, good, coloured(pixels), extents, reasons, changed, frames, ranges)
 
 
 def _thumbnail(row: int, image: Image.Image, data: bytes) -> dict[int, bytes]:

@@ -30,10 +30,11 @@ from engine.data.origin import Fit
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import Stopped
+from engine.formats.depth import Depth, Range, depths_of, said_of
 
 CACHE = "SPICE_EXPLORER_CACHE"
 # Raised when images come out of decoding differently, so that old stores are not used any more.
-FORMAT = 3
+FORMAT = 4
 # The pixels of a draft, before their fingerprint is known.
 PIXELS = "pixels.npy"
 WAIT_SECONDS = 0.2
@@ -60,6 +61,8 @@ class Stored:
         extents: (N, 2) int32, width and height before cropping and scaling.
         fingerprint: `ImageSet.fingerprint` of the images.
         pixels: (N, C, H, W) uint8, memory-mapped copy-on-write.
+        frames: place in the listing → how many pages or frames its file has, where there are several.
+        ranges: place in the listing → the range of its values, if they have more than 8 bits.
     """
 
     listing: Listing
@@ -70,6 +73,8 @@ class Stored:
     extents: np.ndarray
     fingerprint: str
     pixels: np.ndarray = field(repr=False)
+    frames: dict[int, int] = field(default_factory=dict, repr=False)
+    ranges: dict[int, Range] = field(default_factory=dict, repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,6 +84,22 @@ class Stored:
     def skipped(self) -> tuple[Skipped, ...]:
         broken = [Skipped(self.listing.names[i], why) for i, why in sorted(self.reasons.items())]
         return tuple(sorted([*self.listing.skipped, *broken], key=lambda one: one.name))
+
+    @property
+    def depths(self) -> dict[bool, Depth]:
+        """The depths with which values of more than 8 bits became these pixels."""
+        return depths_of(self.ranges.values())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """As `Listing` has them, and those about depths, pages and frames."""
+        notes = (*self.listing.notes, *said_of(self.ranges.values()))
+        if not self.frames:
+            return notes
+        first, count = min(self.frames.items())
+        others = f", and {len(self.frames) - 1:,} more" if len(self.frames) > 1 else ""
+        counted = f"{self.listing.names[first]} has {count:,}{others}"
+        return (*notes, f"of files with several pages or frames, only the first is used: {counted}")
 
 
 class ImageStore:
@@ -166,6 +187,9 @@ class ImageStore:
             "skipped": [[one.name, one.reason] for one in listing.skipped],
             "reasons": {str(place): why for place, why in made.reasons.items()},
             "classes": None if truth is None else truth.class_names,
+            "notes": listing.notes,
+            "frames": {str(place): count for place, count in made.frames.items()},
+            "ranges": {str(place): [one.low, one.high, one.whole] for place, one in made.ranges.items()},
             "columns": [[one.title, one.names] for one in listing.columns],
         }
         arrays = {"stamps": listing.stamps, "good": made.good, "extents": made.extents}
@@ -186,11 +210,22 @@ def _stored(found: dict[str, Any], arrays: dict[str, np.ndarray], pixels: np.nda
     )
     skipped = tuple(Skipped(*one) for one in found["skipped"])
     names = tuple(found["names"])
-    listing = Listing(names, arrays["stamps"], (), skipped, truth, columns)
+    listing = Listing(names, arrays["stamps"], (), skipped, truth, columns, tuple(found["notes"]))
+    frames = {int(place): count for place, count in found["frames"].items()}
     reasons = {int(place): why for place, why in found["reasons"].items()}
     good = arrays["good"]
     if good.shape != (len(names),) or len(pixels) != good.sum():
         raise ValueError("index and pixels belong to different images")
+    ranges = {int(place): Range(*one) for place, one in found["ranges"].items()}
     return Stored(
-        listing, found["stamp"], found["labelled"], good, reasons, arrays["extents"], found["fingerprint"], pixels
+        listing,
+        found["stamp"],
+        found["labelled"],
+        good,
+        reasons,
+        arrays["extents"],
+        found["fingerprint"],
+        pixels,
+        frames,
+        ranges,
     )

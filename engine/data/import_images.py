@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import replace
@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 
 from engine.data.decode_image import fitted
-from engine.data.decode_pool import Batch, Decoders, coloured
+from engine.data.decode_pool import Batch, Decode, Decoder, Decoders, coloured
 from engine.data.image_store import PIXELS, ImageStore, Stored, Waiting
 from engine.data.images import fingerprint_of
 from engine.data.listing import BlockSource, FileSource, Listing, Reader, Source
@@ -26,6 +26,7 @@ from engine.data.pixel_file import BLOCK_BYTES, PixelFile, blocks_of, close_gaps
 from engine.data.thumbnail_store import ThumbnailStore
 from engine.data.thumbnails import as_image, pictured, thumbnail
 from engine.errors import SourceError, Stopped
+from engine.formats.depth import USUAL_DEPTHS, Depth, Range, depth_for, depths_of
 
 # The most images in a batch, bytes of their pixels, and bytes of their files: a batch of small images
 # is large enough to be efficient, and a batch of photographs is done quickly.
@@ -114,6 +115,8 @@ class _Import:
         self.extents = np.zeros((count, 2), np.int32)
         self.stamps = listing.stamps.copy()
         self.reasons: dict[int, str] = {}
+        self.frames: dict[int, int] = {}
+        self.ranges: dict[int, Range] = {}
 
     def run(self, kept: Stored | None) -> Stored:
         shape = self._from_files(kept) if hasattr(self.source, "reader") else self._from_blocks()
@@ -129,7 +132,10 @@ class _Import:
         pixels = np.load(self.pixels, mmap_mode="r", allow_pickle=False)
         names = [name for name, ok in zip(listing.names, self.good, strict=True) if ok]
         fingerprint = fingerprint_of(pixels.shape, names, blocks_of(self.pixels))
-        return Stored(listing, "", False, self.good, self.reasons, self.extents[self.good], fingerprint, pixels)
+        extents = self.extents[self.good]
+        return Stored(
+            listing, "", False, self.good, self.reasons, extents, fingerprint, pixels, self.frames, self.ranges
+        )
 
     # -- encoded files -------------------------------------------------------------------------
 
@@ -142,14 +148,33 @@ class _Import:
         self.progress(0, len(places))
         reader = cast(FileSource, self.source).reader()
         done = 0
+        before = {} if kept is None else kept.depths
         for batch in self._decoded(reader, places):
-            self.good[batch.places], self.coloured[batch.places] = batch.good, batch.coloured
-            self.extents[batch.places] = batch.extents
-            self.reasons |= batch.reasons
-            self.stamps[batch.changed] = -1  # modified meanwhile: decoded again by the next import
+            self._take(batch)
             done += len(batch.places)
             self.progress(done, len(places))
+        self._deepen(reader, {place for place in self.ranges if todo[place]}, before)
         return shape
+
+    def _take(self, batch: Batch) -> None:
+        self.good[batch.places], self.coloured[batch.places] = batch.good, batch.coloured
+        self.extents[batch.places] = batch.extents
+        self.reasons |= batch.reasons
+        self.frames |= batch.frames
+        self.ranges |= batch.ranges
+        self.stamps[batch.changed] = -1  # modified meanwhile: decoded again by the next import
+
+    def _deepen(self, reader: Reader, new: set[int], before: Mapping[bool, Depth]) -> None:
+        """Decodes the images of more than 8 bits again, with the depth of the whole source, known only now; those
+        that are reused only if it is another than `before`."""
+        depths = depths_of(self.ranges.values())
+        again = [
+            place
+            for place, own in sorted(self.ranges.items())
+            if depth_for(own, depths) != depth_for(own, USUAL_DEPTHS if place in new else before)
+        ]
+        for batch in self._decoded(reader, np.array(again, np.int64), depths) if again else ():
+            self._take(batch)
 
     def _reuse(self, kept: Stored | None, shape: tuple[int, ...]) -> np.ndarray:
         """Copies unchanged images from the previous store; returns which (L,) bool."""
@@ -161,6 +186,8 @@ class _Import:
         same = (old >= 0) & (kept.listing.stamps[old] == self.listing.stamps).all(1)
         self.reasons = {int(place): kept.reasons[int(old[place])] for place in np.flatnonzero(same & ~kept.good[old])}
         places = np.flatnonzero(same & kept.good[old])
+        self.frames = {int(place): kept.frames[int(old[place])] for place in places if int(old[place]) in kept.frames}
+        self.ranges = {int(place): kept.ranges[int(old[place])] for place in places if int(old[place]) in kept.ranges}
         rows = (np.cumsum(kept.good) - 1)[old[places]]
         self.good[places], self.extents[places] = True, kept.extents[rows]
         file = PixelFile(self.pixels, shape)
@@ -172,12 +199,18 @@ class _Import:
             file.write(places[part], np.broadcast_to(block, (len(block), *shape)))
         return same
 
-    def _decoded(self, reader: Reader, places: np.ndarray) -> Iterator[Batch]:
+    def _decoded(
+        self, reader: Reader, places: np.ndarray, depths: Mapping[bool, Depth] | None = None
+    ) -> Iterator[Batch]:
         """Decodes the images at `places`, batch by batch; raises Stopped, and SourceError if a process dies."""
         assert self.size is not None
         most = max(1, min(BATCH, BATCH_BYTES // (3 * self.size**2)))
         keys, names, stamps, decoders = self.listing.keys, self.listing.names, self.listing.stamps, self.decoders
-        decode = decoders.of(reader, self.pixels, self.size, self.how, self.thumbnails, images=len(places))
+        decode: Decode = (
+            decoders.of(reader, self.pixels, self.size, self.how, self.thumbnails, images=len(places))
+            if depths is None
+            else Decoder(reader, self.pixels, self.size, self.how, self.thumbnails, depths)
+        )
         pending: deque[Future[Batch]] = deque()
         for part in in_batches(places, stamps[places, 0], most):
             self._go_on()

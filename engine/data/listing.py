@@ -20,12 +20,13 @@ class Listing:
 
     Attributes:
         names: N distinct, permanent names, valid as UTF-8.
-        stamps: (N, 2) int64: size and modification time, or size and checksum. An image whose name
-            and stamp have not changed is not decoded again.
+        stamps: (N, 2) int64, as `stamp_of` has them, or size and checksum. An image whose name and stamp have
+            not changed is not decoded again.
         keys: N values that the source's reader takes; empty for a `BlockSource`.
         skipped: files that cannot be used, as far as that is known without decoding them.
         truth: the class of each image, if the source has classes and they were requested.
         columns: other values that the source has for each image.
+        notes: sentences for the user about what is not used, or differently from what one might expect.
     """
 
     names: tuple[str, ...]
@@ -34,6 +35,7 @@ class Listing:
     skipped: tuple[Skipped, ...] = ()
     truth: Truth | None = None
     columns: tuple[ImageColumn, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.names)

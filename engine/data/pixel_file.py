@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 
-from engine.errors import SourceError
+from engine.errors import SourceError, sized
 
 BLOCK_BYTES = 2**25
 # The disk space to leave free.
@@ -43,8 +43,8 @@ def reserve(path: Path, rows: int, shape: tuple[int, ...]) -> None:
     needed, free = rows * int(np.prod(shape)), shutil.disk_usage(path.parent).free
     if needed + SPARE_BYTES > free:
         raise SourceError(
-            f"{rows:,} images of {shape[2]} × {shape[1]} pixels need {needed / 1e9:,.1f} GB, but only "
-            f"{free / 1e9:,.1f} GB are free in {path.parent.parent}: choose a smaller size, free some "
+            f"{rows:,} images of {shape[2]} × {shape[1]} pixels need {sized(needed + SPARE_BYTES)}, but only "
+            f"{sized(free)} are free in {path.parent.parent}: choose a smaller size, free some "
             "space, or name another place with SPICE_EXPLORER_CACHE"
         )
     with path.open("wb") as file:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.errors import SourceError
+from engine.formats.identity import text_of
 
 # More are probably image names or other values, not classes.
 MOST_CLASSES = 10_000
@@ -44,7 +45,7 @@ def class_truth(classes: Sequence[object]) -> Truth:
     Raises:
         SourceError: if there are more than 10,000 classes.
     """
-    names, labels = np.unique(np.array([str(one) for one in classes]), return_inverse=True)
+    names, labels = np.unique(np.array([text_of(one) for one in classes]), return_inverse=True)
     if len(names) > MOST_CLASSES:
         raise SourceError(
             f"found {len(names):,} classes for {len(labels):,} images: expected at most "

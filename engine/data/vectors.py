@@ -7,39 +7,50 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.config import IMPORT
-from engine.data.columns import key_column
 from engine.data.images import ImageSet
 from engine.errors import SourceError
+from engine.formats.identity import LABELS, NAMES, matched, usual
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
 BLOCK_BYTES = 2**26
+# The largest number that float32 holds, and the smallest that it holds exactly.
+MOST, LEAST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
+# Vectors with numbers between these have squares that can be added up in float32.
+TOO_SHORT, TOO_LONG = 1e-12, 1e12
+# Digits of float32 by which directions are told apart.
+DIGITS = 7
 # Indices of images, (m,) int64, and their vectors, (m, D) of any number type.
 Blocks = Iterable[tuple[np.ndarray, np.ndarray]]
 Store = Callable[[tuple[int, int]], np.ndarray]
 
 
-def import_vectors(source: str, images: ImageSet, store: Store | None = None) -> np.ndarray | None:
+def import_vectors(
+    source: str, images: ImageSet, store: Store | None = None, *, clusters: int = 2
+) -> np.ndarray | None:
     """The vectors in "import:FILE.npy" or "import:FILE.parquet", one row per image, in their order.
 
     A Parquet file with a column of image names (ids, or their last parts) is matched by name and may
-    have more rows; any other file must have N rows in the order of the images.
+    have more rows; any other file must have N rows in the order of the images. All are multiplied by one number
+    if their squares would not fit into 32-bit floats: what counts is their directions.
 
     Args:
         store: creates the (N, D) float32 array to fill and return; without it the file is only
             checked.
+        clusters: how many directions are needed at least.
 
     Raises:
         SourceError: if the file is missing, does not contain N×D numbers for these images, a number
-            is not finite, or all rows are equal.
+            is not finite, a row is zero, or there are too few directions.
     """
     path = vectors_path(source)
     columns, blocks = (_npy if path.suffix.lower() == ".npy" else _parquet)(path, images)
@@ -48,10 +59,75 @@ def import_vectors(source: str, images: ImageSet, store: Store | None = None) ->
             f"{path} has {columns} number{'' if columns == 1 else 's'} an image: expected vectors of at least 2"
         )
     vectors = None if store is None else store((len(images), columns))
-    different = _fill(vectors, blocks, path, images)
-    if len(images) > 1 and not different:
-        raise SourceError(f"all {len(images):,} vectors in {path} are the same: use vectors that differ between images")
+    judged = _Judged(clusters)
+    for rows, values in blocks:
+        judged.take(rows, values)
+        if vectors is not None:
+            with np.errstate(over="ignore"):
+                vectors[rows] = values.astype(np.float32)
+    judged.complain(path, images)
+    if vectors is not None and not TOO_SHORT < judged.longest < TOO_LONG:
+        length = max(1, BLOCK_BYTES // (4 * columns))
+        for start in range(0, len(vectors), length):
+            vectors[start : start + length] *= np.float32(1 / judged.longest)
     return vectors
+
+
+@dataclass
+class _Judged:
+    """What is wrong with vectors, judged by their directions, in float64."""
+
+    clusters: int
+    wrong: list[int] = field(default_factory=list)
+    zero: list[int] = field(default_factory=list)
+    longest: float = 0.0
+    directions: set[bytes] = field(default_factory=set)
+    first: np.ndarray | None = None
+    different: bool = False
+
+    def take(self, rows: np.ndarray, values: np.ndarray) -> None:
+        exact = values.astype(np.float64)
+        if self.first is None and len(exact):
+            self.first = exact[0].copy()
+        self.different = self.different or bool((exact != self.first).any())
+        largest = np.abs(exact).max(1, initial=0)
+        bad = ~np.isfinite(exact).all(1) | (largest > MOST)
+        zero = largest < LEAST
+        self.wrong += rows[bad].tolist()
+        self.zero += rows[zero].tolist()
+        good = np.flatnonzero(~bad & ~zero)
+        if not len(good):
+            return
+        self.longest = max(self.longest, float(largest[good].max()))
+        step = 256
+        for start in range(0, len(good), step):
+            if len(self.directions) >= self.clusters:
+                return
+            some = exact[good[start : start + step]]
+            some /= np.linalg.norm(some / (scale := np.abs(some).max(1, keepdims=True)), axis=1, keepdims=True) * scale
+            self.directions |= {row.tobytes() for row in np.round(some, DIGITS) + 0.0}
+
+    def complain(self, path: Path, images: ImageSet) -> None:
+        """Raises SourceError if the vectors cannot be used."""
+        for places, what in (
+            (self.wrong, "contain values that are too large for 32-bit floats or not finite"),
+            (self.zero, "are zero, which points nowhere"),
+        ):
+            if places:
+                raise SourceError(
+                    f"{len(places):,} of the {len(images):,} vectors in {path} {what}, the first that of "
+                    f"{images.ids[min(places)]}: exclude these images, or compute their vectors again"
+                )
+        if len(images) > 1 and not self.different:
+            raise SourceError(
+                f"all {len(images):,} vectors in {path} are the same: use vectors that differ between images"
+            )
+        # Of a single direction, stage 2 says it, as of the features of a network.
+        if 1 < len(self.directions) < min(self.clusters, len(images)):
+            raise SourceError(
+                f"the {len(images):,} vectors in {path} have only {len(self.directions)} different directions, for "
+                f"{self.clusters} clusters: choose fewer clusters, or use other vectors"
+            )
 
 
 def vectors_path(source: str) -> Path:
@@ -63,30 +139,6 @@ def vectors_path(source: str) -> Path:
     if not path.is_file():
         raise SourceError(f"there is no file {text}: check the path of the vectors")
     return path
-
-
-def _fill(vectors: np.ndarray | None, blocks: Blocks, path: Path, images: ImageSet) -> bool:
-    """Checks the blocks and copies them into `vectors`; returns whether two rows differ."""
-    first, different, wrong, example = None, False, 0, len(images)
-    for rows, values in blocks:
-        with np.errstate(over="ignore"):  # numbers too large for float32 become infinite, and are reported
-            block = values.astype(np.float32)
-        bad = ~np.isfinite(block).all(1)
-        if bad.any():
-            wrong, example = wrong + int(bad.sum()), min(example, int(rows[bad].min()))
-        if not len(block):
-            continue
-        first = block[0].copy() if first is None else first
-        different = different or bool((block != first).any())
-        if vectors is not None:
-            vectors[rows] = block
-    if wrong:
-        raise SourceError(
-            f"{wrong:,} of the {len(images):,} vectors in {path} contain values that are not finite, "
-            f"the first that of {images.ids[example]}: exclude these images, or compute their "
-            "vectors again"
-        )
-    return different
 
 
 # -- arrays ------------------------------------------------------------------------------------
@@ -145,7 +197,8 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _number_columns(schema: pa.Schema, path: Path) -> list[str]:
-    """The columns that make up a vector: one column of lists, or all columns of numbers but pandas' index."""
+    """The columns that make up a vector: one column of lists, or all columns of numbers but pandas' index, names
+    and classes."""
     import pyarrow.types as kinds
 
     def is_list(kind: Any) -> bool:
@@ -157,7 +210,11 @@ def _number_columns(schema: pa.Schema, path: Path) -> list[str]:
 
     index = (schema.pandas_metadata or {}).get("index_columns", [])
     lists = [field.name for field in schema if is_list(field.type)]
-    numbers = [field.name for field in schema if is_number(field.type) and field.name not in index]
+    numbers = [
+        field.name
+        for field in schema
+        if is_number(field.type) and field.name not in index and not _names(field) and not _labels(field)
+    ]
     if len(lists) > 1:
         raise SourceError(
             f"{path} has several columns of lists ({', '.join(lists[:4])}): keep only the one with the vectors"
@@ -170,24 +227,19 @@ def _number_columns(schema: pa.Schema, path: Path) -> list[str]:
 
 def _places(file: pq.ParquetFile, path: Path, images: ImageSet) -> np.ndarray:
     """(rows of the table,) int64: the image of each row, or N for rows of no image."""
-    import pyarrow.types as kinds
-
-    texts = [
-        field.name for field in file.schema_arrow if kinds.is_string(field.type) or kinds.is_large_string(field.type)
-    ]
+    # A number called id names an image, and is no number of a vector.
+    named = [field.name for field in file.schema_arrow if _is_text(field.type) or _names(field)]
     rows, count = file.metadata.num_rows, len(images)
-    if not texts:
+    if not named:
         if rows != count:
             raise SourceError(
                 f"{path} has {rows:,} rows, but {images.source} has {count:,} images: expected one row "
                 "an image, in their order, or a column with the images' names"
             )
         return np.arange(rows)
-    table = file.read(columns=texts).to_pandas(ignore_metadata=True)
-    # If no text is an image's name, the order could only be guessed: `key_column` raises.
-    key, names = key_column(table, list(images.ids))
-    index = {name: place for place, name in enumerate(names)}
-    places = table[key].map(index).fillna(count).to_numpy(np.int64)
+    # If no column names images, the order could only be guessed: `matched` raises.
+    match = matched(file.read(columns=named).to_pandas(ignore_metadata=True), list(images.ids))
+    places = np.where(match.places < 0, count, match.places)
     many = np.bincount(places, minlength=count + 1)[:count]
     if (many == 0).any():
         raise SourceError(
@@ -195,9 +247,33 @@ def _places(file: pq.ParquetFile, path: Path, images: ImageSet) -> np.ndarray:
             f"{images.ids[int((many == 0).argmax())]}: expected a vector for each"
         )
     if (many > 1).any():
-        name = names[int((many > 1).argmax())]
+        first = int((many > 1).argmax())
+        name = file.read(columns=[match.title]).column(0)[int((places == first).argmax())].as_py()
         raise SourceError(f"{path} has several rows for {name!r}: keep only one of them")
     return places
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    if kinds.is_dictionary(kind):
+        kind = kind.value_type
+    tests = (kinds.is_string, kinds.is_large_string, kinds.is_string_view, kinds.is_binary, kinds.is_large_binary)
+    return any(one(kind) for one in tests)
+
+
+def _names(field: Any) -> bool:
+    """Whether a column of numbers names images."""
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_integer(field.type)) and usual(field.name) in NAMES
+
+
+def _labels(field: Any) -> bool:
+    """Whether a column of whole numbers is the class; y may be a coordinate."""
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_integer(field.type)) and usual(field.name) in LABELS and usual(field.name) != "y"
 
 
 def _width(file: pq.ParquetFile, columns: list[str]) -> int:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
+import io
 import os
+import re
+import shutil
+import stat
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -14,6 +20,7 @@ from engine.curate.curation import Curation, State
 from engine.curate.provenance import NAMES, Provenance
 from engine.data.images import ImageSet
 from engine.errors import RunError
+from engine.formats.identity import FORMULA
 from engine.runs.folder import RunFolder
 from engine.runs.results import decision_log, load_strict, newest_stage
 from engine.runs.snapshot import Snapshot
@@ -23,7 +30,10 @@ from engine.stages.reliable import ReliableSet
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = ("csv",)
+Format = Literal["csv", "jsonl", "parquet"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+# Files that this process has open, of which a path is another name.
+_OPEN_FILE = re.compile(r"/dev/(stdout|stderr)|/dev/fd/(\d+)|/proc/self/fd/(\d+)")
 # In the order of `State`.
 DECISIONS = ("", "decided", "rejected", "excluded")
 
@@ -109,31 +119,78 @@ def predicted_table(images: ImageSet, clustering: Clustering) -> pd.DataFrame:
     )
 
 
-def to_csv(table: pd.DataFrame) -> bytes:
-    """UTF-8 CSV; a quote keeps spreadsheets from running a name as a formula.
+def packed(table: pd.DataFrame, form: Format, *, guard: bool = True) -> bytes:
+    """The table as a file; only in a CSV are names ever guarded against spreadsheets."""
+    if form == "csv":
+        return to_csv(table, guard=guard)
+    if form == "jsonl":
+        return str(table.to_json(orient="records", lines=True, force_ascii=False)).encode()
+    out = io.BytesIO()
+    table.to_parquet(out, index=False)
+    return out.getvalue()
+
+
+def to_csv(table: pd.DataFrame, *, guard: bool = True) -> bytes:
+    """UTF-8 CSV; with `guard`, a quote keeps spreadsheets from running a name as a formula.
 
     All text is quoted, because Python before 3.13 does not quote carriage returns, which file names may contain.
     """
     safe = table.copy()
-    for column in safe.columns.intersection(["id", "name", "class_name", "reviewer"]):
+    for column in safe.columns.intersection(["id", "name", "class_name", "reviewer"] if guard else []):
         text = safe[column].astype(str)
-        risky = text.str.startswith(("=", "+", "-", "@", "\t", "\r"))
-        safe[column] = text.where(~risky, "'" + text)
+        safe[column] = text.where(~text.str.startswith(FORMULA), "'" + text)
     rows = safe.to_csv(index=False, header=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     return (",".join(table.columns) + "\n" + rows).encode()
 
 
 def write_file(content: bytes, path: Path) -> None:
-    """Writes a whole file, or leaves what was there; raises RunError when it cannot."""
+    """Writes a whole file, or leaves what was there; raises RunError when it cannot.
+
+    Links are followed. Into a terminal, a pipe or another stream, such as /dev/stdout, the content is written as it
+    is; nothing that is not a regular file is ever replaced.
+    """
     if not path.name:
         raise RunError(f"{path} is a folder: expected a file name")
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        draft.write_bytes(content)
-        draft.replace(path)
+        if not _into_stream(content, path):
+            _replace(content, Path(os.path.realpath(path)))
     except OSError as error:
         reason = error.strerror or error
         raise RunError(f"{path} cannot be written: {reason}; choose another place") from None
+
+
+def _into_stream(content: bytes, path: Path) -> bool:
+    """Writes into what `path` is, unless that is a regular file or nothing yet; raises OSError."""
+    number = _OPEN_FILE.fullmatch(os.path.abspath(path))
+    if number:
+        which = {"stdout": 1, "stderr": 2}.get(number[1]) or int(number[2] or number[3] or 0)
+        sys.stdout.flush()
+        with os.fdopen(os.dup(which), "wb") as stream:
+            stream.write(content)
+        return True
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISREG(mode):
+        return False
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not (stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
+        raise OSError(errno.EINVAL, "it is a device or a socket, not a file")
+    with path.open("wb", buffering=0) as stream:
+        stream.write(content)
+    return True
+
+
+def _replace(content: bytes, target: Path) -> None:
+    """Puts a file in place of what was there, in one step; raises OSError."""
+    draft = target.with_name(f".spice-{os.getpid()}.tmp")  # short: the name of the file may be as long as is legal
+    try:
+        draft.write_bytes(content)
+        with contextlib.suppress(OSError):
+            shutil.copymode(target, draft)
+        draft.replace(target)
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()

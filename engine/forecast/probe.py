@@ -22,7 +22,7 @@ from engine import metrics
 from engine.config import RunConfig, with_settings
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
-from engine.errors import RunError, Stopped
+from engine.errors import RunError, Stopped, choose_clusters
 from engine.forecast.forecast import Cost, Costs, can_forecast, shape_of
 from engine.forecast.frozen_parts import KMEANS_IMAGES, first_round, measured_encoder, trained_on
 from engine.forecast.timing import (
@@ -93,10 +93,7 @@ def probe(
                 "download; choose one of timm's own, of torchvision's, an encoder or a file"
             )
         if config.clusters > len(images):
-            raise RunError(
-                f"clusters is {config.clusters}, but {images.source} has {len(images)} images: "
-                f"choose from 2 to {len(images)}"
-            )
+            raise RunError(choose_clusters(config.clusters, len(images), images.source))
     before, held = torch.get_num_threads(), resident_bytes()
     torch.set_num_threads(threads or before)
     try:

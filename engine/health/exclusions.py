@@ -30,7 +30,7 @@ from engine.data.columns import of_images
 from engine.data.image_store import cache
 from engine.data.images import ImageSet, fingerprint_of
 from engine.data.skipped import Skipped
-from engine.errors import DecisionError, SourceError
+from engine.errors import DecisionError, SourceError, sized
 from engine.health.health import DUPLICATES, Problem
 from engine.sources.folders import readable
 from engine.sources.open_source import KINDS, Opened, kind_and_path
@@ -285,7 +285,7 @@ def _rows(pixels: np.ndarray, ids: np.ndarray) -> np.ndarray:
             return np.memmap(file, np.uint8, "c", shape=(len(ids), *pixels.shape[1:]))
     except OSError as error:
         raise SourceError(
-            f"{each * len(ids) / 1e9:.1f} GB of kept images cannot be written to {cache()} "
+            f"{sized(each * len(ids))} of kept images cannot be written to {cache()} "
             f"({error.strerror or error}): free some space, or name another place with "
             "SPICE_EXPLORER_CACHE"
         ) from None

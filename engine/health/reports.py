@@ -20,6 +20,7 @@ import numpy as np
 
 from engine.data.image_store import cache
 from engine.errors import RunError, Stopped
+from engine.formats.stamps import file_stamp
 from engine.health.exclusions import REASONS, Exclusions
 from engine.health.health import DUPLICATES, PROBLEMS, Health, Problem, examine
 from engine.health.pictures import look_at
@@ -86,7 +87,7 @@ def _file(opened: Opened, features: Path | None) -> Path:
     if opened.extents is not None:
         kind.update(np.ascontiguousarray(opened.extents).data)
     if features is not None:
-        kind.update(f"{os.fspath(features)} {features.stat().st_mtime_ns}".encode())
+        kind.update(f"{os.fspath(features)} {file_stamp([features])}".encode())
     return cache() / "health" / f"{opened.images.fingerprint}-{kind.hexdigest()}.npz"
 
 

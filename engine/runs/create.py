@@ -19,7 +19,7 @@ import numpy as np
 from engine.config import IMPORT, SCRATCH, RunConfig, to_dict
 from engine.curate.guidance import Guidance
 from engine.data.skipped import Skipped
-from engine.errors import RunError
+from engine.errors import RunError, choose_clusters
 from engine.networks.hub import Told, nobody
 from engine.runs.files import write_text
 from engine.runs.folder import FORMAT, NEW_RUN, WITHOUT_ADAPTER, RunFolder
@@ -126,7 +126,7 @@ def _write_inputs(
 ) -> None:
     images = opened.images
     if config.features.source != SCRATCH:  # first, since it may not be there, or not fit
-        keep_beginning(draft.path, config.features.source, images, told)
+        keep_beginning(draft.path, config.features.source, images, told, clusters=config.clusters)
     draft.save_images("images", images)
     if opened.columns:
         draft.save_columns(list(opened.columns))
@@ -156,7 +156,7 @@ def _write_inputs(
 def _write_originals(draft: RunFolder, opened: Opened) -> None:
     """The sizes and stamps of the originals: how they look, and whether they have changed since."""
     if opened.origin is not None and opened.stamps is not None and opened.extents is not None:
-        draft.save("originals", {"stamps": opened.stamps, "extents": opened.extents})
+        draft.save("originals", {"marks": opened.stamps, "extents": opened.extents})
 
 
 def _free(path: str | os.PathLike[str]) -> Path:
@@ -170,7 +170,7 @@ def _free(path: str | os.PathLike[str]) -> Path:
 def check_clusters(config: RunConfig, images: int, source: str) -> None:
     """Raises RunError if there are too many or too few clusters for `images` images."""
     if not 2 <= config.clusters <= images:
-        raise RunError(f"clusters is {config.clusters}, but {source} has {images} images: choose from 2 to {images}")
+        raise RunError(choose_clusters(config.clusters, images, source))
     if config.clusters > config.heads.images:
         raise RunError(
             f"clusters is {config.clusters}, but an E-step labels only {config.heads.images} images: raise heads.images"

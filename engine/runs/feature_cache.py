@@ -25,7 +25,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from engine.data.image_store import cache
-from engine.errors import RunError, Stopped
+from engine.errors import RunError, Stopped, sized
 from engine.runs.files import FileCheckpoint, save_weights, write_text
 
 # Raised when features come out differently, so that old ones are not used any more.
@@ -168,7 +168,7 @@ def _check_room(place: Path, shapes: tuple[tuple[int, ...], ...]) -> None:
     free = shutil.disk_usage(place).free
     if needed + SPARE_BYTES > free:
         raise RunError(
-            f"the features of {shapes[0][0]:,} images and their views need {needed / 1e9:,.1f} GB, but only "
-            f"{free / 1e9:,.1f} GB are free in {place}: choose fewer views, free some space, or name another "
+            f"the features of {shapes[0][0]:,} images and their views need {sized(needed + SPARE_BYTES)}, but only "
+            f"{sized(free)} are free in {place}: choose fewer views, free some space, or name another "
             "place with SPICE_EXPLORER_CACHE"
         )

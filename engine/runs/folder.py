@@ -146,11 +146,11 @@ class RunFolder:
 
     def originals(self) -> tuple[np.ndarray, np.ndarray] | None:
         """(N, 2) int64 stamps, as `Listing` has them, and (N, 2) int32 widths and heights of the originals;
-        None in a run that does not know them."""
+        None in a run that does not know them, or only by time and size, which do not tell enough."""
         if not self.has("originals"):
             return None
         arrays = self.load("originals")
-        return np.asarray(arrays["stamps"]), np.asarray(arrays["extents"])
+        return (np.asarray(arrays["marks"]), np.asarray(arrays["extents"])) if "marks" in arrays else None
 
     def truth(self) -> Truth | None:
         if not self.has("truth"):

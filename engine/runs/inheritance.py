@@ -91,7 +91,7 @@ def _take_inputs(draft: RunFolder, parent: RunFolder, keep: np.ndarray) -> Image
     draft.save("images", {"pixels": kept.pixels, "ids": ids})
     originals = parent.originals()
     if originals is not None:
-        draft.save(ORIGINALS, {"stamps": originals[0][keep], "extents": originals[1][keep]})
+        draft.save(ORIGINALS, {"marks": originals[0][keep], "extents": originals[1][keep]})
     if truth is not None:
         names = np.array(truth.class_names)
         draft.save("truth", {"labels": truth.labels[keep], "class_names": names})

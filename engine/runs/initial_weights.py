@@ -70,7 +70,7 @@ def check_download(source: str) -> None:
         pretrained.check_download(source)
 
 
-def keep_beginning(folder: Path, source: str, images: ImageSet, told: Told = nobody) -> None:
+def keep_beginning(folder: Path, source: str, images: ImageSet, told: Told = nobody, *, clusters: int = 2) -> None:
     """Puts what `source` names (anything but "scratch") into a run's `folder`; `told` follows a download.
 
     Raises:
@@ -79,7 +79,7 @@ def keep_beginning(folder: Path, source: str, images: ImageSet, told: Told = nob
     if source.startswith(IMPORT):
         file = folder / IMPORTED / "vectors.npy"
         file.parent.mkdir()
-        kept = import_vectors(source, images, lambda shape: _blank_array(file, shape))
+        kept = import_vectors(source, images, lambda shape: _blank_array(file, shape), clusters=clusters)
         if isinstance(kept, np.memmap):
             kept.flush()
         return

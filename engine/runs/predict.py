@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -12,6 +13,7 @@ from engine import metrics
 from engine.config import SCRATCH, EncoderSettings
 from engine.data.batches import DeviceImages
 from engine.data.images import ImageSet
+from engine.data.thumbnails import as_image
 from engine.data.truth import Truth
 from engine.errors import RunError
 from engine.runs.folder import IMPORTED, RunFolder
@@ -25,17 +27,19 @@ from engine.stages.joint import Classifier, predict
 def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) -> Clustering:
     """Labels `images` with the run's latest model: stage 3's, else stage 2's head.
 
+    Grey images become colour images for a run in colour, and colour images grey ones for a run in grey.
+
     Raises:
-        RunError: when stage 2 is not done, the images have another size or colour, or the features
-            were imported.
+        RunError: when stage 2 is not done, the images have another size, or the features were imported.
     """
     _check_network(folder, "label images that it has not seen: use their external vectors in a new run")
     config, own = folder.config(), folder.images()
-    if (images.channels, images.size) != (own.channels, own.size):
+    if images.size != own.size:
         raise RunError(
             f"{images.source} has {_shape(images)}, but the run was trained on {_shape(own)}: "
-            "open the images in that size (--size) and colour"
+            "open the images in that size (--size)"
         )
+    images = coloured_as(images, own.channels)
     if not folder.has("heads"):
         raise RunError(f"{folder.path} has no clusters yet: train until stage 2 is done")
     pixels = DeviceImages(images, device)
@@ -49,6 +53,19 @@ def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) ->
         learned.load_state_dict(folder.weights("features"))
         head.load_state_dict(folder.weights("heads"))
     return Clustering(predict(nn.Sequential(encoder.eval(), model) if config.keeps_views else model, pixels))
+
+
+def coloured_as(images: ImageSet, channels: int) -> ImageSet:
+    """The images with 1 or 3 channels: grey is the same in all three, and colours become their brightness."""
+    if images.channels == channels:
+        return images
+    if channels == 3:
+        pixels = np.repeat(images.pixels, 3, axis=1)
+    else:
+        pixels = np.empty((len(images), 1, *images.size), np.uint8)
+        for place, one in enumerate(images.pixels):
+            pixels[place, 0] = np.asarray(as_image(one).convert("L"))
+    return ImageSet(pixels, images.ids, images.source)
 
 
 def scores(clustering: Clustering, truth: Truth | None) -> dict[str, float]:

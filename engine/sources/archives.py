@@ -10,26 +10,23 @@ import os
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from engine.data.decode_image import IMAGE_ENDINGS
 from engine.data.skipped import Skipped
 from engine.errors import SourceError
-from engine.sources.folders import readable
+from engine.formats.images import USUAL_ENDINGS, ending_of, judged
+from engine.sources.folders import first_of, readable
+from engine.sources.metadata import METADATA
 
 ARCHIVE_ENDINGS = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
+TWICE = "the archive has this name again: the last one is used"
 # The errors raised for invalid archives, depending on their bytes.
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError)
-
-
-def file_stamp(paths: list[Path]) -> str:
-    """A text that changes when one of the files does."""
-    abouts = [path.stat() for path in paths]
-    return " ".join(f"{one.st_size}-{one.st_mtime_ns}" for one in abouts)
 
 
 def _parts(name: str) -> tuple[str, ...]:
@@ -42,19 +39,25 @@ def stem(name: str) -> str:
     return readable(os.path.splitext("/".join(_parts(name)))[0])
 
 
-def member_name(name: str) -> str | None:
-    """The name of a member as an id; None for hidden files and files other than images.
+def member_name(name: str, head: Callable[[], bytes]) -> str | None:
+    """The name of a member as an id; None for hidden files and files other than images and METADATA.
+
+    Args:
+        head: reads the member's first bytes.
 
     Raises:
-        SourceError: with the reason, for an image with an unsafe path and for an archive in the archive.
+        SourceError: with the reason, for an image with an unsafe path or that is not read, and for an archive in
+            the archive.
     """
     parts = _parts(name)
-    if any(part.startswith(".") and part != ".." for part in parts) or "__MACOSX" in parts:
+    if not parts or any(part.startswith(".") and part != ".." for part in parts) or "__MACOSX" in parts:
         return None
-    ending = os.path.splitext(name)[1].lower()
-    if ending in ARCHIVE_ENDINGS:
+    if ending_of(name) in ARCHIVE_ENDINGS:
         raise SourceError("an archive inside the archive: unpack it first")
-    if ending not in IMAGE_ENDINGS:
+    taken, why = judged(name, head)
+    if why:
+        raise SourceError(why)
+    if not taken and parts[-1] not in METADATA:
         return None
     if ".." in parts or name.startswith(("/", "\\")) or ":" in parts[0]:
         raise SourceError("its path leads outside the archive")
@@ -63,27 +66,32 @@ def member_name(name: str) -> str | None:
 
 @dataclass
 class Members:
-    """Collects the images in an archive."""
+    """Collects the images in an archive, and its tables.
 
-    names: dict[str, Any] = field(default_factory=dict)
-    stamps: list[tuple[int, int]] = field(default_factory=list)
+    Of several members with one name, the last counts, as for tar and unzip: for images, classes and tables alike.
+    """
+
+    names: dict[str, tuple[Any, tuple[int, int]]] = field(default_factory=dict)
+    tables: dict[str, bytes] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
 
     def take(self, name: str, key: Any, stamp: tuple[int, int]) -> None:
         if name in self.names:
-            self.skip(name, "another image has the same name")
-        else:
-            self.names[name] = key
-            self.stamps.append(stamp)
+            self.skip(name, TWICE)
+        self.names[name] = key, stamp
 
     def skip(self, name: str, reason: str) -> None:
         self.skipped.append(Skipped(readable(name), reason))
 
-    def sorted(self, where: Path) -> tuple[tuple[str, ...], list[Any], np.ndarray]:
+    def leave_out(self, name: str, reason: str) -> None:
+        del self.names[name]
+        self.skip(name, reason)
+
+    def sorted(self, where: object) -> tuple[tuple[str, ...], list[Any], np.ndarray]:
+        """Names, keys and stamps of the images; raises SourceError if there is none."""
         if not self.names:
-            first = f"; the first it holds is {self.skipped[0].name}: {self.skipped[0].reason}" if self.skipped else ""
-            raise SourceError(f"{where} contains no usable image files ({', '.join(sorted(IMAGE_ENDINGS))}){first}")
-        names = list(self.names)
-        order = sorted(range(len(names)), key=names.__getitem__)
-        keys, stamps = list(self.names.values()), np.array(self.stamps, np.int64)
-        return tuple(names[i] for i in order), [keys[i] for i in order], stamps[order]
+            first = f"; the first it holds is {first_of(self.skipped)}" if self.skipped else ""
+            raise SourceError(f"{where} contains no usable image files ({USUAL_ENDINGS}){first}")
+        names = sorted(self.names)
+        stamps = np.array([self.names[name][1] for name in names], np.int64)
+        return tuple(names), [self.names[name][0] for name in names], stamps

@@ -6,6 +6,7 @@ import contextlib
 import os
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -15,20 +16,22 @@ import numpy as np
 from engine.data.listing import Listing
 from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError
-from engine.sources.archives import DAMAGED, file_stamp
+from engine.formats.depth import float_scale, whole_scale
+from engine.formats.identity import text_of
+from engine.formats.stamps import file_stamp, stamp_of
+from engine.sources.archives import DAMAGED
 from engine.sources.folders import existing_file, readable
 
-IMAGES = ("images", "image", "x", "X", "data", "pixels", "x_train", "imgs", "arr_0")
-LABELS = ("labels", "label", "y", "Y", "targets", "target", "y_train")
+# The usual names of the arrays, the best first.
+_USUAL = "images image x X data pixels x_train X_train train_images train_x imgs arr_0"
+IMAGES = tuple(_USUAL.split())
+LABELS = ("labels", "label", "y", "Y", "targets", "target", "classes", "y_train", "train_labels", "train_y")
+# The labels and names of one split belong to the images of that split: parts of the names of arrays.
+_OF_IMAGES, _OF_LABELS = ("images", "image", "imgs", "data", "x", "X"), ("labels", "label", "targets", "y", "Y")
 NAMES = ("names", "ids", "files", "filenames", "paths")
 BLOCK_BYTES = 2**24
 # The most bytes to read of the names or labels, which are read whole.
 MOST_SMALL = 2**30
-# The usual bit depths of images.
-BITS = (1, 8, 10, 12, 14, 16)
-# How far resizing can overshoot 0 and 1: bicubic interpolation reaches -0.45 and 1.45 (from its weights
-# midway between pixels, in both directions).
-OVERSHOOT = 0.5
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,13 @@ class ArraySource:
 
     def listing(self) -> Listing:
         count = self._layout().shape[0]
-        names = self._small(NAMES, count)
-        if names is not None and (names.dtype.kind != "U" or len(set(names.tolist())) != count):
-            names = None
-        listed = names.tolist() if names is not None else [f"image-{i:06d}" for i in range(count)]
+        notes = self._unread()
+        listed, why = self._names(count)
+        if why:
+            notes.append(f"{why}: the images are numbered")
         stamps = np.zeros((count, 2), np.int64)
-        stamps[:, 0], stamps[:, 1] = np.arange(count), self.path.stat().st_mtime_ns
-        return Listing(tuple(map(readable, listed)), stamps, truth=self._truth(count))
+        stamps[:, 0], stamps[:, 1] = np.arange(count), stamp_of(self.path.stat())[1]
+        return Listing(tuple(map(readable, listed)), stamps, truth=self._truth(count), notes=tuple(notes))
 
     def blocks(self, first: int = 0) -> Iterator[np.ndarray]:
         layout, stamp = self._layout(), self.stamp()
@@ -83,14 +86,44 @@ class ArraySource:
 
     # -- reading -------------------------------------------------------------------------------
 
+    def _names(self, count: int) -> tuple[list[str], str]:
+        """The images' names, by number if the file has none that are distinct; and why not, if it has others."""
+        numbered, member = [f"image-{i:06d}" for i in range(count)], self._member(NAMES)
+        if member is None:
+            return numbered, ""
+        try:
+            names = [text_of(one) for one in self._small(member, count).tolist()]
+        except SourceError as error:
+            return numbered, f"its {_array(member)} are not used ({error})"
+        if len(set(names)) != count:
+            return numbered, f"its {_array(member)} are not used, because some are equal"
+        return names, ""
+
     def _truth(self, count: int) -> Truth | None:
-        found = self._small(LABELS, count) if self.labels else None
-        if self.labels and found is None:
+        if not self.labels:
+            return None
+        images = self._member(IMAGES, dimensions=3)
+        member = self._member((*_partners(_array(images)), *LABELS))
+        if member is None:
             raise SourceError(
                 f"labels were requested, but {self.path} has none (expected an array named "
                 "labels or y): open it without labels"
             )
-        return None if found is None else class_truth(found.tolist())
+        return class_truth(self._small(member, count).tolist())
+
+    def _unread(self) -> list[str]:
+        """Notes about other arrays of images, such as another split."""
+        used = self._member(IMAGES, dimensions=3)
+        if used is None:
+            return []
+        others = []
+        for member in self._inside():
+            with suppress(SourceError):
+                if member != used and len(self._shape(member)) >= 3:
+                    others.append(f"{_array(member)} ({self._shape(member)[0]:,})")
+        if not others:
+            return []
+        return [f"of {self.path.name}, only the array {_array(used)} is read, not {', '.join(others)}"]
 
     def _layout(self) -> _Layout:
         member = self._member(IMAGES, dimensions=3)
@@ -130,8 +163,8 @@ class ArraySource:
 
     def _scale(self, layout: _Layout) -> float:
         """The factor that scales the values to 0–255; raises SourceError if they cannot be colours."""
-        if layout.dtype == np.uint8:
-            return 1.0
+        if layout.dtype == np.uint8:  # unless it holds masks of 0 and 1, the first images tell
+            return 255.0 if all(part.max() <= 1 for part in self._parts(layout)) else 1.0
         low, high, seen = np.inf, -np.inf, 0
         for part in self._parts(layout):
             finite = np.isfinite(part).reshape(len(part), -1).all(1)
@@ -142,7 +175,7 @@ class ArraySource:
                     f"image {first:,}: expected 0 to 1, or 0 to 255"
                 )
             low, high, seen = min(low, part.min()), max(high, part.max()), seen + len(part)
-        scale = _whole_scale(low, high) if layout.dtype.kind in "ui" else _float_scale(low, high)
+        scale = whole_scale(low, high) if layout.dtype.kind in "ui" else float_scale(low, high)
         if scale is None:
             raise SourceError(
                 f"{self.path} holds values from {low:g} to {high:g}: expected 0 to 1, 0 to 255, or "
@@ -150,29 +183,40 @@ class ArraySource:
             )
         return scale
 
-    def _small(self, wanted: tuple[str, ...], count: int) -> np.ndarray | None:
-        """Another array in an .npz, with one value per image; None if there is none."""
-        member = self._member(wanted)
-        if member is None or self.path.suffix.lower() != ".npz":
-            return None
+    def _small(self, member: str, count: int) -> np.ndarray:
+        """(count,) the array `member`, with one value per image; classes may be one-hot. Raises SourceError."""
         with self._opened(member) as file:
-            shape, _, dtype = _header(file, self.path)
-            if shape[:1] != (count,) or len(shape) != 1:
+            shape, fortran, dtype = _header(file, self.path)
+            size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+            if shape[:1] != (count,) or len(shape) > 2 or size > MOST_SMALL:
                 raise SourceError(
-                    f"{self.path} has {count:,} images but {member.removesuffix('.npy')} of shape "
-                    f"{shape}: expected one each"
+                    f"{self.path} has {count:,} images but {_array(member)} of shape {shape}: expected one each"
                 )
-            return np.frombuffer(file.read(min(MOST_SMALL, count * dtype.itemsize)), dtype)
+            values = np.frombuffer(file.read(size), dtype).reshape(shape, order="F" if fortran else "C")
+        if len(shape) == 1 or shape[1] == 1:
+            return values.reshape(count)
+        if dtype.kind in "buif" and np.isin(values, (0, 1)).all() and (values.sum(1) == 1).all():
+            return values.argmax(1)
+        raise SourceError(
+            f"{self.path} has {count:,} images but {_array(member)} of shape {shape}: expected one each, or one-hot"
+        )
 
-    def _member(self, wanted: tuple[str, ...], dimensions: int = 1) -> str | None:
-        """The array in an .npz with one of the names, or else the only one with at least `dimensions`."""
+    def _inside(self) -> list[str]:
+        """The members of an .npz that are arrays; none of another file."""
         if self.path.suffix.lower() != ".npz":
-            return None
+            return []
         try:
             with zipfile.ZipFile(self.path) as archive:
-                inside = [name for name in archive.namelist() if name.endswith(".npy")]
+                return [name for name in archive.namelist() if name.endswith(".npy")]
         except (*DAMAGED, OSError) as error:
             raise SourceError(f"{self.path} cannot be read as an .npz file: {error}") from None
+
+    def _member(self, wanted: tuple[str, ...], dimensions: int = 1) -> str | None:
+        """The array in an .npz with one of the names, or else the only one with at least `dimensions`; None in an
+        .npy."""
+        inside = self._inside()
+        if self.path.suffix.lower() != ".npz":
+            return None
         for name in wanted:
             if f"{name}.npy" in inside:
                 return f"{name}.npy"
@@ -181,7 +225,7 @@ class ArraySource:
         large = [name for name in inside if self._dimensions(name) >= dimensions]
         if len(large) == 1:
             return large[0]
-        listed = ", ".join(name.removesuffix(".npy") for name in inside) or "none"
+        listed = ", ".join(map(_array, inside)) or "none"
         raise SourceError(
             f"{self.path} holds the arrays {listed}: expected one named images, with three or four dimensions"
         )
@@ -192,9 +236,15 @@ class ArraySource:
         with zipfile.ZipFile(self.path) as archive:
             return archive.getinfo(member).file_size
 
-    def _dimensions(self, member: str) -> int:
+    def _shape(self, member: str) -> tuple[int, ...]:
         with self._opened(member) as file:
-            return len(_header(file, self.path)[0])
+            return _header(file, self.path)[0]
+
+    def _dimensions(self, member: str) -> int:
+        """0 for an array that cannot be read."""
+        with suppress(SourceError):
+            return len(self._shape(member))
+        return 0
 
     @contextlib.contextmanager
     def _opened(self, member: str | None) -> Iterator[IO[bytes]]:
@@ -209,19 +259,24 @@ class ArraySource:
             raise SourceError(f"{self.path} is damaged: {error}") from None
 
 
-def _whole_scale(low: float, high: float) -> float | None:
-    """The factor that scales whole numbers to 0–255; None if there is none. Arrays of 0 and 1 are masks."""
-    tops = (2**bits - 1 for bits in BITS)
-    top = next((top for top in tops if high <= top), None)
-    return None if low < 0 or top is None else 255 / top
+def _array(member: str | None) -> str:
+    """The name of an array in an .npz."""
+    return (member or "").removesuffix(".npy")
 
 
-def _float_scale(low: float, high: float) -> float | None:
-    """The factor that scales floats to 0–255, apart from an overshoot; None if there is none."""
-    if low >= 0:
-        return 255.0 if high <= 1 + OVERSHOOT else 1.0 if high <= 255 else None
-    # Images centred on 0 do not reach 1; clipping would lose half of their values.
-    return 255.0 if low >= -OVERSHOOT and 1 <= high <= 1 + OVERSHOOT else None
+def _partners(images: str) -> tuple[str, ...]:
+    """The names that the labels of an array of images may have, before any others.
+
+    >>> _partners("x_train")[:2], _partners("test_images")[:2]
+    (('labels_train', 'label_train'), ('test_labels', 'test_label'))
+    """
+    parts = images.split("_")
+    return tuple(
+        "_".join([*parts[:place], label, *parts[place + 1 :]])
+        for place, part in enumerate(parts)
+        if part in _OF_IMAGES
+        for label in _OF_LABELS
+    )
 
 
 def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -244,7 +299,7 @@ def _as_pixels(part: np.ndarray, layout: _Layout, scale: float) -> np.ndarray:
     elif layout.channels_last:
         part = part.transpose(0, 3, 1, 2)
     pixels = part
-    if part.dtype != np.uint8:
+    if part.dtype != np.uint8 or scale != 1:
         pixels = np.clip(np.round(part.astype(np.float32) * scale), 0, 255)
     if pixels.shape[1] == 4:
         opacity = pixels[:, 3:].astype(np.float32) / 255

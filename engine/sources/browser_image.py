@@ -14,10 +14,11 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from engine.data.decode_image import (
-    FORMATS,
     ORIENTATION,
     TOO_LARGE,
     UNREADABLE,
+    frames,
+    image_file,
     orientation,
     oversized,
     plain,
@@ -26,6 +27,7 @@ from engine.data.decode_image import (
 )
 from engine.data.thumbnails import in_srgb, jpeg
 from engine.errors import SourceError
+from engine.formats.images import why_unreadable
 
 # Formats that browsers show, in modes that they all show with the right colours.
 MEDIA = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
@@ -110,7 +112,7 @@ def facts_of(content: bytes) -> FileFacts:
         (width, height), exif = file.size, _exif(file)
         if orientation(file) > 4 and file.format != "TIFF":  # of which Pillow gives the upright size
             width, height = height, width
-        return FileFacts(width, height, str(file.format), _camera(exif), _taken(exif), _frames(file))
+        return FileFacts(width, height, str(file.format), _camera(exif), _taken(exif), frames(file, content))
 
 
 @contextmanager
@@ -119,10 +121,10 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
     if not content:
         raise SourceError("the file is empty")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as file:
+        with image_file(content) as file:
             yield file
     except UnidentifiedImageError:
-        raise SourceError("not an image") from None
+        raise SourceError(why_unreadable(content)) from None
     except Image.DecompressionBombError:
         raise SourceError(TOO_LARGE) from None
     except UNREADABLE as error:
@@ -163,16 +165,6 @@ def _exif(file: Image.Image) -> dict[int, Any]:
     except UNREADABLE:
         pass  # no camera and no time, but a picture all the same
     return found
-
-
-def _frames(file: Image.Image) -> int:
-    """How many pictures are in the file; the second of a phone's MPO is a preview, or is for the other eye."""
-    if file.format == "MPO":
-        return 1
-    try:
-        return int(getattr(file, "n_frames", 1))
-    except UNREADABLE:
-        return 1
 
 
 def _camera(exif: dict[int, Any]) -> str:

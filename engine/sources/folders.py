@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from engine.data.columns import METADATA, metadata_columns
-from engine.data.decode_image import IMAGE_ENDINGS
 from engine.data.listing import Listing, Reader
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError
+from engine.formats.images import HEAD_BYTES, IMAGE_ENDINGS, USUAL_ENDINGS, ending_of, judged
+from engine.formats.stamps import stamp_of
+from engine.sources.metadata import METADATA, metadata_of
 
 _ENDINGS = tuple(IMAGE_ENDINGS)
 # Names of top folders that are parts of a set, not classes.
@@ -44,7 +47,19 @@ def existing_file(text: str, what: str) -> Path:
 
 def readable(name: str) -> str:
     """`name` as valid text for JSON, CSV and pages, with bytes that are not UTF-8 as \\xNN."""
-    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+    if name.isascii():
+        return name
+    # Not by os.fsencode: file names are UTF-8 even where the locale is not.
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def on_system(name: str) -> str:
+    """`name` as the system takes it, also where the locale's encoding does not have its letters."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogatepass").decode(sys.getfilesystemencoding(), "surrogateescape")
+    return name
 
 
 @dataclass(frozen=True)
@@ -79,31 +94,49 @@ class FolderSource:
     def listing(self) -> Listing:
         found = walk(self.root)
         if not found.files:
-            raise SourceError(
-                f"{self.root} holds no image files ({', '.join(sorted(IMAGE_ENDINGS))}): choose another folder"
-            )
+            raise SourceError(nothing_usable(self.root, found))
         names, keys, stamps, skipped = unique(found.files, found.stamps)
-        columns, truth, odd = metadata_columns(self.root, found.tables, names, labels=self.labels)
+        said = metadata_of(lambda path: (self.root / path).read_bytes(), found.tables, names, labels=self.labels)
+        truth = said.truth
         if self.labels and truth is None:
-            truth = folder_truth(self.root, names)
-        return Listing(names, stamps, keys, (*found.skipped, *skipped, *odd), truth, columns)
+            truth = truth_beside(said.odd, self.root, names)
+        everything = (*found.skipped, *skipped, *said.odd)
+        return Listing(names, stamps, keys, everything, truth, said.columns, said.notes)
+
+
+def truth_beside(odd: tuple[Skipped, ...], where: object, names: Iterable[str]) -> Truth:
+    """`folder_truth`; when there is none, and a table could not be used, that is the reason."""
+    try:
+        return folder_truth(where, names)
+    except SourceError:
+        if not odd:
+            raise
+        raise SourceError(
+            f"labels were requested, but {odd[0].name} cannot be used: {odd[0].reason}; or open the images without "
+            "labels"
+        ) from None
 
 
 @dataclass
 class Walk:
-    """The contents of a folder, as paths relative to it with forward slashes."""
+    """The contents of a folder, as paths relative to it with forward slashes.
+
+    `others` counts the files that are no images by their ending.
+    """
 
     files: list[str]
     stamps: np.ndarray
     tables: list[str]
     skipped: list[Skipped]
+    others: Counter[str]
 
 
 def walk(root: Path) -> Walk:
-    """Finds the image files below `root`, sorted by path, with their sizes and modification times."""
+    """Finds the image files below `root`, sorted by path, with their stamps."""
     real, found = os.path.realpath(root), {}
     tables: list[str] = []
     skipped: list[Skipped] = []
+    others: Counter[str] = Counter()
     pending = [""]
     while pending:
         below = pending.pop()
@@ -122,25 +155,73 @@ def walk(root: Path) -> Walk:
                     skipped.append(Skipped(readable(path), "a link to a folder: not followed"))
                 elif entry.name in METADATA:
                     tables.append(path)
-                elif entry.name.lower().endswith(_ENDINGS):
+                elif _is_image(entry, real):
                     found[path] = _stamp(entry, real)
+                else:
+                    others[ending_of(entry.name)] += 1
             except OSError as error:
                 skipped.append(Skipped(readable(path), error.strerror or str(error)))
             except SourceError as error:
                 skipped.append(Skipped(readable(path), str(error)))
     files = sorted(found)
     stamps = np.array([found[one] for one in files], np.int64).reshape(-1, 2)
-    return Walk(files, stamps, sorted(tables), sorted(skipped, key=lambda one: one.name))
+    return Walk(files, stamps, sorted(tables), sorted(skipped, key=lambda one: one.name), others)
+
+
+def _is_image(entry: os.DirEntry[str], root: str) -> bool:
+    """Raises SourceError, with the reason, for an image that is not read."""
+    if entry.name.lower().endswith(_ENDINGS):  # most files: quicker than to take the name apart
+        return True
+    taken, why = judged(entry.name, lambda: _head(entry, root))
+    if why:
+        raise SourceError(why)
+    return taken
+
+
+def _head(entry: os.DirEntry[str], root: str) -> bytes:
+    """The first bytes of a regular file that can be read and is not outside `root`; none of any other."""
+    try:
+        _stamp(entry, root)
+        with open(entry.path, "rb", buffering=0) as file:
+            return file.read(HEAD_BYTES) or b""
+    except (OSError, SourceError):
+        return b""
+
+
+def nothing_usable(where: object, found: Walk) -> str:
+    """Why a folder gives no image: the first reasons, or what else is in it."""
+    if found.skipped:
+        return refused(where, found.skipped)
+    kinds = ", ".join(f"{count:,} {ending or 'without an ending'}" for ending, count in found.others.most_common(3))
+    inside = f" (it has other files: {kinds}; a table, an archive or an array is opened by its own path)"
+    return f"{where} holds no image files ({USUAL_ENDINGS}): choose another folder{inside if kinds else ''}"
+
+
+def refused(where: object, skipped: Sequence[Skipped]) -> str:
+    """Why none of the images in a source is usable, with the most frequent reasons."""
+    count = f"none of the {len(skipped):,} files in {where} that may be images can be used"
+    return f"{count}; the first is {first_of(skipped)}"
+
+
+def first_of(skipped: Sequence[Skipped]) -> str:
+    """The first file with each of the most frequent reasons, and what to do about links."""
+    reasons = Counter(one.reason for one in skipped).most_common(3)
+    first = {reason: next(one.name for one in skipped if one.reason == reason) for reason, _ in reasons}
+    words = "; ".join(
+        f"{first[reason]}: {reason}" + (f" (and {n - 1:,} more)" if n > 1 else "") for reason, n in reasons
+    )
+    linked = any(reason.startswith("a link") for reason in first)
+    return words + (". Name the folder that the links lead to, or copy the images with cp -rL" if linked else "")
 
 
 def _stamp(entry: os.DirEntry[str], root: str) -> tuple[int, int]:
-    """Size and modification time (ns) of a regular file; raises SourceError for any other, and outside `root`."""
+    """The stamp of a regular file; raises SourceError for any other, and outside `root`."""
     about = entry.stat()
     if not stat.S_ISREG(about.st_mode):
         raise SourceError("not a regular file")
     if entry.is_symlink() and not os.path.realpath(entry.path).startswith(root + os.sep):
         raise SourceError("a link to outside the folder: not followed")
-    return about.st_size, about.st_mtime_ns
+    return stamp_of(about)
 
 
 def unique(paths: list[str], stamps: np.ndarray) -> tuple[tuple[str, ...], list[str], np.ndarray, list[Skipped]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.data.origin import Fit
 from engine.jobs import ENDED, Job, Jobs, Task
+from engine.sources.sets import SETS
 
 if TYPE_CHECKING:
     from engine.sources.open_source import Opened
@@ -28,13 +29,15 @@ class Asked:
     place: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        from engine.sources.open_source import as_typed
+
+        object.__setattr__(self, "source", as_typed(self.source))
         object.__setattr__(self, "place", _place(self.source))
 
 
 def _place(source: str) -> str:
     """The source by kind and absolute path, the same for every spelling of the path."""
     from engine.sources.open_source import BUILT_IN, absolute, kind_and_path
-    from engine.sources.sets import SETS
 
     named = kind_and_path(source)
     if named is not None:

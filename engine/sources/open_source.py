@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 
-from engine.data.columns import METADATA, ImageColumn, of_images
+from engine.data.columns import ImageColumn, of_images
 from engine.data.image_store import Stored, Waiting
 from engine.data.images import ImageSet
 from engine.data.import_images import Progress, Stop, import_images
@@ -19,8 +21,10 @@ from engine.data.origin import FITS, Fit, Origin
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import SourceError
+from engine.formats.images import image_ending
 from engine.sources.arrays import ArraySource
 from engine.sources.folders import FolderSource
+from engine.sources.metadata import METADATA
 from engine.sources.sets import SETS, set_source
 from engine.sources.shapes import CLASSES, COLOURS
 from engine.sources.shapes import shapes as drawn_shapes
@@ -54,6 +58,7 @@ class Opened:
         origin: where the originals are; None where there are none apart from the images.
         stamps: (N, 2) int64 of the originals, as `Listing` has them.
         extra: extra images for stage 1 only, with the same size and channels.
+        notes: sentences about what is not used, or differently from what one might expect.
     """
 
     images: ImageSet
@@ -64,6 +69,7 @@ class Opened:
     origin: Origin | None = None
     stamps: np.ndarray | None = None
     extra: ImageSet | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.truth is not None and len(self.truth.labels) != len(self.images):
@@ -104,6 +110,7 @@ def open_source(
         SourceError: in one sentence, if there are no usable images.
         Stopped: if `stop()` is true.
     """
+    source, root = as_typed(source), as_typed(root) if root else root
     if size is not None and not LEAST_SIDE <= size <= MOST_SIDE:
         raise SourceError(f"size is {size}: allowed from {LEAST_SIDE} to {MOST_SIDE} pixels")
     if fit not in FITS:
@@ -119,6 +126,24 @@ def open_source(
         return opened
     extra = bring(further, size or further.side, thumbnails=False)
     return replace(opened, extra=_opened(further.text, extra).images)
+
+
+def as_typed(text: str) -> str:
+    """A path without what people copy with it: blanks, quotes, and the file:// of an address.
+
+    >>> as_typed(" '/my photos' "), as_typed("file:///my%20photos"), as_typed("zip:'a b.zip'")
+    ('/my photos', '/my photos', 'zip:a b.zip')
+    """
+    kind, colon, path = text.strip().partition(":")
+    if colon and kind in {*KINDS, *SETS} and path.strip() and not os.path.lexists(text):
+        return f"{kind}:{as_typed(path)}"
+    if os.path.lexists(os.path.expanduser(text)):
+        return text
+    text = text.strip()
+    if len(text) > 2 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1]
+    address = urlsplit(text) if text.lower().startswith("file://") else None
+    return url2pathname(address.path) if address is not None and address.netloc in ("", "localhost") else text
 
 
 def source_of(text: str, *, labels: bool = False, root: str | None = None) -> Source:
@@ -167,16 +192,20 @@ def _kind_of(text: str) -> str:
             ".zip": "zip",
             ".csv": "table",
             ".parquet": "table",
+            ".tsv": "table",
             ".jsonl": "table",
+            ".ndjson": "table",
             ".npy": "arrays",
             ".npz": "arrays",
         }
         if path.suffix.lower() in endings and name not in METADATA:
             return endings[path.suffix.lower()]
+        if image_ending(name):
+            raise SourceError(f"{text} is one image: open the folder that it is in")
         if name in METADATA:
             raise SourceError(f"{text} describes a folder of images: open that folder")
         raise SourceError(
-            f"{text} is not a supported kind of file: expected a folder, .zip, .tar, .csv, .parquet, .npy or .npz"
+            f"{text} is not a supported kind of file: expected a folder, .zip, .tar, .csv, .tsv, .parquet, .npy or .npz"
         )
     known = [*(f"{kind}:PATH" for kind in KINDS), *BUILT_IN, *SETS]
     raise SourceError(f"there is no folder or file {text}: check the path (other sources are {', '.join(known)})")
@@ -193,6 +222,7 @@ def _opened(text: str, stored: Stored) -> Opened:
         stored.extents,
         of_images(stored.listing.columns, good),
         stamps=stored.listing.stamps[good],
+        notes=stored.notes,
     )
 
 
@@ -227,6 +257,7 @@ __all__ = [
     "SHAPES",
     "Opened",
     "absolute",
+    "as_typed",
     "digits",
     "kind_and_path",
     "open_source",

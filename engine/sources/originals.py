@@ -23,8 +23,9 @@ from engine.data.origin import Origin
 from engine.data.thumbnail_store import ThumbnailStore
 from engine.data.thumbnails import as_image, thumbnail
 from engine.errors import SourceError
+from engine.formats.stamps import stamp_of
 from engine.sources.browser_image import FileFacts, facts_of
-from engine.sources.folders import FolderReader, readable
+from engine.sources.folders import FolderReader, on_system, readable
 from engine.sources.open_source import BUILT_IN, kind_and_path, origin_of, source_of
 from engine.sources.sets import SETS
 from engine.sources.tars import TarSource
@@ -135,7 +136,7 @@ def stamps_now(origin: Origin, names: Sequence[str]) -> np.ndarray:
         with contextlib.suppress(SourceError, OSError):
             if root is not None:
                 about = os.stat(_file(root, name))
-                stamps[place] = about.st_size, about.st_mtime_ns
+                stamps[place] = stamp_of(about)
             elif listed is not None:
                 stamps[place] = listed.stamp(listed.row(name))
     return stamps
@@ -226,7 +227,7 @@ def _file(root: Path, name: str) -> str:
         raise SourceError(f"{name!r} is not the name of an image in {root}")
     path = str(root)
     for part in parts:
-        path = os.path.join(path, _entry(path, part))
+        path = os.path.join(path, _entry(path, on_system(part)))
     if not os.path.lexists(path):
         raise SourceError(f"{name} is not in {readable(str(root))} any more: it was moved, renamed or deleted")
     if not os.path.realpath(path).startswith(os.path.join(os.path.realpath(root), "")):

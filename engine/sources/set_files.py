@@ -17,6 +17,7 @@ from typing import IO, Any, Protocol, cast
 import numpy as np
 
 from engine.errors import SourceError
+from engine.formats.stamps import stamp_of
 
 # About how many bytes to read at a time.
 PIECE = 2**23
@@ -48,13 +49,13 @@ class Part(Protocol):
 
 
 def about(path: Path) -> tuple[int, int]:
-    """Size and modification time (ns) of a readable regular file; raises SourceError for any other."""
+    """The stamp of a readable regular file, which begins with its size; raises SourceError for any other."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
             raise SourceError(f"{path} is not a regular file: download the set again")
         with path.open("rb"):
-            return status.st_size, status.st_mtime_ns
+            return stamp_of(status)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from None
 

@@ -23,7 +23,7 @@ from engine.data.truth import Truth
 from engine.errors import SourceError
 from engine.sources import set_layouts
 from engine.sources.downloads import by_torchvision, downloaded, tiny_imagenet
-from engine.sources.folders import FolderReader, existing_folder, readable, unique
+from engine.sources.folders import FolderReader, existing_folder, readable, refused, unique
 from engine.sources.set_files import Part, about
 from engine.sources.set_layouts import Blocks, Files
 
@@ -49,8 +49,9 @@ class SetFiles:
     def listing(self) -> Listing:
         tree = self.found.tree(self.found.root)
         if not tree.files:
-            first = f": {tree.skipped[0].name}: {tree.skipped[0].reason}" if tree.skipped else ""
-            raise SourceError(f"{self.found.root} holds no image files of the set{first}")
+            if tree.skipped:
+                raise SourceError(refused(self.found.root, tree.skipped))
+            raise SourceError(f"{self.found.root} holds no image files of the set")
         class_of = dict(zip(tree.files, tree.classes, strict=True))
         names, keys, stamps, again = unique(tree.files, tree.stamps)
         truth = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import unicodedata
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,30 +12,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.data.columns import plain, read_table, shown, truth_of
-from engine.data.decode_image import IMAGE_ENDINGS, MOST_BYTES
+from engine.data.columns import plain, read_table, shown, truth_of, without_class
+from engine.data.decode_image import MOST_BYTES
 from engine.data.listing import Listing, Reader
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import SourceError
-from engine.sources.archives import file_stamp
-from engine.sources.folders import FolderReader, existing_file, existing_folder, readable
+from engine.formats.identity import LABELS, NAMES, by_content, spelling, the_column, usual
+from engine.formats.images import HEAD_BYTES, image_ending, sniffed
+from engine.formats.stamps import file_stamp, stamp_of
+from engine.formats.tables import headless
+from engine.sources.folders import FolderReader, existing_file, existing_folder, first_of, on_system, readable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Usual names of the column that holds the path.
-PATHS = ("path", "file", "file_name", "filename", "filepath", "file_path", "image_path", "image", "img")
-# Rows to look at, to recognize a column of paths by its content.
-LOOKED_AT = 100
+# Rows to look at, to recognize a column of paths or images by its content.
+LOOKED_AT, LOOKED_AT_IMAGES = 100, 16
+# Usual titles of the column that holds the images themselves, the best first.
+PICTURES = ("image", "img", "picture", "photo", "images", "jpg", "png", "webp", "pixels", "content", "bytes", "data")
 
 
 @dataclass(frozen=True)
 class _Column:
-    """The column of a Parquet file that contains the images: bytes, or {bytes, path} if `nested`."""
+    """The column of a Parquet file that contains the images: bytes, or {bytes, path} if `nested`.
+
+    If it is `outside`, the bytes are empty, and the images are files at the paths.
+    """
 
     name: str
     nested: bool
+    outside: bool = False
 
 
 class TableSource:
@@ -51,7 +59,9 @@ class TableSource:
         self.text, self.labels = readable(text), labels
         where = f"{os.path.abspath(self.path)} in {os.path.abspath(self.root)}"
         self.place = f"table:{readable(where)}"
-        self._bytes = _bytes_column(self.path)
+        column = _image_column(self.path)
+        self._bytes = None if column is None or column.outside else column
+        self._paths = column.name if column is not None and column.outside else None
 
     def stamp(self) -> str:
         return file_stamp([self.path]) if self._bytes else ""
@@ -62,7 +72,7 @@ class TableSource:
     def listing(self) -> Listing:
         found = self._inside(self._bytes) if self._bytes else self._named()
         if not found.names:
-            first = f"; the first is {found.skipped[0].name}: {found.skipped[0].reason}" if found.skipped else ""
+            first = f"; the first is {first_of(found.skipped)}" if found.skipped else ""
             hint = "" if self._bytes else f" below {self.root}: give the folder that its paths start from"
             raise SourceError(f"{self.path} lists no usable image{hint}{first}")
         return found
@@ -71,7 +81,13 @@ class TableSource:
 
     def _named(self) -> Listing:
         table = read_table(self.path.read_bytes(), self.path.name)
-        column = path_column(table, self.path)
+        if self._paths is None:
+            column = path_column(table, self.path, self.root)
+        else:
+            column = self._paths
+            table[column] = [None if one is None else one.get("path") for one in table[column]]
+        bare = headless(table)
+        said = f"{self.path.name} has no header: its first line is read as data, and its columns are numbered"
         rows: dict[str, tuple[int, tuple[int, int]]] = {}
         skipped = []
         for row, value in enumerate(table[column]):
@@ -90,8 +106,8 @@ class TableSource:
         names = tuple(readable(key) for key in keys)
         stamps = np.array([stamp for _, stamp in rows.values()], np.int64).reshape(-1, 2)
         kept = plain(table.iloc[[row for row, _ in rows.values()]].drop(columns=column))
-        truth = self._truth(kept, len(names))
-        return Listing(names, stamps, keys, tuple(skipped), truth, tuple(shown(kept)))
+        truth = self._truth(kept, len(names), ", without a header: put a first line such as path,label" if bare else "")
+        return Listing(names, stamps, keys, tuple(skipped), truth, tuple(shown(kept)), (said,) if bare else ())
 
     def _file(self, text: str) -> tuple[str, tuple[int, int]]:
         """The path relative to the root, and the stamp, of the file at `text`; raises SourceError."""
@@ -100,7 +116,7 @@ class TableSource:
         if "://" in text:
             raise SourceError("an address, not a path: download the images first")
         inside = os.path.realpath(self.root)
-        path = os.path.realpath(os.path.join(inside, text))
+        path = os.path.realpath(_existing(inside, on_system(text)))
         if not path.startswith(inside + os.sep):
             raise SourceError(f"outside {self.root}: give the folder that the paths start from")
         try:
@@ -109,16 +125,16 @@ class TableSource:
             raise SourceError(error.strerror or str(error)) from None
         if not os.path.isfile(path):
             raise SourceError("not a regular file")
-        return os.path.relpath(path, inside).replace(os.sep, "/"), (about.st_size, about.st_mtime_ns)
+        return os.path.relpath(path, inside).replace(os.sep, "/"), stamp_of(about)
 
-    def _truth(self, rows: pd.DataFrame, count: int) -> Truth | None:
+    def _truth(self, rows: pd.DataFrame, count: int, hint: str = "") -> Truth | None:
         if not self.labels or not count:
             return None
         found = truth_of(rows)
         if found is None:
             raise SourceError(
                 f"labels were requested, but {self.path} has no column label, class, category or target "
-                "with the class of every image: open it without labels"
+                f"with the class of every image{without_class(rows) or _titles(rows, hint)}: open it without labels"
             )
         return found
 
@@ -133,14 +149,18 @@ class TableSource:
         known: set[str] = set()
         with parquet.ParquetFile(self.path) as file:
             # Other columns of images or vectors would have to fit in memory, and are never shown.
-            others = [one.name for one in file.schema_arrow if not (types.is_nested(one.type) or _is_binary(one.type))]
+            others = [
+                one.name
+                for one in file.schema_arrow
+                if not types.is_nested(one.type) and (not _is_binary(one.type) or usual(one.name) in LABELS)
+            ]
             row = 0
             for group in range(file.num_row_groups):
                 values = _encoded(file, group, column)
                 other = file.read_row_group(group, columns=others).to_pandas()
                 kept = []
                 for place, (content, path) in enumerate(values):
-                    name = readable(path) if path and path not in known else f"row-{row:07d}"
+                    name = _unused(readable(path) if path else "", row, known)
                     row += 1
                     if not content:
                         skipped.append(Skipped(name, "no image in this row"))
@@ -184,7 +204,13 @@ class ParquetReader:
             return self._values[place][0]
 
 
-def _bytes_column(path: Path) -> _Column | None:
+def _unused(path: str, row: int, known: set[str]) -> str:
+    """The name of the image in a row: its path, unless there is none, or another image has it."""
+    name = path if path and path not in known else f"row-{row:07d}"
+    return name if name not in known else f"row-{row:07d} of {path or 'none'}"
+
+
+def _image_column(path: Path) -> _Column | None:
     """The column of a Parquet file that contains images; None if there is none, and for other tables."""
     if path.suffix.lower() != ".parquet":
         return None
@@ -193,16 +219,42 @@ def _bytes_column(path: Path) -> _Column | None:
     except ImportError:
         raise SourceError("reading Parquet needs pyarrow: pip install pyarrow, or save the table as CSV") from None
     try:
-        schema = parquet.read_schema(path)
+        with parquet.ParquetFile(path) as file:
+            found = {}
+            for entry in file.schema_arrow:
+                nested = types.is_struct(entry.type) and {"bytes"} <= {one.name for one in entry.type}
+                if _is_binary(entry.type) or nested:
+                    found[entry.name] = _Column(entry.name, nested)
+            title = by_content(list(found), lambda name: _holds_images(file, found[name]), PICTURES, "hold images")
+            if title is None:
+                title = next((name for name in found if usual(name) in PICTURES), None)
+            column = None if title is None else found[title]
+            if column is not None and column.nested and not _is_there(file, column, 0):
+                return _Column(column.name, nested=True, outside=_is_there(file, column, 1))
+            return column
     except (ArrowException, OSError) as error:
         reason = (str(error).splitlines() or ["not Parquet"])[0]
         raise SourceError(f"{path} cannot be read as a Parquet table: {reason}") from None
-    for entry in schema:
-        if _is_binary(entry.type):
-            return _Column(entry.name, nested=False)
-        if types.is_struct(entry.type) and {"bytes"} <= {one.name for one in entry.type}:
-            return _Column(entry.name, nested=True)
-    return None
+
+
+def _holds_images(file: Any, column: _Column) -> bool:
+    """Whether the first values that are there begin like images, or are paths of images."""
+    for content, path in _first_values(file, column):
+        if content:
+            return bool(sniffed(content[:HEAD_BYTES]))
+        if path:
+            return image_ending(path)
+    return False
+
+
+def _is_there(file: Any, column: _Column, part: int) -> bool:
+    """Whether the first values have bytes (part 0), or paths (part 1)."""
+    return any(value[part] for value in _first_values(file, column))
+
+
+def _first_values(file: Any, column: _Column) -> list[tuple[bytes, str | None]]:
+    first = next(file.iter_batches(batch_size=LOOKED_AT_IMAGES, columns=[column.name]), None)
+    return [] if first is None else _values(first.column(0).to_pylist(), column)
 
 
 def _is_binary(kind: Any) -> bool:
@@ -212,24 +264,58 @@ def _is_binary(kind: Any) -> bool:
 
 
 def _encoded(file: Any, group: int, column: _Column) -> list[tuple[bytes, str | None]]:
-    values = file.read_row_group(group, columns=[column.name]).column(0).to_pylist()
+    return _values(file.read_row_group(group, columns=[column.name]).column(0).to_pylist(), column)
+
+
+def _values(values: list[Any], column: _Column) -> list[tuple[bytes, str | None]]:
+    """The content, empty if there is none, and the path of each image."""
     if column.nested:
         return [((one or {}).get("bytes") or b"", (one or {}).get("path")) for one in values]
     return [(one or b"", None) for one in values]
 
 
-def path_column(table: pd.DataFrame, where: Path) -> Any:
-    """The column of `table` with the paths of images, recognized by its name or content; raises SourceError."""
-    by_name = {str(title).lower(): title for title in table.columns}
-    found = [by_name[name] for name in PATHS if name in by_name]
-    found += [title for title in table.columns if title not in found]
-    for title in found:
-        values = [one for one in table[title].head(LOOKED_AT) if isinstance(one, str)]
-        images = [one for one in values if os.path.splitext(one)[1].lower() in IMAGE_ENDINGS]
-        if values and 2 * len(images) >= len(values):
-            return title
+def _existing(root: str, text: str) -> str:
+    """The path of a file below `root` that the table names as `text`, however it is spelt there."""
+    path = os.path.join(root, text)
+    if os.path.lexists(path):
+        return path
+    plain = spelling(readable(text))
+    for one in map(on_system, (plain, unicodedata.normalize("NFD", plain))):
+        if os.path.lexists(os.path.join(root, one)):
+            return os.path.join(root, one)
+    return path
+
+
+def _titles(rows: pd.DataFrame, hint: str) -> str:
+    """The titles and a hint, to be put in brackets."""
+    return f" (found {', '.join(map(repr, list(rows.columns)[:8])) or 'no other column'}{hint})"
+
+
+def path_column(table: pd.DataFrame, where: Path, root: Path) -> Any:
+    """The column of `table` with the paths of images, recognized by its title and content; raises SourceError.
+
+    Of several columns of paths, those whose files are below `root` count.
+    """
+    found = [title for title in table.columns if _paths_of_images(table[title])]
+    there = [title for title in found if _leads_to_files(table[title], root)] if len(found) > 1 else []
+    if found:
+        return the_column(there or found, NAMES, "hold paths of images")
     listed = ", ".join(map(repr, list(table.columns)[:8])) or "none"
+    lists = [
+        title for title in table.columns if any(isinstance(one, (list, np.ndarray)) for one in table[title].head(9))
+    ]
+    hint = f"; {lists[0]!r} holds lists: expected one image a row" if lists else ""
     raise SourceError(
-        f"no column of {where} holds paths of images or images: found {listed}; expected a column "
+        f"no column of {where} holds paths of images or images: found {listed}{hint}; expected a column "
         "such as path, with names that end in .jpg or .png"
     )
+
+
+def _paths_of_images(values: pd.Series) -> bool:
+    texts = [one for one in values.head(LOOKED_AT) if isinstance(one, str)]
+    return bool(texts) and 2 * sum(image_ending(one.strip()) for one in texts) >= len(texts)
+
+
+def _leads_to_files(values: pd.Series, root: Path) -> bool:
+    texts = [one for one in values.head(LOOKED_AT) if isinstance(one, str) and "\0" not in one]
+    return any(os.path.isfile(_existing(str(root), on_system(one))) for one in texts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import glob
 import gzip
-import json
 import lzma
 import os
 import re
@@ -13,8 +12,8 @@ import shutil
 import tarfile
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -22,9 +21,13 @@ from engine.data.columns import shown, truth_of
 from engine.data.decode_image import MOST_BYTES
 from engine.data.listing import Listing, Reader
 from engine.data.truth import Truth, class_truth
-from engine.errors import SourceError
-from engine.sources.archives import DAMAGED, Members, file_stamp, member_name, stem
-from engine.sources.folders import existing_file, folder_truth, readable
+from engine.errors import SourceError, sized
+from engine.formats.images import HEAD_BYTES, ending_of
+from engine.formats.samples import SIDECARS, Samples
+from engine.formats.stamps import file_stamp, stamp_of
+from engine.sources.archives import DAMAGED, Members, member_name, stem
+from engine.sources.folders import existing_file, readable, truth_beside
+from engine.sources.metadata import METADATA, Metadata, metadata_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +36,9 @@ if TYPE_CHECKING:
 TAR_GROWTH, TAR_BYTES = 200, 2**30
 # The disk space to leave free.
 SPARE_BYTES = 2**26
-SIDECAR_BYTES = 2**16
+SIDECAR_BYTES = 2**20
+# The longest first.
+TAR_ENDINGS = (".tar.bz2", ".tar.gz", ".tar.xz", ".tbz2", ".tgz", ".tbz", ".txz", ".tar")
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
@@ -56,48 +61,76 @@ class TarReader:
 class TarSource:
     """The image files in a tar, plain or compressed (gz, bz2, xz), or in the shards of WebDataset.
 
-    In WebDataset, files with the same stem belong together: `.cls` contains the class of the image, `.json`
-    its other values.
+    In WebDataset, files with the same stem are a sample: `.cls` contains the class of its image, `.json` other values.
     """
 
     side: int | None = 32
 
     def __init__(self, text: str, path: str, *, labels: bool = False) -> None:
-        self.paths, self.labels = shards(path), labels
-        self.text = readable(text)
+        named, self.labels = shards(path), labels
+        self.paths = [one for one in named if one.exists()]
+        self.absent = [one for one in named if not one.exists()]
+        self.text, self.declared = readable(text), text.startswith("webdataset:")
         self.place = f"tar:{readable(os.path.abspath(os.path.expanduser(path)))}"
         self._unpacked: Path | None = None
         self._plain: tuple[Path, ...] = ()
 
     def stamp(self) -> str:
-        return file_stamp(self.paths)
+        return f"{file_stamp(self.paths)} {'as samples' if self.declared else ''}"
 
     def reader(self) -> Reader:
         return TarReader(self._uncompressed())
 
     def listing(self) -> Listing:
-        found, beside = Members(), _Sidecars()
-        plain = self._uncompressed()
-        for shard, path in enumerate(self.paths):
-            below = f"{path.name.partition('.')[0]}/" if len(plain) > 1 else ""
-            changed = path.stat().st_mtime_ns
-            try:
-                with tarfile.open(plain[shard], "r:") as archive:
-                    for one in archive:
-                        # A tar has no checksums, and its times are often 0: the archive's own time must do.
-                        stamp = (one.size, changed ^ one.offset_data)
-                        _take_member(archive, one, found, beside, below, shard, stamp)
-            except (*DAMAGED, OSError) as error:
-                if not found.names:
-                    reason = f"{path} cannot be read as a tar archive: {error}"
-                    raise SourceError(reason) from None
-                found.skip(path.name, f"the archive is truncated or damaged ({error})")
-        names, keys, stamps = found.sorted(self.paths[0])
-        rows = beside.rows(names)
-        truth = None
-        if self.labels:
-            truth = beside.truth(names) or truth_of(rows) or folder_truth(self.text, names)
-        return Listing(names, stamps, keys, tuple(found.skipped), truth, tuple(shown(rows)))
+        found, samples = Members(), Samples(self.declared)
+        for shard, (path, below) in enumerate(zip(self.paths, prefixes(self.paths), strict=True)):
+            self._list(shard, path, below, found, samples)
+        for name, image in samples.further(found.names).items():
+            found.leave_out(name, f"a further picture of the sample whose image is {image}")
+        names, keys, stamps = found.sorted(self.text.partition(":")[2] or self.text)
+        said = metadata_of(found.tables.__getitem__, sorted(found.tables), names, labels=self.labels)
+        rows = samples.rows(names)
+        truth = self._truth(samples, rows, said, found, names) if self.labels else None
+        skipped = (*found.skipped, *said.odd)
+        columns = (*shown(rows), *said.columns)
+        return Listing(names, stamps, keys, skipped, truth, columns, (*self._absent(), *samples.notes(), *said.notes))
+
+    def _absent(self) -> tuple[str, ...]:
+        if not self.absent:
+            return ()
+        return (f"{len(self.absent):,} of the tar files are not there, the first {readable(str(self.absent[0]))}",)
+
+    def _list(self, shard: int, path: Path, below: str, found: Members, samples: Samples) -> None:
+        """Takes the members of one tar; raises SourceError if it is the first and has none that is whole."""
+        plain, changed = self._uncompressed()[shard], stamp_of(path.stat())[1]
+        try:
+            # Zeros and damaged headers are passed over, to the next member that is whole.
+            with tarfile.open(plain, "r:", ignore_zeros=True) as archive:
+                end = 0
+                for one in archive:
+                    if one.offset > end and not _zeros(plain, end, one.offset):
+                        found.skip(path.name, f"the archive is damaged before {readable(one.name)}")
+                    # A tar has no checksums, and its times are often 0: the archive's own stamp must do.
+                    stamp = (one.size, hash((changed, one.offset_data)))
+                    _take_member(archive, one, found, samples, below, shard, stamp)
+                    end = one.offset_data + -(-one.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                if end == 0:
+                    raise tarfile.ReadError("it has no members")
+                if end > plain.stat().st_size or not _zeros(plain, end, plain.stat().st_size):
+                    found.skip(path.name, "the archive is truncated or damaged at its end")
+        except (*DAMAGED, OSError) as error:
+            if not found.names:
+                raise SourceError(f"{path} cannot be read as a tar archive: {error}") from None
+            found.skip(path.name, f"the archive is truncated or damaged ({error})")
+
+    def _truth(
+        self, samples: Samples, rows: pd.DataFrame, said: Metadata, found: Members, names: tuple[str, ...]
+    ) -> Truth:
+        """From .cls, .json, metadata, or folders."""
+        classes = samples.classes_of(names)
+        truth = truth_of(rows) if classes is None else class_truth(classes)
+        odd = (*said.odd, *(one for one in found.skipped if ending_of(one.name) in SIDECARS))
+        return truth or said.truth or truth_beside(odd, self.text, names)
 
     def _uncompressed(self) -> tuple[Path, ...]:
         """The archives as plain tar files; compressed ones are unpacked, and deleted with this object."""
@@ -121,20 +154,20 @@ class TarSource:
         return target
 
 
-def _copy_at_most(packed: IO[bytes], out: IO[bytes], most: int, path: Path) -> None:
+def _copy_at_most(packed: Any, out: IO[bytes], most: int, path: Path) -> None:
     """Unpacks at most `most` bytes; of a damaged archive, the readable part (the listing reports the
     damage). Raises SourceError if it is larger, or the disk is too full."""
     written, free = 0, shutil.disk_usage(out.name).free
     while True:
         try:
-            block = packed.read(2**22)
+            block = packed.read1(2**18)  # what comes before damage is not lost with it
         except (*DAMAGED, OSError):
             return
         if not block:
             return
         written += len(block)
         if written > most:
-            raise SourceError(f"{path} unpacks to more than {most / 1e9:.0f} GB: unpack it to a folder and open that")
+            raise SourceError(f"{path} unpacks to more than {sized(most)}: unpack it to a folder and open that")
         if written > free - SPARE_BYTES:
             raise SourceError(
                 f"{path} cannot be unpacked: only {free / 1e6:,.0f} MB are free in "
@@ -143,11 +176,23 @@ def _copy_at_most(packed: IO[bytes], out: IO[bytes], most: int, path: Path) -> N
         out.write(block)
 
 
+def _zeros(path: Path, start: int, end: int) -> bool:
+    """Whether a part of a file is nothing but zeros."""
+    with path.open("rb") as file:
+        file.seek(start)
+        while start < end:
+            block = file.read(min(2**20, end - start))
+            if not block or block.strip(b"\0"):
+                return not block
+            start += len(block)
+    return True
+
+
 def _take_member(
     archive: tarfile.TarFile,
     one: tarfile.TarInfo,
     found: Members,
-    beside: _Sidecars,
+    samples: Samples,
     below: str,
     shard: int,
     stamp: tuple[int, int],
@@ -155,60 +200,39 @@ def _take_member(
     if one.isdir():
         return
     try:
-        ending = one.name.rpartition(".")[2]
-        if one.isreg() and ending in ("cls", "json") and one.size <= SIDECAR_BYTES:
-            content = archive.extractfile(one)
-            beside.take(below + stem(one.name), ending, content.read() if content else b"")
+        ending = ending_of(one.name)
+        if one.isreg() and ending in SIDECARS:
+            samples.add(below + stem(one.name))
+            if ending == ".txt":
+                samples.unread += 1
+            else:
+                samples.take(below + stem(one.name), ending, _content(archive, one, SIDECAR_BYTES))
             return
-        name = member_name(one.name)
+        name = member_name(one.name, lambda: _head(archive, one))
         if name is None:
             return
         if not one.isreg():
             raise SourceError("a link or a device, not an image")
         if one.issparse() or one.size > MOST_BYTES:
-            raise SourceError(f"holds {one.size / 1e6:,.0f} MB, too much for an image")
-        found.take(below + name, (shard, one.offset_data, one.size), stamp)
+            raise SourceError(f"holds {sized(one.size)}, too much for an image")
+        if name.rpartition("/")[2] in METADATA:
+            found.tables[below + name] = _content(archive, one, MOST_BYTES)
+        else:
+            found.take(below + name, (shard, one.offset_data, one.size), stamp)
     except SourceError as error:
-        found.skip(one.name, str(error))
+        found.skip(below + one.name, str(error))
 
 
-@dataclass
-class _Sidecars:
-    """The files in WebDataset's shards that have the same stem as an image."""
+def _content(archive: tarfile.TarFile, one: tarfile.TarInfo, most: int) -> bytes:
+    if one.size > most:
+        raise SourceError(f"holds {sized(one.size)}, too much for a {ending_of(one.name)} file")
+    member = archive.extractfile(one)
+    return member.read() if member else b""
 
-    classes: dict[str, str] = field(default_factory=dict)
-    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def take(self, stem: str, ending: str, content: bytes) -> None:
-        text = content.decode("utf-8", "replace").strip()
-        if ending == "cls":
-            self.classes[stem] = text
-            return
-        try:
-            found = json.loads(text)
-        except ValueError:
-            return
-        if isinstance(found, dict):
-            plain = {k: v for k, v in found.items() if isinstance(v, (str, int, float, bool))}
-            self.tables[stem] = plain
-
-    def rows(self, names: tuple[str, ...]) -> pd.DataFrame:
-        """The values from the .json files, one row per image."""
-        import pandas as pd
-
-        return pd.DataFrame([self.tables.get(os.path.splitext(name)[0], {}) for name in names])
-
-    def truth(self, names: tuple[str, ...]) -> Truth | None:
-        found = [self.classes.get(os.path.splitext(name)[0]) for name in names]
-        if not self.classes:
-            return None
-        if None in found:
-            first = names[found.index(None)]
-            raise SourceError(
-                f"labels were requested, but {found.count(None)} images have no class ({first} has no "
-                f".cls beside it): open the images without labels"
-            )
-        return class_truth(found)
+def _head(archive: tarfile.TarFile, one: tarfile.TarInfo) -> bytes:
+    member = archive.extractfile(one) if one.isreg() else None
+    return member.read(HEAD_BYTES) if member else b""
 
 
 def shards(text: str) -> list[Path]:
@@ -219,16 +243,35 @@ def shards(text: str) -> list[Path]:
         if not found:
             raise SourceError(f"{text} contains no tar files: expected WebDataset shards, NAME.tar")
         return found
-    if not path.exists() and re.search(r"[*{]", text):
-        found = [one for each in _braces(str(path)) for one in map(Path, sorted(glob.glob(each)))]
-        if not found:
+    if not path.exists() and re.search(r"[*?{]", text):
+        found = [one for each in _braces(str(path)) for one in _matching(each)]
+        if not any(one.exists() for one in found):
             raise SourceError(f"there are no files {text}: check the pattern")
-        return found
+        return list(dict.fromkeys(found))
     return [existing_file(text, "a tar archive")]
 
 
+def _matching(pattern: str) -> list[Path]:
+    """The files that match; a name without a * stands for itself, whether or not it is there."""
+    return list(map(Path, sorted(glob.glob(pattern)))) if re.search(r"[*?[]", pattern) else [Path(pattern)]
+
+
+def prefixes(paths: Sequence[Path]) -> list[str]:
+    """What is put before the names in each of several shards: its folder as far as they differ, and its whole stem.
+
+    >>> prefixes([Path("a/set.v1-0.tar"), Path("b/set.v1-0.tar")]), prefixes([Path("a.tar")])
+    (['a/set.v1-0/', 'b/set.v1-0/'], [''])
+    """
+    if len(paths) == 1:
+        return [""]
+    common = os.path.commonpath([os.path.abspath(path.parent) for path in paths])
+    whole = [os.path.relpath(os.path.abspath(path), common).replace(os.sep, "/") for path in paths]
+    stems = [name[: -len(ending)] for name in whole for ending in TAR_ENDINGS if name.lower().endswith(ending)]
+    return [f"{readable(name)}/" for name in (stems if len(set(stems)) == len(paths) else whole)]
+
+
 def tarfile_like(path: Path) -> bool:
-    return path.is_file() and path.name.endswith((".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2"))
+    return path.is_file() and path.name.lower().endswith(TAR_ENDINGS)
 
 
 def _braces(text: str) -> Iterator[str]:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
+import struct
 import threading
 import zipfile
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.data.decode_image import MOST_BYTES
 from engine.data.listing import Listing, Reader
 from engine.errors import SourceError
-from engine.sources.archives import DAMAGED, Members, file_stamp, member_name
-from engine.sources.folders import existing_file, folder_truth, readable
+from engine.formats.images import HEAD_BYTES
+from engine.formats.stamps import file_stamp
+from engine.sources.archives import DAMAGED, Members, member_name
+from engine.sources.folders import existing_file, readable, truth_beside
+from engine.sources.metadata import METADATA, metadata_of
 
 # A member that grows more than this when unpacked is a decompression bomb, unless it is small.
 MOST_GROWTH, SMALL_BYTES = 200, 2**24
+READ = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
+METHODS = {9: "Deflate64, as Windows does with large files", 93: "Zstandard", 95: "XZ", 98: "PPMd", 99: "encryption"}
+# The header before each member.
+_HEADER = struct.Struct("<4sHHHHHLLLHH")
 
 
 class ZipReader:
@@ -32,8 +43,10 @@ class ZipReader:
     def __setstate__(self, path: Path) -> None:
         self.__init__(path)  # type: ignore[misc]
 
-    def __call__(self, key: int) -> bytes:
+    def __call__(self, key: int | Piece) -> bytes:
         try:
+            if isinstance(key, Piece):
+                return key.read(self.path)
             with self._guard:
                 if self._file is None:
                     self._file = zipfile.ZipFile(self.path)
@@ -62,27 +75,148 @@ class ZipSource:
         found = Members()
         try:
             with zipfile.ZipFile(self.path) as archive:
-                members = archive.infolist()
+                for number, one in enumerate(archive.infolist()):
+                    _take_member(archive, number, one, found)
         except (*DAMAGED, OSError) as error:
-            raise SourceError(f"{self.path} cannot be read as a zip archive: {error}") from None
-        for number, one in enumerate(members):
-            try:
-                name = None if one.is_dir() else member_name(one.filename)
-                if name is not None:
-                    _check_zipped(one)
-                    found.take(name, number, (one.file_size, one.CRC))
-            except SourceError as error:
-                found.skip(one.filename, str(error))
+            if not recover(self.path, found):
+                raise SourceError(f"{self.path} cannot be read as a zip archive: {error}") from None
         names, keys, stamps = found.sorted(self.path)
-        truth = folder_truth(self.path, names) if self.labels else None
-        return Listing(names, stamps, keys, tuple(found.skipped), truth)
+        said = metadata_of(found.tables.__getitem__, sorted(found.tables), names, labels=self.labels)
+        truth = said.truth
+        if self.labels and truth is None:
+            truth = truth_beside(said.odd, self.path, names)
+        skipped = (*found.skipped, *said.odd)
+        return Listing(names, stamps, keys, skipped, truth, said.columns, said.notes)
+
+
+def _take_member(archive: zipfile.ZipFile, number: int, one: zipfile.ZipInfo, found: Members) -> None:
+    try:
+        name = None if one.is_dir() else member_name(one.filename, lambda: _read(archive, one, HEAD_BYTES))
+        if name is None:
+            return
+        _check_zipped(one)
+        if name.rpartition("/")[2] in METADATA:
+            found.tables[name] = _read(archive, one, MOST_BYTES)
+        else:
+            found.take(name, number, (one.file_size, one.CRC))
+    except SourceError as error:
+        found.skip(one.filename, str(error))
+
+
+def _read(archive: zipfile.ZipFile, one: zipfile.ZipInfo, length: int) -> bytes:
+    try:
+        with archive.open(one) as member:
+            return member.read(length)
+    except (*DAMAGED, NotImplementedError, RuntimeError, OSError) as error:
+        raise SourceError(f"damaged in the archive ({error})") from None
 
 
 def _check_zipped(one: zipfile.ZipInfo) -> None:
     if one.flag_bits & 1:
         raise SourceError("encrypted: unpack the archive with its password")
+    if one.compress_type not in READ:
+        method = METHODS.get(one.compress_type, f"method {one.compress_type}")
+        raise SourceError(f"compressed with {method}, which is not read: unpack the archive and open the folder")
     if stat.S_ISLNK(one.external_attr >> 16):
         raise SourceError("a link, not an image")
     grown = one.file_size > MOST_GROWTH * max(1, one.compress_size)
     if one.file_size > MOST_BYTES or (grown and one.file_size > SMALL_BYTES):
         raise SourceError(f"would unpack to {one.file_size / 1e6:,.0f} MB, too much for an image")
+
+
+# -- without a directory ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A member of a zip whose directory is missing: where its content is, and how it is compressed."""
+
+    start: int
+    length: int
+    method: int
+
+    def read(self, path: Path) -> bytes:
+        with path.open("rb") as file:
+            file.seek(self.start)
+            content = file.read(self.length)
+        if self.method == zipfile.ZIP_STORED:
+            return content
+        if self.method != zipfile.ZIP_DEFLATED:
+            raise SourceError("the directory of the archive is missing, without which it cannot be unpacked")
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, MOST_BYTES)
+
+
+def recover(path: Path, found: Members) -> bool:
+    """Takes the whole members of a zip that was cut off before its directory; returns whether there is one.
+
+    Members that were written without their length are taken if they are compressed, whose end can be told.
+    """
+    length, whole = path.stat().st_size, 0
+    if length < _HEADER.size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = 0
+        while content[place : place + 4] == b"PK\3\4" and place + _HEADER.size <= length:
+            _, _, flags, method, _, _, crc, packed, size, named, more = _HEADER.unpack_from(content, place)
+            start = place + _HEADER.size + named + more
+            name = content[place + _HEADER.size : start - more].decode(
+                "utf-8" if flags & 0x800 else "cp437", "backslashreplace"
+            )
+            end, crc, size, place = _end(content, start, flags, method, (packed, crc, size))
+            if end < 0:
+                found.skip(name, "cut off with the end of the archive")
+                break
+            whole += 1
+            _take_piece(path, name, Piece(start, end - start, method), (crc, size, flags), found)
+    if whole:
+        found.skip(path.name, f"the archive is cut off: its first {whole:,} members are read")
+    return whole > 0
+
+
+def _end(
+    content: mmap.mmap, start: int, flags: int, method: int, said: tuple[int, int, int]
+) -> tuple[int, int, int, int]:
+    """Where the content of a member ends (-1 if it is cut off), its checksum and size, and where the next begins."""
+    packed, crc, size = said
+    if not flags & 8:
+        return (start + packed if start + packed <= len(content) else -1), crc, size, start + packed
+    if method != zipfile.ZIP_DEFLATED:
+        return -1, 0, 0, 0
+    machine, place, unpacked, total = zlib.decompressobj(-zlib.MAX_WBITS), start, 0, 0
+    try:
+        while not machine.eof and place < len(content) and total <= MOST_BYTES:
+            block = machine.decompress(content[place : place + 2**16])
+            unpacked, total, place = zlib.crc32(block, unpacked), total + len(block), place + 2**16
+    except zlib.error:
+        return -1, 0, 0, 0
+    if not machine.eof:
+        return -1, 0, 0, 0
+    end = min(place, len(content)) - len(machine.unused_data)
+    follows = content.find(b"PK\3\4", end, end + 28)  # after the checksum and the lengths
+    return end, unpacked, total, follows if follows >= 0 else len(content)
+
+
+def _take_piece(path: Path, filename: str, piece: Piece, said: tuple[int, int, int], found: Members) -> None:
+    crc, size, flags = said
+    one = zipfile.ZipInfo(filename)
+    one.file_size, one.compress_size, one.compress_type, one.flag_bits = size, piece.length, piece.method, flags
+
+    def read() -> bytes:
+        _check_zipped(one)
+        return piece.read(path)
+
+    try:
+        name = None if filename.endswith("/") else member_name(filename, lambda: read()[:HEAD_BYTES])
+        if name is None:
+            return
+        content = read()
+        if zlib.crc32(content) != crc:
+            raise SourceError("damaged in the archive (wrong checksum)")
+        if name.rpartition("/")[2] in METADATA:
+            found.tables[name] = content
+        else:
+            found.take(name, piece, (size, crc))
+    except SourceError as error:
+        found.skip(filename, str(error))
+    except (zlib.error, OSError) as error:
+        found.skip(filename, f"damaged in the archive ({error})")

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import TrainingError
+from engine.errors import SettingError, TrainingError
 from engine.space.neighbors import Neighbors
 from engine.space.vectors import units
 
 # Images from which the preview learns its directions.
 SAMPLE = 2_500
+MOST_NEIGHBORS = 1_000
 # A map that starts from a similar one needs fewer epochs than one from scratch.
 WARM_EPOCHS = {10_000: 100, 10**12: 50}
 # A layout for k-means: neighbours asked, and its directions.
@@ -28,10 +29,16 @@ NEIGHBORHOOD, DIRECTIONS = 15, 20
 
 @dataclass(frozen=True)
 class MapSettings:
-    """UMAP's settings: its `n_neighbors` (including the image itself) and `min_dist`."""
+    """UMAP's settings: its `n_neighbors` (including the image itself) and `min_dist`; raises SettingError."""
 
     neighbors: int = 15
     min_dist: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.neighbors <= MOST_NEIGHBORS:
+            raise SettingError(f"neighbors is {self.neighbors}: allowed from 2 to {MOST_NEIGHBORS}")
+        if not 0 <= self.min_dist <= 1:
+            raise SettingError(f"min-dist is {self.min_dist:g}: allowed from 0 to 1")
 
 
 def principal_map(features: np.ndarray) -> np.ndarray:

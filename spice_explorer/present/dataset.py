@@ -21,7 +21,7 @@ class Facts:
 
 def is_table(path: str) -> bool:
     """Whether the typed path is a table, whose paths may start from another folder."""
-    return path.lower().endswith((".csv", ".parquet", ".jsonl"))
+    return path.lower().endswith((".csv", ".tsv", ".parquet", ".jsonl", ".ndjson"))
 
 
 def import_progress(state: str, done: int, total: int) -> tuple[float, str]:

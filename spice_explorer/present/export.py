@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from engine.exports.label_table import exported
+from engine.exports.label_table import Format, exported
 
 Rows = Literal["all", "reliable only", "decided only", "selected images"]
 
@@ -32,8 +32,11 @@ COLUMNS = {
     "stage": "the stage whose model gave the label: heads (2) or joint (3)",
     "epoch": "number of rounds (stage 2) or steps (stage 3) that model was trained for",
 }
-
-
+FORMS: dict[Format, str] = {"csv": "CSV", "jsonl": "JSON lines", "parquet": "Parquet"}
+GUARDED = (
+    "In the CSV, a quote stands before names that a spreadsheet would run as a formula, such as =1+1.png. The other "
+    "files have every name as it is."
+)
 DROPPED = {"excluded": "that were left out", "rejected": "whose class was rejected as wrong"}
 
 
@@ -66,9 +69,9 @@ def columns_table(columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame({"column": columns, "meaning": [COLUMNS.get(c, "") for c in columns]})
 
 
-def file_name(run: str, rows: Rows) -> str:
+def file_name(run: str, rows: Rows, form: Format = "csv") -> str:
     """ "photos-k10-seed0-1-reliable.csv"."""
     ending = {"all": "labels", "reliable only": "reliable", "decided only": "decided", "selected images": "selected"}[
         rows
     ]
-    return f"{run}-{ending}.csv"
+    return f"{run}-{ending}.{form}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.curate import log
-from engine.exports.label_table import export_table, to_csv
+from engine.exports.label_table import Format, export_table, packed, to_csv
 from spice_explorer.queries import decisions
 from spice_explorer.queries.runs import look
 
@@ -30,3 +30,8 @@ def damaged_logs(run: RunFolder) -> list[str]:
 
 def csv(table: pd.DataFrame) -> bytes:
     return to_csv(table)
+
+
+def file(table: pd.DataFrame, form: Format) -> bytes:
+    """The table for a spreadsheet ("csv"), or with every name as it is ("jsonl", "parquet")."""
+    return packed(table, form)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from engine.data.image_store import cache
 from engine.errors import SourceError
 from engine.sources.import_job import Asked, the_importer
+from engine.sources.sets import SETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 Steer = Literal["pause", "continue", "cancel"]
 # Kinds of files that can be dropped onto the page; for larger ones, type the path.
-UPLOADS = ("zip", "tar", "gz", "tgz", "xz", "csv", "parquet", "npy", "npz")
+_UPLOADS = "zip tar gz tgz xz txz bz2 tbz tbz2 csv tsv jsonl ndjson parquet npy npz"
+UPLOADS = tuple(_UPLOADS.split())
 
 
 def begin(source: str, size: int | None, labels: bool, root: str = "", fit: Fit = "crop") -> Asked:
@@ -72,13 +74,9 @@ def keep_upload(name: str, content: memoryview) -> str:
 
 def known_sets() -> Mapping[str, str]:
     """The benchmark sets: title by name."""
-    from engine.sources.sets import SETS
-
     return {name: one.title for name, one in SETS.items()}
 
 
 def downloadable(name: str) -> bool:
     """Whether the set can be downloaded from here, if there is a network."""
-    from engine.sources.sets import SETS
-
     return SETS[name].fetch is not None

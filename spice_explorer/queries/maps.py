@@ -87,7 +87,8 @@ def imported(run: RunFolder) -> list[ImageColumn]:
 
 def import_columns(run: RunFolder, content: bytes, file: str) -> list[ImageColumn]:
     """Keeps the columns of a CSV or Parquet file with the run; raises SourceError."""
-    found = columns_of(read_table(content, file), artefacts.images(run).ids)
+    ids = artefacts.images(run).ids
+    found = columns_of(read_table(content, file, ids), ids)
     run.save_columns(found)
     return found
 

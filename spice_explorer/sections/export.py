@@ -17,6 +17,7 @@ from spice_explorer.sections import needs, purity
 if TYPE_CHECKING:
     import pandas as pd
 
+    from engine.exports.label_table import Format
     from engine.runs.folder import RunFolder
 
 PREVIEW = 500
@@ -65,17 +66,22 @@ def _rows(run: RunFolder, table: pd.DataFrame) -> pd.DataFrame:
         rows: Rows = st.segmented_control(
             "Rows", choices, default="all", required=True, key=f"rows-{len(choices)}", format_func=str.capitalize
         )
+        form: Format = st.segmented_control(
+            "File", list(present.FORMS), default="csv", required=True, key="form", format_func=present.FORMS.__getitem__
+        )
         found, dropped = present.chosen(table, rows, selected)
         st.download_button(
-            f"Download {len(found):,} rows as CSV",
-            lambda: exports.csv(found),
-            file_name=present.file_name(run.name, rows),
-            mime="text/csv",
+            f"Download {len(found):,} rows as {present.FORMS[form]}",
+            lambda: exports.file(found, form),
+            file_name=present.file_name(run.name, rows, form),
+            mime="text/csv" if form == "csv" else "application/octet-stream",
             type="primary",
             key="download",
             on_click="ignore",
             icon=":material/download:",
         )
+    if form == "csv":
+        st.caption(present.GUARDED)
     if dropped:
         st.caption(present.dropped_words(dropped))
     return found

@@ -55,6 +55,22 @@ def test_a_file_is_dropped_onto_the_page(page: Page, photos: Path, tmp_path: Pat
     fact(page, "Classes in the truth", "2")
 
 
+def test_a_dropped_table_asks_for_the_folder_of_its_paths(page: Page, photos: Path, tmp_path: Path) -> None:
+    names = sorted(one.relative_to(photos).as_posix() for one in photos.rglob("*.png"))
+    (tmp_path / "list.TSV").write_text("path\tn\n" + "".join(f"{name}\t1\n" for name in names))
+    page.get_by_text("Your images").click()
+    page.get_by_text("Or drop a file here").click()
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_test_id("stFileUploaderDropzone").locator("button").click()
+    chooser.value.set_files(tmp_path / "list.TSV")
+    field = page.get_by_label("Folder that the paths in the table start from", exact=True)
+    field.fill(str(photos))
+    field.press("Enter")
+    page.get_by_role("button", name="Open this file").click()
+    fact(page, "Images", "40")
+
+
 def test_what_is_not_there_is_a_sentence(page: Page) -> None:
     page.get_by_text("Your images").click()
     page.get_by_label("Folder or file").fill("~/no such folder")

@@ -168,3 +168,54 @@ def test_a_column_of_lists_holds_whole_vectors(tmp_path: Path) -> None:
 def test_a_table_that_does_not_fit_is_refused_in_words(tmp_path: Path, columns: dict[str, object], words: str) -> None:
     with pytest.raises(SourceError, match=words):
         imported(table(tmp_path, columns))
+
+
+# -- what is used -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1e25, 1e-30, 1e18, 1e-13])
+def test_huge_and_tiny_vectors_keep_their_directions_and_proportions(tmp_path: Path, scale: float) -> None:
+    found = imported(saved(tmp_path, (VALUES * scale).astype(np.float32)))
+    np.testing.assert_allclose(found / found.max(), VALUES / VALUES.max(), rtol=1e-5)
+    assert np.isfinite((found**2).sum(1)).all()
+    assert ((found**2).sum(1) > 1e-3).all()
+
+
+def test_a_vector_of_zeros_is_named(tmp_path: Path) -> None:
+    values = VALUES.copy()
+    values[1] = 0
+    with pytest.raises(
+        SourceError, match=r"1 of the 3 vectors in .* are zero, which points nowhere, the first that of birds/b"
+    ):
+        imported(saved(tmp_path, values))
+
+
+def test_vectors_of_fewer_directions_than_clusters_are_refused(tmp_path: Path) -> None:
+    values = np.array([[1.0, 2.0], [2.0, 4.0], [4.0, 1.0]])
+    path = saved(tmp_path, values)
+    assert import_vectors(f"import:{path}", IMAGES) is None
+    with pytest.raises(SourceError, match="have only 2 different directions, for 3 clusters: choose fewer"):
+        import_vectors(f"import:{path}", IMAGES, clusters=3)
+
+
+@pytest.mark.parametrize("title", ["file_name", "id", "name"])
+def test_vectors_belong_to_the_images_that_the_title_names(tmp_path: Path, title: str) -> None:
+    columns = {"nearest": IDS[1:] + IDS[:1], title: IDS[::-1], "v": list(VALUES[::-1].tolist())}
+    np.testing.assert_array_equal(imported(table(tmp_path, columns)), VALUES)
+    with pytest.raises(SourceError, match="2 columns that name images, 'nearest' and 'other'"):
+        imported(table(tmp_path, {"nearest": IDS[1:] + IDS[:1], "other": IDS[::-1], "v": list(VALUES.tolist())}))
+
+
+def test_numbers_that_name_images_and_classes_are_no_features(tmp_path: Path) -> None:
+    images = ImageSet(IMAGES.pixels, ("1", "2", "3"), "names.npz")
+    columns = {"id": [3, 1, 2], "label": [7, 7, 7], "x": VALUES[[2, 0, 1], 0], "y": VALUES[[2, 0, 1], 1]}
+    path = table(tmp_path, columns)
+    found = import_vectors(f"import:{path}", images, lambda shape: np.zeros(shape, np.float32))
+    np.testing.assert_array_equal(found, VALUES)
+    with pytest.raises(SourceError, match="no column of the table contains names"):
+        imported(path)
+
+
+def test_names_may_be_categories(tmp_path: Path) -> None:
+    names = pd.Categorical(IDS[::-1])
+    np.testing.assert_array_equal(imported(table(tmp_path, {"f": names, "v": list(VALUES[::-1].tolist())})), VALUES)

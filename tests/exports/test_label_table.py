@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import socket
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +178,57 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         write_file(b"new", path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    for target in ("kept/old.csv", "kept/new.csv"):
+        link = tmp_path / f"link-{Path(target).name}"
+        link.symlink_to(tmp_path / target)
+        if "old" in target:
+            link.write_bytes(b"before")
+            os.chmod(tmp_path / target, 0o640)
+        write_file(b"after", link)
+        assert link.is_symlink()
+        assert (tmp_path / target).read_bytes() == b"after"
+    assert stat.S_IMODE((tmp_path / "kept/old.csv").stat().st_mode) == 0o640
+    assert sorted(one.name for one in (tmp_path / "kept").iterdir()) == ["new.csv", "old.csv"]
+
+
+def test_the_longest_name_that_is_legal_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 251 + ".csv")
+    write_file(b"labels", path)
+    assert path.read_bytes() == b"labels"
+
+
+@pytest.mark.parametrize("place", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+def test_standard_output_takes_a_file_between_what_is_printed(place: str, kind: str, tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from engine.exports.label_table import write_file\n"
+        f"print('before'); write_file(b'labels\\n', Path({place!r})); print('after')"
+    )
+    with (tmp_path / "out").open("w+b") as out:
+        sink = out if kind == "file" else subprocess.PIPE
+        done = subprocess.run([sys.executable, "-c", code], stdout=sink, check=True)
+        out.seek(0)
+        assert (done.stdout or out.read()) == b"before\nlabels\nafter\n"
+
+
+def test_a_pipe_takes_what_is_written_and_stays_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    write_file(b"labels", path)
+    assert os.read(reader, 100) == b"labels"
+    os.close(reader)
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+def test_a_socket_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind("socket")
+        with pytest.raises(RunError, match="socket cannot be written: it is a device or a socket, not a file"):
+            write_file(b"labels", Path("socket"))
+        assert stat.S_ISSOCK(os.stat("socket").st_mode)

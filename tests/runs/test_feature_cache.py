@@ -239,7 +239,7 @@ def test_without_room_on_the_disk_nothing_is_begun(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10, 10, 0))
     assert execute(folder, CPU, Control()) == "failed"
-    assert "60 images and their views need 0.0 GB, but only 0.0 GB are free" in observe(folder).message
+    assert "60 images and their views need 268.5 MB, but only 0 bytes are free" in observe(folder).message
     assert not list((cache() / "features").glob("*.draft"))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from engine.curate.guidance import Guidance
 from engine.data.origin import Origin
+from engine.formats.stamps import stamp_of
 from engine.health.exclusions import without
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
@@ -58,7 +59,7 @@ def test_a_run_remembers_where_its_originals_are_and_how_large(run: RunFolder, p
     found = run.originals()
     assert found is not None
     files = [(pictures / name).stat() for name in run.images().ids]
-    assert found[0].tolist() == [[file.st_size, file.st_mtime_ns] for file in files]
+    assert found[0].tolist() == [list(stamp_of(file)) for file in files]
 
 
 def test_the_root_of_a_table_is_remembered(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

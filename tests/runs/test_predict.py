@@ -13,7 +13,7 @@ from engine.config import EncoderSettings
 from engine.data.images import ImageSet
 from engine.errors import RunError, SettingError
 from engine.jobs import Control
-from engine.runs.predict import encoder_file, predict_images, scores
+from engine.runs.predict import coloured_as, encoder_file, predict_images, scores
 from engine.runs.runner import choose_device, execute
 from engine.stages.encoder import Encoder, initialise
 from engine.stages.encoder_file import load_encoder, pack_encoder, read_card
@@ -132,3 +132,24 @@ def test_an_encoder_file_tells_nothing_of_the_place_of_its_images(make_run: Make
     (tmp_path / "own.pt").write_bytes(encoder_file(folder))
     assert read_card(f"encoder:{tmp_path / 'own.pt'}")["source"] == "folder:birds"
     assert b"someone" not in (tmp_path / "own.pt").read_bytes()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_and_colour_images_are_taken_as_those_of_the_run(channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4 - channels, 5, 6), np.uint8)
+    found = coloured_as(ImageSet(pixels, ("a", "b", "c"), "photos"), channels).pixels
+    assert found.shape == (3, channels, 5, 6)
+    if channels == 3:
+        assert all(np.array_equal(found[:, one], pixels[:, 0]) for one in range(3))
+    else:
+        brightness = np.tensordot(pixels, [0.299, 0.587, 0.114], ([1], [0]))
+        assert np.abs(found[:, 0] - brightness).max() <= 1
+
+
+def test_a_run_in_grey_labels_grey_images_in_colour_alike(make_run: MakeRun) -> None:
+    folder = make_run()
+    assert run(folder) == "finished"
+    own = folder.images()
+    coloured = ImageSet(np.repeat(own.pixels, 3, axis=1), own.ids, "photos")
+    one, other = (predict_images(folder, images, CPU).labels for images in (own, coloured))
+    assert np.array_equal(one, other)

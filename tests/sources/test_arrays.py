@@ -151,7 +151,16 @@ class _Trap:
         return os.mkdir, (str(self.target),)
 
 
-@pytest.mark.parametrize("member", ["images", "labels", "names"])
+def test_names_that_are_pickles_are_numbers_instead(tmp_path: Path) -> None:
+    trap = np.array([_Trap(tmp_path / "trapped")] * 2)
+    found = opened(saved(tmp_path / "a.npz", images=RGB, names=trap))
+    assert not (tmp_path / "trapped").exists()
+    assert found.images.ids == ("image-000000", "image-000001")
+    assert "names are not used" in found.notes[0]
+    assert "Python objects" in found.notes[0]
+
+
+@pytest.mark.parametrize("member", ["images", "labels"])
 def test_pickles_in_an_npz_are_never_run(member: str, tmp_path: Path) -> None:
     trap = np.array([_Trap(tmp_path / "trapped")] * 2)
     path = saved(tmp_path / "a.npz", **{"images": RGB, "labels": np.zeros(2), member: trap})

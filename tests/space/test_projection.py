@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-import numpy as np
+import math
 
+import numpy as np
+import pytest
+
+from engine.errors import SettingError
 from engine.space.neighbors import nearest
 from engine.space.projection import MapSettings, aligned, principal_map, umap_map
 
@@ -54,3 +58,9 @@ def test_alignment_undoes_turning_mirroring_and_shifting_but_not_scale() -> None
     np.testing.assert_allclose(found, points, atol=1e-5)
     doubled = aligned(2 * points @ turn, points)
     np.testing.assert_allclose(doubled - doubled.mean(0), 2 * (points - points.mean(0)), atol=1e-4)
+
+
+@pytest.mark.parametrize("asked", [(1, 0.1), (0, 0.1), (-3, 0.1), (1001, 0.1), (15, -0.1), (15, 1.1), (15, math.nan)])
+def test_settings_that_umap_would_refuse_are_refused_in_words(asked: tuple[int, float]) -> None:
+    with pytest.raises(SettingError, match="allowed from"):
+        MapSettings(*asked)

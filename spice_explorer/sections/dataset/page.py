@@ -147,7 +147,7 @@ def _own() -> None:
         help="Class folders, a column such as label, .cls files in WebDataset shards, an array y.",
     )
     st.caption(
-        "A folder with its subfolders · zip or tar (gz, xz, bz2) · CSV or Parquet with paths or with "
+        "A folder with its subfolders · zip or tar (gz, xz, bz2) · CSV, JSON lines or Parquet with paths or with "
         "the images in it · a Hugging Face image folder · NumPy npy or npz · webdataset:FOLDER for tar "
         "shards. The path is on the machine that runs this app. Unreadable files are listed with the reason."
     )
@@ -157,9 +157,16 @@ def _own() -> None:
         dropped = st.file_uploader(
             "A zip, tar, table or array", type=list(imports.UPLOADS), key="dropped", label_visibility="collapsed"
         )
+        below = ""
+        if dropped is not None and present.is_table(dropped.name):
+            below = st.text_input(
+                "Folder that the paths in the table start from",
+                key="dropped root",
+                help="On the machine that runs this app. A Parquet table with the images in it needs none.",
+            )
         if dropped is not None and st.button("Open this file", key="open dropped"):
             kept = imports.keep_upload(dropped.name, dropped.getbuffer())
-            _begin(kept, None if size is None else int(size), labels, root, fit)
+            _begin(kept, None if size is None else int(size), labels, below, fit)
 
 
 def _path(label: str, action: str, key: str, placeholder: str) -> tuple[str, bool]:
@@ -256,6 +263,8 @@ def report(opened: Opened) -> None:
         if found.classes is not None:
             st.metric("Classes in the truth", found.classes, border=True)
         st.metric("Skipped files", f"{found.skipped:,}", border=True)
+    for note in opened.notes:
+        st.caption(session.plain(f"{note[:1].upper()}{note[1:]}."))
     _sample(opened)
     if truth is not None:
         with scores.truth_box("balance", "Ground truth"):

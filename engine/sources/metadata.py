@@ -1,0 +1,121 @@
+"""The tables in Hugging Face's image folders, in a folder or an archive: metadata.csv, .jsonl or .parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.data.columns import NOTHING, ImageColumn, class_column, read_table, rows_of, shown, truth_of, without_class
+from engine.data.skipped import Skipped
+from engine.data.truth import Truth
+from engine.errors import SourceError
+from engine.formats.identity import LABELS, Spelt, usual
+from engine.formats.tables import headless
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METADATA = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
+KEY = "file_name"
+
+
+@dataclass(frozen=True, eq=False)
+class Metadata:
+    """What the tables say about a source's images.
+
+    Attributes:
+        truth: the classes, if they were requested and are there.
+        odd: the tables that could not be used.
+        notes: as `Listing` has them.
+    """
+
+    columns: tuple[ImageColumn, ...] = ()
+    truth: Truth | None = None
+    odd: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def metadata_of(read: Callable[[str], bytes], tables: Sequence[str], names: Sequence[str], *, labels: bool) -> Metadata:
+    """Reads the files `tables` (paths, which `read` reads) about the images `names`.
+
+    Raises:
+        SourceError: if `labels` are requested, and a table has them, but not for every image, or not clearly.
+    """
+    if not tables:
+        return Metadata()
+    import pandas as pd
+
+    parts, odd, notes = [], [], []
+    for path in tables:
+        try:
+            part, nameless = _part(read(path), path)
+            parts.append(part)
+            if nameless:
+                notes.append(f"{path} names no file in {nameless:,} of its rows, which are not used")
+        except OSError as error:
+            odd.append(Skipped(path, error.strerror or str(error)))
+        except SourceError as error:
+            odd.append(Skipped(path, str(error)))
+    if not parts:
+        return Metadata(odd=tuple(odd))
+    table = pd.concat(parts, ignore_index=True)
+    notes += _strangers(tables[0], table[KEY].tolist(), names)
+    try:
+        rows = rows_of(table, names, KEY)
+    except SourceError as error:
+        if labels and any(usual(title) in LABELS for title in table.columns):  # class folders are not what was meant
+            raise SourceError(
+                f"labels were requested, but {tables[0]} cannot be used: {error}; or open the images without labels"
+            ) from None
+        return Metadata(odd=(*odd, Skipped(tables[0], str(error))), notes=tuple(notes))
+    columns = tuple(shown(rows))
+    if not columns:
+        odd.append(Skipped(tables[0], NOTHING))
+    return Metadata(columns, _truth(rows, names, tables[0]) if labels else None, tuple(odd), tuple(notes))
+
+
+def _part(content: bytes, path: str) -> tuple[pd.DataFrame, int]:
+    """The table with paths from the source's root in the column KEY, and how many rows name no file."""
+    table = read_table(content, path.rpartition("/")[2])
+    titles = [title for title in table.columns if usual(title) == KEY]
+    if headless(table):
+        raise SourceError("it has no header: expected a first line such as file_name,label")
+    if not titles:
+        raise SourceError("there is no column file_name in it")
+    table = table.rename(columns={titles[0]: KEY})
+    there = table[KEY].notna() & (table[KEY].astype(str).str.strip() != "")
+    table = table[there].copy()
+    folder = path.rpartition("/")[0]
+    table[KEY] = [_below(folder, str(one)) for one in table[KEY]]
+    return table, int((~there).sum())
+
+
+def _below(folder: str, name: str) -> str:
+    name = name.strip().replace("\\", "/")
+    while name.startswith("./"):
+        name = name[2:]
+    return f"{folder}/{name}" if folder else name
+
+
+def _strangers(path: str, told: Sequence[str], names: Sequence[str]) -> list[str]:
+    """A note about files that the tables name and that are not there."""
+    places = Spelt(names).places(told)
+    missing = [name for name, place in zip(told, places.tolist(), strict=True) if place < 0]
+    if not missing:
+        return []
+    return [f"{path} names {len(missing):,} files that are not there or no image, the first {missing[0]}"]
+
+
+def _truth(rows: pd.DataFrame, names: Sequence[str], path: str) -> Truth | None:
+    """None if there is no column of classes; raises SourceError if it has gaps."""
+    title = class_column(rows)
+    if title is None:
+        return None
+    gaps = rows[title].isna().to_numpy()
+    if gaps.any():
+        raise SourceError(
+            f"labels were requested, but {path} does not have them for all images{without_class(rows)}, the first "
+            f"{names[int(gaps.argmax())]}: add them, or open the images without labels"
+        )
+    return truth_of(rows)
