@@ -233,7 +233,9 @@ def _typed(cells: list[str], title: str) -> pd.Series:
         whole = [None if one is None else int(one) for one in numbers]
         return pd.Series(whole, dtype="Int64" if None in whole else "int64")
     classes = usual(title) in LABELS and all(WHOLE_FLOAT.fullmatch(one) or WHOLE.fullmatch(one) for one in given)
-    if classes or all(one.lstrip("-").isdecimal() for one in given):  # or too long for a number
+    long = all(one.lstrip("-").isdecimal() for one in given)  # too long for a number
+    infinite = not any(character.isdecimal() for one in given for character in one)  # rather words
+    if classes or long or infinite or usual(title) in NAMES:
         return _texts(texts)
     return pd.Series([np.nan if one is None else float(one) for one in numbers], dtype="float64")
 
