@@ -105,8 +105,7 @@ def measured(found: Measured) -> str:
 
 
 def measured_shortly(found: Measured) -> str:
-    """The same for a button that is about some of the labels: "of all reliable 76 – 90 % right"; "" while the answers
-    are too few."""
+    """The same for a button that is about some of the labels; "" while the answers are too few."""
     if found.estimate is not None:
-        return f"of all reliable {100 * found.estimate.low:.0f} – {percent(found.estimate.high, 0)} right"
+        return f"of all reliable {estimate(found.estimate)} right"
     return f"of all reliable {found.right:,} of {found.answers:,} looked at are right" if found.enough else ""
