@@ -4,6 +4,7 @@ readers never see a partial file. Reading a file never runs code."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import pickle
@@ -11,7 +12,8 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any
 
 import numpy as np
 
@@ -53,21 +55,26 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def synced(path: Path) -> Iterator[Any]:
-    """A new file to write, flushed to the disk at the end."""
+    """A new file to write, from its beginning on; at the end it is on the disk, as long as what was written.
+
+    Raises:
+        OSError: where the disk is full, or has not taken everything.
+    """
     with path.open("wb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
+        written, found = file.tell(), os.fstat(file.fileno()).st_size
+        if found != written:
+            raise OSError(errno.EIO, f"only {found:,} of {written:,} bytes have arrived", str(path))
 
 
-def save_array(file: Any, array: np.ndarray) -> None:
-    try:
-        np.save(file, array, allow_pickle=False)
-    except OSError as error:
-        if error.errno is None:  # numpy counts the bytes and forgets the reason: ask the system again
-            file.write(b"\0")
-            file.flush()
-        raise
+def save_array(file: IO[bytes], array: np.ndarray) -> None:
+    """Writes `array` in numpy's format, and raises OSError where the disk is full.
+
+    To a file itself numpy writes by way of C, and nothing is said of the last bytes that C still holds when it closes.
+    """
+    np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
 def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:

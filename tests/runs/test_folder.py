@@ -210,6 +210,41 @@ def test_an_event_that_the_disk_has_no_room_for_does_not_spoil_the_next(make_run
     assert [one.event for one in folder.records()[0]] == [RunQueued(), RunFailed("the disk is full")]
 
 
+@pytest.mark.parametrize("room", [0, 100, 4096, 8300, 8500, 8927])
+def test_an_artefact_that_loses_its_last_bytes_is_not_there(make_run: MakeRun, room: int) -> None:
+    """A file of 8,928 bytes; what C still holds of it when it closes numpy would lose in silence."""
+    folder, values = make_run(), np.arange(1100)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            folder.save("joint", {"values": values})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not folder.has("joint")
+    assert hidden_leftovers(folder.path) == []
+    folder.save("joint", {"values": values})
+    assert (folder.path / "joint" / "values.npy").stat().st_size == 8928
+    np.testing.assert_array_equal(folder.load("joint")["values"], values)
+
+
+def test_a_file_that_the_disk_has_only_in_part_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, plain = tmp_path / "card.json", os.fstat
+    write_text(path, "old")
+
+    def cut(number: int) -> os.stat_result:
+        fields = list(plain(number))
+        fields[6] = 1  # the size
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(os, "fstat", cut)
+    with pytest.raises(OSError, match="only 1 of 3 bytes have arrived"):
+        write_text(path, "new")
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert hidden_leftovers(tmp_path) == []
+
+
 @pytest.mark.parametrize("line", [b"{}", b"nonsense", b'{"event": "Unheard", "time": 1}', b"\xff"])
 def test_a_damaged_line_of_events_is_named(make_run: MakeRun, line: bytes) -> None:
     folder = make_run()
