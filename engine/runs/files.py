@@ -12,11 +12,11 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from engine import npy
 from engine.errors import RunError, first_sentence, out_of_memory
 
 
@@ -69,14 +69,6 @@ def synced(path: Path) -> Iterator[Any]:
             raise OSError(errno.EIO, f"only {found:,} of {written:,} bytes have arrived", str(path))
 
 
-def save_array(file: IO[bytes], array: np.ndarray) -> None:
-    """Writes `array` in numpy's format, and raises OSError where the disk is full.
-
-    To a file itself numpy writes by way of C, and nothing is said of the last bytes that C still holds when it closes.
-    """
-    np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
-
-
 def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
     """A hard link to a file that is never modified in place, or a copy if links are not possible."""
     try:
@@ -87,7 +79,7 @@ def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) ->
 
 def load_array(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="c", allow_pickle=False)
+        return npy.mapped(path)
     except (ValueError, EOFError) as error:
         raise RunError(f"{path} is damaged ({error}): delete its folder and resume the run to rebuild it") from None
 

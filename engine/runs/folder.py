@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
+from engine import npy
 from engine.config import RunConfig, from_dict, with_setting
 from engine.data.columns import ImageColumn
 from engine.data.images import ImageSet
@@ -47,7 +48,7 @@ from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import RunError
 from engine.events import STAGES, Event, Record, Stage, from_json, to_json
-from engine.runs.files import FileCheckpoint, link_file, load_array, load_weights, save_array, save_weights, synced
+from engine.runs.files import FileCheckpoint, link_file, load_array, load_weights, save_weights, synced
 from engine.stages.decided_labels import FixedLabels
 
 FORMAT = 1
@@ -231,7 +232,7 @@ class RunFolder:
         try:
             for name, array in arrays.items():
                 with synced(draft / f"{name}.npy") as file:
-                    save_array(file, array)
+                    npy.save(file, array)
             for name, file in (linked or {}).items():
                 link_file(file, draft / f"{name}.npy")
             if isinstance(weights, Path):
