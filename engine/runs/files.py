@@ -8,6 +8,7 @@ import errno
 import io
 import os
 import pickle
+import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,6 +52,13 @@ def write_text(path: Path, text: str) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def draft_folder(target: Path) -> Path:
+    """A new, hidden folder beside `target`, to be renamed once it is complete; open to those whom the umask lets."""
+    draft = target.with_name(f".{target.name}-{secrets.token_hex(6)}")
+    draft.mkdir()
+    return draft
 
 
 @contextlib.contextmanager

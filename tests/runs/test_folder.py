@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -251,6 +252,26 @@ def test_a_damaged_line_of_events_is_named(make_run: MakeRun, line: bytes) -> No
     (folder.path / "events.jsonl").write_bytes(line + b"\n")
     with pytest.raises(RunError, match=r"events\.jsonl is damaged"):
         folder.records()
+
+
+def test_files_that_a_system_leaves_are_no_arrays(make_run: MakeRun) -> None:
+    folder = make_run()
+    (folder.path / "truth" / "._labels.npy").write_bytes(b"a resource fork")
+    assert set(folder.load("truth")) == {"labels", "class_names"}
+
+
+@pytest.mark.parametrize(("mask", "folders", "files"), [(0o077, 0o700, 0o600), (0o022, 0o755, 0o644)])
+def test_a_run_is_open_to_those_whom_the_umask_lets(make_run: MakeRun, mask: int, folders: int, files: int) -> None:
+    before = os.umask(mask)
+    try:
+        folder = make_run()
+        folder.save("joint", {"values": np.zeros(3)})
+        folder.append(RunQueued())
+    finally:
+        os.umask(before)
+    found = {stat.S_IMODE(path.stat().st_mode) for path in [folder.path, *folder.path.rglob("*")] if path.is_dir()}
+    assert found == {folders}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.path.rglob("*") if path.is_file()} == {files}
 
 
 def test_a_damaged_array_is_named(make_run: MakeRun) -> None:
