@@ -143,7 +143,7 @@ def report_body(found: dict[str, Any], sizes: dict[str, int]) -> str:
             "to class, until the last has a tenth of the first. Presets: `quick` (digits), `shapes`, and `photos` "
             "(CIFAR-10's test images by efficientnet-lite0, frozen). Equal sizes and the softmax twice are the paper's "
             "and those of `shapes`, equal sizes and plain cross-entropy those of `quick` and `fast`, estimated sizes "
-            "and plain cross-entropy those of `photos`. The worst class is the one of which the least is in the cluster "
+            "and plain cross-entropy those of `photos`. The worst class is that of which the least is in the cluster "
             "that is matched to it.",
             *(
                 f"## {name}\n\n{sizes[name]:,} images, {len(each['equal sizes'])} seeds.\n\n{score_table(each)}"
