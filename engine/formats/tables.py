@@ -95,7 +95,8 @@ def _json_lines(content: bytes) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for number, line in enumerate(_decoded(content).splitlines(), 1):
+    # Not by splitlines, which also breaks at letters that JSON leaves in texts, such as U+2028.
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", _decoded(content)), 1):
         if not line.strip():
             continue
         try:
@@ -170,7 +171,7 @@ def _rows(text: str, separator: str) -> list[tuple[int, list[str]]]:
 def _separator(text: str, usual_one: str, is_name: IsName) -> str:
     """The separator by which header and first rows have equally many cells, of several the one that brings out names
     of images; `usual_one` if that tells nothing."""
-    lines = text[:LOOKED_AT].splitlines(keepends=True)
+    lines = list(io.StringIO(text[:LOOKED_AT], newline=""))
     fitting, naming = [], []
     for one in SEPARATORS:
         try:

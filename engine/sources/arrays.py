@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from engine.data.listing import Listing
-from engine.data.truth import Truth, class_truth
+from engine.data.truth import Truth, class_truth, measures
 from engine.errors import SourceError
 from engine.formats.depth import float_scale, whole_scale
 from engine.formats.identity import text_of
@@ -95,8 +95,8 @@ class ArraySource:
             names = [text_of(one) for one in self._small(member, count).tolist()]
         except SourceError as error:
             return numbered, f"its {_array(member)} are not used ({error})"
-        if len(set(names)) != count:
-            return numbered, f"its {_array(member)} are not used, because some are equal"
+        if len(set(names)) != count or not all(name.strip() for name in names):
+            return numbered, f"its {_array(member)} are not used, because some are equal or empty"
         return names, ""
 
     def _truth(self, count: int) -> Truth | None:
@@ -109,7 +109,13 @@ class ArraySource:
                 f"labels were requested, but {self.path} has none (expected an array named "
                 "labels or y): open it without labels"
             )
-        return class_truth(self._small(member, count).tolist())
+        values = self._small(member, count)
+        if values.dtype.kind == "f" and measures(values[~np.isnan(values)]):
+            raise SourceError(
+                f"labels were requested, but {_array(member)} of {self.path} holds measures, not classes: open it "
+                "without labels"
+            )
+        return class_truth(values.tolist())
 
     def _unread(self) -> list[str]:
         """Notes about other arrays of images, such as another split."""
@@ -139,6 +145,10 @@ class ArraySource:
         if len(shape) not in (3, 4) or min(shape) < 1:
             hint = "; for features use features.source=import:FILE" if len(shape) == 2 else ""
             raise SourceError(f"{self.path} has shape {shape}: expected (N, H, W), (N, H, W, C) or (N, C, H, W){hint}")
+        if len(shape) == 3 and shape[2] in (3, 4) and shape[1] > 2 * shape[2]:
+            raise SourceError(
+                f"{self.path} has shape {shape}, which is a single image: expected many, of shape (N, H, W, C)"
+            )
         last = len(shape) == 4 and shape[3] in (1, 3, 4)
         if len(shape) == 4 and not last and shape[1] not in (1, 3, 4):
             raise SourceError(f"{self.path} has shape {shape}: expected 1, 3 or 4 channels, last or second")
