@@ -19,7 +19,7 @@ from engine.data.listing import Listing, Reader
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth, class_text
 from engine.errors import SourceError
-from engine.formats.identity import LABELS, NAMES, by_content, spelling, the_column, usual
+from engine.formats.identity import LABELS, NAMES, by_content, spelling, text_of, the_column, usual
 from engine.formats.images import HEAD_BYTES, image_ending, sniffed
 from engine.formats.stamps import file_stamp, stamp_of
 from engine.formats.tables import headless
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 LOOKED_AT, LOOKED_AT_IMAGES = 100, 16
 # Usual titles of the column that holds the images themselves, the best first.
 PICTURES = ("image", "img", "picture", "photo", "images", "jpg", "png", "webp", "pixels", "content", "bytes", "data")
+
+
+# Titles of a column that names the image in its row, without those that may be of a class or of the image itself.
+ROW_NAMES = tuple(one for one in NAMES if one not in ("image", "img", "name"))
 
 
 @dataclass(frozen=True)
@@ -169,13 +173,13 @@ class TableSource:
                 for one in file.schema_arrow
                 if not types.is_nested(one.type) and (not _is_binary(one.type) or usual(one.name) in LABELS)
             ]
-            row = 0
+            named, row = _names(file), 0
             for group in range(file.num_row_groups):
                 values = _encoded(file, group, column)
                 other = file.read_row_group(group, columns=others).to_pandas()
                 kept = []
                 for place, (content, path) in enumerate(values):
-                    name = _unused(readable(path) if path else "", row, known)
+                    name = _unused(readable(path or (named[row] if named else "")), row, known)
                     row += 1
                     if not content:
                         skipped.append(Skipped(name, "no image in this row"))
@@ -217,6 +221,21 @@ class ParquetReader:
                 with parquet.ParquetFile(self.path) as file:
                     self._values, self._group = _encoded(file, group, self.column), group
             return self._values[place][0]
+
+
+def _names(file: Any) -> list[str]:
+    """The names of the images in a titled column; none if there is none, or it has gaps or a name twice."""
+    from pyarrow import types
+
+    kinds = (types.is_string, types.is_large_string, types.is_integer)
+    found = {usual(one.name): one.name for one in file.schema_arrow if any(kind(one.type) for kind in kinds)}
+    for title in ROW_NAMES:
+        if title in found:
+            values = file.read(columns=[found[title]]).column(0).to_pylist()
+            names = ["" if one is None else text_of(one) for one in values]
+            if all(name.strip() for name in names) and len(set(names)) == len(names):
+                return names
+    return []
 
 
 def _unused(path: str, row: int, known: set[str]) -> str:

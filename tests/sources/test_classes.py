@@ -235,3 +235,33 @@ def test_images_of_an_array_are_numbered_where_a_name_is_empty(tmp_path: Path) -
     listing = source_of(str(tmp_path / "a.npz")).listing()
     assert listing.names == ("image-000000", "image-000001")
     assert "some are equal or empty" in listing.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("titles", "names"),
+    [
+        ({"file_name": ["b.png", "a.png"]}, ("b.png", "a.png")),
+        ({"path": ["x/1", "x/2"], "id": [7, 3]}, ("7", "3")),
+        ({"id": ["same", "same"], "path": ["x/1", "x/2"]}, ("x/1", "x/2")),
+        ({"id": ["a", None]}, ("row-0000000", "row-0000001")),
+        ({"name": ["cat", "dog"]}, ("row-0000000", "row-0000001")),
+    ],
+)
+def test_images_in_a_table_are_called_as_its_column_of_names_says(
+    titles: dict[str, list[object]], names: tuple[str, ...], tmp_path: Path
+) -> None:
+    table = pd.DataFrame({"image": [picture(3), picture(4)], **titles})
+    table.to_parquet(tmp_path / "a.parquet", row_group_size=1)
+    assert source_of(str(tmp_path / "a.parquet")).listing().names == names
+
+
+def test_names_of_an_array_are_of_the_same_split(tmp_path: Path) -> None:
+    split = {"x_test": np.full((2, 8, 8), 9, np.uint8), "names": ["a", "b"], "names_test": ["c", "d"]}
+    np.savez(tmp_path / "a.npz", **split)
+    assert source_of(str(tmp_path / "a.npz")).listing().names == ("c", "d")
+
+
+def test_classes_of_another_split_are_not_taken(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_test=np.full((2, 8, 8), 9, np.uint8), y_train=[1, 2])
+    with pytest.raises(SourceError, match="has none"):
+        classes(tmp_path / "a.npz")
