@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,14 +43,14 @@ class Truth:
 
 
 def class_text(value: object) -> str:
-    """A class as text, without blanks around it; "" for none.
+    """A class as text, without blanks around it and with accents in one form; "" for none.
 
     >>> class_text(" cat"), class_text(3.0), class_text(float("nan")), class_text(None)
     ('cat', '3', '', '')
     """
     if value is None or (isinstance(value, (float, np.floating)) and np.isnan(value)):
         return ""
-    return text_of(value).strip()
+    return unicodedata.normalize("NFC", text_of(value).strip())
 
 
 def measures(numbers: np.ndarray) -> bool:

@@ -246,10 +246,11 @@ def folder_truth(where: object, names: Iterable[str]) -> Truth:
     train, or the one folder that an archive was made of.
 
     Raises:
-        SourceError: if an image has no such folder, or there are too many classes.
+        SourceError: if an image has no such folder, only some of the folders are splits, or there are too many
+            classes.
     """
     parts = [name.split("/")[:-1] for name in names]
-    while _above_classes(parts):
+    while _above_classes(where, parts):
         parts = [one[1:] for one in parts]
     stray = sum(not one for one in parts)
     if stray:
@@ -260,11 +261,18 @@ def folder_truth(where: object, names: Iterable[str]) -> Truth:
     return class_truth([one[0] for one in parts])
 
 
-def _above_classes(parts: list[list[str]]) -> bool:
-    """Whether the first folders of the images are no classes. A single class would tell nothing."""
+def _above_classes(where: object, parts: list[list[str]]) -> bool:
+    """Whether the first folders of the images are no classes; raises SourceError if only some of them are."""
     if not all(parts):
         return False
-    deeper = [len(one) > 1 for one in parts]
-    if len({one[0] for one in parts}) == 1:
-        return any(deeper)
-    return all(deeper) and all(one[0].lower() in SPLITS for one in parts)
+    first = {one[0] for one in parts}
+    splits = {one for one in first if one.lower() in SPLITS}
+    if splits == first:
+        return True
+    deeper = {one[0] for one in parts if len(one) > 1}
+    if splits & deeper:
+        raise SourceError(
+            f"labels were requested from the subfolders of {where}, but {min(splits & deeper)} is a part of a set, and "
+            f"{min(first - splits)} is not: open one of them, or open the images without labels"
+        )
+    return len(first) == 1 and bool(deeper)  # a single class would tell nothing

@@ -72,6 +72,18 @@ def test_an_image_beside_the_class_folders_has_no_class(tmp_path: Path) -> None:
         classes(zipped(tmp_path / "a.zip", ["photos/cats/1.png", "photos/dogs/2.png", "photos/all.png"]))
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["train/cats/1.png", "test/dogs/2.png", "unlabeled/3.png"], "test is a part of a set, and unlabeled is not"),
+        (["train/1.png", "test/2.png"], "2 images lie directly in it"),
+    ],
+)
+def test_splits_are_never_classes(names: list[str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=words):
+        classes(zipped(tmp_path / "a.zip", names))
+
+
 def test_one_class_is_kept(tmp_path: Path) -> None:
     assert set(classes(zipped(tmp_path / "a.zip", ["cats/1.png", "cats/2.png"])).values()) == {"cats"}
 
@@ -139,6 +151,11 @@ def test_images_found_by_the_last_part_of_their_path_are_not_called_missing(tmp_
     assert classes(root) == {"cats/a.png": "x", "dogs/b.png": "y"}
     (note,) = source_of(str(root)).listing().notes
     assert "names 1 files that are not there or no image, the first gone.png" in note
+
+
+def test_a_title_like_those_of_a_table_without_a_header_is_a_title(tmp_path: Path) -> None:
+    table = "file_name,column 1,label\na.png,3,x\n"
+    assert classes(filed(tmp_path, {"a.png": picture(), "metadata.csv": table})) == {"a.png": "x"}
 
 
 def test_letters_that_end_lines_elsewhere_end_none_in_json(tmp_path: Path) -> None:
@@ -210,6 +227,11 @@ def test_two_classes_of_one_image_are_refused_and_the_same_twice_is_not(tmp_path
         classes(root / "t.csv")
     assert len(source_of(str(root / "t.csv")).listing().names) == 2
     assert classes(root / "u.csv") == {"a.png": "x"}
+
+
+def test_both_forms_of_an_accent_are_one_class(tmp_path: Path) -> None:
+    names = ["Caf\u00e9/1.png", "Cafe\u0301/2.png", "dogs/3.png"]
+    assert set(classes(zipped(tmp_path / "a.zip", names)).values()) == {"Caf\u00e9", "dogs"}
 
 
 # -- pictures ----------------------------------------------------------------------------------
