@@ -61,10 +61,29 @@ def metadata_of(read: Callable[[str], bytes], tables: Sequence[str], names: Sequ
     Raises:
         SourceError: if `labels` are requested, and a table has them, but not for every image, or not clearly.
     """
-    if not tables:
-        return Metadata()
+    parts, odd, notes = _parts(read, tables)
+    if not parts:
+        return Metadata(odd=tuple(odd))
     import pandas as pd
 
+    table, where = pd.concat(parts, ignore_index=True), _named(tables)
+    try:
+        notes += _strangers(where, table, names)
+        rows = rows_of(table, names, KEY)
+    except SourceError as error:
+        if labels and any(usual(title) in LABELS for title in table.columns):  # class folders are not what was meant
+            raise SourceError(
+                f"labels were requested, but {where} cannot be used: {error}; or open the images without labels"
+            ) from None
+        return Metadata(odd=(*odd, Skipped(where, str(error))), notes=tuple(notes))
+    columns = tuple(shown(rows))
+    if not columns:
+        odd.append(Skipped(where, NOTHING))
+    return Metadata(columns, class_of_rows(rows, names, where) if labels else None, tuple(odd), tuple(notes))
+
+
+def _parts(read: Callable[[str], bytes], tables: Sequence[str]) -> tuple[list[pd.DataFrame], list[Skipped], list[str]]:
+    """The tables that can be used, those that cannot, and notes."""
     parts, odd, notes = [], [], []
     for path in tables:
         try:
@@ -76,22 +95,15 @@ def metadata_of(read: Callable[[str], bytes], tables: Sequence[str], names: Sequ
             odd.append(Skipped(path, error.strerror or str(error)))
         except SourceError as error:
             odd.append(Skipped(path, str(error)))
-    if not parts:
-        return Metadata(odd=tuple(odd))
-    table = pd.concat(parts, ignore_index=True)
-    try:
-        notes += _strangers(tables[0], table, names)
-        rows = rows_of(table, names, KEY)
-    except SourceError as error:
-        if labels and any(usual(title) in LABELS for title in table.columns):  # class folders are not what was meant
-            raise SourceError(
-                f"labels were requested, but {tables[0]} cannot be used: {error}; or open the images without labels"
-            ) from None
-        return Metadata(odd=(*odd, Skipped(tables[0], str(error))), notes=tuple(notes))
-    columns = tuple(shown(rows))
-    if not columns:
-        odd.append(Skipped(tables[0], NOTHING))
-    return Metadata(columns, class_of_rows(rows, names, tables[0]) if labels else None, tuple(odd), tuple(notes))
+    return parts, odd, notes
+
+
+def _named(tables: Sequence[str]) -> str:
+    """
+    >>> _named(["metadata.csv"]), _named(["a/metadata.csv", "b/metadata.csv"])
+    ('metadata.csv', 'the table a/metadata.csv or one of 1 more')
+    """
+    return tables[0] if len(tables) == 1 else f"the table {tables[0]} or one of {len(tables) - 1:,} more"
 
 
 def _part(content: bytes, path: str) -> tuple[pd.DataFrame, int]:
