@@ -46,12 +46,13 @@ class Samples:
     of: dict[str, str] = field(default_factory=dict)
     unread: int = 0
 
-    def add(self, stem: str) -> None:
+    def add(self, name: str) -> None:
         """Names a sample, by a file that is no image."""
-        self.stems.add(stem)
+        self.stems.add(_stem(name))
 
-    def take(self, stem: str, ending: str, content: bytes) -> None:
+    def take(self, name: str, ending: str, content: bytes) -> None:
         """Takes the content of a .cls or .json; of two for one sample, the last counts. Raises SourceError."""
+        stem = _stem(name)
         if ending == ".cls":
             self.classes[stem] = content.decode("utf-8-sig", "replace").strip()
             return

@@ -6,7 +6,6 @@ Members are never unpacked into a folder, so malicious paths are harmless; such 
 from __future__ import annotations
 
 import lzma
-import os
 import tarfile
 import zipfile
 import zlib
@@ -33,10 +32,9 @@ def _parts(name: str) -> tuple[str, ...]:
     return PurePosixPath(name.replace("\\", "/")).parts
 
 
-def stem(name: str) -> str:
-    """The id of a member without its ending. Files that belong together share it: "./a/one.cls" and
-    a/one.jpg."""
-    return readable(os.path.splitext("/".join(_parts(name)))[0])
+def plain_name(name: str) -> str:
+    """The name of a member as an id: "./a/one.cls" is a/one.cls."""
+    return readable("/".join(_parts(name)))
 
 
 def hidden(name: str) -> bool:
@@ -67,7 +65,7 @@ def member_name(name: str, head: Callable[[], bytes]) -> str | None:
         return None
     if ".." in parts or name.startswith(("/", "\\")) or ":" in parts[0]:
         raise SourceError("its path leads outside the archive")
-    return readable("/".join(parts))
+    return plain_name(name)
 
 
 @dataclass

@@ -26,7 +26,7 @@ from engine.errors import SourceError, sized
 from engine.formats.images import HEAD_BYTES, ending_of
 from engine.formats.samples import SIDECARS, Samples
 from engine.formats.stamps import file_stamp, stamp_of
-from engine.sources.archives import DAMAGED, Members, hidden, member_name, stem
+from engine.sources.archives import DAMAGED, Members, hidden, member_name, plain_name
 from engine.sources.folders import existing_file, readable, truth_beside
 from engine.sources.metadata import Metadata, class_of_rows, is_metadata, metadata_of
 
@@ -219,11 +219,12 @@ def _take_member(
     try:
         ending = ending_of(one.name)
         if one.isreg() and ending in SIDECARS:
-            samples.add(below + stem(one.name))
+            member = below + plain_name(one.name)
+            samples.add(member)
             if ending == ".txt":
                 samples.unread += 1
             else:
-                samples.take(below + stem(one.name), ending, _content(archive, one, SIDECAR_BYTES))
+                samples.take(member, ending, _content(archive, one, SIDECAR_BYTES))
             return
         name = member_name(one.name, lambda: _head(archive, one))
         if name is None:
