@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from engine import npy
 from engine.data.columns import ImageColumn
 from engine.data.images import pixels_named
 from engine.data.listing import Listing, Source
@@ -139,8 +140,8 @@ class ImageStore:
             if found["format"] != FORMAT or found["about"] != self.about:
                 return None
             with (self.folder / "index.npz").open("rb") as file:
-                arrays = dict(np.load(file, allow_pickle=False))
-            pixels = np.load(self.folder / pixels_named(found["fingerprint"]), mmap_mode="c", allow_pickle=False)
+                arrays = npy.unpacked(file)
+            pixels = npy.mapped(self.folder / pixels_named(found["fingerprint"]))
             return _stored(found, arrays, pixels)
         except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile):
             return None

@@ -16,6 +16,7 @@ from typing import cast
 
 import numpy as np
 
+from engine import npy
 from engine.data.decode_image import fitted
 from engine.data.decode_pool import Batch, Decode, Decoder, Decoders, coloured
 from engine.data.image_store import PIXELS, ImageStore, Stored, Waiting
@@ -129,7 +130,7 @@ class _Import:
         channels = 3 if self.coloured.any() else 1
         close_gaps(self.pixels, self.good, shape, channels)
         listing = replace(self.listing, stamps=self.stamps, keys=())
-        pixels = np.load(self.pixels, mmap_mode="r", allow_pickle=False)
+        pixels = npy.mapped(self.pixels, "r")
         names = [name for name, ok in zip(listing.names, self.good, strict=True) if ok]
         fingerprint = fingerprint_of(pixels.shape, names, blocks_of(self.pixels))
         extents = self.extents[self.good]

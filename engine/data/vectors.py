@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine import npy
 from engine.config import IMPORT
 from engine.data.images import ImageSet
 from engine.errors import SourceError
@@ -146,7 +147,7 @@ def vectors_path(source: str) -> Path:
 
 def _npy(path: Path, images: ImageSet) -> tuple[int, Blocks]:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = npy.mapped(path, "r")
     except (ValueError, EOFError, OSError) as error:
         reason = str(error).splitlines()[0]
         if "allow_pickle" in reason or "Python objects" in reason:

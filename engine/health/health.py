@@ -18,6 +18,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from engine import npy
 from engine.data.images import ImageSet
 from engine.health import likeness
 from engine.health.duplicates import USUAL, NearDuplicates, near_duplicates
@@ -131,15 +132,15 @@ class Health:
         """The report of `images` images in `path`; None when there is none, it is damaged, or it was
         made by other rules."""
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                rules, count, *rest = arrays["about"].tolist()
-                if rules != RULES or count != images:
-                    return None
-                near, best = NearDuplicates(arrays["pairs"], arrays["apart"], rest[1]), arrays["best"]
-                found: dict[Problem, Finding] = {
-                    one: Finding(*(arrays[f"{one}-{name}"] for name in ("images", "values", "groups")))
-                    for one in PROBLEMS
-                }
+            with path.open("rb") as file:
+                arrays = npy.unpacked(file)
+            rules, count, *rest = arrays["about"].tolist()
+            if rules != RULES or count != images:
+                return None
+            near, best = NearDuplicates(arrays["pairs"], arrays["apart"], rest[1]), arrays["best"]
+            found: dict[Problem, Finding] = {
+                one: Finding(*(arrays[f"{one}-{name}"] for name in ("images", "values", "groups"))) for one in PROBLEMS
+            }
         except Exception:  # a damaged archive may raise anything; the report can be made again
             return None
         return cls(count, bool(rest[0]), found, near, best)

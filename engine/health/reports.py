@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from engine import npy
 from engine.data.image_store import cache
 from engine.errors import RunError, Stopped
 from engine.formats.stamps import file_stamp
@@ -68,7 +69,7 @@ def health_of(
     kept = Health.load(file, len(opened.images))
     if kept is not None:
         return kept
-    vectors = None if features is None else np.load(features, mmap_mode="r", allow_pickle=False)
+    vectors = None if features is None else npy.mapped(features, "r")
     look = look_at(opened)
     made = examine(opened.images, opened.extents, look=look, features=vectors, progress=progress, stop=stop)
     if made is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -21,7 +20,7 @@ from engine.curate.guidance import Guidance
 from engine.data.skipped import Skipped
 from engine.errors import RunError, choose_clusters
 from engine.networks.hub import Told, nobody
-from engine.runs.files import write_text
+from engine.runs.files import draft_folder, write_text
 from engine.runs.folder import FORMAT, NEW_RUN, WITHOUT_ADAPTER, RunFolder
 from engine.runs.inheritance import inherit, inherit_decided
 from engine.runs.initial_weights import keep_beginning
@@ -104,9 +103,8 @@ def _made(target: Path, write: Callable[[RunFolder], None]) -> RunFolder:
     """The run folder at `target`, filled by `write`, either complete or absent."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = RunFolder(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        draft = RunFolder(draft_folder(target))
         try:
-            draft.path.chmod(0o755)
             write(draft)
             if target.exists():
                 target.rmdir()

@@ -4,9 +4,11 @@ readers never see a partial file. Reading a file never runs code."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import pickle
+import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from engine import npy
 from engine.errors import RunError, first_sentence, out_of_memory
 
 
@@ -51,23 +54,27 @@ def write_text(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
+def draft_folder(target: Path) -> Path:
+    """A new, hidden folder beside `target`, to be renamed once it is complete; open to those whom the umask lets."""
+    draft = target.with_name(f".{target.name}-{secrets.token_hex(6)}")
+    draft.mkdir()
+    return draft
+
+
 @contextlib.contextmanager
 def synced(path: Path) -> Iterator[Any]:
-    """A new file to write, flushed to the disk at the end."""
+    """A new file to write, from its beginning on; at the end it is on the disk, as long as what was written.
+
+    Raises:
+        OSError: where the disk is full, or has not taken everything.
+    """
     with path.open("wb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
-
-
-def save_array(file: Any, array: np.ndarray) -> None:
-    try:
-        np.save(file, array, allow_pickle=False)
-    except OSError as error:
-        if error.errno is None:  # numpy counts the bytes and forgets the reason: ask the system again
-            file.write(b"\0")
-            file.flush()
-        raise
+        written, found = file.tell(), os.fstat(file.fileno()).st_size
+        if found != written:
+            raise OSError(errno.EIO, f"only {found:,} of {written:,} bytes have arrived", str(path))
 
 
 def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
@@ -80,7 +87,7 @@ def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) ->
 
 def load_array(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="c", allow_pickle=False)
+        return npy.mapped(path)
     except (ValueError, EOFError) as error:
         raise RunError(f"{path} is damaged ({error}): delete its folder and resume the run to rebuild it") from None
 

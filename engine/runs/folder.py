@@ -28,7 +28,6 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from typing import Any
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
+from engine import npy
 from engine.config import RunConfig, from_dict, with_setting
 from engine.data.columns import ImageColumn
 from engine.data.images import ImageSet
@@ -47,7 +47,7 @@ from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import RunError
 from engine.events import STAGES, Event, Record, Stage, from_json, to_json
-from engine.runs.files import FileCheckpoint, link_file, load_array, load_weights, save_array, save_weights, synced
+from engine.runs.files import FileCheckpoint, draft_folder, link_file, load_array, load_weights, save_weights, synced
 from engine.stages.decided_labels import FixedLabels
 
 FORMAT = 1
@@ -227,18 +227,17 @@ class RunFolder:
         """
         target = self.path / artefact
         target.parent.mkdir(exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=self.path))
+        draft = draft_folder(self.path / target.name)
         try:
             for name, array in arrays.items():
                 with synced(draft / f"{name}.npy") as file:
-                    save_array(file, array)
+                    npy.save(file, array)
             for name, file in (linked or {}).items():
                 link_file(file, draft / f"{name}.npy")
             if isinstance(weights, Path):
                 link_file(weights, draft / "weights.pt")
             elif weights is not None:
                 save_weights(draft / "weights.pt", weights)
-            draft.chmod(0o755)
             shutil.rmtree(target, ignore_errors=True)
             draft.rename(target)
         except BaseException:
@@ -249,7 +248,8 @@ class RunFolder:
         """The arrays of an artefact by name, memory-mapped copy-on-write; raises RunError."""
         if not self.has(artefact):
             raise RunError(f"{self.path} has no {artefact} yet: train until it exists")
-        files = sorted((self.path / artefact).glob("*.npy"))
+        # Other systems leave files of their own, such as ._labels.npy.
+        files = sorted(file for file in (self.path / artefact).glob("*.npy") if not file.name.startswith("."))
         return _Arrays(self.path / artefact, {file.stem: load_array(file) for file in files})
 
     def remove(self, artefact: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from engine import npy
 from engine.config import ENCODER, IMPORT, SCRATCH, WEIGHTS
 from engine.data.image_store import cache
 from engine.data.images import ImageSet
@@ -146,4 +147,4 @@ def _blank_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
         length = max(1, BLANK_BYTES // (4 * columns))
         for start in range(0, rows, length):
             file.write(bytes(4 * columns * min(length, rows - start)))
-    return np.load(path, mmap_mode="r+", allow_pickle=False)
+    return npy.mapped(path, "r+")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engine import npy
 from engine.errors import SettingError, TrainingError
 from engine.space.neighbors import Neighbors
 from engine.space.vectors import units
@@ -123,13 +124,14 @@ def neighborhoods(vectors: np.ndarray, seed: int) -> np.ndarray:
     root = str(Path(__file__).parents[2])
     paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory(prefix="spice-layout-") as place:
-        np.save(Path(place) / "unit.npy", unit)
+        with (Path(place) / "unit.npy").open("wb") as file:
+            npy.save(file, unit)
         command = [sys.executable, "-c", "from engine.space.projection import lay_out; lay_out()", place, str(seed)]
         done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
             raise TrainingError(f"the layout of neighbourhoods failed ({last}): choose heads.start=kmeans")
-        return np.load(Path(place) / "layout.npy")
+        return np.array(npy.mapped(Path(place) / "layout.npy", "r"))
 
 
 def lay_out() -> None:
@@ -138,7 +140,7 @@ def lay_out() -> None:
     warnings.simplefilter("ignore")
     import umap
 
-    unit = np.load(place / "unit.npy")
+    unit = np.array(npy.mapped(place / "unit.npy", "r"))
     layout = umap.UMAP(
         n_components=min(DIRECTIONS, unit.shape[1]),
         n_neighbors=NEIGHBORHOOD,
@@ -147,7 +149,8 @@ def lay_out() -> None:
         random_state=seed,
         n_jobs=1,
     )
-    np.save(place / "layout.npy", np.asarray(layout.fit_transform(unit), np.float32))
+    with (place / "layout.npy").open("wb") as file:
+        npy.save(file, np.asarray(layout.fit_transform(unit), np.float32))
 
 
 class _Bar(io.StringIO):

@@ -105,7 +105,7 @@ def measured(found: Measured) -> str:
 
 
 def measured_shortly(found: Measured) -> str:
-    """The same for a button: "about 81 % right"; "" while the answers are too few."""
+    """The same for a button that is about some of the labels; "" while the answers are too few."""
     if found.estimate is not None:
-        return f"about {percent(found.estimate.value, 0)} right"
-    return f"{found.right:,} of {found.answers:,} looked at are right" if found.enough else ""
+        return f"of all reliable {estimate(found.estimate)} right"
+    return f"of all reliable {found.right:,} of {found.answers:,} looked at are right" if found.enough else ""

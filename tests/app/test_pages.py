@@ -235,16 +235,16 @@ def test_a_setting_out_of_range_is_refused_beside_it(visit: Visit) -> None:
 
 
 def test_a_warning_that_names_settings_trains_again_with_them(finished: RunFolder, visit: Visit) -> None:
-    finished.append(Alarm("features", "the classes seem to differ", "estimate", {"heads.sizes": "equal"}))
+    finished.append(Alarm("features", "the classes seem to differ", "estimate", {"heads.sizes": "estimated"}))
     at = visit("train", run="demo")
     assert "The classes seem to differ" in texts(at)
-    button(at, "Train again with heads.sizes = equal").click().run()
+    button(at, "Train again with heads.sizes = estimated").click().run()
     assert not at.exception
     assert not at.error
     (name,) = set(runs.run_names()) - {"demo"}
     again = runs.folder_of(name)
     assert again.card().parent == "demo"
-    assert again.card().config == with_setting(finished.card().config, "heads.sizes", "equal")
+    assert again.card().config == with_setting(finished.card().config, "heads.sizes", "estimated")
     assert at.query_params["run"] == name
     until(at, lambda _: not runs.look(again).live)
     assert runs.look(again).snapshot.state == "finished"

@@ -430,7 +430,7 @@ def test_no_line_break_comes_between_a_figure_and_its_unit() -> None:
         curation.interval(24, 25, 0.8, 0.99): "96.0@% (24 of 25; 80 – 99@%)",
         curation.estimate(found): "about 90.4@% (80 – 95@%)",
         curation.measured(Measured(36, 40, found)): "about 90.4@% (80 – 95@%) right, measured with 40 random answers",
-        curation.measured_shortly(Measured(36, 40, found)): "about 90@% right",
+        curation.measured_shortly(Measured(36, 40, found)): "of all reliable about 90.4@% (80 – 95@%) right",
         progress.duration(200): "3@min 20@s",
     }
     assert list(figures) == [one.replace("@", NBSP) for one in figures.values()]

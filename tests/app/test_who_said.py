@@ -129,7 +129,7 @@ def test_random_answers_are_on_the_accept_button_and_in_the_export(visit: Visit)
     at = visit("curate", run="demo")
     assert f"Of all reliable labels, {words}, measured with {LEAST_ANSWERS + 5} random answers." in texts(at)
     (accept,) = [one for one in at.button if one.label.startswith("Accept reliable")]
-    assert accept.label.endswith(f"· about {100 * found.value:.0f}{NBSP}% right")
+    assert accept.label.endswith(f"· of all reliable {words}")
     assert f"Of the model's reliable labels, {words}" in texts(visit("export", run="demo"))
 
 

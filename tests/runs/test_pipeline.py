@@ -336,7 +336,7 @@ def test_unequal_classes_are_told_where_all_clusters_would_get_as_many_images(
         {"heads.start": "random"},
         {"heads.choose": "consensus"},
         {"heads.double_softmax": True},
-        {"heads.sizes": "equal"},
+        {"heads.sizes": "estimated"},
         {"joint.start": "random"},
         {"heads.images": 30},
         {"joint.adapt": "flex", "joint.threshold": 0.4},
