@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.data.truth import Truth, class_truth
+from engine.data.truth import Truth, class_text, class_truth, measures
 from engine.errors import SourceError
 from engine.formats import tables
 from engine.formats.identity import LABELS, matched, the_column, usual
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 # Text columns, and columns of few distinct whole numbers, are categories; other numbers lie on a scale.
 MOST_CATEGORIES, FEW_NUMBERS = 1000, 24
 MOST_COLUMNS = 20
-# Every float64 from here on is a whole number, so being one tells nothing.
-WHOLE = 2.0**53
 MISSING = "(none)"
 NOTHING = (
     "apart from the images' names, the table has no column of numbers, "
@@ -108,7 +106,7 @@ def truth_of(rows: pd.DataFrame) -> Truth | None:
         SourceError: if there are too many classes.
     """
     title = class_column(rows)
-    if title is None or rows[title].isna().any():
+    if title is None or gaps_of(rows[title]).any():
         return None
     return class_truth(rows[title].tolist())
 
@@ -119,17 +117,23 @@ def class_column(rows: pd.DataFrame) -> str | None:
 
     def holds_classes(title: str) -> bool:
         values = rows[title].dropna()
-        return len(values) > 0 and not (is_float_dtype(values) and not _all_whole(values.to_numpy(np.float64)))
+        return len(values) > 0 and not (is_float_dtype(values) and measures(values.to_numpy(np.float64)))
 
     found = [title for title in rows.columns if usual(title) in LABELS and holds_classes(title)]
     return the_column(found, LABELS, "hold the class") if found else None
+
+
+def gaps_of(classes: pd.Series) -> np.ndarray:
+    """(rows,) bool: which cells hold no class; a blank text is none."""
+    missing = classes.isna().tolist()
+    return np.array([gap or not class_text(one) for one, gap in zip(classes.tolist(), missing, strict=True)], bool)
 
 
 def without_class(rows: pd.DataFrame) -> str:
     """Why the rows have no truth, to be put in brackets; "" if nothing like a class is there."""
     title = class_column(rows)
     if title is not None:
-        gaps = int(rows[title].isna().sum())
+        gaps = int(gaps_of(rows[title]).sum())
         return f" (column {title!r} is empty for {gaps:,} of {len(rows):,} images)" if gaps else ""
     measures = [str(title) for title in rows.columns if usual(title) in LABELS]
     return f" (column {measures[0]!r} holds measures, or nothing)" if measures else ""
@@ -175,7 +179,7 @@ def _column(title: str, values: pd.Series) -> ImageColumn | None:
         known = numbers[finite]
         if not len(known):
             return None
-        if len(np.unique(known)) > FEW_NUMBERS or not _all_whole(known):
+        if len(np.unique(known)) > FEW_NUMBERS or measures(known):
             return ImageColumn(title, stored)
         values = pd.Series(np.where(finite, numbers, np.nan)).astype("Int64")
     distinct = values.nunique()
@@ -189,11 +193,6 @@ def _column(title: str, values: pd.Series) -> ImageColumn | None:
     rank = np.empty(len(order), np.uint16)
     rank[order] = np.arange(len(order))
     return ImageColumn(title, rank[codes], tuple(str(names[place]) for place in order))
-
-
-def _all_whole(numbers: np.ndarray) -> bool:
-    """Whether all numbers are whole, and small enough for float64 to tell."""
-    return bool(((numbers == np.round(numbers)) & (np.abs(numbers) < WHOLE)).all())
 
 
 def of_images(columns: Sequence[ImageColumn], images: np.ndarray) -> tuple[ImageColumn, ...]:

@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, ImageOps, ImageStat, UnidentifiedImageError
 
 from engine.data.origin import Fit
 from engine.errors import SourceError
-from engine.formats.depth import USUAL_DEPTHS, Depth, depth_for, range_of
+from engine.formats.depth import USUAL_DEPTHS, Depth, depth_for, depths_of, range_of
 from engine.formats.essentials import essentials
 from engine.formats.images import HEAD_BYTES, sniffed, why_unreadable
 from engine.formats.stamps import stamp_of
@@ -88,7 +88,7 @@ def decode(
     caller's to silence: a filter set here would be shared by all threads that decode.
 
     Args:
-        depths: of the source, if they are known, for values of more than 8 bits.
+        depths: of the source, for values of more than 8 bits; without them, an image has its own.
 
     Raises:
         SourceError: with the reason, if the image cannot be read.
@@ -238,10 +238,11 @@ def plain(image: Image.Image, depths: Mapping[bool, Depth] | None = None) -> Ima
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
         found = range_of(values)
-        if depths is None:
+        if depths is None and (found is None or not found.whole):
             flat = _from_deep(values)
         else:
-            depth = USUAL_DEPTHS[True] if found is None else depth_for(found, depths)
+            known = depths_of([found]) if depths is None and found is not None else depths or {}
+            depth = USUAL_DEPTHS[True] if found is None else depth_for(found, known)
             flat = Image.fromarray(depth.applied(values))
         flat.info[RANGE] = found
         return flat
@@ -255,10 +256,10 @@ def plain(image: Image.Image, depths: Mapping[bool, Depth] | None = None) -> Ima
 
 
 def _from_deep(values: np.ndarray) -> Image.Image:
-    """Converts 16-bit (0–65535) or float (0–1) grey to 8 bits; if values lie outside, the range is
-    stretched to fit. NaN and infinity count as 0.
+    """Converts float (0–1) grey to 8 bits; if values lie outside, the range is stretched to fit. NaN and infinity
+    count as 0.
     """
-    top = 65535.0 if np.issubdtype(values.dtype, np.integer) else 1.0
+    top = 1.0
     values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
     if values.min() < 0 or values.max() > top:
         values = values - values.min()

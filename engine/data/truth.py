@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from engine.formats.identity import text_of
 
 # More are probably image names or other values, not classes.
 MOST_CLASSES = 10_000
+# Every float64 from here on is a whole number, so being one tells nothing.
+WHOLE = 2.0**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +42,36 @@ class Truth:
         return Truth(np.searchsorted(present, labels), names)
 
 
+def class_text(value: object) -> str:
+    """A class as text, without blanks around it and with accents in one form; "" for none.
+
+    >>> class_text(" cat"), class_text(3.0), class_text(float("nan")), class_text(None)
+    ('cat', '3', '', '')
+    """
+    if value is None or (isinstance(value, (float, np.floating)) and np.isnan(value)):
+        return ""
+    return unicodedata.normalize("NFC", text_of(value).strip())
+
+
+def measures(numbers: np.ndarray) -> bool:
+    """Whether floats (none of them NaN) are rather measures than numbers of classes: not all whole, or too large for
+    float64 to tell."""
+    return not bool(((numbers == np.round(numbers)) & (np.abs(numbers) < WHOLE)).all())
+
+
 def class_truth(classes: Sequence[object]) -> Truth:
     """The truth of images from their class names, sorted alphabetically, or numerically if all are numbers.
 
     Raises:
-        SourceError: if there are more than 10,000 classes.
+        SourceError: if an image has no class, or there are more than 10,000 classes.
     """
-    names, labels = np.unique(np.array([text_of(one) for one in classes]), return_inverse=True)
+    texts = [class_text(one) for one in classes]
+    if "" in texts:
+        raise SourceError(
+            f"labels were requested, but {texts.count(''):,} of {len(texts):,} images have no class, the first is "
+            f"image {texts.index('') + 1:,}: add them, or open the images without labels"
+        )
+    names, labels = np.unique(np.array(texts), return_inverse=True)
     if len(names) > MOST_CLASSES:
         raise SourceError(
             f"found {len(names):,} classes for {len(labels):,} images: expected at most "

@@ -220,6 +220,13 @@ def _number_columns(schema: pa.Schema, path: Path) -> list[str]:
         raise SourceError(
             f"{path} has several columns of lists ({', '.join(lists[:4])}): keep only the one with the vectors"
         )
+    kinds_of = {bool(kinds.is_integer(schema.field(name).type)) for name in numbers}
+    if not lists and len(kinds_of) > 1:
+        whole = next(name for name in numbers if kinds.is_integer(schema.field(name).type))
+        raise SourceError(
+            f"{path} has columns of floats and of whole numbers, such as {whole!r}: remove those that are not part of "
+            "the vector, or save all of them as floats"
+        )
     if not lists and not numbers:
         found = ", ".join(f"{field.name} ({field.type})" for field in list(schema)[:4])
         raise SourceError(f"{path} has no column of numbers or of lists of numbers: found {found}")
@@ -264,10 +271,10 @@ def _is_text(kind: Any) -> bool:
 
 
 def _names(field: Any) -> bool:
-    """Whether a column of numbers names images."""
+    """Whether a column of numbers names images; pandas makes floats of whole numbers with a gap."""
     import pyarrow.types as kinds
 
-    return bool(kinds.is_integer(field.type)) and usual(field.name) in NAMES
+    return bool(kinds.is_integer(field.type) or kinds.is_floating(field.type)) and usual(field.name) in NAMES
 
 
 def _labels(field: Any) -> bool:

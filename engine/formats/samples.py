@@ -46,14 +46,15 @@ class Samples:
     of: dict[str, str] = field(default_factory=dict)
     unread: int = 0
 
-    def add(self, stem: str) -> None:
+    def add(self, name: str) -> None:
         """Names a sample, by a file that is no image."""
-        self.stems.add(stem)
+        self.stems.add(_stem(name))
 
-    def take(self, stem: str, ending: str, content: bytes) -> None:
+    def take(self, name: str, ending: str, content: bytes) -> None:
         """Takes the content of a .cls or .json; of two for one sample, the last counts. Raises SourceError."""
+        stem = _stem(name)
         if ending == ".cls":
-            self.classes[stem] = content.decode("utf-8", "replace").strip()
+            self.classes[stem] = content.decode("utf-8-sig", "replace").strip()
             return
         try:
             found = json.loads(content)
@@ -96,13 +97,14 @@ class Samples:
         """The class of each image from the .cls files, None if there are none; raises SourceError if some have none."""
         if not self.classes:
             return None
-        found = [self.classes.get(self.of[name]) for name in names]
+        found = [self.classes.get(self.of[name]) or None for name in names]
         given = [one for one in found if one is not None]
         if len(given) < len(found):
             first = names[found.index(None)]
+            beside = "an empty .cls" if self.of[first] in self.classes else "no .cls"
             raise SourceError(
-                f"labels were requested, but {len(found) - len(given)} images have no class ({first} has no "
-                ".cls beside it): open the images without labels"
+                f"labels were requested, but {len(found) - len(given)} images have no class ({first} has {beside} "
+                "beside it): open the images without labels"
             )
         return given
 

@@ -37,6 +37,8 @@ _NO_NUMBERS = "#N/A #NA -1.#IND -1.#QNAN -NaN -nan 1.#IND 1.#QNAN <NA> N/A NA NU
 NO_NUMBER = frozenset(_NO_NUMBERS.split())
 # The titles that the columns of a table without a header get.
 UNTITLED = "column {}"
+# In `attrs` of such a table, whose titles might be those of another.
+_HEADLESS = "headless"
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 IsName = Callable[[str], bool]
@@ -78,7 +80,7 @@ def _no_collection() -> Iterator[None]:
 
 def headless(table: pd.DataFrame) -> bool:
     """Whether the table was read as one without a header."""
-    return any(UNTITLED.format(number) in table.columns for number in (1, 2))
+    return bool(table.attrs.get(_HEADLESS))
 
 
 def _parquet(content: bytes) -> pd.DataFrame:
@@ -95,7 +97,8 @@ def _json_lines(content: bytes) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for number, line in enumerate(_decoded(content).splitlines(), 1):
+    # Not by splitlines, which also breaks at letters that JSON leaves in texts, such as U+2028.
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", _decoded(content)), 1):
         if not line.strip():
             continue
         try:
@@ -141,7 +144,8 @@ def _text_table(content: bytes, separator: str, is_name: IsName) -> pd.DataFrame
         raise ValueError("it is empty")
     (_, header), *body = rows
     titles, cells = _fitted(header, body, separator)
-    if any(is_name(title.strip()) for title in titles):
+    bare = any(is_name(title.strip()) for title in titles)
+    if bare:
         cells.insert(0, header)
         titles = [UNTITLED.format(number) for number in range(1, len(header) + 1)]
     _check_titles(titles)
@@ -151,6 +155,7 @@ def _text_table(content: bytes, separator: str, is_name: IsName) -> pd.DataFrame
     kept = [place for place, title in enumerate(titles) if title.strip() or columns[place].notna().any()]
     table = table[kept]
     table.columns = [titles[place].strip() or f"unnamed {place + 1}" for place in kept]
+    table.attrs[_HEADLESS] = bare
     return table
 
 
@@ -170,7 +175,7 @@ def _rows(text: str, separator: str) -> list[tuple[int, list[str]]]:
 def _separator(text: str, usual_one: str, is_name: IsName) -> str:
     """The separator by which header and first rows have equally many cells, of several the one that brings out names
     of images; `usual_one` if that tells nothing."""
-    lines = text[:LOOKED_AT].splitlines(keepends=True)
+    lines = list(io.StringIO(text[:LOOKED_AT], newline=""))
     fitting, naming = [], []
     for one in SEPARATORS:
         try:

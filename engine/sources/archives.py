@@ -6,7 +6,6 @@ Members are never unpacked into a folder, so malicious paths are harmless; such 
 from __future__ import annotations
 
 import lzma
-import os
 import tarfile
 import zipfile
 import zlib
@@ -21,7 +20,7 @@ from engine.data.skipped import Skipped
 from engine.errors import SourceError
 from engine.formats.images import USUAL_ENDINGS, ending_of, judged
 from engine.sources.folders import first_of, readable
-from engine.sources.metadata import METADATA
+from engine.sources.metadata import is_metadata
 
 ARCHIVE_ENDINGS = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
 TWICE = "the archive has this name again: the last one is used"
@@ -33,14 +32,19 @@ def _parts(name: str) -> tuple[str, ...]:
     return PurePosixPath(name.replace("\\", "/")).parts
 
 
-def stem(name: str) -> str:
-    """The id of a member without its ending. Files that belong together share it: "./a/one.cls" and
-    a/one.jpg."""
-    return readable(os.path.splitext("/".join(_parts(name)))[0])
+def plain_name(name: str) -> str:
+    """The name of a member as an id: "./a/one.cls" is a/one.cls."""
+    return readable("/".join(_parts(name)))
+
+
+def hidden(name: str) -> bool:
+    """Whether a member is not meant for people, such as what macOS keeps beside each file."""
+    parts = _parts(name)
+    return not parts or any(part.startswith(".") and part != ".." for part in parts) or "__MACOSX" in parts
 
 
 def member_name(name: str, head: Callable[[], bytes]) -> str | None:
-    """The name of a member as an id; None for hidden files and files other than images and METADATA.
+    """The name of a member as an id; None for hidden files and files other than images and metadata.
 
     Args:
         head: reads the member's first bytes.
@@ -50,18 +54,18 @@ def member_name(name: str, head: Callable[[], bytes]) -> str | None:
             the archive.
     """
     parts = _parts(name)
-    if not parts or any(part.startswith(".") and part != ".." for part in parts) or "__MACOSX" in parts:
+    if hidden(name):
         return None
     if ending_of(name) in ARCHIVE_ENDINGS:
         raise SourceError("an archive inside the archive: unpack it first")
     taken, why = judged(name, head)
     if why:
         raise SourceError(why)
-    if not taken and parts[-1] not in METADATA:
+    if not taken and not is_metadata(parts[-1]):
         return None
     if ".." in parts or name.startswith(("/", "\\")) or ":" in parts[0]:
         raise SourceError("its path leads outside the archive")
-    return readable("/".join(parts))
+    return plain_name(name)
 
 
 @dataclass

@@ -15,13 +15,13 @@ import numpy as np
 
 from engine import npy
 from engine.data.listing import Listing
-from engine.data.truth import Truth, class_truth
+from engine.data.truth import Truth, class_truth, measures
 from engine.errors import SourceError
 from engine.formats.depth import float_scale, whole_scale
 from engine.formats.identity import text_of
 from engine.formats.stamps import file_stamp, stamp_of
 from engine.sources.archives import DAMAGED
-from engine.sources.folders import existing_file, readable
+from engine.sources.folders import SPLITS, existing_file, readable
 
 # The usual names of the arrays, the best first.
 _USUAL = "images image x X data pixels x_train X_train train_images train_x imgs arr_0"
@@ -89,28 +89,38 @@ class ArraySource:
 
     def _names(self, count: int) -> tuple[list[str], str]:
         """The images' names, by number if the file has none that are distinct; and why not, if it has others."""
-        numbered, member = [f"image-{i:06d}" for i in range(count)], self._member(NAMES)
+        numbered, member = [f"image-{i:06d}" for i in range(count)], self._partner(NAMES, NAMES)
         if member is None:
             return numbered, ""
         try:
             names = [text_of(one) for one in self._small(member, count).tolist()]
         except SourceError as error:
             return numbered, f"its {_array(member)} are not used ({error})"
-        if len(set(names)) != count:
-            return numbered, f"its {_array(member)} are not used, because some are equal"
+        if len(set(names)) != count or not all(name.strip() for name in names):
+            return numbered, f"its {_array(member)} are not used, because some are equal or empty"
         return names, ""
 
     def _truth(self, count: int) -> Truth | None:
         if not self.labels:
             return None
-        images = self._member(IMAGES, dimensions=3)
-        member = self._member((*_partners(_array(images)), *LABELS))
+        member = self._partner(_OF_LABELS, LABELS)
         if member is None:
             raise SourceError(
                 f"labels were requested, but {self.path} has none (expected an array named "
                 "labels or y): open it without labels"
             )
-        return class_truth(self._small(member, count).tolist())
+        values = self._small(member, count)
+        if values.dtype.kind == "f" and measures(values[~np.isnan(values)]):
+            raise SourceError(
+                f"labels were requested, but {_array(member)} of {self.path} holds measures, not classes: open it "
+                "without labels"
+            )
+        return class_truth(values.tolist())
+
+    def _partner(self, parts: tuple[str, ...], usual: tuple[str, ...]) -> str | None:
+        """The array in an .npz that says something about the images; None if there is none."""
+        images = _array(self._member(IMAGES, dimensions=3))
+        return self._member((*_partners(images, parts), *(one for one in usual if not _of_another(one, images))))
 
     def _unread(self) -> list[str]:
         """Notes about other arrays of images, such as another split."""
@@ -140,6 +150,10 @@ class ArraySource:
         if len(shape) not in (3, 4) or min(shape) < 1:
             hint = "; for features use features.source=import:FILE" if len(shape) == 2 else ""
             raise SourceError(f"{self.path} has shape {shape}: expected (N, H, W), (N, H, W, C) or (N, C, H, W){hint}")
+        if len(shape) == 3 and shape[2] in (3, 4) and shape[1] > 2 * shape[2]:
+            raise SourceError(
+                f"{self.path} has shape {shape}, which is a single image: expected many, of shape (N, H, W, C)"
+            )
         last = len(shape) == 4 and shape[3] in (1, 3, 4)
         if len(shape) == 4 and not last and shape[1] not in (1, 3, 4):
             raise SourceError(f"{self.path} has shape {shape}: expected 1, 3 or 4 channels, last or second")
@@ -265,18 +279,28 @@ def _array(member: str | None) -> str:
     return (member or "").removesuffix(".npy")
 
 
-def _partners(images: str) -> tuple[str, ...]:
-    """The names that the labels of an array of images may have, before any others.
+def _of_another(name: str, images: str) -> bool:
+    """Whether an array belongs to another split than the images.
 
-    >>> _partners("x_train")[:2], _partners("test_images")[:2]
-    (('labels_train', 'label_train'), ('test_labels', 'test_label'))
+    >>> _of_another("y_train", "x_test"), _of_another("y_train", "images"), _of_another("labels", "x_test")
+    (True, False, False)
+    """
+    own, others = ({part.lower() for part in one.split("_")} & SPLITS for one in (images, name))
+    return bool(own and others and own != others)
+
+
+def _partners(images: str, of: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that another array, one of `of`, about the same split as the images may have, before any others.
+
+    >>> _partners("x_train", ("labels", "y")), _partners("test_images", ("labels",))
+    (('labels_train', 'y_train'), ('test_labels',))
     """
     parts = images.split("_")
     return tuple(
         "_".join([*parts[:place], label, *parts[place + 1 :]])
         for place, part in enumerate(parts)
         if part in _OF_IMAGES
-        for label in _OF_LABELS
+        for label in of
     )
 
 

@@ -18,11 +18,11 @@ from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError
 from engine.formats.images import HEAD_BYTES, IMAGE_ENDINGS, USUAL_ENDINGS, ending_of, judged
 from engine.formats.stamps import stamp_of
-from engine.sources.metadata import METADATA, metadata_of
+from engine.sources.metadata import is_metadata, metadata_of
 
 _ENDINGS = tuple(IMAGE_ENDINGS)
 # Names of top folders that are parts of a set, not classes.
-SPLITS = frozenset({"train", "test", "val", "valid", "validation"})
+SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation"})
 
 
 def existing_folder(text: str) -> Path:
@@ -121,7 +121,7 @@ def truth_beside(odd: tuple[Skipped, ...], where: object, names: Iterable[str]) 
 class Walk:
     """The contents of a folder, as paths relative to it with forward slashes.
 
-    `others` counts the files that are no images by their ending.
+    `others` counts the files that are no images by their ending, and those that are hidden.
     """
 
     files: list[str]
@@ -142,10 +142,12 @@ def walk(root: Path) -> Walk:
         below = pending.pop()
         try:
             with os.scandir(root / below) as entries:
-                inside = [one for one in entries if not one.name.startswith(".")]
+                listed = list(entries)
         except OSError as error:
             skipped.append(Skipped(readable(f"{below or '.'}/"), error.strerror or str(error)))
             continue
+        inside = [one for one in listed if not one.name.startswith(".")]
+        others["hidden"] += len(listed) - len(inside)
         for entry in inside:
             path = f"{below}/{entry.name}" if below else entry.name
             try:
@@ -153,7 +155,7 @@ def walk(root: Path) -> Walk:
                     pending.append(path)
                 elif entry.is_dir():
                     skipped.append(Skipped(readable(path), "a link to a folder: not followed"))
-                elif entry.name in METADATA:
+                elif is_metadata(entry.name):
                     tables.append(path)
                 elif _is_image(entry, real):
                     found[path] = _stamp(entry, real)
@@ -192,7 +194,8 @@ def nothing_usable(where: object, found: Walk) -> str:
     """Why a folder gives no image: the first reasons, or what else is in it."""
     if found.skipped:
         return refused(where, found.skipped)
-    kinds = ", ".join(f"{count:,} {ending or 'without an ending'}" for ending, count in found.others.most_common(3))
+    others = [(ending or "without an ending", count) for ending, count in found.others.most_common(3) if count]
+    kinds = ", ".join(f"{count:,} {ending}" for ending, count in others)
     inside = f" (it has other files: {kinds}; a table, an archive or an array is opened by its own path)"
     return f"{where} holds no image files ({USUAL_ENDINGS}): choose another folder{inside if kinds else ''}"
 
@@ -239,13 +242,15 @@ def unique(paths: list[str], stamps: np.ndarray) -> tuple[tuple[str, ...], list[
 
 
 def folder_truth(where: object, names: Iterable[str]) -> Truth:
-    """The first subfolder of each image is its class, or the second if the first is a split such as train.
+    """The first subfolder of each image is its class, apart from those that are above the classes: a split such as
+    train, or the one folder that an archive was made of.
 
     Raises:
-        SourceError: if an image has no such folder, or there are too many classes.
+        SourceError: if an image has no such folder, only some of the folders are splits, or there are too many
+            classes.
     """
     parts = [name.split("/")[:-1] for name in names]
-    if parts and all(len(one) > 1 and one[0].lower() in SPLITS for one in parts):
+    while _above_classes(where, parts):
         parts = [one[1:] for one in parts]
     stray = sum(not one for one in parts)
     if stray:
@@ -254,3 +259,20 @@ def folder_truth(where: object, names: Iterable[str]) -> Truth:
             "it: move them into class folders, or open the images without labels"
         )
     return class_truth([one[0] for one in parts])
+
+
+def _above_classes(where: object, parts: list[list[str]]) -> bool:
+    """Whether the first folders of the images are no classes; raises SourceError if only some of them are."""
+    if not all(parts):
+        return False
+    first = {one[0] for one in parts}
+    splits = {one for one in first if one.lower() in SPLITS}
+    if splits == first:
+        return True
+    deeper = {one[0] for one in parts if len(one) > 1}
+    if splits & deeper:
+        raise SourceError(
+            f"labels were requested from the subfolders of {where}, but {min(splits & deeper)} is a part of a set, and "
+            f"{min(first - splits)} is not: open one of them, or open the images without labels"
+        )
+    return len(first) == 1 and bool(deeper)  # a single class would tell nothing

@@ -6,11 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.data.columns import NOTHING, ImageColumn, class_column, read_table, rows_of, shown, truth_of, without_class
+from engine.data.columns import (
+    NOTHING,
+    ImageColumn,
+    class_column,
+    gaps_of,
+    read_table,
+    rows_of,
+    shown,
+    truth_of,
+    without_class,
+)
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import SourceError
-from engine.formats.identity import LABELS, Spelt, usual
+from engine.formats.identity import LABELS, matched, text_of, the_column, usual
 from engine.formats.tables import headless
 
 if TYPE_CHECKING:
@@ -18,6 +28,15 @@ if TYPE_CHECKING:
 
 METADATA = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
 KEY = "file_name"
+
+
+def is_metadata(name: str) -> bool:
+    """Whether a file of this name, without its folder, is such a table, whatever its case.
+
+    >>> is_metadata("Metadata.CSV"), is_metadata("my_metadata.csv")
+    (True, False)
+    """
+    return name.lower() in METADATA
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +61,29 @@ def metadata_of(read: Callable[[str], bytes], tables: Sequence[str], names: Sequ
     Raises:
         SourceError: if `labels` are requested, and a table has them, but not for every image, or not clearly.
     """
-    if not tables:
-        return Metadata()
+    parts, odd, notes = _parts(read, tables)
+    if not parts:
+        return Metadata(odd=tuple(odd))
     import pandas as pd
 
+    table, where = pd.concat(parts, ignore_index=True), _named(tables)
+    try:
+        notes += _strangers(where, table, names)
+        rows = rows_of(table, names, KEY)
+    except SourceError as error:
+        if labels and any(usual(title) in LABELS for title in table.columns):  # class folders are not what was meant
+            raise SourceError(
+                f"labels were requested, but {where} cannot be used: {error}; or open the images without labels"
+            ) from None
+        return Metadata(odd=(*odd, Skipped(where, str(error))), notes=tuple(notes))
+    columns = tuple(shown(rows))
+    if not columns:
+        odd.append(Skipped(where, NOTHING))
+    return Metadata(columns, class_of_rows(rows, names, where) if labels else None, tuple(odd), tuple(notes))
+
+
+def _parts(read: Callable[[str], bytes], tables: Sequence[str]) -> tuple[list[pd.DataFrame], list[Skipped], list[str]]:
+    """The tables that can be used, those that cannot, and notes."""
     parts, odd, notes = [], [], []
     for path in tables:
         try:
@@ -57,22 +95,15 @@ def metadata_of(read: Callable[[str], bytes], tables: Sequence[str], names: Sequ
             odd.append(Skipped(path, error.strerror or str(error)))
         except SourceError as error:
             odd.append(Skipped(path, str(error)))
-    if not parts:
-        return Metadata(odd=tuple(odd))
-    table = pd.concat(parts, ignore_index=True)
-    notes += _strangers(tables[0], table[KEY].tolist(), names)
-    try:
-        rows = rows_of(table, names, KEY)
-    except SourceError as error:
-        if labels and any(usual(title) in LABELS for title in table.columns):  # class folders are not what was meant
-            raise SourceError(
-                f"labels were requested, but {tables[0]} cannot be used: {error}; or open the images without labels"
-            ) from None
-        return Metadata(odd=(*odd, Skipped(tables[0], str(error))), notes=tuple(notes))
-    columns = tuple(shown(rows))
-    if not columns:
-        odd.append(Skipped(tables[0], NOTHING))
-    return Metadata(columns, _truth(rows, names, tables[0]) if labels else None, tuple(odd), tuple(notes))
+    return parts, odd, notes
+
+
+def _named(tables: Sequence[str]) -> str:
+    """
+    >>> _named(["metadata.csv"]), _named(["a/metadata.csv", "b/metadata.csv"])
+    ('metadata.csv', 'the table a/metadata.csv or one of 1 more')
+    """
+    return tables[0] if len(tables) == 1 else f"the table {tables[0]} or one of {len(tables) - 1:,} more"
 
 
 def _part(content: bytes, path: str) -> tuple[pd.DataFrame, int]:
@@ -83,11 +114,11 @@ def _part(content: bytes, path: str) -> tuple[pd.DataFrame, int]:
         raise SourceError("it has no header: expected a first line such as file_name,label")
     if not titles:
         raise SourceError("there is no column file_name in it")
-    table = table.rename(columns={titles[0]: KEY})
-    there = table[KEY].notna() & (table[KEY].astype(str).str.strip() != "")
+    table = table.rename(columns={the_column(titles, (KEY,), "name images"): KEY})
+    there = table[KEY].notna() & (table[KEY].map(text_of).str.strip() != "")
     table = table[there].copy()
     folder = path.rpartition("/")[0]
-    table[KEY] = [_below(folder, str(one)) for one in table[KEY]]
+    table[KEY] = [_below(folder, text_of(one)) for one in table[KEY]]
     return table, int((~there).sum())
 
 
@@ -98,24 +129,24 @@ def _below(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def _strangers(path: str, told: Sequence[str], names: Sequence[str]) -> list[str]:
-    """A note about files that the tables name and that are not there."""
-    places = Spelt(names).places(told)
-    missing = [name for name, place in zip(told, places.tolist(), strict=True) if place < 0]
+def _strangers(path: str, table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """A note about files that the tables name and that are not there; raises SourceError if none is."""
+    missing = table[KEY][matched(table[[KEY]], names).places < 0].tolist()
     if not missing:
         return []
     return [f"{path} names {len(missing):,} files that are not there or no image, the first {missing[0]}"]
 
 
-def _truth(rows: pd.DataFrame, names: Sequence[str], path: str) -> Truth | None:
-    """None if there is no column of classes; raises SourceError if it has gaps."""
+def class_of_rows(rows: pd.DataFrame, names: Sequence[str], where: str) -> Truth | None:
+    """The classes in the rows (one per image) from `where`; None if there is no column of classes; raises SourceError
+    if it has gaps."""
     title = class_column(rows)
     if title is None:
         return None
-    gaps = rows[title].isna().to_numpy()
+    gaps = gaps_of(rows[title])
     if gaps.any():
         raise SourceError(
-            f"labels were requested, but {path} does not have them for all images{without_class(rows)}, the first "
+            f"labels were requested, but {where} does not have them for all images{without_class(rows)}, the first "
             f"{names[int(gaps.argmax())]}: add them, or open the images without labels"
         )
     return truth_of(rows)

@@ -24,7 +24,7 @@ from engine.errors import SourceError
 from engine.formats.images import image_ending
 from engine.sources.arrays import ArraySource
 from engine.sources.folders import FolderSource
-from engine.sources.metadata import METADATA
+from engine.sources.metadata import is_metadata
 from engine.sources.sets import SETS, set_source
 from engine.sources.shapes import CLASSES, COLOURS
 from engine.sources.shapes import shapes as drawn_shapes
@@ -198,11 +198,11 @@ def _kind_of(text: str) -> str:
             ".npy": "arrays",
             ".npz": "arrays",
         }
-        if path.suffix.lower() in endings and name not in METADATA:
+        if path.suffix.lower() in endings and not is_metadata(name):
             return endings[path.suffix.lower()]
         if image_ending(name):
             raise SourceError(f"{text} is one image: open the folder that it is in")
-        if name in METADATA:
+        if is_metadata(name):
             raise SourceError(f"{text} describes a folder of images: open that folder")
         raise SourceError(
             f"{text} is not a supported kind of file: expected a folder, .zip, .tar, .csv, .tsv, .parquet, .npy or .npz"

@@ -6,19 +6,20 @@ import os
 import threading
 import unicodedata
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.data.columns import plain, read_table, shown, truth_of, without_class
+from engine.data.columns import class_column, plain, read_table, shown, truth_of, without_class
 from engine.data.decode_image import MOST_BYTES
 from engine.data.listing import Listing, Reader
 from engine.data.skipped import Skipped
-from engine.data.truth import Truth
+from engine.data.truth import Truth, class_text
 from engine.errors import SourceError
-from engine.formats.identity import LABELS, NAMES, by_content, spelling, the_column, usual
+from engine.formats.identity import LABELS, NAMES, by_content, spelling, text_of, the_column, usual
 from engine.formats.images import HEAD_BYTES, image_ending, sniffed
 from engine.formats.stamps import file_stamp, stamp_of
 from engine.formats.tables import headless
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 LOOKED_AT, LOOKED_AT_IMAGES = 100, 16
 # Usual titles of the column that holds the images themselves, the best first.
 PICTURES = ("image", "img", "picture", "photo", "images", "jpg", "png", "webp", "pixels", "content", "bytes", "data")
+
+
+# Titles of a column that names the image in its row, without those that may be of a class or of the image itself.
+ROW_NAMES = tuple(one for one in NAMES if one not in ("image", "img", "name"))
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class TableSource:
         bare = headless(table)
         said = f"{self.path.name} has no header: its first line is read as data, and its columns are numbered"
         rows: dict[str, tuple[int, tuple[int, int]]] = {}
-        skipped = []
+        skipped, twice = [], []
         for row, value in enumerate(table[column]):
             name = f"row {row + 1}"
             try:
@@ -98,6 +103,7 @@ class TableSource:
                 name = value.strip()
                 key, stamp = self._file(name)
                 if key in rows:
+                    twice.append((rows[key][0], row))
                     raise SourceError(f"listed twice: row {rows[key][0] + 1} has it already")
                 rows[key] = row, stamp
             except SourceError as error:
@@ -106,8 +112,21 @@ class TableSource:
         names = tuple(readable(key) for key in keys)
         stamps = np.array([stamp for _, stamp in rows.values()], np.int64).reshape(-1, 2)
         kept = plain(table.iloc[[row for row, _ in rows.values()]].drop(columns=column))
+        if self.labels and twice:
+            self._check_agreement(plain(table), twice, class_column(kept))
         truth = self._truth(kept, len(names), ", without a header: put a first line such as path,label" if bare else "")
         return Listing(names, stamps, keys, tuple(skipped), truth, tuple(shown(kept)), (said,) if bare else ())
+
+    def _check_agreement(self, table: pd.DataFrame, twice: Sequence[tuple[int, int]], title: str | None) -> None:
+        """Raises SourceError if two rows of one image have different classes."""
+        classes = [] if title is None else table[title].tolist()
+        for first, again in twice if classes else ():
+            if class_text(classes[first]) != class_text(classes[again]):
+                raise SourceError(
+                    f"labels were requested, but {self.path} has two classes for one image, {classes[first]!r} in row "
+                    f"{first + 1} and {classes[again]!r} in row {again + 1}: keep one row an image, or open it "
+                    "without labels"
+                )
 
     def _file(self, text: str) -> tuple[str, tuple[int, int]]:
         """The path relative to the root, and the stamp, of the file at `text`; raises SourceError."""
@@ -154,13 +173,13 @@ class TableSource:
                 for one in file.schema_arrow
                 if not types.is_nested(one.type) and (not _is_binary(one.type) or usual(one.name) in LABELS)
             ]
-            row = 0
+            named, row = _names(file), 0
             for group in range(file.num_row_groups):
                 values = _encoded(file, group, column)
                 other = file.read_row_group(group, columns=others).to_pandas()
                 kept = []
                 for place, (content, path) in enumerate(values):
-                    name = _unused(readable(path) if path else "", row, known)
+                    name = _unused(readable(path or (named[row] if named else "")), row, known)
                     row += 1
                     if not content:
                         skipped.append(Skipped(name, "no image in this row"))
@@ -204,6 +223,21 @@ class ParquetReader:
             return self._values[place][0]
 
 
+def _names(file: Any) -> list[str]:
+    """The names of the images in a titled column; none if there is none, or it has gaps or a name twice."""
+    from pyarrow import types
+
+    kinds = (types.is_string, types.is_large_string, types.is_integer)
+    found = {usual(one.name): one.name for one in file.schema_arrow if any(kind(one.type) for kind in kinds)}
+    for title in ROW_NAMES:
+        if title in found:
+            values = file.read(columns=[found[title]]).column(0).to_pylist()
+            names = ["" if one is None else text_of(one) for one in values]
+            if all(name.strip() for name in names) and len(set(names)) == len(names):
+                return names
+    return []
+
+
 def _unused(path: str, row: int, known: set[str]) -> str:
     """The name of the image in a row: its path, unless there is none, or another image has it."""
     name = path if path and path not in known else f"row-{row:07d}"
@@ -238,13 +272,11 @@ def _image_column(path: Path) -> _Column | None:
 
 
 def _holds_images(file: Any, column: _Column) -> bool:
-    """Whether the first values that are there begin like images, or are paths of images."""
-    for content, path in _first_values(file, column):
-        if content:
-            return bool(sniffed(content[:HEAD_BYTES]))
-        if path:
-            return image_ending(path)
-    return False
+    """Whether any of the first values begins like an image, or is the path of one: some may be damaged."""
+    return any(
+        sniffed(content[:HEAD_BYTES]) if content else image_ending(path or "")
+        for content, path in _first_values(file, column)
+    )
 
 
 def _is_there(file: Any, column: _Column, part: int) -> bool:

@@ -20,14 +20,15 @@ from typing import IO, TYPE_CHECKING, Any
 from engine.data.columns import shown, truth_of
 from engine.data.decode_image import MOST_BYTES
 from engine.data.listing import Listing, Reader
+from engine.data.skipped import Skipped
 from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError, sized
 from engine.formats.images import HEAD_BYTES, ending_of
 from engine.formats.samples import SIDECARS, Samples
 from engine.formats.stamps import file_stamp, stamp_of
-from engine.sources.archives import DAMAGED, Members, member_name, stem
+from engine.sources.archives import DAMAGED, Members, hidden, member_name, plain_name
 from engine.sources.folders import existing_file, readable, truth_beside
-from engine.sources.metadata import METADATA, Metadata, metadata_of
+from engine.sources.metadata import Metadata, class_of_rows, is_metadata, metadata_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +91,7 @@ class TarSource:
         names, keys, stamps = found.sorted(self.text.partition(":")[2] or self.text)
         said = metadata_of(found.tables.__getitem__, sorted(found.tables), names, labels=self.labels)
         rows = samples.rows(names)
-        truth = self._truth(samples, rows, said, found, names) if self.labels else None
+        truth = self._truth(samples, rows, said, found, names, keys) if self.labels else None
         skipped = (*found.skipped, *said.odd)
         columns = (*shown(rows), *said.columns)
         return Listing(names, stamps, keys, skipped, truth, columns, (*self._absent(), *samples.notes(), *said.notes))
@@ -124,13 +125,29 @@ class TarSource:
             found.skip(path.name, f"the archive is truncated or damaged ({error})")
 
     def _truth(
-        self, samples: Samples, rows: pd.DataFrame, said: Metadata, found: Members, names: tuple[str, ...]
+        self,
+        samples: Samples,
+        rows: pd.DataFrame,
+        said: Metadata,
+        found: Members,
+        names: tuple[str, ...],
+        keys: Sequence[tuple[int, int, int]],
     ) -> Truth:
         """From .cls, .json, metadata, or folders."""
         classes = samples.classes_of(names)
         truth = truth_of(rows) if classes is None else class_truth(classes)
+        truth = truth or said.truth or class_of_rows(rows, names, "what the .json files say")
         odd = (*said.odd, *(one for one in found.skipped if ending_of(one.name) in SIDECARS))
-        return truth or said.truth or truth_beside(odd, self.text, names)
+        return truth or self._folder_truth(odd, names, keys)
+
+    def _folder_truth(
+        self, odd: tuple[Skipped, ...], names: Sequence[str], keys: Sequence[tuple[int, int, int]]
+    ) -> Truth:
+        """From the folders inside the tars; shards are no classes, but a tar of bare images may be one."""
+        below = prefixes(self.paths)
+        inside = [name[len(below[shard]) :] for name, (shard, _, _) in zip(names, keys, strict=True)]
+        bare = all("/" not in name for name in inside)
+        return truth_beside(odd, self.text, names if bare and not self.declared else inside)
 
     def _uncompressed(self) -> tuple[Path, ...]:
         """The archives as plain tar files; compressed ones are unpacked, and deleted with this object."""
@@ -197,16 +214,17 @@ def _take_member(
     shard: int,
     stamp: tuple[int, int],
 ) -> None:
-    if one.isdir():
+    if one.isdir() or hidden(one.name):
         return
     try:
         ending = ending_of(one.name)
         if one.isreg() and ending in SIDECARS:
-            samples.add(below + stem(one.name))
+            member = below + plain_name(one.name)
+            samples.add(member)
             if ending == ".txt":
                 samples.unread += 1
             else:
-                samples.take(below + stem(one.name), ending, _content(archive, one, SIDECAR_BYTES))
+                samples.take(member, ending, _content(archive, one, SIDECAR_BYTES))
             return
         name = member_name(one.name, lambda: _head(archive, one))
         if name is None:
@@ -215,7 +233,7 @@ def _take_member(
             raise SourceError("a link or a device, not an image")
         if one.issparse() or one.size > MOST_BYTES:
             raise SourceError(f"holds {sized(one.size)}, too much for an image")
-        if name.rpartition("/")[2] in METADATA:
+        if is_metadata(name.rpartition("/")[2]):
             found.tables[below + name] = _content(archive, one, MOST_BYTES)
         else:
             found.take(below + name, (shard, one.offset_data, one.size), stamp)

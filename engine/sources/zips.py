@@ -19,10 +19,12 @@ from engine.formats.images import HEAD_BYTES
 from engine.formats.stamps import file_stamp
 from engine.sources.archives import DAMAGED, Members, member_name
 from engine.sources.folders import existing_file, readable, truth_beside
-from engine.sources.metadata import METADATA, metadata_of
+from engine.sources.metadata import is_metadata, metadata_of
 
 # A member that grows more than this when unpacked is a decompression bomb, unless it is small.
 MOST_GROWTH, SMALL_BYTES = 200, 2**24
+# The flag of a member whose name is in UTF-8.
+UTF8 = 0x800
 READ = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
 METHODS = {9: "Deflate64, as Windows does with large files", 93: "Zstandard", 95: "XZ", 98: "PPMd", 99: "encryption"}
 # The header before each member.
@@ -89,13 +91,28 @@ class ZipSource:
         return Listing(names, stamps, keys, skipped, truth, said.columns, said.notes)
 
 
+def in_utf8(name: str, flags: int) -> str:
+    """A member's name: macOS and others write UTF-8 without the flag for it, which is then read as code page 437.
+
+    >>> in_utf8("K├ñse/1.png", 0), in_utf8("Käse/1.png", UTF8), in_utf8("Käse/1.png", 0)
+    ('Käse/1.png', 'Käse/1.png', 'Käse/1.png')
+    """
+    if flags & UTF8 or name.isascii():
+        return name
+    try:
+        return name.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return name
+
+
 def _take_member(archive: zipfile.ZipFile, number: int, one: zipfile.ZipInfo, found: Members) -> None:
     try:
-        name = None if one.is_dir() else member_name(one.filename, lambda: _read(archive, one, HEAD_BYTES))
+        path = in_utf8(one.filename, one.flag_bits)
+        name = None if one.is_dir() else member_name(path, lambda: _read(archive, one, HEAD_BYTES))
         if name is None:
             return
         _check_zipped(one)
-        if name.rpartition("/")[2] in METADATA:
+        if is_metadata(name.rpartition("/")[2]):
             found.tables[name] = _read(archive, one, MOST_BYTES)
         else:
             found.take(name, number, (one.file_size, one.CRC))
@@ -159,9 +176,8 @@ def recover(path: Path, found: Members) -> bool:
         while content[place : place + 4] == b"PK\3\4" and place + _HEADER.size <= length:
             _, _, flags, method, _, _, crc, packed, size, named, more = _HEADER.unpack_from(content, place)
             start = place + _HEADER.size + named + more
-            name = content[place + _HEADER.size : start - more].decode(
-                "utf-8" if flags & 0x800 else "cp437", "backslashreplace"
-            )
+            raw = content[place + _HEADER.size : start - more]
+            name = in_utf8(raw.decode("utf-8" if flags & UTF8 else "cp437", "backslashreplace"), flags)
             end, crc, size, place = _end(content, start, flags, method, (packed, crc, size))
             if end < 0:
                 found.skip(name, "cut off with the end of the archive")
@@ -212,7 +228,7 @@ def _take_piece(path: Path, filename: str, piece: Piece, said: tuple[int, int, i
         content = read()
         if zlib.crc32(content) != crc:
             raise SourceError("damaged in the archive (wrong checksum)")
-        if name.rpartition("/")[2] in METADATA:
+        if is_metadata(name.rpartition("/")[2]):
             found.tables[name] = content
         else:
             found.take(name, piece, (size, crc))

@@ -246,3 +246,9 @@ def test_a_whole_image_without_regard_to_its_aspect() -> None:
     found = np.asarray(fit(image, 8, "squeeze"))
     assert (found[:, :3] == RED).all()
     assert (found[:, 5:] == GREEN).all()
+
+
+@pytest.mark.parametrize(("top", "white"), [(4095, 255), (1023, 255), (65535, 255), (40000, 156)])
+def test_a_deep_image_alone_is_as_bright_as_its_own_bits_allow(top: int, white: int, tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, top]], np.uint16))
+    assert row(saved(tmp_path / "x.png", image)) == [0, white]

@@ -219,3 +219,17 @@ def test_numbers_that_name_images_and_classes_are_no_features(tmp_path: Path) ->
 def test_names_may_be_categories(tmp_path: Path) -> None:
     names = pd.Categorical(IDS[::-1])
     np.testing.assert_array_equal(imported(table(tmp_path, {"f": names, "v": list(VALUES[::-1].tolist())})), VALUES)
+
+
+def test_names_that_became_floats_are_names(tmp_path: Path) -> None:
+    images = ImageSet(np.zeros((3, 1, 2, 2), np.uint8), ("3", "1", "2"), "folder:photos")
+    path = table(tmp_path, {"id": [1.0, 2.0, 3.0], "a": [1.0, 2.0, 3.0], "b": [5.0, 6.0, 8.0]})
+    vectors = import_vectors(f"import:{path}", images, lambda shape: np.zeros(shape, np.float32))
+    assert vectors is not None
+    assert vectors.tolist() == [[3, 8], [1, 5], [2, 6]]
+
+
+def test_counters_beside_the_numbers_of_a_vector_are_refused_and_named(tmp_path: Path) -> None:
+    path = table(tmp_path, {"id": list(IDS), "row": [0, 1, 2], "a": [1.0, 2.0, 3.0], "b": [5.0, 6.0, 8.0]})
+    with pytest.raises(SourceError, match="columns of floats and of whole numbers, such as 'row'"):
+        imported(path)
