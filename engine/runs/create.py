@@ -61,8 +61,8 @@ def branch_run(parent: RunFolder, path: str | os.PathLike[str], config: RunConfi
             version, `config` asks for another stage 1, or the new run cannot be written.
     """
     target, own = _free(path), parent.card()
-    anew = config.heads != own.config.heads
-    stage, artefact = (1, "features") if anew else (2, "heads")
+    other_heads = config.heads != own.config.heads
+    stage, artefact = (1, "features") if other_heads else (2, "heads")
     if not parent.has(artefact):
         raise RunError(f"{parent.path} has no stage {stage} yet: train stage {stage} before starting a run from it")
     if parent.lacks_adapter:
@@ -70,7 +70,7 @@ def branch_run(parent: RunFolder, path: str | os.PathLike[str], config: RunConfi
     later = {name: getattr(config, name) for name in ("heads", "reliable", "joint")}
     if replace(own.config, **later) != config:
         raise RunError("only the settings of the heads, of the reliable set and of stage 3 can be changed here")
-    return _made(target, lambda draft: inherit(draft, parent, config, anew=anew))
+    return _made(target, lambda draft: inherit(draft, parent, config, other_heads=other_heads))
 
 
 def branch_decided(parent: RunFolder, path: str | os.PathLike[str], config: RunConfig, guidance: Guidance) -> RunFolder:

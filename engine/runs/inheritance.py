@@ -32,10 +32,10 @@ ORIGINALS = "originals"
 STAGES_ONE_AND_TWO = (*INPUTS, ORIGINALS, *STAGE_ONE, "features", "heads", "decided")
 
 
-def inherit(draft: RunFolder, parent: RunFolder, config: RunConfig, *, anew: bool = False) -> None:
-    """Fills `draft` with everything of `parent` up to stage 2, or up to stage 1 if stage 2 is trained `anew`."""
-    _link_all(draft, parent, tuple(name for name in STAGES_ONE_AND_TWO if not (anew and name == "heads")))
-    trained: tuple[Stage, ...] = ("heads", "joint") if anew else ("joint",)
+def inherit(draft: RunFolder, parent: RunFolder, config: RunConfig, *, other_heads: bool = False) -> None:
+    """Fills `draft` with everything of `parent` up to stage 2, or up to stage 1 if it has `other_heads`."""
+    _link_all(draft, parent, tuple(name for name in STAGES_ONE_AND_TWO if not (other_heads and name == "heads")))
+    trained: tuple[Stage, ...] = ("heads", "joint") if other_heads else ("joint",)
     _forget(draft, *trained)
     _begin(draft, parent, config, _events(parent, *(stage for stage in STAGES if stage not in trained)))
 
