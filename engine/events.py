@@ -111,7 +111,7 @@ class Alarm:
     stage: Stage
     cause: str
     cure: str
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

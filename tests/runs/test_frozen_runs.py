@@ -81,12 +81,13 @@ def test_the_encoder_of_such_a_run_is_the_network_itself(make_run: MakeRun, choi
 
 def test_stage_two_can_be_gone_through_step_by_step(make_run: MakeRun, choices: dict[str, Any]) -> None:
     folder = finish(make_run(**choices))
-    steps = Steps(folder)
-    while not steps.done:
-        steps.advance()
     chosen = int(folder.load("heads")["chosen"])
     own = folder.weights("heads")["hidden_weight"][0]
-    torch.testing.assert_close(steps.heads.state_dict()["hidden_weight"][chosen], own, rtol=0, atol=0)
+    steps, same = Steps(folder), []
+    while not steps.done:
+        steps.advance()
+        same.append(torch.equal(steps.heads.state_dict()["hidden_weight"][chosen], own))
+    assert any(same)  # the best round need not be the last
 
 
 def test_a_branch_without_some_images_keeps_the_views_of_the_others(
