@@ -119,7 +119,7 @@ def _report(reviews: list[Reviewer], readings: list[Reading], load: list[float])
     key_ms = [took for one in reviews for took in one.key_ms]
     keys = Figure("key pressed, answer committed and next image shown", "ms", KEY_GOAL_MS, key_ms, 0.95)
     table_rows = rows(readings)
-    expected, right = (float(np.mean(one)) for one in zip(*offers, strict=True))
+    right = float(np.mean(offers))
     body = (
         f"{seeds} runs of {IMAGES:,} drawn photographs in {CLASSES} unequal classes; the model is right about "
         f"{100 * min(accuracy):.0f} to {100 * max(accuracy):.0f} % of the images. A simulated reviewer, one of "
@@ -128,8 +128,8 @@ def _report(reviews: list[Reviewer], readings: list[Reading], load: list[float])
         "right if the truth lies within the interval that the page states, which is the goal in nine of ten cases; a "
         "count only if it is exact. “Worst” is the largest distance between what was stated and the truth.\n\n"
         f"{table(['figure', 'stated', 'true', 'worst', 'right', ''], [one.cells() for one in table_rows])}\n\n"
-        f"Of {len(offers):,} suggestions beside the image that was shown, {100 * expected:.1f} % were to be right by "
-        f"their own confidence, and {100 * right:.1f} % were.\n\n"
+        f"Of {len(offers):,} suggestions beside the image that was shown, which differ from the model's label or are "
+        f"surer, {100 * right:.1f} % were right.\n\n"
         f"{table(['', 'median', 'worst', 'times', 'goal', ''], [keys.row()])}\n\n"
         f"Meanwhile the machine had {min(load):.1f} to {max(load):.1f} tasks to run at a time (load average)."
     )
@@ -137,7 +137,7 @@ def _report(reviews: list[Reviewer], readings: list[Reading], load: list[float])
         "seeds": seeds,
         "accuracy": accuracy,
         "figures": [{**asdict(one), "met": one.met} for one in table_rows],
-        "offers": {"shown": len(offers), "expected": expected, "right": right},
+        "offers": {"shown": len(offers), "right": right},
         "keys": {**vars(keys), "met": keys.met},
         "load": load,
         # Of counts only what was wrong: hundreds were right.

@@ -29,11 +29,10 @@ NAME = "Ann"
 # Every so many answers are a mistake of the reviewer.
 MISTAKE_EVERY = 50
 LEAST = 0.7  # the confidence that the page proposes
-# In the browser: the image that is shown, the class that is suggested for it, and how sure that is said to be.
+# In the browser: the image that is shown, and the class that is suggested for it.
 LOOK = """() => {
   const offer = deep(".curator .suggestion[data-number]");
-  const sure = offer?.querySelector(".sure").textContent ?? "";
-  return [deep(".curator").dataset.current, offer?.dataset.number ?? "", sure];
+  return [deep(".curator").dataset.current, offer?.dataset.number ?? ""];
 }"""
 MAIN = "stMain"
 # Words at the beginning of the views of the Curate page.
@@ -48,7 +47,7 @@ class Reviewer:
         truth: (N,) the class of each image, which the run does not know.
         said: the class that was answered for each image.
         voted: the class that each image got when suggestions were spread.
-        offers: for each suggestion that the page showed, the confidence stated and whether it was right.
+        offers: for each suggestion that the page showed whether it was right.
     """
 
     bench: Bench
@@ -56,7 +55,7 @@ class Reviewer:
     truth: np.ndarray
     said: dict[int, int] = field(default_factory=dict)
     voted: dict[int, int] = field(default_factory=dict)
-    offers: list[tuple[float, bool]] = field(default_factory=list)
+    offers: list[bool] = field(default_factory=list)
     key_ms: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -112,10 +111,10 @@ class Reviewer:
         """Answers so many images by key, each as soon as it is shown."""
         self.page.locator(CURATOR).focus()
         for _ in range(count):
-            current, offer, sure = self.page.evaluate(LOOK)  # at once: a suggestion may go while it is looked at
+            current, offer = self.page.evaluate(LOOK)  # at once: a suggestion may go while it is looked at
             image = int(current)
             if offer:
-                self.offers.append((number(sought(r"(\d+)\s*%", sure)[0]) / 100, int(offer) == self.truth[image]))
+                self.offers.append(int(offer) == self.truth[image])
             class_ = int(self.truth[image])
             if len(self.said) % MISTAKE_EVERY == MISTAKE_EVERY - 1:
                 class_ = (class_ + 1) % 10

@@ -71,30 +71,26 @@ class About {
     return fact;
   }
 
-  // One line, whether there is a suggestion or not: what is below must not move when it comes.
+  // One line, whether there is a suggestion or not: what is below must not move when it comes. How sure it is, is not
+  // said: those that are news are right far less often than they are sure.
   suggested({ suggestion }) {
     if (!suggestion) return make("div", { className: "suggestion" });
     const key = make("kbd", { textContent: this.keys.textOf("suggested") });
     const words = make("span", { textContent: "Suggested:" });
     const name = make("b", { textContent: this.classes.nameOf(suggestion.class) });
-    const sure = make("span", { className: "sure", textContent: `· ${this.sure(suggestion)}` });
     const own = make("kbd", { textContent: this.classes.keyOf(suggestion.class) });
     const swatched = swatch(this.classes.colourOf(suggestion.class));
-    const button = make("button", { className: "suggestion" }, key, words, swatched, name, sure, own);
+    const button = make("button", { className: "suggestion" }, key, words, swatched, name, own);
     button.title = this.offer(suggestion);
     button.dataset.command = "suggested";
     button.dataset.number = suggestion.class;
     return button;
   }
 
-  sure({ sure }) {
-    return percent(clamp(sure, 0.01, 0.99), 0);
-  }
-
   // The same as a sentence.
   offer(suggestion) {
     const key = this.keys.textOf("suggested");
-    const what = `Your answers suggest ${this.classes.nameOf(suggestion.class)}, ${this.sure(suggestion)}`;
+    const what = `Your answers suggest ${this.classes.nameOf(suggestion.class)}`;
     return key ? `${what}: key ${key}` : what;
   }
 
