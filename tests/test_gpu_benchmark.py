@@ -131,7 +131,10 @@ def test_accuracies_are_those_of_the_arrays_that_came_back(rehearsed: Path, bars
     with np.load(rehearsed / "arrays.npz") as arrays:
         heads, joint = arrays["probabilities"].argmax(1), arrays["joint_probabilities"].argmax(1)
         reliable = arrays["verdicts"] == 0
-        assert np.array_equal(arrays["head_labels"][arrays["chosen"]], heads)
+        # Kept in half precision, two classes may be equally likely.
+        own, belief = arrays["head_labels"][arrays["chosen"]].astype(int), arrays["probabilities"]
+        assert np.array_equal(belief[np.arange(len(own)), own], belief.max(1))
+        heads = own
     assert said["summary"]["state"] == "finished"
     assert said["summary"]["truth"]["stage2"]["acc"] == pytest.approx(metrics.accuracy(heads, truth))
     assert said["summary"]["truth"]["stage3"]["acc"] == pytest.approx(metrics.accuracy(joint, truth))

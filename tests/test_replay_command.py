@@ -41,7 +41,7 @@ def test_the_file_holds_the_lesson_and_the_whole_player(photos: Path, tmp_path: 
     done = do("replay", str(tmp_path / "run"), "--out", str(file))
     assert done.code == 0
     html = file.read_text("utf-8")
-    assert done.err.splitlines()[-1] == f"{len(html.encode()) / 1e6:.1f} MB in {file}"
+    assert done.err.splitlines()[-1] == f"{len(html.encode()) / 1e3:.1f} kB in {file}"
     assert bundle_in(html) == json.loads(json.dumps(lesson(RunFolder(tmp_path / "run"))))
     assert not any(marker in html for marker in replaying.MARKERS)
     for name in replaying._read("order.txt").split():
