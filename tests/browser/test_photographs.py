@@ -112,9 +112,13 @@ def train(page: Page) -> None:
     proposal = page.locator(".st-key-photographs")
     proposal.get_by_text("88 MB, once").wait_for()
     assert "LVD-142M (142 million images), without labels; licence apache-2.0" in proposal.inner_text()
-    # While a page is being drawn, a button that is clicked may be replaced, and the click lost.
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
-    proposal.get_by_role("button", name="Import them at 224 pixels").click()
+    again = proposal.get_by_role("button", name="Import them at 224 pixels")
+    again.click()
+    try:
+        expect(again).to_be_hidden(timeout=30_000)
+    except AssertionError:  # the page was drawn once more at that moment, and the click lost: people click again
+        again.click()
     table = page.locator(".st-key-choices table")
     table.wait_for()
     assert [row.split("\t")[0] for row in table.locator("tbody tr").all_inner_texts()] == [
