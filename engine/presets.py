@@ -39,7 +39,7 @@ QUICK = RunConfig(
         objective="simclr", epochs=50, batch=256, learning_rate=0.4, warmup=0.1, temperature=0.5, projection=64
     ),
     # With ten times more images in the largest class of digits than in the smallest, plain cross-entropy has .83 after
-    # stage 3, the softmax applied twice .81; with equal classes both have the same (`benchmarks long_tail`).
+    # stage 3, the softmax applied twice .81 (`benchmarks long_tail`); with equal classes .973 and .976 (`digits`).
     heads=HeadSettings(
         heads=10, epochs=15, center_ratio=0.8, double_softmax=False, exclusive=True, start="kmeans", choose="consensus"
     ),
