@@ -134,6 +134,12 @@ def choose_run(name: str) -> None:
     _keep(name)
 
 
+def watch_run(name: str) -> None:
+    """Shows the run `name`, which was begun just now, also when the Train page is opened next."""
+    choose_run(name)
+    st.session_state["train view next"] = "watch"
+
+
 def _keep(name: str) -> None:
     st.session_state["run"] = name
     if st.query_params.get("run") != name:

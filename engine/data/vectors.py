@@ -105,7 +105,8 @@ class _Judged:
             if len(self.directions) >= self.clusters:
                 return
             some = exact[good[start : start + step]]
-            some /= np.linalg.norm(some / (scale := np.abs(some).max(1, keepdims=True)), axis=1, keepdims=True) * scale
+            some /= np.abs(some).max(1, keepdims=True)  # so that squares neither vanish nor overflow
+            some /= np.linalg.norm(some, axis=1, keepdims=True)
             self.directions |= {row.tobytes() for row in np.round(some, DIGITS) + 0.0}
 
     def complain(self, path: Path, images: ImageSet) -> None:

@@ -89,6 +89,14 @@ def text_of(value: object) -> str:
     return str(value)
 
 
+def plain_path(name: str) -> str:
+    """A path without blanks around it, with forward slashes, and without "./" at its beginning."""
+    text = name.strip().replace("\\", "/")
+    while text.startswith("./"):
+        text = text[2:]
+    return text
+
+
 def spelling(name: str) -> str:
     """A name without regard to how it is spelt: blanks around it, "./", backslashes, the two Unicode forms of an
     accent, and the quote before a formula.
@@ -96,9 +104,7 @@ def spelling(name: str) -> str:
     >>> spelling(" .\\\\cats\\\\a.png "), spelling("'=1+1.png")
     ('cats/a.png', '=1+1.png')
     """
-    text = name.strip().replace("\\", "/")
-    while text.startswith("./"):
-        text = text[2:]
+    text = plain_path(name)
     if text.startswith("'") and text[1:].startswith(FORMULA):
         text = text[1:]
     return text if text.isascii() else unicodedata.normalize("NFC", text)

@@ -67,8 +67,7 @@ def branch_run(parent: RunFolder, path: str | os.PathLike[str], config: RunConfi
         raise RunError(f"{parent.path} has no stage {stage} yet: train stage {stage} before starting a run from it")
     if parent.lacks_adapter:
         raise RunError(f"{parent.path} has no stage 3 to train ({WITHOUT_ADAPTER}): {NEW_RUN}")
-    later = {name: getattr(config, name) for name in ("heads", "reliable", "joint")}
-    if replace(own.config, **later) != config:
+    if not _differs_only(config, own.config, "heads", "reliable", "joint"):
         raise RunError("only the settings of the heads, of the reliable set and of stage 3 can be changed here")
     return _made(target, lambda draft: inherit(draft, parent, config, other_heads=other_heads))
 
@@ -92,11 +91,15 @@ def branch_decided(parent: RunFolder, path: str | os.PathLike[str], config: RunC
             f"{own.images:,}: make decisions on the images of this run"
         )
     config = replace(config, clusters=guidance.clusters)
-    later = {name: getattr(config, name) for name in ("clusters", "heads", "reliable", "joint")}
-    if replace(own.config, **later) != config:
+    if not _differs_only(config, own.config, "clusters", "heads", "reliable", "joint"):
         raise RunError("only K and the settings after stage 1 can be changed here")
     check_clusters(config, int(guidance.keep.sum()), own.source)
     return _made(target, lambda draft: inherit_decided(draft, parent, config, guidance))
+
+
+def _differs_only(config: RunConfig, own: RunConfig, *names: str) -> bool:
+    """Whether `config` is `own` but for the settings `names`."""
+    return replace(own, **{name: getattr(config, name) for name in names}) == config
 
 
 def _made(target: Path, write: Callable[[RunFolder], None]) -> RunFolder:

@@ -23,6 +23,9 @@ from engine.stages.encoder_file import load_encoder, network_of, pack_encoder
 from engine.stages.features import build_encoder
 from engine.stages.joint import Classifier, predict
 
+# How many images become grey at a time.
+GREY_IMAGES = 1_024
+
 
 def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) -> Clustering:
     """Labels `images` with the run's latest model: stage 3's, else stage 2's head.
@@ -63,8 +66,11 @@ def coloured_as(images: ImageSet, channels: int) -> ImageSet:
         pixels = np.repeat(images.pixels, 3, axis=1)
     else:
         pixels = np.empty((len(images), 1, *images.size), np.uint8)
-        for place, one in enumerate(images.pixels):
-            pixels[place, 0] = np.asarray(as_image(one).convert("L"))
+        height, width = images.size
+        for start in range(0, len(images), GREY_IMAGES):
+            block = images.pixels[start : start + GREY_IMAGES]
+            below = as_image(block.transpose(1, 0, 2, 3).reshape(3, -1, width))  # one image below the other
+            pixels[start : start + GREY_IMAGES, 0] = np.asarray(below.convert("L")).reshape(-1, height, width)
     return ImageSet(pixels, images.ids, images.source)
 
 

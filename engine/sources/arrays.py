@@ -306,10 +306,10 @@ def _partners(images: str, of: tuple[str, ...]) -> tuple[str, ...]:
 
 def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, order and type of the array that follows; raises SourceError, also for pickles."""
-    formats = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     usual = npy.header_of(file)
     if usual is not None:
         return usual
+    formats = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         version = np.lib.format.read_magic(file)
         shape, fortran, dtype = formats[version](file)

@@ -6,21 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.data.columns import (
-    NOTHING,
-    ImageColumn,
-    class_column,
-    gaps_of,
-    read_table,
-    rows_of,
-    shown,
-    truth_of,
-    without_class,
-)
+from engine.data.columns import NOTHING, ImageColumn, class_column, gaps_of, read_table, rows_of, shown, without_class
 from engine.data.skipped import Skipped
-from engine.data.truth import Truth
+from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError
-from engine.formats.identity import LABELS, matched, text_of, the_column, usual
+from engine.formats.identity import LABELS, matched, plain_path, text_of, the_column, usual
 from engine.formats.tables import headless
 
 if TYPE_CHECKING:
@@ -118,15 +108,9 @@ def _part(content: bytes, path: str) -> tuple[pd.DataFrame, int]:
     there = table[KEY].notna() & (table[KEY].map(text_of).str.strip() != "")
     table = table[there].copy()
     folder = path.rpartition("/")[0]
-    table[KEY] = [_below(folder, text_of(one)) for one in table[KEY]]
+    names = [plain_path(text_of(one)) for one in table[KEY]]
+    table[KEY] = [f"{folder}/{name}" for name in names] if folder else names
     return table, int((~there).sum())
-
-
-def _below(folder: str, name: str) -> str:
-    name = name.strip().replace("\\", "/")
-    while name.startswith("./"):
-        name = name[2:]
-    return f"{folder}/{name}" if folder else name
 
 
 def _strangers(path: str, table: pd.DataFrame, names: Sequence[str]) -> list[str]:
@@ -149,4 +133,4 @@ def class_of_rows(rows: pd.DataFrame, names: Sequence[str], where: str) -> Truth
             f"labels were requested, but {where} does not have them for all images{without_class(rows)}, the first "
             f"{names[int(gaps.argmax())]}: add them, or open the images without labels"
         )
-    return truth_of(rows)
+    return class_truth(rows[title].tolist())

@@ -69,13 +69,18 @@ def head_scores(how: str, head_labels: np.ndarray, neighbors: Neighbors | None) 
 
 
 def alive(head_labels: np.ndarray, clusters: int) -> list[int]:
-    """Of each head, how many of K `clusters` have at least a tenth of N/K images, and one.
+    """Of each head, how many of K `clusters` have at least `least_size` images.
 
     Args:
         head_labels: (H, N) in 0..K−1.
     """
-    least = max(1, head_labels.shape[1] // (10 * clusters))
+    least = least_size(head_labels.shape[1], clusters)
     return [int((np.bincount(own, minlength=clusters) >= least).sum()) for own in head_labels]
+
+
+def least_size(images: int, clusters: int) -> int:
+    """A tenth of N/K, and at least 1: a cluster with fewer images is as good as lost."""
+    return max(1, images // (10 * clusters))
 
 
 def neighbor_agreement(head_labels: np.ndarray, neighbors: Neighbors) -> np.ndarray:

@@ -39,9 +39,10 @@ from engine.stages.prototypes import (
     claims_each,
     compacted,
     estimated_sizes,
-    formed,
     forming,
+    prototypes_of,
     pseudo_label,
+    surest,
 )
 
 # A layout has clusters far apart, and a single k-means often misses one: .51 to .69 on clothes, the best of ten .69.
@@ -437,12 +438,13 @@ def _frame(done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tenso
     unit, found = F.normalize(vectors, dim=1), []
     for index in range(len(heads)):
         belief = heads.logits_of(index, vectors).softmax(1)[None]
-        _, prototypes = formed(belief, unit, forming(settings.center_ratio, claims_each(belief, settings.sizes)), known)
+        count = forming(settings.center_ratio, claims_each(belief, settings.sizes))
         # As many in every frame, whatever the sizes of its clusters.
         shown = min(CONFIDENT, forming(settings.center_ratio, claims_each(belief, "equal")))
-        surest, _ = formed(belief, unit, shown, known)
+        confident = surest(belief, max(count, shown), known)
+        prototypes = prototypes_of(unit, confident[:, :, :count])
         confidence, labels = belief[0].max(1)
-        each = (labels, confidence.half(), prototypes[0].half(), surest[0].int())
+        each = (labels, confidence.half(), prototypes[0].half(), confident[0, :, :shown].int())
         found.append([x.cpu().numpy() for x in each])
     stacked = [np.stack(each) for each in zip(*found, strict=True)]
     return Frame("heads", done, None, stacked[0].astype(np.uint16), *stacked[1:])

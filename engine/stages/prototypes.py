@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.errors import RunError
+from engine.stages.clustering import least_size
 from engine.stages.decided_labels import FixedLabels
 
 # Entries of a table in memory at a time: 2**24 float32 are 64 MB; and of a table of cosines.
@@ -127,18 +128,16 @@ def pseudo_label(
         sizes: "equal", or "estimated": each prototype claims `estimated_sizes` instead of M/K.
     """
     claimed = claims_each(probabilities, sizes)
-    confident, prototypes = formed(probabilities, unit, forming(center_ratio, claimed), known)
+    confident = surest(probabilities, forming(center_ratio, claimed), known)
+    prototypes = prototypes_of(unit, confident)
     labels = assign(unit, prototypes, claimed, exclusive=exclusive)
     return confident, prototypes, labels if known is None else corrected(labels, known)
 
 
-def formed(
-    probabilities: torch.Tensor, unit: torch.Tensor, count: int, known: Known | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first half of `pseudo_label`: confident images, `count` a cluster, and the prototypes that they form."""
+def surest(probabilities: torch.Tensor, count: int, known: Known | None = None) -> torch.Tensor:
+    """`confident_images`, as far as a person's decisions do not say otherwise."""
     belief = probabilities if known is None or known.silent else informed(probabilities, known)
-    confident = confident_images(belief, count)
-    return confident, prototypes_of(unit, confident)
+    return confident_images(belief, count)
 
 
 def claims_each(probabilities: torch.Tensor, sizes: str) -> int | torch.Tensor:
@@ -168,7 +167,7 @@ def estimated_sizes(probabilities: torch.Tensor) -> torch.Tensor:
     _, images, clusters = probabilities.shape
     labels = probabilities.argmax(2)
     found = labels.new_zeros(len(labels), clusters).scatter_add_(1, labels, torch.ones_like(labels))
-    return found.clamp_min(max(1, images // (10 * clusters)))
+    return found.clamp_min(least_size(images, clusters))
 
 
 # -- a person's decisions -------------------------------------------------------------------------

@@ -26,6 +26,11 @@ PATIENCE = 120_000  # milliseconds: on a machine five times slower a page still 
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader"]
 
 
+def until_drawn(page: Page) -> None:
+    """Waits until the page is drawn: what is clicked or given before may be replaced, and lost."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+
+
 def chromium() -> str:
     found = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
     if found is None:

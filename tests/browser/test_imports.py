@@ -12,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from engine.data.decode_pool import MANY
+from tests.browser.conftest import until_drawn
 
 pytestmark = pytest.mark.browser
 
@@ -39,15 +40,19 @@ def test_a_large_folder_with_broken_files_is_opened(page: Page, tmp_path: Path) 
     page.get_by_text(f"{MANY + 5:,} images").first.wait_for(timeout=60_000)
 
 
-def test_a_file_is_dropped_onto_the_page(page: Page, photos: Path, tmp_path: Path) -> None:
-    shutil.make_archive(str(tmp_path / "mine"), "zip", photos)
+def drop(page: Page, file: Path) -> None:
+    """Gives the page a file, as one that is dropped onto it."""
     page.get_by_text("Your images").click()
     page.get_by_text("Or drop a file here").click()
-    # A file given while the page is still being drawn goes to an element that is replaced, and is lost.
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    until_drawn(page)
     with page.expect_file_chooser() as chooser:
         page.get_by_test_id("stFileUploaderDropzone").locator("button").click()
-    chooser.value.set_files(tmp_path / "mine.zip")
+    chooser.value.set_files(file)
+
+
+def test_a_file_is_dropped_onto_the_page(page: Page, photos: Path, tmp_path: Path) -> None:
+    shutil.make_archive(str(tmp_path / "mine"), "zip", photos)
+    drop(page, tmp_path / "mine.zip")
     page.get_by_role("button", name="Open this file").wait_for()
     page.get_by_text("Use the classes that come with the images").click()
     page.get_by_role("button", name="Open this file").click()
@@ -58,12 +63,7 @@ def test_a_file_is_dropped_onto_the_page(page: Page, photos: Path, tmp_path: Pat
 def test_a_dropped_table_asks_for_the_folder_of_its_paths(page: Page, photos: Path, tmp_path: Path) -> None:
     names = sorted(one.relative_to(photos).as_posix() for one in photos.rglob("*.png"))
     (tmp_path / "list.TSV").write_text("path\tn\n" + "".join(f"{name}\t1\n" for name in names))
-    page.get_by_text("Your images").click()
-    page.get_by_text("Or drop a file here").click()
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
-    with page.expect_file_chooser() as chooser:
-        page.get_by_test_id("stFileUploaderDropzone").locator("button").click()
-    chooser.value.set_files(tmp_path / "list.TSV")
+    drop(page, tmp_path / "list.TSV")
     field = page.get_by_label("Folder that the paths in the table start from", exact=True)
     field.fill(str(photos))
     field.press("Enter")

@@ -19,6 +19,7 @@ from engine.runs.maps import DEFAULT, Moment, artefact_of, has_maps
 from engine.runs.results import load_strict
 from engine.stages.reliable import judge
 from tests.app.conftest import CLUSTERS, IMAGES
+from tests.browser.conftest import until_drawn
 
 pytestmark = pytest.mark.browser
 
@@ -40,13 +41,13 @@ def run(tmp_path: Path, trained: Path) -> RunFolder:
 
 def opened(page: Page, where: str) -> Page:
     page.goto(page.url.split("/?")[0].rstrip("/") + where)
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    until_drawn(page)
     return page
 
 
 def settled(page: Page) -> None:
     page.wait_for_timeout(150)
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    until_drawn(page)
 
 
 def map_of(page: Page) -> Locator:

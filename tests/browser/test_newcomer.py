@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from engine.sources.open_source import open_source
+from tests.browser.conftest import until_drawn
 
 pytestmark = pytest.mark.browser
 
@@ -78,7 +79,7 @@ def test_on_a_phone_no_title_is_cut_and_nothing_is_wider_than_the_page(page: Pag
             page.goto(f"{page.url.split('?')[0].rsplit('/', 1)[0]}/{link.lower()}")
         title = page.locator("h1", has_text=link or "Dataset")
         title.wait_for()
-        page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+        until_drawn(page)
         box, bar = title.bounding_box(), page.get_by_test_id("stHeader").bounding_box()
         assert box is not None
         assert bar is not None

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from engine import metrics
 from engine.presets import PHOTOS
 from engine.runs.folder import RunFolder
-from tests.browser.conftest import serving
+from tests.browser.conftest import serving, until_drawn
 from tests.browser.test_curate import wait
 from tests.local_hub import Hub
 
@@ -112,7 +112,7 @@ def train(page: Page) -> None:
     proposal = page.locator(".st-key-photographs")
     proposal.get_by_text("88 MB, once").wait_for()
     assert "LVD-142M (142 million images), without labels; licence apache-2.0" in proposal.inner_text()
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    until_drawn(page)
     again = proposal.get_by_role("button", name="Import them at 224 pixels")
     again.click()
     try:
@@ -130,7 +130,7 @@ def train(page: Page) -> None:
     clusters = page.get_by_role("spinbutton", name="Clusters K")
     clusters.fill(str(len(KINDS)))
     clusters.press("Enter")
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    until_drawn(page)
     page.get_by_role("button", name="Start training").click()
     page.locator(".spice-step.active").wait_for(timeout=TRAINING_MS)
     page.locator(".spice-state", has_text="· finished").first.wait_for(timeout=TRAINING_MS)

@@ -61,6 +61,16 @@ def zipped(path: Path, *members: tuple[str, bytes]) -> Path:
     return path
 
 
+def packed_as(kind: str, path: Path, *members: tuple[str, bytes]) -> Path:
+    """The files in a folder, a zip or a tar."""
+    if kind != "folder":
+        return (zipped if kind == "zip" else tarred)(path.with_suffix(f".{kind}"), *members)
+    path.mkdir()
+    for name, content in members:
+        (path / name).write_bytes(content)
+    return path
+
+
 # -- identity by name --------------------------------------------------------------------------
 
 
@@ -73,13 +83,7 @@ def test_metadata_belongs_to_the_file_it_names(titles: str, kind: str, tmp_path:
         cell = {"label": row["label"][place]} | {t: f"{row[t][place]}.png" for t in ("next_file_name", "file_name")}
         lines.append(",".join(cell[title] for title in titles.split(",")))
     members = [(f"{name}.png", encoded(10)) for name in "abc"] + [("metadata.csv", "\n".join(lines).encode())]
-    if kind == "folder":
-        path = tmp_path / "set"
-        path.mkdir()
-        for name, content in members:
-            (path / name).write_bytes(content)
-    else:
-        path = (zipped if kind == "zip" else tarred)(tmp_path / f"set.{kind}", *members)
+    path = packed_as(kind, tmp_path / "set", *members)
     assert classes(opened(path, labels=True)) == {"a.png": "cat", "b.png": "dog", "c.png": "owl"}
 
 
@@ -362,13 +366,7 @@ def test_every_file_that_may_be_an_image_is_read_or_listed_with_a_cure(
         ("icon.ico", b"\0\0\1\0"),
         ("deep.jxl", b"\xff\x0a"),
     ]
-    if kind == "folder":
-        path = tmp_path / "set"
-        path.mkdir()
-        for name, content in members:
-            (path / name).write_bytes(content)
-    else:
-        path = (zipped if kind == "zip" else tarred)(tmp_path / f"a.{kind}", *members)
+    path = packed_as(kind, tmp_path / "a", *members)
     found = opened(path)
     assert found.images.ids == ("IMG_0001", "plain.png")
     assert reasons(found) == {

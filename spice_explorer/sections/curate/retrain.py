@@ -92,8 +92,7 @@ def _start(run: RunFolder, unseen: Unseen) -> None:
     except SpiceError as error:
         st.error(session.sentence(str(error)), icon=":material/error:")
         return
-    session.choose_run(name)
-    st.session_state["train view next"] = "watch"
+    session.watch_run(name)
     st.switch_page("../pages/train.py")
 
 

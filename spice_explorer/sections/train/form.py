@@ -204,6 +204,5 @@ def _start(config: RunConfig, device: str) -> None:
     except SpiceError as error:
         st.error(session.sentence(str(error)), icon=":material/error:")
         return
-    session.choose_run(name)
-    st.session_state["train view next"] = "watch"
+    session.watch_run(name)
     st.rerun()

@@ -191,8 +191,7 @@ def _cure(look: Run, settings: Mapping[str, Any], place: int) -> None:
     except SpiceError as error:
         st.error(session.sentence(str(error)), icon=":material/error:")
         return
-    session.choose_run(name)
-    st.session_state["train view next"] = WATCH
+    session.watch_run(name)
     st.rerun()
 
 
