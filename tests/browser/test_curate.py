@@ -403,13 +403,14 @@ def test_what_another_reviewer_says_meanwhile_is_shown_with_both_answers(page: P
 
 
 def test_decisions_wait_for_a_server_that_does_not_answer(page: Page, run: RunFolder) -> None:
-    found = curator(page, run)
     silent: list[bool] = [True]
 
     def maybe(route: Route) -> None:
         _ = route.abort() if silent[0] else route.continue_()
 
+    # Before the page is opened: one that is open may still send a request past a new route.
     page.route(f"**/spice/curate/{run.path.name}/act", maybe)
+    found = curator(page, run)
     press(found, "a", "x")
     wait(found, "one.dataset.waiting === '2'", "nothing waits")
     page.get_by_text("not saved", exact=False).first.wait_for()
