@@ -98,9 +98,9 @@ def shown(rows: pd.DataFrame) -> list[ImageColumn]:
     return [one for one in found if one is not None]
 
 
-def truth_of(rows: pd.DataFrame) -> Truth | None:
-    """The classes in the `plain` rows, from the first column with a usual title that holds classes; None if there
-    is none, or it has no value in some row.
+def truth_of(rows: pd.DataFrame, where: str) -> Truth | None:
+    """The classes in the `plain` rows from `where`, from the first column with a usual title that holds classes; None
+    if there is none, or it has no value in some row.
 
     Raises:
         SourceError: if there are too many classes.
@@ -108,7 +108,7 @@ def truth_of(rows: pd.DataFrame) -> Truth | None:
     title = class_column(rows)
     if title is None or gaps_of(rows[title]).any():
         return None
-    return class_truth(rows[title].tolist())
+    return class_truth(rows[title].tolist(), f"the column {title} of {where}")
 
 
 def class_column(rows: pd.DataFrame) -> str | None:

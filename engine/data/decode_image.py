@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, ImageOps, ImageStat, UnidentifiedImageError
 
 from engine.data.origin import Fit
 from engine.errors import SourceError
-from engine.formats.depth import USUAL_DEPTHS, Depth, depth_for, depths_of, range_of
+from engine.formats.depth import USUAL_DEPTHS, Depth, Kind, Range, depth_for, depths_of, range_of
 from engine.formats.essentials import essentials
 from engine.formats.images import HEAD_BYTES, sniffed, why_unreadable
 from engine.formats.stamps import stamp_of
@@ -47,7 +47,7 @@ ORIENTATION = 0x0112
 # Formats that may hold several pictures, of which the first is used, and what their number is called in Image.info.
 MANY_FRAMES = frozenset({"GIF", "TIFF", "PNG", "WEBP", "AVIF", "HEIF"})
 FRAMES = "frames"
-# What the `Range` of an image of more than 8 bits is called there.
+# What the `Range` of an image of more than 8 bits, or of bytes that are all 0 or 1, is called there.
 RANGE = "range"
 # What `decode` keeps of Image.info.
 KEPT = frozenset({"icc_profile", FRAMES})
@@ -79,7 +79,7 @@ UNREADABLE = (
 
 
 def decode(
-    data: str | bytes, size: int, depths: Mapping[bool, Depth] | None = None
+    data: str | bytes, size: int, depths: Mapping[Kind, Depth] | None = None
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Decodes an image from a path or from the content of a file.
 
@@ -88,7 +88,8 @@ def decode(
     caller's to silence: a filter set here would be shared by all threads that decode.
 
     Args:
-        depths: of the source, for values of more than 8 bits; without them, an image has its own.
+        depths: of the source, for values of more than 8 bits and masks; without them, an image of more than 8 bits
+            has its own.
 
     Raises:
         SourceError: with the reason, if the image cannot be read.
@@ -233,26 +234,41 @@ def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def plain(image: Image.Image, depths: Mapping[bool, Depth] | None = None) -> Image.Image:
+def plain(image: Image.Image, depths: Mapping[Kind, Depth] | None = None) -> Image.Image:
     """`image` in mode "L" or "RGB": 16 bits scaled to 8, transparency laid on white."""
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image)
-        found = range_of(values)
-        if depths is None and (found is None or not found.whole):
-            flat = _from_deep(values)
-        else:
-            known = depths_of([found]) if depths is None and found is not None else depths or {}
-            depth = USUAL_DEPTHS[True] if found is None else depth_for(found, known)
-            flat = Image.fromarray(depth.applied(values))
-        flat.info[RANGE] = found
-        return flat
+        return _of_deep(np.asarray(image), depths)
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    if image.mode in ("L", "RGB"):
+    if image.mode == "L":
+        return _of_bytes(image, depths or USUAL_DEPTHS)
+    return image if image.mode == "RGB" else image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _of_deep(values: np.ndarray, depths: Mapping[Kind, Depth] | None) -> Image.Image:
+    found = range_of(values)
+    if depths is None and (found is None or found.kind == "floats"):
+        flat = _from_deep(values)
+    else:
+        known = depths_of([found], 1) if depths is None and found is not None else depths or {}
+        depth = USUAL_DEPTHS["whole"] if found is None else depth_for(found, known)
+        flat = Image.fromarray(depth.applied(values))
+    flat.info[RANGE] = found
+    return flat
+
+
+def _of_bytes(image: Image.Image, depths: Mapping[Kind, Depth]) -> Image.Image:
+    """`image`, in mode "L": scaled if it is a mask of 0 and 1."""
+    values = np.asarray(image)
+    if values.max() > 1:
         return image
-    return image.convert("L" if image.mode == "1" else "RGB")
+    found = Range(float(values.min()), float(values.max()), "bytes")
+    depth = depth_for(found, depths)
+    flat = image if depth == USUAL_DEPTHS["bytes"] else Image.fromarray(depth.applied(values))
+    flat.info[RANGE] = found
+    return flat
 
 
 def _from_deep(values: np.ndarray) -> Image.Image:

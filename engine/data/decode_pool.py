@@ -32,7 +32,7 @@ from engine.data.pixel_file import PixelFile
 from engine.data.thumbnail_store import ThumbnailStore
 from engine.data.thumbnails import has_own_profile, pictured, thumbnail
 from engine.errors import SourceError
-from engine.formats.depth import USUAL_DEPTHS, Depth, Range
+from engine.formats.depth import USUAL_DEPTHS, Depth, Kind, Range
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -56,7 +56,7 @@ class Batch:
         reasons: place → why it could not be decoded, for those that are not good.
         changed: places of files that were modified after they were listed.
         frames: place → how many pages or frames are in the file, where there are several.
-        ranges: place → the range of its values, if they have more than 8 bits.
+        ranges: place → the range of its values, if they have more than 8 bits or are all 0 or 1.
     """
 
     places: np.ndarray
@@ -84,7 +84,7 @@ class Decoder:
         size: int,
         how: Fit,
         thumbnails: ThumbnailStore | None,
-        depths: Mapping[bool, Depth] = USUAL_DEPTHS,
+        depths: Mapping[Kind, Depth] = USUAL_DEPTHS,
     ) -> None:
         self.reader, self.size, self.how, self.thumbnails, self.depths = reader, size, how, thumbnails, depths
         self.file = PixelFile(pixels, (3, size, size))

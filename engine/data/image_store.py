@@ -31,11 +31,11 @@ from engine.data.origin import Fit
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import Stopped
-from engine.formats.depth import Depth, Range, depths_of, said_of
+from engine.formats.depth import Depth, Kind, Range, depths_of, said_of
 
 CACHE = "SPICE_EXPLORER_CACHE"
 # Raised when images come out of decoding differently, so that old stores are not used any more.
-FORMAT = 4
+FORMAT = 5
 # The pixels of a draft, before their fingerprint is known.
 PIXELS = "pixels.npy"
 WAIT_SECONDS = 0.2
@@ -63,7 +63,7 @@ class Stored:
         fingerprint: `ImageSet.fingerprint` of the images.
         pixels: (N, C, H, W) uint8, memory-mapped copy-on-write.
         frames: place in the listing → how many pages or frames its file has, where there are several.
-        ranges: place in the listing → the range of its values, if they have more than 8 bits.
+        ranges: place in the listing → the range of its values, if they have more than 8 bits or are all 0 or 1.
     """
 
     listing: Listing
@@ -87,14 +87,16 @@ class Stored:
         return tuple(sorted([*self.listing.skipped, *broken], key=lambda one: one.name))
 
     @property
-    def depths(self) -> dict[bool, Depth]:
-        """The depths with which values of more than 8 bits became these pixels."""
-        return depths_of(self.ranges.values())
+    def depths(self) -> dict[Kind, Depth]:
+        """The depths with which values of more than 8 bits, and masks, became these pixels."""
+        return depths_of(self.ranges.values(), int(self.good.sum()))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """As `Listing` has them, and those about depths, pages and frames."""
-        notes = (*self.listing.notes, *said_of(self.ranges.values()))
+        """As `Listing` has them, and those about classes, depths, pages and frames."""
+        truth = self.listing.truth
+        classes = () if truth is None else truth.note(self.listing.names)
+        notes = (*self.listing.notes, *classes, *said_of(self.ranges.values(), int(self.good.sum())))
         if not self.frames:
             return notes
         first, count = min(self.frames.items())
@@ -188,9 +190,10 @@ class ImageStore:
             "skipped": [[one.name, one.reason] for one in listing.skipped],
             "reasons": {str(place): why for place, why in made.reasons.items()},
             "classes": None if truth is None else truth.class_names,
+            "told": "" if truth is None else truth.told,
             "notes": listing.notes,
             "frames": {str(place): count for place, count in made.frames.items()},
-            "ranges": {str(place): [one.low, one.high, one.whole] for place, one in made.ranges.items()},
+            "ranges": {str(place): [one.low, one.high, one.kind] for place, one in made.ranges.items()},
             "columns": [[one.title, one.names] for one in listing.columns],
         }
         arrays = {"stamps": listing.stamps, "good": made.good, "extents": made.extents}
@@ -204,7 +207,7 @@ class ImageStore:
 def _stored(found: dict[str, Any], arrays: dict[str, np.ndarray], pixels: np.ndarray) -> Stored:
     truth = None
     if found["classes"] is not None:
-        truth = Truth(arrays["labels"], tuple(found["classes"]))
+        truth = Truth(arrays["labels"], tuple(found["classes"]), found["told"])
     columns = tuple(
         ImageColumn(title, arrays[f"values-{i}"], None if names is None else tuple(names))
         for i, (title, names) in enumerate(found["columns"])

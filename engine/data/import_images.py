@@ -27,7 +27,7 @@ from engine.data.pixel_file import BLOCK_BYTES, PixelFile, blocks_of, close_gaps
 from engine.data.thumbnail_store import ThumbnailStore
 from engine.data.thumbnails import as_image, pictured, thumbnail
 from engine.errors import SourceError, Stopped
-from engine.formats.depth import USUAL_DEPTHS, Depth, Range, depth_for, depths_of
+from engine.formats.depth import USUAL_DEPTHS, Depth, Kind, Range, depth_for, depths_of
 
 # The most images in a batch, bytes of their pixels, and bytes of their files: a batch of small images
 # is large enough to be efficient, and a batch of photographs is done quickly.
@@ -165,10 +165,10 @@ class _Import:
         self.ranges |= batch.ranges
         self.stamps[batch.changed] = -1  # modified meanwhile: decoded again by the next import
 
-    def _deepen(self, reader: Reader, new: set[int], before: Mapping[bool, Depth]) -> None:
-        """Decodes the images of more than 8 bits again, with the depth of the whole source, known only now; those
-        that are reused only if it is another than `before`."""
-        depths = depths_of(self.ranges.values())
+    def _deepen(self, reader: Reader, new: set[int], before: Mapping[Kind, Depth]) -> None:
+        """Decodes the images of more than 8 bits, and masks, again, with the depth of the whole source, known only now;
+        those that are reused only if it is another than `before`."""
+        depths = depths_of(self.ranges.values(), int(self.good.sum()))
         again = [
             place
             for place, own in sorted(self.ranges.items())
@@ -201,7 +201,7 @@ class _Import:
         return same
 
     def _decoded(
-        self, reader: Reader, places: np.ndarray, depths: Mapping[bool, Depth] | None = None
+        self, reader: Reader, places: np.ndarray, depths: Mapping[Kind, Depth] | None = None
     ) -> Iterator[Batch]:
         """Decodes the images at `places`, batch by batch; raises Stopped, and SourceError if a process dies."""
         assert self.size is not None

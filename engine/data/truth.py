@@ -24,10 +24,12 @@ class Truth:
     Attributes:
         labels: (N,) int64 in 0..len(class_names)-1.
         class_names: the name of each class.
+        told: by what, such as "the names of folders"; "" if that is not worth saying.
     """
 
     labels: np.ndarray
     class_names: tuple[str, ...]
+    told: str = ""
 
     def __post_init__(self) -> None:
         count = len(self.class_names)
@@ -39,7 +41,15 @@ class Truth:
         labels = self.labels[images]
         present = np.unique(labels)
         names = tuple(self.class_names[one] for one in present)
-        return Truth(np.searchsorted(present, labels), names)
+        return Truth(np.searchsorted(present, labels), names, self.told)
+
+    def note(self, images: Sequence[str]) -> tuple[str, ...]:
+        """Says where the classes come from, with an example that shows whether that is what was meant; nothing if
+        nothing told it. `images` are the N names."""
+        if not self.told or not len(images):
+            return ()
+        first = self.class_names[int(self.labels[0])]
+        return (f"the classes come from {self.told}: {images[0]} is {first!r}",)
 
 
 def class_text(value: object) -> str:
@@ -59,8 +69,9 @@ def measures(numbers: np.ndarray) -> bool:
     return not bool(((numbers == np.round(numbers)) & (np.abs(numbers) < WHOLE)).all())
 
 
-def class_truth(classes: Sequence[object]) -> Truth:
-    """The truth of images from their class names, sorted alphabetically, or numerically if all are numbers.
+def class_truth(classes: Sequence[object], told: str = "") -> Truth:
+    """The truth of images from their class names, sorted alphabetically, or numerically if all are numbers; `told` by
+    what, as `Truth` has it.
 
     Raises:
         SourceError: if an image has no class, or there are more than 10,000 classes.
@@ -80,4 +91,4 @@ def class_truth(classes: Sequence[object]) -> Truth:
     if all(name.isdecimal() for name in names.tolist()):
         order = np.argsort([int(name) for name in names], kind="stable")
         names, labels = names[order], np.argsort(order)[labels]
-    return Truth(labels.astype(np.int64).ravel(), tuple(names.tolist()))
+    return Truth(labels.astype(np.int64).ravel(), tuple(names.tolist()), told)

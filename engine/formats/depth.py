@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -18,14 +19,17 @@ NO_DATA, BEYOND = (-9999.0, -32768.0, -99999.0), 1e30
 # With fewer greys than these a picture cannot be told from black.
 FEWEST_GREYS = 8
 
+# What images hold: bytes, whole numbers of more than 8 bits, or floats. Each kind has a depth of its own.
+Kind = Literal["bytes", "whole", "floats"]
+
 
 @dataclass(frozen=True)
 class Range:
-    """The least and the greatest value of an image, and whether its values are whole numbers."""
+    """The least and the greatest value of an image, and what holds them."""
 
     low: float
     high: float
-    whole: bool
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,13 @@ class Depth:
         return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
 
 
-# The depths with which images are decoded before that of the source is known: 16 bits, and floats from 0 to 1.
-USUAL_DEPTHS = {True: Depth(0.0, 255 / 65535), False: Depth(0.0, 255.0)}
+# The depths with which images are decoded before that of the source is known: bytes as they are, 16 bits, and floats
+# from 0 to 1.
+USUAL_DEPTHS: dict[Kind, Depth] = {
+    "bytes": Depth(0.0, 1.0),
+    "whole": Depth(0.0, 255 / 65535),
+    "floats": Depth(0.0, 255.0),
+}
 
 
 def with_data(values: np.ndarray) -> np.ndarray:
@@ -56,7 +65,8 @@ def with_data(values: np.ndarray) -> np.ndarray:
 def range_of(values: np.ndarray) -> Range | None:
     """The range of an image's values; None if none stands for anything."""
     some = values[with_data(values)]
-    return Range(float(some.min()), float(some.max()), values.dtype.kind in "ui") if some.size else None
+    kind: Kind = "whole" if values.dtype.kind in "ui" else "floats"
+    return Range(float(some.min()), float(some.max()), kind) if some.size else None
 
 
 def whole_scale(low: float, high: float) -> float | None:
@@ -78,44 +88,50 @@ def float_scale(low: float, high: float) -> float | None:
     return 255.0 if low >= -OVERSHOOT and 1 <= high <= 1 + OVERSHOOT else None
 
 
-def depths_of(ranges: Iterable[Range]) -> dict[bool, Depth]:
-    """The depth of the images with whole numbers (True), and of those with floats, from the ranges of all of them.
+def depths_of(ranges: Iterable[Range], images: int) -> dict[Kind, Depth]:
+    """The depth of each kind that occurs, from the ranges of a source's images.
 
-    Values that no usual depth holds are stretched to 0–255.
+    Values that no usual depth holds are stretched to 0–255. Bytes are masks if all images hold nothing but 0 and 1.
+
+    Args:
+        ranges: of all images of more than 8 bits, and of those whose bytes are all 0 or 1.
+        images: how many images there are, these and others.
     """
-    found = {}
-    listed = list(ranges)
-    for whole in (True, False):
-        own = [one for one in listed if one.whole == whole]
-        if not own:
-            continue
-        low, high = min(one.low for one in own), max(one.high for one in own)
-        scale = (whole_scale if whole else float_scale)(low, high)
-        found[whole] = Depth(0.0, scale) if scale is not None else Depth(low, 255 / ((high - low) or 1.0))
+    found, listed = {}, list(ranges)
+    for kind in USUAL_DEPTHS:
+        own = [one for one in listed if one.kind == kind]
+        if own:
+            low, high = min(one.low for one in own), max(one.high for one in own)
+            if kind == "bytes" and (len(own), low, high) != (images, 0, 1):
+                continue  # dark pictures, not masks
+            scale = (float_scale if kind == "floats" else whole_scale)(low, high)
+            found[kind] = Depth(0.0, scale) if scale is not None else Depth(low, 255 / ((high - low) or 1.0))
     return found
 
 
-def depth_for(own: Range, depths: Mapping[bool, Depth]) -> Depth:
+def depth_for(own: Range, depths: Mapping[Kind, Depth]) -> Depth:
     """The depth of one image: that of its source, unless too few greys would be left of it; then its own.
 
     A folder may hold images of 8 bits and of 16, all stored in 16.
     """
-    depth = depths.get(own.whole, USUAL_DEPTHS[own.whole])
-    if own.high > own.low and (own.high - depth.low) * depth.scale < FEWEST_GREYS:
-        return depths_of([own])[own.whole]
-    return depth
+    depth = depths.get(own.kind, USUAL_DEPTHS[own.kind])
+    black = own.high > own.low and (own.high - depth.low) * depth.scale < FEWEST_GREYS
+    return depths_of([own], 1)[own.kind] if black and own.kind != "bytes" else depth
 
 
-def said_of(ranges: Iterable[Range]) -> list[str]:
+def said_of(ranges: Iterable[Range], images: int) -> list[str]:
     """Notes about the depths of a source."""
     listed, notes = list(ranges), []
-    depths = depths_of(listed)
-    for whole, depth in depths.items():
-        own = [one for one in listed if one.whole == whole]
+    depths = depths_of(listed, images)
+    for kind, depth in depths.items():
+        own = [one for one in listed if one.kind == kind]
+        if kind == "bytes":
+            notes.append("the images hold only 0 (black) and 1 (white)")
+            continue
         few = sum(depth_for(one, depths) != depth for one in own)
         notes.append(
-            f"{len(own):,} images of {'whole numbers' if whole else 'floats'} of more than 8 bits are taken as from "
-            f"{depth.low:,.6g} (black) to {depth.low + 255 / depth.scale:,.6g} (white)"
+            f"{len(own):,} images of {'whole numbers' if kind == 'whole' else 'floats'} of more than 8 bits are taken "
+            f"as from {depth.low:,.6g} (black) to {depth.low + 255 / depth.scale:,.6g} (white)"
             + (f", but {few:,} that would be black as they are themselves" if few else "")
         )
     return notes

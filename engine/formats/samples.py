@@ -19,12 +19,36 @@ if TYPE_CHECKING:
 SIDECARS = frozenset({".cls", ".json", ".txt"})
 # Names of the part that is the image, in samples with several: 0001.image.png beside 0001.depth.png.
 IMAGE_PARTS = ("image", "img", "rgb", "input", "photo")
+NOT_OF_ITS_OWN = "a picture about {image}, not an image of its own"
+# Names of folders whose pictures are about those of the same names in a folder beside, one of _IMAGE_FOLDERS.
+_MASKS = {"mask", "masks", "seg", "segs", "segmentation", "segmentations", "trimap", "trimaps"}
+_ABOUT = frozenset({*_MASKS, "label", "labels", "annotation", "annotations", "depth", "depths", "gt", "groundtruth"})
+_IMAGE_FOLDERS = frozenset({*IMAGE_PARTS, "images", "imgs", "inputs", "photos", "jpegimages"})
 
 
 def _stem(name: str) -> str:
     """Not by os.path.splitext, which leaves hidden names whole."""
     folder, slash, file = name.rpartition("/")
     return folder + slash + (file.rpartition(".")[0] or file)
+
+
+def companions(names: Iterable[str]) -> dict[str, str]:
+    """Pictures that are about another one, such as masks, by the image that each is about.
+
+    >>> companions(["images/1.jpg", "masks/1.png", "masks/2.png", "cats/1.jpg"])
+    {'masks/1.png': 'images/1.jpg'}
+    """
+    images: dict[str, str] = {}
+    about: list[tuple[str, str]] = []
+    for name in names:
+        parts = _stem(name).split("/")
+        for place, folder in enumerate(parts[:-1]):
+            beside = "/".join([*parts[:place], "", *parts[place + 1 :]])
+            if folder.lower() in _IMAGE_FOLDERS:
+                images[beside] = name
+            elif folder.lower() in _ABOUT:
+                about.append((name, beside))
+    return {name: images[beside] for name, beside in about if beside in images}
 
 
 @dataclass

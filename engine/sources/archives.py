@@ -19,6 +19,7 @@ import numpy as np
 from engine.data.skipped import Skipped
 from engine.errors import SourceError
 from engine.formats.images import USUAL_ENDINGS, ending_of, judged
+from engine.formats.samples import NOT_OF_ITS_OWN, companions
 from engine.sources.folders import first_of, readable
 from engine.sources.metadata import is_metadata
 
@@ -92,7 +93,9 @@ class Members:
         self.skip(name, reason)
 
     def sorted(self, where: object) -> tuple[tuple[str, ...], list[Any], np.ndarray]:
-        """Names, keys and stamps of the images; raises SourceError if there is none."""
+        """Names, keys and stamps of the images, without `companions`; raises SourceError if there is none."""
+        for name, image in companions(self.names).items():
+            self.leave_out(name, NOT_OF_ITS_OWN.format(image=image))
         if not self.names:
             first = f"; the first it holds is {first_of(self.skipped)}" if self.skipped else ""
             raise SourceError(f"{where} contains no usable image files ({USUAL_ENDINGS}){first}")

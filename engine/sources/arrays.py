@@ -109,13 +109,37 @@ class ArraySource:
                 f"labels were requested, but {self.path} has none (expected an array named "
                 "labels or y): open it without labels"
             )
+        self._check_rivals(member, count)
         values = self._small(member, count)
         if values.dtype.kind == "f" and measures(values[~np.isnan(values)]):
             raise SourceError(
                 f"labels were requested, but {_array(member)} of {self.path} holds measures, not classes: open it "
                 "without labels"
             )
-        return class_truth(values.tolist())
+        return class_truth(values.tolist(), f"the array {_array(member)}")
+
+    def _check_rivals(self, member: str, count: int) -> None:
+        """Raises SourceError if another array is as good a name for the classes, and divides the images otherwise."""
+        if _array(member) not in LABELS:
+            return  # it is called like the images
+        images = _array(self._member(IMAGES, dimensions=3))
+        for name in (f"{one}.npy" for one in LABELS if not _of_another(one, images)):
+            if name == member or name not in self._inside() or self._shape(name)[:1] != (count,):
+                continue
+            if not self._say_the_same(member, name, count):
+                raise SourceError(
+                    f"labels were requested, but the arrays {_array(member)} and {_array(name)} of {self.path} say "
+                    "different things: keep one of them, or open the file without labels"
+                )
+
+    def _say_the_same(self, member: str, name: str, count: int) -> bool:
+        """Whether two arrays divide the images equally; also if the second holds no classes, such as boxes."""
+        try:
+            two = [np.unique(self._small(one, count), return_inverse=True)[1].ravel() for one in (member, name)]
+        except SourceError:
+            return True
+        both = np.unique(np.stack(two), axis=1).shape[1]
+        return all(one.max() + 1 == both for one in two)
 
     def _partner(self, parts: tuple[str, ...], usual: tuple[str, ...]) -> str | None:
         """The array in an .npz that says something about the images; None if there is none."""

@@ -17,6 +17,7 @@ from engine.data.skipped import Skipped
 from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError
 from engine.formats.images import HEAD_BYTES, IMAGE_ENDINGS, USUAL_ENDINGS, ending_of, judged
+from engine.formats.samples import NOT_OF_ITS_OWN, companions
 from engine.formats.stamps import stamp_of
 from engine.sources.metadata import is_metadata, metadata_of
 
@@ -104,10 +105,12 @@ class FolderSource:
         return Listing(names, stamps, keys, everything, truth, said.columns, said.notes)
 
 
-def truth_beside(odd: tuple[Skipped, ...], where: object, names: Iterable[str]) -> Truth:
+def truth_beside(
+    odd: tuple[Skipped, ...], where: object, names: Iterable[str], told: str = "the names of folders"
+) -> Truth:
     """`folder_truth`; when there is none, and a table could not be used, that is the reason."""
     try:
-        return folder_truth(where, names)
+        return folder_truth(where, names, told)
     except SourceError:
         if not odd:
             raise
@@ -229,19 +232,21 @@ def _stamp(entry: os.DirEntry[str], root: str) -> tuple[int, int]:
 
 def unique(paths: list[str], stamps: np.ndarray) -> tuple[tuple[str, ...], list[str], np.ndarray, list[Skipped]]:
     """Readable names, with paths and stamps; of several paths with the same readable name, the first is
-    kept and the others are skipped."""
+    kept and the others are skipped, as are `companions`."""
     names = [readable(one) for one in paths]
-    if len(set(names)) == len(names):
+    about = companions(names)
+    if len(set(names)) == len(names) and not about:
         return tuple(names), paths, stamps, []
     first = {name: place for place, name in reversed(list(enumerate(names)))}
-    places = sorted(first.values())
+    places = sorted(place for name, place in first.items() if name not in about)
     again = [
         Skipped(name, "another image has the same name") for place, name in enumerate(names) if first[name] != place
     ]
+    again += [Skipped(name, NOT_OF_ITS_OWN.format(image=image)) for name, image in about.items()]
     return tuple(names[i] for i in places), [paths[i] for i in places], stamps[places], again
 
 
-def folder_truth(where: object, names: Iterable[str]) -> Truth:
+def folder_truth(where: object, names: Iterable[str], told: str) -> Truth:
     """The first subfolder of each image is its class, apart from those that are above the classes: a split such as
     train, or the one folder that an archive was made of.
 
@@ -258,7 +263,7 @@ def folder_truth(where: object, names: Iterable[str]) -> Truth:
             f"labels were requested from the subfolders of {where}, but {stray} images lie directly in "
             "it: move them into class folders, or open the images without labels"
         )
-    return class_truth([one[0] for one in parts])
+    return class_truth([one[0] for one in parts], told)
 
 
 def _above_classes(where: object, parts: list[list[str]]) -> bool:

@@ -133,4 +133,4 @@ def class_of_rows(rows: pd.DataFrame, names: Sequence[str], where: str) -> Truth
             f"labels were requested, but {where} does not have them for all images{without_class(rows)}, the first "
             f"{names[int(gaps.argmax())]}: add them, or open the images without labels"
         )
-    return class_truth(rows[title].tolist())
+    return class_truth(rows[title].tolist(), f"the column {title} of {where}")

@@ -149,7 +149,7 @@ class TableSource:
     def _truth(self, rows: pd.DataFrame, count: int, hint: str = "") -> Truth | None:
         if not self.labels or not count:
             return None
-        found = truth_of(rows)
+        found = truth_of(rows, self.path.name)
         if found is None:
             raise SourceError(
                 f"labels were requested, but {self.path} has no column label, class, category or target "

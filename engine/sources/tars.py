@@ -135,8 +135,8 @@ class TarSource:
     ) -> Truth:
         """From .cls, .json, metadata, or folders."""
         classes = samples.classes_of(names)
-        truth = truth_of(rows) if classes is None else class_truth(classes)
-        truth = truth or said.truth or class_of_rows(rows, names, "what the .json files say")
+        truth = truth_of(rows, "the .json files") if classes is None else class_truth(classes, "the .cls files")
+        truth = truth or said.truth or class_of_rows(rows, names, "the .json files")
         odd = (*said.odd, *(one for one in found.skipped if ending_of(one.name) in SIDECARS))
         return truth or self._folder_truth(odd, names, keys)
 
@@ -147,7 +147,9 @@ class TarSource:
         below = prefixes(self.paths)
         inside = [name[len(below[shard]) :] for name, (shard, _, _) in zip(names, keys, strict=True)]
         bare = all("/" not in name for name in inside)
-        return truth_beside(odd, self.text, names if bare and not self.declared else inside)
+        if bare and not self.declared:
+            return truth_beside(odd, self.text, names, "the names of the tar files")
+        return truth_beside(odd, self.text, inside)
 
     def _uncompressed(self) -> tuple[Path, ...]:
         """The archives as plain tar files; compressed ones are unpacked, and deleted with this object."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engine.data.thumbnail_store import ThumbnailStore
-from engine.formats.depth import Depth, Range, depth_for, depths_of, range_of
+from engine.formats.depth import Depth, Kind, Range, depth_for, depths_of, range_of
 from engine.sources.open_source import Opened, open_source
 
 RAMP = np.linspace(0, 1, 64)[None] * np.ones((64, 1))
@@ -90,6 +90,36 @@ def test_images_of_different_depths_in_one_folder_can_all_be_seen(tmp_path: Path
         assert one.min() == 0, name
 
 
+MASK = (RAMP > 0.5).astype(np.uint8)
+
+
+def test_masks_of_0_and_1_in_files_are_black_and_white_as_in_an_array(tmp_path: Path) -> None:
+    place = saved(tmp_path / "set", a=MASK, b=1 - MASK, empty=0 * MASK)
+    found = opened(place)
+    assert np.array_equal(found.images.pixels[:, 0], 255 * np.stack([MASK, 1 - MASK, 0 * MASK]))
+    assert found.notes == ("the images hold only 0 (black) and 1 (white)",)
+    np.save(tmp_path / "a.npy", np.stack([MASK, 1 - MASK, 0 * MASK]))
+    assert np.array_equal(open_source(str(tmp_path / "a.npy")).images.pixels, found.images.pixels)
+
+
+def test_a_dark_picture_among_others_is_no_mask_and_one_more_image_tells(tmp_path: Path) -> None:
+    place = saved(tmp_path / "set", dark=MASK)
+    assert pixels(place)["dark"].max() == 255
+    found = pixels(saved(place, usual=(RAMP * 255).astype(np.uint8)))
+    assert (found["dark"].max(), found["usual"].max()) == (1, 255)
+    assert opened(place).notes == ()
+
+
+def test_thumbnails_of_masks_can_be_seen(tmp_path: Path) -> None:
+    found = open_source(str(saved(tmp_path / "set", a=np.tile(MASK, (4, 4)))), size=32)
+    assert found.origin is not None
+    assert found.stamps is not None
+    with ThumbnailStore(found.origin.place) as store:
+        (body,) = store.bodies(found.images.ids, found.stamps)
+    assert body is not None
+    assert np.asarray(Image.open(io.BytesIO(body))).max() > 245
+
+
 def test_an_image_without_any_value_is_black(tmp_path: Path) -> None:
     empty = np.full((64, 64), np.nan, np.float32)
     assert range_of(empty) is None
@@ -99,10 +129,10 @@ def test_an_image_without_any_value_is_black(tmp_path: Path) -> None:
 values = st.floats(-1e6, 1e6).map(lambda one: one if abs(one) > 1e-3 else 0.0)
 
 
-@given(st.lists(st.tuples(values, values, st.booleans()), min_size=1, max_size=6))
-def test_every_depth_holds_all_values_of_its_images(found: list[tuple[float, float, bool]]) -> None:
-    ranges = [Range(min(a, b), max(a, b), whole) for a, b, whole in found]
-    depths = depths_of(ranges)
+@given(st.lists(st.tuples(values, values, st.sampled_from(["whole", "floats"])), min_size=1, max_size=6))
+def test_every_depth_holds_all_values_of_its_images(found: list[tuple[float, float, Kind]]) -> None:
+    ranges = [Range(min(a, b), max(a, b), kind) for a, b, kind in found]
+    depths = depths_of(ranges, len(ranges))
     for one in ranges:
         depth = depth_for(one, depths)
         assert isinstance(depth, Depth)

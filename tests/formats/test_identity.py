@@ -61,12 +61,12 @@ def test_two_columns_that_say_the_same_are_no_choice() -> None:
 
 def test_the_class_comes_from_the_first_usual_title_even_with_gaps() -> None:
     rows = pd.DataFrame({"class_name": ["x", "y"], "label": ["cat", None]})
-    assert truth_of(rows) is None
-    truth = truth_of(rows.assign(label=["cat", "dog"]))
+    assert truth_of(rows, "t.csv") is None
+    truth = truth_of(rows.assign(label=["cat", "dog"]), "t.csv")
     assert truth is not None
     assert truth.class_names == ("cat", "dog")
     with pytest.raises(SourceError, match="2 columns that hold the class, 'label' and 'Label'"):
-        truth_of(pd.DataFrame({"label": ["a"], "Label": ["b"]}))
+        truth_of(pd.DataFrame({"label": ["a"], "Label": ["b"]}), "t.csv")
 
 
 def test_a_column_is_not_looked_into_when_it_is_the_only_one() -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from engine.errors import SourceError
 from engine.sources.folders import nothing_usable, walk
-from engine.sources.open_source import source_of
+from engine.sources.open_source import open_source, source_of
 
 
 def picture(tone: int = 9) -> bytes:
@@ -33,6 +33,7 @@ def filed(root: Path, files: dict[str, str | bytes]) -> Path:
 
 
 def tarred(path: Path, files: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as archive:
         for name, content in files.items():
             about = tarfile.TarInfo(name)
@@ -287,3 +288,75 @@ def test_classes_of_another_split_are_not_taken(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_test=np.full((2, 8, 8), 9, np.uint8), y_train=[1, 2])
     with pytest.raises(SourceError, match="has none"):
         classes(tmp_path / "a.npz")
+
+
+# -- where they come from ----------------------------------------------------------------------
+
+
+def noted(source: Path) -> str:
+    """The last note of a source that was opened with labels."""
+    return open_source(str(source), size=8, labels=True).notes[-1]
+
+
+def test_a_note_says_where_the_classes_come_from_with_an_example(tmp_path: Path) -> None:
+    folders = filed(tmp_path / "folders", {"train/cat/1.png": picture(), "train/dog/1.png": picture(8)})
+    assert noted(folders) == "the classes come from the names of folders: train/cat/1.png is 'cat'"
+    table = filed(tmp_path / "table", {"1.png": picture(), "2.png": picture(8)})
+    (table / "t.csv").write_text("path,target\n2.png,owl\n1.png,cat\n")
+    assert noted(table / "t.csv") == "the classes come from the column target of t.csv: 2.png is 'owl'"
+    samples = {"1.png": picture(), "1.cls": b"3", "2.png": picture(8), "2.cls": b"5"}
+    assert noted(tarred(tmp_path / "s.tar", samples)) == "the classes come from the .cls files: 1.png is '3'"
+    values = {"1.png": picture(), "1.json": b'{"label": "x"}', "2.png": picture(8), "2.json": b'{"label": "y"}'}
+    told = "the classes come from the column label of the .json files: 1.png is 'x'"
+    assert noted(tarred(tmp_path / "j.tar", values)) == told
+    for name, tone in (("a", 9), ("b", 8)):
+        tarred(tmp_path / "shards" / f"{name}.tar", {"1.png": picture(tone)})
+    found = open_source(f"tar:{tmp_path / 'shards'}", size=8, labels=True)
+    assert found.notes[-1] == "the classes come from the names of the tar files: a/1.png is 'a'"
+    again = open_source(f"tar:{tmp_path / 'shards'}", size=8, labels=True)
+    assert again.notes == found.notes, "also when the images are kept"
+
+
+def test_sources_without_labels_or_with_known_classes_say_nothing(tmp_path: Path) -> None:
+    folders = filed(tmp_path / "folders", {"cat/1.png": picture(), "dog/1.png": picture(8)})
+    assert open_source(str(folders), size=8).notes == ()
+    assert open_source("digits", labels=True).notes == ()
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_masks_beside_images_are_neither_classes_nor_images(kind: str, tmp_path: Path) -> None:
+    files = {
+        f"{part}/{way}/{name}.png": picture(tone)
+        for part, tone in (("train", 50), ("val", 60))
+        for way, name in (("images", "1"), ("Images", "2"), ("masks", "1"), ("masks", "2"), ("masks", "3"))
+    }
+    place = filed(tmp_path / "set", files)
+    if kind == "zip":
+        with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        place = tmp_path / "set.zip"
+    elif kind == "tar":
+        place = tarred(tmp_path / "set.tar", files)
+    found = open_source(str(place), size=8)
+    kept = [f"{part}/{name}" for part in ("train", "val") for name in ("Images/2.png", "images/1.png", "masks/3.png")]
+    assert found.images.ids == tuple(kept), "the third mask is about no image"
+    assert {one.name: one.reason for one in found.skipped}["val/masks/2.png"] == (
+        "a picture about val/Images/2.png, not an image of its own"
+    )
+    assert len(found.skipped) == 4
+
+
+def test_two_arrays_of_labels_have_to_say_the_same(tmp_path: Path) -> None:
+    images, fine = np.zeros((6, 4, 4), np.uint8), np.array([0, 1, 2, 3, 4, 5])
+    np.savez(tmp_path / "a.npz", images=images, labels=fine, y=fine // 2)
+    with pytest.raises(SourceError, match=r"the arrays labels and y of .* say different things: keep one of them"):
+        open_source(str(tmp_path / "a.npz"), labels=True)
+    assert open_source(str(tmp_path / "a.npz")).truth is None
+    named = np.array(["c", "b", "a"])[fine // 2]
+    boxes, ten = np.ones((6, 4)), np.array(["a", "b", "c"])
+    np.savez(tmp_path / "b.npz", images=images, labels=named, y=fine // 2, targets=boxes, classes=ten)
+    found = open_source(str(tmp_path / "b.npz"), labels=True)
+    assert found.truth is not None
+    assert found.truth.labels.tolist() == [2, 2, 1, 1, 0, 0]
+    assert found.notes[-1] == "the classes come from the array labels: image-000000 is 'c'"

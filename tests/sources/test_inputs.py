@@ -110,10 +110,12 @@ def test_metadata_is_read_where_it_is_clear(text: str, labels: str, folder: Path
     (folder / "metadata.csv").write_text(text)
     found = opened(folder, labels=True)
     assert "".join(classes(found).values()) == labels
+    told = "the classes come from the column label of metadata.csv: 0.png is 'a'"
+    assert found.notes[-1] == told
     if "9.png" in text:
-        assert found.notes == ("metadata.csv names 1 files that are not there or no image, the first 9.png",)
+        assert found.notes[:-1] == ("metadata.csv names 1 files that are not there or no image, the first 9.png",)
     if ",c" in text:
-        assert found.notes == ("metadata.csv names no file in 2 of its rows, which are not used",)
+        assert found.notes[:-1] == ("metadata.csv names no file in 2 of its rows, which are not used",)
 
 
 @pytest.mark.parametrize(
@@ -432,7 +434,8 @@ def test_other_splits_of_an_npz_are_said_and_labels_are_of_the_same_split(tmp_pa
     x, y = np.zeros((6, 4, 4), np.uint8), np.arange(6) % 3
     np.savez(tmp_path / "a.npz", x_test=x[:2], y=y[::-1], x_train=x, y_train=y[:, None])
     found = opened(tmp_path / "a.npz", labels=True)
-    assert found.notes == ("of a.npz, only the array x_train is read, not x_test (2)",)
+    told = "the classes come from the array y_train: image-000000 is '0'"
+    assert found.notes == ("of a.npz, only the array x_train is read, not x_test (2)", told)
     assert list(classes(found).values()) == ["0", "1", "2"] * 2
     np.savez(tmp_path / "b.npz", train_images=x, val_images=x[:1], train_labels=np.eye(3)[y])
     assert list(classes(opened(tmp_path / "b.npz", labels=True)).values()) == ["0", "1", "2"] * 2
