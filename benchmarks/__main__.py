@@ -30,6 +30,7 @@ TAKES_OPTIONS = (
     "sources",
     "shapes",
     "long_tail",
+    "selection",
     "photos",
     "gallery",
     "duplicates",
@@ -43,6 +44,7 @@ SUITES = {
         "digits",
         "shapes",
         "long_tail",
+        "selection",
         "speed",
         "neighbors",
         "objectives",
@@ -63,6 +65,7 @@ OWN_DEFAULTS = {
     "photos": {"images": 10_000, "seeds": 5},
     "duplicates": {"images": 10_000, "seeds": 5},
     "long_tail": {"seeds": 5},
+    "selection": {"seeds": 5},
     "gallery": {"images": 10_000},
     "reviewer": {"seeds": 20},
 }

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, ImageStat, UnidentifiedImageError
@@ -261,12 +262,12 @@ def _of_deep(values: np.ndarray, depths: Mapping[Kind, Depth] | None) -> Image.I
 
 def _of_bytes(image: Image.Image, depths: Mapping[Kind, Depth]) -> Image.Image:
     """`image`, in mode "L": scaled if it is a mask of 0 and 1."""
-    values = np.asarray(image)
-    if values.max() > 1:
+    low, high = cast("tuple[int, int]", image.getextrema())  # of mode "L"
+    if high > 1:
         return image
-    found = Range(float(values.min()), float(values.max()), "bytes")
+    found = Range(float(low), float(high), "bytes")
     depth = depth_for(found, depths)
-    flat = image if depth == USUAL_DEPTHS["bytes"] else Image.fromarray(depth.applied(values))
+    flat = image if depth == USUAL_DEPTHS["bytes"] else Image.fromarray(depth.applied(np.asarray(image)))
     flat.info[RANGE] = found
     return flat
 
