@@ -308,7 +308,7 @@ def _without_teacher(clusters: np.ndarray, called: Names) -> None:
     more = f" and {len(clusters) - MOST_NAMED:,} more" if len(clusters) > MOST_NAMED else ""
     what, its = ("Cluster", "its") if len(clusters) == 1 else ("Clusters", "their")
     st.warning(
-        f"{what} {named}{more} would have no reliable images and may lose all {its} images in stage 3.",
+        f"{what} {named}{more} would have no image to train on, and may lose all of {its} images in stage 3.",
         icon=":material/warning:",
     )
 

@@ -523,7 +523,7 @@ def test_a_dead_cluster_has_no_teacher(mixed: RunFolder, visit: Visit) -> None:
         rejudge(mixed, stage, labels, np.array(own["confidence"]))
     at = visit("reliability")
     assert told(at)["clusters"] == CLUSTERS
-    assert "Cluster 3 would have no reliable images and may lose all its images in stage 3." in texts(at)
+    assert "Cluster 3 would have no image to train on, and may lose all of its images in stage 3." in texts(at)
     at.session_state[PLANE] = {"pick": {"cluster": 3, "serial": 1}}
     assert not shown(at.run())
     assert "No image has this verdict here." in texts(at)
