@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.errors import SourceError
+from engine.errors import SourceError, out_of_memory
 from engine.formats.identity import LABELS, NAMES, usual
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def read_table(content: bytes, file: str, is_name: IsName = lambda _text: False)
                 return read(content)
             return _text_table(content, "\t" if ending == "tsv" else ",", is_name)
     except (ValueError, OSError, ImportError, csv.Error, SourceError) as error:
+        if out_of_memory(error):
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SourceError(f"{file} cannot be read as a table ({reason}): expected CSV, JSON lines or Parquet") from None
 
@@ -90,6 +92,8 @@ def _parquet(content: bytes) -> pd.DataFrame:
         # Names that are the index of a pandas table are a column like any other.
         return parquet.read_table(io.BytesIO(content)).to_pandas(ignore_metadata=True)
     except ArrowException as error:
+        if out_of_memory(error):  # ArrowException stands for that, too
+            raise
         raise ValueError(str(error)) from None
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any, Protocol, cast
 
 import numpy as np
 
-from engine.errors import SourceError
+from engine.errors import SourceError, out_of_memory
 from engine.formats.stamps import stamp_of
 
 # About how many bytes to read at a time.
@@ -127,6 +127,8 @@ class CifarPart:
         except KeyError as error:
             raise SourceError(f"{self.path} is not a CIFAR batch: it has no {error}") from None
         except Exception as error:  # a damaged pickle may raise anything
+            if out_of_memory(error):
+                raise
             raise SourceError(f"{self.path} is not a CIFAR batch: {error}") from None
         return pixels, checked(labels, 0, self.classes, self.path)
 

@@ -18,7 +18,7 @@ from engine.data.decode_image import MOST_BYTES
 from engine.data.listing import Listing, Reader
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth, class_text
-from engine.errors import SourceError
+from engine.errors import SourceError, out_of_memory
 from engine.formats.identity import LABELS, NAMES, by_content, spelling, text_of, the_column, usual
 from engine.formats.images import HEAD_BYTES, image_ending, sniffed
 from engine.formats.stamps import file_stamp, stamp_of
@@ -267,6 +267,8 @@ def _image_column(path: Path) -> _Column | None:
                 return _Column(column.name, nested=True, outside=_is_there(file, column, 1))
             return column
     except (ArrowException, OSError) as error:
+        if out_of_memory(error):  # ArrowException stands for that, too
+            raise
         reason = (str(error).splitlines() or ["not Parquet"])[0]
         raise SourceError(f"{path} cannot be read as a Parquet table: {reason}") from None
 
