@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 
 log = logging.getLogger(__name__)
 
-# What torch writes in a plain RuntimeError when the host, or a GPU, has no memory left.
-_HOST_FULL = "can't allocate memory"
-_NO_MEMORY = (_HOST_FULL, "CUDA error: out of memory", "MPS backend out of memory")
+# What torch writes in a plain RuntimeError when the host, or a GPU, has no memory left: also for what its libraries
+# allocate themselves, which is seldom a tensor.
+_HOST_FULL = ("can't allocate memory", "not enough memory: you tried to allocate")
+_NO_MEMORY = (
+    *_HOST_FULL,
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+)
 
 
 class SpiceError(Exception):
@@ -47,18 +56,20 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on the host or on a GPU: such an error says nothing about a file.
 
     torch.OutOfMemoryError is a RuntimeError, and so is what torch raises when the host is full; this
-    module does without torch, so both are known by their name or their text.
+    module does without torch, so both are known by their name or their text. A file that cannot be mapped into memory
+    is an OSError, and may be caught as if it were damaged.
     """
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or (isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY))
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
     )
 
 
 def host_is_full(error: BaseException) -> bool:
-    """Whether it is the host's own memory that ran out, not a GPU's."""
-    return isinstance(error, MemoryError) or _HOST_FULL in str(error)
+    """Whether an error that is `out_of_memory` is about the host's own memory, not a GPU's."""
+    return isinstance(error, (MemoryError, OSError)) or any(text in str(error) for text in _HOST_FULL)
 
 
 def device_failed(error: BaseException) -> bool:

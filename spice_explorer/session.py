@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from engine.errors import SpiceError, sentence_of
+from engine.errors import SpiceError, device_failed, out_of_memory, sentence_of
 from spice_explorer import browsers
 from spice_explorer.queries import imports, runs, sources
 
@@ -32,6 +32,9 @@ def plain_errors() -> Iterator[None]:
     except (SpiceError, OSError) as error:
         st.error(sentence(sentence_of(error, "a page")), icon=":material/error:")
     except Exception as error:
+        if out_of_memory(error) or device_failed(error):
+            st.error(sentence(sentence_of(error, "a page")), icon=":material/error:")
+            return
         log.exception("a page failed")
         st.error(
             f"An unexpected error occurred on this page ({type(error).__name__}: {error}). Your runs are "

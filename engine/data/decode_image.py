@@ -19,6 +19,7 @@ from PIL import Image, ImageFile, ImageOps, ImageStat, UnidentifiedImageError
 
 from engine.data.origin import Fit
 from engine.errors import SourceError
+from engine.formats.bounds import IMAGE_BYTES
 from engine.formats.depth import USUAL_DEPTHS, Depth, Kind, Range, depth_for, depths_of, range_of
 from engine.formats.essentials import essentials
 from engine.formats.images import HEAD_BYTES, sniffed, why_unreadable
@@ -42,8 +43,6 @@ FORMATS = tuple(_known())
 THUMBNAIL_SIDE = 320
 
 TOO_LARGE = "more pixels than is safe to decode"
-# Larger image files are decompression bombs.
-MOST_BYTES = 2**28
 ORIENTATION = 0x0112
 # Formats that may hold several pictures, of which the first is used, and what their number is called in Image.info.
 MANY_FRAMES = frozenset({"GIF", "TIFF", "PNG", "WEBP", "AVIF", "HEIF"})
@@ -224,7 +223,7 @@ def content_of(path: str) -> tuple[bytes, tuple[int, int]]:
             about = os.fstat(handle)
             if not stat.S_ISREG(about.st_mode):
                 raise SourceError("not a regular file")
-            if about.st_size > MOST_BYTES:
+            if about.st_size > IMAGE_BYTES:
                 raise SourceError(f"holds {about.st_size / 1e6:,.0f} MB, too much for an image")
             return file.readall(), stamp_of(about)
     except OSError as error:

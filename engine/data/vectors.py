@@ -16,7 +16,7 @@ import numpy as np
 from engine import npy
 from engine.config import IMPORT
 from engine.data.images import ImageSet
-from engine.errors import SourceError
+from engine.errors import SourceError, out_of_memory
 from engine.formats.identity import LABELS, NAMES, matched, usual
 
 if TYPE_CHECKING:
@@ -150,6 +150,8 @@ def _npy(path: Path, images: ImageSet) -> tuple[int, Blocks]:
     try:
         array = npy.mapped(path, "r")
     except (ValueError, EOFError, OSError) as error:
+        if out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0]
         if "allow_pickle" in reason or "Python objects" in reason:
             reason = "it contains Python objects, which are never loaded"
@@ -193,6 +195,8 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
+        if out_of_memory(error):  # ArrowException stands for that, too
+            raise
         raise SourceError(
             f"{path} cannot be read as a table ({str(error).splitlines()[0]}): expected Parquet"
         ) from None

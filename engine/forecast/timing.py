@@ -17,6 +17,7 @@ import torch
 
 from engine.events import Event, StageStarted
 from engine.forecast.forecast import Cost
+from engine.memory import free_memory
 
 # Steps to time of each part: at least, if time allows, and at most.
 LEAST_STEPS, MOST_STEPS = 3, 60
@@ -146,8 +147,4 @@ def free_bytes(device: torch.device) -> int | None:
     """Memory that is free on a GPU, or on the host for any other device; None where unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, ValueError, StopIteration):
-        return None
+    return free_memory()

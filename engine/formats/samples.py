@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import SourceError
+from engine.formats.bounds import check_gaps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +62,7 @@ class Samples:
         stems: the samples that have a file that is no image.
         of: the sample of each image.
         unread: how many .txt files there are.
+        read: bytes of the .json files.
     """
 
     declared: bool = False
@@ -69,6 +71,7 @@ class Samples:
     stems: set[str] = field(default_factory=set)
     of: dict[str, str] = field(default_factory=dict)
     unread: int = 0
+    read: int = 0
 
     def add(self, name: str) -> None:
         """Names a sample, by a file that is no image."""
@@ -84,9 +87,12 @@ class Samples:
             found = json.loads(content)
         except ValueError as error:
             raise SourceError(f"is not JSON: {error}") from None
+        except RecursionError:
+            raise SourceError("is nested too deeply: expected values with names") from None
         if not isinstance(found, dict):
             raise SourceError('holds no JSON object: expected values with names, such as {"label": "cat"}')
         self.tables[stem] = {k: v for k, v in found.items() if isinstance(v, (str, int, float, bool))}
+        self.read += len(content)
 
     def further(self, names: Iterable[str]) -> dict[str, str]:
         """Puts the images into their samples; returns the other pictures of samples that have one image: its name
@@ -112,9 +118,11 @@ class Samples:
         return (f"{self.unread:,} .txt files beside the images are not read",) if self.unread else ()
 
     def rows(self, names: Sequence[str]) -> pd.DataFrame:
-        """The values from the .json files, one row per image."""
+        """The values from the .json files, one row per image; raises SourceError where they have too many names."""
         import pandas as pd
 
+        keys = set().union(*self.tables.values())
+        check_gaps("what the .json files say", len(names), len(keys), self.read)
         return pd.DataFrame([self.tables.get(self.of[name], {}) for name in names])
 
     def classes_of(self, names: Sequence[str]) -> list[str] | None:

@@ -13,11 +13,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.errors import SourceError
+from engine.errors import SourceError, out_of_memory, sized
+from engine.formats import parquet
+from engine.formats.bounds import CELL_MEMORY, check_columns, check_gaps, check_memory
 from engine.formats.identity import LABELS, NAMES, usual
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ SEPARATORS = (",", ";", "\t", "|")
 LOOKED_AT, LOOKED_AT_ROWS = 2**16, 50
 # A cell may hold a long caption.
 MOST_LETTERS = 2**27
+SPLIT = "split it, or keep fewer columns"
 # Numbers that are written back in the same way. An exponent without a sign is rather a code: 1e5.
 WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 NUMBER = re.compile(r"-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-][0-9]+)?|[+-]?(inf|infinity)", re.IGNORECASE)
@@ -58,10 +61,13 @@ def read_table(content: bytes, file: str, is_name: IsName = lambda _text: False)
     read = {"parquet": _parquet, "jsonl": _json_lines, "ndjson": _json_lines}.get(ending)
     try:
         with _no_collection():
+            check_memory("it", 2 * len(content), f"{sized(len(content))} of cells", SPLIT)
             if read is not None:
                 return read(content)
             return _text_table(content, "\t" if ending == "tsv" else ",", is_name)
     except (ValueError, OSError, ImportError, csv.Error, SourceError) as error:
+        if out_of_memory(error):
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SourceError(f"{file} cannot be read as a table ({reason}): expected CSV, JSON lines or Parquet") from None
 
@@ -84,19 +90,22 @@ def headless(table: pd.DataFrame) -> bool:
 
 
 def _parquet(content: bytes) -> pd.DataFrame:
-    from pyarrow import ArrowException, parquet
+    from pyarrow import ArrowException
 
     try:
         # Names that are the index of a pandas table are a column like any other.
-        return parquet.read_table(io.BytesIO(content)).to_pandas(ignore_metadata=True)
+        return parquet.read(parquet.by_value(io.BytesIO(content)), "it", len(content)).to_pandas(ignore_metadata=True)
     except ArrowException as error:
+        if out_of_memory(error):  # ArrowException stands for that, too
+            raise
         raise ValueError(str(error)) from None
 
 
 def _json_lines(content: bytes) -> pd.DataFrame:
     import pandas as pd
 
-    rows = []
+    rows: list[dict[str, Any]] = []
+    keys: set[str] = set()
     # Not by splitlines, which also breaks at letters that JSON leaves in texts, such as U+2028.
     for number, line in enumerate(re.split(r"\r\n|\r|\n", _decoded(content)), 1):
         if not line.strip():
@@ -105,9 +114,14 @@ def _json_lines(content: bytes) -> pd.DataFrame:
             row = json.loads(line)
         except ValueError as error:
             raise ValueError(f"line {number} is not JSON: {error}") from None
+        except RecursionError:
+            raise ValueError(f"line {number} is nested too deeply: expected values with names") from None
         if not isinstance(row, dict):
             raise ValueError(f"line {number} is not a JSON object")
         rows.append(row)
+        keys |= row.keys()
+        check_columns("it", len(keys))
+    check_gaps("it", len(rows), len(keys), len(content))
     return pd.DataFrame(rows)
 
 
@@ -139,6 +153,8 @@ def _text_table(content: bytes, separator: str, is_name: IsName) -> pd.DataFrame
         separator, text = first[1], text[first.end() :]
     else:
         separator = _separator(text, separator, is_name)
+    # Separators in quotes make no cells, but are too few to matter.
+    check_memory("it", CELL_MEMORY * (text.count(separator) + text.count("\n")), "so many cells", SPLIT)
     rows = _rows(text, separator)
     if not rows:
         raise ValueError("it is empty")
@@ -160,14 +176,19 @@ def _text_table(content: bytes, separator: str, is_name: IsName) -> pd.DataFrame
 
 
 def _rows(text: str, separator: str) -> list[tuple[int, list[str]]]:
-    """The rows that are not blank, with the number of their last line."""
+    """The rows that are not blank, with the number of their last line; raises SourceError for too many columns."""
     limit = csv.field_size_limit(MOST_LETTERS)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        found: list[tuple[int, list[str]]] = []
         try:
-            return [(reader.line_num, row) for row in reader if row]
+            for row in reader:
+                if row:
+                    check_columns("it", len(row))
+                    found.append((reader.line_num, row))
         except csv.Error as error:
             raise ValueError(f"line {reader.line_num}: {error}") from None
+        return found
     finally:
         csv.field_size_limit(limit)
 

@@ -248,6 +248,8 @@ def _at_side(network: _Network, state: State, side: int, origin: str, made: dict
         with torch.inference_mode():
             features = built(torch.zeros(1, len(looks["mean"]), side, side))
     except UNREADABLE as error:
+        if out_of_memory(error):
+            raise
         raise SettingError(f"{network.name} takes no images of {side} pixels ({first_sentence(error)})") from None
     if not isinstance(features, torch.Tensor) or features.ndim != 2:
         raise SettingError(f"{network.name} does not give one vector for an image: choose another network")

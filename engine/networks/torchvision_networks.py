@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from engine.config import WEIGHTS
-from engine.errors import SettingError
+from engine.errors import SettingError, out_of_memory
 from engine.networks.origins import Origin, unknown
 from engine.networks.weights import UNREADABLE, Pretrained, State, misfit, not_finite, read_weights, shape_of
 
@@ -126,6 +126,8 @@ def _downloaded(model: str, weights: Any) -> Pretrained:
     try:
         found = weights.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
     except UNREADABLE as error:
+        if out_of_memory(error):
+            raise
         raise SettingError(
             f"{weights} could not be downloaded from {weights.url} ({error}): download that file "
             f"elsewhere, and use it with features.source={WEIGHTS}{model}:FILE"

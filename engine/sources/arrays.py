@@ -16,7 +16,9 @@ import numpy as np
 from engine import npy
 from engine.data.listing import Listing
 from engine.data.truth import Truth, class_truth, measures
-from engine.errors import SourceError
+from engine.errors import SourceError, sized
+from engine.formats import zip_members
+from engine.formats.bounds import IMAGE_BYTES, ZIP, check_growth, check_images, check_memory
 from engine.formats.depth import float_scale, whole_scale
 from engine.formats.identity import text_of
 from engine.formats.stamps import file_stamp, stamp_of
@@ -31,8 +33,6 @@ LABELS = ("labels", "label", "y", "Y", "targets", "target", "classes", "y_train"
 _OF_IMAGES, _OF_LABELS = ("images", "image", "imgs", "data", "x", "X"), ("labels", "label", "targets", "y", "Y")
 NAMES = ("names", "ids", "files", "filenames", "paths")
 BLOCK_BYTES = 2**24
-# The most bytes to read of the names or labels, which are read whole.
-MOST_SMALL = 2**30
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class ArraySource:
         with self._opened(member) as file:
             shape, fortran, dtype = _header(file, self.path)
             there = self._bytes(member) - file.tell()
-        if int(np.prod(shape, dtype=object)) * dtype.itemsize > there:
+        if _bytes_of(shape, dtype) > there:
             raise SourceError(f"{self.path} is truncated: it announces {dtype} of shape {shape} but contains less")
         if fortran and len(shape) > 1:
             raise SourceError(f"{self.path} stores its array in column order: save it with numpy.ascontiguousarray")
@@ -177,6 +177,13 @@ class ArraySource:
         if len(shape) == 3 and shape[2] in (3, 4) and shape[1] > 2 * shape[2]:
             raise SourceError(
                 f"{self.path} has shape {shape}, which is a single image: expected many, of shape (N, H, W, C)"
+            )
+        check_images(self.path, shape[0])
+        each = _bytes_of(shape[1:], dtype)
+        if each > IMAGE_BYTES:
+            raise SourceError(
+                f"{self.path} has shape {shape}: an image of it holds {sized(each)}, allowed are {sized(IMAGE_BYTES)}; "
+                "cut or scale them"
             )
         last = len(shape) == 4 and shape[3] in (1, 3, 4)
         if len(shape) == 4 and not last and shape[1] not in (1, 3, 4):
@@ -226,11 +233,12 @@ class ArraySource:
         """(count,) the array `member`, with one value per image; classes may be one-hot. Raises SourceError."""
         with self._opened(member) as file:
             shape, fortran, dtype = _header(file, self.path)
-            size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-            if shape[:1] != (count,) or len(shape) > 2 or size > MOST_SMALL:
+            size = _bytes_of(shape, dtype)
+            if shape[:1] != (count,) or len(shape) > 2:
                 raise SourceError(
                     f"{self.path} has {count:,} images but {_array(member)} of shape {shape}: expected one each"
                 )
+            check_memory(self.path, 3 * size, _array(member), "keep one short value an image")
             values = np.frombuffer(file.read(size), dtype).reshape(shape, order="F" if fortran else "C")
         if len(shape) == 1 or shape[1] == 1:
             return values.reshape(count)
@@ -273,7 +281,7 @@ class ArraySource:
         if member is None:
             return self.path.stat().st_size
         with zipfile.ZipFile(self.path) as archive:
-            return archive.getinfo(member).file_size
+            return archive.getinfo(member).file_size  # which `_opened` has not believed
 
     def _shape(self, member: str) -> tuple[int, ...]:
         with self._opened(member) as file:
@@ -292,10 +300,19 @@ class ArraySource:
                 with self.path.open("rb") as file:
                     yield file
             else:
-                with zipfile.ZipFile(self.path) as archive, archive.open(member) as inside:
-                    yield inside
+                with zipfile.ZipFile(self.path) as archive:
+                    about = archive.getinfo(member)
+                    there = min(about.compress_size, self.path.stat().st_size)
+                    check_growth(f"{self.path}, array {_array(member)},", there, about.file_size, ZIP)
+                    with zip_members.opened(archive, about) as inside:
+                        yield inside
         except (*DAMAGED, RuntimeError, NotImplementedError) as error:
             raise SourceError(f"{self.path} is damaged: {error}") from None
+
+
+def _bytes_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Of an array; of a shape that is announced it may be more than numpy can count."""
+    return int(np.prod(shape, dtype=object)) * dtype.itemsize
 
 
 def _array(member: str | None) -> str:
@@ -351,8 +368,10 @@ def _as_pixels(part: np.ndarray, layout: _Layout, scale: float) -> np.ndarray:
     elif layout.channels_last:
         part = part.transpose(0, 3, 1, 2)
     pixels = part
-    if part.dtype != np.uint8 or scale != 1:
-        pixels = np.clip(np.round(part.astype(np.float32) * scale), 0, 255)
+    if part.dtype != np.uint8 or scale != 1:  # in place: a single image may be large
+        pixels = part.astype(np.float32)
+        pixels *= np.float32(scale)
+        np.clip(np.round(pixels, out=pixels), 0, 255, out=pixels)
     if pixels.shape[1] == 4:
         opacity = pixels[:, 3:].astype(np.float32) / 255
         pixels = np.round(pixels[:, :3] * opacity + 255 * (1 - opacity))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.data.image_store import cache
-from engine.errors import SourceError
+from engine.errors import SourceError, out_of_memory
 
 _FAULTS = (OSError, RuntimeError, http.client.HTTPException, tarfile.TarError, zipfile.BadZipFile, EOFError)
 
@@ -43,6 +43,8 @@ def downloaded(name: str, title: str, address: str, fetch: Callable[[str], objec
             if not place.is_dir():  # another process may have been faster
                 inside.rename(place)
     except _FAULTS as error:
+        if out_of_memory(error):
+            raise
         missing = "could not be reached" if isinstance(error, urllib.error.URLError) else "failed"
         reason = " ".join(str(getattr(error, "reason", "") or error).split())
         raise SourceError(

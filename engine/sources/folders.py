@@ -15,7 +15,8 @@ import numpy as np
 from engine.data.listing import Listing, Reader
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth, class_truth
-from engine.errors import SourceError
+from engine.errors import SourceError, sized
+from engine.formats.bounds import IMAGE_BYTES, Lookout
 from engine.formats.images import HEAD_BYTES, IMAGE_ENDINGS, USUAL_ENDINGS, ending_of, judged
 from engine.formats.samples import NOT_OF_ITS_OWN, companions
 from engine.formats.stamps import stamp_of
@@ -97,12 +98,22 @@ class FolderSource:
         if not found.files:
             raise SourceError(nothing_usable(self.root, found))
         names, keys, stamps, skipped = unique(found.files, found.stamps)
-        said = metadata_of(lambda path: (self.root / path).read_bytes(), found.tables, names, labels=self.labels)
+        said = metadata_of(lambda path: _table(self.root / path), found.tables, names, labels=self.labels)
         truth = said.truth
         if self.labels and truth is None:
             truth = truth_beside(said.odd, self.root, names)
         everything = (*found.skipped, *skipped, *said.odd)
         return Listing(names, stamps, keys, everything, truth, said.columns, said.notes)
+
+
+def _table(path: Path) -> bytes:
+    """The content of a table beside the images; raises SourceError for a pipe, which would never end, and OSError."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise SourceError("not a regular file")
+    if about.st_size > IMAGE_BYTES:
+        raise SourceError(f"holds {sized(about.st_size)}, allowed are {sized(IMAGE_BYTES)}: open it as a table instead")
+    return path.read_bytes()
 
 
 def truth_beside(
@@ -136,21 +147,24 @@ class Walk:
 
 def walk(root: Path) -> Walk:
     """Finds the image files below `root`, sorted by path, with their stamps."""
-    real, found = os.path.realpath(root), {}
+    real = os.path.realpath(root)
+    found: dict[str, tuple[int, int]] = {}
     tables: list[str] = []
     skipped: list[Skipped] = []
     others: Counter[str] = Counter()
+    lookout = Lookout(root)
     pending = [""]
     while pending:
         below = pending.pop()
         try:
             with os.scandir(root / below) as entries:
-                listed = list(entries)
+                listed = _all(entries, root)
         except OSError as error:
             skipped.append(Skipped(readable(f"{below or '.'}/"), error.strerror or str(error)))
             continue
         inside = [one for one in listed if not one.name.startswith(".")]
         others["hidden"] += len(listed) - len(inside)
+        lookout.see(len(found))
         for entry in inside:
             path = f"{below}/{entry.name}" if below else entry.name
             try:
@@ -171,6 +185,15 @@ def walk(root: Path) -> Walk:
     files = sorted(found)
     stamps = np.array([found[one] for one in files], np.int64).reshape(-1, 2)
     return Walk(files, stamps, sorted(tables), sorted(skipped, key=lambda one: one.name), others)
+
+
+def _all(entries: Iterable[os.DirEntry[str]], root: Path) -> list[os.DirEntry[str]]:
+    """Raises SourceError where one folder has more files than there is memory for."""
+    found, lookout = [], Lookout(root)
+    for entry in entries:
+        found.append(entry)
+        lookout.see(len(found))
+    return found
 
 
 def _is_image(entry: os.DirEntry[str], root: str) -> bool:

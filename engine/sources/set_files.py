@@ -16,7 +16,8 @@ from typing import IO, Any, Protocol, cast
 
 import numpy as np
 
-from engine.errors import SourceError
+from engine.errors import SourceError, out_of_memory
+from engine.formats.bounds import SET, check_growth
 from engine.formats.stamps import stamp_of
 
 # About how many bytes to read at a time.
@@ -127,6 +128,8 @@ class CifarPart:
         except KeyError as error:
             raise SourceError(f"{self.path} is not a CIFAR batch: it has no {error}") from None
         except Exception as error:  # a damaged pickle may raise anything
+            if out_of_memory(error):
+                raise
             raise SourceError(f"{self.path} is not a CIFAR batch: {error}") from None
         return pixels, checked(labels, 0, self.classes, self.path)
 
@@ -230,7 +233,9 @@ def _idx(path: Path, dimensions: int) -> Iterator[tuple[tuple[int, ...], IO[byte
         told = len(magic + header) + math.prod(lengths)
         if 0 in lengths or math.prod(lengths[1:]) > PIECE:
             raise SourceError(f"{path} gives its lengths as {lengths}: expected small images")
-        if not packed and size != told:
+        if packed:
+            check_growth(path, size, told, SET)
+        elif size != told:
             raise SourceError(f"{path} holds {size:,} bytes where it says {told:,}: download the set again")
         yield lengths, file
 

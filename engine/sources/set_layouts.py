@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.data.skipped import Skipped
-from engine.errors import SourceError
+from engine.errors import SourceError, out_of_memory
 from engine.sources.folders import walk
 from engine.sources.set_files import CifarPart, IdxPart, Part, StlPart, about
 
@@ -273,6 +273,8 @@ def _flowers(root: Path) -> Tree:
     try:
         classes = np.asarray(loadmat(path)["labels"], np.int64).ravel() - 1
     except Exception as error:  # a damaged file may raise anything
+        if out_of_memory(error):
+            raise
         raise SourceError(f"{path} holds no labels of Flowers-102: {error}") from None
     class_names = _flower_names()
     if len(classes) and not 0 <= classes.min() <= classes.max() < len(class_names):

@@ -6,7 +6,7 @@ import os
 import threading
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.data.columns import class_column, plain, read_table, shown, truth_of, without_class
-from engine.data.decode_image import MOST_BYTES
 from engine.data.listing import Listing, Reader
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth, class_text
-from engine.errors import SourceError
+from engine.errors import SourceError, out_of_memory, sized
+from engine.formats import parquet
+from engine.formats.bounds import IMAGE_BYTES, Lookout, check_memory
 from engine.formats.identity import LABELS, NAMES, by_content, spelling, text_of, the_column, usual
 from engine.formats.images import HEAD_BYTES, image_ending, sniffed
 from engine.formats.stamps import file_stamp, stamp_of
@@ -85,6 +86,8 @@ class TableSource:
     # -- paths ---------------------------------------------------------------------------------
 
     def _named(self) -> Listing:
+        length = self.path.stat().st_size
+        check_memory(self.path, 2 * length, f"{sized(length)} of cells", "split it")
         table = read_table(self.path.read_bytes(), self.path.name)
         if self._paths is None:
             column = path_column(table, self.path, self.root)
@@ -161,29 +164,32 @@ class TableSource:
 
     def _inside(self, column: _Column) -> Listing:
         import pandas as pd
-        from pyarrow import parquet, types
+        from pyarrow import types
+        from pyarrow.parquet import ParquetFile
 
         names: list[str] = []
         keys, stamps, skipped, tables = [], [], [], []
         known: set[str] = set()
-        with parquet.ParquetFile(self.path) as file:
+        length, lookout = self.path.stat().st_size, Lookout(self.path)
+        with ParquetFile(self.path) as about, parquet.by_value(self.path) as file:
+            parquet.check_group(file, self.path, column.name)
             # Other columns of images or vectors would have to fit in memory, and are never shown.
             others = [
                 one.name
-                for one in file.schema_arrow
+                for one in about.schema_arrow
                 if not types.is_nested(one.type) and (not _is_binary(one.type) or usual(one.name) in LABELS)
             ]
-            named, row = _names(file), 0
+            named, row = _names(file, about.schema_arrow, self.path), 0
             for group in range(file.num_row_groups):
-                values = _encoded(file, group, column)
-                other = file.read_row_group(group, columns=others).to_pandas()
+                other = parquet.read(file, self.path, length, others, group).to_pandas()
                 kept = []
-                for place, (content, path) in enumerate(values):
+                for place, (content, path) in enumerate(_values(_encoded(file, group, column), column)):
                     name = _unused(readable(path or (named[row] if named else "")), row, known)
                     row += 1
+                    lookout.see(row)
                     if not content:
                         skipped.append(Skipped(name, "no image in this row"))
-                    elif len(content) > MOST_BYTES:
+                    elif len(content) > IMAGE_BYTES:
                         skipped.append(Skipped(name, "too much for an image"))
                     else:
                         known.add(name)
@@ -204,7 +210,7 @@ class ParquetReader:
     def __init__(self, path: Path, column: _Column) -> None:
         self.path, self.column = path, column
         self._guard = threading.Lock()
-        self._group, self._values = -1, []  # type: tuple[int, list[tuple[bytes, str | None]]]
+        self._group, self._values = -1, None  # type: tuple[int, Any]
 
     def __getstate__(self) -> tuple[Path, _Column]:
         return self.path, self.column
@@ -213,25 +219,23 @@ class ParquetReader:
         self.__init__(*state)  # type: ignore[misc]
 
     def __call__(self, key: tuple[int, int]) -> bytes:
-        from pyarrow import parquet
-
         group, place = key
         with self._guard:
             if group != self._group:
-                with parquet.ParquetFile(self.path) as file:
+                with parquet.by_value(self.path) as file:
                     self._values, self._group = _encoded(file, group, self.column), group
-            return self._values[place][0]
+            return _value(self._values[place].as_py(), self.column)[0]
 
 
-def _names(file: Any) -> list[str]:
+def _names(file: Any, schema: Any, path: Path) -> list[str]:
     """The names of the images in a titled column; none if there is none, or it has gaps or a name twice."""
     from pyarrow import types
 
     kinds = (types.is_string, types.is_large_string, types.is_integer)
-    found = {usual(one.name): one.name for one in file.schema_arrow if any(kind(one.type) for kind in kinds)}
+    found = {usual(one.name): one.name for one in schema if any(kind(one.type) for kind in kinds)}
     for title in ROW_NAMES:
         if title in found:
-            values = file.read(columns=[found[title]]).column(0).to_pylist()
+            values = parquet.read(file, path, path.stat().st_size, [found[title]]).column(0).to_pylist()
             names = ["" if one is None else text_of(one) for one in values]
             if all(name.strip() for name in names) and len(set(names)) == len(names):
                 return names
@@ -249,13 +253,14 @@ def _image_column(path: Path) -> _Column | None:
     if path.suffix.lower() != ".parquet":
         return None
     try:
-        from pyarrow import ArrowException, parquet, types
+        from pyarrow import ArrowException, types
+        from pyarrow.parquet import ParquetFile
     except ImportError:
         raise SourceError("reading Parquet needs pyarrow: pip install pyarrow, or save the table as CSV") from None
     try:
-        with parquet.ParquetFile(path) as file:
+        with ParquetFile(path) as about, parquet.by_value(path) as file:
             found = {}
-            for entry in file.schema_arrow:
+            for entry in about.schema_arrow:
                 nested = types.is_struct(entry.type) and {"bytes"} <= {one.name for one in entry.type}
                 if _is_binary(entry.type) or nested:
                     found[entry.name] = _Column(entry.name, nested)
@@ -267,6 +272,8 @@ def _image_column(path: Path) -> _Column | None:
                 return _Column(column.name, nested=True, outside=_is_there(file, column, 1))
             return column
     except (ArrowException, OSError) as error:
+        if out_of_memory(error):  # ArrowException stands for that, too
+            raise
         reason = (str(error).splitlines() or ["not Parquet"])[0]
         raise SourceError(f"{path} cannot be read as a Parquet table: {reason}") from None
 
@@ -284,9 +291,9 @@ def _is_there(file: Any, column: _Column, part: int) -> bool:
     return any(value[part] for value in _first_values(file, column))
 
 
-def _first_values(file: Any, column: _Column) -> list[tuple[bytes, str | None]]:
+def _first_values(file: Any, column: _Column) -> Iterator[tuple[bytes, str | None]]:
     first = next(file.iter_batches(batch_size=LOOKED_AT_IMAGES, columns=[column.name]), None)
-    return [] if first is None else _values(first.column(0).to_pylist(), column)
+    return iter(()) if first is None else _values(first.column(0), column)
 
 
 def _is_binary(kind: Any) -> bool:
@@ -295,15 +302,20 @@ def _is_binary(kind: Any) -> bool:
     return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
 
-def _encoded(file: Any, group: int, column: _Column) -> list[tuple[bytes, str | None]]:
-    return _values(file.read_row_group(group, columns=[column.name]).column(0).to_pylist(), column)
+def _encoded(file: Any, group: int, column: _Column) -> Any:
+    """The column of one row group, as pyarrow has it."""
+    return file.read_row_group(group, columns=[column.name]).column(0)
 
 
-def _values(values: list[Any], column: _Column) -> list[tuple[bytes, str | None]]:
-    """The content, empty if there is none, and the path of each image."""
+def _values(values: Any, column: _Column) -> Iterator[tuple[bytes, str | None]]:
+    """The content, empty if there is none, and the path of each image, one at a time."""
+    return (_value(one.as_py(), column) for one in values)
+
+
+def _value(value: Any, column: _Column) -> tuple[bytes, str | None]:
     if column.nested:
-        return [((one or {}).get("bytes") or b"", (one or {}).get("path")) for one in values]
-    return [(one or b"", None) for one in values]
+        return (value or {}).get("bytes") or b"", (value or {}).get("path")
+    return value or b"", None
 
 
 def _existing(root: str, text: str) -> str:

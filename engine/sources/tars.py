@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import glob
 import gzip
+import io
 import lzma
 import os
 import re
@@ -18,11 +19,20 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from engine.data.columns import shown, truth_of
-from engine.data.decode_image import MOST_BYTES
 from engine.data.listing import Listing, Reader
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth, class_truth
 from engine.errors import SourceError, sized
+from engine.formats.bounds import (
+    HEADER_BYTES,
+    IMAGE_BYTES,
+    SIDECAR_BYTES,
+    SPARE_DISK,
+    TAR,
+    ZERO_BYTES,
+    Lookout,
+    check_growth,
+)
 from engine.formats.images import HEAD_BYTES, ending_of
 from engine.formats.samples import SIDECARS, Samples
 from engine.formats.stamps import file_stamp, stamp_of
@@ -33,13 +43,9 @@ from engine.sources.metadata import Metadata, class_of_rows, is_metadata, metada
 if TYPE_CHECKING:
     import pandas as pd
 
-# How many times its size a compressed tar may unpack to, and how many bytes in any case.
-TAR_GROWTH, TAR_BYTES = 200, 2**30
-# The disk space to leave free.
-SPARE_BYTES = 2**26
-SIDECAR_BYTES = 2**20
 # The longest first.
 TAR_ENDINGS = (".tar.bz2", ".tar.gz", ".tar.xz", ".tbz2", ".tgz", ".tbz", ".txz", ".tar")
+_ZERO_BLOCK = bytes(tarfile.BLOCKSIZE)
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
@@ -103,21 +109,26 @@ class TarSource:
 
     def _list(self, shard: int, path: Path, below: str, found: Members, samples: Samples) -> None:
         """Takes the members of one tar; raises SourceError if it is the first and has none that is whole."""
-        plain, changed = self._uncompressed()[shard], stamp_of(path.stat())[1]
+        plain, changed, lookout = self._uncompressed()[shard], stamp_of(path.stat())[1], Lookout(path)
         try:
             # Zeros and damaged headers are passed over, to the next member that is whole.
-            with tarfile.open(plain, "r:", ignore_zeros=True) as archive:
+            with (
+                plain.open("rb") as file,
+                tarfile.open(fileobj=_Headers(file), mode="r:", ignore_zeros=True) as archive,
+            ):
                 end = 0
-                for one in archive:
+                for one in _members(archive):
+                    lookout.see(len(found.names))
                     if one.offset > end and not _zeros(plain, end, one.offset):
                         found.skip(path.name, f"the archive is damaged before {readable(one.name)}")
                     # A tar has no checksums, and its times are often 0: the archive's own stamp must do.
                     stamp = (one.size, hash((changed, one.offset_data)))
-                    _take_member(archive, one, found, samples, below, shard, stamp)
+                    _take_member(plain, one, found, samples, below, shard, stamp)
                     end = one.offset_data + -(-one.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 if end == 0:
                     raise tarfile.ReadError("it has no members")
-                if end > plain.stat().st_size or not _zeros(plain, end, plain.stat().st_size):
+                length = plain.stat().st_size
+                if not end <= length <= end + ZERO_BYTES or not _zeros(plain, end, length):
                     found.skip(path.name, "the archive is truncated or damaged at its end")
         except (*DAMAGED, OSError) as error:
             if not found.names:
@@ -167,16 +178,22 @@ class TarSource:
             self._unpacked = Path(tempfile.mkdtemp(prefix="spice-tar-"))
             weakref.finalize(self, shutil.rmtree, self._unpacked, ignore_errors=True)
         target = self._unpacked / f"{len(os.listdir(self._unpacked))}.tar"
-        most = max(TAR_BYTES, TAR_GROWTH * path.stat().st_size)
-        with opener(path) as packed, target.open("wb") as out:
-            _copy_at_most(packed, out, most, path)
+        try:
+            with opener(path) as packed, target.open("wb") as out:
+                _copy(packed, out, path)
+        except BaseException:  # of what is refused, nothing is left to fill the disk
+            target.unlink(missing_ok=True)
+            raise
         return target
 
 
-def _copy_at_most(packed: Any, out: IO[bytes], most: int, path: Path) -> None:
-    """Unpacks at most `most` bytes; of a damaged archive, the readable part (the listing reports the
-    damage). Raises SourceError if it is larger, or the disk is too full."""
-    written, free = 0, shutil.disk_usage(out.name).free
+def _copy(packed: Any, out: IO[bytes], path: Path) -> None:
+    """Unpacks; of a damaged archive, the readable part (the listing reports the damage).
+
+    Raises:
+        SourceError: as soon as it grows beyond `TAR`, or the disk is too full.
+    """
+    written, length, free = 0, path.stat().st_size, shutil.disk_usage(out.name).free
     while True:
         try:
             block = packed.read1(2**18)  # what comes before damage is not lost with it
@@ -185,14 +202,43 @@ def _copy_at_most(packed: Any, out: IO[bytes], most: int, path: Path) -> None:
         if not block:
             return
         written += len(block)
-        if written > most:
-            raise SourceError(f"{path} unpacks to more than {sized(most)}: unpack it to a folder and open that")
-        if written > free - SPARE_BYTES:
+        check_growth(path, length, written, TAR)
+        if written > free - SPARE_DISK:
             raise SourceError(
                 f"{path} cannot be unpacked: only {free / 1e6:,.0f} MB are free in "
                 f"{tempfile.gettempdir()}; free some, or set TMPDIR to a folder with more"
             )
         out.write(block)
+
+
+class _Headers(io.BufferedIOBase):
+    """A tar as Python's own module reads its headers: none is longer, and no gap of zeros, than in an honest one."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._zeros = file, 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {sized(size or 0)}, allowed are {sized(HEADER_BYTES)}")
+        block = self._file.read(size)
+        self._zeros = self._zeros + size if block == _ZERO_BLOCK else 0
+        if self._zeros > ZERO_BYTES:
+            raise tarfile.ReadError(f"more than {sized(ZERO_BYTES)} of zeros")
+        return block
+
+    def seek(self, place: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._file.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members one after another; Python's own loop would keep them all, a kilobyte each."""
+    kept: list[tarfile.TarInfo] = vars(archive)["members"]
+    while (one := archive.next()) is not None:
+        yield one
+        kept.clear()
 
 
 def _zeros(path: Path, start: int, end: int) -> bool:
@@ -208,13 +254,7 @@ def _zeros(path: Path, start: int, end: int) -> bool:
 
 
 def _take_member(
-    archive: tarfile.TarFile,
-    one: tarfile.TarInfo,
-    found: Members,
-    samples: Samples,
-    below: str,
-    shard: int,
-    stamp: tuple[int, int],
+    plain: Path, one: tarfile.TarInfo, found: Members, samples: Samples, below: str, shard: int, stamp: tuple[int, int]
 ) -> None:
     if one.isdir() or hidden(one.name):
         return
@@ -226,33 +266,37 @@ def _take_member(
             if ending == ".txt":
                 samples.unread += 1
             else:
-                samples.take(member, ending, _content(archive, one, SIDECAR_BYTES))
+                samples.take(member, ending, _content(plain, one, SIDECAR_BYTES))
             return
-        name = member_name(one.name, lambda: _head(archive, one))
+        name = member_name(one.name, lambda: _head(plain, one))
         if name is None:
             return
         if not one.isreg():
             raise SourceError("a link or a device, not an image")
-        if one.issparse() or one.size > MOST_BYTES:
+        if one.issparse() or one.size > IMAGE_BYTES:
             raise SourceError(f"holds {sized(one.size)}, too much for an image")
         if is_metadata(name.rpartition("/")[2]):
-            found.tables[below + name] = _content(archive, one, MOST_BYTES)
+            found.tables[below + name] = _content(plain, one, IMAGE_BYTES)
         else:
             found.take(below + name, (shard, one.offset_data, one.size), stamp)
     except SourceError as error:
         found.skip(below + one.name, str(error))
 
 
-def _content(archive: tarfile.TarFile, one: tarfile.TarInfo, most: int) -> bytes:
+def _content(plain: Path, one: tarfile.TarInfo, most: int) -> bytes:
     if one.size > most:
         raise SourceError(f"holds {sized(one.size)}, too much for a {ending_of(one.name)} file")
-    member = archive.extractfile(one)
-    return member.read() if member else b""
+    return _part(plain, one, one.size)
 
 
-def _head(archive: tarfile.TarFile, one: tarfile.TarInfo) -> bytes:
-    member = archive.extractfile(one) if one.isreg() else None
-    return member.read(HEAD_BYTES) if member else b""
+def _head(plain: Path, one: tarfile.TarInfo) -> bytes:
+    return _part(plain, one, min(one.size, HEAD_BYTES)) if one.isreg() else b""
+
+
+def _part(plain: Path, one: tarfile.TarInfo, length: int) -> bytes:
+    with plain.open("rb") as file:
+        file.seek(one.offset_data)
+        return file.read(length)
 
 
 def shards(text: str) -> list[Path]:

@@ -12,17 +12,16 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.data.decode_image import MOST_BYTES
 from engine.data.listing import Listing, Reader
-from engine.errors import SourceError
+from engine.errors import SourceError, sized
+from engine.formats import zip_members
+from engine.formats.bounds import IMAGE_BYTES, ZIP, Lookout
 from engine.formats.images import HEAD_BYTES
 from engine.formats.stamps import file_stamp
 from engine.sources.archives import DAMAGED, Members, member_name
 from engine.sources.folders import existing_file, readable, truth_beside
 from engine.sources.metadata import is_metadata, metadata_of
 
-# A member that grows more than this when unpacked is a decompression bomb, unless it is small.
-MOST_GROWTH, SMALL_BYTES = 200, 2**24
 # The flag of a member whose name is in UTF-8.
 UTF8 = 0x800
 READ = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
@@ -52,8 +51,8 @@ class ZipReader:
             with self._guard:
                 if self._file is None:
                     self._file = zipfile.ZipFile(self.path)
-            with self._file.open(self._file.infolist()[key]) as member:
-                return member.read(MOST_BYTES)
+            with zip_members.opened(self._file, self._file.infolist()[key]) as member:
+                return member.read(IMAGE_BYTES)
         except (*DAMAGED, NotImplementedError, RuntimeError, OSError) as error:
             raise SourceError(f"damaged in the archive ({error})") from None
 
@@ -77,8 +76,11 @@ class ZipSource:
         found = Members()
         try:
             with zipfile.ZipFile(self.path) as archive:
-                for number, one in enumerate(archive.infolist()):
+                members, lookout = archive.infolist(), Lookout(self.path)
+                _check_overlap(self.path, members)
+                for number, one in enumerate(members):
                     _take_member(archive, number, one, found)
+                    lookout.see(len(found.names))
         except (*DAMAGED, OSError) as error:
             if not recover(self.path, found):
                 raise SourceError(f"{self.path} cannot be read as a zip archive: {error}") from None
@@ -105,6 +107,18 @@ def in_utf8(name: str, flags: int) -> str:
         return name
 
 
+def _check_overlap(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Raises SourceError for members that share their bytes: such an archive unpacks to more than an honest one can."""
+    there = path.stat().st_size
+    # A single one that is larger than the archive is damaged, and costs itself.
+    packed = sum(one.compress_size for one in members if one.compress_size <= there)
+    if packed > there:
+        raise SourceError(
+            f"{path} has {sized(there)}, but its members {sized(packed)} together, so that they overlap: it is made to "
+            "unpack without end, or damaged; pack the images again"
+        )
+
+
 def _take_member(archive: zipfile.ZipFile, number: int, one: zipfile.ZipInfo, found: Members) -> None:
     try:
         path = in_utf8(one.filename, one.flag_bits)
@@ -113,7 +127,7 @@ def _take_member(archive: zipfile.ZipFile, number: int, one: zipfile.ZipInfo, fo
             return
         _check_zipped(one)
         if is_metadata(name.rpartition("/")[2]):
-            found.tables[name] = _read(archive, one, MOST_BYTES)
+            found.tables[name] = _read(archive, one, IMAGE_BYTES)
         else:
             found.take(name, number, (one.file_size, one.CRC))
     except SourceError as error:
@@ -122,7 +136,7 @@ def _take_member(archive: zipfile.ZipFile, number: int, one: zipfile.ZipInfo, fo
 
 def _read(archive: zipfile.ZipFile, one: zipfile.ZipInfo, length: int) -> bytes:
     try:
-        with archive.open(one) as member:
+        with zip_members.opened(archive, one) as member:
             return member.read(length)
     except (*DAMAGED, NotImplementedError, RuntimeError, OSError) as error:
         raise SourceError(f"damaged in the archive ({error})") from None
@@ -136,8 +150,7 @@ def _check_zipped(one: zipfile.ZipInfo) -> None:
         raise SourceError(f"compressed with {method}, which is not read: unpack the archive and open the folder")
     if stat.S_ISLNK(one.external_attr >> 16):
         raise SourceError("a link, not an image")
-    grown = one.file_size > MOST_GROWTH * max(1, one.compress_size)
-    if one.file_size > MOST_BYTES or (grown and one.file_size > SMALL_BYTES):
+    if one.file_size > min(IMAGE_BYTES, ZIP.most(one.compress_size)):
         raise SourceError(f"would unpack to {one.file_size / 1e6:,.0f} MB, too much for an image")
 
 
@@ -160,7 +173,7 @@ class Piece:
             return content
         if self.method != zipfile.ZIP_DEFLATED:
             raise SourceError("the directory of the archive is missing, without which it cannot be unpacked")
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, MOST_BYTES)
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, IMAGE_BYTES)
 
 
 def recover(path: Path, found: Members) -> bool:
@@ -168,7 +181,7 @@ def recover(path: Path, found: Members) -> bool:
 
     Members that were written without their length are taken if they are compressed, whose end can be told.
     """
-    length, whole = path.stat().st_size, 0
+    length, whole, lookout = path.stat().st_size, 0, Lookout(path)
     if length < _HEADER.size:
         return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -183,6 +196,7 @@ def recover(path: Path, found: Members) -> bool:
                 found.skip(name, "cut off with the end of the archive")
                 break
             whole += 1
+            lookout.see(len(found.names))
             _take_piece(path, name, Piece(start, end - start, method), (crc, size, flags), found)
     if whole:
         found.skip(path.name, f"the archive is cut off: its first {whole:,} members are read")
@@ -200,7 +214,7 @@ def _end(
         return -1, 0, 0, 0
     machine, place, unpacked, total = zlib.decompressobj(-zlib.MAX_WBITS), start, 0, 0
     try:
-        while not machine.eof and place < len(content) and total <= MOST_BYTES:
+        while not machine.eof and place < len(content) and total <= IMAGE_BYTES:
             block = machine.decompress(content[place : place + 2**16])
             unpacked, total, place = zlib.crc32(block, unpacked), total + len(block), place + 2**16
     except zlib.error:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from spice_explorer.present.gallery import Known
 
 MOST_KEPT_QUEUES = 32
+# Of seeds and classes in the names of queues.
+MOST_NUMBERED = 2**31
 _logs: dict[Path, tuple[float, DecisionLog]] = {}
 _kept: OrderedDict[str, np.ndarray] = OrderedDict()
 _guard = threading.Lock()
@@ -304,7 +306,10 @@ def queue(run: RunFolder, what: str) -> np.ndarray:
     if kind == "kept":
         with _guard:
             return _kept[rest]
-    found = _ordered(run, kind, [int(one) for one in rest.split("-") if one])
+    numbers = [int(one) for one in rest.split("-") if one]
+    if any(one > MOST_NUMBERED for one in numbers):
+        raise LookupError(f"no queue {what}")
+    found = _ordered(run, kind, numbers)
     if kind == "disputed":
         return found
     if kind == "audit":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from engine.data.image_store import cache
-from engine.errors import SourceError
+from engine.errors import SourceError, sized
+from engine.formats.bounds import SPARE_DISK
 from engine.sources.import_job import Asked, the_importer
 from engine.sources.sets import SETS
 
@@ -62,6 +65,7 @@ def keep_upload(name: str, content: memoryview) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         path, draft = folder / (plain or "images"), folder / ".draft"
         if not path.exists():
+            _check_room(last, len(content), folder)
             draft.write_bytes(content)
             draft.replace(path)
     except OSError as error:
@@ -70,6 +74,15 @@ def keep_upload(name: str, content: memoryview) -> str:
             "another place with SPICE_EXPLORER_CACHE"
         ) from None
     return str(path)
+
+
+def _check_room(name: str, length: int, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if length + SPARE_DISK > free:
+        raise SourceError(
+            f"{name} cannot be kept in {folder}: it has {sized(length)}, and of {sized(free)} that are free "
+            f"{sized(SPARE_DISK)} stay so; free some space, or name another place with SPICE_EXPLORER_CACHE"
+        )
 
 
 def known_sets() -> Mapping[str, str]:

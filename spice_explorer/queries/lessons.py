@@ -9,12 +9,13 @@ import hashlib
 import json
 import logging
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import RunError, Stopped
+from engine.errors import RunError, SpiceError, Stopped
 from engine.events import STAGES, Stage
 from engine.jobs import Job, Jobs, Task
 from engine.lesson import failure_trials
@@ -126,8 +127,12 @@ def ahead_of(look: Run) -> Run | None:
     """The run that trains while this one is queued; None when it does not wait for another."""
     if look.snapshot.state != "queued":
         return None
-    others = (runs.look(runs.folder_of(name)) for name in runs.run_names() if name != look.name)
-    return next((one for one in others if one.snapshot.state in ("running", "paused")), None)
+    for name in runs.run_names():
+        with suppress(SpiceError, OSError):  # its events are damaged, which its own pages say
+            other = runs.look(runs.folder_of(name))
+            if name != look.name and other.snapshot.state in ("running", "paused"):
+                return other
+    return None
 
 
 # -- bundles -----------------------------------------------------------------------------------

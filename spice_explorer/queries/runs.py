@@ -8,6 +8,7 @@ keys of widgets and session state are made of its name.
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,7 @@ class _Follower:
 
 
 _followers: dict[Path, _Follower] = {}
+_troubles: dict[Path, tuple[int, str]] = {}
 _guard = threading.Lock()
 
 
@@ -87,14 +89,68 @@ def workspace() -> Path:
     return Path(os.environ.get("SPICE_EXPLORER_RUNS") or "runs").absolute()
 
 
-def run_names() -> list[str]:
-    """The runs of the workspace, newest first."""
+@dataclass(frozen=True)
+class Listed:
+    """A folder of the workspace that has a run, or may have one; `trouble` says why it cannot be shown, or is ""."""
+
+    name: str
+    trouble: str = ""
+
+
+def listed() -> list[Listed]:
+    """The runs of the workspace, newest first; raises RunError when there is no telling what is in it."""
     try:
-        cards = [entry / "run.json" for entry in workspace().iterdir()]
+        folders = [entry for entry in workspace().iterdir() if not entry.name.startswith(".")]
     except FileNotFoundError:
         return []
-    found = [(card.stat().st_mtime, card.parent.name) for card in cards if card.is_file()]
-    return [name for _, name in sorted(found, reverse=True) if not name.startswith(".")]
+    except OSError as error:
+        raise RunError(
+            f"the folder of the runs, {workspace()}, cannot be read ({error.strerror}): check its permissions, or name "
+            "another with SPICE_EXPLORER_RUNS"
+        ) from None
+    found = [one for one in map(_listed, folders) if one is not None]
+    return [each for _, each in sorted(found, key=lambda one: (one[0], one[1].name), reverse=True)]
+
+
+def _listed(folder: Path) -> tuple[float, Listed] | None:
+    """When the run in a folder was made, and the run; None for a folder without one.
+
+    One that cannot be read, was damaged or is of a newer version must not take the others with it.
+    """
+    try:
+        card = (folder / "run.json").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return 0.0, Listed(folder.name, f"it cannot be read ({error.strerror})")
+    if not stat.S_ISREG(card.st_mode):
+        return None
+    return card.st_mtime, Listed(folder.name, _trouble_of(folder, card.st_mtime_ns))
+
+
+def _trouble_of(folder: Path, modified: int) -> str:
+    """Why the card of a run cannot be read, "" if it can: found out once for each time it was written."""
+    known = _troubles.get(folder)
+    if known is None or known[0] != modified:
+        try:
+            RunFolder(folder).card()
+            known = modified, ""
+        except RunError as error:
+            known = modified, str(error)
+        except OSError as error:  # not to be remembered: permissions change without the time of the file
+            return f"it cannot be read ({error.strerror})"
+        _troubles[folder] = known
+    return known[1]
+
+
+def troubled() -> list[Listed]:
+    """The runs of the workspace that cannot be shown, newest first."""
+    return [one for one in listed() if one.trouble]
+
+
+def run_names() -> list[str]:
+    """The runs of the workspace that can be shown, newest first."""
+    return [one.name for one in listed() if not one.trouble]
 
 
 def newest() -> str:
@@ -107,7 +163,12 @@ def find(name: str) -> RunFolder | None:
     """The run called `name`; None if there is none in the workspace."""
     run = RunFolder(workspace() / name)
     # A name, not a path; to list the workspace instead would take longer the more runs there are.
-    return run if name and Path(name).name == name and not name.startswith(".") and run.exists else None
+    if not name or Path(name).name != name or name.startswith("."):
+        return None
+    try:
+        return run if run.exists else None
+    except OSError:  # its folder cannot be looked into, or no file can be called so
+        return None
 
 
 def folder_of(name: str) -> RunFolder:
@@ -123,11 +184,14 @@ def _missing(name: str) -> RunError:
 
 
 def made(run: RunFolder) -> float:
-    """When the run was made: another run of the same name has another time; raises RunError when it is gone."""
+    """When the run was made: another run of the same name has another time; raises RunError when it is gone, or cannot
+    be read."""
     try:
         return (run.path / "run.json").stat().st_mtime
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(run.name) from None
+    except OSError as error:
+        raise RunError(f"{run.path} cannot be read ({error.strerror}): check its permissions") from None
 
 
 def look(run: RunFolder) -> Run:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
 
+from engine.errors import printable
 from engine.runs.folder import RunFolder
 from spice_explorer import session
 from spice_explorer.palette import STATES
 from spice_explorer.present import progress
 from spice_explorer.queries import runs
+from spice_explorer.queries.runs import Listed
 
 SIDEBAR_SECONDS = 1.0
+# Runs that cannot be shown and are named.
+MOST_TROUBLED = 5
 STYLE = Path(__file__).with_name("style.css").read_text("utf-8")
 
 
@@ -43,15 +48,16 @@ def dot(state: str) -> str:
 
 def sidebar() -> None:
     """Run picker, the chosen run's state and the travelling selection."""
-    names, lost = runs.run_names(), session.missing_run()
+    names, lost, troubled = runs.run_names(), session.missing_run(), runs.troubled()
     st.html("<div class='spice-side-title'>Run</div>")
-    if lost:
+    if lost and lost not in {one.name for one in troubled}:
         st.warning(f"The run “{session.plain(lost)}” no longer exists.")
     if not names:
         st.caption("No run yet. Start one on the **Train** page.")
+        _troubled(troubled)
         return
     chosen = session.current_run()
-    st.session_state["run picker"] = None if chosen is None else chosen.name
+    st.session_state["run picker"] = None if chosen is None or chosen.name not in names else chosen.name
     st.selectbox(
         "Run",
         names,
@@ -61,11 +67,21 @@ def sidebar() -> None:
         label_visibility="collapsed",
         on_change=_pick,
     )
+    _troubled(troubled)
     if chosen is None:
         return
     live = runs.look(chosen).live
     st.fragment(_state, run_every=SIDEBAR_SECONDS if live else None)(chosen, live)
     _selection(chosen)
+
+
+def _troubled(found: Sequence[Listed]) -> None:
+    """A grey line for each run that cannot be shown: the others can."""
+    lines = [f"{one.name}: {one.trouble}" for one in found[:MOST_TROUBLED]]
+    if len(found) > MOST_TROUBLED:
+        lines.append(f"{len(found) - MOST_TROUBLED:,} more cannot be shown")
+    if lines:
+        st.html("".join(f"<div class='spice-troubled'>{html.escape(printable(line))}</div>" for line in lines))
 
 
 def _pick() -> None:

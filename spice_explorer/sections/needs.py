@@ -24,7 +24,9 @@ def run_of_page() -> Run | None:
         return runs.look(run)
     lost = session.missing_run()
     if lost and runs.run_names():
-        chrome.empty(f"The run “{lost}” no longer exists", "Choose another one in the sidebar.")
+        kept = lost in {one.name for one in runs.troubled()}
+        what = "cannot be read" if kept else "no longer exists"
+        chrome.empty(f"The run “{lost}” {what}", "Choose another one in the sidebar.")
         return None
     chrome.empty("No run yet", "Start one: the built-in digits take one click.", "train", "Go to Train")
     return None

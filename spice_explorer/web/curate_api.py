@@ -14,21 +14,28 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from engine.curate.curation import Curation, State
-from engine.curate.decisions import AUDIT, Decision, plain_name
-from engine.curate.provenance import of_answer
+from engine.curate.decisions import plain_name
 from engine.errors import LogBusyError, SpiceError
 from engine.runs.folder import RunFolder
 from spice_explorer.addresses import address_of
 from spice_explorer.browsers import cookie_of
 from spice_explorer.queries import decisions, runs
+from spice_explorer.web.decision_request import (
+    MOST_NUMBER,
+    DecisionRequest,
+    MalformedError,
+    Op,
+    TooLongError,
+    body_of,
+    parsed,
+)
 
 FRESH = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-MOST_BYTES, MOST_OPS = 16 * 2**20, 500
 MOST_SUGGESTED = 200
 # In a state's byte: two reviewers gave different answers.
 DISPUTED = 128
@@ -105,7 +112,7 @@ def queue(request: Request) -> Response:
 def since(request: Request) -> Response:
     asked = request.query_params
     try:
-        row = int(asked.get("row", "0"))
+        row = min(int(asked.get("row", "0")), MOST_NUMBER)  # no log has more rows
         return JSONResponse(told(_run(request), row, asked.get("reviewer", "")), headers=FRESH)
     except (SpiceError, OSError, ValueError) as error:
         return JSONResponse({"error": str(error)}, 404, FRESH)
@@ -212,15 +219,13 @@ async def act(request: Request) -> Response:
     if trouble:
         return JSONResponse({"error": trouble}, 403, FRESH)
     try:
-        asked = await request.json()
-        answer = await run_in_threadpool(_acted, request, asked)
-    except (LogBusyError, OSError) as error:  # the browser keeps what it asked, and asks again
-        return JSONResponse({"error": str(error)}, 503, FRESH)
-    except SpiceError as error:
-        return JSONResponse({"error": str(error)}, 409, FRESH)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        return JSONResponse({"error": f"this is no list of decisions ({error})"}, 400, FRESH)
-    return JSONResponse(answer, headers={**FRESH, "Set-Cookie": cookie_of(str(asked["reviewer"]))})
+        content = await body_of(request)
+    except TooLongError as error:
+        return JSONResponse({"error": str(error)}, 413, FRESH)
+    except ClientDisconnect:
+        return JSONResponse({"error": "the request broke off"}, 400, FRESH)
+    # In a thread: to parse some megabytes of JSON would hold up everybody else's requests.
+    return await run_in_threadpool(_answered, request, content)
 
 
 def _suspicious(request: Request) -> str:
@@ -229,44 +234,44 @@ def _suspicious(request: Request) -> str:
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         return "decisions are sent as application/json"
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        return "decisions are taken from the app's own pages only"
-    if int(request.headers.get("content-length") or 0) > MOST_BYTES:
-        return f"more than {MOST_BYTES:,} bytes at a time"
-    return ""
-
-
-def _acted(request: Request, asked: dict[str, Any]) -> dict[str, Any]:
-    if len(asked["ops"]) > MOST_OPS:
-        raise ValueError(f"{len(asked['ops']):,} at a time, expected at most {MOST_OPS}")
-    run, reviewer, seen = _run(request), str(asked["reviewer"]), int(asked["seen"])
-    results = [_result(run, op, reviewer, str(asked["visit"]), seen) for op in asked["ops"]]
-    return {**told(run, seen, reviewer), "results": results}
-
-
-def _result(run: RunFolder, op: dict[str, Any], reviewer: str, visit: str, seen: int) -> dict[str, Any]:
-    images = np.array(op.get("ids") or [], np.int64)
-    wanted = Decision(
-        op["action"],
-        reviewer,
-        visit=visit,
-        seen=seen,
-        key=str(op["key"]),
-        images=images,
-        class_=_number(op.get("class")),
-        other=_number(op.get("other")),
-        new=np.array(op["classes"], np.int64) if op.get("classes") else None,
-        text=str(op.get("text") or ""),
-        provenance=of_answer(len(images)),
-        among=0 if op.get("mark") == AUDIT else None,
-    )
     try:
-        return {"key": op["key"], "row": decisions.commit(run, [wanted])[0].row}
+        own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    except ValueError:  # no address at all
+        own = False
+    return "" if own else "decisions are taken from the app's own pages only"
+
+
+def _answered(request: Request, content: bytes) -> Response:
+    try:
+        asked = parsed(content)
+        answer = _acted(_run(request), asked)
+    except MalformedError as error:
+        return JSONResponse({"error": f"this is no list of decisions ({error})"}, 400, FRESH)
+    except (LogBusyError, OSError) as error:  # the browser keeps what it asked, and asks again
+        return JSONResponse({"error": str(error)}, 503, FRESH)
+    except SpiceError as error:
+        return JSONResponse({"error": str(error)}, 409, FRESH)
+    return JSONResponse(answer, headers={**FRESH, **_remembered(asked.reviewer)})
+
+
+def _remembered(typed: str) -> dict[str, str]:
+    """The header by which the browser keeps the reviewer's name, unless it cannot be one."""
+    try:
+        reviewer(typed)
+    except SpiceError:
+        return {}
+    return {"Set-Cookie": cookie_of(typed)}
+
+
+def _acted(run: RunFolder, asked: DecisionRequest) -> dict[str, Any]:
+    results = [_result(run, asked, op) for op in asked.ops]
+    return {**told(run, asked.seen, asked.reviewer), "results": results}
+
+
+def _result(run: RunFolder, asked: DecisionRequest, op: Op) -> dict[str, Any]:
+    try:
+        return {"key": op.key, "row": decisions.commit(run, [asked.decision(op)])[0].row}
     except LogBusyError:
         raise
     except SpiceError as error:
-        return {"key": op["key"], "error": str(error)}
-
-
-def _number(value: Any) -> int | None:
-    return None if value is None else int(value)
+        return {"key": op.key, "error": str(error)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -12,6 +12,9 @@ from urllib.parse import urlencode
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
+
+# A part of a request after which nobody is there any more.
+GONE = b"gone"
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,19 @@ class Client:
         sent = {"content-type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
         return asyncio.run(self._ask("POST", path, "", content.encode(), sent))
 
+    def post_parts(self, path: str, parts: Iterable[bytes], **headers: str) -> Answer:
+        """Sends JSON in parts, as a request without a length does: `parts` is only read as far as it is taken."""
+        sent = {"content-type": "application/json", "transfer-encoding": "chunked"}
+        sent |= {k.replace("_", "-"): v for k, v in headers.items()}
+        return asyncio.run(self._sent("POST", path, "", iter(parts), sent))
+
     async def _ask(self, method: str, path: str, query: str, body: bytes, headers: dict[str, str]) -> Answer:
-        sent = {"host": "localhost", "content-length": str(len(body)), **headers}
+        return await self._sent(method, path, query, iter([body]), {"content-length": str(len(body)), **headers})
+
+    async def _sent(
+        self, method: str, path: str, query: str, parts: Iterator[bytes], headers: dict[str, str]
+    ) -> Answer:
+        sent = {"host": "localhost", **headers}
         scope = {
             "type": "http",
             "http_version": "1.1",
@@ -60,7 +74,10 @@ class Client:
         messages: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
+            part = next(parts, None)
+            if part is GONE:
+                return {"type": "http.disconnect"}
+            return {"type": "http.request", "body": part or b"", "more_body": part is not None}
 
         async def send(message: Any) -> None:
             messages.append(message)

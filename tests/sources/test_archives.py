@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from engine.errors import SourceError
+from engine.formats.bounds import SPARE_DISK, Growth
 from engine.sources import tars, zips
 from engine.sources.open_source import Opened, open_source
 from tests.encoded_images import Encoded
@@ -113,7 +114,7 @@ def test_encrypted_members_are_listed_and_the_others_used(tmp_path: Path, encode
 def test_a_member_that_grows_beyond_measure_is_not_unpacked(
     tmp_path: Path, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zips, "SMALL_BYTES", 10_000)
+    monkeypatch.setattr(zips, "ZIP", Growth(200, 10_000))
     path = zipped(tmp_path / "a.zip", **{"bomb.png": bytes(3_000_000), "ok.png": encoded(9)})
     found = opened(path)
     assert found.images.ids == ("ok.png",)
@@ -196,8 +197,7 @@ def test_what_is_before_the_cut_of_a_tar_is_used(tmp_path: Path, encoded: Encode
 
 
 def test_a_compressed_tar_that_grows_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tars, "TAR_BYTES", 10_000)
-    monkeypatch.setattr(tars, "TAR_GROWTH", 2)
+    monkeypatch.setattr(tars, "TAR", Growth(2, 10_000))
     (tmp_path / "a.tar.xz").write_bytes(lzma.compress(bytes(10**7)))
     with pytest.raises(SourceError, match=r"a\.tar\.xz unpacks to more than .*: unpack it to a folder"):
         opened(tmp_path / "a.tar.xz")
@@ -206,7 +206,7 @@ def test_a_compressed_tar_that_grows_without_end_is_refused(tmp_path: Path, monk
 def test_a_compressed_tar_needs_no_more_room_than_it_takes(
     tmp_path: Path, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = tars.SPARE_BYTES + 10_240  # the least size of a tar
+    free = SPARE_DISK + 10_240  # the least size of a tar
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
     path = tarred(tmp_path / "a.tar.gz", {"a.png": encoded(1)}, "w:gz")
     assert tars.TarSource("tar", str(path)).listing().names == ("a.png",)
