@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Literal
 
 from engine.data.image_store import cache
-from engine.errors import SourceError
+from engine.errors import SourceError, disk_cure, reason_of
 from engine.sources.import_job import Asked, the_importer
 from engine.sources.sets import SETS
 
@@ -66,8 +66,8 @@ def keep_upload(name: str, content: memoryview) -> str:
             draft.replace(path)
     except OSError as error:
         raise SourceError(
-            f"{last} cannot be kept in {folder} ({error.strerror or error}): free some space, or name "
-            "another place with SPICE_EXPLORER_CACHE"
+            f"{last} cannot be kept in {folder} ({reason_of(error)}): "
+            f"{disk_cure(error, 'name another place with SPICE_EXPLORER_CACHE')}"
         ) from None
     return str(path)
 

@@ -22,9 +22,9 @@ from engine.jobs import Control
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.history import load_xrays
-from engine.runs.pipeline import BALANCED
 from engine.runs.results import load_reliable, load_strict, observe, summary
 from engine.runs.runner import choose_device, execute
+from engine.runs.safeguards.alarms import BALANCED
 from engine.sources.open_source import Opened
 from engine.stages.encoder import Encoder
 from engine.stages.reliable import ReliableSet, select_reliable
