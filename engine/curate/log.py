@@ -32,6 +32,7 @@ from engine.curate.decisions import (
 from engine.curate.entries import STATES
 from engine.curate.judging import Model, judged
 from engine.curate.provenance import Provenance
+from engine.curate.read_only import Times, opened_to_read, size_of, times
 from engine.curate.salvage import Values, readable_rows, unlike
 from engine.errors import DecisionError, LogBusyError
 
@@ -83,6 +84,7 @@ class DecisionLog:
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None  # the one that is open
         self._complete = False  # it has the columns `LATER`; it cannot lose them again
+        self._as_it_was: Times | None = None  # of a log that can only be read
         self.curation = Curation(images, clusters)
         if self.path.exists():
             self.refresh()
@@ -219,8 +221,9 @@ class DecisionLog:
             DecisionError: when one of them cannot be done, or the log cannot be written.
         """
         with self._guard, self._plainly():
-            connection = self._open()
-            connection.execute("BEGIN IMMEDIATE")
+            if self._as_it_was is not None:
+                self.close()  # it may be possible to write by now
+            connection = self._begun()
             committed = None
             try:
                 self._completed(connection)
@@ -236,6 +239,17 @@ class DecisionLog:
                     self._fold_anew()
                 raise
             return done, np.unique(np.concatenate(changed))
+
+    def _begun(self) -> sqlite3.Connection:
+        """The log, with a transaction in which nobody else writes."""
+        connection = self._open()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            if not self.curation.row:  # it was opened just now
+                self._fold_anew()
+            raise
+        return connection
 
     def _write(
         self, connection: sqlite3.Connection, asked: Decision, model: Model | None, changed: list[np.ndarray]
@@ -286,6 +300,8 @@ class DecisionLog:
         """Opens the file at the path; if it was replaced, the fold is rebuilt."""
         if self._connection is not None and self._file != _identity(self.path):
             self.close()  # rows written to a removed file would be lost
+        if self._as_it_was not in (None, times(self.path)):
+            self.close()  # what others have written meanwhile is not seen by one that only reads
         if self._connection is None:
             try:
                 self._connection = self._connected()
@@ -297,6 +313,21 @@ class DecisionLog:
         return self._connection
 
     def _connected(self) -> sqlite3.Connection:
+        self._as_it_was = None
+        try:
+            return self._writable()
+        except sqlite3.OperationalError as error:
+            if not size_of(self.path) or "locked" in str(error):
+                raise
+            self._as_it_was = times(self.path)
+            try:
+                connection = opened_to_read(self.path)
+            except OSError:
+                raise error from None
+            self._prepare(connection)
+            return connection
+
+    def _writable(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode = WAL")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -20,6 +19,7 @@ from engine.config import IMPORT, SCRATCH, RunConfig, to_dict
 from engine.curate.guidance import Guidance
 from engine.data.skipped import Skipped
 from engine.errors import RunError, choose_clusters, disk_cure, reason_of
+from engine.leftovers import DRAFT, sweep
 from engine.networks.hub import Told, nobody
 from engine.runs.files import draft_folder, write_text
 from engine.runs.folder import FORMAT, NEW_RUN, WITHOUT_ADAPTER, RunFolder
@@ -110,17 +110,14 @@ def _made(target: Path, write: Callable[[RunFolder], None]) -> RunFolder:
     """The run folder at `target`, filled by `write`, either complete or absent."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = RunFolder(draft_folder(target))
-        try:
-            write(draft)
-            own = [file for file in draft.path.iterdir() if file.name in WRITTEN_ONCE]
-            write_text(draft.path / checksums.FILE, checksums.text_of(checksums.of_files(own)))
+        sweep(target.parent, f".*{DRAFT}*")
+        with draft_folder(target) as place:
+            write(RunFolder(place))
+            own = [file for file in place.iterdir() if file.name in WRITTEN_ONCE]
+            write_text(place / checksums.FILE, checksums.text_of(checksums.of_files(own)))
             if target.exists():
                 target.rmdir()
-            draft.path.rename(target)
-        except BaseException:
-            shutil.rmtree(draft.path, ignore_errors=True)
-            raise
+            place.rename(target)
     except OSError as error:
         raise RunError(f"a run cannot be written to {target} ({reason_of(error)}): {disk_cure(error)}") from None
     return RunFolder(target)

@@ -21,6 +21,7 @@ import numpy as np
 
 from engine import npy
 from engine.errors import RunError, first_sentence, out_of_memory
+from engine.leftovers import DRAFT, holding
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,18 @@ def write_text(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
-def draft_folder(target: Path) -> Path:
-    """A new, hidden folder beside `target`, to be renamed once it is complete; open to those whom the umask lets."""
-    draft = target.with_name(f".{target.name}-{secrets.token_hex(6)}")
+@contextlib.contextmanager
+def draft_folder(target: Path) -> Iterator[Path]:
+    """A new, hidden folder beside `target`, to be renamed once it is complete; open to those whom the umask lets. It
+    is removed when the block fails, or by the next process if this one is killed."""
+    draft = target.with_name(f".{target.name}{DRAFT}{secrets.token_hex(6)}")
     draft.mkdir()
-    return draft
+    try:
+        with holding(draft):
+            yield draft
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
 @contextlib.contextmanager

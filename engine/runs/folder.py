@@ -255,8 +255,7 @@ class RunFolder:
         """
         target = self.path / artefact
         target.parent.mkdir(exist_ok=True)
-        draft = draft_folder(self.path / target.name)
-        try:
+        with draft_folder(self.path / target.name) as draft:
             for name, array in arrays.items():
                 with synced(draft / f"{name}.npy") as file:
                     npy.save(file, array)
@@ -271,9 +270,6 @@ class RunFolder:
             write_text(draft / checksums.FILE, checksums.text_of(sums))
             shutil.rmtree(target, ignore_errors=True)
             draft.rename(target)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
 
     def load(self, artefact: str) -> dict[str, np.ndarray]:
         """The arrays of an artefact by name, memory-mapped copy-on-write; raises RunError."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from typing import TYPE_CHECKING, Literal
 
 from engine.data.image_store import cache
 from engine.errors import SourceError, disk_cure, reason_of
+from engine.leftovers import DRAFT, holding
 from engine.sources.import_job import Asked, the_importer
 from engine.sources.sets import SETS
 
@@ -60,9 +62,10 @@ def keep_upload(name: str, content: memoryview) -> str:
     folder = cache() / "uploads" / digest
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path, draft = folder / (plain or "images"), folder / ".draft"
+        path, draft = folder / (plain or "images"), folder / f".upload{DRAFT}{secrets.token_hex(6)}"
         if not path.exists():
-            draft.write_bytes(content)
+            with draft.open("wb") as file, holding(draft):
+                file.write(content)
             draft.replace(path)
     except OSError as error:
         raise SourceError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -248,6 +249,36 @@ def test_a_read_only_log_says_so(log: DecisionLog, tmp_path: Path) -> None:
     (tmp_path / FILE).chmod(0o400)
     with pytest.raises(DecisionError, match="cannot be written"):
         act(log, "reject", 1)
+
+
+@pytest.mark.parametrize("left", ["file", "file and wal"])
+@pytest.mark.parametrize("reason", ["unable to open database file", "database or disk is full"])
+def test_decisions_are_read_where_nothing_can_be_written(
+    open_log: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, left: str
+) -> None:
+    log, place = open_log(), tmp_path / "copy"
+    for number in range(5):
+        act(log, "relabel", number, class_=2)
+    if left == "file":
+        log._open().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    place.mkdir()
+    for end in ("", "-wal"):
+        shutil.copyfile(tmp_path / f"{FILE}{end}", place / f"{FILE}{end}")
+    before = {one.name: one.read_bytes() for one in place.iterdir()}
+
+    def refused(_self: DecisionLog) -> sqlite3.Connection:
+        raise sqlite3.OperationalError(reason)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DecisionLog, "_writable", refused)
+        copy = DecisionLog(place, images=IMAGES, clusters=CLUSTERS, fingerprint="abc")
+        assert copy.curation.state.tolist() == log.curation.state.tolist()
+        assert len(copy.decisions()) == 5
+        with pytest.raises(DecisionError, match="cannot be written"):
+            act(copy, "reject", 1)
+        assert copy.curation.state.tolist() == log.curation.state.tolist()
+        assert {one.name: one.read_bytes() for one in place.iterdir()} == before
+    assert act(copy, "reject", 1).row == 6  # once it can be written again
 
 
 def test_a_log_opened_for_reading_alone_says_so(log: DecisionLog) -> None:

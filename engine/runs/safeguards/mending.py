@@ -6,11 +6,16 @@ anything is trained on it. Nothing is ever deleted.
 
 from __future__ import annotations
 
+import shutil
+
 from engine.curate.log import FILE as DECISIONS
+from engine.data.image_store import cache
+from engine.data.images import pixels_named
 from engine.data.truth import Truth
 from engine.errors import RunError
 from engine.events import STAGES, Alarm, Emit, Stage
-from engine.runs.folder import IMPORTED, INHERITED_FEATURES, REMADE, RunFolder, cure_of
+from engine.leftovers import DRAFT, sweep
+from engine.runs.folder import IMPORTED, INHERITED_FEATURES, PIXELS, REMADE, RunFolder, cure_of
 from engine.runs.safeguards.check import SERIES, artefacts_of, given_trouble, trouble_of
 from engine.runs.safeguards.damage import exchanged
 
@@ -24,6 +29,7 @@ def mend(folder: RunFolder, emit: Emit) -> None:
     Raises:
         RunError: when something is damaged that training needs and nobody can make again.
     """
+    _sweep(folder)
     trouble = given_trouble(folder)
     if trouble and not trouble.startswith("run.json"):
         raise RunError(f"{folder.path}: {trouble}: {cure_of(trouble)}")
@@ -35,10 +41,30 @@ def mend(folder: RunFolder, emit: Emit) -> None:
         if not trouble:
             continue
         if artefact in NEEDED:
+            _forget_store(folder, artefact)
             raise RunError(f"{folder.path / artefact}: {trouble}: {cure_of(artefact)}")
         _tell(folder, artefact, trouble, emit)
     for stage in STAGES:
         _mend_checkpoint(folder, stage, emit)
+
+
+def _sweep(folder: RunFolder) -> None:
+    """Removes what a process left that was killed while it wrote; whoever trains holds the run's lock."""
+    sweep(folder.path, f".*{DRAFT}*")
+    for pattern in ("checkpoint-*.tmp", ".*.json.tmp"):
+        sweep(folder.path, pattern, unlocked=0)
+
+
+def _forget_store(folder: RunFolder, artefact: str) -> None:
+    """Moves the cache's images aside if they are the same damaged file: a new run would get them again."""
+    sums = folder.sums(artefact)
+    kept = folder.path / artefact / PIXELS
+    named = pixels_named((sums.images if sums is not None else "") or folder.card().fingerprint)
+    for store in cache().glob(f"images/*/{named}"):
+        if kept.exists() and store.samefile(kept):
+            aside = store.parent.with_suffix(".damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            store.parent.rename(aside)
 
 
 def _tell(folder: RunFolder, artefact: str, trouble: str, emit: Emit) -> None:

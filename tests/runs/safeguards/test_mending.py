@@ -10,16 +10,20 @@ import numpy as np
 import pytest
 import torch
 
+from engine.data.image_store import cache
 from engine.errors import RunError
 from engine.events import Alarm
 from engine.jobs import Control
+from engine.runs.create import create_run
 from engine.runs.folder import DAMAGED, REMADE, RunFolder
 from engine.runs.history import frame_steps_of, load_history
 from engine.runs.results import observe
 from engine.runs.runner import choose_device, execute
 from engine.runs.safeguards.check import check
 from engine.runs.safeguards.damage import to_make_again
+from engine.sources.open_source import open_source
 from tests.runs.safeguards.conftest import finished, flip
+from tests.tiny_runs import tiny_config
 
 
 def arrays(folder: RunFolder) -> dict[str, np.ndarray]:
@@ -163,3 +167,34 @@ def test_reading_writes_nothing(run: RunFolder, monkeypatch: pytest.MonkeyPatch)
     load_history(run)
     arrays(run)
     assert {file: file.stat().st_mtime_ns for file in run.path.rglob("*")} == before
+
+
+def test_cache_and_run_share_pixels_that_nobody_writes_to_and_a_new_run_gets_whole_ones(
+    photos: Path, tmp_path: Path
+) -> None:
+    def begun(name: str) -> RunFolder:
+        return create_run(tmp_path / name, open_source(str(photos), size=8), tiny_config())
+
+    first = begun("first")
+    (kept,) = cache().rglob("pixels-*.npy")
+    assert kept.samefile(first.path / "images" / "pixels.npy")
+    assert not kept.stat().st_mode & 0o222
+    kept.chmod(0o644)
+    flip(kept)
+    assert "images than those that the run was made with" in refused(first)
+    assert [one.name for one in cache().glob("images/*.damaged/pixels-*")] == [kept.name]
+    assert not kept.exists()
+    again = begun("again")
+    assert not np.array_equal(again.images().pixels, first.images().pixels)
+    assert again.card().fingerprint == again.images().fingerprint == first.card().fingerprint
+
+
+def test_a_store_whose_pixels_changed_is_imported_anew(photos: Path) -> None:
+    before = open_source(str(photos), size=8).images.pixels.copy()
+    (kept,) = cache().rglob("pixels-*.npy")
+    kept.chmod(0o644)
+    flip(kept)
+    assert np.array_equal(open_source(str(photos), size=8).images.pixels, before)
+    (index,) = cache().rglob("index.json")
+    index.write_text(index.read_text().replace("bars/01.png", "bars/91.png"))
+    assert "bars/01.png" in open_source(str(photos), size=8).images.ids
