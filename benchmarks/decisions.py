@@ -92,7 +92,7 @@ def long_log(place: Path, decisions: int) -> None:
     images, classes = rng.integers(0, IMAGES, decisions), rng.integers(0, CLUSTERS, decisions)
     rows = (_row(number, images, classes) for number in range(1, decisions))
     with sqlite3.connect(place / FILE) as database:
-        database.executemany(INSERT, rows)
+        database.executemany(INSERT, ((None, *one) for one in rows))
     database.close()
 
 

@@ -1,4 +1,4 @@
-"""The command line: import, health, run, forecast, show, export, predict, map, replay, trials, encoder.
+"""The command line: import, health, run, forecast, show, check, export, predict, map, replay, trials, encoder.
 
 Messages go to stderr, results to stdout.
 """
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_health,
         _add_forecast,
         _add_show,
+        _add_check,
         _add_export,
         _add_predict,
         _add_map,
@@ -167,6 +168,11 @@ def _add_show(commands: _Commands) -> None:
     parser = _of_run(commands, "show", help="show a run's state and scores")
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
     parser.set_defaults(command=_show)
+
+
+def _add_check(commands: _Commands) -> None:
+    parser = _of_run(commands, "check", help="check that all files of a run are as they were written")
+    parser.set_defaults(command=_check)
 
 
 def _add_export(commands: _Commands) -> None:
@@ -567,8 +573,21 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check(options: argparse.Namespace) -> int:
+    """One line for each part of the run; 1 when something is wrong with any."""
+    from engine.runs.folder import RunFolder
+    from engine.runs.safeguards.check import check
+
+    wrong = 0
+    for found in check(RunFolder(options.run)):
+        print(printable(found.line), flush=True)
+        wrong += bool(found.trouble)
+    print(f"{wrong} part{'s are' if wrong != 1 else ' is'} damaged" if wrong else "nothing is damaged", file=sys.stderr)
+    return 1 if wrong else 0
+
+
 def _export(options: argparse.Namespace) -> int:
-    from engine.curate.log import damaged_logs
+    from engine.curate.log import damaged_logs, rows_saved
     from engine.exports.label_table import export_table, exported, packed, write_file
     from engine.runs.folder import RunFolder
     from engine.runs.results import observe
@@ -579,7 +598,8 @@ def _export(options: argparse.Namespace) -> int:
     write_file(packed(table, options.format, guard=not options.no_guard), options.out)
     for name in damaged_logs(folder.path):
         kept = folder.path / name
-        print(f"note: a decision log was damaged; it is kept as {kept}", file=sys.stderr)
+        saved = f"{rows_saved(folder.path):,} of its rows could be read and are used"
+        print(f"note: a decision log was damaged; it is kept as {kept}, and {saved}", file=sys.stderr)
     left_out = f", without {dropped['excluded']} excluded images" if dropped else ""
     print(f"{len(table)} labels, {int(table.reliable.sum())} reliable, in {options.out}{left_out}", file=sys.stderr)
     return 0

@@ -90,9 +90,37 @@ def sentence_of(error: Exception, what: str) -> str:
         return f"the GPU failed ({first_sentence(error)}): start SPICE Explorer again, and resume the run"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}"
+        return f"{where}{reason_of(error)}"
     log.error("%s failed", what, exc_info=error)
     return f"unexpected {type(error).__name__}: {error} (this is a bug: please report it)"
+
+
+# What the system calls a disk, or a person's share of it, that is full.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CURES = {
+    errno.EROFS: "make it writable, or ",
+    errno.EACCES: "make it writable for you, or ",
+    errno.EPERM: "make it writable for you, or ",
+    errno.EIO: "the disk may be failing: copy what is on it to another one, and ",
+    errno.EMFILE: "close other programs, since too many files are open, or ",
+    errno.ENFILE: "close other programs, since too many files are open, or ",
+}
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says of an error, in its words."""
+    return error.strerror or str(error) or type(error).__name__
+
+
+def disk_cure(error: OSError, elsewhere: str = "choose another folder") -> str:
+    """What to do about a file that cannot be written, or `elsewhere`; only on a full disk does free space help.
+
+    >>> disk_cure(OSError(errno.ENOSPC, "")), disk_cure(OSError(errno.EROFS, ""))
+    ('free some space or choose another folder', 'make it writable, or choose another folder')
+    """
+    if error.errno in _FULL:
+        return f"free some space or {elsewhere}"
+    return f"{_CURES.get(error.errno or 0, '')}{elsewhere}"
 
 
 def first_sentence(error: object) -> str:

@@ -6,6 +6,8 @@ Stages emit them, the run folder keeps them, the command line and every page rea
 from __future__ import annotations
 
 import dataclasses
+import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args
@@ -139,6 +141,11 @@ class RunFinished:
     pass
 
 
+@dataclass(frozen=True)
+class LineSkipped:
+    """A line of the log that could not be read: damaged, or of a later version. It is never written."""
+
+
 Event = Union[
     RunQueued,
     RunStarted,
@@ -155,6 +162,7 @@ Event = Union[
     RunStopped,
     RunFailed,
     RunFinished,
+    LineSkipped,
 ]
 Emit = Callable[[Event], None]
 
@@ -181,3 +189,24 @@ def from_json(line: dict[str, Any]) -> Record:
     time = float(values.pop("time"))
     tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     return Record(time, kind(**tuples))
+
+
+# How a line ends that was not written by an earlier version: with the checksum of what is before.
+_END = ', "crc": "%08x"}'
+
+
+def line_of(record: Record) -> str:
+    """The record as a line of the log, with a checksum, without the line's end."""
+    text = json.dumps(to_json(record))
+    return text[:-1] + _END % zlib.crc32(text.encode())
+
+
+def record_of(line: bytes) -> Record:
+    """The record that `line_of` wrote; raises ValueError, KeyError or TypeError for anything else."""
+    values = json.loads(line)
+    found = values.pop("crc", None)
+    if found is not None:
+        before = line.strip()[: -len(_END % 0)] + b"}"
+        if found != f"{zlib.crc32(before):08x}":
+            raise ValueError("the line is not as it was written")
+    return from_json(values)

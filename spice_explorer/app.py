@@ -11,6 +11,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from spice_explorer import lifecycle, session
+from spice_explorer.queries import runs
 from spice_explorer.sections import chrome
 from spice_explorer.web import routes
 
@@ -42,6 +43,7 @@ def ui() -> None:
 
 @contextlib.asynccontextmanager
 async def lifespan(_app: Any) -> AsyncIterator[None]:
+    lifecycle.tidy_up(runs.workspace())
     lifecycle.warm_up()
     yield
     lifecycle.stop_everything()

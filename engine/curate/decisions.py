@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 import unicodedata
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -56,11 +58,13 @@ COLUMNS = """
     sure BLOB,                    -- f2, and how sure it was, 0-1
     stage TEXT NOT NULL,          -- of the model: heads or joint
     provenance TEXT,              -- seen, bulk or voted; none in rows of earlier versions
-    among INTEGER                 -- in an audit: from how many images of its class it was drawn
+    among INTEGER,                -- in an audit: from how many images of its class it was drawn
+    crc INTEGER                   -- a checksum of all others but the row; none in rows of earlier versions
 """
+COLUMN_NAMES = tuple(line.split()[0] for line in COLUMNS.strip().splitlines())[1:]
 # Columns that a log of an earlier version gets with the first decision that is added to it.
-LATER = {"provenance": "TEXT", "among": "INTEGER"}
-INSERT = f"INSERT INTO decisions VALUES (NULL, {', '.join('?' * 18)})"
+LATER = {"provenance": "TEXT", "among": "INTEGER", "crc": "INTEGER"}
+INSERT = f"INSERT INTO decisions VALUES (?, {', '.join('?' * len(COLUMN_NAMES))})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +107,7 @@ class Decision:
 
 def values_of(one: Decision) -> tuple[object, ...]:
     """A decision as the values of a row, without the row's number."""
-    return (
+    values = (
         one.key,
         one.time,
         one.reviewer,
@@ -123,6 +127,12 @@ def values_of(one: Decision) -> tuple[object, ...]:
         NAMES[one.provenance],
         one.among,
     )
+    return (*values, row_sum(values))
+
+
+def row_sum(values: Sequence[object]) -> int:
+    """The checksum of a row's values: SQLite notices damage to its own pages' order, not to what they hold."""
+    return zlib.crc32(b"\0".join(one if isinstance(one, bytes) else str(one).encode() for one in values))
 
 
 def _bytes(array: np.ndarray | None, kind: np.dtype) -> bytes | None:

@@ -17,16 +17,32 @@ from pathlib import Path
 import numpy as np
 
 from engine.curate.curation import FOLDED, Curation
-from engine.curate.decisions import AUDIT, CLASSES, COLUMNS, IDS, INSERT, LATER, Decision, decision_of, values_of
+from engine.curate.decisions import (
+    AUDIT,
+    CLASSES,
+    COLUMN_NAMES,
+    COLUMNS,
+    IDS,
+    INSERT,
+    LATER,
+    Decision,
+    decision_of,
+    values_of,
+)
 from engine.curate.entries import STATES
 from engine.curate.judging import Model, judged
 from engine.curate.provenance import Provenance
+from engine.curate.read_only import Times, opened_to_read, size_of, times
+from engine.curate.salvage import Values, readable_rows, unlike
 from engine.errors import DecisionError, LogBusyError
 
 FILE = "decisions.sqlite"
-FORMAT = 2
-# Format 1 lacks the columns `LATER`. It is read as it is, and gets them with the first decision added to it.
-READ = ("1", "2")
+FORMAT = 3
+# Earlier formats lack some of the columns `LATER`. They are read as they are, and get them with the first decision that
+# is added.
+READ = ("1", "2", "3")
+# In `about`: how many rows were saved from the damaged log that was there before.
+SAVED = "saved"
 # How long a writer waits for another before it gives up.
 BUSY_SECONDS = 5.0
 _DAMAGE = ("malformed", "not a database", "file is encrypted")
@@ -35,6 +51,16 @@ _DAMAGE = ("malformed", "not a database", "file is encrypted")
 def damaged_logs(folder: Path) -> list[str]:
     """Names of the logs in a folder that were found damaged and moved aside, the oldest first."""
     return sorted(one.name for one in folder.glob("decisions.damaged-*.sqlite"))
+
+
+def rows_saved(folder: Path) -> int:
+    """How many rows the log in a folder has from the last damaged one; 0 where there was none."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{(folder / FILE).absolute().as_uri()}?mode=ro", uri=True)) as log:
+            found = log.execute("SELECT value FROM about WHERE name = ?", (SAVED,)).fetchone()
+    except sqlite3.Error:
+        return 0
+    return int(found[0]) if found else 0
 
 
 class DecisionLog:
@@ -58,6 +84,7 @@ class DecisionLog:
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None  # the one that is open
         self._complete = False  # it has the columns `LATER`; it cannot lose them again
+        self._as_it_was: Times | None = None  # of a log that can only be read
         self.curation = Curation(images, clusters)
         if self.path.exists():
             self.refresh()
@@ -194,8 +221,9 @@ class DecisionLog:
             DecisionError: when one of them cannot be done, or the log cannot be written.
         """
         with self._guard, self._plainly():
-            connection = self._open()
-            connection.execute("BEGIN IMMEDIATE")
+            if self._as_it_was is not None:
+                self.close()  # it may be possible to write by now
+            connection = self._begun()
             committed = None
             try:
                 self._completed(connection)
@@ -212,6 +240,17 @@ class DecisionLog:
                 raise
             return done, np.unique(np.concatenate(changed))
 
+    def _begun(self) -> sqlite3.Connection:
+        """The log, with a transaction in which nobody else writes."""
+        connection = self._open()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            if not self.curation.row:  # it was opened just now
+                self._fold_anew()
+            raise
+        return connection
+
     def _write(
         self, connection: sqlite3.Connection, asked: Decision, model: Model | None, changed: list[np.ndarray]
     ) -> Decision:
@@ -221,7 +260,7 @@ class DecisionLog:
             if (row := cursor.fetchone()) is not None:
                 return decision_of(row)
         whole = judged(self._without_newer(connection, replace(asked, time=time.time())), self.curation, model)
-        row = connection.execute(INSERT, values_of(whole)).lastrowid
+        row = connection.execute(INSERT, (None, *values_of(whole))).lastrowid
         changed.append(self._refresh())
         assert row is not None
         return replace(whole, row=row)
@@ -261,18 +300,34 @@ class DecisionLog:
         """Opens the file at the path; if it was replaced, the fold is rebuilt."""
         if self._connection is not None and self._file != _identity(self.path):
             self.close()  # rows written to a removed file would be lost
+        if self._as_it_was not in (None, times(self.path)):
+            self.close()  # what others have written meanwhile is not seen by one that only reads
         if self._connection is None:
             try:
                 self._connection = self._connected()
             except sqlite3.DatabaseError as error:
                 if not _damaged(error):
                     raise
-                self._move_aside()
-                self._connection = self._connected()
+                self._connection = self._salvaged()
             self._file, self._complete, self.curation = _identity(self.path), False, self._nothing()
         return self._connection
 
     def _connected(self) -> sqlite3.Connection:
+        self._as_it_was = None
+        try:
+            return self._writable()
+        except sqlite3.OperationalError as error:
+            if not size_of(self.path) or "locked" in str(error):
+                raise
+            self._as_it_was = times(self.path)
+            try:
+                connection = opened_to_read(self.path)
+            except OSError:
+                raise error from None
+            self._prepare(connection)
+            return connection
+
+    def _writable(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -296,7 +351,7 @@ class DecisionLog:
         found = dict(connection.execute("SELECT name, value FROM about"))
         if found.get("format") not in READ:
             raise DecisionError(
-                f"{self.path} has format {found.get('format')}, but this version reads {' and '.join(READ)}"
+                f"{self.path} has format {found.get('format')}, but this version reads {', '.join(READ)}"
             )
         if {name: found.get(name) for name in self._about} != self._about:
             raise DecisionError(
@@ -305,15 +360,40 @@ class DecisionLog:
             )
         if (trouble := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(f"database disk image is malformed ({trouble})")
+        if (row := unlike(connection)) is not None:
+            raise sqlite3.DatabaseError(f"database disk image is malformed (row {row} is not as it was written)")
 
-    def _move_aside(self) -> None:
-        """Renames a damaged log, with what belongs to it, to one of `damaged_logs`."""
+    def _salvaged(self) -> sqlite3.Connection:
+        """A new log, with every row that can be read from the damaged one, which is moved aside."""
+        damaged = self._move_aside()
+        rows = readable_rows(damaged)
+        connection = self._connected()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            saved = [self._saves(connection, row, values) for row, values in rows.items()]
+            connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (SAVED, str(sum(saved))))
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _saves(self, connection: sqlite3.Connection, row: int, values: Values) -> bool:
+        """Writes a row that was read from a damaged log, if it is one about these images."""
+        images = np.frombuffer(values[COLUMN_NAMES.index("images")], IDS)
+        if not (images < len(self.curation)).all():
+            return False
+        return connection.execute(INSERT.replace("INSERT", "INSERT OR IGNORE", 1), (row, *values)).rowcount == 1
+
+    def _move_aside(self) -> Path:
+        """Renames a damaged log, with what belongs to it, to one of `damaged_logs`; returns its path."""
         stamp, number = time.strftime("%Y%m%d-%H%M%S"), 0
         while (target := self.path.with_name(f"decisions.damaged-{stamp}-{number}.sqlite")).exists():
             number += 1
         for end in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 self.path.with_name(self.path.name + end).rename(target.with_name(target.name + end))
+        return target
 
     @contextlib.contextmanager
     def _plainly(self) -> Iterator[None]:
@@ -323,10 +403,10 @@ class DecisionLog:
         except sqlite3.OperationalError as error:
             raise LogBusyError(f"{self.path} {_unwritable(str(error))}") from None
         except sqlite3.DatabaseError as error:
-            self.close()  # opened again, a damaged log is moved aside
+            self.close()  # opened again, what can be read of it is saved, and it is moved aside
             raise DecisionError(
-                f"{self.path} was damaged ({error}): nothing was saved; reload the page to "
-                "continue with a new log; the damaged one is kept next to it"
+                f"{self.path} was damaged ({error}): nothing was saved; reload the page to continue with all rows "
+                "that can be read; the damaged log is kept next to the new one"
             ) from None
 
 

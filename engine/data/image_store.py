@@ -4,7 +4,8 @@
     images/PLACE/pixels-FINGERPRINT.npy  (N, C, H, W) uint8
 
 PLACE is a hash of the source's place and the image size. A store is always replaced as a whole, because a
-run may have a hard link to its pixels. The cache may be deleted at any time.
+run may have a hard link to its pixels; for the same reason nobody may write to these. The cache may be deleted at any
+time, and a store that is damaged is imported anew.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,12 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from engine import npy
+from engine.checksums import LARGE_BYTES
 from engine.data.columns import ImageColumn
-from engine.data.images import pixels_named
+from engine.data.images import fingerprint_of, pixels_named
 from engine.data.listing import Listing, Source
 from engine.data.origin import Fit
+from engine.data.pixel_file import blocks_of
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import Stopped
@@ -39,6 +43,7 @@ FORMAT = 5
 # The pixels of a draft, before their fingerprint is known.
 PIXELS = "pixels.npy"
 WAIT_SECONDS = 0.2
+WRITABLE = 0o222
 
 # Called with True when another import of the same images has to finish first, and with False when it has.
 Waiting = Callable[[bool], None]
@@ -141,10 +146,13 @@ class ImageStore:
             found = json.loads((self.folder / "index.json").read_text("utf-8"))
             if found["format"] != FORMAT or found["about"] != self.about:
                 return None
+            if found.pop("own", None) not in (None, _own(found)):
+                return None
             with (self.folder / "index.npz").open("rb") as file:
                 arrays = npy.unpacked(file)
-            pixels = npy.mapped(self.folder / pixels_named(found["fingerprint"]))
-            return _stored(found, arrays, pixels)
+            place = self.folder / pixels_named(found["fingerprint"])
+            stored = _stored(found, arrays, npy.mapped(place))
+            return stored if _same_pixels(place, stored) else None
         except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile):
             return None
 
@@ -161,7 +169,8 @@ class ImageStore:
     def replace(self, draft: Path, made: Stored) -> Stored:
         """Replaces the store with the draft, which already contains the pixels."""
         self._write_index(draft, made)
-        (draft / PIXELS).rename(draft / pixels_named(made.fingerprint))
+        kept = (draft / PIXELS).rename(draft / pixels_named(made.fingerprint))
+        kept.chmod(kept.stat().st_mode & ~WRITABLE)
         shutil.rmtree(self.folder, ignore_errors=True)
         draft.rename(self.folder)
         loaded = self.load()
@@ -201,7 +210,26 @@ class ImageStore:
             arrays["labels"] = truth.labels
         arrays |= {f"values-{i}": one.values for i, one in enumerate(listing.columns)}
         np.savez(folder / "index.npz", **arrays)  # type: ignore[arg-type]
-        (folder / "index.json").write_text(json.dumps(index), "utf-8")
+        (folder / "index.json").write_text(json.dumps(index | {"own": _own(index)}), "utf-8")
+
+
+def _own(index: dict[str, Any]) -> str:
+    """The checksum of an index: names and classes that changed on the disk would be believed."""
+    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
+
+
+def _same_pixels(place: Path, stored: Stored) -> bool:
+    """Whether the pixels are those that were decoded, once a process; of many that takes too long here, and they are
+    looked at before they are trained on."""
+    about = place.stat()
+    if about.st_size > LARGE_BYTES:
+        return True
+    return _fingerprint(place, stored.names, stored.pixels.shape, about.st_mtime_ns) == stored.fingerprint
+
+
+@lru_cache(maxsize=16)
+def _fingerprint(place: Path, names: tuple[str, ...], shape: tuple[int, ...], _modified: int) -> str:
+    return fingerprint_of(shape, names, blocks_of(place))
 
 
 def _stored(found: dict[str, Any], arrays: dict[str, np.ndarray], pixels: np.ndarray) -> Stored:

@@ -26,7 +26,7 @@ from engine.data.origin import Fit
 from engine.data.pixel_file import BLOCK_BYTES, PixelFile, blocks_of, close_gaps, reserve
 from engine.data.thumbnail_store import ThumbnailStore
 from engine.data.thumbnails import as_image, pictured, thumbnail
-from engine.errors import SourceError, Stopped
+from engine.errors import SourceError, Stopped, disk_cure, reason_of
 from engine.formats.depth import USUAL_DEPTHS, Depth, Kind, Range, depth_for, depths_of
 
 # The most images in a batch, bytes of their pixels, and bytes of their files: a batch of small images
@@ -82,8 +82,8 @@ def import_images(
             return store.replace(draft, replace(made, stamp=stamp, labelled=source.labels))
         except OSError as error:
             raise SourceError(
-                f"the images cannot be kept in {store.folder.parent} ({error.strerror or error}): "
-                "free some space, or choose another folder with SPICE_EXPLORER_CACHE"
+                f"the images cannot be kept in {store.folder.parent} ({reason_of(error)}): "
+                f"{disk_cure(error, 'choose another folder with SPICE_EXPLORER_CACHE')}"
             ) from None
         finally:
             store.discard(draft)

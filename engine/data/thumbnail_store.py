@@ -23,9 +23,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from engine.data.image_store import cache
+from engine.errors import disk_cure, reason_of
 
 log = logging.getLogger(__name__)
 
+ELSEWHERE = "name another place with SPICE_EXPLORER_CACHE"
 # How many GB the thumbnails of all sources may take together.
 LIMIT, GIGABYTES = "SPICE_EXPLORER_THUMBNAILS", 4.0
 FORMAT = 1
@@ -165,7 +167,7 @@ class ThumbnailStore:
                 except (sqlite3.OperationalError, OSError, UnicodeError, OverflowError) as error:
                     self.close()  # busy, on a full disk, or removed by someone else
                     if create and "locked" not in str(error):
-                        _tell_once(str(folder()), getattr(error, "strerror", None) or str(error))
+                        _tell_once(str(folder()), *_told(error))
                     return None
                 except sqlite3.DatabaseError:
                     self.close()
@@ -187,13 +189,18 @@ class ThumbnailStore:
 
 
 @lru_cache
-def _tell_once(place: str, reason: str) -> None:
+def _tell_once(place: str, reason: str, cure: str) -> None:
     log.warning(
-        "thumbnails cannot be kept in %s (%s): they are made again whenever they are shown; free some space, or "
-        "name another place with SPICE_EXPLORER_CACHE",
-        place,
-        reason,
+        "thumbnails cannot be kept in %s (%s): they are made again whenever they are shown; %s", place, reason, cure
     )
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    """What the system, or SQLite, says of an error, and what to do."""
+    if isinstance(error, OSError):
+        return reason_of(error), disk_cure(error, ELSEWHERE)
+    full = "free some space or " if "full" in str(error) else ""
+    return str(error), f"{full}{ELSEWHERE}"
 
 
 def _connect(path: Path) -> sqlite3.Connection:

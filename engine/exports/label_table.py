@@ -21,6 +21,7 @@ from engine.curate.provenance import NAMES, Provenance
 from engine.data.images import ImageSet
 from engine.errors import RunError
 from engine.formats.identity import FORMULA
+from engine.leftovers import DRAFT, holding, sweep
 from engine.runs.folder import RunFolder
 from engine.runs.results import decision_log, load_strict, newest_stage
 from engine.runs.snapshot import Snapshot
@@ -185,9 +186,12 @@ def _into_stream(content: bytes, path: Path) -> bool:
 
 def _replace(content: bytes, target: Path) -> None:
     """Puts a file in place of what was there, in one step; raises OSError."""
-    draft = target.with_name(f".spice-{os.getpid()}.tmp")  # short: the name of the file may be as long as is legal
+    sweep(target.parent, f".spice{DRAFT}*")
+    draft = target.with_name(f".spice{DRAFT}{os.getpid()}")  # short: the name of the file may be as long as is legal
     try:
-        draft.write_bytes(content)
+        draft.touch()
+        with holding(draft):
+            draft.write_bytes(content)
         with contextlib.suppress(OSError):
             shutil.copymode(target, draft)
         draft.replace(target)

@@ -35,6 +35,7 @@ from engine.forecast.timing import (
     watched_memory,
     whole_step,
 )
+from engine.leftovers import DRAFT, holding
 from engine.runs.folder import RunFolder
 from engine.runs.pipeline import LEAST_KEPT, batches_of
 from engine.space.kmeans import kmeans_labels
@@ -333,7 +334,7 @@ class _Probe:
         """Seconds of a file however small, and of a byte."""
         few = {str(number): np.zeros(1) for number in range(4)}
         block = {"block": np.zeros(2**22, np.uint8)}
-        with tempfile.TemporaryDirectory(dir=self.place, prefix=".probe-") as path:
+        with tempfile.TemporaryDirectory(dir=self.place, prefix=f".probe{DRAFT}") as path, holding(Path(path)):
             folder = RunFolder(path)
             return {
                 "save": self._small(lambda: folder.save("few", few), 1 / len(few)),

@@ -30,7 +30,7 @@ from engine.data.columns import of_images
 from engine.data.image_store import cache
 from engine.data.images import ImageSet, fingerprint_of
 from engine.data.skipped import Skipped
-from engine.errors import DecisionError, SourceError, sized
+from engine.errors import DecisionError, SourceError, disk_cure, reason_of, sized
 from engine.health.health import DUPLICATES, Problem
 from engine.sources.folders import readable
 from engine.sources.open_source import KINDS, Opened, kind_and_path
@@ -141,8 +141,8 @@ class Exclusions:
                 draft.replace(names)
         except OSError as error:
             raise DecisionError(
-                f"{self.folder} cannot be written ({error.strerror or error}): nothing was saved; "
-                f"free some space, or name another place with {HOME}"
+                f"{self.folder} cannot be written ({reason_of(error)}): nothing was saved; "
+                f"{disk_cure(error, f'name another place with {HOME}')}"
             ) from None
         self._log.commit(asked, self._model)
 
@@ -286,8 +286,7 @@ def _rows(pixels: np.ndarray, ids: np.ndarray) -> np.ndarray:
     except OSError as error:
         raise SourceError(
             f"{sized(each * len(ids))} of kept images cannot be written to {cache()} "
-            f"({error.strerror or error}): free some space, or name another place with "
-            "SPICE_EXPLORER_CACHE"
+            f"({reason_of(error)}): {disk_cure(error, 'name another place with SPICE_EXPLORER_CACHE')}"
         ) from None
 
 

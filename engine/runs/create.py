@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -15,16 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
+from engine import checksums
 from engine.config import IMPORT, SCRATCH, RunConfig, to_dict
 from engine.curate.guidance import Guidance
 from engine.data.skipped import Skipped
-from engine.errors import RunError, choose_clusters
+from engine.errors import RunError, choose_clusters, disk_cure, reason_of
+from engine.leftovers import DRAFT, sweep
 from engine.networks.hub import Told, nobody
 from engine.runs.files import draft_folder, write_text
 from engine.runs.folder import FORMAT, NEW_RUN, WITHOUT_ADAPTER, RunFolder
 from engine.runs.inheritance import inherit, inherit_decided
 from engine.runs.initial_weights import keep_beginning
 from engine.sources.open_source import Opened
+
+# The files of a run itself that nobody changes once it is there.
+WRITTEN_ONCE = ("run.json", "encoder.pt", "encoder.json")
 
 
 def create_run(
@@ -106,19 +110,16 @@ def _made(target: Path, write: Callable[[RunFolder], None]) -> RunFolder:
     """The run folder at `target`, filled by `write`, either complete or absent."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = RunFolder(draft_folder(target))
-        try:
-            write(draft)
+        sweep(target.parent, f".*{DRAFT}*")
+        with draft_folder(target) as place:
+            write(RunFolder(place))
+            own = [file for file in place.iterdir() if file.name in WRITTEN_ONCE]
+            write_text(place / checksums.FILE, checksums.text_of(checksums.of_files(own)))
             if target.exists():
                 target.rmdir()
-            draft.path.rename(target)
-        except BaseException:
-            shutil.rmtree(draft.path, ignore_errors=True)
-            raise
+            place.rename(target)
     except OSError as error:
-        raise RunError(
-            f"a run cannot be written to {target} ({error.strerror or error}): free some space or choose another folder"
-        ) from None
+        raise RunError(f"a run cannot be written to {target} ({reason_of(error)}): {disk_cure(error)}") from None
     return RunFolder(target)
 
 
@@ -133,7 +134,7 @@ def _write_inputs(
         draft.save_columns(list(opened.columns))
     if opened.truth is not None:
         names = np.array(opened.truth.class_names)
-        draft.save("truth", {"labels": opened.truth.labels, "class_names": names})
+        draft.save("truth", {"labels": opened.truth.labels, "class_names": names}, of=("images",))
     _write_originals(draft, opened)
     card = {
         "format": FORMAT,
@@ -157,7 +158,7 @@ def _write_inputs(
 def _write_originals(draft: RunFolder, opened: Opened) -> None:
     """The sizes and stamps of the originals: how they look, and whether they have changed since."""
     if opened.origin is not None and opened.stamps is not None and opened.extents is not None:
-        draft.save("originals", {"marks": opened.stamps, "extents": opened.extents})
+        draft.save("originals", {"marks": opened.stamps, "extents": opened.extents}, of=("images",))
 
 
 def _free(path: str | os.PathLike[str]) -> Path:

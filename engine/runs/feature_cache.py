@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from engine import checksums
 from engine.data.image_store import cache
 from engine.errors import RunError, Stopped, sized
-from engine.runs.files import FileCheckpoint, save_weights, write_text
+from engine.runs.files import FileCheckpoint, load_array, load_weights, save_weights, write_text
 
 # Raised when features come out differently, so that old ones are not used any more.
 FORMAT = 1
@@ -82,6 +83,21 @@ class CachedFeatures:
         """The arrays by name; those of views only if there are any."""
         return {name: self.folder / f"{name}.npy" for name in ARRAYS if (self.folder / f"{name}.npy").exists()}
 
+    def mend(self) -> str:
+        """Moves aside what is damaged, to be computed again; returns what that was, "" for nothing. Within `locked`."""
+        trouble, place = _trouble(self.folder), self.folder
+        if not trouble:
+            place = self.folder.with_suffix(".draft")
+            try:
+                self.checkpoint.load()
+            except RunError as error:
+                trouble = str(error).partition(": resume")[0].replace(f"{place}{os.sep}", "")
+        if trouble:
+            aside = self.folder.with_suffix(".damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            place.rename(aside)
+        return trouble
+
     @property
     def whole(self) -> bool:
         return (self.folder / "about.json").is_file()
@@ -129,6 +145,8 @@ class CachedFeatures:
         if not weak and not strong:
             for name in ARRAYS[1:]:
                 (draft / f"{name}.npy").unlink()
+        sums = checksums.of_files(draft.glob("*.npy"))
+        write_text(draft / checksums.FILE, checksums.text_of(sums))
         write_text(draft / "about.json", json.dumps(self.about, indent=1))
         shutil.rmtree(self.folder, ignore_errors=True)
         draft.rename(self.folder)
@@ -138,6 +156,20 @@ class CachedFeatures:
     def checkpoint(self) -> FileCheckpoint:
         """How far the draft is."""
         return FileCheckpoint(self.folder.with_suffix(".draft") / "checkpoint.pt")
+
+
+def _trouble(folder: Path) -> str:
+    """What is wrong with the arrays in a folder of the cache, "" for nothing, or if there is none."""
+    try:
+        sums = checksums.recorded(folder)
+        for name, kept in (sums.files if sums is not None else {}).items():
+            if checksums.sum_of(folder / name) != kept:
+                return f"{name} is damaged (it is not as it was written)"
+        for file in folder.glob("*.npy"):
+            load_array(file)
+    except (OSError, ValueError) as error:
+        return f"the cache of features is damaged ({error})"
+    return ""
 
 
 def cached_weights(state: dict[str, Any]) -> tuple[str, Path]:
@@ -155,11 +187,19 @@ def cached_weights(state: dict[str, Any]) -> tuple[str, Path]:
     place.mkdir(parents=True, exist_ok=True)
     file = place / f"{found.hexdigest()}.weights.pt"
     with FileLock(file.with_suffix(".lock")):
-        if not file.exists():
+        if not _same_weights(file, kept):
             draft = file.with_suffix(".tmp")
             save_weights(draft, kept)
             draft.replace(file)
     return found.hexdigest(), file
+
+
+def _same_weights(file: Path, kept: dict[str, Any]) -> bool:
+    """Whether the file is there and has these weights: one that is damaged is written again."""
+    try:
+        return file.exists() and load_weights(file).keys() == kept.keys()
+    except ValueError:
+        return False
 
 
 def _check_room(place: Path, shapes: tuple[tuple[int, ...], ...]) -> None:

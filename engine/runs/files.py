@@ -10,6 +10,8 @@ import os
 import pickle
 import secrets
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ import numpy as np
 
 from engine import npy
 from engine.errors import RunError, first_sentence, out_of_memory
+from engine.leftovers import DRAFT, holding
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,17 @@ class FileCheckpoint:
     path: Path
 
     def load(self) -> dict[str, Any] | None:
-        """The state, on the CPU: whatever loads it moves it to its own device."""
-        return load_weights(self.path) if self.path.exists() else None
+        """The state, on the CPU: whatever loads it moves it to its own device.
+
+        Raises:
+            RunError: when it is damaged.
+        """
+        try:
+            return load_weights(self.path) if self.path.exists() else None
+        except ValueError as error:
+            raise RunError(
+                f"{self.path} is damaged ({error}): resume the run, and it is moved aside and its stage begins anew"
+            ) from None
 
     def save(self, state: dict[str, Any]) -> None:
         draft = self.path.with_suffix(".tmp")
@@ -54,11 +66,18 @@ def write_text(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
-def draft_folder(target: Path) -> Path:
-    """A new, hidden folder beside `target`, to be renamed once it is complete; open to those whom the umask lets."""
-    draft = target.with_name(f".{target.name}-{secrets.token_hex(6)}")
+@contextlib.contextmanager
+def draft_folder(target: Path) -> Iterator[Path]:
+    """A new, hidden folder beside `target`, to be renamed once it is complete; open to those whom the umask lets. It
+    is removed when the block fails, or by the next process if this one is killed."""
+    draft = target.with_name(f".{target.name}{DRAFT}{secrets.token_hex(6)}")
     draft.mkdir()
-    return draft
+    try:
+        with holding(draft):
+            yield draft
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
 @contextlib.contextmanager
@@ -86,10 +105,11 @@ def link_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) ->
 
 
 def load_array(path: Path) -> np.ndarray:
+    """The array in a file, mapped copy-on-write; raises ValueError when it is damaged."""
     try:
         return npy.mapped(path)
-    except (ValueError, EOFError) as error:
-        raise RunError(f"{path} is damaged ({error}): delete its folder and resume the run to rebuild it") from None
+    except EOFError as error:
+        raise ValueError(str(error)) from None
 
 
 def save_weights(path: Path, state: dict[str, Any]) -> None:
@@ -102,12 +122,25 @@ def save_weights(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_weights(path: Path) -> dict[str, Any]:
+    """A state dict, on the CPU; raises ValueError when it is damaged."""
     import torch
 
     try:
+        _check_members(path)
         # Never load straight to a GPU: if it is full, the file would look damaged.
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         if out_of_memory(error):
             raise
-        raise RunError(f"{path} is damaged ({first_sentence(error)}): delete it to repeat its stage") from None
+        raise ValueError(first_sentence(error)) from None
+
+
+def _check_members(path: Path) -> None:
+    """torch writes a zip with checksums, but leaves them out when it reads; raises ValueError when one is wrong."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            wrong = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, LookupError) as error:
+        raise ValueError(str(error)) from None
+    if wrong is not None:
+        raise ValueError(f"{wrong} has another checksum than when it was written")

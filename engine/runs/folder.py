@@ -3,6 +3,7 @@
     run.json          the request: source, settings, fingerprint of the images
     images/           pixels.npy (uint8, memory-mapped when read) and ids
     extra/            extra images, for stages 1 and 3
+    sums.json         checksums of the files above and below it that are written once; each artefact has its own
     originals/        size and stamp of each original, where the images were made from larger ones
     truth/            true labels and class names, only where they exist
     encoder.pt encoder.json     the trained encoder that stage 1 starts from, if any, and its card
@@ -15,20 +16,19 @@
     trials/                     failure examples for the lesson
     columns/                    the user's columns: values for the images from a table
     maps/…                      two-dimensional maps of the features and of frames
+    damaged/                    what was found damaged and could be made again
     checkpoint-STAGE.pt         where an unfinished stage resumes
     lock              held by the process that trains
 
 Every file or artefact folder is written under a temporary name, flushed to disk and renamed, so that
-readers never see a partial one. Reading a file never runs code.
+readers never see a partial one. Reading a file never runs code, and writes nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,7 +38,8 @@ from typing import Any
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from engine import npy
+from engine import checksums, npy
+from engine.checksums import LARGE_BYTES, Sums
 from engine.config import RunConfig, from_dict, with_setting
 from engine.data.columns import ImageColumn
 from engine.data.images import ImageSet
@@ -46,8 +47,18 @@ from engine.data.origin import Origin
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import RunError
-from engine.events import STAGES, Event, Record, Stage, from_json, to_json
-from engine.runs.files import FileCheckpoint, draft_folder, link_file, load_array, load_weights, save_weights, synced
+from engine.events import STAGES, Event, Record, Stage
+from engine.runs.files import (
+    FileCheckpoint,
+    draft_folder,
+    link_file,
+    load_array,
+    load_weights,
+    save_weights,
+    synced,
+    write_text,
+)
+from engine.runs.safeguards.event_log import EventLog
 from engine.stages.decided_labels import FixedLabels
 
 FORMAT = 1
@@ -58,6 +69,10 @@ IMPORTED = "imported"
 # Why a run that `lacks_adapter` does not go on, and what to do.
 WITHOUT_ADAPTER = "an earlier version trained it on external vectors, without the adapter that stage 3 trains"
 NEW_RUN = "start a new run on the same vectors"
+# What training makes, from what is whole, and what is moved aside for that.
+REMADE: tuple[str, ...] = ("features", "neighbors", "heads", "reliable-heads", "joint", "reliable-joint")
+DAMAGED = "damaged"
+PIXELS = "pixels.npy"
 LOCK_SECONDS, PROBE_SECONDS = 2.0, 0.1
 
 
@@ -93,12 +108,17 @@ class RunFolder:
         return self.path.name
 
     def save_images(self, artefact: str, images: ImageSet) -> None:
-        """Pixels that are in a file already are not written a second time."""
-        ids = {"ids": np.array(images.ids)}
+        """Pixels that are in a file already are not written a second time.
+
+        Run and cache share that file. It can be neither a copy, which takes as long and as much room as the images,
+        nor one that only the run may change; so nobody may write to it (`ImageStore.replace`), it is mapped
+        copy-on-write, and before training it has to have the fingerprint that the run was made with.
+        """
+        ids, known = {"ids": np.array(images.ids)}, images.fingerprint
         if images.file is None:
-            self.save(artefact, {**ids, "pixels": images.pixels})
+            self.save(artefact, {**ids, "pixels": images.pixels}, images=known)
         else:
-            self.save(artefact, ids, linked={"pixels": images.file})
+            self.save(artefact, ids, linked={"pixels": images.file}, images=known)
 
     @property
     def exists(self) -> bool:
@@ -128,7 +148,8 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as error:
-            raise RunError(f"{self.path / 'encoder.json'} is damaged ({error}): delete it") from None
+            cure = "put back a copy of it; it only says what the encoder was trained on"
+            raise RunError(f"{self.path / 'encoder.json'} is damaged ({error}): {cure}") from None
 
     # -- images and truth ----------------------------------------------------------------------
 
@@ -181,7 +202,7 @@ class RunFolder:
             arrays[f"values-{number}"] = one.values
             if one.names is not None:
                 arrays[f"names-{number}"] = np.array(one.names)
-        self.save("columns", arrays)
+        self.save("columns", arrays, of=("images",))
 
     def columns(self) -> list[ImageColumn]:
         if not self.has("columns"):
@@ -220,15 +241,21 @@ class RunFolder:
         arrays: dict[str, np.ndarray],
         weights: dict[str, Any] | Path | None = None,
         linked: dict[str, Path] | None = None,
+        *,
+        images: str = "",
+        of: Sequence[str] = (),
     ) -> None:
-        """Writes an artefact's arrays and, if any, weights (a state dict, or a file of one), all at once.
+        """Writes an artefact's arrays and, if any, weights (a state dict, or a file of one), all at once, with the
+        checksums of all.
 
-        `linked`: additional arrays, by name, as .npy files with the same contents that never change.
+        Args:
+            linked: additional arrays, by name, as .npy files with the same contents that never change.
+            images: the fingerprint of its images, if its pixels are some; they have no other checksum.
+            of: the artefacts that it was made of.
         """
         target = self.path / artefact
         target.parent.mkdir(exist_ok=True)
-        draft = draft_folder(self.path / target.name)
-        try:
+        with draft_folder(self.path / target.name) as draft:
             for name, array in arrays.items():
                 with synced(draft / f"{name}.npy") as file:
                     npy.save(file, array)
@@ -238,19 +265,63 @@ class RunFolder:
                 link_file(weights, draft / "weights.pt")
             elif weights is not None:
                 save_weights(draft / "weights.pt", weights)
+            kept = [file for file in draft.iterdir() if not (images and file.name == PIXELS)]
+            sums = checksums.of_files(kept, images=images, of=self.made_of(*of))
+            write_text(draft / checksums.FILE, checksums.text_of(sums))
             shutil.rmtree(target, ignore_errors=True)
             draft.rename(target)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
 
     def load(self, artefact: str) -> dict[str, np.ndarray]:
         """The arrays of an artefact by name, memory-mapped copy-on-write; raises RunError."""
         if not self.has(artefact):
             raise RunError(f"{self.path} has no {artefact} yet: train until it exists")
+        place, sums = self.path / artefact, self.sums(artefact)
         # Other systems leave files of their own, such as ._labels.npy.
-        files = sorted(file for file in (self.path / artefact).glob("*.npy") if not file.name.startswith("."))
-        return _Arrays(self.path / artefact, {file.stem: load_array(file) for file in files})
+        files = sorted(file for file in place.glob("*.npy") if not file.name.startswith("."))
+        if sums is not None:
+            files = [file for file in files if file.name in sums.files or (sums.images and file.name == PIXELS)]
+            self._check(artefact, sums, [file for file in files if file.stat().st_size <= LARGE_BYTES])
+        return _Arrays(self, artefact, {file.stem: self._array(artefact, file) for file in files})
+
+    def _array(self, artefact: str, file: Path) -> np.ndarray:
+        try:
+            return load_array(file)
+        except ValueError as error:
+            raise self.damage(artefact, file.name, f"is damaged ({error})") from None
+
+    def sums(self, artefact: str = "") -> Sums | None:
+        """What was recorded of the files of an artefact (or, without one, of the run's own), None where that was not
+        yet done, or the record is damaged."""
+        try:
+            return checksums.recorded(self.path / artefact)
+        except ValueError:
+            return None
+
+    def made_of(self, *artefacts: str) -> dict[str, str]:
+        """The checksums of artefacts as they are recorded now, of those that have any."""
+        found = {name: self.sums(name) for name in artefacts if self.has(name)}
+        return {name: sums.whole for name, sums in found.items() if sums is not None}
+
+    def _check(self, artefact: str, sums: Sums, files: Sequence[Path]) -> None:
+        """Raises RunError when one of these files is not as it was written."""
+        for file in files:
+            if file.name in sums.files and checksums.sum_of(file) != sums.files[file.name]:
+                raise self.damage(artefact, file.name, "is damaged (it is not as it was written)")
+
+    def damage(self, artefact: str, file: str, found: str) -> RunError:
+        """What is wrong with a file of an artefact, and what to do, which never loses what cannot be made again."""
+        return RunError(f"{self.path / artefact / file} {found}: {cure_of(artefact)}")
+
+    def set_aside(self, artefact: str) -> Path:
+        """Moves what is damaged to a place of its own, where nothing reads it; returns that."""
+        place = self.path / DAMAGED
+        place.mkdir(exist_ok=True)
+        target, number = place / artefact.replace("/", "-"), 1
+        while target.exists():
+            number += 1
+            target = place / f"{artefact.replace('/', '-')}-{number}"
+        (self.path / artefact).rename(target)
+        return target
 
     def remove(self, artefact: str) -> None:
         """Deletes an artefact, if it is there."""
@@ -258,7 +329,15 @@ class RunFolder:
 
     def weights(self, artefact: str) -> dict[str, Any]:
         """The state dict of an artefact, on the CPU: a module that loads it moves it to its device."""
-        return load_weights(self.path / artefact / "weights.pt")
+        file, sums = self.path / artefact / "weights.pt", self.sums(artefact)
+        if sums is not None and file.exists():
+            self._check(artefact, sums, [file])
+        try:
+            return load_weights(file)
+        except FileNotFoundError:
+            raise self.damage(artefact, file.name, "is missing") from None
+        except ValueError as error:
+            raise self.damage(artefact, file.name, f"is damaged ({error})") from None
 
     def modified(self, artefact: str) -> float | None:
         """When the artefact was written (seconds since 1970), None if it was not."""
@@ -269,41 +348,21 @@ class RunFolder:
 
     # -- events --------------------------------------------------------------------------------
 
+    @property
+    def _events(self) -> EventLog:
+        return EventLog(self.path / "events.jsonl")
+
     def append(self, event: Event) -> None:
         """Adds one event, stamped with the time."""
-        line = json.dumps(to_json(Record(time.time(), event))) + "\n"
-        path = self.path / "events.jsonl"
-        size = path.stat().st_size if path.exists() else 0
-        try:
-            with path.open("ab") as file:
-                file.write(line.encode())
-        except OSError:  # of a full disk: half a line would spoil the next one
-            with contextlib.suppress(OSError):
-                os.truncate(path, size)
-            raise
+        self._events.append(event)
 
     def records(self, offset: int = 0) -> tuple[list[Record], int]:
         """Events from byte `offset` on, and the offset to continue from; half a line is left for later."""
-        try:
-            with (self.path / "events.jsonl").open("rb") as file:
-                file.seek(offset)
-                text = file.read()
-        except FileNotFoundError:
-            return [], 0
-        end = text.rfind(b"\n") + 1
-        lines = text[:end].splitlines()
-        try:
-            return [from_json(json.loads(line)) for line in lines if line.strip()], offset + end
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{self.path / 'events.jsonl'} is damaged ({error})") from None
+        return self._events.records(offset)
 
     def mend_events(self) -> None:
         """Removes a partial last line left by a killed writer, so that the next event gets its own line."""
-        path = self.path / "events.jsonl"
-        if path.exists():
-            end = self.records()[1]
-            if end != path.stat().st_size:
-                os.truncate(path, end)
+        self._events.mend()
 
     # -- the writer ----------------------------------------------------------------------------
 
@@ -363,9 +422,23 @@ def _read_card(file: Path, _modified: int) -> RunCard:
 class _Arrays(dict[str, np.ndarray]):
     """An artefact's arrays by name; a missing file raises a `RunError` that names it."""
 
-    def __init__(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
+    def __init__(self, folder: RunFolder, artefact: str, arrays: dict[str, np.ndarray]) -> None:
         super().__init__(arrays)
-        self._path = path
+        self._folder, self._artefact = folder, artefact
 
     def __missing__(self, name: str) -> np.ndarray:
-        raise RunError(f"{self._path / name}.npy is missing: delete its folder and resume the run to rebuild it")
+        raise self._folder.damage(self._artefact, f"{name}.npy", "is missing")
+
+
+def cure_of(artefact: str) -> str:
+    """What to do about an artefact that is damaged."""
+    kind = artefact.partition("/")[0]
+    if kind == "maps":
+        return "it is computed again when the Map page asks for it"
+    if kind in ("frames", "xray", "trials"):
+        return "replays and lessons leave it out"
+    if kind in REMADE:
+        return (
+            "resume the run, on the Train page or by the command run with --resume: this is moved aside and made again"
+        )
+    return "it cannot be made again here: put back a copy of it, or start a new run from the same source"

@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.events import STAGES, Stage
 from engine.runs.folder import RunFolder
+from engine.runs.safeguards.damage import is_whole
 from engine.stages.frames import Frame, Xray
 
 FOLDER, XRAYS = "frames", "xray"
@@ -27,13 +28,14 @@ def artefact_of(stage: Stage, step: int) -> str:
 
 
 def frame_steps_of(folder: RunFolder) -> list[tuple[Stage, int]]:
-    """Stage and step of every frame, oldest first."""
+    """Stage and step of every frame that can be read, oldest first."""
     try:
         names = sorted(entry.name for entry in (folder.path / FOLDER).iterdir())
     except FileNotFoundError:
         return []
     found = [name.rpartition("-") for name in names if not name.startswith(".")]
-    return [(stage, int(step)) for stage in STAGES for name, _, step in found if name == stage]
+    own = [(stage, int(step)) for stage in STAGES for name, _, step in found if name == stage and step.isdecimal()]
+    return [one for one in own if is_whole(folder, artefact_of(*one))]
 
 
 def load_frame(folder: RunFolder, stage: Stage, step: int) -> Frame:
@@ -125,5 +127,6 @@ def load_xrays(folder: RunFolder) -> list[Xray]:
     """Every look of stage 3, oldest first; none before it begins."""
     if not folder.has(XRAYS):
         return []
-    steps = sorted(one.name for one in (folder.path / XRAYS).iterdir() if one.name.isdigit())
+    steps = sorted(one.name for one in (folder.path / XRAYS).iterdir() if one.name.isdecimal())
+    steps = [step for step in steps if is_whole(folder, f"{XRAYS}/{step}")]
     return [Xray(int(step), **folder.load(f"{XRAYS}/{step}")) for step in steps]

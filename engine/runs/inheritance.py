@@ -17,7 +17,7 @@ from engine.config import RunConfig, to_dict
 from engine.curate.guidance import Guidance
 from engine.data.columns import of_images
 from engine.data.images import ImageSet
-from engine.events import STAGES, Record, Scored, Stage, TruthScored, to_json
+from engine.events import STAGES, Record, Scored, Stage, TruthScored, line_of
 from engine.runs.feature_cache import RowFile
 from engine.runs.files import link_file, write_text
 from engine.runs.folder import IMPORTED, INHERITED_FEATURES, RunFolder
@@ -62,7 +62,7 @@ def inherit_decided(draft: RunFolder, parent: RunFolder, config: RunConfig, guid
     else:
         _take_features(draft, parent, guidance.keep)
     names = ("labels", "taught", "held", "seen", "refused", "model", "belief")
-    draft.save("decided", {name: getattr(guidance, name) for name in names})
+    draft.save("decided", {name: getattr(guidance, name) for name in names}, of=("images",))
     _begin(draft, parent, config, _events(parent, "features", scores=same), card)
 
 
@@ -88,13 +88,13 @@ def _take_inputs(draft: RunFolder, parent: RunFolder, keep: np.ndarray) -> Image
     images, truth = parent.images(), parent.truth()
     ids = np.array(images.ids)[keep]
     kept = ImageSet(images.pixels[keep], tuple(ids.tolist()), images.source)
-    draft.save("images", {"pixels": kept.pixels, "ids": ids})
+    draft.save_images("images", kept)
     originals = parent.originals()
     if originals is not None:
-        draft.save(ORIGINALS, {"marks": originals[0][keep], "extents": originals[1][keep]})
+        draft.save(ORIGINALS, {"marks": originals[0][keep], "extents": originals[1][keep]}, of=("images",))
     if truth is not None:
         names = np.array(truth.class_names)
-        draft.save("truth", {"labels": truth.labels[keep], "class_names": names})
+        draft.save("truth", {"labels": truth.labels[keep], "class_names": names}, of=("images",))
     columns = of_images(parent.columns(), keep)
     if columns:
         draft.save_columns(columns)
@@ -144,7 +144,7 @@ def _begin(
     draft: RunFolder, parent: RunFolder, config: RunConfig, events: list[Record], changes: dict[str, Any] | None = None
 ) -> None:
     """The events so far, and the card, which makes a folder a run."""
-    write_text(draft.path / "events.jsonl", "".join(json.dumps(to_json(one)) + "\n" for one in events))
+    write_text(draft.path / "events.jsonl", "".join(line_of(one) + "\n" for one in events))
     card = json.loads((parent.path / "run.json").read_text("utf-8")) | (changes or {})
     card |= {"created": time.time(), "config": to_dict(config), "parent": parent.path.name}
     write_text(draft.path / "run.json", json.dumps(card, indent=1))

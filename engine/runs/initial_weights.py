@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from engine import npy
+from engine import checksums, npy
 from engine.config import ENCODER, IMPORT, SCRATCH, WEIGHTS
 from engine.data.image_store import cache
 from engine.data.images import ImageSet
@@ -83,6 +83,8 @@ def keep_beginning(folder: Path, source: str, images: ImageSet, told: Told = nob
         kept = import_vectors(source, images, lambda shape: _blank_array(file, shape), clusters=clusters)
         if isinstance(kept, np.memmap):
             kept.flush()
+        sums = checksums.of_files([file])
+        write_text(file.parent / checksums.FILE, checksums.text_of(sums))
         return
     file = cached_encoder(source, told)
     link_file(file, folder / "encoder.pt")

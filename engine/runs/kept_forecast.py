@@ -56,7 +56,7 @@ def load_forecast(folder: RunFolder) -> Forecast | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{folder.path / FILE} is damaged ({error}): delete it") from None
+        raise RunError(f"{folder.path / FILE} is damaged ({error}): the run itself is not") from None
 
 
 def to_json(found: Forecast) -> dict[str, Any]:

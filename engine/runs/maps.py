@@ -28,6 +28,7 @@ from engine.events import Stage
 from engine.jobs import Job, Jobs, Task
 from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of, load_frame
+from engine.runs.safeguards.damage import is_whole
 from engine.space.neighbors import Neighbors, nearest
 from engine.space.projection import MapSettings, aligned, principal_map, umap_map
 
@@ -72,7 +73,15 @@ def load_map(folder: RunFolder, settings: MapSettings = DEFAULT, moment: Moment 
     if not (folder.has("features") and folder.has(MAPS)):  # a name needs a look at all features
         return None
     artefact = artefact_of(folder, settings, _own(folder, moment))
-    return folder.load(artefact)["points"] if folder.has(artefact) else None
+    whole = folder.has(artefact) and is_whole(folder, artefact)
+    return folder.load(artefact)["points"] if whole else None
+
+
+def _save_map(folder: RunFolder, artefact: str, points: np.ndarray) -> None:
+    """Keeps a map; a damaged one that was there is moved aside."""
+    if folder.has(artefact):
+        log.warning("%s was damaged and moved to %s", artefact, folder.set_aside(artefact))
+    folder.save(artefact, {"points": points}, of=("features",))
 
 
 def _own(folder: RunFolder, moment: Moment | None) -> Moment | None:
@@ -94,7 +103,7 @@ def has_maps(folder: RunFolder, settings: MapSettings = DEFAULT, *, frames: bool
     if load_map(folder, settings) is None:
         return False
     asked = _moving(folder) if frames else []
-    return all(folder.has(artefact_of(folder, settings, one)) for one in asked)
+    return all(load_map(folder, settings, one) is not None for one in asked)
 
 
 def preview(folder: RunFolder) -> np.ndarray:
@@ -148,7 +157,7 @@ def compute(
             seed=folder.card().config.seed,
             progress=lambda done: progress("map", done),
         )
-        folder.save(artefact_of(folder, settings), {"points": last})
+        _save_map(folder, artefact_of(folder, settings), last)
     if frames:
         _compute_frames(folder, settings, last, progress)
 
@@ -167,7 +176,7 @@ def _compute_frames(
             near = nearest(vectors, settings.neighbors - 1, exact_images=EXACT_FRAME)
             seed = folder.card().config.seed
             found = aligned(umap_map(vectors, near, settings, seed=seed, start=before), before)
-            folder.save(artefact_of(folder, settings, moment), {"points": found})
+            _save_map(folder, artefact_of(folder, settings, moment), found)
         before = found
 
 

@@ -25,7 +25,8 @@ from engine.runs.feature_cache import CachedFeatures, cached_weights
 from engine.runs.files import load_array
 from engine.runs.folder import IMPORTED, INHERITED_FEATURES, NEW_RUN, WITHOUT_ADAPTER, RunFolder
 from engine.runs.history import save_frame, save_xray
-from engine.shares import percent
+from engine.runs.safeguards import alarms
+from engine.runs.safeguards.mending import fits, mend, truth_of
 from engine.space.kmeans import kmeans_labels
 from engine.space.neighbors import Neighbors, nearest
 from engine.stages.clustering import Clustering
@@ -42,9 +43,6 @@ from engine.stages.reliable import ReliableSet, neighbor_count, select_reliable
 
 # Neighbours kept for pages, whatever the reliable set asks: the map and its what-ifs need some.
 LEAST_KEPT = 30
-# Classes seem to differ in size where equal clusters would have room for less than this share of the images (ten equal
-# classes of digits: .97 to .98; the largest ten times the smallest: .75 to .78). Clusters of a few images always do.
-BALANCED, ENOUGH = 0.85, 30
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,10 @@ def train(folder: RunFolder, *, device: torch.device, emit: Emit, stop: Callable
         SpiceError: when training cannot continue.
     """
     use_device(device)
+    mend(folder, emit)
     images = folder.images()
     pixels = DeviceImages(images, device, folder.extra())
-    run = Run(folder, folder.config(), images, folder.truth(), folder.fixed(), pixels, emit, stop)
+    run = Run(folder, folder.config(), images, truth_of(folder), folder.fixed(), pixels, emit, stop)
     if folder.lacks_adapter:
         if folder.has("heads"):
             _end_without_adapter(run)
@@ -154,10 +153,11 @@ def _save_features(
     """Clusters and scores stage 1's features, and saves them; arrays that are in `files` already are linked."""
     labels = kmeans_labels(features.vectors, run.config.clusters, run.config.seed, run.device)
     _score(run, "features", labels, features.vectors)
-    _raise_size_alarm(run, labels)
+    alarms.of_sizes(run.config, labels, run.emit)
     arrays = {"labels": labels, "vectors": features.vectors}
     linked = files or {}
-    run.folder.save("features", {k: v for k, v in arrays.items() if k not in linked}, weights, linked)
+    own = {k: v for k, v in arrays.items() if k not in linked}
+    run.folder.save("features", own, weights, linked, of=("images", IMPORTED))
 
 
 def _frozen(run: Run) -> Features:
@@ -166,6 +166,8 @@ def _frozen(run: Run) -> Features:
     checksum, weights = cached_weights(encoder.state_dict())
     cached = _place_of(run, encoder, checksum)
     with cached.locked(run.stop):
+        if trouble := cached.mend():
+            run.emit(Alarm("features", f"{trouble} in the cache", "it was moved aside, and is computed again"))
         if cached.whole:
             run.emit(StageStarted("features", 0))
             run.emit(StageFinished("features", 0.0))
@@ -257,19 +259,20 @@ def batches_of(features: Features, pixels: DeviceImages) -> ImageBatches:
 
 def _neighbors(run: Run, features: Features) -> Neighbors:
     asked = neighbor_count(run.config.reliable, len(run.images), run.config.clusters)
-    if run.folder.has("neighbors"):
+    if fits(run.folder, "neighbors", run.emit):
         arrays = run.folder.load("neighbors")
         # Those of a parent run may be fewer: with fewer clusters more are asked.
         if arrays["ids"].shape[1] >= asked:
             return Neighbors(arrays["ids"], arrays["similarity"])
     neighbors = nearest(features.vectors, max(asked, LEAST_KEPT), device=run.device)
-    run.folder.save("neighbors", {"ids": neighbors.ids, "similarity": neighbors.similarity})
+    arrays = {"ids": neighbors.ids, "similarity": neighbors.similarity}
+    run.folder.save("neighbors", arrays, of=("features",))
     return neighbors
 
 
 def _heads(run: Run, batches: ImageBatches, features: Features, neighbors: Neighbors) -> HeadClustering:
     checkpoint = run.folder.checkpoint("heads")
-    if run.folder.has("heads"):
+    if fits(run.folder, "heads", run.emit):
         checkpoint.remove()
         return _load_heads(run, features)
     decided = run.folder.load("decided") if run.folder.has("decided") else {}
@@ -289,7 +292,7 @@ def _heads(run: Run, batches: ImageBatches, features: Features, neighbors: Neigh
     if found.agreement is not None:
         extra["head_agreement"] = float(found.agreement.mean())
     _score(run, "heads", found.clustering.labels, features.vectors, extra, found.head_labels)
-    _raise_alarms(run, "heads", found.clustering)
+    alarms.of_clusters("heads", found.clustering, run.emit)
     arrays = {
         "probabilities": found.clustering.probabilities,
         "chosen": np.array(found.chosen),
@@ -301,7 +304,7 @@ def _heads(run: Run, batches: ImageBatches, features: Features, neighbors: Neigh
     }
     if found.claimed is not None:
         arrays["claimed"] = found.claimed
-    run.folder.save("heads", arrays, found.head.state_dict())
+    run.folder.save("heads", arrays, found.head.state_dict(), of=("features", "decided"))
     checkpoint.remove()
     return found
 
@@ -321,7 +324,7 @@ def _load_heads(run: Run, features: Features) -> HeadClustering:
 def _reliable(run: Run, stage: Stage, clustering: Clustering, neighbors: Neighbors) -> ReliableSet:
     found = select_reliable(clustering, neighbors, run.config.reliable, run.fixed)
     artefact = f"reliable-{stage}"
-    if run.folder.has(artefact):
+    if fits(run.folder, artefact, run.emit):
         return found
     _tell_reliable(run, stage, found)
     arrays = {
@@ -331,7 +334,7 @@ def _reliable(run: Run, stage: Stage, clustering: Clustering, neighbors: Neighbo
         "verdicts": found.verdicts,
         "thresholds": found.thresholds,
     }
-    run.folder.save(artefact, arrays)
+    run.folder.save(artefact, arrays, of=(stage, "neighbors", "decided"))
     return found
 
 
@@ -351,14 +354,14 @@ def _tell_reliable(run: Run, stage: Stage, found: ReliableSet) -> None:
             reliable_purity=metrics.purity_within(strict.labels, strict.mask, truth),
         )
     )
-    _raise_reliable_alarms(run, stage, found, strict)
+    alarms.of_reliable(run.config.reliable, stage, found, strict, run.emit)
 
 
 def _joint(
     run: Run, batches: ImageBatches, features: Features, heads: HeadClustering, reliable: ReliableSet
 ) -> Clustering:
     checkpoint = run.folder.checkpoint("joint")
-    if run.folder.has("joint"):
+    if fits(run.folder, "joint", run.emit):
         checkpoint.remove()
         return Clustering(np.asarray(run.folder.load("joint")["probabilities"]))
     found = learn_jointly(
@@ -375,9 +378,9 @@ def _joint(
         fixed=run.fixed,
     )
     _score(run, "joint", found.clustering.labels, features.vectors)
-    _raise_alarms(run, "joint", found.clustering)
+    alarms.of_clusters("joint", found.clustering, run.emit)
     arrays = {"probabilities": found.clustering.probabilities}
-    run.folder.save("joint", arrays, found.model.state_dict())
+    run.folder.save("joint", arrays, found.model.state_dict(), of=("features", "heads", "decided"))
     checkpoint.remove()
     return found.clustering
 
@@ -404,46 +407,3 @@ def _score(
         oracle = max(metrics.accuracy(each, run.truth.labels) for each in head_labels)
         truth["selection_regret"] = oracle - truth["acc"]
     run.emit(TruthScored(stage, truth))
-
-
-def _raise_size_alarm(run: Run, labels: np.ndarray) -> None:
-    """Warns of classes that seem to differ in size where stage 2 will label as many images for each."""
-    sizes, mean = np.bincount(labels, minlength=run.config.clusters), len(labels) // run.config.clusters
-    if run.config.heads.sizes != "equal" or mean < ENOUGH or metrics.balance(sizes) >= BALANCED:
-        return
-    cause = f"the classes seem to differ in size: k-means finds clusters of {sizes.min():,} to {sizes.max():,} images"
-    cure = f"let stage 2 estimate the sizes, instead of labelling {mean:,} images for each cluster"
-    run.emit(Alarm("features", cause, cure, {"heads.sizes": "estimated", "heads.double_softmax": False}))
-
-
-def _raise_alarms(run: Run, stage: Stage, clustering: Clustering) -> None:
-    if clustering.dead:
-        cause = f"{_named(clustering.dead)} without any image"
-        run.emit(Alarm(stage, cause, "choose fewer clusters, or another seed"))
-    for cluster in clustering.dominant:
-        share = clustering.sizes[cluster] / len(clustering.labels)
-        cause = f"cluster {cluster} contains {percent(share, 0)} of the images"
-        run.emit(Alarm(stage, cause, "choose more clusters, or more epochs in stage 1"))
-
-
-def _raise_reliable_alarms(run: Run, stage: Stage, found: ReliableSet, strict: ReliableSet) -> None:
-    """`strict` is what is called reliable; a threshold that was lowered for training makes nothing reliable."""
-    settings = run.config.reliable
-    empty = np.flatnonzero((strict.per_cluster == 0) & (strict.sizes > 0)).tolist()
-    if empty:
-        cause = f"{_named(empty)} without a reliable image"
-        run.emit(Alarm(stage, cause, "lower agreement or confidence, or choose fewer clusters"))
-    relaxed = np.flatnonzero(found.thresholds < settings.agreement - 1e-6).tolist()
-    if relaxed:
-        cause = (
-            f"{_named(relaxed)} had the agreement lowered, as far as {found.thresholds.min():.2f} "
-            f"instead of {settings.agreement:.2f}, to keep up to {percent(settings.floor, 0)} of the images"
-        )
-        run.emit(Alarm(stage, cause, "check their images before you trust them"))
-
-
-def _named(clusters: list[int]) -> str:
-    """ "cluster 3" or "3 clusters (1, 4, 7)"."""
-    if len(clusters) == 1:
-        return f"cluster {clusters[0]}"
-    return f"{len(clusters)} clusters ({', '.join(map(str, clusters))})"

@@ -9,10 +9,11 @@ import numpy as np
 
 from engine import metrics
 from engine.curate.log import DecisionLog
+from engine.errors import RunError
 from engine.events import Stage
 from engine.networks.origins import Origin
 from engine.runs.folder import RunFolder
-from engine.runs.kept_forecast import load_forecast, to_json
+from engine.runs.kept_forecast import Forecast, load_forecast, to_json
 from engine.runs.snapshot import LIVE, Snapshot, StageView, fold
 from engine.stages.reliable import ReliableSet
 
@@ -72,7 +73,8 @@ def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
     ground truth and a stage has been scored. A score that a stage does not have is null. "also_trained_on"
     exists only where labels that are not reliable were trained on, since thresholds were lowered or nobody looked at
     labels that people fixed. "skipped"
-    exists only if an earlier version skipped a stage, and says why.
+    exists only if an earlier version skipped a stage, and says why; "unreadable_events" only if lines of the log of
+    events are damaged.
     """
     card = folder.card()
     out: dict[str, Any] = {
@@ -93,7 +95,7 @@ def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
         },
         "reliable": _reliable(folder, snapshot),
     }
-    ahead = load_forecast(folder)
+    ahead = _forecast(folder)
     if ahead is not None:
         out["forecast"] = to_json(ahead)
     truth = _truth(folder, snapshot)
@@ -102,9 +104,19 @@ def summary(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any]:
     skipped = {k: v.skipped for k, v in _by_number(snapshot).items() if v.skipped}
     if skipped:
         out["skipped"] = skipped
+    if snapshot.skipped:
+        out["unreadable_events"] = snapshot.skipped
     if snapshot.message:
         out["message"] = snapshot.message
     return out
+
+
+def _forecast(folder: RunFolder) -> Forecast | None:
+    """Nothing else of the summary depends on it."""
+    try:
+        return load_forecast(folder)
+    except RunError:
+        return None
 
 
 def _by_number(snapshot: Snapshot) -> dict[str, StageView]:

@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import RunError, SpiceError, Stopped, first_sentence, host_is_full, out_of_memory, sentence_of
+from engine.errors import (
+    RunError,
+    SpiceError,
+    Stopped,
+    disk_cure,
+    first_sentence,
+    host_is_full,
+    out_of_memory,
+    reason_of,
+    sentence_of,
+)
 from engine.events import RunFailed, RunFinished, RunQueued, RunStarted, RunStopped
 from engine.heavy import scipy_before_torch
 from engine.jobs import CLOSING_SECONDS, Background, Control
@@ -123,7 +133,7 @@ def execute(folder: RunFolder, chosen: Device, control: Control) -> str:
     except SpiceError as error:
         return _failed(folder, str(error))
     except OSError as error:
-        return _failed(folder, f"{error.strerror or error}: free some space or choose another folder")
+        return _failed(folder, _disk_failed(folder, error))
     except Exception as error:
         if out_of_memory(error):
             return _failed(folder, _memory_ran_out(error, chosen))
@@ -137,6 +147,13 @@ def _memory_ran_out(error: Exception, chosen: Device) -> str:
     where = "this machine" if host_is_full(error) else str(chosen.device)
     instead = "train on the CPU" if where.startswith(("cuda", "mps")) else "close other programs"
     return f"{where} is out of memory: choose smaller batches, or {instead}"
+
+
+def _disk_failed(folder: RunFolder, error: OSError) -> str:
+    """Why a file could not be read or written, which, and the remedy. What is saved stays, and the run can go on."""
+    where = f" ({error.filename})" if isinstance(error.filename, (str, Path)) else ""
+    cure = disk_cure(error, f"move {folder.name} to another disk")
+    return f"{reason_of(error)}{where}: {cure}, and resume the run"
 
 
 def _failed(folder: RunFolder, message: str) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 from engine.events import (
     STAGES,
     Alarm,
+    LineSkipped,
     Progress,
     Record,
     ReliableSelected,
@@ -59,7 +60,8 @@ class StageView:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run at one time. `seconds` counts only the time it was running."""
+    """The state of a run at one time. `seconds` counts only the time it was running, `skipped` the events that could
+    not be read."""
 
     state: State = "new"
     device: str = ""
@@ -71,6 +73,7 @@ class Snapshot:
     message: str = ""
     seconds: float = 0.0
     seen: float = 0.0
+    skipped: int = 0
 
     @property
     def reliable(self) -> tuple[Stage, ReliableSelected] | None:
@@ -86,6 +89,9 @@ def fold(records: Iterable[Record], start: Snapshot | None = None) -> Snapshot:
     """The snapshot after `records`, beginning from `start`."""
     snapshot = start or Snapshot()
     for record in records:
+        if isinstance(record.event, LineSkipped):  # when it was written is lost with it
+            snapshot = replace(snapshot, skipped=snapshot.skipped + 1)
+            continue
         elapsed = record.time - snapshot.seen if snapshot.state == "running" else 0.0
         if isinstance(record.event, (RunQueued, RunStarted)):
             elapsed = 0.0  # the time since the last sign of an interrupted run is not its own

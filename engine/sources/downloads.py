@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine.data.image_store import cache
 from engine.errors import SourceError, out_of_memory
+from engine.leftovers import DRAFT, holding
 
 _FAULTS = (OSError, RuntimeError, http.client.HTTPException, tarfile.TarError, zipfile.BadZipFile, EOFError)
 
@@ -33,7 +34,7 @@ def downloaded(name: str, title: str, address: str, fetch: Callable[[str], objec
         return place
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{name}-") as draft:
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{name}{DRAFT}") as draft, holding(Path(draft)):
             inside = Path(draft) / name
             inside.mkdir()
             fetch(str(inside))

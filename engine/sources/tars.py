@@ -36,6 +36,7 @@ from engine.formats.bounds import (
 from engine.formats.images import HEAD_BYTES, ending_of
 from engine.formats.samples import SIDECARS, Samples
 from engine.formats.stamps import file_stamp, stamp_of
+from engine.leftovers import let_go, temporary_folder
 from engine.sources.archives import DAMAGED, Members, hidden, member_name, plain_name
 from engine.sources.folders import existing_file, readable, truth_beside
 from engine.sources.metadata import Metadata, class_of_rows, is_metadata, metadata_of
@@ -175,8 +176,8 @@ class TarSource:
         if opener is None:
             return path
         if self._unpacked is None:
-            self._unpacked = Path(tempfile.mkdtemp(prefix="spice-tar-"))
-            weakref.finalize(self, shutil.rmtree, self._unpacked, ignore_errors=True)
+            self._unpacked, held = temporary_folder("spice-tar-")
+            weakref.finalize(self, let_go, self._unpacked, held)
         target = self._unpacked / f"{len(os.listdir(self._unpacked))}.tar"
         try:
             with opener(path) as packed, target.open("wb") as out:

@@ -16,6 +16,7 @@ import numpy as np
 
 from engine import npy
 from engine.errors import SettingError, TrainingError
+from engine.leftovers import holding
 from engine.space.neighbors import Neighbors
 from engine.space.vectors import units
 
@@ -123,7 +124,7 @@ def neighborhoods(vectors: np.ndarray, seed: int) -> np.ndarray:
         return unit
     root = str(Path(__file__).parents[2])
     paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    with tempfile.TemporaryDirectory(prefix="spice-layout-") as place:
+    with tempfile.TemporaryDirectory(prefix="spice-layout-") as place, holding(Path(place)):
         with (Path(place) / "unit.npy").open("wb") as file:
             npy.save(file, unit)
         command = [sys.executable, "-c", "from engine.space.projection import lay_out; lay_out()", place, str(seed)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from engine import metrics
 from engine.events import Stage
 from engine.metrics import best_match, head_votes
-from engine.runs.folder import RunFolder
+from engine.runs.folder import REMADE, RunFolder
 from engine.runs.history import frame_steps_of, load_history, load_prototype_history
+from engine.runs.safeguards.damage import damage_of, exchanged, is_whole, of_others
 from engine.space.neighbors import Neighbors, local_agreement
 from engine.space.vectors import units
 from engine.stages import reliable as rule
@@ -40,10 +42,19 @@ def images(run: RunFolder) -> ImageSet:
     return run.images()
 
 
-@cached()
+@cached(partial(damage_of, artefact="truth"))
 def truth(run: RunFolder) -> Truth | None:
-    """Ground truth of the run's images, for scores and pictures only; None without it."""
-    return run.truth()
+    """Ground truth of the run's images, for scores and pictures only; None without it, or where it is damaged, which
+    pages say by `left_out`."""
+    return run.truth() if is_whole(run, "truth") else None
+
+
+def left_out(run: RunFolder) -> list[str]:
+    """Sentences about what pages do without, since it is damaged (truth and columns), and about what does not fit
+    together."""
+    lost = [told for one in ("truth", "columns") if (told := damage_of(run, one))]
+    odd = [f"{one}: {of_others(others)}" for one in REMADE if (others := exchanged(run, one))]
+    return lost + odd
 
 
 def judged_stages(run: RunFolder) -> list[Stage]:

@@ -28,6 +28,11 @@ def damaged_logs(run: RunFolder) -> list[str]:
     return log.damaged_logs(run.path)
 
 
+def rows_saved(run: RunFolder) -> int:
+    """How many rows of the last of them are in the log that is used."""
+    return log.rows_saved(run.path)
+
+
 def csv(table: pd.DataFrame) -> bytes:
     return to_csv(table)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from engine.data.image_store import cache
-from engine.errors import SourceError, sized
+from engine.errors import SourceError, disk_cure, reason_of, sized
 from engine.formats.bounds import SPARE_DISK
+from engine.leftovers import DRAFT, holding
 from engine.sources.import_job import Asked, the_importer
 from engine.sources.sets import SETS
 
@@ -63,15 +65,16 @@ def keep_upload(name: str, content: memoryview) -> str:
     folder = cache() / "uploads" / digest
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path, draft = folder / (plain or "images"), folder / ".draft"
+        path, draft = folder / (plain or "images"), folder / f".upload{DRAFT}{secrets.token_hex(6)}"
         if not path.exists():
             _check_room(last, len(content), folder)
-            draft.write_bytes(content)
+            with draft.open("wb") as file, holding(draft):
+                file.write(content)
             draft.replace(path)
     except OSError as error:
         raise SourceError(
-            f"{last} cannot be kept in {folder} ({error.strerror or error}): free some space, or name "
-            "another place with SPICE_EXPLORER_CACHE"
+            f"{last} cannot be kept in {folder} ({reason_of(error)}): "
+            f"{disk_cure(error, 'name another place with SPICE_EXPLORER_CACHE')}"
         ) from None
     return str(path)
 

@@ -10,6 +10,7 @@ from engine.data.columns import columns_of, read_table
 from engine.errors import RunError
 from engine.runs.history import frame_steps_of
 from engine.runs.maps import load_map, preview, preview_at, request_map
+from engine.runs.safeguards.damage import is_whole
 from engine.space.projection import MapSettings
 from spice_explorer.present import maps as present
 from spice_explorer.present.maps import Box
@@ -81,8 +82,8 @@ def _box(run: RunFolder, layout: str) -> Box:
 
 @cached("columns")
 def imported(run: RunFolder) -> list[ImageColumn]:
-    """The user's columns for the run's images."""
-    return run.columns()
+    """The user's columns for the run's images; none where they are damaged, which pages say by `left_out`."""
+    return run.columns() if is_whole(run, "columns") else []
 
 
 def import_columns(run: RunFolder, content: bytes, file: str) -> list[ImageColumn]:

@@ -21,6 +21,8 @@ def run_of_page() -> Run | None:
     run = session.current_run()
     if run is not None:
         without_originals(run)
+        for told in artefacts.left_out(run):
+            st.warning(session.sentence(f"{told}."), icon=":material/warning:")
         return runs.look(run)
     lost = session.missing_run()
     if lost and runs.run_names():
@@ -63,9 +65,9 @@ def whole_log(run: RunFolder) -> None:
     damaged = exports.damaged_logs(run)
     if damaged:
         st.warning(
-            f"The decision log was damaged. It was moved to {' and '.join(damaged)} in the run's "
-            "folder, and a new log was started. Nothing in the old log was overwritten. Move that file to "
-            "dismiss this message."
+            f"The decision log was damaged. It was moved to {' and '.join(damaged)} in the run's folder, and "
+            f"{exports.rows_saved(run):,} of its rows, all that could be read, are in the new log. Nothing in the old "
+            "one was overwritten. Move that file away to dismiss this message."
         )
 
 

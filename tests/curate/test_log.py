@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,9 +18,10 @@ import pytest
 
 from engine.curate import log as module
 from engine.curate.curation import Curation
-from engine.curate.decisions import Decision
+from engine.curate.decisions import Decision, values_of
 from engine.curate.judging import Model
-from engine.curate.log import FILE, DecisionLog, damaged_logs
+from engine.curate.log import FILE, DecisionLog, damaged_logs, rows_saved
+from engine.curate.salvage import readable_rows, trouble_of_log
 from engine.errors import DecisionError
 from tests.curate.conftest import CLUSTERS, IMAGES, MODEL, act, classes, names
 
@@ -249,6 +251,36 @@ def test_a_read_only_log_says_so(log: DecisionLog, tmp_path: Path) -> None:
         act(log, "reject", 1)
 
 
+@pytest.mark.parametrize("left", ["file", "file and wal"])
+@pytest.mark.parametrize("reason", ["unable to open database file", "database or disk is full"])
+def test_decisions_are_read_where_nothing_can_be_written(
+    open_log: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, left: str
+) -> None:
+    log, place = open_log(), tmp_path / "copy"
+    for number in range(5):
+        act(log, "relabel", number, class_=2)
+    if left == "file":
+        log._open().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    place.mkdir()
+    for end in ("", "-wal"):
+        shutil.copyfile(tmp_path / f"{FILE}{end}", place / f"{FILE}{end}")
+    before = {one.name: one.read_bytes() for one in place.iterdir()}
+
+    def refused(_self: DecisionLog) -> sqlite3.Connection:
+        raise sqlite3.OperationalError(reason)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DecisionLog, "_writable", refused)
+        copy = DecisionLog(place, images=IMAGES, clusters=CLUSTERS, fingerprint="abc")
+        assert copy.curation.state.tolist() == log.curation.state.tolist()
+        assert len(copy.decisions()) == 5
+        with pytest.raises(DecisionError, match="cannot be written"):
+            act(copy, "reject", 1)
+        assert copy.curation.state.tolist() == log.curation.state.tolist()
+        assert {one.name: one.read_bytes() for one in place.iterdir()} == before
+    assert act(copy, "reject", 1).row == 6  # once it can be written again
+
+
 def test_a_log_opened_for_reading_alone_says_so(log: DecisionLog) -> None:
     act(log, "reject", 0)
     log._open().execute("PRAGMA query_only = 1")
@@ -258,10 +290,11 @@ def test_a_log_opened_for_reading_alone_says_so(log: DecisionLog) -> None:
 
 
 @pytest.mark.parametrize("start", [0, 4096])
-def test_a_damaged_log_is_moved_aside_and_never_overwritten(open_log: Open, tmp_path: Path, start: int) -> None:
+def test_of_a_damaged_log_every_row_that_can_be_read_is_saved(open_log: Open, tmp_path: Path, start: int) -> None:
     log = open_log()
     for number in range(300):
-        act(log, "relabel", number % 12, class_=0)
+        act(log, "relabel", number % 12, class_=number % 3)
+    said = {one.row: values_of(one) for one in log.decisions()}
     log._open().execute("PRAGMA wal_checkpoint(TRUNCATE)")
     log.close()
     file = tmp_path / FILE
@@ -271,8 +304,53 @@ def test_a_damaged_log_is_moved_aside_and_never_overwritten(open_log: Open, tmp_
     again = open_log()
     (moved,) = damaged_logs(tmp_path)
     assert (tmp_path / moved).read_bytes() == bytes(content)
-    assert not again.curation.state.any()
-    assert act(again, "reject", 0).row == 1
+    saved = {one.row: values_of(one) for one in again.decisions()}
+    assert saved == {row: values for row, values in said.items() if row in saved}
+    assert rows_saved(tmp_path) == len(saved) > 250
+    assert act(again, "reject", 0).row == max(saved) + 1
+    assert open_log().curation.state.tolist() == again.curation.state.tolist()
+
+
+def test_decisions_that_are_not_yet_in_the_file_itself_are_saved(open_log: Open, tmp_path: Path) -> None:
+    log = open_log()
+    act(log, "merge", class_=1, other=0)
+    log._open().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for number in range(40):
+        act(log, "relabel", number % 12, class_=2)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in tmp_path.glob(f"{FILE}*"):  # as a killed process leaves them
+        (copy / file.name).write_bytes(file.read_bytes())
+    assert readable_rows(copy / FILE).keys() == set(range(1, 42))
+    (copy / FILE).write_bytes(b"rubbish!" * 4096)
+    assert len(readable_rows(copy / FILE)) >= 40
+
+
+def test_a_value_that_changed_on_the_disk_is_noticed_and_only_its_row_is_lost(open_log: Open, tmp_path: Path) -> None:
+    log = open_log()
+    for number in range(12):
+        act(log, "new class", number, text=f"kind {number}")
+    log._open().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    log.close()
+    content = (tmp_path / FILE).read_bytes()
+    assert content.count(b"kind 7") == 1
+    (tmp_path / FILE).write_bytes(content.replace(b"kind 7", b"mind 7"))
+    assert trouble_of_log(tmp_path / FILE) == "it is damaged (row 8 is not as it was written)"
+    assert not damaged_logs(tmp_path)  # to look at it changes nothing
+    again = open_log()
+    assert [one.row for one in again.decisions()] == [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12]
+    assert rows_saved(tmp_path) == 11
+    assert trouble_of_log(tmp_path / FILE) == ""
+
+
+def test_a_long_row_is_read_from_all_its_pages(tmp_path: Path) -> None:
+    log, many = DecisionLog(tmp_path, images=9000, clusters=3, fingerprint="abc"), np.arange(9000)
+    model = Model(many % 3, np.ones(9000, np.float32), "joint")
+    log.commit([Decision("relabel", "Ann", images=many, class_=2)], model)
+    log._open().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    rows = readable_rows(tmp_path / FILE)
+    assert rows.keys() == {1}
+    assert rows[1] == values_of(log.decisions()[0])
 
 
 def test_a_log_that_is_replaced_is_read_and_written_in_its_place(

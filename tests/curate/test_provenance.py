@@ -242,7 +242,7 @@ def test_reading_an_old_log_changes_nothing_and_writing_adds_to_it(old: Path, op
     act(log, "accept", 10, provenance=SEEN)
     act(log, "accept", 3, 11, provenance=VOTED)
     after, others = kept(old)
-    assert after == [*columns, "provenance", "among"]
+    assert after == [*columns, "provenance", "among", "crc"]
     assert others[:7] == rows
     other.refresh()  # it has read the log before it had the columns
     assert of(other, 0, 3, 10, 11) == of(open_log(), 0, 3, 10, 11) == [SEEN, VOTED, SEEN, VOTED]
@@ -269,7 +269,7 @@ def test_two_processes_add_to_an_old_log_at_once(old: Path, open_log: Open) -> N
 def test_a_log_of_a_later_version_is_refused(log: DecisionLog, open_log: Open, tmp_path: Path) -> None:
     log.commit([Decision("accept", "Ann", images=np.array([0]))], MODEL)
     with sqlite3.connect(tmp_path / FILE) as database:
-        database.execute("UPDATE about SET value = '3' WHERE name = 'format'")
+        database.execute("UPDATE about SET value = '4' WHERE name = 'format'")
     database.close()
-    with pytest.raises(Exception, match="has format 3, but this version reads 1 and 2"):
+    with pytest.raises(Exception, match="has format 4, but this version reads 1, 2, 3"):
         open_log()

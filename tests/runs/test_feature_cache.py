@@ -13,7 +13,7 @@ import torch
 
 from engine.config import RunConfig, with_settings
 from engine.data.image_store import cache
-from engine.errors import RunError, SettingError
+from engine.errors import SettingError
 from engine.events import Progress, StageFinished, StageStarted
 from engine.jobs import Control
 from engine.runs.create import branch_decided, branch_run
@@ -273,13 +273,14 @@ def test_a_run_with_decisions_has_the_views_of_the_images_that_stay(
     assert not [path.name for path in branch.path.glob("*.npy")]
 
 
-def test_a_damaged_array_of_the_cache_is_said(make_run: MakeRun, choices: dict[str, Any]) -> None:
-    finish(make_run("one", **choices))
+def test_a_damaged_array_of_the_cache_is_said_and_computed_again(make_run: MakeRun, choices: dict[str, Any]) -> None:
+    first = finish(make_run("one", **choices))
     (file,) = (cache() / "features").glob("*/vectors.npy")
     file.unlink()
     file.write_bytes(b"hello")
     other = make_run("other", **choices)
-    assert execute(other, CPU, Control()) == "failed"
-    assert "vectors.npy is damaged" in observe(other).message
-    with pytest.raises(RunError):
-        other.load("features")
+    assert execute(other, CPU, Control()) == "finished"
+    (told,) = [one for one in observe(other).alarms if "in the cache" in one.cause]
+    assert told.cause.startswith("vectors.npy is damaged")
+    assert len(list((cache() / "features").glob("*.damaged/vectors.npy"))) == 1
+    np.testing.assert_array_equal(other.load("features")["vectors"], first.load("features")["vectors"])

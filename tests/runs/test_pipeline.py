@@ -22,9 +22,9 @@ from engine.jobs import Control
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.history import load_xrays
-from engine.runs.pipeline import BALANCED
 from engine.runs.results import load_reliable, load_strict, observe, summary
 from engine.runs.runner import choose_device, execute
+from engine.runs.safeguards.alarms import BALANCED
 from engine.sources.open_source import Opened
 from engine.stages.encoder import Encoder
 from engine.stages.reliable import ReliableSet, select_reliable
@@ -202,10 +202,10 @@ def test_a_stage_that_could_not_be_saved_is_scored_all_the_same_when_it_is_done_
     execute(whole, CPU, Control())
     save = RunFolder.save
 
-    def full(self: RunFolder, artefact: str, *arrays: Any) -> None:
+    def full(self: RunFolder, artefact: str, *arrays: Any, **named: Any) -> None:
         if artefact == "reliable-heads":
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(self, artefact, *arrays)
+        save(self, artefact, *arrays, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "save", full)
@@ -264,7 +264,7 @@ def test_what_only_a_lowered_threshold_lets_pass_counts_neither_as_reliable_nor_
     assert said["reliable"]["also_trained_on"] == taught.mask.sum() - strict.mask.sum()
     events = folder.path / "events.jsonl"  # as an earlier version wrote them
     lines = [json.loads(line) for line in events.read_text().splitlines()]
-    old = [{name: one[name] for name in one if name not in ("reliable", "reliable_purity")} for one in lines]
+    old = [{name: one[name] for name in one if name not in ("reliable", "reliable_purity", "crc")} for one in lines]
     events.write_text("".join(json.dumps(one) + "\n" for one in old))
     assert observe(folder).stages["joint"].reliable != found
     assert summary(folder, observe(folder)) == said

@@ -242,5 +242,5 @@ def test_without_room_for_thumbnails_they_are_made_each_time_which_is_said_once(
     said = [record.getMessage() for record in caplog.records if record.name == "engine.data.thumbnail_store"]
     assert said == [
         f"thumbnails cannot be kept in {cache() / 'thumbnails'} (File exists): they are made again whenever they are "
-        "shown; free some space, or name another place with SPICE_EXPLORER_CACHE"
+        "shown; name another place with SPICE_EXPLORER_CACHE"
     ]

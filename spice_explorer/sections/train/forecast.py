@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from engine.config import RunConfig
+from engine.errors import RunError
 from engine.forecast.forecast import can_forecast
 from engine.runs.kept_forecast import load_forecast
 from spice_explorer import session
@@ -85,6 +86,10 @@ def _table(found: dict[str, Forecast | None], free: int | None) -> None:
 
 def compared(look: Run) -> None:
     """The run's forecast, if any, next to the actual time."""
-    found = load_forecast(look.folder)
+    try:
+        found = load_forecast(look.folder)
+    except RunError as error:
+        st.caption(f":material/warning: {session.sentence(str(error))}.")
+        return
     if found is not None:
         st.caption(f":material/timer: {present.compared(look.snapshot, found)}")

@@ -96,6 +96,11 @@ def _head(look: Run) -> None:
         st.error(session.sentence(snapshot.message), icon=":material/error:")
     if snapshot.state in progress.TRAINING and progress.broken_gpu(snapshot.note):
         st.caption(f":material/info: {session.sentence(snapshot.note)}.")
+    if snapshot.skipped:
+        st.caption(
+            f":material/warning: {snapshot.skipped:,} lines of this run's log of events are damaged and were passed "
+            "over. Numbers below may be missing; labels do not depend on them."
+        )
     if snapshot.state in progress.NEXT:
         st.caption(progress.NEXT[snapshot.state])
 
@@ -131,7 +136,7 @@ def _buttons(look: Run) -> None:
     elif look.live:
         _button("Pause", "pause", lambda: training.steer(look.folder, "pause"))
         _button("Stop", "stop", lambda: training.steer(look.folder, "stop"))
-    elif state in ("stopped", "failed", "interrupted"):
+    elif state in ("stopped", "failed", "interrupted") or training.damaged(look.folder):
         named = devices(training.gpus())
         device = st.selectbox(
             "Device", named, format_func=named.__getitem__, key="resume device", label_visibility="collapsed", width=190
