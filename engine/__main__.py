@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from engine.config import RunConfig, override
 from engine.data.origin import FITS
 from engine.errors import RunError, SpiceError, printable, sentence_of, sized
+from engine.exports.command import add_export
 from engine.presets import preset
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_health,
         _add_forecast,
         _add_show,
-        _add_export,
+        add_export,
         _add_predict,
         _add_map,
         _add_replay,
@@ -167,12 +168,6 @@ def _add_show(commands: _Commands) -> None:
     parser = _of_run(commands, "show", help="show a run's state and scores")
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
     parser.set_defaults(command=_show)
-
-
-def _add_export(commands: _Commands) -> None:
-    parser = _of_run(commands, "export", help="export the labels of a run")
-    _add_format(parser)
-    parser.set_defaults(command=_export)
 
 
 def _add_predict(commands: _Commands) -> None:
@@ -564,24 +559,6 @@ def _show(options: argparse.Namespace) -> int:
 
     found = _summary(RunFolder(options.run))
     print(json.dumps(found) if options.json else json.dumps(found, indent=2))
-    return 0
-
-
-def _export(options: argparse.Namespace) -> int:
-    from engine.curate.log import damaged_logs
-    from engine.exports.label_table import export_table, exported, packed, write_file
-    from engine.runs.folder import RunFolder
-    from engine.runs.results import observe
-
-    folder = RunFolder(options.run)
-    folder.card()
-    table, dropped = exported(export_table(folder, observe(folder)))
-    write_file(packed(table, options.format, guard=not options.no_guard), options.out)
-    for name in damaged_logs(folder.path):
-        kept = folder.path / name
-        print(f"note: a decision log was damaged; it is kept as {kept}", file=sys.stderr)
-    left_out = f", without {dropped['excluded']} excluded images" if dropped else ""
-    print(f"{len(table)} labels, {int(table.reliable.sum())} reliable, in {options.out}{left_out}", file=sys.stderr)
     return 0
 
 
