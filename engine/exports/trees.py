@@ -20,7 +20,7 @@ TABLE, EXPORTED_AS = "labels.csv", "exported_as"
 def put_pictures(export: Export, folder_of: Callable[[int], str], *, stems: bool = False) -> list[str]:
     """Puts each picture into the draft; returns its path there, with forward slashes, in the order of the table.
 
-    No two files of an export have the same name, not even in different folders or by another case: a person who moves one
+    No two files of an export have the same name, not even in two folders or by another case: a person who moves one
     to another class can still say which image it is.
 
     Args:
