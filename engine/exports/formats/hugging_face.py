@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.exports.format import Export, Format
-from engine.exports.labelled import counts_by_provenance
+from engine.exports.label_table import to_csv
+from engine.exports.labelled import Labelled, counts_by_provenance
 from engine.exports.trees import TABLE, names_of, put_pictures, save_table
 from engine.runs.files import write_text
 
@@ -147,7 +149,11 @@ def _plain(field: pa.Field) -> pa.Field:
 
 
 def _write_card(export: Export, files: dict[str, str]) -> None:
-    """README.md: which files belong to which part, and in words who gave the labels."""
+    """README.md: which files belong to which part, and in words who gave the labels.
+
+    `datasets` keeps what it has read by the folder's last name and by what this file says of the configuration, not by
+    the files: without a description of its own, it would give the labels of an earlier export.
+    """
     found = export.labelled
     said = counts_by_provenance(found.table)
     who = {
@@ -160,6 +166,7 @@ def _write_card(export: Export, files: dict[str, str]) -> None:
         "---",
         "configs:",
         "- config_name: default",
+        f"  description: {json.dumps(_told_apart(found))}",
         "  data_files:",
         *(f"  - split: {part}\n    path: {json.dumps(pattern)}" for part, pattern in files.items()),
         "---",
@@ -173,6 +180,12 @@ def _write_card(export: Export, files: dict[str, str]) -> None:
         f"`{TABLE}` has the same columns as a table.",
     ]
     write_text(export.draft / "README.md", "\n".join(lines) + "\n")
+
+
+def _told_apart(labelled: Labelled) -> str:
+    """A line that no other images, and no other labels of these, have."""
+    content = to_csv(labelled.table, guard=False)
+    return f"{labelled.folder.name}, {hashlib.blake2b(content, digest_size=8).hexdigest()}"
 
 
 FORMATS = (
