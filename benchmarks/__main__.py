@@ -1,6 +1,7 @@
 """python -m benchmarks NAME …: runs the named benchmarks; `cpu` and `app` stand for several.
 
-`gpu` is one short sitting at a machine with a GPU; --out, --only and --from apply only to it.
+`gpu` is one short sitting at a machine with a GPU; --only and --from apply only to it. `consumers` installs the
+packages that open exports; --out applies to both.
 
 A benchmark is imported only when it is named, because some need libraries that may not be installed.
 """
@@ -36,6 +37,7 @@ TAKES_OPTIONS = (
     "duplicates",
     "reviewer",
     "gpu",
+    "consumers",
 )
 SUITES = {
     "cpu": (
@@ -69,7 +71,7 @@ OWN_DEFAULTS = {
     "gallery": {"images": 10_000},
     "reviewer": {"seeds": 20},
 }
-NAMES = (*dict.fromkeys(name for suite in SUITES.values() for name in suite), "gpu")
+NAMES = (*dict.fromkeys(name for suite in SUITES.values() for name in suite), "gpu", "consumers")
 
 
 def main(arguments: list[str]) -> int:
@@ -133,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--preset", default="quick", help="preset for cifar10, and for the photographs in ablations")
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments")
     parser.add_argument("--commit", help="commit to name in the results, for code copied without its Git history")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="output folder of a sitting")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="output folder of a sitting, or of consumers")
     parser.add_argument("--only", default="", help="parts of a sitting: check,speed,run")
     parser.add_argument(
         "--from",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from engine.config import RunConfig, override
 from engine.data.origin import FITS
 from engine.errors import RunError, SpiceError, printable, sentence_of, sized
+from engine.exports.command import add_export
 from engine.presets import preset
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_forecast,
         _add_show,
         _add_check,
-        _add_export,
+        add_export,
         _add_predict,
         _add_map,
         _add_replay,
@@ -173,12 +174,6 @@ def _add_show(commands: _Commands) -> None:
 def _add_check(commands: _Commands) -> None:
     parser = _of_run(commands, "check", help="check that all files of a run are as they were written")
     parser.set_defaults(command=_check)
-
-
-def _add_export(commands: _Commands) -> None:
-    parser = _of_run(commands, "export", help="export the labels of a run")
-    _add_format(parser)
-    parser.set_defaults(command=_export)
 
 
 def _add_predict(commands: _Commands) -> None:
@@ -584,25 +579,6 @@ def _check(options: argparse.Namespace) -> int:
         wrong += bool(found.trouble)
     print(f"{wrong} part{'s are' if wrong != 1 else ' is'} damaged" if wrong else "nothing is damaged", file=sys.stderr)
     return 1 if wrong else 0
-
-
-def _export(options: argparse.Namespace) -> int:
-    from engine.curate.log import damaged_logs, rows_saved
-    from engine.exports.label_table import export_table, exported, packed, write_file
-    from engine.runs.folder import RunFolder
-    from engine.runs.results import observe
-
-    folder = RunFolder(options.run)
-    folder.card()
-    table, dropped = exported(export_table(folder, observe(folder)))
-    write_file(packed(table, options.format, guard=not options.no_guard), options.out)
-    for name in damaged_logs(folder.path):
-        kept = folder.path / name
-        saved = f"{rows_saved(folder.path):,} of its rows could be read and are used"
-        print(f"note: a decision log was damaged; it is kept as {kept}, and {saved}", file=sys.stderr)
-    left_out = f", without {dropped['excluded']} excluded images" if dropped else ""
-    print(f"{len(table)} labels, {int(table.reliable.sum())} reliable, in {options.out}{left_out}", file=sys.stderr)
-    return 0
 
 
 def _predict(options: argparse.Namespace) -> int:

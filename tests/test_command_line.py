@@ -169,9 +169,13 @@ def test_export_writes_a_row_an_image(trained: tuple[Path, Done], tmp_path: Path
     assert (exported.code, exported.out, exported.errors) == (0, [], [])
     with (tmp_path / "labels.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    first = ["id", "name", "label", "provenance", "confidence", "agreement", "reliable", "stage", "epoch"]
-    assert list(rows[0]) == first
-    assert {row["provenance"] for row in rows} == {"model"}
+    whose = ["class", "class_name", "provenance", "source", "decision", "reviewer", "decided_at"]
+    model = ["label", "confidence", "agreement", "reliable", "stage", "epoch"]
+    assert list(rows[0]) == ["id", "name", *whose, *model, "run", "run_id", "path", "pixels"]
+    assert {(row["provenance"], row["source"], row["decision"]) for row in rows} == {("model", "stage 3", "")}
+    assert {row["class"] == row["label"] for row in rows} == {True}
+    assert len({row["pixels"] for row in rows}) == 40
+    assert all(Path(row["path"]).parts[-2:] == tuple(row["id"].split("/")) for row in rows)
     bars, spots = range(1, 40, 2), range(0, 40, 2)
     ids = [f"bars/{index:02d}.png" for index in bars] + [f"spots/{i:02d}.png" for i in spots]
     assert [row["id"] for row in rows] == ids

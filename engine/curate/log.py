@@ -168,6 +168,13 @@ class DecisionLog:
             cursor.row_factory = sqlite3.Row
             return [decision_of(row) for row in cursor]
 
+    def times(self) -> dict[int, float]:
+        """When each row was written, in seconds since 1970."""
+        with self._guard, self._plainly():
+            if not self.path.exists():
+                return {}
+            return dict(self._open().execute("SELECT row, time FROM decisions"))
+
     def audited(self) -> dict[int, tuple[int, int]]:
         """For each class, how many of the images that had it were found right in an audit, and of
         how many that were looked at; the last answer about an image that stands counts. Answers from before the labels

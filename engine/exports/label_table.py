@@ -20,6 +20,7 @@ from engine.curate.curation import Curation, State
 from engine.curate.provenance import NAMES, Provenance
 from engine.data.images import ImageSet
 from engine.errors import RunError
+from engine.events import Stage
 from engine.formats.identity import FORMULA
 from engine.leftovers import DRAFT, holding, sweep
 from engine.runs.folder import RunFolder
@@ -35,6 +36,8 @@ Format = Literal["csv", "jsonl", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 # Files that this process has open, of which a path is another name.
 _OPEN_FILE = re.compile(r"/dev/(stdout|stderr)|/dev/fd/(\d+)|/proc/self/fd/(\d+)")
+# Texts that people or their files gave.
+GUARDED = ["id", "name", "class_name", "reviewer", "run", "exported_as"]
 # In the order of `State`.
 DECISIONS = ("", "decided", "rejected", "excluded")
 
@@ -137,7 +140,7 @@ def to_csv(table: pd.DataFrame, *, guard: bool = True) -> bytes:
     All text is quoted, because Python before 3.13 does not quote carriage returns, which file names may contain.
     """
     safe = table.copy()
-    for column in safe.columns.intersection(["id", "name", "class_name", "reviewer"] if guard else []):
+    for column in safe.columns.intersection(GUARDED if guard else []):
         text = safe[column].astype(str)
         safe[column] = text.where(~text.str.startswith(FORMULA), "'" + text)
     rows = safe.to_csv(index=False, header=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
@@ -211,13 +214,20 @@ def export_table(folder: RunFolder, snapshot: Snapshot, curation: Curation | Non
     stage = newest_stage(folder)
     if stage is None:
         raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")
-    verdict = load_strict(folder, stage)
-    table = label_table(folder.images(), verdict, stage=stage, epoch=snapshot.stages[stage].step)
-    table["provenance"] = _said_by(folder)
+    table = model_table(folder, snapshot, stage)
     if curation is None:
         with contextlib.closing(decision_log(folder)) as log:
             curation = log.curation
     return with_decisions(table, curation) if curation.row else table
+
+
+def model_table(folder: RunFolder, snapshot: Snapshot, stage: Stage) -> pd.DataFrame:
+    """`label_table` of a stage that has been judged; `provenance` is a person's where decisions of the parent run were
+    fixed in training."""
+    verdict = load_strict(folder, stage)
+    table = label_table(folder.images(), verdict, stage=stage, epoch=snapshot.stages[stage].step)
+    table["provenance"] = _said_by(folder)
+    return table
 
 
 def _said_by(folder: RunFolder) -> np.ndarray:

@@ -91,6 +91,17 @@ def origin_named(text: str) -> Origin | None:
         return None if kind in ("arrays", *SETS) else Origin(f"{kind}:{path}", "", f"{kind}:{path}")
 
 
+def places(origin: Origin, names: Sequence[str]) -> list[str]:
+    """The file that each original is, or is in, whether or not it is there; valid text."""
+    try:
+        opened = Originals(origin)
+    except SourceError:
+        kind, path = kind_and_path(origin.text) or ("", origin.text)
+        of_their_own = kind in ("folder", "imagefolder")
+        return [readable(os.path.join(path, name) if of_their_own else path) for name in names]
+    return [opened.place(name) for name in names]
+
+
 def read_original(origin: Origin, name: str) -> Original:
     """The original of the image called `name`.
 
@@ -185,6 +196,53 @@ def _of_arrays(listed: _Listed, names: Sequence[str], stamps: np.ndarray) -> lis
         rows.append(row if row >= 0 and listed.stamp(row) == tuple(stamp) else -1)
     found = listed.arrays([row for row in rows if row >= 0])
     return [thumbnail(as_image(found[row])) if row in found else None for row in rows]
+
+
+class Originals:
+    """The originals of one source, opened once for many of them."""
+
+    def __init__(self, origin: Origin) -> None:
+        """Raises SourceError, in a sentence for the user, when the source is not there any more."""
+        self._source = _source(origin)
+        self._root, self._where = _root(self._source), _where(origin)
+        self._listed = None if self._root is not None else _listed(origin, self._source)
+
+    @property
+    def root(self) -> Path | None:
+        """The folder below which each of them is a file of its own; None where they are in an archive, a table or an
+        array."""
+        return self._root
+
+    @property
+    def arrays(self) -> bool:
+        """Whether they are arrays, which have no encoded form."""
+        return self._listed is not None and self._listed.reader is None
+
+    def place(self, name: str) -> str:
+        """The file that the original `name` is, or is in, whether or not it is there; valid text."""
+        if self._root is None:
+            return readable(str(self._where))
+        return f"{readable(str(self._root))}{os.sep}{name}"
+
+    def path(self, name: str) -> Path:
+        """Its own file; raises SourceError when it is not there, or is outside the source."""
+        assert self._root is not None
+        return Path(_file(self._root, name))
+
+    def content(self, name: str) -> bytes:
+        """What its file, or its part of an archive or a table, holds; raises SourceError when it is not there."""
+        if self._listed is None:
+            return content_of(str(self.path(name)))[0]
+        assert self._listed.reader is not None
+        found = self._listed.reader(self._listed.keys[self._listed.row(name)])
+        return content_of(found)[0] if isinstance(found, str) else found
+
+    def pixels(self, names: Sequence[str]) -> list[np.ndarray]:
+        """(C, H, W) uint8 of each of some originals that are `arrays`; raises SourceError when one is not there."""
+        assert self._listed is not None
+        rows = [self._listed.row(name) for name in names]
+        found = self._listed.arrays(rows)
+        return [found[row] for row in rows]
 
 
 # -- finding -----------------------------------------------------------------------------------

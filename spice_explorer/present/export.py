@@ -7,7 +7,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from engine.exports.export import Exported
 from engine.exports.label_table import Format, exported
+from engine.exports.labelled import ONE_CLASS
+from engine.exports.labelled import dropped_words as excluded_words
 
 Rows = Literal["all", "reliable only", "decided only", "selected images"]
 
@@ -75,3 +78,45 @@ def file_name(run: str, rows: Rows, form: Format = "csv") -> str:
         rows
     ]
     return f"{run}-{ending}.{form}"
+
+
+# -- for other tools -------------------------------------------------------------------------------
+
+SCOPES = {"all": "All images", "reliable": "Reliable only", "decided": "Decided only"}
+SELECTION = "Selected images"
+SPLITS = {
+    "": "No split",
+    "80,10,10": "80 % training, 10 % validation, 10 % test",
+    "70,15,15": "70 % training, 15 % validation, 15 % test",
+    "80,20": "80 % training, 20 % test",
+}
+HOW = {"copy": "Copies", "hardlink": "Hard links", "symlink": "Symbolic links"}
+LINKS = (
+    "Links take no space. A hard link marks the original as changed, so that it is decoded again at the next import; a "
+    "symbolic link ends when the original is moved."
+)
+
+
+def scopes(classes: list[str], selected: int, decided: bool) -> dict[str, str]:
+    """The scopes that can be exported, with what they are called."""
+    found = {name: words for name, words in SCOPES.items() if name != "decided" or decided}
+    if selected:
+        found["selection"] = f"{SELECTION} ({selected:,})"
+    return found | {f"{ONE_CLASS}{name}": f"Class “{name}”" for name in classes}
+
+
+def export_progress(state: str, done: float, total: int) -> tuple[float, str]:
+    """A share from 0 to 1, and words for it."""
+    share = done / total if total else 0.0
+    words = {
+        "comparing": f"Looking for duplicates, which a split keeps together: {share:.0%}",
+        "cancelling": "Cancelling…",
+    }
+    return min(share, 1.0), words.get(state, f"{done:,.0f} of {total:,} images" if total else "Reading the labels…")
+
+
+def done_words(done: Exported) -> str:
+    """ "39 labels, 20 of them reliable, given by: 3 seen, 36 model. Without 2 excluded images."."""
+    said = ", ".join(f"{count:,} {name}" for name, count in done.provenance.items() if count)
+    without = f" Without {excluded_words(done.dropped)}." if done.dropped else ""
+    return f"{done.images:,} labels, {done.reliable:,} of them reliable, given by: {said}.{without}"

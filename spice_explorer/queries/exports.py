@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.curate import log
+from engine.exports.export import export_run
+from engine.exports.format import known_formats
 from engine.exports.label_table import Format, export_table, packed, to_csv
+from engine.jobs import ENDED, Job, Jobs, Task
 from spice_explorer.queries import decisions
-from spice_explorer.queries.runs import look
+from spice_explorer.queries.runs import look, workspace
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from engine.exports.export import Asked, Exported
     from engine.runs.folder import RunFolder
+
+# Exports whose end is remembered.
+MOST_KEPT = 16
+# Up to so many bytes an exported folder is offered as a download, which is made in memory.
+MOST_DOWNLOADED = 2**28
 
 
 def label_table(run: RunFolder) -> pd.DataFrame:
@@ -40,3 +52,60 @@ def csv(table: pd.DataFrame) -> bytes:
 def file(table: pd.DataFrame, form: Format) -> bytes:
     """The table for a spreadsheet ("csv"), or with every name as it is ("jsonl", "parquet")."""
     return packed(table, form)
+
+
+# -- for other tools -------------------------------------------------------------------------------
+
+_exporting: Jobs[Path, Job] = Jobs("spice-export", Job("writing"), keep=MOST_KEPT)
+
+
+def formats() -> dict[str, str]:
+    """The title of each export format by name."""
+    return {one.name: one.title for one in known_formats().values()}
+
+
+def default_place(run: RunFolder, format: str) -> Path:
+    """Where an export goes unless another place is typed: beside the folder of all runs."""
+    return workspace().parent / "exports" / f"{run.name}-{format}{known_formats()[format].ending}"
+
+
+def begin(run: RunFolder, asked: Asked) -> None:
+    """Exports in the background; a run is exported once at a time."""
+    if asked.out.parent == default_place(run, asked.format).parent:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+
+    def work(task: Task[Job]) -> Exported:
+        return export_run(run, asked, decisions.log_of(run), progress=task.tell, stop=task.asked_to_stop)
+
+    _exporting.ask(run.path, work, f"the export of {run.name}", again=ENDED)
+
+
+def job(run: RunFolder) -> Job | None:
+    """How the run's last export is coming along; None if there was none, or it is dismissed."""
+    return _exporting.look(run.path)
+
+
+def cancel(run: RunFolder) -> None:
+    _exporting.cancel(run.path)
+
+
+def dismiss(run: RunFolder) -> None:
+    _exporting.forget(run.path)
+
+
+def downloadable(out: Path) -> bool:
+    """Whether an exported file or folder is small enough to be downloaded."""
+    files = [out] if out.is_file() else [one for one in out.rglob("*") if one.is_file()]
+    return sum(one.stat().st_size for one in files) <= MOST_DOWNLOADED
+
+
+def download(out: Path) -> bytes:
+    """An exported file, or an exported folder as a zip archive with the files that links lead to."""
+    if out.is_file():
+        return out.read_bytes()
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        for one in sorted(out.rglob("*")):
+            if one.is_file():
+                archive.write(one, f"{out.name}/{one.relative_to(out).as_posix()}")
+    return content.getvalue()

@@ -12,7 +12,7 @@ from spice_explorer.present import export as present
 from spice_explorer.present.export import Rows
 from spice_explorer.queries import exports
 from spice_explorer.queries.runs import Run
-from spice_explorer.sections import needs, purity
+from spice_explorer.sections import needs, other_tools, purity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +39,7 @@ def show(look: Run) -> None:
     _preview(found)
     st.markdown("**What the columns mean**")
     st.dataframe(present.columns_table(list(table.columns)), hide_index=True, key="columns")
+    other_tools.show(run, table)
 
 
 def _reliable(run: RunFolder, table: pd.DataFrame) -> None:
