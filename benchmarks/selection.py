@@ -32,7 +32,7 @@ from engine.sources.open_source import Opened
 from engine.space.neighbors import nearest
 from engine.stages.clustering import JUDGES, alive, head_agreement, neighbor_agreement
 from engine.stages.features import Features
-from engine.stages.heads import Rounds, claimed_loss, e_step, m_step
+from engine.stages.heads import Rounds, claimed, e_step, m_step
 
 SETS = (Set("digits", 1), Set("digits", 10), Set("shapes", 1), Set("CIFAR-10", 1), Set("CIFAR-10", 10))
 # CIFAR-10's runs take minutes each.
@@ -53,7 +53,7 @@ def labellings(config: RunConfig, features: Features, pixels: DeviceImages) -> t
         m_step(config.heads, rounds.heads, rounds.optimiser, drawn, e_step(config.heads, rounds.heads, drawn).labels)
         with torch.no_grad():
             each = [rounds.heads.logits_of(head, rounds.vectors) for head in range(len(rounds.heads))]
-            losses.append([claimed_loss(config.heads, one, unit, rounds.known) for one in each])
+            losses.append([claimed(config.heads, one, unit, rounds.known)[0] for one in each])
         labels.append([one.argmax(1).cpu().numpy() for one in each])
     return np.array(labels), np.array(losses)
 

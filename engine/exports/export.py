@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine.curate.log import DecisionLog, damaged_logs, rows_saved
-from engine.errors import RunError
+from engine.errors import RunError, disk_cure, reason_of
 from engine.exports.format import Export, Format, format_named
 from engine.exports.label_table import write_file
 from engine.exports.labelled import Labelled, counts_by_provenance, labelled, run_id
@@ -104,22 +104,22 @@ def export_run(
     if asked.split:
         chosen = _split(chosen, asked.split, progress, stop)
     pictures = Pictures(chosen, asked.pictures if form.pictures else "pixels")
-    draft = draft_beside(target) if form.packed is None else target
-    export = Export(
-        chosen,
-        pictures,
-        draft,
-        asked.how,
-        asked.guard,
-        lambda done, total: progress("writing", done, total),
-        stop,
-        [*_damaged(folder), *chosen.notes],
-    )
-    if form.packed is not None:
-        export.tell(0)
-        write_file(form.packed(export), target)
-    else:
-        _fill(form, export, asked, target)
+    with draft_beside(target) if form.packed is None else contextlib.nullcontext(target) as draft:
+        export = Export(
+            chosen,
+            pictures,
+            draft,
+            asked.how,
+            asked.guard,
+            lambda done, total: progress("writing", done, total),
+            stop,
+            [*_damaged(folder), *chosen.notes],
+        )
+        if form.packed is not None:
+            export.tell(0)
+            write_file(form.packed(export), target)
+        else:
+            _fill(form, export, asked, target)
     export.tell(len(chosen))
     table = chosen.table
     said = counts_by_provenance(table)
@@ -188,16 +188,21 @@ def _damaged(folder: RunFolder) -> list[str]:
 # -- writing a folder ------------------------------------------------------------------------------
 
 
-def draft_beside(target: Path) -> Path:
-    """A hidden folder beside `target`; raises RunError when it cannot be made."""
-    try:
-        return draft_folder(target)
-    except OSError as error:
-        raise RunError(f"{target} cannot be written: {error.strerror or error}; choose another place") from None
+@contextlib.contextmanager
+def draft_beside(target: Path) -> Iterator[Path]:
+    """A hidden folder beside `target` until it is renamed, or the block fails; raises RunError when it cannot be
+    made."""
+    with contextlib.ExitStack() as ends:
+        try:
+            draft = ends.enter_context(draft_folder(target))
+        except OSError as error:
+            cure = disk_cure(error, "choose another place")
+            raise RunError(f"{target} cannot be written: {reason_of(error)}; {cure}") from None
+        yield draft
 
 
 def _fill(form: Format, export: Export, asked: Asked, target: Path) -> None:
-    """Writes all of the folder, or removes what was written."""
+    """Writes all of the folder, and puts it in its place."""
     assert form.fill is not None
     try:
         form.fill(export)
@@ -206,11 +211,9 @@ def _fill(form: Format, export: Export, asked: Asked, target: Path) -> None:
         _put_in_place(export.draft, target, asked.overwrite)
     except OSError as error:
         raise RunError(
-            f"{target} cannot be written: {error.strerror or error}; nothing was left there. Choose another place, or "
-            "free some space"
+            f"{target} cannot be written: {reason_of(error)}; nothing was left there: "
+            f"{disk_cure(error, 'choose another place')}"
         ) from None
-    finally:
-        shutil.rmtree(export.draft, ignore_errors=True)
 
 
 def _put_in_place(draft: Path, target: Path, overwrite: bool) -> None:

@@ -361,7 +361,7 @@ class Best:
         each = (self.heads.logits_of(index, self.vectors) for index in range(len(self.heads)))
         if self.settings.choose == "loss":
             unit = F.normalize(self.vectors, dim=1)
-            return [(0.0, -claimed_loss(self.settings, one, unit, self.known)) for one in each]
+            return [(0.0, -claimed(self.settings, one, unit, self.known)[0]) for one in each]
         labels = torch.stack([one.argmax(1) for one in each]).cpu().numpy()
         scores = head_scores(self.settings.choose, labels, self.judges).tolist()
         return list(zip(alive(labels, self.heads.out_bias.shape[2]), scores, strict=True))
@@ -377,13 +377,7 @@ def _copied(heads: Heads) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in heads.state_dict().items()}
 
 
-def claimed_loss(settings: HeadSettings, logits: torch.Tensor, unit: torch.Tensor, known: Known) -> float:
-    """The loss of a head with these logits (N, K) on the pseudo-labels of all images, whose features are `unit` (N, D),
-    of length 1."""
-    return _claimed(settings, logits, unit, known)[0]
-
-
-def _claimed(
+def claimed(
     settings: HeadSettings, logits: torch.Tensor, unit: torch.Tensor, known: Known
 ) -> tuple[float, torch.Tensor, torch.Tensor, PseudoLabels]:
     """The loss of a head with these logits (N, K) on the pseudo-labels of all images, and its E-step on them."""
@@ -401,7 +395,7 @@ def _chosen(settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: 
     results = []
     for index in range(len(heads)):
         logits = heads.logits_of(index, vectors)
-        loss, confident, prototypes, labels = _claimed(settings, logits, unit, known)
+        loss, confident, prototypes, labels = claimed(settings, logits, unit, known)
         nearest = labels.ids[0, : labels.ids.shape[1] - int(known.fixed.sum())]
         results.append((loss, logits.argmax(1).cpu().numpy(), confident[0], prototypes[0], nearest))
     losses = np.array([result[0] for result in results], np.float32)
