@@ -55,8 +55,13 @@ def read(
     found = file.read_row_groups(list(groups), columns=None if columns is None else list(columns))
     if not found.columns:
         return found  # a table of no columns still has its rows
-    check_growth(where, length, sum(map(_written_out, found.columns)), PARQUET)
+    check_written_out(found.columns, where, length)
     return pa.table([_plain(one) for one in found.columns], names=found.column_names)
+
+
+def check_written_out(columns: Sequence[pa.ChunkedArray], where: object, length: int) -> None:
+    """Raises SourceError for texts and bytes that repeat more than is believed of a file of `length` bytes."""
+    check_growth(where, length, sum(_letters(chunk) for one in columns for chunk in one.chunks), PARQUET)
 
 
 def check_group(file: ParquetFile, where: object, column: str) -> None:
@@ -83,11 +88,6 @@ def _check(file: ParquetFile, where: object, length: int, columns: Sequence[str]
                 needed += one.num_values * (CELL_MEMORY if one.physical_type == "BYTE_ARRAY" else _NUMBER_BYTES)
     check_growth(where, length, _NUMBER_BYTES * cells, PARQUET)
     check_memory(where, needed, f"{cells:,} cells", "split it, or keep fewer columns")
-
-
-def _written_out(column: pa.ChunkedArray) -> int:
-    """Bytes of the texts of a column, each as often as it is there."""
-    return sum(_letters(chunk) for chunk in column.chunks)
 
 
 def _letters(array: Any) -> int:

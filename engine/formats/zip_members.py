@@ -38,21 +38,42 @@ def opened(archive: zipfile.ZipFile, about: zipfile.ZipInfo) -> IO[bytes]:
     packed = copy.copy(about)  # as if it were not compressed, so that its bytes come as they are
     packed.compress_type, packed.file_size = zipfile.ZIP_STORED, about.compress_size
     del packed.CRC  # that of the unpacked bytes
-    return io.BufferedReader(_Unpacked(archive.open(packed), about, begin), PIECE)
+    return io.BufferedReader(_Unpacked(lambda: archive.open(packed), about, begin), PIECE)
 
 
 class _Unpacked(io.RawIOBase):
     """The bytes of a member, a piece at a time, and no more of them than its entry announces."""
 
     def __init__(
-        self, packed: IO[bytes], about: zipfile.ZipInfo, begin: Callable[[IO[bytes], zipfile.ZipInfo], _Decompressor]
+        self, again: Callable[[], IO[bytes]], about: zipfile.ZipInfo, begin: Callable[..., _Decompressor]
     ) -> None:
-        self._packed, self._about = packed, about
-        self._machine = begin(packed, about)
-        self._left, self._checksum = about.file_size, 0
+        self._again, self._about, self._begin = again, about, begin
+        self._start()
+
+    def _start(self) -> None:
+        self._packed = self._again()
+        self._machine = self._begin(self._packed, self._about)
+        self._left, self._checksum = self._about.file_size, 0
 
     def readable(self) -> bool:
         return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._about.file_size - self._left
+
+    def seek(self, place: int, whence: int = io.SEEK_SET, /) -> int:
+        """Forwards by reading, backwards from the beginning: as zipfile does."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self._about.file_size}[whence]
+        target = min(max(0, start + place), self._about.file_size)
+        if target < self.tell():
+            self._packed.close()
+            self._start()
+        while self.tell() < target and self._next(min(PIECE, target - self.tell())):
+            continue
+        return self.tell()
 
     def readinto(self, buffer: Any) -> int:
         data = self._next(min(len(buffer), PIECE, self._left))

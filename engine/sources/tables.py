@@ -182,8 +182,10 @@ class TableSource:
             named, row = _names(file, about.schema_arrow, self.path), 0
             for group in range(file.num_row_groups):
                 other = parquet.read(file, self.path, length, others, group).to_pandas()
+                pictures = _encoded(file, group, column)
+                parquet.check_written_out([pictures], self.path, length)
                 kept = []
-                for place, (content, path) in enumerate(_values(_encoded(file, group, column), column)):
+                for place, (content, path) in enumerate(_values(pictures, column)):
                     name = _unused(readable(path or (named[row] if named else "")), row, known)
                     row += 1
                     lookout.see(row)

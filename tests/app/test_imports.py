@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from streamlit.testing.v1 import AppTest
 from engine.data import decode_pool, import_images
 from engine.data.image_store import cache
 from engine.errors import SourceError
+from engine.formats.bounds import SPARE_DISK
 from engine.sources.import_job import Asked, the_importer
 from spice_explorer import session
 from spice_explorer.present import dataset as present
@@ -233,6 +236,14 @@ def test_a_full_disk_keeps_no_half_of_a_dropped_file(monkeypatch: pytest.MonkeyP
     with pytest.raises(SourceError, match=r"a\.zip cannot be kept in .*: free some space"):
         imports.keep_upload("a.zip", memoryview(b"PK"))
     assert not list(cache().rglob("a.zip"))
+
+
+def test_a_dropped_file_leaves_room_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: SimpleNamespace(free=SPARE_DISK + 1))
+    with pytest.raises(SourceError, match=r"it has 2 bytes, and of 67\.1 MB that are free 67\.1 MB stay so; free some"):
+        imports.keep_upload("a.zip", memoryview(b"PK"))
+    assert not list(cache().rglob("a.zip"))
+    assert Path(imports.keep_upload("b.zip", memoryview(b"P"))).read_bytes() == b"P"
 
 
 @pytest.mark.parametrize(
