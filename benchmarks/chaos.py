@@ -83,7 +83,7 @@ def measure(options: Options) -> None:
         "that nobody disturbed, bit by bit. *Cut, removed, flipped*: one file of a finished run, each in turn, loses "
         "its end, is gone, or has one bit changed; the run is read, resumed and read again, and everything that is "
         "shown has to be as before, or missing with a sentence. *Nearly full disk*: no file may grow beyond a size "
-        "that is drawn anew each time, while a run is trained, decisions are made and columns are kept.",
+        "that is drawn for each trial, while a run is trained, decisions are made and columns are kept.",
         table(["what", "tried", "how it ended", *WRONGS], [one.row for one in found]),
         f"It took {time.monotonic() - began:.0f} seconds. Not tried: power that is cut (a killed process leaves to the "
         "system what it has written), two damaged files at once, and a `decisions.sqlite` that is gone altogether, "

@@ -149,7 +149,7 @@ def _checkpoint(folder: RunFolder, stage: str) -> Iterator[Finding]:
         load_weights(file)
         yield Finding(file.name)
     except ValueError as error:
-        cure = "resume the run, and it is moved aside and its stage begins anew"
+        cure = "resume the run, and it is moved aside and its stage begins again"
         yield Finding(file.name, f"it is damaged ({error}): {cure}")
 
 
