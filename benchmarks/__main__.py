@@ -36,6 +36,7 @@ TAKES_OPTIONS = (
     "gallery",
     "duplicates",
     "reviewer",
+    "chaos",
     "gpu",
     "consumers",
 )
@@ -59,6 +60,7 @@ SUITES = {
         "cifar10",
         "photos",
         "duplicates",
+        "chaos",
     ),
     "app": ("start", "ui", "gallery", "decisions", "reviewer", "lesson"),
 }
@@ -112,6 +114,9 @@ def _asked(name: str, options: argparse.Namespace, began: float) -> Options:
         only=options.only,
         earlier=options.earlier,
         clothes=options.clothes,
+        kills=options.kills,
+        files=options.files,
+        saves=options.saves,
         began=began,
         **{**OWN_DEFAULTS.get(name, {}), **given},
     )
@@ -132,6 +137,8 @@ def _parser() -> argparse.ArgumentParser:
         "--images", type=int, help="number of CIFAR-10 images (default 5000, 50000 is all of them), or most of a set"
     )
     parser.add_argument("--seeds", type=int, help="default 3; 5 for photos and duplicates, 20 for reviewer")
+    for name in ("kills", "files", "saves"):
+        parser.add_argument(f"--{name}", type=int, help="of chaos: how many are tried")
     parser.add_argument("--preset", default="quick", help="preset for cifar10, and for the photographs in ablations")
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments")
     parser.add_argument("--commit", help="commit to name in the results, for code copied without its Git history")

@@ -38,6 +38,9 @@ class Options:
     only: str = ""
     earlier: Path | None = None
     clothes: Path | None = None
+    kills: int | None = None
+    files: int | None = None
+    saves: int | None = None
     began: float = field(default_factory=time.monotonic)
 
     def seconds_left(self) -> float:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-DECIDING = ("--images", "--seeds", "--preset", "--set")
+DECIDING = ("--images", "--seeds", "--preset", "--set", "--kills", "--files", "--saves")
 COMMIT = "SPICE_COMMIT"
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ("torch", "torchvision", "scikit-learn", "umap-learn", "faiss-cpu", "kornia", "pillow", "timm")

@@ -1,7 +1,7 @@
 """What a process that was killed has left on the disk: found, and removed, by the next one.
 
-Whoever makes something that will be renamed or removed again holds a lock on it, which the system drops when the
-process is gone, however it ends. So what is locked is never touched, whoever it belongs to.
+A process that makes something to be renamed or removed again holds a lock on it, which the system drops when the
+process is gone, however it ends. So what is locked is never touched, no matter whose it is.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 PLACE is a hash of the source's place and the image size. A store is always replaced as a whole, because a
 run may have a hard link to its pixels; for the same reason nobody may write to these. The cache may be deleted at any
-time, and a store that is damaged is imported anew.
+time, and a store that is damaged is imported again.
 """
 
 from __future__ import annotations

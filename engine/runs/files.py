@@ -40,7 +40,7 @@ class FileCheckpoint:
             return load_weights(self.path) if self.path.exists() else None
         except ValueError as error:
             raise RunError(
-                f"{self.path} is damaged ({error}): resume the run, and it is moved aside and its stage begins anew"
+                f"{self.path} is damaged ({error}): resume the run, and it is moved aside and its stage begins again"
             ) from None
 
     def save(self, state: dict[str, Any]) -> None:

@@ -303,7 +303,11 @@ class RunFolder:
         return {name: sums.whole for name, sums in found.items() if sums is not None}
 
     def _check(self, artefact: str, sums: Sums, files: Sequence[Path]) -> None:
-        """Raises RunError when one of these files is not as it was written."""
+        """Raises RunError when one of these files is not as it was written, or an array is missing."""
+        arrays = {name for name in sums.files if name.endswith(".npy")} | ({PIXELS} if sums.images else set())
+        for name in sorted(arrays):
+            if not (self.path / artefact / name).exists():
+                raise self.damage(artefact, name, "is missing")
         for file in files:
             if file.name in sums.files and checksums.sum_of(file) != sums.files[file.name]:
                 raise self.damage(artefact, file.name, "is damaged (it is not as it was written)")

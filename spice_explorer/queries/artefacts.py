@@ -50,9 +50,9 @@ def truth(run: RunFolder) -> Truth | None:
 
 
 def left_out(run: RunFolder) -> list[str]:
-    """Sentences about what pages do without, since it is damaged (truth and columns), and about what does not fit
-    together."""
-    lost = [told for one in ("truth", "columns") if (told := damage_of(run, one))]
+    """Sentences about what is damaged and cannot be made again (images are shown all the same, pages do without truth
+    and columns), and about what does not fit together."""
+    lost = [told for one in ("images", "truth", "columns") if (told := damage_of(run, one))]
     odd = [f"{one}: {of_others(others)}" for one in REMADE if (others := exchanged(run, one))]
     return lost + odd
 

@@ -18,7 +18,7 @@ from engine.runs import initial_weights
 from engine.runs.create import branch_decided, branch_run, check_clusters, create_run
 from engine.runs.initial_weights import check_beginning
 from engine.runs.runner import choose_device, the_runner
-from engine.runs.safeguards.damage import to_make_again
+from engine.runs.safeguards.damage import damage_of, to_make_again
 from spice_explorer.queries import decisions, forecasts
 from spice_explorer.queries.runs import made, workspace
 
@@ -58,9 +58,9 @@ def start(
     return name
 
 
-def damaged(run: RunFolder) -> bool:
-    """Whether something is damaged that training makes again when the run is resumed."""
-    return bool(to_make_again(run))
+def damaged(run: RunFolder) -> list[str]:
+    """Sentences about what is damaged that training makes again when the run is resumed."""
+    return [damage_of(run, one) for one in to_make_again(run)]
 
 
 def continue_from(run: RunFolder, config: RunConfig, device: str = "auto") -> str:

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-
-import numpy as np
 
 from engine import checksums
 from engine.curate.log import FILE as DECISIONS
 from engine.curate.log import damaged_logs
 from engine.curate.salvage import trouble_of_log
-from engine.data.images import ImageSet
 from engine.errors import RunError, SpiceError
 from engine.events import STAGES, LineSkipped
 from engine.runs.files import load_array, load_weights
-from engine.runs.folder import DAMAGED, PIXELS, RunFolder, cure_of
+from engine.runs.folder import DAMAGED, RunFolder, cure_of
 from engine.runs.kept_forecast import load_forecast
-from engine.runs.safeguards.damage import exchanged, of_others
+from engine.runs.safeguards.damage import exchanged, of_others, pixels_trouble
 
 # Folders with artefacts in them.
 SERIES = ("frames", "xray", "trials", "maps")
@@ -89,13 +85,13 @@ def trouble_of(folder: RunFolder, artefact: str) -> str:
     try:
         if sums is None:
             _read_all(place)
-            return _pixels_trouble(folder, artefact, folder.card().fingerprint) if artefact == "images" else ""
+            return pixels_trouble(folder, artefact, folder.card().fingerprint) if artefact == "images" else ""
         for name, kept in sums.files.items():
             if not (place / name).exists():
                 return f"{name} is missing"
             if checksums.sum_of(place / name) != kept:
                 return f"{name} is not as it was written"
-        return _pixels_trouble(folder, artefact, sums.images) if sums.images else ""
+        return pixels_trouble(folder, artefact, sums.images) if sums.images else ""
     except OSError as error:
         return f"{Path(error.filename or place).name} cannot be read ({error.strerror or error})"
     except ValueError as error:
@@ -115,21 +111,6 @@ def _read_all(place: Path) -> None:
                 load_weights(file)
         except ValueError as error:
             raise ValueError(f"{file.name} is damaged ({error})") from None
-
-
-def _pixels_trouble(folder: RunFolder, artefact: str, fingerprint: str) -> str:
-    file = folder.path / artefact / PIXELS
-    if not file.exists():
-        return f"{PIXELS} is missing"
-    about = file.stat()
-    same = _fingerprint(folder.path / artefact, (about.st_ino, about.st_mtime_ns, about.st_ctime_ns)) == fingerprint
-    return "" if same else f"{PIXELS} has other images than those that the run was made with"
-
-
-@lru_cache(maxsize=64)
-def _fingerprint(place: Path, _identity: tuple[int, ...]) -> str:
-    ids = tuple(np.asarray(load_array(place / "ids.npy")).tolist())
-    return ImageSet(load_array(place / PIXELS), ids, place.name).fingerprint
 
 
 def given_trouble(folder: RunFolder) -> str:
@@ -168,7 +149,7 @@ def _checkpoint(folder: RunFolder, stage: str) -> Iterator[Finding]:
         load_weights(file)
         yield Finding(file.name)
     except ValueError as error:
-        cure = "resume the run, and it is moved aside and its stage begins anew"
+        cure = "resume the run, and it is moved aside and its stage begins again"
         yield Finding(file.name, f"it is damaged ({error}): {cure}")
 
 

@@ -7,8 +7,13 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
+from engine.checksums import LARGE_BYTES
+from engine.data.images import ImageSet
 from engine.errors import RunError
-from engine.runs.folder import REMADE, RunFolder
+from engine.runs.files import load_array
+from engine.runs.folder import PIXELS, REMADE, RunFolder, cure_of
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +60,22 @@ def of_others(names: list[str]) -> str:
     )
 
 
+def pixels_trouble(folder: RunFolder, artefact: str, fingerprint: str) -> str:
+    """Whether the pixels have this fingerprint; "" if so, else what is wrong. Raises OSError and ValueError."""
+    file = folder.path / artefact / PIXELS
+    if not file.exists():
+        return f"{PIXELS} is missing"
+    about = file.stat()
+    same = _fingerprint(folder.path / artefact, (about.st_ino, about.st_mtime_ns, about.st_ctime_ns)) == fingerprint
+    return "" if same else f"{PIXELS} has other images than those that the run was made with"
+
+
+@lru_cache(maxsize=64)
+def _fingerprint(place: Path, _identity: tuple[int, ...]) -> str:
+    ids = tuple(np.asarray(load_array(place / "ids.npy")).tolist())
+    return ImageSet(load_array(place / PIXELS), ids, place.name).fingerprint
+
+
 def _identity(entry: os.DirEntry[str]) -> tuple[str, int, int, int, int]:
     about = entry.stat()
     return entry.name, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
@@ -62,8 +83,13 @@ def _identity(entry: os.DirEntry[str]) -> tuple[str, int, int, int, int]:
 
 @lru_cache(maxsize=2**12)
 def _damage(path: Path, artefact: str, _files: tuple[tuple[str, int, int, int, int], ...]) -> str:
+    folder = RunFolder(path)
     try:
-        RunFolder(path).load(artefact)
+        folder.load(artefact)
+        known = sums.images if (sums := folder.sums(artefact)) is not None else ""
+        small = known and (path / artefact / PIXELS).stat().st_size <= LARGE_BYTES
+        if small and (trouble := pixels_trouble(folder, artefact, known)):
+            raise RunError(f"{path / artefact}: {trouble}: {cure_of(artefact)}")
     except (RunError, OSError) as error:
         log.warning("%s", error)
         return str(error)

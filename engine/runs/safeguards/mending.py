@@ -49,7 +49,7 @@ def mend(folder: RunFolder, emit: Emit) -> None:
 
 
 def _sweep(folder: RunFolder) -> None:
-    """Removes what a process left that was killed while it wrote; whoever trains holds the run's lock."""
+    """Removes what a process left that was killed while it wrote; nobody else trains, by the lock of the run."""
     sweep(folder.path, f".*{DRAFT}*")
     for pattern in ("checkpoint-*.tmp", ".*.json.tmp"):
         sweep(folder.path, pattern, unlocked=0)
@@ -84,7 +84,7 @@ def _mend_checkpoint(folder: RunFolder, stage: Stage, emit: Emit) -> None:
     except RunError as error:
         place = folder.set_aside(checkpoint.path.name).relative_to(folder.path)
         cause = str(error).partition(": resume")[0].replace(str(checkpoint.path), checkpoint.path.name)
-        emit(Alarm(stage, cause, f"it was moved to {place}, and the stage begins anew"))
+        emit(Alarm(stage, cause, f"it was moved to {place}, and the stage begins again"))
 
 
 def truth_of(folder: RunFolder) -> Truth | None:

@@ -96,10 +96,13 @@ def _head(look: Run) -> None:
         st.error(session.sentence(snapshot.message), icon=":material/error:")
     if snapshot.state in progress.TRAINING and progress.broken_gpu(snapshot.note):
         st.caption(f":material/info: {session.sentence(snapshot.note)}.")
+    for told in [] if look.live else training.damaged(look.folder):
+        st.warning(session.sentence(f"{told}."), icon=":material/warning:")
     if snapshot.skipped:
+        lost = "A line" if snapshot.skipped == 1 else f"{snapshot.skipped:,} lines"
         st.caption(
-            f":material/warning: {snapshot.skipped:,} lines of this run's log of events are damaged and were passed "
-            "over. Numbers below may be missing; labels do not depend on them."
+            f":material/warning: {lost} of this run's log of events cannot be read. Numbers below may be missing; "
+            "labels do not depend on them."
         )
     if snapshot.state in progress.NEXT:
         st.caption(progress.NEXT[snapshot.state])

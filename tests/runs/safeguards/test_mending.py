@@ -92,7 +92,7 @@ def test_a_damaged_frame_is_left_out_and_moved_aside(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "text"])
-def test_a_damaged_checkpoint_is_moved_aside_and_its_stage_begins_anew(run: RunFolder, damage: str) -> None:
+def test_a_damaged_checkpoint_is_moved_aside_and_its_stage_begins_again(run: RunFolder, damage: str) -> None:
     before = arrays(run)
     run.remove("joint")
     run.remove("reliable-joint")
@@ -189,7 +189,7 @@ def test_cache_and_run_share_pixels_that_nobody_writes_to_and_a_new_run_gets_who
     assert again.card().fingerprint == again.images().fingerprint == first.card().fingerprint
 
 
-def test_a_store_whose_pixels_changed_is_imported_anew(photos: Path) -> None:
+def test_a_store_whose_pixels_changed_is_imported_again(photos: Path) -> None:
     before = open_source(str(photos), size=8).images.pixels.copy()
     (kept,) = cache().rglob("pixels-*.npy")
     kept.chmod(0o644)
