@@ -242,7 +242,7 @@ def test_label_studio_gets_predictions_that_name_who_gave_them(
         (result,) = prediction["result"]
         path = unquote(task["data"]["image"].removeprefix("/data/local-files/?d="))
         found[result["value"]["choices"][0], pixels_of((tmp_path / "out" / path).read_bytes())] += 1
-        seen = task["data"]["id"] == run.images().ids[0]
+        seen = task["data"]["image_id"] == run.images().ids[0]
         assert prediction["model_version"] == ("mine: seen" if seen else "mine: model (stage 3)")
         assert ("score" in prediction) is not seen, "the model's confidence is about its own label"
     named = Counter(
