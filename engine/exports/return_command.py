@@ -23,8 +23,8 @@ def add_import_labels(commands: Commands) -> None:
         "import-labels",
         help="turn labels that were edited in another tool into decisions",
         description="Compare exported labels that were edited elsewhere with the run, and print what would change as "
-        "one JSON object. --commit makes the changes decisions. The labels of images that were decided in the run "
-        "since the export are conflicts, which are only listed.",
+        "one JSON object. --commit makes the changes decisions. Images that were decided in the run since the export, "
+        "or may have been, are conflicts, which are only listed.",
     )
     parser.add_argument("run", type=Path, metavar="DIR")
     parser.add_argument("file", type=Path, metavar="FILE", nargs="?", help="the edited file or folder")
@@ -73,8 +73,8 @@ def _import_labels(options: argparse.Namespace) -> int:
 def _tell(found: Preview, reviewer: str, committed: int, options: argparse.Namespace) -> None:
     for one in found.conflicts:
         taken = "the file's is taken" if options.conflicts else "it stays"
-        words = f"{one.image}: {one.here} here, by {one.reviewer} since the export, {one.file} in the file: {taken}"
-        print(printable(f"conflict: {words}"), file=sys.stderr)
+        words = f"{one.here} here, by {one.reviewer}; {one.file} in the file, which does not know of that decision"
+        print(printable(f"conflict: {one.image}: {words}: {taken}"), file=sys.stderr)
     told = {
         "reviewer": reviewer,
         "labels": found.answers,

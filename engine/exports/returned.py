@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Conflict:
-    """An image about which file and run say different things, and the run's answer is newer."""
+    """An image about which file and run say different things, where the run's answer is newer, or may be."""
 
     image: str
     here: str
@@ -90,31 +90,30 @@ def preview(labelled: Labelled, answers: Sequence[Answer], *, conflicts_too: boo
     Raises:
         RunError: for images or classes that the run does not have, or an image with two answers.
     """
-    rows, classes = _rows_of(labelled, answers), _classes_of(labelled, answers)
-    now = labelled.table
-    current, decided = now["class"].to_numpy(), now["decision"].to_numpy()
-    when, who, names = now["decided_at"].to_numpy(), now["reviewer"].to_numpy(), now["class_name"].to_numpy()
+    rows = np.array(_rows_of(labelled, answers), np.int64)
+    classes = np.array(_classes_of(labelled, answers), np.int64)
+    looked = np.array([one.looked for one in answers], bool)
+    now = labelled.table.iloc[rows]
+    decision, when = now["decision"].to_numpy(str), np.array([one.decided_at for one in answers], str)
+    same = (now["class"].to_numpy() == classes) & np.isin(decision, ["", "decided"])
+    newer = (decision != "") & (now["decided_at"].to_numpy(str) != when) & ~same
+    changes = ~same | (looked & (decision != "decided"))
+    chosen = changes if conflicts_too else changes & ~newer
+    conflicts = _conflicts(labelled, answers, rows, classes, np.flatnonzero(newer))
+    return Preview(len(answers), rows[chosen], classes[chosen], looked[chosen], int(same.sum()), conflicts)
+
+
+def _conflicts(
+    labelled: Labelled, answers: Sequence[Answer], rows: np.ndarray, classes: np.ndarray, places: np.ndarray
+) -> tuple[Conflict, ...]:
+    """Of the answers at these places (m,)."""
     titles = dict(zip(labelled.numbers, labelled.classes, strict=True))
-    kept, conflicts, same = list[int](), list[Conflict](), 0
-    for place, (row, class_, one) in enumerate(zip(rows, classes, answers, strict=True)):
-        agrees = current[row] == class_ and decided[row] in ("", "decided")
-        same += bool(agrees)
-        if decided[row] and when[row] != one.decided_at and not agrees:
-            here = names[row] if decided[row] in ("decided", "disputed") else decided[row]
-            conflicts.append(Conflict(one.image, here, titles[class_], who[row]))
-            if not conflicts_too:
-                continue
-        if not agrees or (one.looked and decided[row] != "decided"):
-            kept.append(place)
-    chosen = np.array(kept, np.int64)
-    return Preview(
-        len(answers),
-        np.array(rows, np.int64)[chosen],
-        np.array(classes, np.int64)[chosen],
-        np.array([one.looked for one in answers], bool)[chosen],
-        same,
-        tuple(conflicts),
-    )
+    found = []
+    for place in places.tolist():
+        now = labelled.table.iloc[int(rows[place])]
+        here = now["decision"] if now["decision"] in ("rejected", "excluded") else now["class_name"]
+        found.append(Conflict(answers[place].image, here, titles[int(classes[place])], now["reviewer"]))
+    return tuple(found)
 
 
 def commit(folder: RunFolder, found: Preview, log: DecisionLog, reviewer: str, *, seen: int) -> int:
