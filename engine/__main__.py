@@ -1,4 +1,5 @@
-"""The command line: import, health, run, forecast, show, check, export, predict, map, replay, trials, encoder.
+"""The command line: import, health, run, forecast, show, check, export, import-labels, predict, map, replay, trials,
+encoder.
 
 Messages go to stderr, results to stdout.
 """
@@ -21,6 +22,7 @@ from engine.config import RunConfig, override
 from engine.data.origin import FITS
 from engine.errors import RunError, SpiceError, printable, sentence_of, sized
 from engine.exports.command import add_export
+from engine.exports.return_command import add_import_labels
 from engine.presets import preset
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_show,
         _add_check,
         add_export,
+        add_import_labels,
         _add_predict,
         _add_map,
         _add_replay,

@@ -202,6 +202,27 @@ def test_export_leaves_out_what_a_person_left_out_and_says_so(trained: tuple[Pat
     assert ids == [every[0], every[2], *every[4:]]
 
 
+def test_export_lists_its_formats_and_links_to_originals(
+    trained: tuple[Path, Done], drawn_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["export", "--formats"])
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names[:3] == ["csv", "jsonl", "parquet"]
+    assert {"folders", "hf", "hf-parquet", "webdataset", "fiftyone", "label-studio", "cleanlab", "embeddings"} < set(
+        names
+    )
+    out = tmp_path / "out"
+    done = do("export", str(trained[0]), "--format", "folders", "--symlink", "--out", str(out))
+    assert (done.code, done.errors) == (0, [])
+    assert "given by: 40 model; in " in done.err
+    linked = sorted(path.resolve() for path in out.glob("*/*.png"))
+    assert linked == sorted(path.resolve() for path in drawn_photos.glob("*/*.png"))
+    assert "exists: choose another folder, or replace it (--overwrite)" in refused(
+        "export", str(trained[0]), "--format", "folders", "--out", str(out)
+    )
+
+
 def test_a_run_keeps_to_how_its_images_became_squares(tmp_path: Path) -> None:
     photos, run, out = tmp_path / "photos", tmp_path / "run", str(tmp_path / "out.csv")
     photos.mkdir()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from engine.__main__ import main
+from engine.exports.format import known_formats
 from engine.lesson import failure_trials
 
 ROOT = Path(__file__).parents[1]
@@ -49,12 +50,15 @@ def test_the_engine_commands_work_one_after_the_other(
         "run",
         "run",
         "run",
+        *["export"] * 9,
+        "import-labels",
         "trials",
         "replay",
     ]
     assert [words[0] for words in commands] == kinds
     health, mine, digits, show, export, forecast, predict, encoder, *others = commands
-    seeds, tuned, shapes, *lesson = others
+    seeds, tuned, shapes, *others = others
+    exports, back, lesson = others[:9], others[9], others[10:]
     assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
     shorter = [word for assignment in FEW_STEPS for word in ("--set", assignment)]
@@ -83,6 +87,13 @@ def test_the_engine_commands_work_one_after_the_other(
     # Without the epochs of stage 1, which the command sets.
     assert told(*tuned, *shorter[2:])["seconds"]["stage1"] < 60
     assert told(*shapes, *shorter)["clusters"] == 4
+    for command in exports:
+        assert main(command) == 0
+        assert (tmp_path / command[command.index("--out") + 1]).exists()
+    assert {command[command.index("--format") + 1] for command in [export, *exports]} | {"jsonl"} == set(
+        known_formats()
+    )
+    assert told(*back)["changes"] == 0
     monkeypatch.setattr(failure_trials, "make_trials", lambda *_, **__: made.append(True))
     made: list[bool] = []
     for command in lesson:

@@ -61,7 +61,7 @@ class Picture:
             shutil.copyfile(self.path, target)
         else:
             try:
-                (os.link if how == "hardlink" else os.symlink)(os.path.realpath(self.path), target)
+                (os.link if how == "hardlink" else os.symlink)(os.path.abspath(self.path), target)
             except OSError as error:
                 raise RunError(
                     f"{self.path} cannot be linked from {target.parent} ({error.strerror or error}): choose --copy"

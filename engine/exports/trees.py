@@ -15,6 +15,8 @@ from engine.formats.images import image_ending
 
 # The table that is in every exported folder, and its column of the files' paths within it.
 TABLE, EXPORTED_AS = "labels.csv", "exported_as"
+# What the name of an image is called in tools that have an id of their own.
+IMAGE_ID = "image_id"
 
 
 def put_pictures(export: Export, folder_of: Callable[[int], str], *, stems: bool = False) -> list[str]:

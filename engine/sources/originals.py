@@ -205,6 +205,7 @@ class Originals:
         """Raises SourceError, in a sentence for the user, when the source is not there any more."""
         self._source = _source(origin)
         self._root, self._where = _root(self._source), _where(origin)
+        self._real = "" if self._root is None else os.path.realpath(self._root)
         self._listed = None if self._root is not None else _listed(origin, self._source)
 
     @property
@@ -227,7 +228,7 @@ class Originals:
     def path(self, name: str) -> Path:
         """Its own file; raises SourceError when it is not there, or is outside the source."""
         assert self._root is not None
-        return Path(_file(self._root, name))
+        return Path(_file(self._root, name, self._real))
 
     def content(self, name: str) -> bytes:
         """What its file, or its part of an archive or a table, holds; raises SourceError when it is not there."""
@@ -277,9 +278,9 @@ def _where(origin: Origin) -> Path:
     return Path(named[1] if named is not None else origin.text)
 
 
-def _file(root: Path, name: str) -> str:
-    """The path of the image `name` below `root`; raises SourceError for one that is not there, or not
-    below it."""
+def _file(root: Path, name: str, real: str = "") -> str:
+    """The path of the image `name` below `root`, whose real path is `real` where that is known; raises SourceError
+    for one that is not there, or not below it."""
     parts = name.split("/")
     if any(part in ("", ".", "..") or "\0" in part or (os.sep != "/" and os.sep in part) for part in parts):
         raise SourceError(f"{name!r} is not the name of an image in {root}")
@@ -288,7 +289,7 @@ def _file(root: Path, name: str) -> str:
         path = os.path.join(path, _entry(path, on_system(part)))
     if not os.path.lexists(path):
         raise SourceError(f"{name} is not in {readable(str(root))} any more: it was moved, renamed or deleted")
-    if not os.path.realpath(path).startswith(os.path.join(os.path.realpath(root), "")):
+    if not os.path.realpath(path).startswith(os.path.join(real or os.path.realpath(root), "")):
         raise SourceError(f"{name} leads out of {readable(str(root))}: it is not read")
     return path
 

@@ -86,9 +86,9 @@ SCOPES = {"all": "All images", "reliable": "Reliable only", "decided": "Decided 
 SELECTION = "Selected images"
 SPLITS = {
     "": "No split",
-    "80,10,10": "80 % training, 10 % validation, 10 % test",
-    "70,15,15": "70 % training, 15 % validation, 15 % test",
-    "80,20": "80 % training, 20 % test",
+    "80,10,10": "80 % training, 10 % validation, 10 % test",
+    "70,15,15": "70 % training, 15 % validation, 15 % test",
+    "80,20": "80 % training, 20 % test",
 }
 HOW = {"copy": "Copies", "hardlink": "Hard links", "symlink": "Symbolic links"}
 LINKS = (

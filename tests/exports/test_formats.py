@@ -155,6 +155,19 @@ def test_a_hugging_face_folder_has_metadata_beside_its_images(
     assert found == expected(photos, run)
 
 
+def test_other_labels_of_the_same_images_are_another_configuration(
+    decide: Decide, export: DoExport, tmp_path: Path
+) -> None:
+    """`datasets` keeps what it has read by this file alone: with an equal one it would give the earlier labels."""
+    export("hf")
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    export("hf", overwrite=True)
+    assert (tmp_path / "out" / "README.md").read_text("utf-8") == card
+    decide("relabel", [0], class_=(int(labels_of(40)[0]) + 1) % 3)
+    export("hf", overwrite=True)
+    assert (tmp_path / "out" / "README.md").read_text("utf-8").split("data_files")[0] != card.split("data_files")[0]
+
+
 def test_pyarrow_finds_images_and_class_names_in_hugging_face_parquet(
     run: RunFolder, photos: Path, export: DoExport, tmp_path: Path
 ) -> None:
@@ -242,7 +255,7 @@ def test_label_studio_gets_predictions_that_name_who_gave_them(
         (result,) = prediction["result"]
         path = unquote(task["data"]["image"].removeprefix("/data/local-files/?d="))
         found[result["value"]["choices"][0], pixels_of((tmp_path / "out" / path).read_bytes())] += 1
-        seen = task["data"]["id"] == run.images().ids[0]
+        seen = task["data"]["image_id"] == run.images().ids[0]
         assert prediction["model_version"] == ("mine: seen" if seen else "mine: model (stage 3)")
         assert ("score" in prediction) is not seen, "the model's confidence is about its own label"
     named = Counter(

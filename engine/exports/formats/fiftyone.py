@@ -8,11 +8,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from engine.exports.format import Export, Format
-from engine.exports.trees import put_pictures, save_table
+from engine.exports.trees import IMAGE_ID, put_pictures, save_table
 from engine.runs.files import write_text
 
-# FiftyOne has an id of its own for every label.
-ID = "image_id"
 KEPT = ("provenance", "source", "decision", "reviewer", "decided_at", "reliable", "agreement", "run", "run_id")
 
 
@@ -34,7 +32,11 @@ def _fill(export: Export) -> None:
 def _label(row: Mapping[Hashable, Any]) -> dict[str, Any]:
     """The class, and who gave it; a confidence only of the model's own label, because it is about no other."""
     sure = {"confidence": float(row["confidence"])} if row["provenance"] == "model" else {}
-    return {"label": row["class_name"], **sure, "attributes": {ID: row["id"], **{name: row[name] for name in KEPT}}}
+    return {
+        "label": row["class_name"],
+        **sure,
+        "attributes": {IMAGE_ID: row["id"], **{name: row[name] for name in KEPT}},
+    }
 
 
 FORMATS = (

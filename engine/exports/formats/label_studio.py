@@ -9,7 +9,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from engine.exports.format import Export, Format
-from engine.exports.trees import put_pictures, save_table
+from engine.exports.trees import IMAGE_ID, put_pictures, save_table
 from engine.runs.files import write_text
 
 IMAGES = "images"
@@ -47,8 +47,8 @@ def _task(path: str, row: Mapping[Hashable, Any]) -> dict[str, Any]:
     prediction: dict[str, Any] = {"model_version": f"{row['run']}: {who}", "result": [result]}
     if row["provenance"] == "model":
         prediction["score"] = float(row["confidence"])
-    kept = ("id", "provenance", "source", "reviewer", "decision", "reliable", "agreement", "run", "run_id")
-    data = {name: row[name] for name in kept}
+    kept = ("provenance", "source", "decision", "reviewer", "decided_at", "reliable", "agreement", "run", "run_id")
+    data = {IMAGE_ID: row["id"], **{name: row[name] for name in kept}}
     data[IMAGE] = f"/data/local-files/?d={quote(path)}"
     return {"data": data, "predictions": [prediction]}
 
