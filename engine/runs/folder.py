@@ -13,6 +13,7 @@
     frames/STAGE-STEP/          intermediate results of a stage, for replays
     xray/STEP/                  intermediate results of stage 3 for a few images
     trials/                     failure examples for the lesson
+    sample/                     what the model makes of a sample of its images, for the thresholds of *unknown*
     columns/                    the user's columns: values for the images from a table
     maps/…                      two-dimensional maps of the features and of frames
     checkpoint-STAGE.pt         where an unfinished stage resumes
@@ -30,7 +31,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ from engine.runs.files import FileCheckpoint, draft_folder, link_file, load_arra
 from engine.stages.decided_labels import FixedLabels
 
 FORMAT = 1
+# What the depths of whole numbers, and of floats, are called in a card.
+DEPTH_NAMES = {True: "whole", False: "floats"}
 # Another run's stage 1, for which this run has yet to make a clustering of its own.
 INHERITED_FEATURES = "features-inherited"
 # Vectors from elsewhere in the place of stage 1's.
@@ -67,7 +70,8 @@ class RunCard:
 
     `parent` is the run it starts from, "" for none; `extra` counts the extra images;
     `excluded` are the images that a person excluded from the source beforehand, with the reason;
-    `origin` is where the originals are, None where nobody knows.
+    `origin` is where the originals are, None where nobody knows; `depths` with which low and scale values of more than
+    8 bits became pixels, by DEPTH_NAMES, {} where there were none or the run is older than that.
     """
 
     source: str
@@ -80,6 +84,7 @@ class RunCard:
     extra: int = 0
     excluded: tuple[Skipped, ...] = ()
     origin: Origin | None = None
+    depths: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class RunFolder:
@@ -355,6 +360,7 @@ def _read_card(file: Path, _modified: int) -> RunCard:
             card.get("extra", 0),
             excluded,
             Origin(**card["origin"]) if "origin" in card else None,
+            {name: (float(low), float(scale)) for name, (low, scale) in card.get("depths", {}).items()},
         )
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file} is damaged ({error})") from None
