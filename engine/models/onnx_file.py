@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import copy
 import importlib
-import io
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -105,11 +105,11 @@ def onnx_file(model: Model, images: np.ndarray) -> tuple[bytes, float]:
 
 
 def _exported(network: nn.Module, example: torch.Tensor) -> bytes:
-    file = io.BytesIO()
     try:
         # torch's older exporter needs no package but onnx; it says that there is a newer one.
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), TemporaryDirectory() as place:
             warnings.simplefilter("ignore")
+            file = Path(place) / "model.onnx"
             torch.onnx.export(
                 network,
                 (example,),
@@ -120,11 +120,11 @@ def _exported(network: nn.Module, example: torch.Tensor) -> bytes:
                 opset_version=OPSET,
                 dynamo=False,
             )
+            return file.read_bytes()
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         raise RunError(
             f"the network cannot be written as ONNX ({first_sentence(error)}): use --format safetensors"
         ) from None
-    return file.getvalue()
 
 
 def _difference(content: bytes, recogniser: Recogniser, images: np.ndarray) -> float:
@@ -154,7 +154,9 @@ def opened_onnx(path: Path) -> Model:
         raise RunError(f"there is no file {path}: expected a model that the command model has written") from None
     network, metadata = _session(content, str(path))
     if KEY not in metadata:
-        raise RunError(f"{path} is a network, but no model of a run: expected a file that the command model has written")
+        raise RunError(
+            f"{path} is a network, but no model of a run: expected a file that the command model has written"
+        )
     return Model(from_json(metadata[KEY], path), network)
 
 

@@ -57,7 +57,9 @@ def unpacked(path: Path, device: torch.device) -> Model:
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path} cannot be read ({first_sentence(error)}): export the model again") from None
     if KEY not in metadata:
-        raise RunError(f"{path} holds weights, but no model of a run: expected a file that the command model has written")
+        raise RunError(
+            f"{path} holds weights, but no model of a run: expected a file that the command model has written"
+        )
     about = from_json(metadata[KEY], path)
     try:
         return on_device(about, recogniser_of(about, weights, device), device)
