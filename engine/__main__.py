@@ -1,5 +1,5 @@
-"""The command line: import, health, run, forecast, show, check, export, import-labels, predict, map, replay, trials,
-encoder.
+"""The command line: import, health, run, forecast, show, check, export, import-labels, model, predict, map, replay,
+trials, encoder.
 
 Messages go to stderr, results to stdout.
 """
@@ -23,6 +23,7 @@ from engine.data.origin import FITS
 from engine.errors import RunError, SpiceError, printable, sentence_of, sized
 from engine.exports.command import add_export
 from engine.exports.return_command import add_import_labels
+from engine.models.command import add_model, add_predict
 from engine.presets import preset
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_check,
         add_export,
         add_import_labels,
-        _add_predict,
+        add_model,
+        add_predict,
         _add_map,
         _add_replay,
         _add_trials,
@@ -177,28 +179,6 @@ def _add_show(commands: _Commands) -> None:
 def _add_check(commands: _Commands) -> None:
     parser = _of_run(commands, "check", help="check that all files of a run are as they were written")
     parser.set_defaults(command=_check)
-
-
-def _add_predict(commands: _Commands) -> None:
-    parser = _of_run(commands, "predict", help="label images that a run has not seen")
-    _add_source(parser)
-    _add_format(parser)
-    parser.set_defaults(command=_predict)
-
-
-def _add_format(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE")
-    parser.add_argument(
-        "--format",
-        choices=["csv", "jsonl", "parquet"],
-        default="csv",
-        help="csv (default), or jsonl or parquet for programs, where every name is as it is",
-    )
-    parser.add_argument(
-        "--no-guard",
-        action="store_true",
-        help="in a CSV, put no quote before names that a spreadsheet would run as a formula, such as =1+1.png",
-    )
 
 
 def _add_map(commands: _Commands) -> None:
@@ -582,31 +562,6 @@ def _check(options: argparse.Namespace) -> int:
         wrong += bool(found.trouble)
     print(f"{wrong} part{'s are' if wrong != 1 else ' is'} damaged" if wrong else "nothing is damaged", file=sys.stderr)
     return 1 if wrong else 0
-
-
-def _predict(options: argparse.Namespace) -> int:
-    from engine.exports.label_table import packed, predicted_table, write_file
-    from engine.runs.folder import RunFolder
-    from engine.runs.predict import predict_images, scores
-    from engine.runs.runner import choose_device
-
-    folder = RunFolder(options.run)
-    own = folder.images()
-    if options.size is None and own.size[0] == own.size[1]:
-        options.size = own.size[0]
-    opened = _opened(options)
-    if opened.images.channels != own.channels:
-        print(
-            f"note: the images are taken as {'colour' if own.channels == 3 else 'grey'}, as the run's", file=sys.stderr
-        )
-    clustering = predict_images(folder, opened.images, choose_device(options.device).device)
-    table = predicted_table(opened.images, clustering)
-    write_file(packed(table, options.format, guard=not options.no_guard), options.out)
-    print(f"{len(opened.images)} labels in {options.out}", file=sys.stderr)
-    truth = scores(clustering, opened.truth)
-    rounded = {name: round(value, 6) for name, value in truth.items()}
-    print(json.dumps({"images": len(opened.images), **({"truth": rounded} if rounded else {})}))
-    return 0
 
 
 def _map(options: argparse.Namespace) -> int:

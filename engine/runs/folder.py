@@ -14,6 +14,7 @@
     frames/STAGE-STEP/          intermediate results of a stage, for replays
     xray/STEP/                  intermediate results of stage 3 for a few images
     trials/                     failure examples for the lesson
+    sample/                     what the model makes of a sample of its images, for the thresholds of *unknown*
     columns/                    the user's columns: values for the images from a table
     maps/…                      two-dimensional maps of the features and of frames
     damaged/                    what was found damaged and could be made again
@@ -30,7 +31,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ from engine.runs.safeguards.event_log import EventLog
 from engine.stages.decided_labels import FixedLabels
 
 FORMAT = 1
+# What the depths of whole numbers, and of floats, are called in a card.
+DEPTH_NAMES = {True: "whole", False: "floats"}
 # Another run's stage 1, for which this run has yet to make a clustering of its own.
 INHERITED_FEATURES = "features-inherited"
 # Vectors from elsewhere in the place of stage 1's.
@@ -82,7 +85,8 @@ class RunCard:
 
     `parent` is the run it starts from, "" for none; `extra` counts the extra images;
     `excluded` are the images that a person excluded from the source beforehand, with the reason;
-    `origin` is where the originals are, None where nobody knows.
+    `origin` is where the originals are, None where nobody knows; `depths` with which low and scale values of more than
+    8 bits became pixels, by DEPTH_NAMES, {} where there were none or the run is older than that.
     """
 
     source: str
@@ -95,6 +99,7 @@ class RunCard:
     extra: int = 0
     excluded: tuple[Skipped, ...] = ()
     origin: Origin | None = None
+    depths: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class RunFolder:
@@ -418,6 +423,7 @@ def _read_card(file: Path, _modified: int) -> RunCard:
             card.get("extra", 0),
             excluded,
             Origin(**card["origin"]) if "origin" in card else None,
+            {name: (float(low), float(scale)) for name, (low, scale) in card.get("depths", {}).items()},
         )
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file} is damaged ({error})") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,60 @@ from engine.runs.folder import IMPORTED, RunFolder
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Adapter, Encoder, Heads
 from engine.stages.encoder_file import load_encoder, network_of, pack_encoder
-from engine.stages.features import build_encoder
+from engine.stages.features import placed
 from engine.stages.joint import Classifier, predict
 
 # How many images become grey at a time.
 GREY_IMAGES = 1_024
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """The networks of a run that label an image, in eval mode on one device.
+
+    Attributes:
+        encoder: (M, C, H, W) in 0–1 → (M, D).
+        adapter: (M, D) → (M, P), where the encoder is frozen; else None.
+        head: the features of the last of them → logits (1, M, K).
+    """
+
+    encoder: Encoder
+    adapter: Adapter | None
+    head: Heads
+
+    @property
+    def whole(self) -> nn.Module:
+        """(M, C, H, W) in 0–1 → logits (M, K)."""
+        if self.adapter is None:
+            return Classifier(self.encoder, self.head)
+        return nn.Sequential(self.encoder, Classifier(self.adapter, self.head))
+
+
+def trained(folder: RunFolder, device: torch.device) -> Trained:
+    """The run's latest model: stage 3's, else stage 2's head on stage 1's features.
+
+    Raises:
+        RunError: when stage 2 is not done, or the features were imported.
+    """
+    _check_network(folder, "label images that it has not seen: use their external vectors in a new run")
+    if not folder.has("heads"):
+        raise RunError(f"{folder.path} has no clusters yet: train until stage 2 is done")
+    config, features = folder.config(), folder.weights("features")
+    if config.features.source == SCRATCH:
+        channels, side = len(features["mean"]), min(folder.images().size)
+        encoder = Encoder(config.encoder, channels=channels, side=side)
+    else:
+        encoder = load_encoder(config.features.source)
+    encoder = placed(encoder, config, device)
+    adapter = Adapter.of(features).to(device) if config.keeps_views else None
+    learned = encoder if adapter is None else adapter
+    head = Heads(1, learned.features, config.clusters).to(device)
+    if folder.has("joint"):
+        Classifier(learned, head).load_state_dict(folder.weights("joint"))
+    else:
+        learned.load_state_dict(features)
+        head.load_state_dict(folder.weights("heads"))
+    return Trained(encoder.eval(), adapter, head.eval())
 
 
 def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) -> Clustering:
@@ -35,27 +85,14 @@ def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) ->
     Raises:
         RunError: when stage 2 is not done, the images have another size, or the features were imported.
     """
-    _check_network(folder, "label images that it has not seen: use their external vectors in a new run")
-    config, own = folder.config(), folder.images()
+    own = folder.images()
     if images.size != own.size:
         raise RunError(
             f"{images.source} has {_shape(images)}, but the run was trained on {_shape(own)}: "
             "open the images in that size (--size)"
         )
-    images = coloured_as(images, own.channels)
-    if not folder.has("heads"):
-        raise RunError(f"{folder.path} has no clusters yet: train until stage 2 is done")
-    pixels = DeviceImages(images, device)
-    encoder = build_encoder(config, pixels, channels=own.channels, side=min(own.size))
-    learned = Adapter.of(folder.weights("features")).to(device) if config.keeps_views else encoder
-    head = Heads(1, learned.features, config.clusters).to(device)
-    model = Classifier(learned, head).eval()
-    if folder.has("joint"):
-        model.load_state_dict(folder.weights("joint"))
-    else:
-        learned.load_state_dict(folder.weights("features"))
-        head.load_state_dict(folder.weights("heads"))
-    return Clustering(predict(nn.Sequential(encoder.eval(), model) if config.keeps_views else model, pixels))
+    model = trained(folder, device)
+    return Clustering(predict(model.whole, DeviceImages(coloured_as(images, own.channels), device)))
 
 
 def coloured_as(images: ImageSet, channels: int) -> ImageSet:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from engine.data.origin import FITS, Fit, Origin
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import SourceError
+from engine.formats.depth import Depth
 from engine.formats.images import image_ending
 from engine.sources.arrays import ArraySource
 from engine.sources.folders import FolderSource
@@ -59,6 +60,7 @@ class Opened:
         stamps: (N, 2) int64 of the originals, as `Listing` has them.
         extra: extra images for stage 1 only, with the same size and channels.
         notes: sentences about what is not used, or differently from what one might expect.
+        depths: with which values of more than 8 bits became these pixels, of whole numbers (True) and of floats.
     """
 
     images: ImageSet
@@ -70,6 +72,7 @@ class Opened:
     stamps: np.ndarray | None = None
     extra: ImageSet | None = None
     notes: tuple[str, ...] = ()
+    depths: Mapping[bool, Depth] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.truth is not None and len(self.truth.labels) != len(self.images):
@@ -223,6 +226,7 @@ def _opened(text: str, stored: Stored) -> Opened:
         of_images(stored.listing.columns, good),
         stamps=stored.listing.stamps[good],
         notes=stored.notes,
+        depths=stored.depths,
     )
 
 

@@ -94,7 +94,7 @@ def load_encoder(source: str, *, norm_groups: int = 1) -> Encoder:
     """
     found = _read(source)
     try:
-        return _built(found["card"], found["weights"], norm_groups)
+        return built_encoder(found["card"], found["weights"], norm_groups=norm_groups)
     except (*UNREADABLE, SettingError) as error:
         if out_of_memory(error) or isinstance(error, MissingLibraryError):
             raise
@@ -105,18 +105,19 @@ def untrained_encoder(source: str, *, norm_groups: int = 1) -> Encoder:
     """The encoder that a network from elsewhere ("timm:…", …) becomes, with weights drawn at random where they would
     be downloaded: it takes as long. Raises SettingError."""
     found = untrained(source)
-    return _built(found.card, _weights_of(found), norm_groups)
+    return built_encoder(found.card, _weights_of(found), norm_groups=norm_groups)
 
 
-def _built(card: Mapping[str, Any], weights: Mapping[str, torch.Tensor], norm_groups: int) -> Encoder:
-    """The encoder of a card, with these weights."""
+def built_encoder(card: Mapping[str, Any], weights: Mapping[str, torch.Tensor], *, norm_groups: int = 1) -> Encoder:
+    """The encoder of a card, with these weights. It scales images to its side, unless `fixed_side` in the card is
+    false. Raises SettingError, and what torch raises for weights of another network."""
     network = network_on(card)
     encoder = Encoder(
         EncoderSettings() if network else from_dict(card["encoder"], EncoderSettings),
         channels=card["channels"],
         side=card["side"],
         norm_groups=norm_groups,
-        fixed_side=True,
+        fixed_side=card.get("fixed_side", True),
         network=network,
         interpolation=card.get("interpolation", "bilinear"),
     )

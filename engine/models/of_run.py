@@ -1,0 +1,165 @@
+"""The model of a run: its networks, the classes as people named and merged them, and calibrated thresholds."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.config import SCRATCH, to_dict
+from engine.curate.curation import Curation, State
+from engine.data.batches import DeviceImages
+from engine.errors import RunError
+from engine.exports.labelled import NUMBERED, run_id
+from engine.models.about import About, Thresholds
+from engine.models.calibration import SAMPLE, calibrated, references_of
+from engine.models.model import Model, Recogniser, on_device
+from engine.runs.folder import RunFolder
+from engine.runs.predict import Trained, trained
+from engine.runs.results import decision_log, observe, summary
+from engine.stages.encoder_file import network_of
+from engine.stages.features import encode
+
+# The artefact of `_sample`; which networks it was made by.
+ARTEFACT = "sample"
+# What is said of a run, apart from what else `About` says.
+SCORES = ("stages", "reliable", "truth")
+ENDINGS = (".pt", ".pth", ".safetensors", ".npy", ".parquet", ".bin")
+
+
+def model_of(folder: RunFolder, device: torch.device, curation: Curation | None = None) -> Model:
+    """The newest model of a run, ready to answer.
+
+    Its thresholds are calibrated on a sample of the run's own images, without those that people excluded. The sample
+    is computed once and kept in the run's folder, if that can be written.
+
+    Args:
+        curation: what people decided; read from the run's log, unless given.
+
+    Raises:
+        RunError: before stage 2 is done, without a network (external vectors), or when all images are excluded.
+        DecisionError: when the decisions cannot be read.
+    """
+    networks = trained(folder, device)
+    if curation is None:
+        with contextlib.closing(decision_log(folder)) as log:
+            curation = log.curation
+    clusters = folder.card().config.clusters
+    numbers = curation.home[:clusters]
+    given = [one for one in curation.classes if one.number in set(numbers.tolist())]
+    home = tuple(np.searchsorted([one.number for one in given], numbers).tolist())
+    sample = _sample(folder, networks, device).without(curation.state == State.EXCLUDED)
+    if not len(sample.ids):
+        raise RunError(f"all images of {folder.path} are excluded: a model has nothing to be calibrated on")
+    merged = sample.probabilities @ np.eye(len(given), dtype=np.float32)[list(home)]
+    about = _about(folder, networks, calibrated(merged.max(1), sample.features))
+    about = replace(
+        about,
+        classes=tuple(one.name for one in given),
+        home=home,
+        without=tuple(one.name for one in curation.classes if one not in given),
+        decisions=_decisions(folder, curation),
+    )
+    references = references_of(sample.features)
+    return on_device(about, Recogniser(networks.encoder, networks.adapter, networks.head, references, home), device)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """What the networks make of images `ids` (M,) in random order: features (M, D) and probabilities (M, K)."""
+
+    ids: np.ndarray
+    features: np.ndarray
+    probabilities: np.ndarray
+
+    def without(self, excluded: np.ndarray) -> _Sample:
+        """The sample without images that are `excluded` (N,) bool."""
+        kept = ~excluded[self.ids]
+        return _Sample(self.ids[kept], self.features[kept], self.probabilities[kept])
+
+
+def _sample(folder: RunFolder, networks: Trained, device: torch.device) -> _Sample:
+    """The kept one, unless other networks made it."""
+    made_by = np.array([folder.modified(name) or 0.0 for name in ("heads", "joint")])
+    if folder.has(ARTEFACT):
+        kept = folder.load(ARTEFACT)
+        if np.array_equal(kept["made_by"], made_by):
+            return _Sample(*(np.asarray(kept[name]) for name in ("ids", "features", "probabilities")))
+    made = _computed(folder, networks, device)
+    with contextlib.suppress(OSError):  # of a run that may only be read, it is computed again
+        folder.save(ARTEFACT, {"made_by": made_by, **vars(made)})
+    return made
+
+
+@torch.no_grad()
+def _computed(folder: RunFolder, networks: Trained, device: torch.device) -> _Sample:
+    card = folder.card()
+    ids = np.random.default_rng(card.config.seed).permutation(card.images)[:SAMPLE]
+    if networks.adapter is None:
+        encoded = encode(networks.encoder, DeviceImages(folder.images(), device), torch.from_numpy(ids))
+        features = encoded
+    else:  # what the frozen network makes of the images is kept
+        clean = torch.from_numpy(np.array(folder.load("features")["clean"][ids], np.float32))
+        features = networks.adapter(clean.to(device))
+    probabilities = networks.head(features)[0].softmax(1)
+    return _Sample(ids, features.float().cpu().numpy(), probabilities.float().cpu().numpy())
+
+
+def _about(folder: RunFolder, networks: Trained, thresholds: Thresholds) -> About:
+    """What is known without people's decisions."""
+    card, images = folder.card(), folder.images()
+    height, width = images.size
+    kind, _, place = card.source.partition(":")
+    settings = to_dict(card.config)
+    settings["features"]["source"] = without_folders(card.config.features.source)
+    told = summary(folder, observe(folder))
+    return About(
+        run=folder.name,
+        run_id=run_id(folder),
+        stage=NUMBERED["joint" if folder.has("joint") else "heads"],
+        classes=(),
+        home=(),
+        channels=images.channels,
+        height=height,
+        width=width,
+        fit="crop" if card.origin is None else card.origin.fit,
+        thresholds=thresholds,
+        network=_network(folder, networks),
+        fingerprint=card.fingerprint,
+        images=card.images,
+        # A shared file must not reveal folders of a machine.
+        source=f"{kind}:{Path(place).name}" if place else kind,
+        settings=settings,
+        depths=card.depths,
+        scores={name: told[name] for name in SCORES if told.get(name) is not None},
+    )
+
+
+def _network(folder: RunFolder, networks: Trained) -> dict[str, Any]:
+    """The card by which the encoder is built again."""
+    card = folder.card()
+    if card.config.features.source == SCRATCH:
+        own = {"encoder": asdict(card.config.encoder), "fixed_side": False}
+        return {**own, "channels": networks.encoder.channels, "side": min(folder.images().size)}
+    network, side = network_of(folder.config().features.source)
+    return {**network, "channels": networks.encoder.channels, "side": side}
+
+
+def without_folders(source: str) -> str:
+    """`features.source` without the folders of a file.
+
+    >>> without_folders("weights:timm/vit:/home/a/b.safetensors"), without_folders("timm:hf-hub:a/b")
+    ('weights:timm/vit:b.safetensors', 'timm:hf-hub:a/b')
+    """
+    start, colon, place = source.rpartition(":")
+    return f"{start}{colon}{Path(place).name}" if place.endswith(ENDINGS) else source
+
+
+def _decisions(folder: RunFolder, curation: Curation) -> dict[str, int]:
+    states = {"decided": State.DECIDED, "rejected": State.REJECTED, "excluded": State.EXCLUDED}
+    found = {name: int((curation.state == state).sum()) for name, state in states.items()}
+    return {**found, "taught": int(folder.fixed().mask.sum())}
