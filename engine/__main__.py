@@ -1,4 +1,4 @@
-"""The command line: import, health, run, forecast, show, export, predict, map, replay, trials, encoder.
+"""The command line: import, health, run, forecast, show, export, report, predict, map, replay, trials, encoder.
 
 Messages go to stderr, results to stdout.
 """
@@ -22,6 +22,7 @@ from engine.data.origin import FITS
 from engine.errors import RunError, SpiceError, printable, sentence_of, sized
 from engine.exports.command import add_export
 from engine.presets import preset
+from engine.report.command import add_report
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_forecast,
         _add_show,
         add_export,
+        add_report,
         _add_predict,
         _add_map,
         _add_replay,
