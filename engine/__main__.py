@@ -1,5 +1,5 @@
-"""The command line: import, health, run, forecast, show, check, export, import-labels, model, predict, map, replay,
-trials, encoder.
+"""The command line: import, health, run, forecast, show, check, export, import-labels, report, model, predict, map,
+replay, trials, encoder.
 
 Messages go to stderr, results to stdout.
 """
@@ -25,6 +25,7 @@ from engine.exports.command import add_export
 from engine.exports.return_command import add_import_labels
 from engine.models.command import add_model, add_predict
 from engine.presets import preset
+from engine.report.command import add_report
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_check,
         add_export,
         add_import_labels,
+        add_report,
         add_model,
         add_predict,
         _add_map,
