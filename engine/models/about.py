@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.data.origin import FITS, Fit
 from engine.errors import RunError, first_sentence
-from engine.formats.depth import Depth
+from engine.formats.depth import USUAL_DEPTHS, Depth, Kind
 
 # Raised when a file of an earlier version is not read any more.
 FORMAT = 1
@@ -38,7 +38,7 @@ class About:
         without: names of classes that people made and that no cluster has become: the model never gives them.
         channels, height, width: of the images it takes.
         fit: how they became squares.
-        depths: with which values of more than 8 bits became 8 bits: low and scale, under "whole" and "floats"; empty
+        depths: with which values of more than 8 bits became 8 bits: low and scale, by their `Kind`; empty
             where there were none, or nobody knows.
         thresholds: below which an image is unknown.
         network: the card of the encoder.
@@ -71,9 +71,9 @@ class About:
     decisions: dict[str, int] = field(default_factory=dict)
 
     @property
-    def depth_rule(self) -> dict[bool, Depth] | None:
+    def depth_rule(self) -> dict[Kind, Depth] | None:
         """The depths as an image is decoded with them; None lets each image have its own."""
-        return {name == "whole": Depth(*one) for name, one in self.depths.items()} or None
+        return {kind: Depth(*self.depths[kind]) for kind in USUAL_DEPTHS if kind in self.depths} or None
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, **asdict(self)})

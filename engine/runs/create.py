@@ -22,7 +22,7 @@ from engine.errors import RunError, choose_clusters, disk_cure, reason_of
 from engine.leftovers import DRAFT, sweep
 from engine.networks.hub import Told, nobody
 from engine.runs.files import draft_folder, write_text
-from engine.runs.folder import DEPTH_NAMES, FORMAT, NEW_RUN, WITHOUT_ADAPTER, RunFolder
+from engine.runs.folder import FORMAT, NEW_RUN, WITHOUT_ADAPTER, RunFolder
 from engine.runs.inheritance import inherit, inherit_decided
 from engine.runs.initial_weights import keep_beginning
 from engine.sources.open_source import Opened
@@ -149,7 +149,7 @@ def _write_inputs(
     if opened.origin is not None:
         card["origin"] = asdict(opened.origin)
     if opened.depths:
-        card["depths"] = {DEPTH_NAMES[whole]: [one.low, one.scale] for whole, one in opened.depths.items()}
+        card["depths"] = {kind: [one.low, one.scale] for kind, one in opened.depths.items()}
     imported = config.features.source.startswith(IMPORT)
     if opened.extra is not None and not imported:
         draft.save_images("extra", opened.extra)

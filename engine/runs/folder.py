@@ -63,8 +63,6 @@ from engine.runs.safeguards.event_log import EventLog
 from engine.stages.decided_labels import FixedLabels
 
 FORMAT = 1
-# What the depths of whole numbers, and of floats, are called in a card.
-DEPTH_NAMES = {True: "whole", False: "floats"}
 # Another run's stage 1, for which this run has yet to make a clustering of its own.
 INHERITED_FEATURES = "features-inherited"
 # Vectors from elsewhere in the place of stage 1's.
@@ -86,7 +84,7 @@ class RunCard:
     `parent` is the run it starts from, "" for none; `extra` counts the extra images;
     `excluded` are the images that a person excluded from the source beforehand, with the reason;
     `origin` is where the originals are, None where nobody knows; `depths` with which low and scale values of more than
-    8 bits became pixels, by DEPTH_NAMES, {} where there were none or the run is older than that.
+    8 bits became pixels, by their `Kind`, {} where there were none or the run is older than that.
     """
 
     source: str

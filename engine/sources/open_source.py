@@ -21,7 +21,7 @@ from engine.data.origin import FITS, Fit, Origin
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.errors import SourceError
-from engine.formats.depth import Depth
+from engine.formats.depth import Depth, Kind
 from engine.formats.images import image_ending
 from engine.sources.arrays import ArraySource
 from engine.sources.folders import FolderSource
@@ -60,7 +60,7 @@ class Opened:
         stamps: (N, 2) int64 of the originals, as `Listing` has them.
         extra: extra images for stage 1 only, with the same size and channels.
         notes: sentences about what is not used, or differently from what one might expect.
-        depths: with which values of more than 8 bits became these pixels, of whole numbers (True) and of floats.
+        depths: with which values of more than 8 bits became these pixels, and masks.
     """
 
     images: ImageSet
@@ -72,7 +72,7 @@ class Opened:
     stamps: np.ndarray | None = None
     extra: ImageSet | None = None
     notes: tuple[str, ...] = ()
-    depths: Mapping[bool, Depth] = field(default_factory=dict)
+    depths: Mapping[Kind, Depth] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.truth is not None and len(self.truth.labels) != len(self.images):
