@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -120,7 +121,7 @@ def export_run(
         write_file(form.packed(export), target)
     else:
         _fill(form, export, asked, target)
-    export.tell(len(chosen))
+    progress("writing", len(chosen), len(chosen))  # it is there: too late to stop
     table = chosen.table
     said = counts_by_provenance(table)
     return Exported(len(chosen), int(table["reliable"].sum()), said, target, chosen.dropped, tuple(export.notes))
@@ -201,12 +202,18 @@ def _fill(form: Format, export: Export, asked: Asked, target: Path) -> None:
         write_text(export.draft / ABOUT, json.dumps(_about(export, asked), ensure_ascii=False, indent=1) + "\n")
         _put_in_place(export.draft, target, asked.overwrite)
     except OSError as error:
-        raise RunError(
-            f"{target} cannot be written: {error.strerror or error}; nothing was left there. Choose another place, or "
-            "free some space"
-        ) from None
+        raise RunError(_failed(error, export.draft, target)) from None
     finally:
         shutil.rmtree(export.draft, ignore_errors=True)
+
+
+def _failed(error: OSError, draft: Path, target: Path) -> str:
+    """Whether an original could not be read, or the target not be written, in a sentence. A copy onto a full disk names
+    the original, too."""
+    why, named = error.strerror or error, str(error.filename or "")
+    if named and not named.startswith(str(draft)) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return f"{named} cannot be read: {why}; nothing was left at {target}"
+    return f"{target} cannot be written: {why}; nothing was left there. Choose another place, or free some space"
 
 
 def _put_in_place(draft: Path, target: Path, overwrite: bool) -> None:
