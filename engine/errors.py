@@ -96,7 +96,7 @@ def sentence_of(error: Exception, what: str) -> str:
 
 
 # What the system calls a disk, or a person's share of it, that is full.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _CURES = {
     errno.EROFS: "make it writable, or ",
     errno.EACCES: "make it writable for you, or ",
@@ -118,7 +118,7 @@ def disk_cure(error: OSError, elsewhere: str = "choose another folder") -> str:
     >>> disk_cure(OSError(errno.ENOSPC, "")), disk_cure(OSError(errno.EROFS, ""))
     ('free some space or choose another folder', 'make it writable, or choose another folder')
     """
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return f"free some space or {elsewhere}"
     return f"{_CURES.get(error.errno or 0, '')}{elsewhere}"
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine.curate.log import DecisionLog, damaged_logs, rows_saved
-from engine.errors import RunError, disk_cure, reason_of
+from engine.errors import FULL, RunError, disk_cure, reason_of
 from engine.exports.format import Export, Format, format_named
 from engine.exports.label_table import write_file
 from engine.exports.labelled import Labelled, counts_by_provenance, labelled, run_id
@@ -120,7 +120,7 @@ def export_run(
             write_file(form.packed(export), target)
         else:
             _fill(form, export, asked, target)
-    export.tell(len(chosen))
+    progress("writing", len(chosen), len(chosen))  # it is there: too late to stop
     table = chosen.table
     said = counts_by_provenance(table)
     return Exported(len(chosen), int(table["reliable"].sum()), said, target, chosen.dropped, tuple(export.notes))
@@ -210,10 +210,17 @@ def _fill(form: Format, export: Export, asked: Asked, target: Path) -> None:
         write_text(export.draft / ABOUT, json.dumps(_about(export, asked), ensure_ascii=False, indent=1) + "\n")
         _put_in_place(export.draft, target, asked.overwrite)
     except OSError as error:
-        raise RunError(
-            f"{target} cannot be written: {reason_of(error)}; nothing was left there: "
-            f"{disk_cure(error, 'choose another place')}"
-        ) from None
+        raise RunError(_failed(error, export.draft, target)) from None
+
+
+def _failed(error: OSError, draft: Path, target: Path) -> str:
+    """Whether an original could not be read, or the target not be written, in a sentence. A copy onto a full disk names
+    the original, too."""
+    why, named = reason_of(error), str(error.filename or "")
+    if named and not named.startswith(str(draft)) and error.errno not in FULL:
+        return f"{named} cannot be read: {why}; nothing was left at {target}"
+    cure = disk_cure(error, "choose another place")
+    return f"{target} cannot be written: {why}; nothing was left there: {cure}"
 
 
 def _put_in_place(draft: Path, target: Path, overwrite: bool) -> None:

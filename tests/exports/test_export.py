@@ -95,6 +95,20 @@ def test_a_disk_that_is_full_midway_leaves_nothing(
     assert listed(tmp_path) == ["out", "photos", "runs"]
 
 
+def test_an_original_that_cannot_be_read_is_named(
+    export: DoExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(picture: Picture, *_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(picture.path))
+
+    monkeypatch.setattr(Picture, "put", refused)
+    with pytest.raises(
+        RunError, match=r"photos/bars/01\.png cannot be read: Permission denied; nothing was left at .*out"
+    ):
+        export("folders")
+    assert listed(tmp_path) == ["photos", "runs"]
+
+
 def test_an_export_that_is_stopped_leaves_nothing(run: RunFolder, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     with contextlib.closing(decision_log(run)) as log, pytest.raises(Stopped):
