@@ -7,7 +7,7 @@ from pathlib import Path
 
 _SHARED = json.loads((Path(__file__).parents[1] / "assets" / "palette.json").read_text("utf-8"))
 # Each colour is as far as possible (in OKLab) from all before it for normal, protanopic and deuteranopic
-# sight, and readable on white and on near-black. The lesson has them from the same file.
+# sight, and readable on white and on near-black. Lesson and report have them from the same file.
 CLUSTERS: tuple[str, ...] = tuple(_SHARED["clusters"])
 NOBODY: str = _SHARED["nobody"]
 
@@ -23,7 +23,7 @@ STATES = {
 }
 
 # In the order of engine.stages.reliable.Verdict.
-VERDICTS = ("#0070c2", "#eb9900", "#a3a3eb", "#b80029")
+VERDICTS: tuple[str, ...] = tuple(_SHARED["verdicts"])
 # Rising lightness, so that it reads without colour too (viridis without its faint ends).
 RAMP = ("#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30")
 

@@ -2,7 +2,7 @@
 // that figures add to their elements.
 
 // assets/palette.json.
-declare const PALETTE: { clusters: string[]; nobody: string };
+declare const PALETTE: { clusters: string[]; nobody: string; verdicts: string[] };
 
 interface Bundle {
   run: string;

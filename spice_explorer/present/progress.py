@@ -9,10 +9,11 @@ from engine.config import IMPORT, FeatureSettings
 from engine.events import ReliableSelected, Stage
 from engine.runs.snapshot import Snapshot, StageView
 from engine.shares import percent
+from engine.terms import SCORE_MEANINGS, SCORE_NAMES, TRUTH_NAMES, duration
+from engine.terms import STAGE_TITLES as TITLES
 
 Status = Literal["waiting", "active", "done", "halted", "skipped"]
 
-TITLES: dict[Stage, str] = {"features": "Stage 1 · features", "heads": "Stage 2 · heads", "joint": "Stage 3 · joint"}
 STATE_WORDS = {
     "new": "new",
     "queued": "queued",
@@ -56,25 +57,11 @@ JOINT_ON_VECTORS = (
     "Now: an adapter on the external vectors and the head train together on the reliable images; if the model is "
     "confident about the vector of another image, it learns the same label from that vector with noise."
 )
-SCORE_NAMES = {
-    "pseudo_label_loss": "pseudo-label loss",
-    "head_agreement": "head agreement",
-    "size_entropy": "size entropy",
-    "silhouette": "silhouette",
-}
-SCORE_MEANINGS = {
-    "pseudo_label_loss": "Loss of the chosen head on its own pseudo-labels.",
-    "head_agreement": "Mean mutual information between the heads' labels, 0 to 1: high means that "
-    "independent heads found the same clusters.",
-    "size_entropy": "1 when all clusters are the same size, 0 when one contains every image.",
-    "silhouette": "How much nearer images are to their own cluster than to the next one, −1 to 1.",
-}
 CHOICES = {
     "loss": "the head with the lowest loss",
     "consensus": "the head that the others agree with most",
     "neighbors": "the head whose labels neighbours share most",
 }
-TRUTH_NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI"}
 
 
 @dataclass(frozen=True)
@@ -177,20 +164,6 @@ def how_far(view: StageView) -> str:
 def remaining(view: StageView, pace: float | None) -> str | None:
     """Time until the stage ends at `pace` steps a second, in words; None while unknown."""
     return None if not pace else duration((view.steps - view.step) / pace)
-
-
-def duration(seconds: float) -> str:
-    """ "8 s", "3 min 20 s", "2 h 05 min"; no line break takes a number and its unit apart."""
-    whole = round(seconds)
-    if whole < 60:
-        return _joined((f"{whole}", "s"))
-    if whole < 3600:
-        return _joined((f"{whole // 60}", "min"), (f"{whole % 60:02d}", "s"))
-    return _joined((f"{whole // 3600}", "h"), (f"{whole % 3600 // 60:02d}", "min"))
-
-
-def _joined(*figures: tuple[str, str]) -> str:
-    return " ".join(f"{figure}\N{NO-BREAK SPACE}{unit}" for figure, unit in figures)
 
 
 def short_state(snapshot: Snapshot) -> str:

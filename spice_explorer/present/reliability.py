@@ -10,15 +10,8 @@ from typing import Any
 import numpy as np
 
 from engine.shares import percent
+from engine.terms import REASONS
 
-# In the order of engine.stages.reliable.Verdict.
-REASONS = ("reliable", "neighbours disagree", "not confident", "neither")
-EXPLANATIONS = (
-    "Its neighbours agree and the model is confident.",
-    "The model is confident, but too many of its nearest neighbours have another label.",
-    "Its neighbours agree, but the model is not confident.",
-    "Its neighbours disagree and the model is not confident.",
-)
 # Confidence is drawn as the number of nines, −log10(1 − p): most of it lies close to 1.
 MOST_NINES = 5.0
 # A confusion table with more rows or columns than this could not be read.

@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.config import IMPORT, SCRATCH, RunConfig, Settings, flat, with_setting
 from engine.errors import SettingError
+from engine.terms import SETTING_GROUPS, plain
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
@@ -43,20 +44,6 @@ def devices(gpus: int) -> dict[str, str]:
     """The devices to choose from, with titles, if there are `gpus` GPUs; a single GPU needs no number."""
     numbered = {f"cuda:{index}": f"GPU {index} (CUDA)" for index in range(gpus)} if gpus > 1 else {}
     return {**DEVICES, **numbered}
-
-
-GROUPS = (
-    ("features", "Stage 1 · features"),
-    ("heads", "Stage 2 · clustering heads"),
-    ("reliable", "Reliable set"),
-    ("joint", "Stage 3 · joint training"),
-    ("encoder", "Encoder"),
-    ("views.contrastive", "Views · contrastive (stage 1)"),
-    ("views.weak", "Views · weak (stages 2 and 3)"),
-    ("views.strong", "Views · strong (stage 2)"),
-    ("views.joint", "Views · strong (stage 3)"),
-    ("compute", "Compute"),
-)
 
 
 @dataclass(frozen=True)
@@ -92,7 +79,7 @@ def groups(config: RunConfig, texts: Mapping[str, Sequence[str]]) -> tuple[Group
 
     `texts`: for each setting that is a text, by dotted name, what can be chosen here.
     """
-    return tuple(Group(name, title, _fields(name, _part(config, name), texts)) for name, title in GROUPS)
+    return tuple(Group(name, title, _fields(name, _part(config, name), texts)) for name, title in SETTING_GROUPS)
 
 
 def _part(config: RunConfig, name: str) -> Settings:
@@ -150,15 +137,6 @@ def explanation(about: Mapping[str, Any]) -> str:
     if low is not None:
         parts.append(f"at least {plain(low)}" if high is None else f"{plain(low)} to {plain(high)}")
     return " · ".join(parts)
-
-
-def plain(value: Any) -> str:
-    """A value as a person writes it: 1048576 → "1,048,576", 0.0001 → "0.0001", True → "on"."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def fine_step(value: float) -> float:

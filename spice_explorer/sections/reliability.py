@@ -12,6 +12,7 @@ from engine.config import ReliableSettings
 from engine.errors import SpiceError
 from engine.events import Stage
 from engine.shares import percent
+from engine.terms import EXPLANATIONS, REASONS
 from spice_explorer import session
 from spice_explorer.components import gallery, plane
 from spice_explorer.components.gallery import Action
@@ -243,8 +244,8 @@ def _instrument(run: RunFolder, view: View, found: Split) -> None:
         "asked": asdict(view.thresholds),
         "version": st.session_state.get(f"thresholds version-{run.name}", 0),
         "engine": {"thresholds": asdict(view.thresholds), "counts": found.by_reason},
-        "reasons": present.REASONS,
-        "explanations": present.EXPLANATIONS,
+        "reasons": REASONS,
+        "explanations": EXPLANATIONS,
         "colours": VERDICTS,
         "clusterColours": CLUSTERS,
         "names": decisions.cluster_names(run),
@@ -338,13 +339,13 @@ def _galleries(run: RunFolder, view: View, verdict: ReliableSet) -> None:
         st.selectbox("Cluster", clusters, key=_key("cluster", run), width=160, format_func=words.__getitem__)
         if len(selected) and st.checkbox(f"Only the {len(selected):,} selected", key="only selected"):
             among = among & np.isin(np.arange(len(among)), selected)
-        counts = np.bincount(verdict.verdicts[among], minlength=len(present.REASONS))
+        counts = np.bincount(verdict.verdicts[among], minlength=len(REASONS))
         place.segmented_control(
             "Images",
-            range(len(present.REASONS)),
+            range(len(REASONS)),
             required=True,
             key=_key("reason", run),
-            format_func=lambda one: f"{present.REASONS[one].capitalize()} ({counts[one]:,})",
+            format_func=lambda one: f"{REASONS[one].capitalize()} ({counts[one]:,})",
         )
     ids = present.order(
         np.flatnonzero(among & (verdict.verdicts == view.reason)),
@@ -353,7 +354,7 @@ def _galleries(run: RunFolder, view: View, verdict: ReliableSet) -> None:
         doubtful_first=view.reason != 0,
     )
     st.caption(
-        f"{present.EXPLANATIONS[view.reason]} {'Surest' if view.reason == 0 else 'Most doubtful'} "
+        f"{EXPLANATIONS[view.reason]} {'Surest' if view.reason == 0 else 'Most doubtful'} "
         "first; under each: cluster · confidence · agreement."
     )
     known = replace(decisions.known(run, view.stage), agreement=verdict.agreement)

@@ -27,6 +27,7 @@ from engine.shares import percent
 from engine.sources.open_source import Opened
 from engine.space.neighbors import Neighbors, local_agreement
 from engine.stages.reliable import ReliableSet, Verdict, judge, neighbor_count
+from engine.terms import EXPLANATIONS, REASONS
 from spice_explorer import charts
 from spice_explorer.components.scripts import parts
 from spice_explorer.present import reliability as present
@@ -75,7 +76,7 @@ def test_impossible_thresholds_are_none(text: str) -> None:
 
 
 def test_the_reasons_are_the_engines_verdicts() -> None:
-    assert len(present.REASONS) == len(present.EXPLANATIONS) == len(Verdict)
+    assert len(REASONS) == len(EXPLANATIONS) == len(Verdict)
     assert [v.name for v in Verdict] == ["RELIABLE", "NEIGHBORS_DISAGREE", "NOT_CONFIDENT", "NEITHER"]
 
 
