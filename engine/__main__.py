@@ -1,4 +1,5 @@
-"""The command line: import, health, run, forecast, show, export, import-labels, predict, map, replay, trials, encoder.
+"""The command line: import, health, run, forecast, show, export, import-labels, report, predict, map, replay, trials,
+encoder.
 
 Messages go to stderr, results to stdout.
 """
@@ -23,6 +24,7 @@ from engine.errors import RunError, SpiceError, printable, sentence_of, sized
 from engine.exports.command import add_export
 from engine.exports.return_command import add_import_labels
 from engine.presets import preset
+from engine.report.command import add_report
 
 if TYPE_CHECKING:
     from engine.data.images import ImageSet
@@ -65,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_show,
         add_export,
         add_import_labels,
+        add_report,
         _add_predict,
         _add_map,
         _add_replay,

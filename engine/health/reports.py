@@ -83,6 +83,13 @@ def health_of(
     return made
 
 
+def kept_report(fingerprint: str, images: int) -> Health | None:
+    """The last report that the cache has on so many images with this fingerprint; None where nobody asked for one."""
+    files = [(file.stat().st_mtime, file) for file in (cache() / "health").glob(f"{fingerprint}-*.npz")]
+    found = (Health.load(file, images) for _, file in sorted(files, reverse=True))
+    return next((one for one in found if one is not None), None)
+
+
 def _file(opened: Opened, features: Path | None) -> Path:
     kind = hashlib.blake2b(digest_size=6)
     if opened.extents is not None:

@@ -1,0 +1,96 @@
+"""How good the labels are, by what each kind of evidence can say: people's answers, scores without labels, truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.curate.audit import LEAST_ANSWERS
+from engine.curate.measured import Measured
+from engine.report.labels import Labels
+from engine.runs.folder import RunFolder
+from engine.runs.results import summary
+from engine.runs.snapshot import Snapshot
+from engine.shares import percent
+from engine.terms import SCORE_MEANINGS, SCORE_NAMES, STAGE_TITLES, TRUTH_NAMES
+
+# By the keys of a summary.
+_STAGES = dict(zip(("stage1", "stage2", "stage3"), STAGE_TITLES.values(), strict=True))
+
+
+@dataclass(frozen=True)
+class Table:
+    """Scores: a row for each stage. `meanings` explains the columns that need it."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    meanings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What is known of the labels.
+
+    Attributes:
+        measured: sentences about what people's answers measured.
+        estimate: of the reliable labels' purity, without any truth; "" where nothing can be said.
+        scores: label-free. truth: None without ground truth.
+        purity: of the reliable labels, by truth; "" without.
+    """
+
+    measured: tuple[str, ...]
+    estimate: str
+    scores: Table
+    truth: Table | None
+    purity: str
+
+
+def quality_of(folder: RunFolder, snapshot: Snapshot, found: Labels) -> Quality:
+    """Scores from the run's `summary`, and what people's answers say now."""
+    told = summary(folder, snapshot)
+    stages, truth = told["stages"], told.get("truth", {})
+    names = tuple(SCORE_NAMES)
+    scores = Table(
+        tuple(SCORE_NAMES.values()),
+        tuple((_STAGES[key], tuple(_number(values[name]) for name in names)) for key, values in stages.items()),
+        tuple((SCORE_NAMES[name], SCORE_MEANINGS[name]) for name in names),
+    )
+    rows = tuple(
+        (title, tuple(percent(truth[key][name]) for name in TRUTH_NAMES))
+        for key, title in _STAGES.items()
+        if key in truth
+    )
+    by_truth = Table(tuple(TRUTH_NAMES.values()), rows) if rows else None
+    purity = percent(truth["reliable_purity"]) if "reliable_purity" in truth else ""
+    return Quality(
+        _measured(found), percent(found.estimate) if found.estimate is not None else "", scores, by_truth, purity
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _measured(found: Labels) -> tuple[str, ...]:
+    if not found.measured.answers:
+        return (
+            "Nobody has measured these labels yet: no person has looked at an image and answered, apart from answers "
+            "that training used.",
+        )
+    said = [_sentence("all labels", found.measured)]
+    if found.verdict is not None and found.measured_reliable.answers:
+        said.append(_sentence("the reliable labels", found.measured_reliable))
+    return tuple(said)
+
+
+def _sentence(what: str, found: Measured) -> str:
+    """What answers say of some labels: an interval only where images were drawn at random."""
+    estimate = found.estimate
+    if estimate is not None:
+        return (
+            f"Of {what}, about {percent(estimate.value)} are right (95 % interval: {percent(estimate.low)} to "
+            f"{percent(estimate.high)}), from {estimate.answers:,} random answers."
+        )
+    counted = f"Of {what}, people looked at {found.answers:,}: {found.right:,} are right."
+    if found.enough:
+        return f"{counted} These were not drawn at random, so the others may be better or worse."
+    return f"{counted} These are too few to say anything about the others ({LEAST_ANSWERS} are needed)."

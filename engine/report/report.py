@@ -1,0 +1,70 @@
+"""The report of a run as a file: one HTML page that works without a network."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.errors import RunError
+from engine.report.contents import contents
+from engine.report.page import report_page
+from engine.runs.files import write_text
+from engine.runs.folder import RunFolder
+from engine.runs.maps import compute, load_map
+
+
+def report(folder: RunFolder) -> str:
+    """The report of a run as one HTML page; raises RunError before stage 1 is done, DecisionError when the decisions
+    cannot be read."""
+    return report_page(contents(folder))
+
+
+def write_report(
+    folder: RunFolder,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    umap: bool = False,
+    progress: Callable[[str, float], None] = lambda _part, _done: None,
+) -> int:
+    """Writes the report of a run, completely or not at all; returns its size in bytes.
+
+    Args:
+        out: the file, which must not exist.
+        overwrite: whether an earlier file at that place is replaced.
+        umap: whether the UMAP of the map is computed first, where the run has none.
+        progress: of that.
+
+    Raises:
+        RunError: before stage 1 is done, or when the file cannot be written.
+        DecisionError: when the decisions cannot be read.
+    """
+    target = Path(os.path.realpath(os.path.expanduser(out)))
+    check_target(target, overwrite=overwrite)
+    folder.card()
+    if umap and load_map(folder) is None:
+        compute(folder, progress=progress)
+    html = report(folder)
+    check_target(target, overwrite=overwrite)  # making it took a while
+    try:
+        write_text(target, html)
+    except OSError as error:
+        raise RunError(
+            f"{target} cannot be written: {error.strerror or error}; nothing was left there. Choose another place, or "
+            "free some space"
+        ) from None
+    return len(html.encode())
+
+
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Raises RunError when a report would replace something that it must not."""
+    try:
+        mode = target.stat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        raise RunError(f"{target} exists and is not a file: expected the name of the HTML file to write")
+    if not overwrite:
+        raise RunError(f"{target} exists: choose another name, or replace it (--overwrite)")
