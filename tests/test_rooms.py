@@ -224,12 +224,7 @@ HEAVY = {
     "umap",
 }
 # Each command imports its modules itself: most need few.
-LAZY = {
-    "engine.__main__",
-    "engine.exports.command",
-    "engine.exports.return_command",
-    "engine.report.command",
-}
+LAZY = {"engine.__main__", "engine.exports.command", "engine.exports.return_command", "engine.report.command"}
 MOST_LINES, MOST_FILES = 450, 16
 # Settings and commands are long lists, better read in one place.
 LONG = {"engine/config.py", "engine/__main__.py"}
