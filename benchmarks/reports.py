@@ -26,8 +26,8 @@ def measure() -> None:
             taken.values.append(time.perf_counter() - began)
     body = (
         f"{table(['', 'median', 'worst', 'times', 'goal', ''], [taken.row()])}\n\n"
-        f"Colour images of 32 × 32 pixels; the file takes {size / 1e6:.1f} MB (goal: < {MOST_BYTES / 1e6:.0f} MB). The map "
-        "shows principal components: a UMAP is not counted."
+        f"Colour images of 32 × 32 pixels; the file takes {size / 1e6:.1f} MB (goal: < {MOST_BYTES / 1e6:.0f} MB). The "
+        "map shows principal components: a UMAP is not counted."
     )
     data = {"figures": [{**vars(taken), "met": taken.met}], "bytes": size, "small": size < MOST_BYTES}
     write("reports", "A report as one file", data, body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.report.report import report
 from spice_explorer.queries import decisions
 
 if TYPE_CHECKING:
@@ -13,6 +14,4 @@ if TYPE_CHECKING:
 def file(run: RunFolder) -> bytes:
     """The report as one HTML file; raises RunError before stage 1 is done, DecisionError when the decisions cannot be
     read."""
-    from engine.report.report import report
-
     return report(run, decisions.log_of(run)).encode()
