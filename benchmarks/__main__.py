@@ -62,7 +62,7 @@ SUITES = {
         "duplicates",
         "chaos",
     ),
-    "app": ("start", "ui", "gallery", "decisions", "reviewer", "lesson"),
+    "app": ("start", "ui", "gallery", "decisions", "reviewer", "lesson", "reports"),
 }
 # The number of images and of seeds, where a benchmark has its own.
 OWN_DEFAULTS = {

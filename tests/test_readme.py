@@ -52,13 +52,14 @@ def test_the_engine_commands_work_one_after_the_other(
         "run",
         *["export"] * 9,
         "import-labels",
+        "report",
         "trials",
         "replay",
     ]
     assert [words[0] for words in commands] == kinds
     health, mine, digits, show, export, forecast, predict, encoder, *others = commands
     seeds, tuned, shapes, *others = others
-    exports, back, lesson = others[:9], others[9], others[10:]
+    exports, back, report, lesson = others[:9], others[9], others[10], others[11:]
     assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
     shorter = [word for assignment in FEW_STEPS for word in ("--set", assignment)]
@@ -94,6 +95,8 @@ def test_the_engine_commands_work_one_after_the_other(
         known_formats()
     )
     assert told(*back)["changes"] == 0
+    assert main(report) == 0
+    assert (tmp_path / "report.html").read_text("utf-8").endswith("</html>\n")
     monkeypatch.setattr(failure_trials, "make_trials", lambda *_, **__: made.append(True))
     made: list[bool] = []
     for command in lesson:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.config import SCRATCH, RunConfig
+from engine.curate.log import DecisionLog
 from engine.data.images import ImageSet
 from engine.errors import RunError
 from engine.events import STAGES, Stage
@@ -74,7 +76,7 @@ class Contents:
     settings: tuple[Group, ...]
 
 
-def contents(folder: RunFolder) -> Contents:
+def contents(folder: RunFolder, log: DecisionLog) -> Contents:
     """What the report of a run says, as it is now; reads the run's folder and caches only.
 
     Raises:
@@ -84,7 +86,7 @@ def contents(folder: RunFolder) -> Contents:
     card = folder.card()
     if not folder.has("features"):
         raise RunError(f"{folder.path} has nothing to report yet: train until stage 1 is done")
-    snapshot, found, images = observe(folder), labels_of(folder), folder.images()
+    snapshot, found, images = observe(folder), labels_of(folder, log), folder.images()
     pictures = Pictures(images, card.origin or origin_named(card.source), folder.originals())
     rows, shown = clusters_of(found, images, pictures)
     plane = map_of(found, images, pictures)
@@ -120,10 +122,15 @@ def title_of(source: str) -> str:
     return PurePosixPath(source.replace("\\", "/").partition(":")[2] or source).name or source
 
 
+def date(seconds: float) -> str:
+    """ "30 November 2026", in UTC."""
+    when = datetime.fromtimestamp(seconds, timezone.utc)
+    return f"{when.day} {when:%B %Y}"
+
+
 def day(seconds: float) -> str:
     """ "30 November 2026, 22:41 UTC" """
-    when = datetime.fromtimestamp(seconds, timezone.utc)
-    return f"{when.day} {when:%B %Y, %H:%M} UTC"
+    return f"{date(seconds)}, {datetime.fromtimestamp(seconds, timezone.utc):%H:%M} UTC"
 
 
 # -- the summary ---------------------------------------------------------------------------------
@@ -153,8 +160,11 @@ def _notices(snapshot: Snapshot, found: Labels, kind: str) -> list[str]:
 
 def _figures(card: RunCard, found: Labels) -> list[Figure]:
     classes = len(found.curation.classes)
-    merged = f"{classes:,} classes as people left them" if classes != card.config.clusters else ""
-    out = [Figure(f"{card.images:,}", "images"), Figure(f"{card.config.clusters:,}", "clusters", merged)]
+    merged = f"{classes:,} classes as people left them" if classes > 1 else "1 class as people left it"
+    out = [
+        Figure(f"{card.images:,}", "images"),
+        Figure(f"{card.config.clusters:,}", "clusters", merged if classes != card.config.clusters else ""),
+    ]
     if found.verdict is not None:
         count = int(found.verdict.mask.sum())
         out.append(Figure(percent(count / card.images), "of the labels are reliable", f"{count:,} images"))
@@ -177,9 +187,9 @@ def _facts(folder: RunFolder, card: RunCard, snapshot: Snapshot, images: ImageSe
         ("Images", f"{card.images:,} {kind} images of {width} × {height} pixels from “{title_of(card.source)}”"),
         ("Extra unlabelled images", f"{card.extra:,}" if card.extra else ""),
         ("Method", f"SPICE, preset “{config.preset}”, {config.clusters:,} clusters, seed {config.seed}"),
-        ("Encoder", network or without_folders(config.features.source)),
+        ("Encoder", _encoder(config, network)),
         ("Started from", card.parent),
-        ("Trained on", snapshot.device),
+        ("Trained on", "CPU" if snapshot.device == "cpu" else snapshot.device),
         ("Begun", day(card.created)),
         ("Last event", day(snapshot.seen) if snapshot.seen else ""),
         ("Training time", duration(snapshot.seconds) if snapshot.seconds else ""),
@@ -190,6 +200,13 @@ def _facts(folder: RunFolder, card: RunCard, snapshot: Snapshot, images: ImageSe
             out.append((STAGE_TITLES[stage], f"{view.steps:,} steps in {duration(view.seconds)}"))
     out += [("Fingerprint of the images", card.fingerprint), ("Versions that made this report", versions())]
     return [(name, value) for name, value in out if value]
+
+
+def _encoder(config: RunConfig, network: str) -> str:
+    """The network, and what it began with."""
+    if config.features.source == SCRATCH:
+        return f"{config.encoder.backbone}, trained from random weights"
+    return network or without_folders(config.features.source)
 
 
 def versions() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from engine.curate.curation import Class, Curation, State
+from engine.curate.log import DecisionLog
 from engine.curate.measured import Measured, measured
 from engine.curate.queues import doubt, typical_of
 from engine.events import Stage
 from engine.metrics import estimated_purity, head_votes
 from engine.runs.folder import RunFolder
-from engine.runs.results import decision_log, load_strict, newest_stage
+from engine.runs.results import load_strict, newest_stage
 from engine.space.vectors import units
 from engine.stages.reliable import ReliableSet
 
@@ -88,15 +89,17 @@ class Labels:
         return -np.einsum("nd,nd->n", unit, units(means)[self.labels])
 
 
-def labels_of(folder: RunFolder) -> Labels:
-    """The newest labels of a run that has finished stage 1; raises DecisionError when decisions cannot be read."""
+def labels_of(folder: RunFolder, log: DecisionLog) -> Labels:
+    """The newest labels of a run that has finished stage 1, with the decisions that are committed by now; raises
+    DecisionError when these cannot be read."""
     stage = newest_stage(folder)
     verdict = None if stage is None else load_strict(folder, stage)
     found = folder.load("features")["labels"] if verdict is None else verdict.labels
     labels = np.asarray(found, np.int64)
     chosen = np.zeros(len(labels), bool) if verdict is None else verdict.mask
-    with contextlib.closing(decision_log(folder)) as log:
-        now, times, fixed = log.curation, log.times(), folder.fixed().mask
+    with log.reading() as newest:  # a copy, which nobody adds to while the report is made
+        now, times = copy.deepcopy(newest), log.times()
+    fixed = folder.fixed().mask
     return Labels(
         folder,
         stage or "features",

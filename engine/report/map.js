@@ -5,7 +5,7 @@ const KINDS = { u8: Uint8Array, u16: Uint16Array, u32: Uint32Array };
 const STEPS = 65535;
 const EDGE = 14;
 const REACH = 16; // pixels between the pointer and a point that it still finds
-const NEARLY = 6; // within so many pixels, a point with a picture is found before a nearer one without
+const NEARLY = 12; // within so many pixels, a point with a picture is found before a nearer one without
 const ZOOM = 1.6;
 const MOST_ZOOM = 60;
 const SHARP = 32; // smaller pictures are scaled with sharp pixels
@@ -49,7 +49,12 @@ class ReportMap {
     this.picture = make("canvas", { className: "picture", hidden: true });
     this.title = make("b");
     this.words = make("span");
-    this.card = make("div", { className: "card-at", hidden: true }, this.picture, make("div", {}, this.title, this.words));
+    this.card = make(
+      "div",
+      { className: "card-at", hidden: true },
+      this.picture,
+      make("div", {}, this.title, this.words),
+    );
     this.plane = make("div", { className: "plane" }, this.canvas, this.card);
     this.legend = make("div", { className: "legend keys" });
     const kinds = Object.keys(COLOURINGS).filter((one) => this[one]);
@@ -106,7 +111,9 @@ class ReportMap {
     this.colouring = one;
     this.alone = -1;
     const kinds = Object.keys(COLOURINGS).filter((kind) => this[kind]);
-    this.choices.forEach((button, place) => button.setAttribute("aria-pressed", String(kinds[place] === one)));
+    this.choices.forEach((button, place) => {
+      button.setAttribute("aria-pressed", String(kinds[place] === one));
+    });
     const counts = new Array(this.keys[one].length).fill(0);
     for (const value of this[one]) counts[value]++;
     this.legend.replaceChildren(...this.keys[one].map((key, place) => this.key(key, place, counts[place])));
@@ -182,7 +189,8 @@ class ReportMap {
     const { clientWidth: width, clientHeight: height } = this.canvas;
     if (!width) return;
     const dense = Math.min(3, window.devicePixelRatio || 1);
-    Object.assign(this, { width, height });
+    this.width = width;
+    this.height = height;
     Object.assign(this.canvas, { width: Math.round(width * dense), height: Math.round(height * dense) });
     const pen = this.canvas.getContext("2d");
     pen.scale(dense, dense);
@@ -281,8 +289,8 @@ class ReportMap {
     const { columns, width, height } = this.sprite;
     Object.assign(this.picture, { width, height });
     this.picture.classList.toggle("sharp", width <= SHARP);
-    const from = [(place % columns) * width, Math.floor(place / columns) * height];
-    this.picture.getContext("2d").drawImage(this.sheet, ...from, width, height, 0, 0, width, height);
+    const [x, y] = [(place % columns) * width, Math.floor(place / columns) * height];
+    this.picture.getContext("2d").drawImage(this.sheet, x, y, width, height, 0, 0, width, height);
   }
 }
 

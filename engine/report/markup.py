@@ -34,22 +34,27 @@ def definitions(rows: Iterable[tuple[str, str]]) -> str:
     )
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
-    """A table that scrolls by itself where the window is narrow.
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1, stacked: bool = False) -> str:
+    """A table.
 
     Args:
         columns: texts.
         rows: cells, as HTML.
         words: how many columns, from the first, hold words; the others hold numbers.
+        stacked: whether a narrow window has a block for each row; else the table scrolls there by itself.
     """
     head = "".join(f'<th scope="col"{_right(place, words)}>{text(one)}</th>' for place, one in enumerate(columns))
-    body = "".join(f"<tr>{_cells(row, words)}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    body = "".join(f"<tr>{_cells(columns, row, words)}</tr>" for row in rows)
+    css = "wide stacked" if stacked else "wide"
+    return f'<div class="{css}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _cells(row: Sequence[str], words: int) -> str:
+def _cells(columns: Sequence[str], row: Sequence[str], words: int) -> str:
     first, *others = row
-    cells = "".join(f"<td{_right(place, words)}>{one}</td>" for place, one in enumerate(others, 1))
+    cells = "".join(
+        f'<td data-column="{text(columns[place])}"{_right(place, words)}>{one}</td>'
+        for place, one in enumerate(others, 1)
+    )
     return f'<th scope="row">{first}</th>{cells}'
 
 

@@ -9,7 +9,7 @@ from engine.lesson.scripts import joined
 from engine.one_file import data_of, filled, inside, policy_hash
 from engine.report import markup
 from engine.report.clusters import FORMING, MOST_PROTOTYPES, Cluster
-from engine.report.contents import Contents, day
+from engine.report.contents import Contents, date, day
 from engine.report.labels import palette
 from engine.report.markup import bar, definitions, paragraph, section, swatch, table, tag, text
 from engine.report.people import People
@@ -124,12 +124,11 @@ def _quality(said: Contents) -> str:
 
 
 def _scores(found: Table) -> str:
-    if not found.rows:
+    if not found.stages:
         return paragraph("No stage has been scored yet.", "quiet")
-    rows = table(("", *found.columns), ((text(title), *map(text, values)) for title, values in found.rows))
-    return rows + "".join(
-        f'<p class="quiet"><b>{text(name)}</b>: {text(meaning)}</p>' for name, meaning in found.meanings
-    )
+    rows = table(("", *found.stages), ((text(one.name), *map(text, one.values)) for one in found.scores))
+    known = [one for one in found.scores if one.meaning]
+    return rows + "".join(tag("p", f"<b>{text(one.name)}</b>: {text(one.meaning)}", "quiet") for one in known)
 
 
 def _map(said: Contents) -> str:
@@ -163,7 +162,7 @@ def _clusters(said: Contents) -> str:
     note = (
         "Typical images are those whose labels are least doubtful." if judged else "Typical images lie in the middle."
     )
-    return section("clusters", "Clusters", paragraph(note), table(columns, rows, words=2))
+    return section("clusters", "Clusters", paragraph(note), table(columns, rows, words=2, stacked=True))
 
 
 def _name(one: Cluster) -> str:
@@ -209,7 +208,7 @@ def _reliability(said: Contents) -> str:
         tag("ul", asked, "plain"),
         bar(said.counts, colours, REASONS),
         markup.legend(said.counts, colours, REASONS),
-        table(("Cluster", "", *(one.capitalize() for one in REASONS)), rows, words=2),
+        table(("Cluster", "", *(one.capitalize() for one in REASONS)), rows, words=2, stacked=True),
         tag("ul", reasons, "plain quiet"),
     )
 
@@ -225,19 +224,20 @@ def _people(found: People) -> str:
         words=2,
     )
     left = (
-        f"{found.decided:,} images are decided, {found.rejected:,} labels were rejected as wrong, {found.left_out:,} "
-        f"images are left out, and reviewers disagree about {found.disputed:,}. Undone decisions do not count."
+        f"{found.decided:,} images are decided, {found.rejected:,} labels were rejected by a person as wrong, "
+        f"{found.left_out:,} images are left out, and reviewers disagree about {found.disputed:,}. Undone decisions do "
+        "not count."
     )
     columns = ("Reviewer", "First", "Last", "Seen", "Bulk", "Voted", "Rejected", "Left out")
     reviewers = (
         (
             text(one.name),
-            *(tag("span", text(day(when)), "when") if when else "–" for when in (one.first, one.last)),
+            *(tag("span", text(date(when)), "when") if when else "–" for when in (one.first, one.last)),
             *(f"{count:,}" for count in (one.seen, one.bulk, one.voted, one.rejected, one.left_out)),
         )
         for one in found.reviewers
     )
-    who = table(columns, reviewers, words=3) if found.reviewers else ""
+    who = table(columns, reviewers, words=3, stacked=True) if found.reviewers else ""
     classes = (
         (f'<span class="name">{swatch(one.colour)}{text(one.name)}</span>', f"{one.images:,}", f"{one.decided:,}")
         for one in found.classes
@@ -250,11 +250,17 @@ def _people(found: People) -> str:
 def _health(found: SourceHealth) -> str:
     same = "No two images have the same pixels."
     if found.same:
-        same = f"{found.same:,} images show only {found.groups:,} different pictures: their pixels are the same."
+        several = "picture" if found.groups == 1 else "different pictures"
+        same = (
+            f"{found.same:,} images have the same pixels as another one: together they show {found.groups:,} {several}."
+        )
     said = [paragraph(same)]
     if found.findings is None:
         said.append(
-            paragraph("No health report of these images was kept, so near duplicates and others were not looked for.")
+            paragraph(
+                "No health report of these images was kept, so near duplicates and other possible problems were not "
+                "looked for."
+            )
         )
     else:
         rows = ((text(name.capitalize()), f"{count:,}" if count else "none") for name, count in found.findings)

@@ -17,8 +17,6 @@ from engine.data.thumbnails import TINY_SIDE, as_image, jpeg, pictured, resemble
 from engine.lesson.bundle import MOST_SIDE
 
 QUALITY = 80
-# Thumbnails that are in memory at a time.
-BLOCK = 256
 
 
 class Pictures:
@@ -32,26 +30,23 @@ class Pictures:
 
     def squares(self, ids: np.ndarray) -> np.ndarray:
         """(m, C, H, W) uint8: the middle square of each original, or else what was trained on; all of one size."""
-        pixels = self._images.pixels
-        if self._origin is None or not self._pictured[ids].any():
+        pixels, bodies = self._images.pixels, self._bodies(ids)
+        if not any(bodies):
             return np.asarray(pixels[ids])
         out = np.empty((len(ids), 3, MOST_SIDE, MOST_SIDE), np.uint8)
-        for start in range(0, len(ids), BLOCK):
-            for row, body in enumerate(self._bodies(ids[start : start + BLOCK]), start):
-                image = as_image(pixels[ids[row]]) if body is None else _opened(body)
-                fitted = ImageOps.fit(image.convert("RGB"), (MOST_SIDE, MOST_SIDE), Image.Resampling.HAMMING)
-                out[row] = np.asarray(fitted).transpose(2, 0, 1)
+        for row, (one, body) in enumerate(zip(ids.tolist(), bodies, strict=True)):
+            image = as_image(pixels[one]) if body is None else _opened(body)
+            fitted = ImageOps.fit(image.convert("RGB"), (MOST_SIDE, MOST_SIDE), Image.Resampling.HAMMING)
+            out[row] = np.asarray(fitted).transpose(2, 0, 1)
         return out
 
     def addresses(self, ids: Sequence[int], side: int) -> dict[int, str]:
         """By image, a data: address of its picture within a square of `side` pixels; tiny ones are kept to the bit."""
-        chosen, out = np.array(sorted(set(ids)), np.int64), dict[int, str]()
-        for start in range(0, len(chosen), BLOCK):
-            part = chosen[start : start + BLOCK]
-            for one, body in zip(part.tolist(), self._bodies(part), strict=True):
-                image = as_image(self._images.pixels[one]) if body is None else _opened(body).convert("RGB")
-                out[one] = _address(image, side)
-        return out
+        chosen = np.array(sorted(set(ids)), np.int64)
+        return {
+            one: _address(as_image(self._images.pixels[one]) if body is None else _opened(body).convert("RGB"), side)
+            for one, body in zip(chosen.tolist(), self._bodies(chosen), strict=True)
+        }
 
     def _bodies(self, ids: np.ndarray) -> list[bytes | None]:
         """The thumbnails that are kept of images `ids`, None for the others."""

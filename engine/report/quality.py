@@ -11,19 +11,27 @@ from engine.runs.folder import RunFolder
 from engine.runs.results import summary
 from engine.runs.snapshot import Snapshot
 from engine.shares import percent
-from engine.terms import SCORE_MEANINGS, SCORE_NAMES, STAGE_TITLES, TRUTH_NAMES
+from engine.terms import SCORE_MEANINGS, SCORE_NAMES, TRUTH_NAMES
 
 # By the keys of a summary.
-_STAGES = dict(zip(("stage1", "stage2", "stage3"), STAGE_TITLES.values(), strict=True))
+_STAGES = {"stage1": "Stage 1", "stage2": "Stage 2", "stage3": "Stage 3"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score, its meaning ("" where its name says it), and its value at each stage."""
+
+    name: str
+    meaning: str
+    values: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Scores: a row for each stage. `meanings` explains the columns that need it."""
+    """Scores of the stages that have been scored."""
 
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[str, ...]], ...]
-    meanings: tuple[tuple[str, str], ...] = ()
+    stages: tuple[str, ...]
+    scores: tuple[Score, ...]
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Quality:
 
     Attributes:
         measured: sentences about what people's answers measured.
-        estimate: of the reliable labels' purity, without any truth; "" where nothing can be said.
+        estimate: of the reliable labels' purity, without any truth; "" where nothing can be said, or answers say it.
         scores: label-free. truth: None without ground truth.
         purity: of the reliable labels, by truth; "" without.
     """
@@ -48,21 +56,23 @@ def quality_of(folder: RunFolder, snapshot: Snapshot, found: Labels) -> Quality:
     """Scores from the run's `summary`, and what people's answers say now."""
     told = summary(folder, snapshot)
     stages, truth = told["stages"], told.get("truth", {})
-    names = tuple(SCORE_NAMES)
-    scores = Table(
-        tuple(SCORE_NAMES.values()),
-        tuple((_STAGES[key], tuple(_number(values[name]) for name in names)) for key, values in stages.items()),
-        tuple((SCORE_NAMES[name], SCORE_MEANINGS[name]) for name in names),
+    scored = tuple(stages)
+    scores = tuple(
+        Score(SCORE_NAMES[name], SCORE_MEANINGS[name], tuple(_number(stages[one][name]) for one in scored))
+        for name in SCORE_NAMES
+        if any(stages[one][name] is not None for one in scored)
     )
-    rows = tuple(
-        (title, tuple(percent(truth[key][name]) for name in TRUTH_NAMES))
-        for key, title in _STAGES.items()
-        if key in truth
+    by_truth = tuple(one for one in _STAGES if one in truth)
+    compared = tuple(
+        Score(title, "", tuple(percent(truth[one][name]) for one in by_truth)) for name, title in TRUTH_NAMES.items()
     )
-    by_truth = Table(tuple(TRUTH_NAMES.values()), rows) if rows else None
-    purity = percent(truth["reliable_purity"]) if "reliable_purity" in truth else ""
+    estimate = "" if found.estimate is None or found.measured_reliable.enough else percent(found.estimate)
     return Quality(
-        _measured(found), percent(found.estimate) if found.estimate is not None else "", scores, by_truth, purity
+        _measured(found),
+        estimate,
+        Table(tuple(_STAGES[one] for one in scored), scores),
+        Table(tuple(_STAGES[one] for one in by_truth), compared) if by_truth else None,
+        percent(truth["reliable_purity"]) if "reliable_purity" in truth else "",
     )
 
 

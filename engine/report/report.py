@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.curate.log import DecisionLog
 from engine.errors import RunError
 from engine.report.contents import contents
 from engine.report.page import report_page
 from engine.runs.files import write_text
 from engine.runs.folder import RunFolder
 from engine.runs.maps import compute, load_map
+from engine.runs.results import decision_log
 
 
-def report(folder: RunFolder) -> str:
+def report(folder: RunFolder, log: DecisionLog) -> str:
     """The report of a run as one HTML page; raises RunError before stage 1 is done, DecisionError when the decisions
     cannot be read."""
-    return report_page(contents(folder))
+    return report_page(contents(folder, log))
 
 
 def write_report(
@@ -46,7 +49,8 @@ def write_report(
     folder.card()
     if umap and load_map(folder) is None:
         compute(folder, progress=progress)
-    html = report(folder)
+    with contextlib.closing(decision_log(folder)) as log:
+        html = report(folder, log)
     check_target(target, overwrite=overwrite)  # making it took a while
     try:
         write_text(target, html)

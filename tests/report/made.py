@@ -27,6 +27,9 @@ from engine.events import (
     TruthScored,
 )
 from engine.presets import preset
+from engine.report.contents import Contents, contents
+from engine.report.labels import Labels, labels_of
+from engine.report.report import report
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
 from engine.runs.maps import DEFAULT, artefact_of
@@ -50,7 +53,7 @@ def digits(count: int) -> Opened:
 
 
 def made(path: Path, count: int = 300, *, stages: int = 3, truth: bool = True, umap: bool = True) -> RunFolder:
-    """A run of `count` digits in 10 clusters of which so many stages are done. Every seventh image has a foreign label."""
+    """A run of `count` digits in 10 clusters with so many stages done; every seventh label is another class's."""
     opened = digits(count)
     config = with_settings(
         preset("quick", clusters=10, channels=1),
@@ -64,7 +67,7 @@ def made(path: Path, count: int = 300, *, stages: int = 3, truth: bool = True, u
     _finish(folder, "features", 12, truth)
     folder.save("features", {"vectors": flat, "labels": labels})
     for stage in STAGES[1:stages]:
-        _judge(folder, stage, labels, np.random.default_rng(5))
+        _judge(folder, stage, labels, 0.9 if truth else None)
         _finish(folder, stage, 30, truth)
     if umap:
         folder.save(artefact_of(folder, DEFAULT), {"points": _places(flat, labels)})
@@ -73,8 +76,8 @@ def made(path: Path, count: int = 300, *, stages: int = 3, truth: bool = True, u
     return folder
 
 
-def _judge(folder: RunFolder, stage: Stage, labels: np.ndarray, rng: np.random.Generator) -> None:
-    count = len(labels)
+def _judge(folder: RunFolder, stage: Stage, labels: np.ndarray, purity: float | None) -> None:
+    count, rng = len(labels), np.random.default_rng(5)
     probabilities = np.full((count, 10), 0.01, np.float32)
     confidence = np.where(np.arange(count) % 5 == 2, 0.6, 0.97).astype(np.float32)
     probabilities[np.arange(count), labels] = confidence
@@ -93,7 +96,7 @@ def _judge(folder: RunFolder, stage: Stage, labels: np.ndarray, rng: np.random.G
     kept = tuple(np.bincount(labels[verdicts == 0], minlength=10).tolist())
     sizes = tuple(np.bincount(labels, minlength=10).tolist())
     chosen = ReliableSelected(
-        stage, kept, sizes, (AGREEMENT,) * 10, 10, CONFIDENCE, reliable=kept, purity=0.9, reliable_purity=0.9
+        stage, kept, sizes, (AGREEMENT,) * 10, 10, CONFIDENCE, purity=purity, reliable=kept, reliable_purity=purity
     )
     folder.append(chosen)
 
@@ -125,3 +128,20 @@ def decide(run: RunFolder, action: Action, images: list[int] | None = None, who:
             [Decision(action, who, visit="test", images=np.array(images or [], int), **about)], model
         )
     return done.row
+
+
+def said(run: RunFolder) -> Contents:
+    """What the report of the run says now."""
+    with contextlib.closing(decision_log(run)) as log:
+        return contents(run, log)
+
+
+def page(run: RunFolder) -> str:
+    """The report of the run as it is now."""
+    with contextlib.closing(decision_log(run)) as log:
+        return report(run, log)
+
+
+def labels(run: RunFolder) -> Labels:
+    with contextlib.closing(decision_log(run)) as log:
+        return labels_of(run, log)
