@@ -116,7 +116,7 @@ def killed(place: Path, whole: RunFolder, kills: int, chance: random.Random) -> 
         run = new_run(place / f"killed-{told.tried}")
         ended, confirmed = None, []
         while ended is None:
-            if told.tried % DECIDING == DECIDING - 1:
+            if told.tried < kills and told.tried % DECIDING == DECIDING - 1:
                 confirmed += _kill_decisions(run, chance)
                 told.tried += 1
             ended = resume(run, seconds=chance.uniform(0, length) if told.tried < kills else None)

@@ -10,6 +10,7 @@ import os
 import pickle
 import secrets
 import shutil
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ import numpy as np
 from engine import npy
 from engine.errors import RunError, first_sentence, out_of_memory
 from engine.leftovers import DRAFT, holding
+
+# What NumPy raises of a header that may say anything.
+DAMAGED_HEADER = (EOFError, TypeError, LookupError, OverflowError, SyntaxError, MemoryError, tokenize.TokenError)
 
 
 @dataclass(frozen=True)
@@ -108,8 +112,8 @@ def load_array(path: Path) -> np.ndarray:
     """The array in a file, mapped copy-on-write; raises ValueError when it is damaged."""
     try:
         return npy.mapped(path)
-    except EOFError as error:
-        raise ValueError(str(error)) from None
+    except DAMAGED_HEADER as error:
+        raise ValueError(first_sentence(error)) from None
 
 
 def save_weights(path: Path, state: dict[str, Any]) -> None:

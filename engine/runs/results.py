@@ -131,6 +131,8 @@ def _reliable(folder: RunFolder, snapshot: Snapshot) -> dict[str, Any] | None:
     if snapshot.reliable is None:
         return None
     stage, found = snapshot.reliable
+    if stage == "heads" and folder.has("reliable-joint"):
+        return None  # what was said of the later labels is lost with the end of the log
     kept, images = list(found.reliable or found.per_cluster), int(np.sum(found.sizes))
     if folder.has(f"reliable-{stage}"):
         kept = load_strict(folder, stage).per_cluster.tolist()

@@ -26,6 +26,6 @@ class Book:
         ids = np.array(images, np.int64).ravel()
         asked = Decision(action, by, visit=by, seen=self.now.row if seen is None else seen, images=ids, **about)
         done = judged(asked, self.now, self.model)
-        key, _, who, _, _, last, class_, other, target, text, kept, _, new, _, _, _, said, among = values_of(done)
+        key, _, who, _, _, last, class_, other, target, text, kept, _, new, _, _, _, said, among, _ = values_of(done)
         row = (self.now.row + 1, action, who, last, class_, other, target, text, kept, new, key, said, among)
         self.now.take([row])

@@ -309,6 +309,7 @@ def rows_of(plan: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
                     "stage",
                     "provenance",
                     "among",
+                    "crc",
                 ),
                 values_of(done),
                 strict=True,

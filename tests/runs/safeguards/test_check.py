@@ -10,8 +10,9 @@ import pytest
 
 from engine import checksums
 from engine.__main__ import main
+from engine.runs.files import load_array
 from engine.runs.folder import RunFolder
-from engine.runs.results import observe
+from engine.runs.results import observe, summary
 from engine.runs.safeguards.check import UNSIGNED, check
 from tests.runs.safeguards.conftest import flip
 from tests.tiny_runs import FIRST_VERSION, unpacked
@@ -93,6 +94,29 @@ def test_a_run_without_checksums_is_checked_as_far_as_it_can_be(run: RunFolder) 
     file = run.path / "joint" / "weights.pt"
     flip(file, file.stat().st_size // 2)
     assert set(troubles(run)) == {"images", "neighbors", "joint"}
+
+
+def test_whatever_a_damaged_header_says_is_a_sentence(tmp_path: Path) -> None:
+    file, refused = tmp_path / "values.npy", 0
+    np.save(file, np.arange(6, dtype=np.float32).reshape(2, 3))
+    content = file.read_bytes()
+    for bit in range(8 * 128):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(flipped)
+        try:
+            load_array(file)
+        except ValueError:
+            refused += 1
+    assert refused > 300
+
+
+def test_labels_whose_events_are_lost_are_not_told_by_those_of_an_earlier_stage(run: RunFolder) -> None:
+    file = run.path / "events.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    last = max(place for place, line in enumerate(lines) if b"ReliableSelected" in line)
+    file.write_bytes(b"".join(lines[:last]))
+    assert summary(run, observe(run))["reliable"] is None
 
 
 def test_runs_of_the_first_version_are_checked(tmp_path: Path) -> None:
