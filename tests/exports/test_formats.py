@@ -191,7 +191,7 @@ def test_a_shard_has_an_image_its_class_and_what_is_known_of_it(
     classes = (tmp_path / "out" / "classes.txt").read_text("utf-8").splitlines()
     found: Content = Counter()
     with tarfile.open(tmp_path / "out" / "train-000000.tar") as tar:
-        members = {one.name: tar.extractfile(one).read() for one in tar.getmembers()}  # type: ignore[union-attr]
+        members = {one.name: tar.extractfile(one).read() for one in tar.getmembers()}
     for key in {name.split(".", 1)[0] for name in members}:
         said = json.loads(members[f"{key}.json"])
         assert classes[int(members[f"{key}.cls"])] == said["class_name"]
