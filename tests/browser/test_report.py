@@ -20,7 +20,7 @@ from tests.report.made import said as contents
 
 pytestmark = pytest.mark.browser
 
-NAME = "threes & <i>others</i>"
+NAME = "threes&<i>others</i>" + 38 * "x"  # no space at which a line could end
 Show = Callable[..., Page]
 WIDER = """() => [...document.querySelectorAll('body *')]
   .filter(one => !one.closest('.wide') && one.getBoundingClientRect().right > innerWidth + 1)
