@@ -141,5 +141,5 @@ def test_on_paper_all_is_open_and_light_and_fits(show: Show) -> None:
     page.wait_for_timeout(200)
     assert page.locator("details:not([open])").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") == 690
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(253, 252, 250)"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     expect(page.locator(".tools")).to_be_hidden()
