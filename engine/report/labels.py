@@ -14,6 +14,7 @@ import numpy as np
 from engine.curate.curation import Class, Curation, State
 from engine.curate.log import DecisionLog
 from engine.curate.measured import Measured, measured
+from engine.curate.provenance import Provenance
 from engine.curate.queues import doubt, typical_of
 from engine.events import Stage
 from engine.metrics import estimated_purity, head_votes
@@ -62,6 +63,14 @@ class Labels:
     def left_out(self) -> np.ndarray:
         """(N,) bool: images that a person excluded."""
         return self.curation.state == State.EXCLUDED
+
+    @property
+    def provenance(self) -> np.ndarray:
+        """(N,) who gave each label: a person also where decisions of the parent run were fixed in training."""
+        trained = np.where(self.folder.fixed().mask, Provenance.BULK, Provenance.MODEL)
+        trained[self.folder.seen()] = Provenance.SEEN
+        own = self.curation.provenance
+        return np.where(own != Provenance.MODEL, own, trained)
 
     def class_of(self, cluster: int) -> Class:
         """The class that a cluster has become."""

@@ -73,14 +73,15 @@ class People:
 
     @property
     def any(self) -> bool:
-        return bool(self.decided or self.rejected or self.left_out or self.classes)
+        """Whether a person had any part in the labels."""
+        return bool(self.reviewers or self.classes or sum(one.images for one in self.givers[:-1]))
 
 
 def people_of(found: Labels) -> People:
     """Counts of the decisions that stand."""
     now = found.curation
     state = np.bincount(now.state, minlength=len(State)).tolist()
-    gave = np.bincount(now.provenance[~found.left_out], minlength=len(Provenance)).tolist()
+    gave = np.bincount(found.provenance[~found.left_out], minlength=len(Provenance)).tolist()
     givers = [Giver(NAMES[one], gave[one], MEANINGS[one]) for one in sorted(Provenance, reverse=True)]
     return People(
         tuple(givers),

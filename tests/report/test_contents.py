@@ -15,6 +15,7 @@ from engine.curate.provenance import Provenance
 from engine.data.thumbnail_store import ThumbnailStore
 from engine.errors import RunError
 from engine.events import StageStarted
+from engine.exports.label_table import export_table, exported
 from engine.health.reports import health_of as examined
 from engine.lesson.bundle import unpacked
 from engine.report.labels import colour_of
@@ -124,6 +125,20 @@ def test_decisions_count_as_they_stand_after_an_undo(run: RunFolder) -> None:
     assert (ann.name, ann.seen, ann.bulk, ann.voted, ann.rejected, ann.left_out) == ("Ann", 1, 0, 1, 1, 0)
     assert (bob.name, bob.seen, bob.bulk, bob.voted, bob.rejected, bob.left_out) == ("Bob", 0, 3, 0, 0, 0)
     assert found.classes == ()
+
+
+def test_who_gave_labels_is_what_the_exported_table_says(run: RunFolder) -> None:
+    """Also where training had to follow decisions of the parent run."""
+    taught, seen = np.isin(np.arange(300), [50, 51, 52]), np.arange(300) == 51
+    said = {"labels": np.zeros(300, np.int64), "taught": taught, "refused": np.zeros(300, bool), "seen": seen}
+    run.save("decided", said)
+    decide(run, "accept", [10, 52])
+    decide(run, "exclude", [11])
+    with contextlib.closing(decision_log(run)) as log:
+        table, _ = exported(export_table(run, observe(run), log.curation))
+    counts = table["provenance"].value_counts().to_dict()
+    assert counts == {"model": 295, "seen": 3, "bulk": 1}
+    assert {one.name: one.images for one in contents(run).people.givers if one.images} == counts
 
 
 def test_answers_measure_with_an_interval_only_where_they_are_random(run: RunFolder) -> None:

@@ -13,11 +13,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from engine.errors import RunError
 from engine.report.report import write_report
 from engine.runs.folder import RunFolder
+from engine.runs.maps import DEFAULT, artefact_of
 from tests.report.made import decide, made
 from tests.report.made import page as report
 from tests.report.made import said as contents
@@ -161,6 +163,19 @@ def test_nothing_half_written_stays(run: RunFolder, tmp_path: Path, monkeypatch:
     with pytest.raises(RunError, match="No space left"):
         write_report(run, file, overwrite=True)
     assert [one.read_text() for one in place.iterdir()] == ["mine"]
+
+
+def test_the_umap_is_computed_first_if_that_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = made(tmp_path / "run", umap=False)
+
+    def compute(folder: RunFolder, **_: object) -> None:
+        folder.save(artefact_of(folder, DEFAULT), {"points": np.zeros((300, 2), np.float32)})
+
+    monkeypatch.setattr("engine.report.report.compute", compute)
+    write_report(run, tmp_path / "without.html")
+    assert data_in((tmp_path / "without.html").read_text("utf-8"))["kind"] == "pca"
+    assert do("report", str(run.path), "--out", str(tmp_path / "with.html"), "--map").code == 0
+    assert data_in((tmp_path / "with.html").read_text("utf-8"))["kind"] == "umap"
 
 
 def test_a_missing_folder_and_no_run_are_named(run: RunFolder, tmp_path: Path) -> None:
