@@ -21,6 +21,7 @@ from engine.errors import SpiceError, sentence_of
 TAKES_OPTIONS = (
     "speed",
     "neighbors",
+    "growth",
     "cifar10",
     "objectives",
     "ablations",
@@ -45,6 +46,7 @@ SUITES = {
         "long_tail",
         "speed",
         "neighbors",
+        "growth",
         "objectives",
         "ablations",
         "encoders",
@@ -64,6 +66,7 @@ OWN_DEFAULTS = {
     "duplicates": {"images": 10_000, "seeds": 5},
     "long_tail": {"seeds": 5},
     "gallery": {"images": 10_000},
+    "growth": {"images": 1_000_000},
     "reviewer": {"seeds": 20},
 }
 NAMES = (*dict.fromkeys(name for suite in SUITES.values() for name in suite), "gpu")
