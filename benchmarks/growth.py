@@ -132,12 +132,12 @@ def _names(images: int) -> Step:
 
     names = tuple(f"photographs/of class {n % 10}/image {n:07d}.jpg" for n in range(images - 1))
     pixels = np.zeros((images, 1, 1, 1), np.uint8)
-    folder = tempfile.TemporaryDirectory(prefix="spice-growth-")
 
     def step() -> object:
-        run = RunFolder(folder.name)
-        run.save_images("images", ImageSet(pixels, (*names, "x" * LONG_NAME), "growth"))
-        return tuple(run.load("images")["ids"].tolist())
+        with tempfile.TemporaryDirectory(prefix="spice-growth-") as folder:
+            run = RunFolder(folder)
+            run.save_images("images", ImageSet(pixels, (*names, "x" * LONG_NAME), "growth"))
+            return tuple(run.load("images")["ids"].tolist())
 
     return step
 
