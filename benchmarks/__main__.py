@@ -22,6 +22,7 @@ from engine.errors import SpiceError, sentence_of
 TAKES_OPTIONS = (
     "speed",
     "neighbors",
+    "growth",
     "cifar10",
     "objectives",
     "ablations",
@@ -50,6 +51,7 @@ SUITES = {
         "selection",
         "speed",
         "neighbors",
+        "growth",
         "objectives",
         "ablations",
         "encoders",
@@ -71,6 +73,7 @@ OWN_DEFAULTS = {
     "long_tail": {"seeds": 5},
     "selection": {"seeds": 5},
     "gallery": {"images": 10_000},
+    "growth": {"images": 1_000_000},
     "reviewer": {"seeds": 20},
 }
 NAMES = (*dict.fromkeys(name for suite in SUITES.values() for name in suite), "gpu", "consumers")

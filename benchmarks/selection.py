@@ -32,7 +32,7 @@ from engine.sources.open_source import Opened
 from engine.space.neighbors import nearest
 from engine.stages.clustering import JUDGES, alive, head_agreement, neighbor_agreement
 from engine.stages.features import Features
-from engine.stages.heads import Rounds, claimed, e_step, m_step
+from engine.stages.heads import Rounds, claimed_by_head, e_step, m_step
 
 SETS = (Set("digits", 1), Set("digits", 10), Set("shapes", 1), Set("CIFAR-10", 1), Set("CIFAR-10", 10))
 # CIFAR-10's runs take minutes each.
@@ -51,10 +51,13 @@ def labellings(config: RunConfig, features: Features, pixels: DeviceImages) -> t
     for index in range(config.heads.epochs):
         drawn = rounds.draw(index)
         m_step(config.heads, rounds.heads, rounds.optimiser, drawn, e_step(config.heads, rounds.heads, drawn).labels)
+        heads = range(len(rounds.heads))
         with torch.no_grad():
-            each = [rounds.heads.logits_of(head, rounds.vectors) for head in range(len(rounds.heads))]
-            losses.append([claimed(config.heads, one, unit, rounds.known)[0] for one in each])
-        labels.append([one.argmax(1).cpu().numpy() for one in each])
+            each = [
+                claimed_by_head(config.heads, rounds.heads, one, rounds.vectors, unit, rounds.known) for one in heads
+            ]
+        losses.append([one[0] for one in each])
+        labels.append([one[1].cpu().numpy() for one in each])
     return np.array(labels), np.array(losses)
 
 

@@ -18,7 +18,8 @@ from engine.space.projection import DIRECTIONS, neighborhoods
 from engine.stages.encoder import Encoder
 from engine.stages.encoder_file import untrained_encoder
 from engine.stages.features import Features, adapter_features, build_encoder, placed
-from engine.stages.heads import LAYOUT_TRIES, kmeans_belief
+from engine.stages.heads import LAYOUT_TRIES
+from engine.stages.prototypes import kmeans_belief
 
 # Images on which k-means and the layout are timed.
 KMEANS_IMAGES = 1000

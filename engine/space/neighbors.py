@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Entries of the similarity matrix that exist at a time: 2**26 float32 are 256 MB.
 BLOCK_ENTRIES = 2**26
+# Images that are scaled and searched for at a time.
+BLOCK_ROWS = 2**15
 # From here on the square of N hurts a CPU (minutes at 512 features).
 EXACT_IMAGES = 100_000
 CELL_SAMPLE, CELLS_ASKED = 50_000, 24
@@ -49,11 +51,11 @@ def nearest(
     from torch.nn import functional as F
 
     k = min(k, len(features) - 1)
-    vectors = F.normalize(torch.from_numpy(np.asarray(features, np.float32)), dim=1)
-    large = torch.device(device).type == "cpu" and len(vectors) > exact_images
+    large = torch.device(device).type == "cpu" and len(features) > exact_images
     if large and importlib.util.find_spec("faiss"):
-        ids, similarity = _search_cells(vectors, k + 1)
+        ids, similarity = _search_cells(np.asarray(features, np.float32), k + 1)
     else:
+        vectors = F.normalize(torch.from_numpy(np.asarray(features, np.float32)), dim=1)
         ids, similarity = _search(vectors.to(device), vectors.to(device), k + 1)
     return _without_self(ids, similarity)
 
@@ -82,21 +84,35 @@ def _search(queries: torch.Tensor, vectors: torch.Tensor, k: int) -> tuple[np.nd
     return ids.cpu().numpy(), similarity.cpu().numpy()
 
 
-def _search_cells(vectors: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same among all vectors, approximately: faiss, an inverted file of about √N cells."""
-    import faiss
-    import torch
+def _search_cells(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same among all vectors, approximately: faiss, an inverted file of about √N cells.
 
-    points, (count, size) = vectors.numpy(), vectors.shape
+    It keeps a copy of the vectors, so they are scaled to length 1 block by block: a second one would be as large.
+    """
+    import faiss
+
+    count, size = features.shape
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(size), size, math.isqrt(count), faiss.METRIC_INNER_PRODUCT)
-    index.train(points[:: math.ceil(count / CELL_SAMPLE)])
-    index.add(points)
+    index.train(_unit(features[:: math.ceil(count / CELL_SAMPLE)]))
+    blocks = [slice(start, start + BLOCK_ROWS) for start in range(0, count, BLOCK_ROWS)]
+    for rows in blocks:
+        index.add(_unit(features[rows]))
     index.nprobe = CELLS_ASKED
-    similarity, ids = index.search(points, k)
+    ids, similarity = np.empty((count, k), np.int32), np.empty((count, k), np.float32)
+    for rows in blocks:
+        similarity[rows], ids[rows] = index.search(_unit(features[rows]), k)
     short = np.flatnonzero(ids[:, -1] < 0)  # its cells held fewer than k
     if len(short):
-        ids[short], similarity[short] = _search(vectors[torch.from_numpy(short)], vectors, k)
+        index.nprobe = index.nlist
+        similarity[short], ids[short] = index.search(_unit(features[short]), k)
     return ids, similarity
+
+
+def _unit(block: np.ndarray) -> np.ndarray:
+    import torch
+    from torch.nn import functional as F
+
+    return F.normalize(torch.from_numpy(np.ascontiguousarray(block)), dim=1).numpy()
 
 
 def _without_self(ids: np.ndarray, similarity: np.ndarray) -> Neighbors:

@@ -328,9 +328,9 @@ class Heads(nn.Module):
         return inner @ self.out_weight + self.out_bias
 
     def logits_of(self, index: int, features: torch.Tensor) -> torch.Tensor:
-        """(M, K): logits of head `index` alone, for features (M, D)."""
-        inner = F.relu(features @ self.hidden_weight[index] + self.hidden_bias[index])
-        return inner @ self.out_weight[index] + self.out_bias[index]
+        """(M, K): logits of head `index` alone, for features (M, D); in place, so that no second table is made."""
+        inner = (features @ self.hidden_weight[index]).add_(self.hidden_bias[index]).relu_()
+        return (inner @ self.out_weight[index]).add_(self.out_bias[index])
 
     def one(self, index: int) -> Heads:
         """A copy of head `index` alone."""

@@ -22,7 +22,6 @@ import torch.nn.functional as F
 from engine.config import HeadSettings, RunConfig
 from engine.data.batches import ImageBatches
 from engine.events import Emit
-from engine.space.kmeans import kmeans
 from engine.space.neighbors import Neighbors, nearest
 from engine.space.projection import neighborhoods
 from engine.stages.clustering import JUDGES, Clustering, alive, head_agreement, head_scores
@@ -40,8 +39,10 @@ from engine.stages.prototypes import (
     compacted,
     estimated_sizes,
     forming,
+    kmeans_belief,
     prototypes_of,
     pseudo_label,
+    softened,
     surest,
 )
 
@@ -239,7 +240,7 @@ def e_step(settings: HeadSettings, heads: Heads, drawn: Round) -> EStep:
     For each head and cluster, the mean of the most confident images' clean features (equations 2 and 3) is
     the prototype, and the M/K images nearest to it get its label (equation 4).
     """
-    belief = heads(drawn.weak).softmax(2) if drawn.belief is None else drawn.belief
+    belief = softened(heads(drawn.weak)) if drawn.belief is None else drawn.belief
     found = pseudo_label(
         belief, drawn.unit, settings.center_ratio, exclusive=settings.exclusive, known=drawn.known, sizes=settings.sizes
     )
@@ -298,24 +299,6 @@ def _views(
     return weak, strong
 
 
-def kmeans_belief(
-    unit: torch.Tensor, points: np.ndarray, clusters: int, heads: int, seed: int, tries: int = 1
-) -> torch.Tensor:
-    """(H, M, K): the probabilities given to the heads of round 0 for unit features (M, D).
-
-    Our extension: randomly initialised heads agree on much worse first labels, and the first labels strongly
-    influence the last. Each head uses its own k-means on `points` (M, d), the features or a layout of them: the
-    best of `tries`. The images of a cluster come first, above 1/2, and then all others, each the nearer it is to
-    the cluster's mean direction: a small cluster's prototype is filled up with the images most like it. Only the
-    order matters.
-    """
-    starts = [(seed * heads + head) % 2**32 for head in range(heads)]
-    labels = [kmeans(points, clusters, one, starts=tries) for one in starts]
-    member = F.one_hot(torch.from_numpy(np.stack(labels)).long(), clusters).to(unit)
-    means = F.normalize(member.transpose(1, 2) @ unit, dim=2)
-    return (member + (1 + unit @ means.transpose(1, 2)) / 2) / 2
-
-
 def head_losses(logits: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor, double_softmax: bool) -> torch.Tensor:
     """(H,): each head's mean cross-entropy over the labels it kept.
 
@@ -358,11 +341,13 @@ class Best:
     def _scores(self) -> list[tuple[float, float]]:
         """How many clusters of each head are `alive` (0 by loss, where all count alike) and its score, the higher the
         better; without what the setting does not ask for."""
-        each = (self.heads.logits_of(index, self.vectors) for index in range(len(self.heads)))
+        heads = range(len(self.heads))
         if self.settings.choose == "loss":
             unit = F.normalize(self.vectors, dim=1)
-            return [(0.0, -claimed(self.settings, one, unit, self.known)[0]) for one in each]
-        labels = torch.stack([one.argmax(1) for one in each]).cpu().numpy()
+            claimed = (claimed_by_head(self.settings, self.heads, n, self.vectors, unit, self.known) for n in heads)
+            return [(0.0, -one[0]) for one in claimed]
+        # One head's table at a time: it is gone before the next is made.
+        labels = torch.stack([self.heads.logits_of(n, self.vectors).argmax(1) for n in heads]).cpu().numpy()
         scores = head_scores(self.settings.choose, labels, self.judges).tolist()
         return list(zip(alive(labels, self.heads.out_bias.shape[2]), scores, strict=True))
 
@@ -377,15 +362,20 @@ def _copied(heads: Heads) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in heads.state_dict().items()}
 
 
-def claimed(
-    settings: HeadSettings, logits: torch.Tensor, unit: torch.Tensor, known: Known
-) -> tuple[float, torch.Tensor, torch.Tensor, PseudoLabels]:
-    """The loss of a head with these logits (N, K) on the pseudo-labels of all images, and its E-step on them."""
-    belief = logits.softmax(1)[None]
+def claimed_by_head(
+    settings: HeadSettings, heads: Heads, index: int, vectors: torch.Tensor, unit: torch.Tensor, known: Known
+) -> tuple[float, torch.Tensor, torch.Tensor, torch.Tensor, PseudoLabels]:
+    """The loss of a head on the pseudo-labels of all images, its labels (N,), and its E-step on them.
+
+    Of all images there is one table (N, K) at a time: the logits are computed again for the loss.
+    """
+    logits = heads.logits_of(index, vectors)
+    own, belief = logits.argmax(1), softened(logits)[None]
     confident, prototypes, labels = pseudo_label(
         belief, unit, settings.center_ratio, exclusive=settings.exclusive, known=known, sizes=settings.sizes
     )
-    return _loss_of_all(settings, logits, labels), confident, prototypes, labels
+    del logits, belief
+    return _loss_of_all(settings, heads.logits_of(index, vectors), labels), own, confident, prototypes, labels
 
 
 @torch.no_grad()
@@ -394,16 +384,16 @@ def _chosen(settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: 
     unit = F.normalize(vectors, dim=1)
     results = []
     for index in range(len(heads)):
-        logits = heads.logits_of(index, vectors)
-        loss, confident, prototypes, labels = claimed(settings, logits, unit, known)
+        loss, own, confident, prototypes, labels = claimed_by_head(settings, heads, index, vectors, unit, known)
         nearest = labels.ids[0, : labels.ids.shape[1] - int(known.fixed.sum())]
-        results.append((loss, logits.argmax(1).cpu().numpy(), confident[0], prototypes[0], nearest))
+        results.append((loss, own.cpu().numpy(), confident[0], prototypes[0], nearest))
     losses = np.array([result[0] for result in results], np.float32)
     head_labels = np.stack([result[1] for result in results])
     agreement = head_agreement(head_labels) if len(heads) > 1 else None
     _, _, confident, prototypes, nearest = results[chosen]
     head = heads.one(chosen)
-    belief = head(vectors).softmax(2)[0]  # again: those of all heads would be H tables of N × K
+    del unit
+    belief = softened(head.logits_of(0, vectors))  # again: those of all heads would be H tables of N × K
     return HeadClustering(
         clustering=Clustering(belief.cpu().numpy()),
         head=head,
@@ -437,7 +427,7 @@ def _frame(done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tenso
     """Every head's predictions for all clean images after `done` rounds."""
     unit, found = F.normalize(vectors, dim=1), []
     for index in range(len(heads)):
-        belief = heads.logits_of(index, vectors).softmax(1)[None]
+        belief = softened(heads.logits_of(index, vectors))[None]
         count = forming(settings.center_ratio, claims_each(belief, settings.sizes))
         # As many in every frame, whatever the sizes of its clusters.
         shown = min(CONFIDENT, forming(settings.center_ratio, claims_each(belief, "equal")))
@@ -446,5 +436,6 @@ def _frame(done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tenso
         confidence, labels = belief[0].max(1)
         each = (labels, confidence.half(), prototypes[0].half(), confident[0, :, :shown].int())
         found.append([x.cpu().numpy() for x in each])
+        del belief  # before the next head's is made
     stacked = [np.stack(each) for each in zip(*found, strict=True)]
     return Frame("heads", done, None, stacked[0].astype(np.uint16), *stacked[1:])

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.errors import RunError
+from engine.space.kmeans import kmeans
 from engine.stages.clustering import least_size
 from engine.stages.decided_labels import FixedLabels
 
@@ -36,13 +37,25 @@ class PseudoLabels:
     kept: torch.Tensor
 
 
+def softened(logits: torch.Tensor) -> torch.Tensor:
+    """Softmax over the last dimension, in place, some rows at a time: a table of all images is not made twice."""
+    rows = logits.flatten(0, -2)
+    for part in rows.split(max(1, BLOCK_ENTRIES // rows.shape[1])):
+        part.copy_(part.softmax(1))
+    return logits
+
+
 def confident_images(probabilities: torch.Tensor, count: int) -> torch.Tensor:
     """(H, K, count) int64: for each cluster the `count` images surest to be in it, surest first.
 
     Args:
         probabilities: (H, M, K), each row sums to 1.
     """
-    return probabilities.topk(count, dim=1).indices.transpose(1, 2)
+    heads, images, _ = probabilities.shape
+    width = max(1, BLOCK_ENTRIES // (heads * images))
+    # Some clusters at a time: of each, topk holds the images twice more.
+    found = [part.topk(count, dim=1).indices for part in probabilities.split(width, dim=2)]
+    return torch.cat(found, 2).transpose(1, 2)
 
 
 def prototypes_of(unit: torch.Tensor, confident: torch.Tensor) -> torch.Tensor:
@@ -136,8 +149,15 @@ def pseudo_label(
 
 def surest(probabilities: torch.Tensor, count: int, known: Known | None = None) -> torch.Tensor:
     """`confident_images`, as far as a person's decisions do not say otherwise."""
-    belief = probabilities if known is None or known.silent else informed(probabilities, known)
-    return confident_images(belief, count)
+    if known is None or known.silent:
+        return confident_images(probabilities, count)
+    heads, images, clusters = probabilities.shape
+    width = max(1, BLOCK_ENTRIES // (heads * images))
+    found = [
+        confident_images(informed(probabilities[:, :, start : start + width], known, start), count)
+        for start in range(0, clusters, width)
+    ]
+    return torch.cat(found, 1)
 
 
 def claims_each(probabilities: torch.Tensor, sizes: str) -> int | torch.Tensor:
@@ -170,6 +190,26 @@ def estimated_sizes(probabilities: torch.Tensor) -> torch.Tensor:
     return found.clamp_min(least_size(images, clusters))
 
 
+def kmeans_belief(
+    unit: torch.Tensor, points: np.ndarray, clusters: int, heads: int, seed: int, tries: int = 1
+) -> torch.Tensor:
+    """(H, M, K): the probabilities given to the heads of round 0 for unit features (M, D).
+
+    Our extension: randomly initialised heads agree on much worse first labels, and the first labels strongly
+    influence the last. Each head uses its own k-means on `points` (M, d), the features or a layout of them: the
+    best of `tries`. The images of a cluster come first, above 1/2, and then all others, each the nearer it is to
+    the cluster's mean direction: a small cluster's prototype is filled up with the images most like it. Only the
+    order matters.
+    """
+    starts = [(seed * heads + head) % 2**32 for head in range(heads)]
+    labels = [kmeans(points, clusters, one, starts=tries) for one in starts]
+    own = torch.from_numpy(np.stack(labels)).long().to(unit.device)
+    member = unit.new_zeros(heads, len(unit), clusters).scatter_(2, own[..., None], 1.0)
+    means = F.normalize(member.transpose(1, 2) @ unit, dim=2)
+    # In place: these tables may be large. The sum is the same in either order.
+    return (unit @ means.transpose(1, 2)).add_(1).div_(2).add_(member).div_(2)
+
+
 # -- a person's decisions -------------------------------------------------------------------------
 
 
@@ -199,13 +239,18 @@ class Known:
         return Known(self.labels[ids], self.fixed[ids], self.refused[ids], self.silent)
 
 
-def informed(probabilities: torch.Tensor, known: Known) -> torch.Tensor:
-    """(H, M, K): probabilities reordered by a person's decisions; only their order matters.
+def informed(probabilities: torch.Tensor, known: Known, first: int = 0) -> torch.Tensor:
+    """(H, M, k): probabilities reordered by a person's decisions; only their order matters.
 
     A decided image comes before all others in its cluster (a softmax reaches 1 in float32, so 1 is not
     enough) and last in every other cluster; a refused image comes last in the cluster it was refused.
+
+    Args:
+        probabilities: (H, M, k), of all clusters or of k of them.
+        first: the first of these clusters.
     """
-    own = F.one_hot(known.labels, probabilities.shape[2]).bool()
+    clusters = torch.arange(first, first + probabilities.shape[2], device=probabilities.device)
+    own = known.labels[:, None] == clusters
     certain = torch.where(own, 1 + probabilities, -1.0)
     belief = torch.where(known.fixed[:, None], certain, probabilities)
     return belief.masked_fill(known.refused[:, None] & own, -1.0)

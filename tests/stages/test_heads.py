@@ -18,19 +18,8 @@ from engine.stages.clustering import alive, head_agreement, head_scores, neighbo
 from engine.stages.decided_labels import FixedLabels
 from engine.stages.encoder import Adapter, Heads, adapted
 from engine.stages.features import Features
-from engine.stages.heads import (
-    Best,
-    HeadClustering,
-    Round,
-    Rounds,
-    _sample,
-    e_step,
-    head_losses,
-    kmeans_belief,
-    learn_heads,
-    m_step,
-)
-from engine.stages.prototypes import Known, PseudoLabels, confident_images
+from engine.stages.heads import Best, HeadClustering, Round, Rounds, _sample, e_step, head_losses, learn_heads, m_step
+from engine.stages.prototypes import Known, PseudoLabels, confident_images, kmeans_belief
 
 QUIET = {"emit": lambda _: None, "stop": lambda: False, "checkpoint": Nothing()}
 KEPT = torch.ones(1, 1, dtype=torch.bool)
