@@ -35,6 +35,7 @@ TAKES_OPTIONS = (
     "gallery",
     "duplicates",
     "reviewer",
+    "predict",
     "gpu",
     "consumers",
 )
@@ -57,6 +58,7 @@ SUITES = {
         "cifar10",
         "photos",
         "duplicates",
+        "predict",
     ),
     "app": ("start", "ui", "gallery", "decisions", "reviewer", "lesson"),
 }

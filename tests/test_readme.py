@@ -7,13 +7,16 @@ import re
 import shlex
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from engine.__main__ import main
 from engine.lesson import failure_trials
+from engine.sources.open_source import open_source
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -44,8 +47,11 @@ def test_the_engine_commands_work_one_after_the_other(
         "show",
         "export",
         "forecast",
-        "predict",
         "encoder",
+        "predict",
+        "model",
+        "model",
+        "predict",
         "run",
         "run",
         "run",
@@ -53,7 +59,7 @@ def test_the_engine_commands_work_one_after_the_other(
         "replay",
     ]
     assert [words[0] for words in commands] == kinds
-    health, mine, digits, show, export, forecast, predict, encoder, *others = commands
+    health, mine, digits, show, export, forecast, encoder, predict, model, onnx, again, *others = commands
     seeds, tuned, shapes, *lesson = others
     assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
@@ -78,6 +84,14 @@ def test_the_engine_commands_work_one_after_the_other(
     assert predicted["truth"]["acc"] == of_digits["truth"]["stage3"]["acc"]
     assert main(encoder) == 0
     assert (tmp_path / "digits-encoder.pt").is_file()
+    assert main(model) == 0
+    capsys.readouterr()
+    assert main(again) == 0
+    streamed = capsys.readouterr().out.splitlines()
+    assert len(streamed) == of_digits["images"]
+    if find_spec("onnx") and find_spec("onnxruntime"):
+        assert main(onnx) == 0
+        _follow_the_snippet(json.loads(streamed[7]), capsys)
     assert seeds[-2:] == ["--seeds", "0-4"]
     assert told(*seeds[:-1], "0-1", *shorter)["finished"] == 2
     # Without the epochs of stage 1, which the command sets.
@@ -89,6 +103,21 @@ def test_the_engine_commands_work_one_after_the_other(
         assert main(command) == 0
     assert made == [True]
     assert (tmp_path / "lesson.html").stat().st_size < 15e6
+
+
+def _follow_the_snippet(row: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """Executes the README's only snippet of Python on one digit, of which `predict` has given a row."""
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert "engine" not in snippet
+    opened = open_source("digits")
+    Image.fromarray(opened.images.pixels[opened.images.ids.index(row["path"]), 0]).save("image.png")
+    capsys.readouterr()
+    exec(compile(snippet, "README.md", "exec"), {})
+    said = capsys.readouterr().out
+    *name, sure, distance = said.split()
+    assert " ".join(name) == ("unknown" if row["unknown"] else row["class"])
+    assert float(sure) == pytest.approx(row["confidence"], abs=1e-4)
+    assert float(distance) == pytest.approx(row["distance"], abs=1e-4)
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("make")])

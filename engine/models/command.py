@@ -125,7 +125,7 @@ def _predict(options: argparse.Namespace) -> int:
         with _file(options.out) as file:
             _write(found, model, Writer(file, options.format, guard=not options.no_guard), counts)
     except BrokenPipeError:
-        # Whoever read has enough. Python would complain when it flushes what nobody takes.
+        # The reader has enough. Python would complain when it flushes what nobody takes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     print(counts.sentence(), file=sys.stderr)

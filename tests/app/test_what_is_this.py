@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import io
 import shutil
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from engine.curate.decisions import Decision
 from engine.data.thumbnails import as_image
 from engine.errors import SourceError
 from engine.runs.folder import IMPORTED, RunFolder
 from engine.runs.predict import predict_images
-from spice_explorer.queries import models
+from spice_explorer.queries import decisions, models
 from tests.app.conftest import Visit, demo, galleries, texts
 from tests.models.conftest import CPU
 
@@ -52,13 +52,17 @@ def test_an_image_of_the_run_gets_its_own_label_and_is_nearest_to_itself(
     assert "cosine 1.000" in shown[-1]["titles"][0]
 
 
-def test_what_no_digit_is_is_called_unknown(finished: RunFolder, visit: Visit) -> None:
-    file = io.BytesIO()
-    Image.new("RGB", (30, 20), (250, 250, 250)).save(file, "jpeg")
-    answer = models.answer(demo(), file.getvalue())
+def test_an_image_beyond_a_threshold_is_called_unknown(
+    finished: RunFolder, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = png(finished.images().pixels[0])
+    own = models.model(demo())
+    strict = replace(own.about.thresholds, distance=-1.0)
+    monkeypatch.setattr(models, "model", lambda _run: replace(own, about=replace(own.about, thresholds=strict)))
+    answer = models.answer(demo(), content)
     assert answer.unknown
-    assert answer.distance > answer.farthest
-    words = texts(dropped(visit("export", run="demo"), "white.jpg", file.getvalue()))
+    assert answer.why_unknown == f"The distance from the run's images, {answer.distance:.3f}, is above -1.000."
+    words = texts(dropped(visit("export", run="demo"), "other.png", content))
     assert f"Unknown; most like {answer.name}" in words
     assert answer.why_unknown in words
 
@@ -82,10 +86,7 @@ def test_a_run_on_external_vectors_says_why_it_cannot_tell(finished: RunFolder, 
     assert not at.get("file_uploader")
 
 
-def test_a_new_name_is_used_at_once(finished: RunFolder, visit: Visit, tmp_path: Path) -> None:
-    from engine.curate.decisions import Decision
-    from spice_explorer.queries import decisions
-
+def test_a_new_name_is_used_at_once(finished: RunFolder, visit: Visit) -> None:
     content = png(finished.images().pixels[0])
     before = models.answer(demo(), content)
     number = int(before.name.removeprefix("Cluster "))
