@@ -48,19 +48,19 @@ def test_the_engine_commands_work_one_after_the_other(
         "export",
         "forecast",
         "encoder",
-        "predict",
-        "model",
-        "model",
-        "predict",
         "run",
+        "predict",
+        "model",
+        "model",
+        "predict",
         "run",
         "run",
         "trials",
         "replay",
     ]
     assert [words[0] for words in commands] == kinds
-    health, mine, digits, show, export, forecast, encoder, predict, model, onnx, again, *others = commands
-    seeds, tuned, shapes, *lesson = others
+    health, mine, digits, show, export, forecast, encoder, seeds, *others = commands
+    predict, model, onnx, again, tuned, shapes, *lesson = others
     assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
     shorter = [word for assignment in FEW_STEPS for word in ("--set", assignment)]

@@ -235,7 +235,7 @@ def test_a_model_is_written_with_its_card_and_never_over_another(
 ) -> None:
     out = tmp_path / "m.safetensors"
     assert main(["model", str(bars.path), "--out", str(out)]) == 0
-    assert (tmp_path / "m.md").read_text("utf-8").startswith("# bars: 3 classes")
+    assert (tmp_path / "m.safetensors.md").read_text("utf-8").startswith("# bars: 3 classes")
     before = content_of(out)
     assert main(["model", str(bars.path), "--out", str(out)]) == 1
     assert "exists: choose another name" in capsys.readouterr().err
@@ -243,5 +243,5 @@ def test_a_model_is_written_with_its_card_and_never_over_another(
     assert content_of(out) == before
     assert main(["model", str(bars.path), "--out", str(tmp_path / "m.bin")]) == 1
     assert "does not end in .safetensors" in capsys.readouterr().err
-    assert main(["predict", str(tmp_path / "m.md"), "digits"]) == 1
+    assert main(["predict", str(tmp_path / "m.safetensors.md"), "digits"]) == 1
     assert "is no model" in capsys.readouterr().err
