@@ -30,7 +30,7 @@ from engine.models.streaming import batch_size
 from engine.stages.encoder import Encoder, Heads, initialise
 from engine.stages.encoder_file import untrained_encoder
 
-CLUSTERS, PAIRS = 10, 9
+CLUSTERS, PAIRS = 10, 7
 GOAL = 0.9
 CPU = torch.device("cpu")
 
@@ -52,9 +52,9 @@ class Case:
 
 
 CASES = {
-    "digits": Case("digits, 8×8 grey PNG, small network", "small", (8, 8), 8, 1, "PNG", 4_000),
-    "small": Case("32×32 colour PNG, small network", "small", (32, 32), 32, 3, "PNG", 2_000),
-    "resnet18": Case("32×32 colour PNG, ResNet-18", "resnet18", (32, 32), 32, 3, "PNG", 200),
+    "digits": Case("digits, 8×8 grey PNG, small network", "small", (8, 8), 8, 1, "PNG", 1_000),
+    "small": Case("32×32 colour PNG, small network", "small", (32, 32), 32, 3, "PNG", 1_000),
+    "resnet18": Case("32×32 colour PNG, ResNet-18", "resnet18", (32, 32), 32, 3, "PNG", 96),
     "photographs": Case(
         "photographs, 640×480 JPEG, efficientnet-lite0 at 224",
         "timm:tf_efficientnet_lite0",
@@ -62,7 +62,7 @@ CASES = {
         224,
         3,
         "JPEG",
-        120,
+        32,
     ),
 }
 
