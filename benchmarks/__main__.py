@@ -38,6 +38,7 @@ TAKES_OPTIONS = (
     "duplicates",
     "reviewer",
     "chaos",
+    "predict",
     "gpu",
     "consumers",
 )
@@ -63,6 +64,7 @@ SUITES = {
         "photos",
         "duplicates",
         "chaos",
+        "predict",
     ),
     "app": ("start", "ui", "gallery", "decisions", "reviewer", "lesson", "reports"),
 }

@@ -7,14 +7,17 @@ import re
 import shlex
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from engine.__main__ import main
 from engine.exports.format import known_formats
 from engine.lesson import failure_trials
+from engine.sources.open_source import open_source
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -45,9 +48,12 @@ def test_the_engine_commands_work_one_after_the_other(
         "show",
         "export",
         "forecast",
-        "predict",
         "encoder",
         "run",
+        "predict",
+        "model",
+        "model",
+        "predict",
         "run",
         "run",
         *["export"] * 9,
@@ -57,8 +63,8 @@ def test_the_engine_commands_work_one_after_the_other(
         "replay",
     ]
     assert [words[0] for words in commands] == kinds
-    health, mine, digits, show, export, forecast, predict, encoder, *others = commands
-    seeds, tuned, shapes, *others = others
+    health, mine, digits, show, export, forecast, encoder, seeds, *others = commands
+    predict, model, onnx, again, tuned, shapes, *others = others
     exports, back, report, lesson = others[:9], others[9], others[10], others[11:]
     assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
@@ -83,6 +89,14 @@ def test_the_engine_commands_work_one_after_the_other(
     assert predicted["truth"]["acc"] == of_digits["truth"]["stage3"]["acc"]
     assert main(encoder) == 0
     assert (tmp_path / "digits-encoder.pt").is_file()
+    assert main(model) == 0
+    capsys.readouterr()
+    assert main(again) == 0
+    streamed = capsys.readouterr().out.splitlines()
+    assert len(streamed) == of_digits["images"]
+    if find_spec("onnx") and find_spec("onnxruntime"):
+        assert main(onnx) == 0
+        _follow_the_snippet(json.loads(streamed[7]), capsys)
     assert seeds[-2:] == ["--seeds", "0-4"]
     assert told(*seeds[:-1], "0-1", *shorter)["finished"] == 2
     # Without the epochs of stage 1, which the command sets.
@@ -103,6 +117,21 @@ def test_the_engine_commands_work_one_after_the_other(
         assert main(command) == 0
     assert made == [True]
     assert (tmp_path / "lesson.html").stat().st_size < 15e6
+
+
+def _follow_the_snippet(row: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """Executes the README's only snippet of Python on one digit, of which `predict` has given a row."""
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert "engine" not in snippet
+    opened = open_source("digits")
+    Image.fromarray(opened.images.pixels[opened.images.ids.index(row["path"]), 0]).save("image.png")
+    capsys.readouterr()
+    exec(compile(snippet, "README.md", "exec"), {})
+    said = capsys.readouterr().out
+    *name, sure, distance = said.split()
+    assert " ".join(name) == ("unknown" if row["unknown"] else row["class"])
+    assert float(sure) == pytest.approx(row["confidence"], abs=1e-4)
+    assert float(distance) == pytest.approx(row["distance"], abs=1e-4)
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("make")])

@@ -35,7 +35,7 @@ def add_model(commands: Commands) -> None:
         "model",
         help="write a run's model to one file, with a model card",
         description="Write the newest model of a run: its networks with everything that is needed to use them, and a "
-        "model card beside it (PATH with the ending .md).",
+        "model card beside it (PATH.md).",
     )
     parser.add_argument("run", type=Path, metavar="DIR")
     parser.add_argument("--out", required=True, type=Path, metavar="PATH", help="the file to write")
@@ -93,7 +93,7 @@ def _model(options: argparse.Namespace) -> int:
     out, ending = options.out, ENDINGS[options.format]
     if out.suffix != ending:
         raise RunError(f"{out} does not end in {ending}: give it that ending, by which predict knows the format")
-    card = out.with_suffix(".md")
+    card = out.with_name(f"{out.name}.md")
     for file in (out, card):
         if file.exists() and not options.overwrite:
             raise RunError(f"{file} exists: choose another name, or replace it (--overwrite)")
@@ -125,7 +125,7 @@ def _predict(options: argparse.Namespace) -> int:
         with _file(options.out) as file:
             _write(found, model, Writer(file, options.format, guard=not options.no_guard), counts)
     except BrokenPipeError:
-        # Whoever read has enough. Python would complain when it flushes what nobody takes.
+        # The reader has enough. Python would complain when it flushes what nobody takes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     print(counts.sentence(), file=sys.stderr)

@@ -48,7 +48,7 @@ def asked(model: Model, what: str, stream: IO[str], *, labels: bool = False, roo
     if what == STREAM or _one_image(what):
         if labels:
             raise RunError("single files have no labels to compare with: leave out --labels, or name a folder")
-        # One at a time: whoever writes the paths may wait for each answer.
+        # One at a time: the program that writes the paths may wait for each answer.
         files = _lines(stream) if what == STREAM else iter([(what, what)])
         return Asked(of_files(model, files, _as_path, together=1), total=None if what == STREAM else 1)
     what = as_typed(what)

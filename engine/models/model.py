@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.models.about import About
-from engine.models.calibration import distance
+from engine.models.calibration import Ruler
 from engine.stages.encoder import Adapter, Encoder, Heads
 
 # (M, C, H, W) uint8 → probabilities of the classes (M, L) and distances (M,), both float32.
@@ -21,17 +21,20 @@ Network = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 class Recogniser(nn.Module):
     """The whole network: (M, C, H, W) uint8 → probabilities of the L classes (M, L), and distances (M,)."""
 
+    centre: torch.Tensor
+    scaling: torch.Tensor
     references: torch.Tensor
     merging: torch.Tensor
 
     def __init__(
-        self, encoder: Encoder, adapter: Adapter | None, head: Heads, references: torch.Tensor, home: tuple[int, ...]
+        self, encoder: Encoder, adapter: Adapter | None, head: Heads, ruler: Ruler, home: tuple[int, ...]
     ) -> None:
-        """`references`: (R, D) of length 1; `home`: (K,) the place of each cluster's class."""
+        """`home`: (K,) the place of each cluster's class."""
         super().__init__()
         self.encoder, self.head = encoder, head
         self.adapter = adapter
-        self.register_buffer("references", references)
+        for name, value in vars(ruler).items():
+            self.register_buffer(name, value)
         merging = F.one_hot(torch.tensor(home), max(home) + 1).float()
         self.register_buffer("merging", merging, persistent=False)
 
@@ -42,7 +45,7 @@ class Recogniser(nn.Module):
         """The same from what the encoder makes of the images (M, D)."""
         features = encoded if self.adapter is None else self.adapter(encoded)
         probabilities = self.head(features)[0].softmax(1) @ self.merging
-        return probabilities, distance(features, self.references)
+        return probabilities, Ruler(self.centre, self.scaling, self.references).distance(features)
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,8 +64,8 @@ def _takes(about: About, difference: float | None) -> list[str]:
 def _onnx(about: About, difference: float) -> str:
     return (
         f"ONNX: input `images`, uint8 (N, {about.channels}, {about.height}, {about.width}); outputs `probabilities`, "
-        f"float32 (N, {len(about.classes)}), and `distance`, float32 (N,). Scaling to 0–1 and normalisation are inside. "
-        f"Its answers differ from torch's by at most {difference:.1g}."
+        f"float32 (N, {len(about.classes)}), and `distance`, float32 (N,). Scaling to 0–1 and normalisation "
+        f"are inside. It differs from torch's by at most {difference:.1g}."
     )
 
 
@@ -79,7 +79,8 @@ def _unknown(about: About) -> list[str]:
         "## Unknown",
         f"An image is *unknown* when its confidence is below **{limits.confidence:.4f}**, or its distance above "
         f"**{limits.distance:.4f}**. The distance is 1 minus the mean cosine of its features to those of the 5 nearest "
-        "of up to 2,048 images of the run, which are in the file. Of the run's own images, 1 in 100 lie beyond each "
+        "of up to 2,048 images of the run, which are in the file, once features are scaled to differ equally in all "
+        "directions. Of the run's own images, 1 in 100 lie beyond each "
         f"threshold, {limits.share:.1%} beyond at least one. How many images of other kinds are recognised as unknown "
         "depends on how different they are.",
     ]

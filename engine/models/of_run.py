@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from engine.config import SCRATCH, to_dict
-from engine.curate.curation import Curation, State
+from engine.curate.curation import Class, Curation, State
 from engine.data.batches import DeviceImages
 from engine.errors import RunError
 from engine.exports.labelled import NUMBERED, run_id
 from engine.models.about import About, Thresholds
-from engine.models.calibration import SAMPLE, calibrated, references_of
+from engine.models.calibration import SAMPLE, Ruler, calibrated
 from engine.models.model import Model, Recogniser, on_device
 from engine.runs.folder import RunFolder
 from engine.runs.predict import Trained, trained
@@ -24,48 +24,60 @@ from engine.runs.results import decision_log, observe, summary
 from engine.stages.encoder_file import network_of
 from engine.stages.features import encode
 
-# The artefact of `_sample`; which networks it was made by.
+# The artefact of `_sample`.
 ARTEFACT = "sample"
 # What is said of a run, apart from what else `About` says.
 SCORES = ("stages", "reliable", "truth")
 ENDINGS = (".pt", ".pth", ".safetensors", ".npy", ".parquet", ".bin")
 
 
-def model_of(folder: RunFolder, device: torch.device, curation: Curation | None = None) -> Model:
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What people have decided at one moment: the classes that exist, the class of each cluster (K,), and the state of
+    each image (N,)."""
+
+    classes: tuple[Class, ...]
+    home: np.ndarray
+    state: np.ndarray
+
+    @classmethod
+    def of(cls, curation: Curation) -> Said:
+        return cls(curation.classes, curation.home[: curation.clusters].copy(), curation.state.copy())
+
+
+def model_of(folder: RunFolder, device: torch.device, said: Said | None = None) -> Model:
     """The newest model of a run, ready to answer.
 
     Its thresholds are calibrated on a sample of the run's own images, without those that people excluded. The sample
     is computed once and kept in the run's folder, if that can be written.
 
     Args:
-        curation: what people decided; read from the run's log, unless given.
+        said: what people decided; read from the run's log, unless given.
 
     Raises:
         RunError: before stage 2 is done, without a network (external vectors), or when all images are excluded.
         DecisionError: when the decisions cannot be read.
     """
     networks = trained(folder, device)
-    if curation is None:
+    if said is None:
         with contextlib.closing(decision_log(folder)) as log:
-            curation = log.curation
-    clusters = folder.card().config.clusters
-    numbers = curation.home[:clusters]
-    given = [one for one in curation.classes if one.number in set(numbers.tolist())]
-    home = tuple(np.searchsorted([one.number for one in given], numbers).tolist())
-    sample = _sample(folder, networks, device).without(curation.state == State.EXCLUDED)
+            said = Said.of(log.curation)
+    given = [one for one in said.classes if one.number in set(said.home.tolist())]
+    home = tuple(np.searchsorted([one.number for one in given], said.home).tolist())
+    sample = _sample(folder, networks, device).without(said.state == State.EXCLUDED)
     if not len(sample.ids):
         raise RunError(f"all images of {folder.path} are excluded: a model has nothing to be calibrated on")
     merged = sample.probabilities @ np.eye(len(given), dtype=np.float32)[list(home)]
-    about = _about(folder, networks, calibrated(merged.max(1), sample.features))
+    ruler = Ruler.of(sample.features)
+    about = _about(folder, networks, calibrated(merged.max(1), sample.features, ruler))
     about = replace(
         about,
         classes=tuple(one.name for one in given),
         home=home,
-        without=tuple(one.name for one in curation.classes if one not in given),
-        decisions=_decisions(folder, curation),
+        without=tuple(one.name for one in said.classes if one not in given),
+        decisions=_decisions(folder, said),
     )
-    references = references_of(sample.features)
-    return on_device(about, Recogniser(networks.encoder, networks.adapter, networks.head, references, home), device)
+    return on_device(about, Recogniser(networks.encoder, networks.adapter, networks.head, ruler, home), device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +171,7 @@ def without_folders(source: str) -> str:
     return f"{start}{colon}{Path(place).name}" if place.endswith(ENDINGS) else source
 
 
-def _decisions(folder: RunFolder, curation: Curation) -> dict[str, int]:
+def _decisions(folder: RunFolder, said: Said) -> dict[str, int]:
     states = {"decided": State.DECIDED, "rejected": State.REJECTED, "excluded": State.EXCLUDED}
-    found = {name: int((curation.state == state).sum()) for name, state in states.items()}
+    found = {name: int((said.state == state).sum()) for name, state in states.items()}
     return {**found, "taught": int(folder.fixed().mask.sum())}

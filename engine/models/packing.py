@@ -10,6 +10,7 @@ from safetensors.torch import save
 
 from engine.errors import RunError, SpiceError, first_sentence, out_of_memory
 from engine.models.about import About, from_json
+from engine.models.calibration import Ruler
 from engine.models.model import Model, Recogniser, on_device
 from engine.networks.weights import UNREADABLE
 from engine.stages.compute import memory_format
@@ -18,7 +19,8 @@ from engine.stages.encoder_file import built_encoder
 
 # What the metadata calls the whole `About`, and its plain parts for people and other programs.
 KEY = "spice_model"
-ENCODER, ADAPTER, HEAD, REFERENCES = "encoder.", "adapter.", "head.", "references"
+ENCODER, ADAPTER, HEAD = "encoder.", "adapter.", "head."
+RULER = ("centre", "scaling", "references")
 
 
 def packed(model: Model) -> bytes:
@@ -32,7 +34,7 @@ def metadata_of(about: About) -> dict[str, str]:
     """All of it under KEY, as JSON; and what a program without this app needs first."""
     return {
         KEY: about.to_json(),
-        "classes": "\n".join(one.replace("\n", " ") for one in about.classes),
+        "classes": "\n".join(about.classes),
         "least_confidence": repr(about.thresholds.confidence),
         "most_distance": repr(about.thresholds.distance),
         "size": f"{about.width}x{about.height}",
@@ -79,7 +81,7 @@ def recogniser_of(about: About, weights: dict[str, torch.Tensor], device: torch.
     of_head = _part(weights, HEAD)
     head = Heads(1, *of_head["out_weight"].shape[1:])
     head.load_state_dict(of_head)
-    return Recogniser(encoder, adapter, head, weights[REFERENCES], about.home)
+    return Recogniser(encoder, adapter, head, Ruler(*(weights[name] for name in RULER)), about.home)
 
 
 def _part(weights: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

@@ -66,13 +66,17 @@ def of_files(
     Raises:
         RunError: when the model takes images that are not square.
     """
-    about = model.about
+    check_square(model.about)
+    return _batches(model, _decoded(model.about, files, reader, together))
+
+
+def check_square(about: About) -> None:
+    """Raises RunError when the model takes images that are not square."""
     if about.height != about.width:
         raise RunError(
             f"{about.run} was trained on images of {about.width}×{about.height}, but files become squares: give an "
             "array of images of that size"
         )
-    yield from _batches(model, _decoded(about, files, reader, together))
 
 
 def of_blocks(model: Model, names: Iterable[str], blocks: Iterable[np.ndarray]) -> Iterator[Told]:

@@ -56,25 +56,36 @@ def trained(folder: RunFolder, device: torch.device) -> Trained:
     Raises:
         RunError: when stage 2 is not done, or the features were imported.
     """
-    _check_network(folder, "label images that it has not seen: use their external vectors in a new run")
+    encoder, adapter = first_networks(folder, device)
     if not folder.has("heads"):
         raise RunError(f"{folder.path} has no clusters yet: train until stage 2 is done")
-    config, features = folder.config(), folder.weights("features")
-    if config.features.source == SCRATCH:
-        channels, side = len(features["mean"]), min(folder.images().size)
-        encoder = Encoder(config.encoder, channels=channels, side=side)
-    else:
-        encoder = load_encoder(config.features.source)
-    encoder = placed(encoder, config, device)
-    adapter = Adapter.of(features).to(device) if config.keeps_views else None
     learned = encoder if adapter is None else adapter
-    head = Heads(1, learned.features, config.clusters).to(device)
+    head = Heads(1, learned.features, folder.card().config.clusters).to(device)
     if folder.has("joint"):
         Classifier(learned, head).load_state_dict(folder.weights("joint"))
     else:
-        learned.load_state_dict(features)
         head.load_state_dict(folder.weights("heads"))
-    return Trained(encoder.eval(), adapter, head.eval())
+    return Trained(encoder, adapter, head.eval())
+
+
+def first_networks(folder: RunFolder, device: torch.device) -> tuple[Encoder, Adapter | None]:
+    """What stage 1 has left, in eval mode: together they make the run's features of images.
+
+    Raises:
+        RunError: when stage 1 is not done, or the features were imported.
+    """
+    _check_network(folder, "label images that it has not seen: use their external vectors in a new run")
+    if not folder.has("features"):
+        raise RunError(f"{folder.path} has no clusters yet: train until stage 2 is done")
+    config, weights = folder.config(), folder.weights("features")
+    if config.features.source == SCRATCH:
+        encoder = Encoder(config.encoder, channels=len(weights["mean"]), side=min(folder.images().size))
+    else:
+        encoder = load_encoder(config.features.source)
+    adapter = Adapter.of(weights).to(device) if config.keeps_views else None
+    if adapter is None:
+        encoder.load_state_dict(weights)
+    return placed(encoder, config, device).eval(), adapter
 
 
 def predict_images(folder: RunFolder, images: ImageSet, device: torch.device) -> Clustering:
