@@ -84,8 +84,8 @@ def measure(options: Options) -> None:
     body = (
         f"Images a second, medians of {PAIRS} pairs, and predict ÷ bare (lowest and highest pair). *Bare* is the run's "
         "encoder and head alone, as torch runs them, on pixels in memory, in batches of the same size. *predict* reads "
-        "a folder of files from the page cache, decodes them, computes distances too and writes JSON lines; networks of "
-        "our own have their normalisations folded into their convolutions there. Processor seconds per thousand "
+        "a folder of files from the page cache, decodes them, computes distances too and writes JSON lines; networks "
+        "of our own have their normalisations folded into their convolutions there. Processor seconds per thousand "
         f"images (bare / predict) tell how much work there is. The goal is {GOAL:.0%}.\n\n"
         + table(["files and network", "bare", "predict", "ratio", "processor s / 1,000"], rows)
     )
