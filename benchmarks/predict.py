@@ -82,10 +82,11 @@ def measure(options: Options) -> None:
         for name, one in found.items()
     ]
     body = (
-        f"Images a second, medians of {PAIRS} pairs, and predict ÷ bare (lowest and highest pair). *Bare* is encoder "
-        "and head alone on pixels in memory, in batches of the same size. *predict* reads a folder of files from the "
-        "page cache, decodes them, computes distances too and writes JSON lines. Processor seconds per thousand images "
-        f"(bare / predict) tell how much work there is. The goal is {GOAL:.0%}.\n\n"
+        f"Images a second, medians of {PAIRS} pairs, and predict ÷ bare (lowest and highest pair). *Bare* is the run's "
+        "encoder and head alone, as torch runs them, on pixels in memory, in batches of the same size. *predict* reads "
+        "a folder of files from the page cache, decodes them, computes distances too and writes JSON lines; networks "
+        "of our own have their normalisations folded into their convolutions there. Processor seconds per thousand "
+        f"images (bare / predict) tell how much work there is. The goal is {GOAL:.0%}.\n\n"
         + table(["files and network", "bare", "predict", "ratio", "processor s / 1,000"], rows)
     )
     write("predict", "Labelling new images", found, body)
@@ -165,7 +166,7 @@ def untrained_model(case: Case) -> Model:
         case.side,
         "crop",
         Thresholds(0.5, 0.5, 0.01),
-        {},
+        {} if case.network.startswith("timm:") else {"encoder": {"backbone": case.network}},
         "",
         0,
         "",

