@@ -21,6 +21,7 @@ from engine.models.model import Model, Recogniser, on_device
 from engine.runs.folder import RunFolder
 from engine.runs.predict import Trained, trained
 from engine.runs.results import decision_log, observe, summary
+from engine.runs.safeguards.damage import is_whole
 from engine.stages.compute import whole_products
 from engine.stages.encoder_file import network_of
 from engine.stages.features import encode
@@ -96,9 +97,9 @@ class _Sample:
 
 
 def _sample(folder: RunFolder, networks: Trained, device: torch.device) -> _Sample:
-    """The kept one, unless other networks made it."""
+    """The kept one, unless other networks made it, or it is damaged."""
     made_by = np.array([folder.modified(name) or 0.0 for name in ("heads", "joint")])
-    if folder.has(ARTEFACT):
+    if folder.has(ARTEFACT) and is_whole(folder, ARTEFACT):
         kept = folder.load(ARTEFACT)
         if np.array_equal(kept["made_by"], made_by):
             return _Sample(*(np.asarray(kept[name]) for name in ("ids", "features", "probabilities")))

@@ -127,6 +127,15 @@ def test_the_sample_is_kept_until_there_are_other_networks(bars: RunFolder, mode
     )
 
 
+def test_a_damaged_sample_is_made_again(bars: RunFolder, model: Model) -> None:
+    file = bars.path / ARTEFACT / "features.npy"
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content[:-40])
+    assert model_of(RunFolder(bars.path), CPU).about == model.about
+    assert file.read_bytes() == content
+
+
 def test_the_metadata_and_the_card_tell_everything_and_no_place(bars: RunFolder) -> None:
     card = bars.path / "run.json"
     told = json.loads(card.read_text())
@@ -139,7 +148,7 @@ def test_the_metadata_and_the_card_tell_everything_and_no_place(bars: RunFolder)
     assert (about.source, about.fingerprint, about.images) == ("folder:birds", bars.card().fingerprint, 120)
     assert (about.channels, about.height, about.width, about.fit) == (1, 8, 8, "crop")
     assert about.depth_rule is not None
-    assert about.depth_rule[True].scale == 0.0623
+    assert about.depth_rule["whole"].scale == 0.0623
     words = model_card(about, "m.safetensors")
     for text in ("folder:birds", about.fingerprint, "With ground truth", "`features.epochs` | 12", "scale 0.0623"):
         assert text in words
