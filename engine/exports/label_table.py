@@ -26,7 +26,6 @@ from engine.leftovers import DRAFT, holding, sweep
 from engine.runs.folder import RunFolder
 from engine.runs.results import decision_log, load_strict, newest_stage
 from engine.runs.snapshot import Snapshot
-from engine.stages.clustering import Clustering
 from engine.stages.reliable import ReliableSet
 
 if TYPE_CHECKING:
@@ -106,21 +105,6 @@ def exported(table: pd.DataFrame, *, reliable: bool = False) -> tuple[pd.DataFra
     counts = asked["decision"].value_counts()
     dropped = {reason: int(counts[reason]) for reason in reasons if reason in counts}
     return asked[~asked["decision"].isin(reasons)], dropped
-
-
-def predicted_table(images: ImageSet, clustering: Clustering) -> pd.DataFrame:
-    """N rows with the columns id, name, label, provenance, confidence, of images that no run was trained on."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "id": images.ids,
-            "name": images.names,
-            "label": clustering.labels,
-            "provenance": NAMES[Provenance.MODEL],
-            "confidence": clustering.confidence.round(6),
-        }
-    )
 
 
 def packed(table: pd.DataFrame, form: Format, *, guard: bool = True) -> bytes:
