@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,9 +22,6 @@ from engine.exports.labelled import Labelled, run_id
 from engine.formats.identity import Spelt
 from engine.runs.folder import RunFolder
 from engine.runs.results import load_strict, newest_stage
-
-if TYPE_CHECKING:
-    from engine.curate.curation import Curation
 
 # What the log calls a program that brings labels back; a time follows.
 VISIT = "import-labels "
@@ -156,20 +152,25 @@ def undo(log: DecisionLog, reviewer: str) -> int:
     Raises:
         DecisionError: when there is none that stands, or the reviewer has decided something else since.
     """
-    with log.reading() as now:
-        rows = _last_import(log, now, reviewer)
+    rows = _last_import(log, reviewer) if can_undo(log, reviewer) else []
     if not rows:
         raise DecisionError(f"nothing to undo: {reviewer} has brought no labels back, or has decided something since")
     _, changed = log.commit([Decision("undo", reviewer, visit=VISIT) for _ in rows])
     return len(changed)
 
 
-def _last_import(log: DecisionLog, now: Curation, reviewer: str) -> list[int]:
-    """The rows of the last import, if it is the last thing that stands of the reviewer."""
-    own = [one for one in log.decisions() if one.reviewer == reviewer and one.action not in ("undo", "redo")]
-    standing = [one for one in own if now.stands(one.row)]
-    if not standing or not standing[-1].visit.startswith(VISIT):
-        return []
+def can_undo(log: DecisionLog, reviewer: str) -> bool:
+    """Whether the last decision of `reviewer` that stands is of an import."""
+    with log.reading() as now:
+        row = now.undoable(reviewer)
+        return row is not None and log.decisions(row - 1, 1)[0].visit.startswith(VISIT)
+
+
+def _last_import(log: DecisionLog, reviewer: str) -> list[int]:
+    """The rows of the last import of `reviewer` that stand."""
+    with log.reading() as now:
+        own = [one for one in log.decisions() if one.reviewer == reviewer and one.action not in ("undo", "redo")]
+        standing = [one for one in own if now.stands(one.row)]
     return [one.row for one in standing if one.visit == standing[-1].visit]
 
 

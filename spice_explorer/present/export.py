@@ -11,6 +11,7 @@ from engine.exports.export import Exported
 from engine.exports.label_table import Format, exported
 from engine.exports.labelled import ONE_CLASS
 from engine.exports.labelled import dropped_words as excluded_words
+from engine.exports.returned import Preview
 
 Rows = Literal["all", "reliable only", "decided only", "selected images"]
 
@@ -120,3 +121,34 @@ def done_words(done: Exported) -> str:
     said = ", ".join(f"{count:,} {name}" for name, count in done.provenance.items() if count)
     without = f" Without {excluded_words(done.dropped)}." if done.dropped else ""
     return f"{done.images:,} labels, {done.reliable:,} of them reliable, given by: {said}.{without}"
+
+
+# -- labels that come back -------------------------------------------------------------------------
+
+# What labels come back from, in the words of the page.
+RETURNS = {
+    "csv": "A table (CSV)",
+    "parquet": "A table (Parquet)",
+    "folders": "Class folders",
+    "label-studio": "Label Studio (JSON)",
+    "fiftyone": "FiftyOne",
+}
+
+
+def compared(found: Preview) -> dict[str, int]:
+    """The numbers of a comparison, by what they count."""
+    return {
+        "Labels in the file": found.answers,
+        "Would change": len(found.rows),
+        "Same as here": found.same,
+        "Conflicts": len(found.conflicts),
+    }
+
+
+def conflict_words(count: int) -> str:
+    """What a conflict is, and what becomes of it."""
+    images = "1 image was" if count == 1 else f"{count:,} images were"
+    return (
+        f"{images} decided here after these labels had left, or nobody knows when: the answers here stay, unless you "
+        "have the file's taken."
+    )

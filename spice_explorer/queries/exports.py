@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from engine.curate import log
+from engine.exports.edited import answers_in
 from engine.exports.export import export_run
 from engine.exports.format import known_formats
 from engine.exports.label_table import Format, export_table, packed, to_csv
+from engine.exports.labelled import labelled
+from engine.exports.returned import Preview, can_undo, commit, preview, undo
 from engine.jobs import ENDED, Job, Jobs, Task
 from spice_explorer.queries import decisions
 from spice_explorer.queries.runs import look, workspace
@@ -109,3 +115,46 @@ def download(out: Path) -> bytes:
             if one.is_file():
                 archive.write(one, f"{out.name}/{one.relative_to(out).as_posix()}")
     return content.getvalue()
+
+
+# -- labels that come back -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What a file of labels would change, and the last row of the log that this knows."""
+
+    preview: Preview
+    seen: int
+
+
+def compared(run: RunFolder, file: Path, format: str, *, looked: bool, conflicts_too: bool) -> Compared:
+    """Compares labels that were edited elsewhere with the run.
+
+    Args:
+        looked: whether somebody has looked at every image that changed.
+        conflicts_too: whether the file's answer is taken where there is a conflict.
+
+    Raises:
+        RunError, SourceError: in a sentence, for a file that cannot be read or is about something else.
+    """
+    kept = decisions.log_of(run)
+    every = labelled(run, look(run).snapshot, kept)
+    seen = kept.curation.row
+    found = preview(every, answers_in(file, format, every), conflicts_too=conflicts_too)
+    return Compared(replace(found, looked=np.ones_like(found.looked)) if looked else found, seen)
+
+
+def bring_back(run: RunFolder, found: Compared, reviewer: str) -> int:
+    """Makes what was compared decisions of `reviewer`; returns how many images that is. Raises DecisionError."""
+    return commit(run, found.preview, decisions.log_of(run), reviewer, seen=found.seen)
+
+
+def can_take_back(run: RunFolder, reviewer: str) -> bool:
+    """Whether the last thing that `reviewer` decided is an import."""
+    return can_undo(decisions.log_of(run), reviewer)
+
+
+def take_back(run: RunFolder, reviewer: str) -> int:
+    """Undoes that import; returns how many images change. Raises DecisionError."""
+    return undo(decisions.log_of(run), reviewer)

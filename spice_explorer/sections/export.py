@@ -37,8 +37,8 @@ def show(look: Run) -> None:
             st.metric(name, f"{count:,}", border=True)
         st.metric("Stage", {"heads": "2", "joint": "3"}[str(table["stage"].iloc[0])], border=True)
     _preview(found)
-    st.markdown("**What the columns mean**")
-    st.dataframe(present.columns_table(list(table.columns)), hide_index=True, key="columns")
+    with st.expander("What the columns mean"):
+        st.dataframe(present.columns_table(list(table.columns)), hide_index=True, key="columns")
     other_tools.show(run, table)
 
 
