@@ -122,7 +122,7 @@ def _encoder(path: Path, patch: pytest.MonkeyPatch, error: BaseException) -> Non
 
 def _built_encoder(path: Path, patch: pytest.MonkeyPatch, error: BaseException) -> None:
     torch.save({"card": {}, "weights": {}}, path / "a.pt")
-    patch.setattr(encoder_file, "_built", _raising(error))
+    patch.setattr(encoder_file, "built_encoder", _raising(error))
     load_encoder(f"encoder:{path / 'a.pt'}")
 
 
@@ -143,7 +143,7 @@ def _timm_probe(_path: Path, patch: pytest.MonkeyPatch, error: BaseException) ->
 
 def _table(path: Path, patch: pytest.MonkeyPatch, error: BaseException) -> None:
     pd.DataFrame({"path": ["a.png"]}).to_parquet(path / "a.parquet")
-    patch.setattr("pyarrow.parquet.read_table", _raising(error))
+    patch.setattr("pyarrow.parquet.ParquetFile.read_row_groups", _raising(error))
     read_table((path / "a.parquet").read_bytes(), "a.parquet")
 
 

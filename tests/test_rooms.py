@@ -121,6 +121,7 @@ ALLOWED = {
         "engine.sources",
         "engine.stages",
         "engine.views.tone",
+        "engine.shares",
     },
     "engine/lesson": {
         "engine.config",

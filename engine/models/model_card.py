@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.models.about import About
+from engine.shares import percent
 
 SCORES = {
     "pseudo_label_loss": "loss on its own pseudo-labels",
@@ -80,8 +81,8 @@ def _unknown(about: About) -> list[str]:
         f"An image is *unknown* when its confidence is below **{limits.confidence:.4f}**, or its distance above "
         f"**{limits.distance:.4f}**. The distance is 1 minus the mean cosine of its features to those of the 5 nearest "
         "of up to 2,048 images of the run, which are in the file, once features are scaled to differ equally in all "
-        "directions. Of the run's own images, 1 in 100 lie beyond each "
-        f"threshold, {limits.share:.1%} beyond at least one. How many images of other kinds are recognised as unknown "
+        "directions. Of the run's own images, 1 in 100 lie beyond each threshold, "
+        f"{percent(limits.share)} beyond at least one. How many images of other kinds are recognised as unknown "
         "depends on how different they are.",
     ]
 
@@ -106,7 +107,8 @@ def _scores(about: About) -> list[str]:
     reliable = about.scores.get("reliable")
     if reliable:
         parts.append(
-            f"{reliable['count']:,} of its labels ({reliable['fraction']:.1%}) are reliable: neighbours share them."
+            f"{reliable['count']:,} of its labels ({percent(reliable['fraction'])}) are reliable: neighbours share "
+            "them."
         )
     truth = about.scores.get("truth")
     if truth is None:

@@ -97,8 +97,8 @@ def _sentence(what: str, found: Measured) -> str:
     estimate = found.estimate
     if estimate is not None:
         return (
-            f"Of {what}, about {percent(estimate.value)} are right (95 % interval: {percent(estimate.low)} to "
-            f"{percent(estimate.high)}), from {estimate.answers:,} random answers."
+            f"Of {what}, about {percent(estimate.value)} are right ({percent(0.95, 0)} interval: "
+            f"{percent(estimate.low)} to {percent(estimate.high)}), from {estimate.answers:,} random answers."
         )
     counted = f"Of {what}, people looked at {found.answers:,}: {found.right:,} are right."
     if found.enough:

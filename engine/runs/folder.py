@@ -446,7 +446,5 @@ def cure_of(artefact: str) -> str:
     if kind in ("frames", "xray", "trials"):
         return "replays and lessons leave it out"
     if kind in REMADE:
-        return (
-            "resume the run, on the Train page or by the command run with --resume: this is moved aside and made again"
-        )
+        return "resume the run, on the Train page or with --resume: this is moved aside and made again"
     return "it cannot be made again here: put back a copy of it, or start a new run from the same source"

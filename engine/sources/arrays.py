@@ -120,8 +120,8 @@ class ArraySource:
 
     def _check_rivals(self, member: str, count: int) -> None:
         """Raises SourceError if another array is as good a name for the classes, and divides the images otherwise."""
-        if _array(member) not in LABELS:
-            return  # it is called like the images
+        if _array(member) not in LABELS or {part.lower() for part in _array(member).split("_")} & SPLITS:
+            return  # it is called like the images, or is of their split
         images = _array(self._member(IMAGES, dimensions=3))
         for name in (f"{one}.npy" for one in LABELS if not _of_another(one, images)):
             if name == member or name not in self._inside() or self._shape(name)[:1] != (count,):

@@ -12,6 +12,7 @@ from engine.exports.label_table import Format, exported
 from engine.exports.labelled import ONE_CLASS
 from engine.exports.labelled import dropped_words as excluded_words
 from engine.exports.returned import Preview
+from engine.shares import percent
 
 Rows = Literal["all", "reliable only", "decided only", "selected images"]
 
@@ -110,7 +111,7 @@ def export_progress(state: str, done: float, total: int) -> tuple[float, str]:
     """A share from 0 to 1, and words for it."""
     share = done / total if total else 0.0
     words = {
-        "comparing": f"Looking for duplicates, which a split keeps together: {share:.0%}",
+        "comparing": f"Looking for duplicates, which a split keeps together: {percent(share, 0)}",
         "cancelling": "Cancelling…",
     }
     return min(share, 1.0), words.get(state, f"{done:,.0f} of {total:,} images" if total else "Reading the labels…")

@@ -14,7 +14,7 @@ import streamlit as st
 
 from engine.errors import SpiceError
 from engine.sources.open_source import absolute
-from spice_explorer import browsers, session
+from spice_explorer import session
 from spice_explorer.components import gallery
 from spice_explorer.present import export as present
 from spice_explorer.queries import decisions, exports
@@ -47,7 +47,7 @@ def _form(run: RunFolder) -> None:
             "Edited with", list(present.RETURNS), format_func=present.RETURNS.__getitem__, key="back form"
         )
         typed = st.text_input("Edited file or folder", key="back place", width="stretch")
-        name = st.text_input("Who decided", browsers.remembered("reviewer") or "", key="back name", width=190)
+        name = st.text_input("Who decided", st.session_state.get("reviewer", ""), key="back name", width=190)
     looked = st.checkbox("Somebody has looked at every image that changed", key="back looked")
     conflicts = st.checkbox("Where there is a conflict, take the file's answer", key="back conflicts")
     with session.plain_errors():

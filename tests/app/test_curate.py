@@ -446,13 +446,12 @@ def test_images_that_were_left_out_are_not_exported_and_that_is_said(visit: Visi
     out = len(sure) - 3
     assert len(at.dataframe[0].value) == IMAGES - out - 2
     assert "excluded" not in at.dataframe[0].value["decision"].tolist()
-    assert at.caption[-1].value == f"Not in the file: images that were left out ({out + 2})."
+    assert f"Not in the file: images that were left out ({out + 2})." in [one.value for one in at.caption]
     at.session_state["rows-3"] = "reliable only"
     at.run()
     assert at.dataframe[0].value["decision"].tolist() == [""]
-    assert at.caption[-1].value == (
-        f"Not in the file: images that were left out ({out}) and images whose class was rejected as wrong (2)."
-    )
+    said = f"Not in the file: images that were left out ({out}) and images whose class was rejected as wrong (2)."
+    assert said in [one.value for one in at.caption]
 
 
 @pytest.mark.usefixtures("finished")

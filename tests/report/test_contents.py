@@ -156,7 +156,7 @@ def test_answers_measure_with_an_interval_only_where_they_are_random(run: RunFol
     assert estimate is not None
     assert estimate.answers == 40
     assert (
-        f"about {percent(estimate.value)} are right (95 % interval: {percent(estimate.low)} to "
+        f"about {percent(estimate.value)} are right (95\xa0% interval: {percent(estimate.low)} to "
         in said.quality.measured[0]
     )
     assert said.figures[3].value == percent(estimate.value)
