@@ -13,6 +13,9 @@ from urllib.parse import quote, unquote
 
 import streamlit as st
 
+from engine.curate.decisions import plain_name
+from engine.errors import DecisionError
+
 COOKIE = "spice-browser"
 REVIEWER_COOKIE = "spice-reviewer"
 YEAR_SECONDS = 365 * 24 * 3600
@@ -62,5 +65,8 @@ def reviewer_cookie() -> str:
 
 
 def reviewer_of(cookie: str) -> str | None:
-    """The name that `cookie_of` has written."""
-    return unquote(cookie) or None
+    """The name that `cookie_of` has written; None for anything else, such as another program's."""
+    try:
+        return plain_name(unquote(cookie), "the reviewer")
+    except DecisionError:
+        return None

@@ -26,6 +26,7 @@ from engine.runs.results import load_reliable, observe, summary
 from engine.runs.runner import Device, execute
 from engine.sources.open_source import open_source
 from engine.space.neighbors import Neighbors, local_agreement
+from spice_explorer import browsers
 
 
 def test_spread_is_mean_deviation_and_lowest() -> None:
@@ -329,6 +330,7 @@ def test_a_made_up_run_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("page", ["dataset", "train", "map", "prototypes", "reliability", "export"])
 def test_every_page_shows_a_made_up_run(page: str, small_made: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPICE_EXPLORER_RUNS", str(small_made.path.parent))
+    monkeypatch.setattr(browsers, "reviewer_cookie", str)  # there is no browser
     at = AppTest.from_file(str(report.ROOT / "spice_explorer" / "app.py"), default_timeout=60)
     at.query_params["run"] = "small"
     at.run()

@@ -63,3 +63,9 @@ def test_only_so_many_browsers_are_remembered_and_none_without_a_name(monkeypatc
     monkeypatch.setattr(browsers, "current", lambda: "")
     browsers.remember("reviewer", "Eve")
     assert browsers.remembered("reviewer") is None
+
+
+@pytest.mark.parametrize("cookie", ["", "%00", "x" * 61, "%0Aname"])
+def test_a_cookie_that_holds_no_name_is_no_name(cookie: str) -> None:
+    assert browsers.reviewer_of(cookie) is None
+    assert browsers.reviewer_of("Zo%C3%AB%20B") == "Zo\u00eb B"
