@@ -33,6 +33,7 @@ from benchmarks.chaos_runs import (
 from benchmarks.pieces import Options
 from benchmarks.report import table, write
 from engine.curate.log import damaged_logs
+from engine.errors import SpiceError
 from engine.runs.folder import DAMAGED, RunFolder
 from engine.runs.results import observe
 from engine.runs.safeguards.check import check
@@ -208,7 +209,7 @@ def _end(run: RunFolder, found: Ended) -> str:
 def _checked(run: RunFolder) -> list[Any]:
     try:
         return list(check(run))
-    except Exception:  # a run whose card is gone
+    except SpiceError:  # a run whose card is gone
         return []
 
 

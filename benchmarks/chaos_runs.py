@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.tiny_run import TINY
 from engine.config import RunConfig, with_settings
 from engine.curate.decisions import Decision, values_of
 from engine.curate.judging import Model
@@ -39,22 +40,6 @@ from engine.runs.safeguards.damage import damage_of, is_whole
 from engine.sources.open_source import Opened
 
 IMAGES, CLUSTERS, DECISIONS = 60, 3, 40
-SETTINGS = {
-    "encoder.width": 4,
-    "features.epochs": 3,
-    "features.batch": 16,
-    "features.projection": 8,
-    "heads.heads": 2,
-    "heads.epochs": 3,
-    "heads.passes": 2,
-    "heads.batch": 16,
-    "joint.steps": 6,
-    "joint.adapt": "fixed",
-    "joint.batch": 8,
-    "joint.unlabelled": 2,
-    "reliable.agreement": 0.3,
-    "reliable.confidence": 0.3,
-}
 Tell = Callable[[Any], None]
 # What training and reading import when they first need it: once here, not in every process.
 NEEDED = ("engine.runs.pipeline", "pandas", "scipy.optimize", "sklearn.cluster", "sklearn.metrics")
@@ -82,7 +67,7 @@ def new_run(place: Path) -> RunFolder:
 
 
 def _config() -> RunConfig:
-    return with_settings(preset("quick", clusters=CLUSTERS, channels=1), SETTINGS)
+    return with_settings(preset("quick", clusters=CLUSTERS, channels=1), TINY)
 
 
 def finished_run(place: Path) -> RunFolder:

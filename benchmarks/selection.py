@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from benchmarks.ablations import trained
 from benchmarks.baselines.linear_probe import generalised
-from benchmarks.long_tail import PRESETS, Set
+from benchmarks.long_tail import FEWER_SEEDS, PRESETS, Set
 from benchmarks.pieces import Options, Pieces, cache_in
 from benchmarks.report import device_slug, spread, table, write
 from engine import metrics
@@ -35,8 +35,6 @@ from engine.stages.features import Features
 from engine.stages.heads import Rounds, claimed_by_head, e_step, m_step
 
 SETS = (Set("digits", 1), Set("digits", 10), Set("shapes", 1), Set("CIFAR-10", 1), Set("CIFAR-10", 10))
-# CIFAR-10's runs take minutes each.
-FEWER_SEEDS = {"CIFAR-10": 3}
 # The labelling with the highest score is chosen.
 CRITERIA = ("loss", "consensus", "neighbors", "linear probe")
 # What is said of each, with how many decimals.

@@ -14,6 +14,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.tiny_run import TINY
 from engine.config import RunConfig, with_settings
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
@@ -24,23 +25,6 @@ from engine.sources.open_source import Opened
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FIRST_VERSION, WITHOUT_ADAPTER = "runs-of-the-first-version", "runs-on-vectors-without-an-adapter"
-TINY = {
-    "encoder.width": 4,
-    "features.epochs": 3,
-    "features.batch": 16,
-    "features.projection": 8,
-    "heads.heads": 2,
-    "heads.epochs": 3,
-    "heads.passes": 2,
-    "heads.batch": 16,
-    "joint.steps": 6,
-    "joint.adapt": "fixed",
-    "joint.batch": 8,
-    "joint.unlabelled": 2,
-    "reliable.agreement": 0.3,
-    "reliable.confidence": 0.3,
-}
-
 # A transformer of timm's with 64 features.
 FROZEN = "test_vit"
 MakeRun = Callable[..., RunFolder]

@@ -24,7 +24,7 @@ from engine.events import Stage
 from engine.formats.identity import FORMULA
 from engine.leftovers import DRAFT, holding, sweep
 from engine.runs.folder import RunFolder
-from engine.runs.results import decision_log, load_strict, newest_stage
+from engine.runs.results import decision_log, judged_stage, load_strict
 from engine.runs.snapshot import Snapshot
 from engine.stages.reliable import ReliableSet
 
@@ -195,9 +195,7 @@ def export_table(folder: RunFolder, snapshot: Snapshot, curation: Curation | Non
         RunError: before stage 2 is done.
         DecisionError: when the decisions cannot be read.
     """
-    stage = newest_stage(folder)
-    if stage is None:
-        raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")
+    stage = judged_stage(folder)
     table = model_table(folder, snapshot, stage)
     if curation is None:
         with contextlib.closing(decision_log(folder)) as log:

@@ -18,7 +18,7 @@ from engine.errors import RunError
 from engine.events import Stage
 from engine.exports.label_table import exported, model_table, with_decisions
 from engine.runs.folder import RunFolder
-from engine.runs.results import newest_stage
+from engine.runs.results import judged_stage
 from engine.runs.snapshot import LIVE, Snapshot
 from engine.sources.originals import origin_named, places
 
@@ -148,9 +148,7 @@ def labelled(folder: RunFolder, snapshot: Snapshot, log: DecisionLog) -> Labelle
         RunError: before stage 2 is done.
         DecisionError: when the decisions cannot be read.
     """
-    stage = newest_stage(folder)
-    if stage is None:
-        raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")
+    stage = judged_stage(folder)
     card, images = folder.card(), folder.images()
     with log.reading() as curation:
         table = with_decisions(model_table(folder, snapshot, stage), curation)

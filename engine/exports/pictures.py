@@ -20,7 +20,6 @@ from engine.sources.originals import Originals
 
 # Originals or nothing; the pixels that were trained on; or these only for originals that are not there any more.
 Which = Literal["originals", "pixels", "either"]
-WHICH: tuple[Which, ...] = get_args(Which)
 # How an original that is a file of its own comes into a folder.
 How = Literal["copy", "hardlink", "symlink"]
 HOW: tuple[How, ...] = get_args(How)

@@ -21,7 +21,7 @@ from engine.errors import DecisionError, RunError
 from engine.exports.labelled import Labelled, run_id
 from engine.formats.identity import Spelt
 from engine.runs.folder import RunFolder
-from engine.runs.results import load_strict, newest_stage
+from engine.runs.results import judged_stage, load_strict
 
 # What the log calls a program that brings labels back; a time follows.
 VISIT = "import-labels "
@@ -186,8 +186,7 @@ def check_run(folder: RunFolder, found: set[str]) -> None:
 
 
 def _model(folder: RunFolder) -> Model:
-    stage = newest_stage(folder)
-    assert stage is not None
+    stage = judged_stage(folder)
     verdict = load_strict(folder, stage)
     return Model(np.asarray(verdict.labels), np.asarray(verdict.confidence), stage)
 

@@ -44,6 +44,14 @@ def newest_stage(folder: RunFolder) -> Stage | None:
     return next((stage for stage in stages if folder.has(f"reliable-{stage}")), None)
 
 
+def judged_stage(folder: RunFolder) -> Stage:
+    """The same; raises RunError before stage 2 is done."""
+    stage = newest_stage(folder)
+    if stage is None:
+        raise RunError(f"{folder.path} has no labels yet: train at least until stage 2 is done")
+    return stage
+
+
 def load_reliable(folder: RunFolder, stage: Stage) -> ReliableSet:
     """The judged labels of `stage`, as they were judged for training; raises RunError if there are none yet."""
     return ReliableSet(**folder.load(f"reliable-{stage}"))

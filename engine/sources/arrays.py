@@ -122,9 +122,9 @@ class ArraySource:
         """Raises SourceError if another array is as good a name for the classes, and divides the images otherwise."""
         if _array(member) not in LABELS or {part.lower() for part in _array(member).split("_")} & SPLITS:
             return  # it is called like the images, or is of their split
-        images = _array(self._member(IMAGES, dimensions=3))
+        images, inside = _array(self._member(IMAGES, dimensions=3)), self._inside()
         for name in (f"{one}.npy" for one in LABELS if not _of_another(one, images)):
-            if name == member or name not in self._inside() or self._shape(name)[:1] != (count,):
+            if name == member or name not in inside or self._shape(name)[:1] != (count,):
                 continue
             if not self._say_the_same(member, name, count):
                 raise SourceError(
