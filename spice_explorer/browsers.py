@@ -61,7 +61,7 @@ def lasting() -> str:
 
 def reviewer_cookie() -> str:
     """What the browser keeps under `REVIEWER_COOKIE`, "" for nothing."""
-    return st.context.cookies.get(REVIEWER_COOKIE, "")
+    return str(st.context.cookies.get(REVIEWER_COOKIE, ""))  # where there is no browser, it is no text
 
 
 def reviewer_of(cookie: str) -> str | None:

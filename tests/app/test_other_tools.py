@@ -98,4 +98,4 @@ def test_only_what_can_be_exported_is_offered() -> None:
 def test_progress_in_words() -> None:
     assert present.export_progress("writing", 10, 40) == (0.25, "10 of 40 images")
     assert present.export_progress("writing", 0, 0) == (0.0, "Reading the labels…")
-    assert present.export_progress("comparing", 1, 2)[1].endswith("50%")
+    assert present.export_progress("comparing", 1, 2)[1].endswith("50\N{NO-BREAK SPACE}%")
