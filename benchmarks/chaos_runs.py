@@ -31,11 +31,12 @@ from engine.exports.label_table import export_table
 from engine.jobs import Control
 from engine.presets import preset
 from engine.runs.create import create_run
-from engine.runs.folder import REMADE, RunFolder
+from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of, load_history, load_xrays
 from engine.runs.maps import DEFAULT, artefact_of, load_map
 from engine.runs.results import decision_log, load_strict, observe, summary
 from engine.runs.runner import choose_device, execute
+from engine.runs.safeguards.cures import REMADE
 from engine.runs.safeguards.damage import damage_of, is_whole
 from engine.sources.open_source import Opened
 

@@ -95,3 +95,30 @@ def test_a_file_that_was_cut_off_is_no_array(tmp_path: Path, kept: int) -> None:
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises((ValueError, EOFError)):
         npy.mapped(path)
+
+
+ODD = ("", "x" * 1_000, "a\0b", "\udce9.png", "日本/Zürich.jpg", 'say "hi"', " two\nlines ")
+
+
+def test_texts_take_the_room_that_they_need_and_come_back_as_they_were(tmp_path: Path) -> None:
+    texts = (*ODD, *(f"image {number}" for number in range(1_000)))
+    with (tmp_path / "texts.npy").open("wb") as file:
+        npy.save(file, npy.packed_texts(texts))
+    assert npy.texts_of(npy.mapped(tmp_path / "texts.npy")) == texts
+    assert (tmp_path / "texts.npy").stat().st_size < 20_000  # with room for the longest in each place: 4 MB
+    assert npy.texts_of(npy.packed_texts(())) == ()
+
+
+def test_arrays_of_texts_by_earlier_versions_are_read() -> None:
+    assert npy.texts_of(np.array(["a", "日本"])) == ("a", "日本")
+
+
+@pytest.mark.parametrize("said", [b"[1, 2]", b'{"a": "b"}', b"[", b"\xff\xff", b""])
+def test_what_holds_no_texts_is_a_value_error(said: bytes) -> None:
+    with pytest.raises(ValueError, match=r"expected texts|Expecting value|decode"):
+        npy.texts_of(np.frombuffer(said, np.uint8))
+
+
+def test_numbers_are_no_texts() -> None:
+    with pytest.raises(ValueError, match=r"it has float32 of shape \(2, 2\): expected texts"):
+        npy.texts_of(np.zeros((2, 2), np.float32))

@@ -33,7 +33,7 @@ from engine.curate.entries import STATES
 from engine.curate.judging import Model, judged
 from engine.curate.provenance import Provenance
 from engine.curate.read_only import Times, opened_to_read, size_of, times
-from engine.curate.salvage import Values, readable_rows, unlike
+from engine.curate.salvage import Values, note_decided, readable_rows, unlike
 from engine.errors import DecisionError, LogBusyError
 
 FILE = "decisions.sqlite"
@@ -85,9 +85,11 @@ class DecisionLog:
         self._file: tuple[int, int] | None = None  # the one that is open
         self._complete = False  # it has the columns `LATER`; it cannot lose them again
         self._as_it_was: Times | None = None  # of a log that can only be read
+        self._noted = False
         self.curation = Curation(images, clusters)
         if self.path.exists():
             self.refresh()
+            self._note()
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -245,6 +247,7 @@ class DecisionLog:
                 if self.curation.row != committed:
                     self._fold_anew()
                 raise
+            self._note()
             return done, np.unique(np.concatenate(changed))
 
     def _begun(self) -> sqlite3.Connection:
@@ -294,6 +297,11 @@ class DecisionLog:
             )
         new = None if asked.new is None else np.asarray(asked.new)[keep]
         return replace(asked, images=images[keep], new=new)
+
+    def _note(self) -> None:
+        if self.curation.row and not self._noted and self._as_it_was is None:
+            note_decided(self.path)
+            self._noted = True
 
     def _fold_anew(self) -> None:
         """After a failed transaction: the fold had taken rows that were never committed."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,22 @@ _WAL_HEADER, _FRAME_HEADER = 32, 24
 # The place of the one column of numbers with a fraction in a record; SQLite keeps whole ones as such.
 _TIME = 1 + COLUMN_NAMES.index("time")
 Values = tuple[Any, ...]
+# What is added to a log's name for the empty file beside it.
+NOTED = "-decided"
+GONE = "is gone, and the decisions in it: put back a copy of it; the next decision begins a new log"
+
+
+def note_decided(log: Path) -> None:
+    """Notes beside a log that it holds decisions: a log that is gone can tell nobody. What cannot be noted is left."""
+    note = log.with_name(log.name + NOTED)
+    with suppress(OSError):
+        if not note.exists():
+            note.touch()
+
+
+def is_gone(log: Path) -> bool:
+    """Whether decisions were made in a log that is not there any more."""
+    return log.with_name(log.name + NOTED).exists() and not log.exists()
 
 
 def trouble_of_log(file: Path) -> str:

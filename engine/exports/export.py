@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from engine.curate.log import FILE as LOG
 from engine.curate.log import DecisionLog, damaged_logs, rows_saved
+from engine.curate.salvage import GONE, is_gone
 from engine.errors import FULL, RunError, disk_cure, reason_of
 from engine.exports.format import Export, Format, format_named
 from engine.exports.label_table import write_file
@@ -178,6 +180,8 @@ def _split(chosen: Labelled, text: str, progress: Progress, stop: Callable[[], b
 
 
 def _damaged(folder: RunFolder) -> list[str]:
+    if is_gone(folder.path / LOG):
+        return [f"{LOG} {GONE}"]
     saved = f"{rows_saved(folder.path):,} of its rows could be read and are used"
     return [
         f"a decision log was damaged; it is kept as {folder.path / name}, and {saved}"

@@ -240,7 +240,7 @@ def _alike(distinct: np.ndarray, features: np.ndarray | None, stop: Stop) -> np.
     nothing = np.zeros((0, 2), np.int64)
     if features is None:
         return nothing
-    near = likeness.nearest(units(features)[distinct], NEIGHBORS, stop=stop)
+    near = likeness.nearest(units(features[distinct]), NEIGHBORS, stop=stop)
     if near is None or not near.distance.size:
         return None if near is None else nothing
     apart = near.distance**2 / 2
@@ -282,8 +282,8 @@ def _strange(
     as they are few, do not make it a usual one."""
     score = np.zeros(len(measures), np.float32)
     if len(distinct) >= FEW:
-        vectors = likeness.look_vectors(measures) if features is None else units(features)
-        near = likeness.nearest(vectors[distinct], NEIGHBORS, progress=progress, stop=stop)
+        vectors = likeness.look_vectors(measures)[distinct] if features is None else units(features[distinct])
+        near = likeness.nearest(vectors, NEIGHBORS, progress=progress, stop=stop)
         if near is None:
             return None
         # Distances have a long tail, their logarithms hardly any: one threshold fits sets of any kind.

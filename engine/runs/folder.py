@@ -47,7 +47,7 @@ from engine.data.images import ImageSet
 from engine.data.origin import Origin
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
-from engine.errors import RunError
+from engine.errors import RunError, SourceError
 from engine.events import STAGES, Event, Record, Stage
 from engine.runs.files import (
     FileCheckpoint,
@@ -59,10 +59,13 @@ from engine.runs.files import (
     synced,
     write_text,
 )
+from engine.runs.safeguards.cures import cure_of
 from engine.runs.safeguards.event_log import EventLog
 from engine.stages.decided_labels import FixedLabels
 
-FORMAT = 1
+FORMAT = 2
+# Format 1 has the names of the images and those in the user's columns as arrays of texts.
+READ = (1, 2)
 # Another run's stage 1, for which this run has yet to make a clustering of its own.
 INHERITED_FEATURES = "features-inherited"
 # Vectors from elsewhere in the place of stage 1's.
@@ -70,8 +73,6 @@ IMPORTED = "imported"
 # Why a run that `lacks_adapter` does not go on, and what to do.
 WITHOUT_ADAPTER = "an earlier version trained it on external vectors, without the adapter that stage 3 trains"
 NEW_RUN = "start a new run on the same vectors"
-# What training makes, from what is whole, and what is moved aside for that.
-REMADE: tuple[str, ...] = ("features", "neighbors", "heads", "reliable-heads", "joint", "reliable-joint")
 DAMAGED = "damaged"
 PIXELS = "pixels.npy"
 LOCK_SECONDS, PROBE_SECONDS = 2.0, 0.1
@@ -117,7 +118,7 @@ class RunFolder:
         nor one that only the run may change; so nobody may write to it (`ImageStore.replace`), it is mapped
         copy-on-write, and before training it has to have the fingerprint that the run was made with.
         """
-        ids, known = {"ids": np.array(images.ids)}, images.fingerprint
+        ids, known = {"ids": npy.packed_texts(images.ids)}, images.fingerprint
         if images.file is None:
             self.save(artefact, {**ids, "pixels": images.pixels}, images=known)
         else:
@@ -158,15 +159,18 @@ class RunFolder:
 
     def images(self) -> ImageSet:
         """The run's images, memory-mapped copy-on-write."""
-        arrays = self.load("images")
-        return ImageSet(arrays["pixels"], tuple(arrays["ids"].tolist()), self.card().source)
+        return self._image_set("images")
 
     def extra(self) -> ImageSet | None:
         """Extra images that only stage 1 learns from; memory-mapped copy-on-write."""
-        if not self.has("extra"):
-            return None
-        arrays = self.load("extra")
-        return ImageSet(arrays["pixels"], tuple(arrays["ids"].tolist()), self.card().source)
+        return self._image_set("extra") if self.has("extra") else None
+
+    def _image_set(self, artefact: str) -> ImageSet:
+        arrays = self.load(artefact)
+        try:
+            return ImageSet(arrays["pixels"], npy.texts_of(arrays["ids"]), self.card().source)
+        except (ValueError, SourceError) as error:
+            raise self.damage(artefact, "ids.npy", f"is damaged ({error})") from None
 
     def originals(self) -> tuple[np.ndarray, np.ndarray] | None:
         """(N, 2) int64 stamps, as `Listing` has them, and (N, 2) int32 widths and heights of the originals;
@@ -204,7 +208,7 @@ class RunFolder:
         for number, one in enumerate(columns):
             arrays[f"values-{number}"] = one.values
             if one.names is not None:
-                arrays[f"names-{number}"] = np.array(one.names)
+                arrays[f"names-{number}"] = npy.packed_texts(one.names)
         self.save("columns", arrays, of=("images",))
 
     def columns(self) -> list[ImageColumn]:
@@ -215,7 +219,7 @@ class RunFolder:
             ImageColumn(
                 title,
                 arrays[f"values-{number}"],
-                tuple(arrays[f"names-{number}"].tolist()) if f"names-{number}" in arrays else None,
+                npy.texts_of(arrays[f"names-{number}"]) if f"names-{number}" in arrays else None,
             )
             for number, title in enumerate(arrays["titles"].tolist())
         ]
@@ -406,8 +410,8 @@ class RunFolder:
 def _read_card(file: Path, _modified: int) -> RunCard:
     try:
         card = json.loads(file.read_text("utf-8"))
-        if card["format"] != FORMAT:
-            raise RunError(f"{file.parent} has run format {card['format']}, but this version reads {FORMAT}")
+        if card["format"] not in READ:
+            raise RunError(f"{file.parent} has run format {card['format']}, but this version reads up to {FORMAT}")
         skipped = tuple(Skipped(*pair) for pair in card["skipped"])
         excluded = tuple(Skipped(*pair) for pair in card.get("excluded", []))
         return RunCard(
@@ -436,15 +440,3 @@ class _Arrays(dict[str, np.ndarray]):
 
     def __missing__(self, name: str) -> np.ndarray:
         raise self._folder.damage(self._artefact, f"{name}.npy", "is missing")
-
-
-def cure_of(artefact: str) -> str:
-    """What to do about an artefact that is damaged."""
-    kind = artefact.partition("/")[0]
-    if kind == "maps":
-        return "it is computed again when the Map page asks for it"
-    if kind in ("frames", "xray", "trials"):
-        return "replays and lessons leave it out"
-    if kind in REMADE:
-        return "resume the run, on the Train page or with --resume: this is moved aside and made again"
-    return "it cannot be made again here: put back a copy of it, or start a new run from the same source"

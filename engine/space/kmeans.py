@@ -22,13 +22,14 @@ STARTS = 10
 
 
 def kmeans(
-    vectors: np.ndarray, clusters: int, seed: int, *, starts: int, device: torch.device | str = "cpu"
+    vectors: np.ndarray, clusters: int, seed: int, *, starts: int, device: torch.device | str = "cpu", keep: bool = True
 ) -> np.ndarray:
     """(N,) int32 in 0..K−1: the labels with the lowest sum of squared distances among `starts` tries.
 
     Args:
         vectors: (N, D) float32, N ≥ K.
         device: where the images are clustered; only a GPU with many of them makes a difference.
+        keep: whether the vectors stay as they are; otherwise they are moved, and a copy of them is spared.
     """
     if torch.device(device).type == "cuda" and len(vectors) >= GPU_IMAGES:
         x = torch.from_numpy(np.ascontiguousarray(vectors, np.float32)).to(device)
@@ -36,7 +37,7 @@ def kmeans(
     from sklearn.cluster import KMeans
 
     with one_blas_thread():
-        model = KMeans(clusters, n_init=starts, random_state=seed)
+        model = KMeans(clusters, n_init=starts, random_state=seed, copy_x=keep)
         return model.fit_predict(vectors).astype(np.int32)
 
 
@@ -44,7 +45,7 @@ def kmeans_labels(vectors: np.ndarray, clusters: int, seed: int, device: torch.d
     """(N,) int32: k-means on vectors (N, D) scaled to length 1; stage 1's own clustering."""
     from sklearn.preprocessing import normalize
 
-    return kmeans(normalize(vectors), clusters, seed, starts=STARTS, device=device)
+    return kmeans(normalize(vectors), clusters, seed, starts=STARTS, device=device, keep=False)
 
 
 def lloyd(x: torch.Tensor, clusters: int, seed: int, *, starts: int) -> torch.Tensor:

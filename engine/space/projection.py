@@ -127,6 +127,7 @@ def neighborhoods(vectors: np.ndarray, seed: int) -> np.ndarray:
     with tempfile.TemporaryDirectory(prefix="spice-layout-") as place, holding(Path(place)):
         with (Path(place) / "unit.npy").open("wb") as file:
             npy.save(file, unit)
+        del unit  # it may be large, and that process has it mapped
         command = [sys.executable, "-c", "from engine.space.projection import lay_out; lay_out()", place, str(seed)]
         done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
         if done.returncode:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +19,8 @@ FRAMES = 8
 DIRECTIONS = 32
 # Images of each prototype that a frame remembers.
 CONFIDENT = 16
+# Features that are scaled to length 1 at a time.
+BLOCK_ROWS = 2**16
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +101,18 @@ def condensed(vectors: torch.Tensor) -> np.ndarray:
     import torch
     import torch.nn.functional as F
 
-    # Features that have become NaN are the loop's to report, not a reason to fail here.
-    unit = F.normalize(vectors.float(), dim=1).nan_to_num()
-    moments = (unit.t() @ unit).cpu().double()  # not every device has doubles
+    def blocks() -> Iterator[torch.Tensor]:
+        """Of length 1, a block at a time: all of them would be a second copy of the features."""
+        for block in vectors.split(BLOCK_ROWS):
+            # Features that have become NaN are the loop's to report, not a reason to fail here.
+            yield F.normalize(block.float(), dim=1).nan_to_num()
+
+    moments = torch.zeros(vectors.shape[1], vectors.shape[1], device=vectors.device)
+    for unit in blocks():
+        moments += unit.t() @ unit
+    moments = moments.cpu().double()  # not every device has doubles
     directions = torch.linalg.eigh(moments).eigenvectors.flip(1)[:, :DIRECTIONS]
     # An eigenvector's sign is chance: its largest entry is made positive.
     largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
-    directions = (directions * largest.sign()).float().to(unit.device)
-    return (unit @ directions).half().cpu().numpy()
+    directions = (directions * largest.sign()).float().to(vectors.device)
+    return torch.cat([(unit @ directions).half() for unit in blocks()]).cpu().numpy()

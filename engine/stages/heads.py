@@ -40,7 +40,6 @@ from engine.stages.prototypes import (
     estimated_sizes,
     forming,
     kmeans_belief,
-    prototypes_of,
     pseudo_label,
     softened,
     surest,
@@ -425,16 +424,18 @@ def _loss_of_all(settings: HeadSettings, logits: torch.Tensor, pseudo: PseudoLab
 @torch.no_grad()
 def _frame(done: int, settings: HeadSettings, heads: Heads, vectors: torch.Tensor, known: Known) -> Frame:
     """Every head's predictions for all clean images after `done` rounds."""
-    unit, found = F.normalize(vectors, dim=1), []
+    found = []
     for index in range(len(heads)):
         belief = softened(heads.logits_of(index, vectors))[None]
         count = forming(settings.center_ratio, claims_each(belief, settings.sizes))
         # As many in every frame, whatever the sizes of its clusters.
         shown = min(CONFIDENT, forming(settings.center_ratio, claims_each(belief, "equal")))
         confident = surest(belief, max(count, shown), known)
-        prototypes = prototypes_of(unit, confident[:, :, :count])
+        # Equation 3, cluster by cluster: the features of all, scaled, would be a copy of them.
+        means = [F.normalize(vectors[ids], dim=1).mean(0) for ids in confident[0, :, :count]]
+        prototypes = F.normalize(torch.stack(means), dim=1)
         confidence, labels = belief[0].max(1)
-        each = (labels, confidence.half(), prototypes[0].half(), confident[0, :, :shown].int())
+        each = (labels, confidence.half(), prototypes.half(), confident[0, :, :shown].int())
         found.append([x.cpu().numpy() for x in each])
         del belief  # before the next head's is made
     stacked = [np.stack(each) for each in zip(*found, strict=True)]

@@ -65,7 +65,8 @@ def prototypes_of(unit: torch.Tensor, confident: torch.Tensor) -> torch.Tensor:
         unit: (M, D) features of length 1, of the clean images.
         confident: (H, K, count) int64.
     """
-    return F.normalize(unit[confident].mean(2), dim=2)
+    width = max(1, TABLE_ENTRIES // (len(confident) * confident.shape[2] * unit.shape[1]))
+    return F.normalize(torch.cat([unit[part].mean(2) for part in confident.split(width, dim=1)], 1), dim=2)
 
 
 def assign(

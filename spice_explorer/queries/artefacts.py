@@ -11,8 +11,9 @@ import numpy as np
 from engine import metrics
 from engine.events import Stage
 from engine.metrics import best_match, head_votes
-from engine.runs.folder import REMADE, RunFolder
+from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of, load_history, load_prototype_history
+from engine.runs.safeguards.cures import REMADE
 from engine.runs.safeguards.damage import damage_of, exchanged, is_whole, of_others
 from engine.space.neighbors import Neighbors, local_agreement
 from engine.space.vectors import units

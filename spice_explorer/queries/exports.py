@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.curate import log
+from engine.curate.salvage import GONE, is_gone
 from engine.exports.edited import answers_in
 from engine.exports.export import export_run
 from engine.exports.format import known_formats
@@ -44,6 +45,11 @@ def label_table(run: RunFolder) -> pd.DataFrame:
 def damaged_logs(run: RunFolder) -> list[str]:
     """Names of the run's decision logs that were found damaged and moved aside."""
     return log.damaged_logs(run.path)
+
+
+def lost_log(run: RunFolder) -> str:
+    """What to do where decisions were made in a log that is not there any more; else ""."""
+    return f"{log.FILE} {GONE}." if is_gone(run.path / log.FILE) else ""
 
 
 def rows_saved(run: RunFolder) -> int:

@@ -61,7 +61,9 @@ def labels(look: Run) -> bool:
 
 
 def whole_log(run: RunFolder) -> None:
-    """Warns that a decision log of the run was damaged, as long as the damaged file is still there."""
+    """Warns that a decision log of the run is gone, or was damaged, as long as the damaged file is still there."""
+    if lost := exports.lost_log(run):
+        st.warning(f"In this run decisions were made, and {lost}")
     damaged = exports.damaged_logs(run)
     if damaged:
         st.warning(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,18 @@ from streamlit.testing.v1 import AppTest
 from engine.curate import queues
 from engine.curate.audit import LEAST_ANSWERS
 from engine.curate.decisions import Decision
+from engine.curate.judging import Model
 from engine.curate.log import FILE
 from engine.curate.provenance import Provenance
 from engine.runs.folder import RunFolder
+from engine.runs.results import decision_log
 from engine.sources.open_source import Opened
 from spice_explorer import browsers, session
 from spice_explorer.present import export
 from spice_explorer.queries import artefacts, decisions, exports
 from tests.app.conftest import CLUSTERS, IMAGES, NBSP, Visit, button, demo, texts
+
+SAID = Model(np.zeros(IMAGES, np.int64), np.ones(IMAGES, np.float32), "joint")
 
 
 def decide(action: Any, ids: list[int] | np.ndarray = (), by: str = "Ann", **about: Any) -> None:  # type: ignore[assignment]
@@ -235,6 +240,22 @@ def test_a_damaged_log_is_moved_aside_and_that_is_said(finished: RunFolder, visi
     at = visit("curate", run="demo")
     assert "was moved to decisions.damaged-" in at.warning[0].value
     assert next(finished.path.glob("decisions.damaged-*")).read_bytes().startswith(b"no database")
+
+
+def test_a_log_that_is_gone_is_told_until_there_is_a_new_one(finished: RunFolder, visit: Visit) -> None:
+    assert not visit("curate", run="demo").warning
+    with closing(decision_log(finished)) as log:
+        log.commit([Decision("reject", "Ann", images=np.array([0]))], SAID)
+    assert not visit("curate", run="demo").warning
+    for file in (finished.path / FILE, *finished.path.glob(f"{FILE}-[ws]*")):
+        file.unlink()
+    decisions._logs.clear()
+    for page in ("curate", "export"):
+        said = visit(page, run="demo").warning[0].value
+        assert said.startswith("In this run decisions were made, and decisions.sqlite is gone")
+    with closing(decision_log(finished)) as log:
+        log.commit([Decision("reject", "Ann", images=np.array([0]))], SAID)
+    assert not visit("curate", run="demo").warning
 
 
 def test_a_damaged_log_that_export_moved_aside_is_told_on_both_pages_after_a_restart_too(

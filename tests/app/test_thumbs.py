@@ -23,6 +23,7 @@ from starlette.responses import Response
 
 from engine.data.image_store import cache
 from engine.data.images import ImageSet
+from engine.npy import packed_texts
 from engine.presets import preset
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
@@ -222,9 +223,8 @@ def test_text_that_calls_itself_an_image_is_never_served(photos: RunFolder, pict
 def test_a_name_that_leads_out_of_the_folder_is_not_followed(name: str, photos: RunFolder, pictures: Path) -> None:
     two_colours().save(pictures.parent / "secret.jpg")
     (pictures / "link.jpg").symlink_to(pictures.parent / "secret.jpg")
-    ids = photos.load("images")["ids"].tolist()
     images = photos.images()
-    photos.save("images", {"ids": np.array([name, *ids[1:]]), "pixels": np.array(images.pixels)})
+    photos.save("images", {"ids": packed_texts([name, *images.ids[1:]]), "pixels": np.array(images.pixels)})
     st.cache_resource.clear()
     forget_thumbnails()
     for query in ("", "full=1"):

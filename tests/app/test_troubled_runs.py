@@ -48,7 +48,7 @@ def newer(finished: RunFolder, name: str = "newer") -> Path:
 def test_a_run_of_a_newer_version_is_listed_with_the_reason(finished: RunFolder) -> None:
     path = newer(finished)
     assert runs.listed() == [
-        runs.Listed("newer", f"{path} has run format {FORMAT + 1}, but this version reads {FORMAT}"),
+        runs.Listed("newer", f"{path} has run format {FORMAT + 1}, but this version reads up to {FORMAT}"),
         runs.Listed("demo"),
     ]
     assert (runs.run_names(), runs.newest()) == (["demo"], "demo")

@@ -191,7 +191,7 @@ def test_a_card_of_a_later_format_says_so(make_run: MakeRun) -> None:
     folder = make_run()
     card = json.loads((folder.path / "run.json").read_text())
     (folder.path / "run.json").write_text(json.dumps({**card, "format": 99}))
-    with pytest.raises(RunError, match="run format 99, but this version reads 1"):
+    with pytest.raises(RunError, match="run format 99, but this version reads up to 2"):
         folder.card()
 
 

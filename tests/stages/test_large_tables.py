@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from engine.presets import preset
+from engine.stages import frames, prototypes
 from engine.stages import heads as stage
-from engine.stages import prototypes
 from engine.stages.encoder import Heads, initialise
 from engine.stages.prototypes import Known, confident_images, informed, softened, surest
 
@@ -119,3 +119,27 @@ def test_the_choice_of_a_head_makes_one_table_of_all_images_at_a_time(
         step()
         # What is freed in small pieces is not always given back at once; with copies it was 3 tables, with decisions 6.
         assert peak() - before < 2.4 * table, f"{(peak() - before) / table:.1f} tables"
+
+
+def test_a_frame_makes_no_second_copy_of_the_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "BLOCK_ROWS", 1_000)
+    images, size, clusters = 20_000, 1_024, 4
+    settings = preset("quick", clusters=clusters, channels=1).heads
+    heads, vectors = heads_of(1, 8, clusters), drawn(images, size)
+    # A head without a hidden layer as wide as the features: that would be a copy of them too.
+    monkeypatch.setattr(heads, "logits_of", lambda _index, x: x[:, :clusters].clone())
+    said = Known(torch.zeros(images, dtype=torch.long), *2 * [torch.zeros(images, dtype=torch.bool)], silent=True)
+    for step in (lambda: stage._frame(1, settings, heads, vectors, said), lambda: frames.condensed(vectors)):
+        step()
+        Path("/proc/self/clear_refs").write_text("5", "ascii")
+        before = peak()
+        step()
+        assert peak() - before < 0.5 * vectors.nbytes
+
+
+def test_condensed_by_blocks_is_what_it_is_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = drawn(IMAGES, SIZE)
+    whole = torch.from_numpy(frames.condensed(vectors)).float()
+    monkeypatch.setattr(frames, "BLOCK_ROWS", 64)
+    parts = torch.from_numpy(frames.condensed(vectors)).float()
+    torch.testing.assert_close(parts @ parts.t(), whole @ whole.t(), atol=2e-3, rtol=0)

@@ -13,12 +13,13 @@ from pathlib import Path
 from engine import checksums
 from engine.curate.log import FILE as DECISIONS
 from engine.curate.log import damaged_logs
-from engine.curate.salvage import trouble_of_log
+from engine.curate.salvage import GONE, is_gone, trouble_of_log
 from engine.errors import RunError, SpiceError
 from engine.events import STAGES, LineSkipped
 from engine.runs.files import load_array, load_weights
-from engine.runs.folder import DAMAGED, RunFolder, cure_of
+from engine.runs.folder import DAMAGED, RunFolder
 from engine.runs.kept_forecast import load_forecast
+from engine.runs.safeguards.cures import cure_of
 from engine.runs.safeguards.damage import exchanged, of_others, pixels_trouble
 
 # Folders with artefacts in them.
@@ -169,6 +170,8 @@ def _decisions(folder: RunFolder) -> Iterator[Finding]:
         trouble = trouble_of_log(file)
         cure = "open the run's Curate page: the log is moved aside, and every row that can be read is kept"
         yield Finding(DECISIONS, f"{trouble}: {cure}" if trouble else "")
+    elif is_gone(file):
+        yield Finding(DECISIONS, f"it {GONE}")
     for name in damaged_logs(folder.path):
         yield Finding(
             name, note="a log of decisions that was found damaged earlier; what could be read of it was saved"

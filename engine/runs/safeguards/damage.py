@@ -7,13 +7,13 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from engine.checksums import LARGE_BYTES
 from engine.data.images import ImageSet
 from engine.errors import RunError
+from engine.npy import texts_of
 from engine.runs.files import load_array
-from engine.runs.folder import PIXELS, REMADE, RunFolder, cure_of
+from engine.runs.folder import PIXELS, RunFolder
+from engine.runs.safeguards.cures import REMADE, cure_of
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def pixels_trouble(folder: RunFolder, artefact: str, fingerprint: str) -> str:
 
 @lru_cache(maxsize=64)
 def _fingerprint(place: Path, _identity: tuple[int, ...]) -> str:
-    ids = tuple(np.asarray(load_array(place / "ids.npy")).tolist())
+    ids = texts_of(load_array(place / "ids.npy"))
     return ImageSet(load_array(place / PIXELS), ids, place.name).fingerprint
 
 

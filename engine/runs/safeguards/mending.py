@@ -15,8 +15,9 @@ from engine.data.truth import Truth
 from engine.errors import RunError
 from engine.events import STAGES, Alarm, Emit, Stage
 from engine.leftovers import DRAFT, sweep
-from engine.runs.folder import IMPORTED, INHERITED_FEATURES, PIXELS, REMADE, RunFolder, cure_of
+from engine.runs.folder import IMPORTED, INHERITED_FEATURES, PIXELS, RunFolder
 from engine.runs.safeguards.check import SERIES, artefacts_of, given_trouble, trouble_of
+from engine.runs.safeguards.cures import REMADE, cure_of
 from engine.runs.safeguards.damage import exchanged
 
 # Without these there is nothing to train on, or something else would be trained.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ import pytest
 
 from engine import checksums
 from engine.__main__ import main
+from engine.curate.decisions import Decision
+from engine.curate.judging import Model
+from engine.exports.export import Asked, export_run
 from engine.runs.files import load_array
 from engine.runs.folder import RunFolder
-from engine.runs.results import observe, summary
+from engine.runs.results import decision_log, observe, summary
 from engine.runs.safeguards.check import UNSIGNED, check
 from tests.runs.safeguards.conftest import flip
 from tests.tiny_runs import FIRST_VERSION, unpacked
@@ -139,6 +143,20 @@ def test_a_decision_that_changed_and_a_line_of_events_are_told(run: RunFolder) -
     assert found["events.jsonl"].startswith("1 of ")
     assert not list(run.path.glob("decisions.damaged-*"))
     assert observe(run).skipped == 1
+
+
+def test_a_log_of_decisions_that_is_gone_is_told(run: RunFolder) -> None:
+    with closing(decision_log(run)) as log:
+        assert not troubles(run)
+        count = len(run.images())
+        model = Model(np.zeros(count, np.int64), np.ones(count, np.float32), "joint")
+        log.commit([Decision("reject", "Ann", images=np.array([0]))], model)
+    assert not troubles(run)
+    (run.path / "decisions.sqlite").unlink()
+    assert "put back a copy of it" in troubles(run)["decisions.sqlite"]
+    with closing(decision_log(run)) as log:
+        exported = export_run(run, Asked("csv", run.path.parent / "labels.csv"), log)
+    assert [note for note in exported.notes if note.startswith("decisions.sqlite is gone")]
 
 
 def test_the_command_prints_a_line_for_each_part(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

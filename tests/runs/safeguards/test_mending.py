@@ -15,11 +15,12 @@ from engine.errors import RunError
 from engine.events import Alarm
 from engine.jobs import Control
 from engine.runs.create import create_run
-from engine.runs.folder import DAMAGED, REMADE, RunFolder
+from engine.runs.folder import DAMAGED, RunFolder
 from engine.runs.history import frame_steps_of, load_history
 from engine.runs.results import observe
 from engine.runs.runner import choose_device, execute
 from engine.runs.safeguards.check import check
+from engine.runs.safeguards.cures import REMADE
 from engine.runs.safeguards.damage import to_make_again
 from engine.sources.open_source import open_source
 from tests.runs.safeguards.conftest import finished, flip
