@@ -122,6 +122,7 @@ def _asked(name: str, options: argparse.Namespace, began: float) -> Options:
         kills=options.kills,
         files=options.files,
         saves=options.saves,
+        inputs=options.inputs,
         began=began,
         **{**OWN_DEFAULTS.get(name, {}), **given},
     )
@@ -142,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         "--images", type=int, help="number of CIFAR-10 images (default 5000, 50000 is all of them), or most of a set"
     )
     parser.add_argument("--seeds", type=int, help="default 3; 5 for photos and duplicates, 20 for reviewer")
-    for name in ("kills", "files", "saves"):
+    for name in ("kills", "files", "saves", "inputs"):
         parser.add_argument(f"--{name}", type=int, help="of chaos: how many are tried")
     parser.add_argument("--preset", default="quick", help="preset for cifar10, and for the photographs in ablations")
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE", dest="assignments")

@@ -1,4 +1,5 @@
-"""python -m benchmarks chaos: kills, damaged files and full disks, and what becomes of decisions and results.
+"""python -m benchmarks chaos: kills, damaged files, full disks and hostile inputs, and what becomes of decisions and
+results.
 
 Each trial is followed by what the app does: the run is read as pages read it, resumed, and read again. Training happens
 in forks of this process, which are killed for good (SIGKILL), or have a limit to the size of their files.
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos_inputs import HARMS, HONEST, harmed
 from benchmarks.chaos_runs import (
     Ended,
     decide,
@@ -30,18 +32,23 @@ from benchmarks.chaos_runs import (
     rows_of,
     unlike,
 )
+from benchmarks.peak_memory import forgotten, peak
 from benchmarks.pieces import Options
 from benchmarks.report import table, write
+from engine.curate.log import FILE as LOG
 from engine.curate.log import damaged_logs
+from engine.curate.salvage import is_gone
 from engine.errors import SpiceError
 from engine.runs.folder import DAMAGED, RunFolder
 from engine.runs.results import observe
 from engine.runs.safeguards.check import check
+from engine.sources.open_source import open_source
 
-KILLS, FILES, SAVES = 200, 400, 100
+KILLS, FILES, SAVES, INPUTS = 200, 400, 100, 50
 WRONGS = ("lost decisions", "silent wrong results", "tracebacks", "advice that loses data")
-# A log that is gone leaves nothing that could tell; a run without its card is none.
 DAMAGES = ("cut", "removed", "flipped")
+# What opening a hostile input may take, beside what the process has already.
+MOST_MEMORY, MOST_SECONDS = 2**28, 120.0
 # Every how many kills one hits a process that writes decisions.
 DECIDING = 4
 
@@ -74,6 +81,7 @@ def measure(options: Options) -> None:
     logging.getLogger("engine").addHandler(logging.NullHandler())
     asked = [KILLS if options.kills is None else options.kills, FILES if options.files is None else options.files]
     asked.append(SAVES if options.saves is None else options.saves)
+    asked.append(INPUTS if options.inputs is None else options.inputs)
     began = time.monotonic()
     found = trials(*asked)
     named = [(one.kind, name, text) for one in found for name in WRONGS for text in one.wrong[name]]
@@ -84,26 +92,29 @@ def measure(options: Options) -> None:
         "that nobody disturbed, bit by bit. *Cut, removed, flipped*: one file of a finished run, each in turn, loses "
         "its end, is gone, or has one bit changed; the run is read, resumed and read again, and everything that is "
         "shown has to be as before, or missing with a sentence. *Nearly full disk*: no file may grow beyond a size "
-        "that is drawn for each trial, while a run is trained, decisions are made and columns are kept.",
+        "that is drawn for each trial, while a run is trained, decisions are made and columns are kept. *Hostile "
+        "inputs*: sources made to do harm (bombs, lies about sizes, names that lead elsewhere, programs, pipes, "
+        f"noise), each opened in a process that may take {MOST_MEMORY / 2**20:,.0f} MB and {MOST_SECONDS:.0f} s: a "
+        "sentence, or the honest images beside it as they are, and nothing written anywhere else.",
         table(["what", "tried", "how it ended", *WRONGS], [one.row for one in found]),
         f"It took {time.monotonic() - began:.0f} seconds. Not tried: power that is cut (a killed process leaves to the "
-        "system what it has written), two damaged files at once, and a `decisions.sqlite` that is gone altogether, "
-        "which nothing can notice.",
+        "system what it has written), and two damaged files at once.",
     ]
     if examples:
         body.append(table(["what", "went wrong", "example"], examples[:40]))
     counted = {one.kind: {"tried": one.tried, "ended": dict(one.ended), **one.wrong} for one in found}
-    data = {"asked": dict(zip(("kills", "files", "saves"), asked, strict=True)), **counted}
+    data = {"asked": dict(zip(("kills", "files", "saves", "inputs"), asked, strict=True)), **counted}
     write("chaos", "Chaos", data, "\n\n".join(body))
 
 
-def trials(kills: int, files: int, saves: int, seed: int = 0) -> list[Trials]:
+def trials(kills: int, files: int, saves: int, inputs: int, seed: int = 0) -> list[Trials]:
     """All trials, in a folder of their own."""
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         place = Path(folder)
         whole = finished_run(place / "whole")
         others = [*damaged(place, whole, files, chance), full(place, whole, saves, chance)]
+        others.append(hostile(place, inputs, chance))
         return [killed(place, whole, kills, chance), *others]
 
 
@@ -153,7 +164,7 @@ def damaged(place: Path, whole: RunFolder, files: int, chance: random.Random) ->
     names = sorted(str(one.relative_to(whole.path)) for one in whole.path.rglob("*") if one.is_file())
     names = [one for one in names if Path(one).name not in ("lock", "decisions.sqlite-shm")]
     found = {kind: Trials(kind) for kind in DAMAGES}
-    pairs = [(kind, name) for name in names for kind in DAMAGES if (kind, name) != ("removed", "decisions.sqlite")]
+    pairs = [(kind, name) for name in names for kind in DAMAGES]
     chance.shuffle(pairs)
     before = look(whole)
     for number in range(files):
@@ -188,7 +199,7 @@ def _follow(told: Trials, about: str, run: RunFolder, before: Ended) -> None:
             told.wrong["silent wrong results"].append(f"{about}, {moment}: {name}")
         kept = shown.get("decisions", rows if found.said else {})
         lost = rows.keys() - kept.keys()
-        if lost and not damaged_logs(run.path):
+        if lost and not (damaged_logs(run.path) or is_gone(run.path / LOG)):
             told.wrong["lost decisions"].append(f"{about}, {moment}: {len(lost)} of {len(rows)}")
         if lost and moment == "resumed":
             told.ended[f"decisions could not be read, of {len(rows)} each, and that is said"] += len(lost)
@@ -201,6 +212,8 @@ def _end(run: RunFolder, found: Ended) -> str:
         return "made again" if observe(run).state == "finished" else "moved aside"
     if damaged_logs(run.path):
         return "log salvaged"
+    if is_gone(run.path / LOG):
+        return "log gone, and that is said"
     if any(one.trouble for one in _checked(run)):
         return "said"
     return "said" if found.said else "without effect"
@@ -239,3 +252,42 @@ def full(place: Path, whole: RunFolder, saves: int, chance: random.Random) -> Tr
             told.wrong["silent wrong results"].append(f"{limit:,} bytes: {name}")
         shutil.rmtree(run.path)
     return told
+
+
+# -- hostile inputs --------------------------------------------------------------------------------
+
+
+def hostile(place: Path, inputs: int, chance: random.Random) -> Trials:
+    """Sources that somebody made to do harm, each kind in turn."""
+    told, names = Trials("hostile input"), list(HARMS)
+    for number in range(inputs):
+        name = names[number % len(names)]
+        make, in_any_case = HARMS[name]
+        folder = place / f"hostile-{number}" / "inside"
+        folder.mkdir(parents=True)
+        source = make(folder, chance)
+        ended = forked(lambda tell, source=source: tell(_opened(source)), seconds=MOST_SECONDS)  # type: ignore[misc]
+        told.tried += 1
+        told.judge(name, ended)
+        wrong = [f"wrote {one}" for one in harmed(folder)]
+        if ended.killed:
+            wrong.append("did not end in time")
+        elif ended.told:
+            tones, memory = ended.told[0]
+            wrong += [f"{one} is not as it is" for one, tone in HONEST.items() if tones.get(one, tone) != tone]
+            wrong += [f"took {memory / 2**20:,.0f} MB"] if memory > MOST_MEMORY else []
+            if in_any_case and not HONEST.keys() <= tones.keys():
+                wrong.append(f"read {sorted(tones)}")
+        elif in_any_case:
+            wrong.append(f"refused honest images: {ended.said}")
+        told.wrong["silent wrong results"] += [f"{name}: {one}" for one in wrong]
+        told.ended["said" if ended.said else "read"] += 1
+        shutil.rmtree(folder.parent)
+    return told
+
+
+def _opened(source: Path) -> tuple[dict[str, int], int]:
+    """The tone of each image of a source, and the bytes of memory that it took to open it."""
+    before = forgotten()
+    found = open_source(str(source), size=8).images
+    return dict(zip(found.ids, found.pixels[:, 0, 0, 0].tolist(), strict=True)), peak() - before

@@ -6,21 +6,19 @@ that would take too long.
 
 from __future__ import annotations
 
-import gc
 import json
 import math
-import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.peak_memory import forgotten, peak
 from benchmarks.pieces import Options, Pieces
 from benchmarks.report import table, write
 
@@ -128,6 +126,7 @@ def _decided(images: int) -> Step:
 def _names(images: int) -> Step:
     """The names of the images, written to a run and read from it; one of them is long."""
     from engine.data.images import ImageSet
+    from engine.npy import texts_of
     from engine.runs.folder import RunFolder
 
     names = tuple(f"photographs/of class {n % 10}/image {n:07d}.jpg" for n in range(images - 1))
@@ -137,7 +136,7 @@ def _names(images: int) -> Step:
         with tempfile.TemporaryDirectory(prefix="spice-growth-") as folder:
             run = RunFolder(folder)
             run.save_images("images", ImageSet(pixels, (*names, "x" * LONG_NAME), "growth"))
-            return tuple(run.load("images")["ids"].tolist())
+            return texts_of(run.load("images")["ids"])
 
     return step
 
@@ -161,22 +160,14 @@ def child(name: str, images: int) -> None:
     """Measures one step, and prints {"seconds", "processor", "megabytes"}: those above what it was given."""
     STEPS[name](1_000)()  # loads the libraries
     step = STEPS[name](images)
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5", "ascii")
-    before, began, own = _peak(), time.perf_counter(), time.process_time()
+    before, began, own = forgotten(), time.perf_counter(), time.process_time()
     step()
     found = {
         "seconds": round(time.perf_counter() - began, 3),
         "processor": round(time.process_time() - own, 3),
-        "megabytes": round((_peak() - before) / 1e6, 1),
+        "megabytes": round((peak() - before) / 1e6, 1),
     }
     print(json.dumps(found))
-
-
-def _peak() -> int:
-    """The most memory that this process has taken since it last forgot, in bytes (Linux)."""
-    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text("ascii"))
-    return 1024 * int(found[1]) if found else 0
 
 
 def measured(name: str, images: int) -> dict[str, float]:

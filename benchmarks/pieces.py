@@ -41,6 +41,7 @@ class Options:
     kills: int | None = None
     files: int | None = None
     saves: int | None = None
+    inputs: int | None = None
     began: float = field(default_factory=time.monotonic)
 
     def seconds_left(self) -> float:

@@ -20,7 +20,7 @@ FEW = """
 import json, logging
 from benchmarks.chaos import trials
 logging.getLogger("engine").addHandler(logging.NullHandler())
-print(json.dumps([[one.kind, one.tried, one.wrong] for one in trials(3, 16, 2)]))
+print(json.dumps([[one.kind, one.tried, one.wrong] for one in trials(3, 16, 2, 20)]))
 """
 
 
@@ -32,9 +32,10 @@ def test_a_few_kills_damaged_files_and_full_disks() -> None:
     assert {kind: tried for kind, tried, _ in found if kind not in ("cut", "removed", "flipped")} == {
         "killed": 3,
         "nearly full disk": 2,
+        "hostile input": 20,
     }
     assert sum(tried for kind, tried, _ in found if kind in ("cut", "removed", "flipped")) == 16
-    assert [wrong for _, _, wrong in found] == [{one: [] for one in WRONGS}] * 5
+    assert [wrong for _, _, wrong in found] == [{one: [] for one in WRONGS}] * 6
 
 
 def test_what_is_shown_and_not_as_it_was_is_noticed() -> None:

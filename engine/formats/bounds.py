@@ -49,6 +49,7 @@ SET = Growth(200, 2**26)
 PARQUET = Growth(200, 2**26)
 # Cells for each byte of JSON lines, where a cell that is there takes at least four.
 CELLS = Growth(1, 2**20)
+UNPACK = "unpack it to a folder and open that"
 # An encoded image, one image of an array as it is stored, a table beside images.
 IMAGE_BYTES = 2**28
 # A .cls, .json or .txt beside an image.
@@ -68,13 +69,14 @@ SPARE_DISK = 2**26
 LOOK_EVERY = 2**16
 
 
-def check_growth(where: object, packed: int, unpacked: int, growth: Growth) -> None:
-    """Raises SourceError where `unpacked` bytes are announced, or found, in `packed`."""
+def check_growth(where: object, packed: int, unpacked: int, growth: Growth, cure: str = UNPACK) -> None:
+    """Raises SourceError where `unpacked` bytes are announced, or found, in `packed`; `cure` is for those who trust
+    it."""
     most = growth.most(packed)
     if unpacked > most:
         raise SourceError(
-            f"{where} unpacks to more than {sized(most)}, the most that is believed of {sized(packed)}: unpack it to a "
-            "folder and open that, if you trust it"
+            f"{where} unpacks to more than {sized(most)}, the most that is believed of {sized(packed)}: {cure}, if you "
+            "trust it"
         )
 
 

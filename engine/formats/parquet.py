@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Rows that are written out at a time.
 ROWS = 4096
+# What is as large as what it holds is believed.
+PLAINLY = "write it again without compression and dictionaries"
 _NUMBER_BYTES = 8
 _TEXTS = frozenset({"NONE", "STRING", "ENUM", "JSON", "BSON"})
 
@@ -61,7 +63,7 @@ def read(
 
 def check_written_out(columns: Sequence[pa.ChunkedArray], where: object, length: int) -> None:
     """Raises SourceError for texts and bytes that repeat more than is believed of a file of `length` bytes."""
-    check_growth(where, length, sum(_letters(chunk) for one in columns for chunk in one.chunks), PARQUET)
+    check_growth(where, length, sum(_letters(chunk) for one in columns for chunk in one.chunks), PARQUET, PLAINLY)
 
 
 def check_group(file: ParquetFile, where: object, column: str) -> None:
@@ -86,7 +88,7 @@ def _check(file: ParquetFile, where: object, length: int, columns: Sequence[str]
             if wanted is None or one.path_in_schema.split(".")[0] in wanted:
                 cells += one.num_values
                 needed += one.num_values * (CELL_MEMORY if one.physical_type == "BYTE_ARRAY" else _NUMBER_BYTES)
-    check_growth(where, length, _NUMBER_BYTES * cells, PARQUET)
+    check_growth(where, length, _NUMBER_BYTES * cells, PARQUET, PLAINLY)
     check_memory(where, needed, f"{cells:,} cells", "split it, or keep fewer columns")
 
 

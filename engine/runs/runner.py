@@ -132,11 +132,11 @@ def execute(folder: RunFolder, chosen: Device, control: Control) -> str:
         return "stopped"
     except SpiceError as error:
         return _failed(folder, str(error))
-    except OSError as error:
-        return _failed(folder, _disk_failed(folder, error))
     except Exception as error:
-        if out_of_memory(error):
+        if out_of_memory(error):  # an OSError among others, of a file that cannot be mapped
             return _failed(folder, _memory_ran_out(error, chosen))
+        if isinstance(error, OSError):
+            return _failed(folder, _disk_failed(folder, error))
         with contextlib.suppress(OSError):
             (folder.path / "error.log").write_text(traceback.format_exc(), "utf-8")
         return _failed(folder, sentence_of(error, f"run {folder.path}"))

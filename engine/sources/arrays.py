@@ -303,7 +303,13 @@ class ArraySource:
                 with zipfile.ZipFile(self.path) as archive:
                     about = archive.getinfo(member)
                     there = min(about.compress_size, self.path.stat().st_size)
-                    check_growth(f"{self.path}, array {_array(member)},", there, about.file_size, ZIP)
+                    check_growth(
+                        f"{self.path}, array {_array(member)},",
+                        there,
+                        about.file_size,
+                        ZIP,
+                        "save it without compression, with numpy.savez",
+                    )
                     with zip_members.opened(archive, about) as inside:
                         yield inside
         except (*DAMAGED, RuntimeError, NotImplementedError) as error:

@@ -234,7 +234,7 @@ def _idx(path: Path, dimensions: int) -> Iterator[tuple[tuple[int, ...], IO[byte
         if 0 in lengths or math.prod(lengths[1:]) > PIECE:
             raise SourceError(f"{path} gives its lengths as {lengths}: expected small images")
         if packed:
-            check_growth(path, size, told, SET)
+            check_growth(path, size, told, SET, "unpack it with gzip -dk, beside it")
         elif size != told:
             raise SourceError(f"{path} holds {size:,} bytes where it says {told:,}: download the set again")
         yield lengths, file

@@ -177,6 +177,19 @@ def test_a_run_short_of_memory_goes_on_in_halves_and_says_so_once_a_stage(
     ]
 
 
+def test_a_file_that_cannot_be_mapped_is_a_lack_of_memory_not_of_disk(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_self: RunFolder, _artefact: str) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory", "pixels.npy")
+
+    folder = make_run()
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "load", full)
+        assert execute(folder, CPU, Control()) == "failed"
+    assert observe(folder).message == "this machine is out of memory: choose smaller batches, or close other programs"
+
+
 def test_a_run_too_short_of_memory_fails_with_a_cure(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     short_of_memory(monkeypatch, 7)
     folder = make_run(**{"features.objective": "byol"})

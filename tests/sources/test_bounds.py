@@ -275,6 +275,7 @@ def test_an_array_that_unpacks_to_a_gigabyte_is_not(child: Child, tmp_path: Path
     found = child(path)
     if name == "images":
         assert f"{path}, array images, unpacks to more than" in found["error"]
+        assert found["error"].endswith(": save it without compression, with numpy.savez, if you trust it")
     else:
         assert len(found["names"]) == 3
     assert found["memory"] < 80 * MB
@@ -312,7 +313,8 @@ def test_a_gzipped_set_grows_no_further_than_is_believed(tmp_path: Path) -> None
     path = tmp_path / "images-idx3-ubyte.gz"
     lengths = np.array([2_000_000, 28, 28], ">u4").tobytes()
     path.write_bytes(gzip.compress(bytes((0, 0, 8, 3)) + lengths))
-    with pytest.raises(SourceError, match=r"unpacks to more than 67\.1 MB"), set_files._idx(path, 3):
+    cure = r"unpacks to more than 67\.1 MB.*: unpack it with gzip -dk, beside it"
+    with pytest.raises(SourceError, match=cure), set_files._idx(path, 3):
         pass
 
 
@@ -405,6 +407,18 @@ def test_a_kilobyte_of_parquet_is_not_written_out_to_gigabytes(
     found = child(path)
     assert complaint in found["error"]
     assert found["memory"] < 150 * MB
+
+
+def test_a_parquet_file_that_is_as_large_as_what_it_holds_is_believed(child: Child, tmp_path: Path) -> None:
+    """The cure that the refusal names."""
+    texts = repeated("x" * 1_000, 100_000)
+    for name, options in (
+        ("small", {"compression": "zstd"}),
+        ("plain", {"compression": "none", "use_dictionary": False}),
+    ):
+        parquet.write_table(pa.table({"path": texts}), tmp_path / f"{name}.parquet", store_schema=False, **options)
+    assert "write it again without compression and dictionaries" in child(tmp_path / "small.parquet")["error"]
+    assert "unpacks" not in child(tmp_path / "plain.parquet")["error"]
 
 
 def test_a_row_group_that_is_kept_in_memory_has_to_fit(child: Child, tmp_path: Path, encoded: Encoded) -> None:
