@@ -45,8 +45,13 @@ def _underway(making: Making, run: RunFolder, words: Words) -> None:
                 )
 
 
-def ended(making: Making, run: RunFolder, done: Callable[[Any], None]) -> None:
-    """What the last job has brought, which `done` draws, or why nothing, until it is dismissed."""
+def ended(making: Making, run: RunFolder, done: Callable[[Any], None], download: Callable[[Any], None]) -> None:
+    """What the last job has brought, or why nothing, until it is dismissed.
+
+    Args:
+        done: draws the result.
+        download: draws the button that downloads it.
+    """
     job = making.job(run)
     if job is None or job.underway:
         return
@@ -56,12 +61,14 @@ def ended(making: Making, run: RunFolder, done: Callable[[Any], None]) -> None:
         st.error(session.sentence(job.message), icon=":material/error:")
     else:
         done(job.result)
-    st.button("Dismiss", key=f"dismiss {making.name}", on_click=making.dismiss, args=(run,))
+    with st.container(horizontal=True, vertical_alignment="center", key=f"ended {making.name}"):
+        if job.state == "done":
+            download(job.result)
+        st.button("Dismiss", key=f"dismiss {making.name}", on_click=making.dismiss, args=(run,))
 
 
-def written(making: Making, *made: Path) -> None:
-    """Where files are, and their download: one file as it is, a folder or several files as a zip archive."""
-    st.code("\n".join(map(str, made)), language=None)
+def download_of(making: Making, *made: Path) -> None:
+    """The download of what is there: one file as it is, a folder or several files as a zip archive."""
     with contextlib.suppress(OSError):  # they have been moved away since
         if not exports.downloadable(*made):
             st.caption("This is too large to be downloaded from the page: take it from there.")
@@ -69,9 +76,13 @@ def written(making: Making, *made: Path) -> None:
         st.download_button(
             "Download",
             lambda: exports.download(*made),
-            file_name=made[0].name if len(made) == 1 and made[0].is_file() else f"{made[0].stem}.zip",
+            file_name=made[0].name if len(made) == 1 and made[0].is_file() else f"{_bare(made[0])}.zip",
             mime="application/octet-stream",
             key=f"download {making.name}",
             on_click="ignore",
             icon=":material/download:",
         )
+
+
+def _bare(path: Path) -> str:
+    return path.stem if path.is_file() else path.name

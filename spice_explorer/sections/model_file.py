@@ -31,7 +31,9 @@ def show(run: RunFolder) -> None:
     st.caption(present.MODEL)
     if background.underway(models.making, run, present.model_progress):
         return
-    background.ended(models.making, run, _done)
+    background.ended(
+        models.making, run, _done, lambda made: background.download_of(models.making, made.file, made.card)
+    )
     _form(run)
 
 
@@ -56,4 +58,4 @@ def _done(done: ModelFile) -> None:
     st.success(session.plain(present.model_words(done)), icon=":material/check:")
     for note in done.notes:
         st.info(session.sentence(f"{note}."), icon=":material/info:")
-    background.written(models.making, done.file, done.card)
+    st.code(f"{done.file}\n{done.card}", language=None)

@@ -78,6 +78,7 @@ def _not_yet(look: Run, artefact: str, why: str) -> None:
         "failed": "The run failed. See its message on the Train page, fix the problem and resume.",
         "interrupted": "The run was interrupted. Resume it on the Train page.",
         "stopped": "The run was stopped. Resume it on the Train page.",
+        "finished": "Part of what it had is missing. Resume it on the Train page.",
         "paused": "The run is paused. Continue it on the Train page.",
     }
     where = progress.short_state(look.snapshot)

@@ -30,7 +30,7 @@ def show(run: RunFolder, table: pd.DataFrame) -> None:
     st.subheader("For other tools")
     if background.underway(exports.making, run, present.export_progress):
         return
-    background.ended(exports.making, run, _done)
+    background.ended(exports.making, run, _done, lambda made: background.download_of(exports.making, made.out))
     _form(run, table)
 
 
@@ -86,7 +86,9 @@ def _options(run: RunFolder, form: Format, scope: str) -> Asked:
             )
         if form.pictures:
             either = st.checkbox(
-                "Where an original is gone, export the pixels that were trained on", key="tool pictures"
+                "Pixels for originals that are gone",
+                key="tool pictures",
+                help="Where an original is gone, the pixels that were trained on are exported.",
             )
         hashed = st.checkbox("Also hash the originals' bytes", key="tool hash", help=present.HASH)
     place = exports.default_place(run, form.name)
@@ -105,4 +107,4 @@ def _done(done: Exported) -> None:
     st.success(session.plain(present.done_words(done)), icon=":material/check:")
     for note in done.notes:
         st.info(session.sentence(f"{note}."), icon=":material/info:")
-    background.written(exports.making, done.out)
+    st.code(str(done.out), language=None)

@@ -30,8 +30,10 @@ def show(look: Run) -> None:
         st.info(present.UNJUDGED, icon=":material/info:")
     if background.underway(reports.making, run, present.report_progress):
         return
-    background.ended(reports.making, run, lambda made: _done(run, made))
-    if st.button("Make the report", icon=":material/summarize:", key="make report"):
+    background.ended(reports.making, run, lambda made: _done(run, made), lambda made: _download(run, made))
+    job = reports.making.job(run)
+    again = job is not None and job.state == "done"
+    if st.button("Make it again" if again else "Make the report", icon=":material/summarize:", key="make report"):
         with session.plain_errors():
             reports.begin(run)
             st.rerun()
@@ -41,6 +43,9 @@ def _done(run: RunFolder, made: Report) -> None:
     st.success(f"Made {day(made.made)}, {sized(len(made.content))}.", icon=":material/check:")
     if reports.outdated(run, made):
         st.warning(present.OUTDATED, icon=":material/history:")
+
+
+def _download(run: RunFolder, made: Report) -> None:
     st.download_button(
         "Download the report",
         made.content,
