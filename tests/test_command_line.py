@@ -171,10 +171,10 @@ def test_export_writes_a_row_an_image(trained: tuple[Path, Done], tmp_path: Path
         rows = list(csv.DictReader(file))
     whose = ["class", "class_name", "provenance", "source", "decision", "reviewer", "decided_at"]
     model = ["label", "confidence", "agreement", "reliable", "stage", "epoch"]
-    assert list(rows[0]) == ["id", "name", *whose, *model, "run", "run_id", "path", "pixels"]
+    assert list(rows[0]) == ["id", "name", *whose, *model, "run", "run_id", "path", "pixels_hash"]
     assert {(row["provenance"], row["source"], row["decision"]) for row in rows} == {("model", "stage 3", "")}
     assert {row["class"] == row["label"] for row in rows} == {True}
-    assert len({row["pixels"] for row in rows}) == 40
+    assert len({row["pixels_hash"] for row in rows}) == 40
     assert all(Path(row["path"]).parts[-2:] == tuple(row["id"].split("/")) for row in rows)
     bars, spots = range(1, 40, 2), range(0, 40, 2)
     ids = [f"bars/{index:02d}.png" for index in bars] + [f"spots/{i:02d}.png" for i in spots]

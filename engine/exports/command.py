@@ -51,6 +51,13 @@ def add_export(commands: Commands) -> None:
         choices=["originals", "pixels", "either"],
         help="the originals (default), the pixels that were trained on, or these only where an original is gone",
     )
+    parser.add_argument(
+        "--hash",
+        default="pixels",
+        choices=["pixels", "original"],
+        help="what tables have a hash of: the pixels that were trained on (default), or also, as original_sha256, the "
+        "bytes of each original, for which all of them are read",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier file or export at PATH")
     parser.add_argument(
         "--no-guard",
@@ -97,6 +104,7 @@ def _export(options: argparse.Namespace) -> int:
         split=options.split,
         how=options.how,
         pictures=options.pictures,
+        hash=options.hash,
         guard=not options.no_guard,
         overwrite=options.overwrite,
     )

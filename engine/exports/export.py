@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from engine.curate.log import DecisionLog, damaged_logs, rows_saved
 from engine.curate.salvage import GONE, is_gone
 from engine.errors import FULL, RunError, disk_cure, reason_of
 from engine.exports.format import Export, Format, format_named
+from engine.exports.hashes import with_original_hashes
 from engine.exports.label_table import write_file
 from engine.exports.labelled import Labelled, counts_by_provenance, labelled, run_id
 from engine.exports.pictures import How, Pictures, Which
@@ -31,6 +32,8 @@ from engine.sources.open_source import absolute
 # In a folder that was exported: what is in it. Only such a folder is ever replaced.
 ABOUT = ".spice-export.json"
 Progress = Callable[[str, int, int], None]
+# What tables have a hash of: the pixels that were trained on, or also the originals' bytes.
+Hash = Literal["pixels", "original"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Asked:
         scope: one of SCOPES; `selection` are the image numbers of the scope "selection".
         split: shares such as "80,10,10", "" for none.
         how, pictures: how originals come into a folder, and what stands in for those that are gone.
+        hash: "original" adds a hash of each original's bytes, for which all of them are read.
         guard: whether a CSV guards names against spreadsheets.
         overwrite: whether an earlier file or export at that place is replaced.
     """
@@ -53,6 +57,7 @@ class Asked:
     split: str = ""
     how: How = "copy"
     pictures: Which = "originals"
+    hash: Hash = "pixels"
     guard: bool = True
     overwrite: bool = False
 
@@ -88,7 +93,8 @@ def export_run(
     """Exports the newest labels of a run.
 
     Args:
-        progress: called with what is being done, "comparing" or "writing", the number of steps done, and the total.
+        progress: called with what is being done, "comparing", "hashing" or "writing", the number of steps done, and
+            the total.
         stop: called regularly.
 
     Raises:
@@ -105,6 +111,8 @@ def export_run(
     chosen = every.within(asked.scope, np.array(asked.selection, np.int64), rejected=form.rejected)
     if asked.split:
         chosen = _split(chosen, asked.split, progress, stop)
+    if asked.hash == "original":
+        chosen = with_original_hashes(chosen, progress=lambda *steps: progress("hashing", *steps), stop=stop)
     pictures = Pictures(chosen, asked.pictures if form.pictures else "pixels")
     with draft_beside(target) if form.packed is None else contextlib.nullcontext(target) as draft:
         export = Export(

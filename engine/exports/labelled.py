@@ -142,7 +142,7 @@ def labelled(folder: RunFolder, snapshot: Snapshot, log: DecisionLog) -> Labelle
         decided_at  when the decision was made, in UTC; "" without one
         run, run_id the run's name, and a hash of its images and of when it was made, which copies of it share
         path        the file that the original is, or is in; "" where there is none
-        pixels      a hash of the pixels that were trained on: equal for equal ones
+        pixels_hash a hash of the pixels that were trained on, after scaling: equal for equal ones
 
     Raises:
         RunError: before stage 2 is done.
@@ -162,7 +162,7 @@ def labelled(folder: RunFolder, snapshot: Snapshot, log: DecisionLog) -> Labelle
     table.insert(8, "decided_at", when)
     table["run"], table["run_id"] = folder.name, run_id(folder)
     table["path"] = "" if origin is None else places(origin, images.ids)
-    table["pixels"] = _hashes(images.pixels)
+    table["pixels_hash"] = _hashes(images.pixels)
     return Labelled(
         folder,
         images,

@@ -78,7 +78,7 @@ class Pictures:
         """Raises RunError when originals are asked for that are not there."""
         self._labelled, self._which = labelled, which
         self._originals: Originals | None = None
-        self._lengths = _lengths(labelled)
+        self._lengths = lengths_of(labelled)
         self._other, self.stand_ins = 0, 0
         if which == "pixels" or labelled.origin is None:
             return
@@ -151,7 +151,7 @@ class Pictures:
         return self._labelled.images.pixels[row]
 
 
-def _lengths(labelled: Labelled) -> np.ndarray | None:
+def lengths_of(labelled: Labelled) -> np.ndarray | None:
     """(N,) the lengths in bytes of the originals at their import, where these are known."""
     known = labelled.folder.originals()
     return None if known is None else known[0][:, 0]

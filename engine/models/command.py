@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
 
 from engine.data.origin import FITS
-from engine.errors import RunError, sized
+from engine.errors import RunError, printable, sized
+from engine.models.endings import ENDINGS
 
 if TYPE_CHECKING:
     from engine.models.inputs import Asked
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 # What a shell says of a program whose reader has gone.
 PIPE_CLOSED = 141
-ENDINGS = {"safetensors": ".safetensors", "onnx": ".onnx"}
 
 
 def add_model(commands: Commands) -> None:
@@ -81,33 +81,24 @@ def add_predict(commands: Commands) -> None:
 
 
 def _model(options: argparse.Namespace) -> int:
-    import torch
+    from tqdm import tqdm
 
-    from engine.exports.label_table import write_file
-    from engine.models.model_card import model_card
-    from engine.models.of_run import model_of
-    from engine.models.onnx_file import onnx_file
-    from engine.models.packing import packed
+    from engine.models.model_file import write_model
     from engine.runs.folder import RunFolder
 
-    out, ending = options.out, ENDINGS[options.format]
-    if out.suffix != ending:
-        raise RunError(f"{out} does not end in {ending}: give it that ending, by which predict knows the format")
-    card = out.with_name(f"{out.name}.md")
-    for file in (out, card):
-        if file.exists() and not options.overwrite:
-            raise RunError(f"{file} exists: choose another name, or replace it (--overwrite)")
     folder = RunFolder(options.run)
-    model = model_of(folder, torch.device("cpu"))
-    difference = None
-    if options.format == "onnx":
-        content, difference = onnx_file(model, folder.images().pixels[:64])
-    else:
-        content = packed(model)
-    write_file(content, out)
-    write_file(model_card(model.about, out.name, difference).encode(), card)
-    checked = "" if difference is None else f", at most {difference:.1g} from torch"
-    print(f"{sized(len(content))} in {out}{checked}; its card in {card}", file=sys.stderr)
+    with tqdm(disable=None, leave=False, delay=1) as bar:
+
+        def progress(part: str, done: int, total: int) -> None:
+            bar.set_description(part, refresh=False)
+            bar.total = total or None
+            bar.update(done - bar.n)
+
+        done = write_model(folder, options.format, options.out, overwrite=options.overwrite, progress=progress)
+    for note in done.notes:
+        print(printable(f"note: {note}"), file=sys.stderr)
+    checked = "" if done.difference is None else f", at most {done.difference:.1g} from torch"
+    print(f"{sized(done.size)} in {done.file}{checked}; its card in {done.card}", file=sys.stderr)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from engine.config import SCRATCH, to_dict
 from engine.curate.curation import Class, Curation, State
 from engine.data.batches import DeviceImages
-from engine.errors import RunError
+from engine.errors import RunError, Stopped
 from engine.exports.labelled import NUMBERED, run_id
 from engine.models.about import About, Thresholds
 from engine.models.calibration import SAMPLE, Ruler, calibrated
@@ -26,6 +27,10 @@ from engine.stages.compute import whole_products
 from engine.stages.encoder_file import network_of
 from engine.stages.features import encode
 
+# Called with how many of the images are measured, and of how many.
+Progress = Callable[[int, int], None]
+# Images that are encoded between two calls of it.
+PIECE = 256
 # The artefact of `_sample`.
 ARTEFACT = "sample"
 # What is said of a run, apart from what else `About` says.
@@ -47,7 +52,14 @@ class Said:
         return cls(curation.classes, curation.home[: curation.clusters].copy(), curation.state.copy())
 
 
-def model_of(folder: RunFolder, device: torch.device, said: Said | None = None) -> Model:
+def model_of(
+    folder: RunFolder,
+    device: torch.device,
+    said: Said | None = None,
+    *,
+    progress: Progress = lambda _done, _total: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Model:
     """The newest model of a run, ready to answer.
 
     Its thresholds are calibrated on a sample of the run's own images, without those that people excluded. The sample
@@ -55,10 +67,12 @@ def model_of(folder: RunFolder, device: torch.device, said: Said | None = None) 
 
     Args:
         said: what people decided; read from the run's log, unless given.
+        progress, stop: of the sample's computation.
 
     Raises:
         RunError: before stage 2 is done, without a network (external vectors), or when all images are excluded.
         DecisionError: when the decisions cannot be read.
+        Stopped: when `stop()` said so.
     """
     networks = trained(folder, device)
     if said is None:
@@ -66,7 +80,7 @@ def model_of(folder: RunFolder, device: torch.device, said: Said | None = None) 
             said = Said.of(log.curation)
     given = [one for one in said.classes if one.number in set(said.home.tolist())]
     home = tuple(np.searchsorted([one.number for one in given], said.home).tolist())
-    sample = _sample(folder, networks, device).without(said.state == State.EXCLUDED)
+    sample = _sample(folder, networks, device, progress, stop).without(said.state == State.EXCLUDED)
     if not len(sample.ids):
         raise RunError(f"all images of {folder.path} are excluded: a model has nothing to be calibrated on")
     merged = sample.probabilities @ np.eye(len(given), dtype=np.float32)[list(home)]
@@ -96,26 +110,36 @@ class _Sample:
         return _Sample(self.ids[kept], self.features[kept], self.probabilities[kept])
 
 
-def _sample(folder: RunFolder, networks: Trained, device: torch.device) -> _Sample:
+def _sample(
+    folder: RunFolder, networks: Trained, device: torch.device, progress: Progress, stop: Callable[[], bool]
+) -> _Sample:
     """The kept one, unless other networks made it, or it is damaged."""
     made_by = np.array([folder.modified(name) or 0.0 for name in ("heads", "joint")])
     if folder.has(ARTEFACT) and is_whole(folder, ARTEFACT):
         kept = folder.load(ARTEFACT)
         if np.array_equal(kept["made_by"], made_by):
             return _Sample(*(np.asarray(kept[name]) for name in ("ids", "features", "probabilities")))
-    made = _computed(folder, networks, device)
+    made = _computed(folder, networks, device, progress, stop)
     with contextlib.suppress(OSError):  # of a run that may only be read, it is computed again
         folder.save(ARTEFACT, {"made_by": made_by, **vars(made)})
     return made
 
 
 @torch.no_grad()
-def _computed(folder: RunFolder, networks: Trained, device: torch.device) -> _Sample:
+def _computed(
+    folder: RunFolder, networks: Trained, device: torch.device, progress: Progress, stop: Callable[[], bool]
+) -> _Sample:
     card = folder.card()
     ids = np.random.default_rng(card.config.seed).permutation(card.images)[:SAMPLE]
     if networks.adapter is None:
+        parts, images = [], DeviceImages(folder.images(), device)
         with whole_products(networks.encoder):
-            features = encode(networks.encoder, DeviceImages(folder.images(), device), torch.from_numpy(ids))
+            for start in range(0, len(ids), PIECE):
+                progress(start, len(ids))
+                if stop():
+                    raise Stopped
+                parts.append(encode(networks.encoder, images, torch.from_numpy(ids[start : start + PIECE])))
+        features = torch.cat(parts)
     else:  # what the frozen network makes of the images is kept
         clean = torch.from_numpy(np.array(folder.load("features")["clean"][ids], np.float32))
         features = networks.adapter(clean.to(device))

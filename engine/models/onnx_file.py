@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import importlib.util
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -174,9 +175,19 @@ def _session(content: bytes, where: str) -> tuple[Network, dict[str, str]]:
     return network, dict(session.get_modelmeta().custom_metadata_map)
 
 
+def missing() -> str:
+    """Which of the packages that ONNX needs is not there, and the command that installs it; "" where none is."""
+    absent = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    return _without(absent[0]) if absent else ""
+
+
+def _without(name: str) -> str:
+    return f"ONNX needs the package {name}, which is not installed: {TOLD}"
+
+
 def _library(name: str) -> Any:
     """An optional library; raises RunError, with the command that installs it, where it is not there."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:
-        raise RunError(f"ONNX needs the package {name}, which is not installed: {TOLD}") from None
+        raise RunError(_without(name)) from None

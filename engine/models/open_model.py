@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from engine.errors import RunError
+from engine.models.endings import ENDINGS
 from engine.models.model import Model
 from engine.models.of_run import model_of
 from engine.models.onnx_file import opened_onnx
@@ -20,9 +21,9 @@ def open_model(path: Path, device: torch.device) -> Model:
     Raises:
         RunError: when there is none.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix == ENDINGS["safetensors"]:
         return unpacked(path, device)
-    if path.suffix == ".onnx":
+    if path.suffix == ENDINGS["onnx"]:
         return opened_onnx(path)
     if path.is_file():
         raise RunError(f"{path} is no model: expected a run's folder, or a file .safetensors or .onnx")

@@ -20,7 +20,7 @@ def add_report(commands: Commands) -> None:
         help="write a report on a run: one HTML file that works offline",
         description="Write one HTML file with the map, clusters, prototypes, scores, decisions and settings of a run. "
         "It needs no network and opens on any computer or phone. While the run is still training, it shows the last "
-        "finished stage.",
+        "finished stage; after stage 1 alone, the clusters of k-means, which nothing has judged.",
     )
     parser.add_argument("run", type=Path, metavar="DIR")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.html")
@@ -35,9 +35,10 @@ def _report(options: argparse.Namespace) -> int:
     from engine.report.report import write_report
     from engine.runs.folder import RunFolder
 
-    with tqdm(desc="map", total=1.0, disable=None, leave=False, delay=1) as bar:
+    with tqdm(total=1.0, disable=None, leave=False, delay=1) as bar:
 
-        def progress(_part: str, done: float) -> None:
+        def progress(part: str, done: float) -> None:
+            bar.set_description(part, refresh=False)
             bar.update(done - bar.n)
 
         size = write_report(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +16,7 @@ import numpy as np
 from engine.config import SCRATCH, RunConfig
 from engine.curate.log import DecisionLog
 from engine.data.images import ImageSet
-from engine.errors import RunError
+from engine.errors import RunError, Stopped
 from engine.events import STAGES, Stage
 from engine.report.clusters import Cluster, Shown, clusters_of, thresholds_of
 from engine.report.labels import Labels, labels_of
@@ -34,6 +35,10 @@ from engine.terms import REASONS, STAGE_TITLES, duration
 
 NUMBERED: dict[Stage, str] = {"features": "stage 1", "heads": "stage 2", "joint": "stage 3"}
 LIBRARIES = {"spice-explorer": "SPICE Explorer", "torch": "PyTorch", "numpy": "NumPy", "umap-learn": "UMAP"}
+# Called with what is being done, and the share of it all that is done.
+Progress = Callable[[str, float], None]
+# What a report is made of, in this order; the page is made of all.
+PARTS = ("labels", "pictures", "map", "scores", "page")
 
 
 @dataclass(frozen=True)
@@ -76,24 +81,51 @@ class Contents:
     settings: tuple[Group, ...]
 
 
-def contents(folder: RunFolder, log: DecisionLog) -> Contents:
+def check(folder: RunFolder) -> None:
+    """Raises RunError before stage 1 is done."""
+    if not folder.has("features"):
+        raise RunError(f"{folder.path} has nothing to report yet: train until stage 1 is done")
+
+
+def contents(
+    folder: RunFolder,
+    log: DecisionLog,
+    *,
+    progress: Progress = lambda _part, _done: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Contents:
     """What the report of a run says, as it is now; reads the run's folder and caches only.
+
+    Args:
+        progress: called before each of PARTS.
+        stop: called as often.
 
     Raises:
         RunError: before stage 1 is done.
         DecisionError: when the decisions cannot be read.
+        Stopped: when `stop()` said so.
     """
+
+    def begin(part: str) -> None:
+        progress(part, PARTS.index(part) / len(PARTS))
+        if stop():
+            raise Stopped
+
     card = folder.card()
-    if not folder.has("features"):
-        raise RunError(f"{folder.path} has nothing to report yet: train until stage 1 is done")
+    check(folder)
+    begin("labels")
     snapshot, found, images = observe(folder), labels_of(folder, log), folder.images()
     pictures = Pictures(images, card.origin or origin_named(card.source), folder.originals())
+    begin("pictures")
     rows, shown = clusters_of(found, images, pictures)
+    begin("map")
     plane = map_of(found, images, pictures)
     counts = None
     if found.verdict is not None:
         counts = tuple(np.bincount(found.verdict.verdicts, minlength=len(REASONS)).tolist())
-    health = health_of(folder, images)
+    begin("scores")
+    quality, health = quality_of(folder, snapshot, found), health_of(folder, images)
+    begin("page")
     return Contents(
         title_of(card.source),
         folder.name,
@@ -101,7 +133,7 @@ def contents(folder: RunFolder, log: DecisionLog) -> Contents:
         tuple(_notices(snapshot, found, plane["kind"])),
         tuple(_figures(card, found)),
         tuple(_facts(folder, card, snapshot, images)),
-        quality_of(folder, snapshot, found),
+        quality,
         rows,
         counts,
         thresholds_of(found),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.curate.log import DecisionLog
 from engine.errors import RunError
-from engine.report.contents import contents
+from engine.report.contents import Progress, check, contents
 from engine.report.page import report_page
 from engine.runs.files import write_text
 from engine.runs.folder import RunFolder
@@ -18,10 +18,15 @@ from engine.runs.maps import compute, load_map
 from engine.runs.results import decision_log
 
 
-def report(folder: RunFolder, log: DecisionLog) -> str:
-    """The report of a run as one HTML page; raises RunError before stage 1 is done, DecisionError when the decisions
-    cannot be read."""
-    return report_page(contents(folder, log))
+def report(
+    folder: RunFolder,
+    log: DecisionLog,
+    *,
+    progress: Progress = lambda _part, _done: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> str:
+    """The report of a run as one HTML page; `progress`, `stop` and what is raised are those of `contents`."""
+    return report_page(contents(folder, log, progress=progress, stop=stop))
 
 
 def write_report(
@@ -30,7 +35,7 @@ def write_report(
     *,
     overwrite: bool = False,
     umap: bool = False,
-    progress: Callable[[str, float], None] = lambda _part, _done: None,
+    progress: Progress = lambda _part, _done: None,
 ) -> int:
     """Writes the report of a run, completely or not at all; returns its size in bytes.
 
@@ -38,7 +43,7 @@ def write_report(
         out: the file, which must not exist.
         overwrite: whether an earlier file at that place is replaced.
         umap: whether the UMAP of the map is computed first, where the run has none.
-        progress: of that.
+        progress: of that, as the part "map", and then of the report.
 
     Raises:
         RunError: before stage 1 is done, or when the file cannot be written.
@@ -47,10 +52,11 @@ def write_report(
     target = Path(os.path.realpath(os.path.expanduser(out)))
     check_target(target, overwrite=overwrite)
     folder.card()
+    check(folder)
     if umap and load_map(folder) is None:
         compute(folder, progress=progress)
     with contextlib.closing(decision_log(folder)) as log:
-        html = report(folder, log)
+        html = report(folder, log, progress=progress)
     check_target(target, overwrite=overwrite)  # making it took a while
     try:
         write_text(target, html)

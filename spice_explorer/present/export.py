@@ -1,18 +1,23 @@
-"""The label table: row filters, and the meaning of its columns."""
+"""The Export page: filters and columns of the label table, and words for what is made and what comes back."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
+from engine.errors import sized
 from engine.exports.export import Exported
 from engine.exports.label_table import Format, exported
 from engine.exports.labelled import ONE_CLASS
 from engine.exports.labelled import dropped_words as excluded_words
 from engine.exports.returned import Preview
+from engine.jobs import Job
 from engine.shares import percent
+
+if TYPE_CHECKING:
+    from engine.models.model_file import ModelFile
 
 Rows = Literal["all", "reliable only", "decided only", "selected images"]
 
@@ -93,6 +98,10 @@ SPLITS = {
     "80,20": "80 % training, 20 % test",
 }
 HOW = {"copy": "Copies", "hardlink": "Hard links", "symlink": "Symbolic links"}
+HASH = (
+    "Tables get a column original_sha256, of the bytes of each original file or archive member. All originals are read "
+    "for it. Without it, pixels_hash is of the pixels that were trained on."
+)
 LINKS = (
     "Links take no space. A hard link marks the original as changed, so that it is decoded again at the next import; a "
     "symbolic link ends when the original is moved."
@@ -107,14 +116,16 @@ def scopes(classes: list[str], selected: int, decided: bool) -> dict[str, str]:
     return found | {f"{ONE_CLASS}{name}": f"Class “{name}”" for name in classes}
 
 
-def export_progress(state: str, done: float, total: int) -> tuple[float, str]:
+def export_progress(job: Job) -> tuple[float, str]:
     """A share from 0 to 1, and words for it."""
-    share = done / total if total else 0.0
+    share = job.done / job.total if job.total else 0.0
     words = {
         "comparing": f"Looking for duplicates, which a split keeps together: {percent(share, 0)}",
+        "hashing": f"Reading the originals for their hashes: {job.done:,.0f} of {job.total:,}",
         "cancelling": "Cancelling…",
     }
-    return min(share, 1.0), words.get(state, f"{done:,.0f} of {total:,} images" if total else "Reading the labels…")
+    counted = f"{job.done:,.0f} of {job.total:,} images" if job.total else "Reading the labels…"
+    return min(share, 1.0), words.get(job.state, counted)
 
 
 def done_words(done: Exported) -> str:
@@ -122,6 +133,53 @@ def done_words(done: Exported) -> str:
     said = ", ".join(f"{count:,} {name}" for name, count in done.provenance.items() if count)
     without = f" Without {excluded_words(done.dropped)}." if done.dropped else ""
     return f"{done.images:,} labels, {done.reliable:,} of them reliable, given by: {said}.{without}"
+
+
+# -- the model, and the report ---------------------------------------------------------------------
+
+MODEL = (
+    "One file with the networks, your class names and the thresholds of *unknown*, and a model card beside it. It "
+    "labels images without this run: `python -m engine predict FILE IMAGES`. ONNX needs no PyTorch where it is used."
+)
+MODELS = {"safetensors": "safetensors", "onnx": "ONNX"}
+REPORT = (
+    "One HTML file to send to somebody else, with the map, clusters, prototypes, scores, decisions and settings. It "
+    "opens on any computer or phone, without a network and without this app, and can be printed. The folders of your "
+    "images are not named in it."
+)
+UNJUDGED = (
+    "Only stage 1 is done: the report shows the clusters of k-means on its features, and says that nothing has judged "
+    "their labels yet."
+)
+OUTDATED = "Since then, decisions were made or a stage was finished, which are not in it. Make it again to have them."
+PARTS = {
+    "labels": "Reading the labels…",
+    "pictures": "Collecting the pictures of the clusters…",
+    "map": "Drawing the map…",
+    "scores": "Collecting the scores…",
+    "page": "Writing the page…",
+    "cancelling": "Cancelling…",
+}
+
+
+def model_progress(job: Job) -> tuple[float, str]:
+    """A share from 0 to 1, and words for it."""
+    if job.state == "calibrating":
+        words = f"Calibrating on the run's own images: {job.done:,.0f} of {job.total:,}"
+        return min(job.done / max(job.total, 1), 1.0), words
+    return 0.0, "Cancelling…" if job.state == "cancelling" else "Writing the file…"
+
+
+def model_words(done: ModelFile) -> str:
+    """ "The model of stage 3, 10 classes, 1.2 MB, at most 1e-06 from torch. The model card is beside it."."""
+    checked = "" if done.difference is None else f", at most {done.difference:.1g} from torch"
+    classes = "1 class" if done.classes == 1 else f"{done.classes:,} classes"
+    return f"The model of {done.stage}, {classes}, {sized(done.size)}{checked}. The model card is beside it."
+
+
+def report_progress(job: Job) -> tuple[float, str]:
+    """A share from 0 to 1, and words for it."""
+    return min(job.done, 1.0), PARTS.get(job.state, PARTS["labels"])
 
 
 # -- labels that come back -------------------------------------------------------------------------

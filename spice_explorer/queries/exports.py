@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,34 @@ def file(table: pd.DataFrame, form: Format) -> bytes:
 
 # -- for other tools -------------------------------------------------------------------------------
 
-_exporting: Jobs[Path, Job] = Jobs("spice-export", Job("writing"), keep=MOST_KEPT)
+
+class Making:
+    """Files of one kind that are made of runs in the background: of each run one at a time.
+
+    Attributes:
+        name: of the kind, such as "export".
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._jobs: Jobs[Path, Job] = Jobs(f"spice-{name}", Job("writing"), keep=MOST_KEPT)
+
+    def begin(self, run: RunFolder, work: Callable[[Task[Job]], object]) -> None:
+        """Does `work`, unless it is under way."""
+        self._jobs.ask(run.path, work, f"the {self.name} of {run.name}", again=ENDED)
+
+    def job(self, run: RunFolder) -> Job | None:
+        """How the last one is coming along; None if there was none, or it is dismissed."""
+        return self._jobs.look(run.path)
+
+    def cancel(self, run: RunFolder) -> None:
+        self._jobs.cancel(run.path)
+
+    def dismiss(self, run: RunFolder) -> None:
+        self._jobs.forget(run.path)
+
+
+making = Making("export")
 
 
 def formats() -> dict[str, str]:
@@ -78,49 +106,49 @@ def formats() -> dict[str, str]:
 
 def default_place(run: RunFolder, format: str) -> Path:
     """Where an export goes unless another place is typed: beside the folder of all runs."""
-    return workspace().parent / "exports" / f"{run.name}-{format}{known_formats()[format].ending}"
+    return place_for(f"{run.name}-{format}{known_formats()[format].ending}")
+
+
+def place_for(name: str) -> Path:
+    """Where the file, or folder, of that name goes unless another place is typed."""
+    return workspace().parent / "exports" / name
+
+
+def make_room(out: Path) -> None:
+    """Makes the folder that `place_for` has, if `out` goes there; raises OSError."""
+    if out.parent == place_for(out.name).parent:
+        out.parent.mkdir(parents=True, exist_ok=True)
 
 
 def begin(run: RunFolder, asked: Asked) -> None:
     """Exports in the background; a run is exported once at a time."""
-    if asked.out.parent == default_place(run, asked.format).parent:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
+    make_room(asked.out)
 
     def work(task: Task[Job]) -> Exported:
         return export_run(run, asked, decisions.log_of(run), progress=task.tell, stop=task.asked_to_stop)
 
-    _exporting.ask(run.path, work, f"the export of {run.name}", again=ENDED)
+    making.begin(run, work)
 
 
-def job(run: RunFolder) -> Job | None:
-    """How the run's last export is coming along; None if there was none, or it is dismissed."""
-    return _exporting.look(run.path)
+def downloadable(*made: Path) -> bool:
+    """Whether exported files or folders are small enough to be downloaded; raises OSError for one that is gone."""
+    return sum(one.stat().st_size for out in made for one in _files(out)) <= MOST_DOWNLOADED
 
 
-def cancel(run: RunFolder) -> None:
-    _exporting.cancel(run.path)
-
-
-def dismiss(run: RunFolder) -> None:
-    _exporting.forget(run.path)
-
-
-def downloadable(out: Path) -> bool:
-    """Whether an exported file or folder is small enough to be downloaded."""
-    files = [out] if out.is_file() else [one for one in out.rglob("*") if one.is_file()]
-    return sum(one.stat().st_size for one in files) <= MOST_DOWNLOADED
-
-
-def download(out: Path) -> bytes:
-    """An exported file, or an exported folder as a zip archive with the files that links lead to."""
-    if out.is_file():
-        return out.read_bytes()
+def download(*made: Path) -> bytes:
+    """An exported file as it is; a folder, or several files, as a zip archive with the files that links lead to."""
+    if len(made) == 1 and made[0].is_file():
+        return made[0].read_bytes()
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        for one in sorted(out.rglob("*")):
-            if one.is_file():
-                archive.write(one, f"{out.name}/{one.relative_to(out).as_posix()}")
+        for out in made:
+            for one in _files(out):
+                archive.write(one, one.relative_to(out.parent).as_posix())
     return content.getvalue()
+
+
+def _files(out: Path) -> list[Path]:
+    return sorted(one for one in out.rglob("*") if one.is_file()) if out.is_dir() else [out]
 
 
 # -- labels that come back -------------------------------------------------------------------------

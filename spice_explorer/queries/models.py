@@ -1,4 +1,4 @@
-"""What a run's model says of an image that the run has not seen."""
+"""A run's model: what it says of an image that the run has not seen, and as a file, written in the background."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spice_explorer.queries import artefacts, decisions
+from engine.curate.curation import State
+from engine.models.endings import ENDINGS
+from spice_explorer.queries import artefacts, decisions, exports
 from spice_explorer.queries.cache import cached
+from spice_explorer.queries.exports import Making
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
+    from engine.jobs import Job, Task
     from engine.models.model import Model
+    from engine.models.model_file import ModelFile
+    from engine.models.of_run import Said
     from engine.runs.folder import RunFolder
 
 # Images of the run that are shown with an answer.
@@ -73,11 +81,16 @@ def model(run: RunFolder) -> Model:
     """The run's model; raises RunError where it has none."""
     import torch
 
-    from engine.models.of_run import Said, model_of
+    from engine.models.of_run import model_of
+
+    return model_of(run, torch.device("cpu"), _said(run))
+
+
+def _said(run: RunFolder) -> Said:
+    from engine.models.of_run import Said
 
     with decisions.reading(run) as now:  # for a moment only: meanwhile nobody can decide
-        said = Said.of(now)
-    return model_of(run, torch.device("cpu"), said)
+        return Said.of(now)
 
 
 @cached("features", entries=2)
@@ -123,11 +136,45 @@ def answer(run: RunFolder, content: bytes) -> Answer:
 
 
 def _nearest(run: RunFolder, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The images of the run that are nearest to `square` (C, H, W), nearest first, and their cosines."""
+    """The images of the run that are nearest to `square` (C, H, W), nearest first, and their cosines; none that a
+    person left out."""
     import torch
 
     with torch.inference_mode():
         vector = _first(run)(torch.from_numpy(square.copy())[None].float().div_(255))[0].numpy()
     cosines = artefacts.unit_vectors(run) @ (vector / max(float(np.linalg.norm(vector)), 1e-12))
-    ids = np.argsort(-cosines, kind="stable")[:NEAREST]
+    kept = np.flatnonzero(decisions.curation(run).state != State.EXCLUDED)
+    ids = kept[np.argsort(-cosines[kept], kind="stable")[:NEAREST]]
     return ids, cosines[ids]
+
+
+# -- as a file -------------------------------------------------------------------------------------
+
+making = Making("model")
+
+
+def without_onnx() -> str:
+    """Which package is missing to write ONNX, and the command that installs it; "" where none is."""
+    from engine.models.onnx_file import missing
+
+    return missing()
+
+
+def default_place(run: RunFolder, format: str) -> Path:
+    """Where the file goes unless another place is typed."""
+    return exports.place_for(f"{run.name}{ENDINGS[format]}")
+
+
+def begin(run: RunFolder, format: str, out: Path, *, overwrite: bool) -> None:
+    """Writes the run's model, and its card beside it, in the background."""
+    from engine.models.model_file import write_model
+
+    exports.make_room(out)
+
+    def work(task: Task[Job]) -> ModelFile:
+        said = _said(run)
+        return write_model(
+            run, format, out, overwrite=overwrite, said=said, progress=task.tell, stop=task.asked_to_stop
+        )
+
+    making.begin(run, work)

@@ -80,11 +80,17 @@ def _not_yet(look: Run, artefact: str, why: str) -> None:
         "failed": "The run failed. See its message on the Train page, fix the problem and resume.",
         "interrupted": "The run was interrupted. Resume it on the Train page.",
         "stopped": "The run was stopped. Resume it on the Train page.",
+        "finished": "Part of what it had is missing. Resume it on the Train page.",
         "paused": "The run is paused. Continue it on the Train page.",
     }
     where = progress.short_state(look.snapshot)
     follow = advice.get(state, f"It is {where}. This page updates automatically.")
     chrome.empty(title, f"{why} {follow}", "train", "Go to Train")
+    wait_for(look, artefact)
+
+
+def wait_for(look: Run, artefact: str) -> None:
+    """Draws the page again as soon as the run, if it is still training, has an artefact or has ended."""
     if look.live:
         st.fragment(_wait, run_every=POLL_SECONDS)(look.folder, artefact)
 

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import streamlit as st
 
-from engine.exports.export import Asked
+from engine.exports.export import Asked, Hash
 from engine.exports.format import Format, known_formats
 from engine.exports.pictures import How, Which
 from engine.sources.open_source import absolute
 from spice_explorer import session
 from spice_explorer.present import export as present
 from spice_explorer.queries import decisions, exports
+from spice_explorer.sections import background
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from engine.exports.export import Exported
-    from engine.jobs import Job
     from engine.runs.folder import RunFolder
 
-LIVE_SECONDS = 0.5
 USUAL = "folders"
 
 
 def show(run: RunFolder, table: pd.DataFrame) -> None:
     """What to export and where, or how that is coming along."""
     st.subheader("For other tools")
-    job = exports.job(run)
-    if job is not None and job.underway:
-        st.fragment(_underway, run_every=LIVE_SECONDS)(run)
+    if background.underway(exports.making, run, present.export_progress):
         return
-    if job is not None:
-        _ended(run, job)
+    background.ended(exports.making, run, _done, lambda made: background.download_of(exports.making, made.out))
     _form(run, table)
 
 
@@ -91,8 +86,11 @@ def _options(run: RunFolder, form: Format, scope: str) -> Asked:
             )
         if form.pictures:
             either = st.checkbox(
-                "Where an original is gone, export the pixels that were trained on", key="tool pictures"
+                "Pixels for originals that are gone",
+                key="tool pictures",
+                help="Where an original is gone, the pixels that were trained on are exported.",
             )
+        hashed = st.checkbox("Also hash the originals' bytes", key="tool hash", help=present.HASH)
     place = exports.default_place(run, form.name)
     typed = st.text_input(
         "File to write" if form.ending else "Folder to make", str(place), key=f"tool place {form.name}"
@@ -101,30 +99,8 @@ def _options(run: RunFolder, form: Format, scope: str) -> Asked:
     replace = out.exists() and st.checkbox("Replace the earlier export at this place", key="tool overwrite")
     chosen = tuple(session.selection(run).tolist()) if scope == "selection" else ()
     pictures: Which = "either" if either else "originals"
-    return Asked(form.name, out, scope, chosen, split or "", how, pictures, overwrite=bool(replace))
-
-
-def _underway(run: RunFolder) -> None:
-    with session.plain_errors():
-        job = exports.job(run)
-        if job is None or not job.underway:
-            st.rerun()
-        share, words = present.export_progress(job.state, job.done, job.total)
-        with st.container(horizontal=True, vertical_alignment="center", key="exporting"):
-            st.progress(share, words, width="stretch")
-            if job.state != "cancelling":
-                st.button("Cancel", key="cancel export", icon=":material/close:", on_click=exports.cancel, args=(run,))
-
-
-def _ended(run: RunFolder, job: Job) -> None:
-    """What was exported, or why not, until it is dismissed."""
-    if job.state == "cancelled":
-        st.info("The export was cancelled and left nothing behind.", icon=":material/block:")
-    elif job.state == "failed":
-        st.error(session.sentence(job.message), icon=":material/error:")
-    else:
-        _done(job.result)
-    st.button("Dismiss", key="dismiss export", on_click=exports.dismiss, args=(run,))
+    about: Hash = "original" if hashed else "pixels"
+    return Asked(form.name, out, scope, chosen, split or "", how, pictures, about, overwrite=bool(replace))
 
 
 def _done(done: Exported) -> None:
@@ -132,14 +108,3 @@ def _done(done: Exported) -> None:
     for note in done.notes:
         st.info(session.sentence(f"{note}."), icon=":material/info:")
     st.code(str(done.out), language=None)
-    with contextlib.suppress(OSError):  # it has been moved away since
-        if exports.downloadable(done.out):
-            st.download_button(
-                "Download",
-                lambda: exports.download(done.out),
-                file_name=done.out.name if done.out.is_file() else f"{done.out.name}.zip",
-                mime="application/octet-stream",
-                key="download export",
-                on_click="ignore",
-                icon=":material/download:",
-            )

@@ -23,7 +23,7 @@ SIDE = 160
 
 def show(look: Run) -> None:
     """The drop box, and the answer once there is an image in it."""
-    st.markdown("**What is this?**")
+    st.subheader("What is this?")
     if look.folder.has(IMPORTED):
         st.caption(
             "This run learned from external vectors and has no network, so it cannot say anything about new images."

@@ -23,7 +23,7 @@ from tests.app.conftest import IMAGES, Visit, button, demo, texts, until
 @pytest.fixture(autouse=True)
 def _no_earlier_export(finished: RunFolder) -> None:
     """Every test has the run of the same name at a place of its own."""
-    exports.dismiss(finished)
+    exports.making.dismiss(finished)
 
 
 def test_class_folders_are_exported_in_the_background(visit: Visit, tmp_path: Path) -> None:
@@ -78,13 +78,13 @@ def test_a_scope_without_images_is_said(visit: Visit) -> None:
 
 def test_an_export_under_way_can_be_cancelled(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[RunFolder] = []
-    monkeypatch.setattr(exports, "job", lambda _run: Job("writing", 10, 40))
-    monkeypatch.setattr(exports, "cancel", told.append)
+    monkeypatch.setattr(exports.making, "job", lambda _run: Job("writing", 10, 40))
+    monkeypatch.setattr(exports.making, "cancel", told.append)
     at = visit("export", run="demo")
     assert [one.label for one in at.button if one.label in ("Export", "Cancel")] == ["Cancel"]
     button(at, "Cancel").click().run()
     assert [run.name for run in told] == ["demo"]
-    monkeypatch.setattr(exports, "job", lambda _run: Job("cancelled"))
+    monkeypatch.setattr(exports.making, "job", lambda _run: Job("cancelled"))
     at.run()
     assert at.info[0].value == "The export was cancelled and left nothing behind."
 
@@ -96,6 +96,6 @@ def test_only_what_can_be_exported_is_offered() -> None:
 
 
 def test_progress_in_words() -> None:
-    assert present.export_progress("writing", 10, 40) == (0.25, "10 of 40 images")
-    assert present.export_progress("writing", 0, 0) == (0.0, "Reading the labels…")
-    assert present.export_progress("comparing", 1, 2)[1].endswith("50\N{NO-BREAK SPACE}%")
+    assert present.export_progress(Job("writing", 10, 40)) == (0.25, "10 of 40 images")
+    assert present.export_progress(Job("writing")) == (0.0, "Reading the labels…")
+    assert present.export_progress(Job("comparing", 1, 2))[1].endswith("50\N{NO-BREAK SPACE}%")

@@ -67,6 +67,18 @@ def test_an_image_beyond_a_threshold_is_called_unknown(
     assert answer.why_unknown in words
 
 
+def test_what_a_person_left_out_is_not_among_the_nearest(finished: RunFolder, visit: Visit) -> None:
+    content = png(finished.images().pixels[5])
+    before = models.answer(demo(), content).nearest.tolist()
+    assert before[0] == 5
+    decisions.commit(demo(), [Decision("exclude", "Ann", images=np.array([5, before[3]]))])
+    after = models.answer(demo(), content)
+    assert after.nearest.tolist()[:10] == [one for one in before if one not in (5, before[3])]
+    assert len(after.nearest) == models.NEAREST
+    assert after.cosines[0] < 1
+    assert galleries(dropped(visit("export", run="demo"), "mine.png", content))[-1]["ids"] == after.nearest.tolist()
+
+
 @pytest.mark.parametrize(
     ("content", "reason"), [(b"Dear Sir", "not an image"), (b"", "the file is empty"), (b"\x89PNG\r\n\x1a\n", "PNG")]
 )

@@ -72,7 +72,7 @@ def test_nothing_is_exported_into_the_images_or_the_run(out: str, what: str, exp
     assert listed(tmp_path / "photos") == ["bars", "spots"]
 
 
-@pytest.mark.parametrize("format", ["folders", "hf", "hf-parquet", "webdataset", "label-studio", "fiftyone"])
+@pytest.mark.parametrize("format", ["folders", "hf", "hf-parquet", "webdataset", "label-studio", "fiftyone", "cvat"])
 def test_a_disk_that_is_full_midway_leaves_nothing(
     format: str, export: DoExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

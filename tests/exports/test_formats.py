@@ -46,7 +46,7 @@ COLUMNS = [
     "run",
     "run_id",
     "path",
-    "pixels",
+    "pixels_hash",
 ]
 
 
