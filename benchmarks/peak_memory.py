@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def forgotten() -> int:
-    """Begins to measure anew; returns the bytes that are taken now."""
+    """Begins to measure again; returns the bytes that are taken now."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5", "ascii")
     return peak()
