@@ -18,6 +18,7 @@ from benchmarks.tiny_run import TINY
 from engine.config import RunConfig, with_settings
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
+from engine.networks import timm_networks
 from engine.presets import preset
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
@@ -56,8 +57,12 @@ def save_frozen_network(file: Path, seed: int = 0) -> str:
 
 
 @pytest.fixture
-def frozen(tmp_path: Path) -> dict[str, Any]:
-    """Settings of a run on a tiny frozen network with one weak and two strong views of each image."""
+def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Settings of a run on a tiny frozen network with one weak and two strong views of each image.
+
+    It sees 32 pixels a side instead of 160, which is a twenty-fifth of the arithmetic.
+    """
+    monkeypatch.setattr(timm_networks, "MOST_SIDE", 32)
     return {
         "features.source": save_frozen_network(tmp_path / "weights.safetensors"),
         "features.epochs": 0,

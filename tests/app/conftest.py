@@ -6,7 +6,8 @@ import json
 import shutil
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
@@ -51,6 +53,14 @@ OVERRIDES = {
     "reliable.agreement": 0.6,
 }
 Visit = Callable[..., AppTest]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_search_for_components() -> Iterator[None]:
+    """Streamlit's test reads the metadata of all installed packages for each visit: once is enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
 
 
 def tiny_config() -> RunConfig:
@@ -153,10 +163,11 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Visit:
         at = AppTest.from_file(str(ROOT / "spice_explorer" / "app.py"), default_timeout=60)
         for name, value in query.items():
             at.query_params[name] = value
-        at.run()
         if page != "dataset":
-            at.switch_page(f"../pages/{page}.py").run()
+            at.switch_page(f"../pages/{page}.py")
+        at.run()
         assert not at.exception
+        assert f"<h1>{page.title()}</h1>" in texts(at)
         return at
 
     return open_page

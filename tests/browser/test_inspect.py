@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Browser, Locator, Page
 
 from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of
@@ -106,7 +106,7 @@ def test_marked_pictures_become_the_selection(page: Page) -> None:
 
 
 @pytest.mark.usefixtures("run")
-def test_the_view_survives_reruns_pages_and_links(page: Page) -> None:
+def test_the_view_survives_reruns_pages_and_links(page: Page, browser: Browser) -> None:
     opened(page, "/map?run=demo")
     shown = map_of(page)
     page.get_by_label("Colour by").select_option("confidence")
@@ -129,12 +129,11 @@ def test_the_view_survives_reruns_pages_and_links(page: Page) -> None:
     back = state(map_of(page))
     assert [back[key] for key in ("zoom", "colour", "selected")] == [before["zoom"], "confidence", selected]
 
-    browser = page.context.browser
-    assert browser is not None
-    other = browser.new_page()
-    other.goto(link)
-    again = state(map_of(other))
-    assert (again["zoom"], again["colour"]) == (before["zoom"], "confidence")
+    with browser.new_context() as another:
+        other = another.new_page()
+        other.goto(link)
+        again = state(map_of(other))
+        assert (again["zoom"], again["colour"]) == (before["zoom"], "confidence")
 
 
 @pytest.mark.usefixtures("run")
