@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,29 @@ from engine.runs.maps import DEFAULT, Moment, artefact_of, has_maps
 from engine.runs.results import load_strict
 from engine.stages.reliable import judge
 from tests.app.conftest import CLUSTERS, IMAGES
-from tests.browser.conftest import until_drawn
+from tests.browser.conftest import serving, until_drawn
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-def run(tmp_path: Path, trained: Path) -> RunFolder:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("inspect")
+
+
+@pytest.fixture(scope="module")
+def address(place: Path) -> Iterator[str]:
+    """One server for all tests of this file: they only look at the run."""
+    with serving(place) as where:
+        yield where
+
+
+@pytest.fixture(scope="module")
+def run(place: Path, trained: Path) -> RunFolder:
     """A finished run in the server's workspace, with maps of every frame: two rows of images that approach
     each other."""
-    shutil.copytree(trained, tmp_path / "runs" / "demo")
-    folder = RunFolder(tmp_path / "runs" / "demo")
+    shutil.copytree(trained, place / "runs" / "demo")
+    folder = RunFolder(place / "runs" / "demo")
     moments: list[Moment | None] = [None, *frame_steps_of(folder)]
     for place, moment in enumerate(moments):
         across = np.linspace(-1, 1, IMAGES) * (1 + 0.02 * place)
