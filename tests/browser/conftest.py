@@ -43,7 +43,7 @@ def chromium() -> str:
 
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """A Chromium, whose pages and expectations wait long. Only one at a time: Playwright allows no second one."""
+    """A Chromium, with patience for what is expected of its pages. Only one at a time: Playwright allows no second one."""
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
@@ -62,6 +62,7 @@ def browser() -> Iterator[Browser]:
 def blank_page(browser: Browser, width: int, height: int) -> Iterator[Page]:
     """A page without a server."""
     with browser.new_context(viewport={"width": width, "height": height}) as context:
+        context.set_default_timeout(PATIENCE)
         yield context.new_page()
 
 
@@ -122,7 +123,6 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     """The app in a browser that can reach only this machine."""
     strangers: list[str] = []
     with blank_page(browser, 1400, 1000) as shown:
-        shown.set_default_timeout(PATIENCE)
         shown.on("request", lambda request: strangers.append(request.url))
         shown.goto(address)
         yield shown
