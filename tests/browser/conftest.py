@@ -43,7 +43,7 @@ def chromium() -> str:
 
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """A Chromium, with patience for what is expected of its pages. Only one at a time: Playwright allows no second one."""
+    """A Chromium, patient with its pages. Only one at a time: Playwright allows no second one."""
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
