@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
+# Before a library begins its threads, also in processes that tests start: several tests run at once, and threads that
+# wait for each other on too few cores take several times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))  # test_blas takes these away and gives them back
+
 import shutil
 from collections.abc import Iterator
 from pathlib import Path

@@ -333,9 +333,9 @@ def test_every_page_shows_a_made_up_run(page: str, small_made: RunFolder, monkey
     monkeypatch.setattr(browsers, "reviewer_cookie", str)  # there is no browser
     at = AppTest.from_file(str(report.ROOT / "spice_explorer" / "app.py"), default_timeout=60)
     at.query_params["run"] = "small"
-    at.run()
     if page != "dataset":
-        at.switch_page(f"../pages/{page}.py").run()
+        at.switch_page(f"../pages/{page}.py")
+    at.run()
     shown = " ".join(one.proto.body for one in at.get("html"))
     assert f"<h1>{page.title()}</h1>" in shown
     assert "class='spice-empty'" not in shown

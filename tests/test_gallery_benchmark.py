@@ -20,7 +20,7 @@ from engine.runs.maps import load_map
 from engine.runs.results import load_reliable, observe
 from engine.sources.originals import make_thumbnails, read_original
 from spice_explorer.web import originals
-from tests.browser.conftest import blank_page
+from tests.browser.conftest import blank_page, launched
 
 SMALL = 400, 300
 DIFFERENT, IMAGES = 6, 200
@@ -200,7 +200,7 @@ function later() {
 
 @pytest.mark.browser
 def test_what_is_painted_later_is_timed_later_and_from_the_event() -> None:
-    with blank_page(300, 200) as page:
+    with launched() as browser, blank_page(browser, 300, 200) as page:
         page.add_init_script(SCRIPT)
         page.route("http://late.test/", lambda route: route.fulfill(body=LATE, content_type="text/html"))
         page.goto("http://late.test/")

@@ -18,6 +18,7 @@ from benchmarks.tiny_run import TINY
 from engine.config import RunConfig, with_settings
 from engine.data.images import ImageSet
 from engine.data.truth import Truth
+from engine.networks import timm_networks
 from engine.presets import preset
 from engine.runs.create import create_run
 from engine.runs.folder import RunFolder
@@ -25,8 +26,9 @@ from engine.sources.open_source import Opened
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FIRST_VERSION, WITHOUT_ADAPTER = "runs-of-the-first-version", "runs-on-vectors-without-an-adapter"
-# A transformer of timm's with 64 features.
-FROZEN = "test_vit"
+# A transformer of timm's with 64 features. It sees 32 pixels a side instead of its own 160, which is a twenty-fifth of
+# the arithmetic.
+FROZEN, FROZEN_SIDE = "test_vit", 32
 MakeRun = Callable[..., RunFolder]
 
 
@@ -56,8 +58,9 @@ def save_frozen_network(file: Path, seed: int = 0) -> str:
 
 
 @pytest.fixture
-def frozen(tmp_path: Path) -> dict[str, Any]:
+def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Settings of a run on a tiny frozen network with one weak and two strong views of each image."""
+    monkeypatch.setattr(timm_networks, "MOST_SIDE", FROZEN_SIDE)
     return {
         "features.source": save_frozen_network(tmp_path / "weights.safetensors"),
         "features.epochs": 0,

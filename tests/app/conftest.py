@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,15 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
 from engine import jobs
 from engine.config import RunConfig, with_setting
+from engine.data.image_store import cache
 from engine.data.images import ImageSet
 from engine.data.skipped import Skipped
 from engine.data.truth import Truth
 from engine.events import Progress, RunFailed, RunStarted, StageStarted
+from engine.health.reports import health_of
 from engine.jobs import Control, Job, Jobs
 from engine.lesson import failure_trials
 from engine.presets import preset
@@ -51,6 +55,16 @@ OVERRIDES = {
     "reliable.agreement": 0.6,
 }
 Visit = Callable[..., AppTest]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_search_for_components() -> Iterator[None]:
+    """Streamlit's test reads the metadata of all installed packages for each visit: once is enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            manifest_scanner, "scan_component_manifests", functools.cache(manifest_scanner.scan_component_manifests)
+        )
+        yield
 
 
 def tiny_config() -> RunConfig:
@@ -143,20 +157,31 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def report_on_digits() -> Path:
+    """The health report of the digits, which the Dataset page shows first and takes seconds to make."""
+    digits = open_source("digits")
+    health_of(digits)
+    return next((cache() / "health").glob(f"{digits.images.fingerprint}-*"))
+
+
 @pytest.fixture
-def visit(monkeypatch: pytest.MonkeyPatch) -> Visit:
+def visit(monkeypatch: pytest.MonkeyPatch, report_on_digits: Path) -> Visit:
     """Opens the app on a page: visit("map", run="demo"). There is no browser that keeps a name: Streamlit's test would
     have a mock for any cookie."""
     monkeypatch.setattr(browsers, "reviewer_cookie", str)
+    (cache() / "health").mkdir()
+    shutil.copy(report_on_digits, cache() / "health")
 
     def open_page(page: str, **query: str) -> AppTest:
         at = AppTest.from_file(str(ROOT / "spice_explorer" / "app.py"), default_timeout=60)
         for name, value in query.items():
             at.query_params[name] = value
-        at.run()
         if page != "dataset":
-            at.switch_page(f"../pages/{page}.py").run()
+            at.switch_page(f"../pages/{page}.py")
+        at.run()
         assert not at.exception
+        assert f"<h1>{page.title()}</h1>" in texts(at)
         return at
 
     return open_page

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from starlette.requests import Request
 from starlette.responses import Response
 from streamlit.elements.lib.streamlit_plotly_theme import GRAY_90
@@ -35,7 +35,7 @@ from spice_explorer.present.reliability import Thresholds
 from spice_explorer.queries import artefacts, decisions, runs, training
 from spice_explorer.web import columns
 from tests.app.conftest import CLUSTERS, IMAGES, Visit, button, demo, texts
-from tests.browser.conftest import FLAGS, chromium
+from tests.browser.conftest import launched
 
 PLANE = "plane-demo"
 # The settings of the tiny run in tests/app/conftest.py; ten neighbours, because it is so small.
@@ -200,13 +200,11 @@ def test_the_address_changes_with_the_labels(finished: RunFolder) -> None:
 def script() -> Iterator[Page]:
     """A page with plane.js loaded and its classes accessible."""
     source = parts("plane")["js"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+    with launched() as browser:
         page = browser.new_page()
         page.add_script_tag(content=f"{source}\nObject.assign(window, {{ Judge, Plane }});", type="module")
         page.wait_for_function("() => Boolean(window.Judge)")
         yield page
-        browser.close()
 
 
 RULE = """([labels, confidence, agreed, clusters, count, asked]) => {

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.app.conftest import few_digits, trained
 
@@ -42,12 +42,28 @@ def chromium() -> str:
 
 
 @contextmanager
-def blank_page(width: int, height: int) -> Iterator[Page]:
-    """A page in a browser, without a server."""
+def launched() -> Iterator[Browser]:
+    """A Chromium, patient with its pages. Only one at a time: Playwright allows no second one."""
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        yield browser.new_page(viewport={"width": width, "height": height})
-        browser.close()
+        started = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of this folder, which share nothing in it: each opens contexts of its own."""
+    with launched() as started:
+        yield started
+
+
+@contextmanager
+def blank_page(browser: Browser, width: int, height: int) -> Iterator[Page]:
+    """A page without a server."""
+    with browser.new_context(viewport={"width": width, "height": height}) as context:
+        context.set_default_timeout(PATIENCE)
+        yield context.new_page()
 
 
 def free_port() -> int:
@@ -103,16 +119,11 @@ def wait_for(url: str, seconds: float = 60) -> None:
 
 
 @pytest.fixture
-def page(address: str) -> Iterator[Page]:
+def page(browser: Browser, address: str) -> Iterator[Page]:
     """The app in a browser that can reach only this machine."""
     strangers: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        shown = browser.new_page(viewport={"width": 1400, "height": 1000})
-        shown.set_default_timeout(PATIENCE)
-        expect.set_options(timeout=PATIENCE)
+    with blank_page(browser, 1400, 1000) as shown:
         shown.on("request", lambda request: strangers.append(request.url))
         shown.goto(address)
         yield shown
-        browser.close()
     assert not [url for url in strangers if not url.startswith((address, "data:", "blob:"))]

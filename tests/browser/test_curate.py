@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, Route
+from playwright.sync_api import Browser, Locator, Page, Route
 
 from engine.curate.decisions import Decision
 from engine.curate.judging import Model
@@ -184,12 +184,13 @@ def test_a_reload_brings_back_the_name_the_queue_and_the_place(page: Page, run: 
     saved(found, 2)
 
 
-def test_the_name_comes_back_when_the_server_was_started_again(page: Page, run: RunFolder, place: Path) -> None:
+def test_the_name_comes_back_when_the_server_was_started_again(
+    page: Page, browser: Browser, run: RunFolder, place: Path
+) -> None:
     found = curator(page, run, "Eve Ü")
     press(found, "a")
     saved(found, 1)
-    assert page.context.browser is not None
-    with serving(place) as again, page.context.browser.new_context() as context:
+    with serving(place) as again, browser.new_context() as context:
         context.add_cookies(page.context.cookies())  # they are the same for all ports
         later = context.new_page()
         later.goto(f"{again}/curate?run={run.path.name}")
@@ -207,21 +208,21 @@ def test_on_a_phone_the_words_below_the_picture_take_the_whole_width(page: Page,
     assert padding < 20
 
 
-def test_a_second_tab_is_the_same_persons_and_another_browser_is_not(page: Page, run: RunFolder) -> None:
-    assert page.context.browser is not None
-    context = page.context.browser.new_context()
-    mine, second = context.new_page(), context.new_page()
-    for tab in (mine, second):
-        tab.goto(page.url.split("/?")[0])
-        tab.locator("h1", has_text="Dataset").wait_for()
-    curator(mine, run, "Eve")
-    opened(second, f"/curate?run={run.path.name}")
-    second.locator(".curator[data-ready=true]").wait_for()
-    assert second.get_by_role("textbox", name="Your name").input_value() == "Eve"
-    assert not second.get_by_text("is also deciding").count()
-    curator(page, run, "Eve")
-    page.get_by_text("is also deciding in another tab").wait_for()
-    context.close()
+def test_a_second_tab_is_the_same_persons_and_another_browser_is_not(
+    page: Page, browser: Browser, run: RunFolder
+) -> None:
+    with browser.new_context() as context:
+        mine, second = context.new_page(), context.new_page()
+        for tab in (mine, second):
+            tab.goto(page.url.split("/?")[0])
+            tab.locator("h1", has_text="Dataset").wait_for()
+        curator(mine, run, "Eve")
+        opened(second, f"/curate?run={run.path.name}")
+        second.locator(".curator[data-ready=true]").wait_for()
+        assert second.get_by_role("textbox", name="Your name").input_value() == "Eve"
+        assert not second.get_by_text("is also deciding").count()
+        curator(page, run, "Eve")
+        page.get_by_text("is also deciding in another tab").wait_for()
 
 
 def with_ten_classes(run: RunFolder) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Browser, Page, Route
 
 from spice_explorer.components.scripts import parts
 from tests.browser.conftest import blank_page
@@ -103,8 +103,8 @@ class Driver:
 
 
 @pytest.fixture(scope="module")
-def browser_page() -> Iterator[Page]:
-    with blank_page(500, 700) as shown:
+def browser_page(browser: Browser) -> Iterator[Page]:
+    with blank_page(browser, 500, 700) as shown:
         yield shown
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,16 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from engine.data.decode_pool import MANY
-from tests.browser.conftest import until_drawn
+from tests.browser.conftest import serving, until_drawn
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One server for all tests of this file, each of which opens other images."""
+    with serving(tmp_path_factory.mktemp("server")) as where:
+        yield where
 
 
 def fact(page: Page, label: str, value: str) -> None:

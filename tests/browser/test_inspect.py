@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Browser, Locator, Page
 
 from engine.runs.folder import RunFolder
 from engine.runs.history import frame_steps_of
@@ -19,17 +20,29 @@ from engine.runs.maps import DEFAULT, Moment, artefact_of, has_maps
 from engine.runs.results import load_strict
 from engine.stages.reliable import judge
 from tests.app.conftest import CLUSTERS, IMAGES
-from tests.browser.conftest import until_drawn
+from tests.browser.conftest import serving, until_drawn
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-def run(tmp_path: Path, trained: Path) -> RunFolder:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("inspect")
+
+
+@pytest.fixture(scope="module")
+def address(place: Path) -> Iterator[str]:
+    """One server for all tests of this file: they only look at the run."""
+    with serving(place) as where:
+        yield where
+
+
+@pytest.fixture(scope="module")
+def run(place: Path, trained: Path) -> RunFolder:
     """A finished run in the server's workspace, with maps of every frame: two rows of images that approach
     each other."""
-    shutil.copytree(trained, tmp_path / "runs" / "demo")
-    folder = RunFolder(tmp_path / "runs" / "demo")
+    shutil.copytree(trained, place / "runs" / "demo")
+    folder = RunFolder(place / "runs" / "demo")
     moments: list[Moment | None] = [None, *frame_steps_of(folder)]
     for place, moment in enumerate(moments):
         across = np.linspace(-1, 1, IMAGES) * (1 + 0.02 * place)
@@ -106,7 +119,7 @@ def test_marked_pictures_become_the_selection(page: Page) -> None:
 
 
 @pytest.mark.usefixtures("run")
-def test_the_view_survives_reruns_pages_and_links(page: Page) -> None:
+def test_the_view_survives_reruns_pages_and_links(page: Page, browser: Browser) -> None:
     opened(page, "/map?run=demo")
     shown = map_of(page)
     page.get_by_label("Colour by").select_option("confidence")
@@ -129,12 +142,11 @@ def test_the_view_survives_reruns_pages_and_links(page: Page) -> None:
     back = state(map_of(page))
     assert [back[key] for key in ("zoom", "colour", "selected")] == [before["zoom"], "confidence", selected]
 
-    browser = page.context.browser
-    assert browser is not None
-    other = browser.new_page()
-    other.goto(link)
-    again = state(map_of(other))
-    assert (again["zoom"], again["colour"]) == (before["zoom"], "confidence")
+    with browser.new_context() as another:
+        other = another.new_page()
+        other.goto(link)
+        again = state(map_of(other))
+        assert (again["zoom"], again["colour"]) == (before["zoom"], "confidence")
 
 
 @pytest.mark.usefixtures("run")

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route
 
 from engine.sources.open_source import open_source
-from tests.browser.conftest import FLAGS, chromium, serving
+from tests.browser.conftest import blank_page, serving
 from tests.browser.lesson import KEYS, array, bundle
 from tests.browser.lesson import page as file_of
 
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.browser
 
 Show = Callable[[dict[str, Any]], Page]
 PROJECTOR = {"width": 1280, "height": 720}
+TRAINING_MS = 600_000  # far more than two idle cores need, because they may be busy
 SCREENS = ["1", "2", "3", "4", "5", "6", "7", "8", "quiz", "9", "run"]
 # Elements that are cut off or scroll, except those that are meant to.
 CUT = """lesson => [document.scrollingElement, lesson, ...lesson.querySelectorAll('*')]
@@ -48,12 +49,10 @@ def lesson() -> dict[str, Any]:
 
 
 @pytest.fixture
-def show(tmp_path: Path) -> Iterator[Show]:
+def show(browser: Browser, tmp_path: Path) -> Iterator[Show]:
     """Opens a lesson as a file, in a browser without a network."""
     wrong: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        context = browser.new_context(viewport=PROJECTOR, offline=True)
+    with browser.new_context(viewport=PROJECTOR, offline=True) as context:
 
         def open_file(data: dict[str, Any]) -> Page:
             file = tmp_path / "lesson.html"
@@ -67,7 +66,6 @@ def show(tmp_path: Path) -> Iterator[Show]:
             return page
 
         yield open_file
-        browser.close()
     assert not [one for one in wrong if not one.startswith(("file:", "data:", "blob:"))]
 
 
@@ -392,10 +390,8 @@ def test_a_lesson_that_cannot_be_fetched_is_asked_for_again(page: Page) -> None:
     assert len(refused) == 1
 
 
-def test_a_fresh_start_ends_in_a_lesson_that_is_taken_home(tmp_path: Path) -> None:
-    with serving(tmp_path) as where, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        page = browser.new_page(viewport=PROJECTOR)
+def test_a_fresh_start_ends_in_a_lesson_that_is_taken_home(browser: Browser, tmp_path: Path) -> None:
+    with serving(tmp_path) as where, blank_page(browser, **PROJECTOR) as page:
         page.goto(where)
         page.get_by_role("link", name="Learn").click()
         page.locator(".lesson[data-screen='1']").wait_for()
@@ -403,7 +399,7 @@ def test_a_fresh_start_ends_in_a_lesson_that_is_taken_home(tmp_path: Path) -> No
         page.keyboard.press("ArrowRight")
         assert page.locator("h2").inner_text() == "Views"
         page.get_by_role("button", name="Train the lesson's run").click()
-        page.locator(".dots .locked").first.wait_for(state="detached", timeout=180_000)
+        page.locator(".dots .locked").first.wait_for(state="detached", timeout=TRAINING_MS)
         # The same step is still shown, now with its pictures.
         assert page.locator(".step").get_attribute("data-step") == KEYS[1]
         page.locator(".figures .cell").first.wait_for()
@@ -416,25 +412,22 @@ def test_a_fresh_start_ends_in_a_lesson_that_is_taken_home(tmp_path: Path) -> No
             page.get_by_role("link", name="Take it home").click()
         assert download.value.suggested_filename == "lesson-digits.html"
         download.value.save_as(tmp_path / "home.html")
-        browser.close()
-        taken = sync_playwright_file(playwright, tmp_path / "home.html")
-    assert taken == SCREENS
+    assert screens_of(browser, tmp_path / "home.html") == SCREENS
 
 
-def sync_playwright_file(playwright: Any, file: Path) -> list[str]:
+def screens_of(browser: Browser, file: Path) -> list[str]:
     """The screens of a lesson file, opened without a network."""
-    browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-    page = browser.new_context(offline=True).new_page()
-    page.goto(file.as_uri())
-    page.locator(".lesson[data-ready]").wait_for()
-    told = json.loads(page.locator("#bundle").text_content() or "")
-    seen = []
-    for _ in SCREENS:
-        seen.append(screen(page))
-        if seen[-1].isdecimal():
-            assert page.locator("h2").inner_text() == told["steps"][int(seen[-1]) - 1]["title"]
-        page.keyboard.press("ArrowRight")
-    counts = page.locator(".growing em").all_inner_texts()
-    assert [int(one.replace(",", "")) for one in counts] == told["frames"][-1]["sizes"]
-    browser.close()
+    with browser.new_context(offline=True) as context:
+        page = context.new_page()
+        page.goto(file.as_uri())
+        page.locator(".lesson[data-ready]").wait_for()
+        told = json.loads(page.locator("#bundle").text_content() or "")
+        seen = []
+        for _ in SCREENS:
+            seen.append(screen(page))
+            if seen[-1].isdecimal():
+                assert page.locator("h2").inner_text() == told["steps"][int(seen[-1]) - 1]["title"]
+            page.keyboard.press("ArrowRight")
+        counts = page.locator(".growing em").all_inner_texts()
+        assert [int(one.replace(",", "")) for one in counts] == told["frames"][-1]["sizes"]
     return seen

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from engine.lesson.bundle import unpacked
 from engine.report.report import write_report
 from engine.runs.folder import RunFolder
-from tests.browser.conftest import FLAGS, PATIENCE, chromium
+from tests.browser.conftest import PATIENCE
 from tests.report.made import decide, made
 from tests.report.made import said as contents
 
@@ -43,15 +44,13 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Path]
 
 
 @pytest.fixture
-def show(reported: tuple[RunFolder, Path]) -> Iterator[Show]:
+def show(browser: Browser, reported: tuple[RunFolder, Path]) -> Iterator[Show]:
     """Opens the report; afterwards, nothing was asked of any network, and nothing was wrong."""
     wrong: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        expect.set_options(timeout=PATIENCE)
+    with ExitStack() as contexts:
 
         def open_file(**about: Any) -> Page:
-            page = browser.new_context(offline=True, **about).new_page()
+            page = contexts.enter_context(browser.new_context(offline=True, **about)).new_page()
             page.set_default_timeout(PATIENCE)
             page.on(
                 "request",
@@ -63,7 +62,6 @@ def show(reported: tuple[RunFolder, Path]) -> Iterator[Show]:
             return page
 
         yield open_file
-        browser.close()
     assert wrong == []
 
 

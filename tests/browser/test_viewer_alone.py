@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from spice_explorer.components.scripts import parts
 from tests.browser.conftest import blank_page
@@ -32,8 +32,8 @@ def uri(image: Image.Image) -> str:
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    with blank_page(900, 700) as shown:
+def page(browser: Browser) -> Iterator[Page]:
+    with blank_page(browser, 900, 700) as shown:
         yield shown
 
 

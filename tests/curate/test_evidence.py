@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class World(Book):
         labels = np.where(wrong, self.rng.integers(0, CLASSES, IMAGES), self.truth)
         super().__init__(Model(labels, np.full(IMAGES, 0.9, np.float32), "joint"), CLASSES)
         self.probabilities = (0.1 / CLASSES + 0.9 * np.eye(CLASSES)[labels]).astype(np.float32)
+        self._learned: tuple[int, Suggestions | None] = (-1, None)
 
     def answer(self, image: int, **about: Any) -> None:
         """A person looks at an image and says what it is."""
@@ -54,7 +56,11 @@ class World(Book):
 
     @property
     def suggested(self) -> Suggestions | None:
-        return suggested(self.unit, self.probabilities, self.now, self.model.labels)
+        """What the answers suggest, learned again only after another decision."""
+        if self._learned[0] != self.now.row:
+            found = suggested(self.unit, self.probabilities, self.now, self.model.labels)
+            self._learned = self.now.row, found
+        return self._learned[1]
 
     def suggestions(self) -> Suggestions:
         found = self.suggested
@@ -127,6 +133,20 @@ def times(start: Callable[[World], None], holds: Callable[[World], bool]) -> int
     return found
 
 
+@cache
+def audited(start: Callable[[World], None], seed: int) -> World:
+    """A world after `start` and 80 random answers: several tests look at the same one, and none changes it."""
+    world = World(seed)
+    start(world)
+    world.audit(80)
+    return world
+
+
+def times_audited(start: Callable[[World], None], holds: Callable[[World], bool]) -> int:
+    """In how many of the audited worlds something holds."""
+    return sum(holds(audited(start, seed)) for seed in range(SEEDS))
+
+
 def after_a_spread(world: World) -> None:
     typical(world)
     world.spread(0.5)
@@ -135,38 +155,33 @@ def after_a_spread(world: World) -> None:
 @pytest.mark.parametrize("start", [*STARTS, after_a_spread])
 def test_the_share_of_right_suggestions_is_covered_whatever_else_was_looked_at(start: Callable[[World], None]) -> None:
     def holds(world: World) -> bool:
-        world.audit(80)
         return covered(world.suggestions().estimate(0), world.right_suggestions())
 
-    assert times(start, holds) >= 0.9 * SEEDS
+    assert times_audited(start, holds) >= 0.9 * SEEDS
 
 
 @pytest.mark.parametrize("least", [0.5, 0.7])
 def test_so_is_that_of_sure_suggestions(least: float) -> None:
     def holds(world: World) -> bool:
-        world.audit(80)
         return covered(world.suggestions().estimate(least), world.right_suggestions(least))
 
-    assert times(typical, holds) >= 0.9 * SEEDS
+    assert times_audited(typical, holds) >= 0.9 * SEEDS
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_the_share_of_the_models_right_labels_is_covered(start: Callable[[World], None]) -> None:
     def holds(world: World) -> bool:
-        world.audit(80)
         others = (world.model.labels == world.truth)[~world.now.answered]
         return covered(world.suggestions().model_estimate(0), float(others.mean()))
 
-    assert times(start, holds) >= 0.9 * SEEDS
+    assert times_audited(start, holds) >= 0.9 * SEEDS
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_what_the_classifier_expects_is_about_what_is_true(start: Callable[[World], None]) -> None:
     off = []
     for seed in range(SEEDS):
-        world = World(seed)
-        start(world)
-        world.audit(80)
+        world = audited(start, seed)
         off.append(world.suggestions().confidence[~world.now.answered].mean() - world.right_suggestions())
     # After doubtful answers alone it is too low: it was fitted on images harder than the others.
     assert -0.1 < np.mean(off) < 0.05

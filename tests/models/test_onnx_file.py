@@ -21,7 +21,7 @@ from engine.models.open_model import open_model
 from engine.runs.folder import RunFolder
 from engine.stages.encoder import Encoder, Interpolation
 from tests.models.conftest import CPU, finish
-from tests.tiny_runs import MakeRun, drawn
+from tests.tiny_runs import FROZEN_SIDE, MakeRun, drawn
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -62,7 +62,7 @@ def test_a_transformer_that_scales_grey_images_is_written_too(
     folder = finish(make_run(**frozen))
     model = model_of(folder, CPU)
     assert model.recogniser is not None
-    assert model.recogniser.encoder.side == 160  # of images of 8×8
+    assert model.recogniser.encoder.side == FROZEN_SIDE  # of images of 8×8
     assert model.recogniser.encoder.channels == 3
     found = opened_onnx(written(model, folder.images().pixels, tmp_path / "m.onnx"))
     one, other = (each.network(folder.images().pixels)[0] for each in (found, model))

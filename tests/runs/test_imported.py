@@ -21,6 +21,7 @@ from engine.lesson.chapters import chapters
 from engine.lesson.em_steps import Steps
 from engine.lesson.failure_trials import missing
 from engine.lesson.run_view import Material
+from engine.networks import torchvision_networks
 from engine.runs.create import branch_decided, branch_run, create_run
 from engine.runs.folder import IMPORTED, RunFolder
 from engine.runs.history import frame_steps_of
@@ -351,7 +352,9 @@ def test_decisions_train_on_the_vectors_of_the_images_that_stay(
 
 
 @pytest.fixture
-def weights(tmp_path: Path) -> Path:
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of weights of a network that sees 64 pixels a side instead of 224."""
+    monkeypatch.setattr(torchvision_networks, "_side", lambda _weights: 64)
     torch.manual_seed(0)
     torch.save(models.get_model(MODEL).state_dict(), tmp_path / "weights.pt")
     return tmp_path / "weights.pt"

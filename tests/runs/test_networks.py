@@ -13,8 +13,10 @@ import timm
 import torch
 from safetensors.torch import save, save_file
 
+from benchmarks.tiny_run import TINY
 from engine.errors import SettingError
 from engine.jobs import Control
+from engine.networks import timm_networks
 from engine.runs.folder import RunFolder
 from engine.runs.initial_weights import cached_encoder
 from engine.runs.predict import encoder_file, predict_images
@@ -36,7 +38,9 @@ def state() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> str:
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file of weights of a network that sees 64 pixels a side instead of 160."""
+    monkeypatch.setattr(timm_networks, "MOST_SIDE", 64)
     save_file(state(), tmp_path / "weights.safetensors")
     return f"weights:timm/{NAME}:{tmp_path / 'weights.safetensors'}"
 
@@ -138,13 +142,13 @@ def test_a_network_of_timm_cannot_begin_stage_3_with_random_weights(make_run: Ma
         make_run(**{"features.source": f"timm:{NAME}", "joint.start": "random"})
 
 
-def test_without_timm_everything_else_trains(tmp_path: Path) -> None:
+def test_without_timm_everything_else_trains(drawn_photos: Path, tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "sys.modules['timm'] = sys.modules['huggingface_hub'] = None\n"
         "from engine.__main__ import main\n"
-        "few = ['--set', 'features.epochs=1', '--set', 'heads.epochs=1', '--set', 'joint.steps=1']\n"
-        f"start = ['run', 'digits', '--clusters', '10', '--run', {str(tmp_path)!r} + '/run']\n"
+        f"few = [part for name, value in {TINY!r}.items() for part in ('--set', f'{{name}}={{value}}')]\n"
+        f"start = ['run', {f'folder:{drawn_photos}'!r}, '--clusters', '2', '--run', {str(tmp_path / 'run')!r}]\n"
         "assert main([*start, '--set', 'features.source=timm:test_vit']) == 1\n"
         "assert main([*start, *few]) == 0\n"
     )
