@@ -1,4 +1,5 @@
-"""Time and memory to find the exact nearest neighbours of 60,000 images, each method in its own process."""
+"""Time and memory to find the nearest neighbours of 60,000 images, the most for which they are exact on a CPU, and as
+for one more; each method in its own process."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ def child(way: str) -> None:
     import torch
 
     vectors = np.random.default_rng(0).normal(size=(IMAGES, SIZE)).astype(np.float32)
-    find = _flat_index if way == "faiss" else lambda x, k: nearest(x, k, device=way)
+    find = {"faiss": _flat_index, "cells": _in_cells}.get(way, lambda x, k: nearest(x, k, device=way))
     find(vectors[:500], 10)  # loads the libraries
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if way == "cuda":
@@ -47,6 +48,10 @@ def _flat_index(vectors: np.ndarray, k: int) -> None:
     index.search(vectors, k + 1)
 
 
+def _in_cells(vectors: np.ndarray, k: int) -> None:
+    nearest(vectors, k, exact_images=len(vectors) - 1)
+
+
 def measured(way: str) -> dict[str, float]:
     command = [sys.executable, "-c", f"from benchmarks.neighbors import child; child({way!r})"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -62,6 +67,7 @@ def ways(options: Options) -> dict[str, str]:
     found = {"cpu": "ours, CPU"}
     if importlib.util.find_spec("faiss"):
         found["faiss"] = "faiss's flat index, CPU"
+        found["cells"] = "ours, CPU, in cells, as for any more images"
     if options.device != "cpu" and torch.cuda.is_available():
         found["cuda"] = "ours, GPU"
     return found
@@ -78,8 +84,8 @@ def measure(options: Options) -> None:
         for way, one in found.items()
     ]
     body = (
-        f"The {NEIGHBORS} exact nearest neighbours of {IMAGES:,} images, D = {SIZE}, float32. Peak "
-        "memory does not include the features themselves (on a GPU it does); "
+        f"The {NEIGHBORS} nearest neighbours of {IMAGES:,} images, D = {SIZE}, float32; in cells a few are missed. "
+        "Peak memory does not include the features themselves (on a GPU it does); "
         f"the authors' N × N matrix takes {whole:,.0f} MB. The goal is below "
         f"{LIMIT_MB:,} MB.\n\n" + table(["method", "seconds", "peak memory, MB", "smaller than N × N"], rows)
     )

@@ -71,9 +71,10 @@ class Clock:
 
 def peak(device: torch.device) -> dict[str, float]:
     """TFLOP/s of a large matrix product by type, and GB/s of a copy (read and written)."""
-    side = 8192 if device.type == "cuda" else 512  # bfloat16 may take a CPU fifty times as long as float32
     out = {}
     for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        # bfloat16 may take a CPU fifty times as long as float32.
+        side = 8192 if device.type == "cuda" else {"float32": 2048, "bfloat16": 512}[name]
         one, other = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
         seconds = _seconds(lambda one=one, other=other: one @ other, device)
         out[name] = 2 * side**3 / seconds / 1e12
