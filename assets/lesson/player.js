@@ -51,10 +51,12 @@ class Player {
     this.recolour.addEventListener("change", this.recoloured);
   }
 
-  // Takes the lesson's data; `waits`: sentences for steps whose stage is still training, by stage.
-  take(data, waits = {}) {
+  // Takes the lesson's data; `waits`: sentences for steps whose stage is still training, by stage; `from`: where the
+  // reader was, if this is the first lesson here.
+  take(data, waits = {}, from = undefined) {
     const before = this.bundle;
     const same = before?.run === data.run;
+    const place = same ? this.place : before ? undefined : from;
     this.bundle = new Bundle(data);
     this.waits = waits;
     if (same) this.keep(before);
@@ -70,12 +72,10 @@ class Player {
       this.screens.splice(QUIZ_AFTER, 0, { kind: "quiz", mark: "?", title: "Quiz: which will be rejected?" });
     if (data.frames.length) this.screens.push({ kind: "run", mark: "▶\uFE0E", title: "The whole run" });
     this.dots.replaceChildren(...this.screens.map((one, i) => this.dot(one, i)));
-    this.at = same
-      ? Math.max(
-          0,
-          this.screens.findIndex((one) => placeOf(one) === this.place),
-        )
-      : 0;
+    this.at = Math.max(
+      0,
+      this.screens.findIndex((one) => placeOf(one) === place),
+    );
     this.draw();
     before?.close();
   }

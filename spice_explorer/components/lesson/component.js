@@ -2,6 +2,10 @@
 
 const AGAIN_MS = 2000;
 
+// Where the reader was when a lesson was last taken out of this tab's page: a busy server redraws a page in parts, and
+// then Streamlit may make what was there once more, from a module of its own.
+const LEFT = "spice lesson";
+
 class Lesson {
   /** @param {HTMLElement} parent */
   constructor(parent) {
@@ -25,7 +29,9 @@ class Lesson {
       }
     } else if (JSON.stringify(waits) === JSON.stringify(this.waits)) return;
     this.waits = waits;
-    if (this.found) this.player.take(this.found, waits);
+    if (!this.found) return;
+    const left = JSON.parse(sessionStorage.getItem(LEFT) ?? "{}");
+    this.player.take(this.found, waits, left.run === this.found.run ? left.place : undefined);
   }
 
   // Tries again after an error, because the server may only be busy; the lesson stays visible.
@@ -40,6 +46,7 @@ class Lesson {
 
   close() {
     clearTimeout(this.again);
+    if (this.found) sessionStorage.setItem(LEFT, JSON.stringify({ run: this.found.run, place: this.player.place }));
     this.player.close();
   }
 }
