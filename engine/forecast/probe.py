@@ -39,7 +39,7 @@ from engine.leftovers import DRAFT, holding
 from engine.runs.folder import RunFolder
 from engine.runs.pipeline import LEAST_KEPT, batches_of
 from engine.space.kmeans import kmeans_labels
-from engine.space.neighbors import BLOCK_ENTRIES, EXACT_IMAGES, cells_asked, nearest
+from engine.space.neighbors import BLOCK_ENTRIES, EXACT_IMAGES, nearest
 from engine.stages.clustering import Clustering
 from engine.stages.encoder import Heads, initialise
 from engine.stages.features import ENCODE_PIXELS, EpochOrder, Features, encode, learn_features, views_of
@@ -314,15 +314,17 @@ class _Probe:
         vectors = self.vectors
         unit = torch.from_numpy(vectors).to(self.device)
         near = min(self.few, 3000 if self.device.type == "cpu" else SAMPLE)
-        exact, pairs = EXACT_IMAGES, (self.count / near) ** 2
-        if self.device.type == "cpu" and self.count > EXACT_IMAGES:  # not all pairs, but those in some of the cells
-            exact = 0
-            pairs *= _share_asked(self.count, EXACT_IMAGES) / _share_asked(near, exact)
+        # All pairs, or for very many on a CPU 24 of √N cells: N to the power of 1.5.
+        cells = self.device.type == "cpu" and self.count > EXACT_IMAGES
+        exact, power = (0, 1.5) if cells else (EXACT_IMAGES, 2.0)
         some, clusters = vectors[:KMEANS_IMAGES], min(self.config.clusters, len(vectors))
         labels = np.arange(self.few) % clusters
         acts: dict[str, tuple[Callable[[], object], float]] = {
             "condense": (lambda: condensed(unit), self.count / self.few),
-            "neighbors": (lambda: nearest(vectors[:near], self._kept, device=self.device, exact_images=exact), pairs),
+            "neighbors": (
+                lambda: nearest(vectors[:near], self._kept, device=self.device, exact_images=exact),
+                (self.count / near) ** power,
+            ),
             "kmeans": (lambda: kmeans_labels(some, clusters, 0), self.count / len(some)),
             "score": (lambda: metrics.silhouette(vectors, labels), 1.0),
         }
@@ -422,8 +424,3 @@ class _Probe:
         block = 4 * min(BLOCK_ENTRIES, self.count**2) if self.device.type == "cpu" else 0
         an_image = 12 * self.vectors.shape[1] + 16 * self._kept + 8 * self.config.clusters
         return self.count * an_image + block
-
-
-def _share_asked(count: int, exact_images: int) -> float:
-    """Of the vectors with which `nearest` compares each of so many images in cells."""
-    return cells_asked(count, exact_images) / math.isqrt(count)

@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 BLOCK_ENTRIES = 2**26
 # Images that are scaled and searched for at a time.
 BLOCK_ROWS = 2**15
-# From here on the square of N hurts a CPU (a minute at 512 features).
+# So many take a CPU as long in the product of all as in cells, 45 s at 512 features (`python -m benchmarks neighbors`):
+# from here on the square of N hurts. A vector in a cell costs ten times what one in the product does.
 EXACT_IMAGES = 60_000
 CELL_SAMPLE, CELLS_ASKED = 50_000, 24
-# To compare an image with a vector in a cell takes as long as with so many in the product of all (measured by
-# `python -m benchmarks neighbors`).
-PRICE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +41,7 @@ def nearest(
     """The `k` nearest neighbours of each image by cosine, itself left out.
 
     They are exact, but for more than `exact_images` on a CPU: there faiss looks among the cells
-    nearest to an image only (`cells_asked`), and a few of the furthest neighbours may be missed.
+    nearest to an image only, and a few of the furthest neighbours may be missed.
 
     Args:
         features: (N, D) float32, any length of vectors.
@@ -56,25 +54,11 @@ def nearest(
     k = min(k, len(features) - 1)
     large = torch.device(device).type == "cpu" and len(features) > exact_images
     if large and importlib.util.find_spec("faiss"):
-        asked = cells_asked(len(features), exact_images)
-        ids, similarity = _search_cells(np.asarray(features, np.float32), k + 1, asked)
+        ids, similarity = _search_cells(np.asarray(features, np.float32), k + 1)
     else:
         vectors = F.normalize(torch.from_numpy(np.asarray(features, np.float32)), dim=1)
         ids, similarity = _search(vectors.to(device), vectors.to(device), k + 1)
     return _without_self(ids, similarity)
-
-
-def cells_asked(count: int, exact_images: int = EXACT_IMAGES) -> int:
-    """In how many of the √N cells nearest to it the neighbours of an image are searched.
-
-    In so many that one image more than `exact_images` takes no less time than those had taken: from there on the time
-    for an image stays the same, until `CELLS_ASKED` cells hold more than that.
-
-    >>> cells_asked(61_009), cells_asked(250_000), cells_asked(1_000_000)
-    (61, 30, 24)
-    """
-    cells = math.isqrt(count)
-    return min(cells, max(CELLS_ASKED, math.ceil(cells * exact_images / PRICE / count)))
 
 
 def local_agreement(labels: np.ndarray, neighbors: Neighbors, count: int) -> np.ndarray:
@@ -101,7 +85,7 @@ def _search(queries: torch.Tensor, vectors: torch.Tensor, k: int) -> tuple[np.nd
     return ids.cpu().numpy(), similarity.cpu().numpy()
 
 
-def _search_cells(features: np.ndarray, k: int, asked: int) -> tuple[np.ndarray, np.ndarray]:
+def _search_cells(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The same among all vectors, approximately: faiss, an inverted file of about √N cells.
 
     It keeps a copy of the vectors, so they are scaled to length 1 block by block: a second one would be as large.
@@ -114,7 +98,7 @@ def _search_cells(features: np.ndarray, k: int, asked: int) -> tuple[np.ndarray,
     blocks = [slice(start, start + BLOCK_ROWS) for start in range(0, count, BLOCK_ROWS)]
     for rows in blocks:
         index.add(_unit(features[rows]))
-    index.nprobe = asked
+    index.nprobe = CELLS_ASKED
     ids, similarity = np.empty((count, k), np.int32), np.empty((count, k), np.float32)
     for rows in blocks:
         similarity[rows], ids[rows] = index.search(_unit(features[rows]), k)
