@@ -44,7 +44,8 @@ from engine.runs.results import observe
 from engine.runs.safeguards.check import check
 from engine.sources.open_source import open_source
 
-KILLS, FILES, SAVES, INPUTS = 200, 400, 100, 50
+# How many are tried of each, unless an option of that name says otherwise.
+TRIED = {"kills": 200, "files": 400, "saves": 100, "inputs": 50}
 WRONGS = ("lost decisions", "silent wrong results", "tracebacks", "advice that loses data")
 DAMAGES = ("cut", "removed", "flipped")
 # What opening a hostile input may take, beside what the process has already.
@@ -79,11 +80,9 @@ class Trials:
 def measure(options: Options) -> None:
     """Writes results/chaos."""
     logging.getLogger("engine").addHandler(logging.NullHandler())
-    asked = [KILLS if options.kills is None else options.kills, FILES if options.files is None else options.files]
-    asked.append(SAVES if options.saves is None else options.saves)
-    asked.append(INPUTS if options.inputs is None else options.inputs)
+    asked = {name: usual if (given := getattr(options, name)) is None else given for name, usual in TRIED.items()}
     began = time.monotonic()
-    found = trials(*asked)
+    found = trials(**asked)
     named = [(one.kind, name, text) for one in found for name in WRONGS for text in one.wrong[name]]
     examples = [[kind, name, text.replace("|", "\\|")] for kind, name, text in named]
     body = [
@@ -103,7 +102,7 @@ def measure(options: Options) -> None:
     if examples:
         body.append(table(["what", "went wrong", "example"], examples[:40]))
     counted = {one.kind: {"tried": one.tried, "ended": dict(one.ended), **one.wrong} for one in found}
-    data = {"asked": dict(zip(("kills", "files", "saves", "inputs"), asked, strict=True)), **counted}
+    data = {"asked": asked, **counted}
     write("chaos", "Chaos", data, "\n\n".join(body))
 
 

@@ -18,6 +18,8 @@ import numpy as np
 from PIL import Image
 
 HONEST = {"honest-0.png": 40, "honest-1.png": 120, "honest-2.png": 200}
+# What a program in an input would write.
+HARMED = Path("/tmp/spice-chaos-was-here")
 # What a bomb would unpack to.
 LARGE = 2**29
 Make = Callable[[Path, random.Random], Path]
@@ -238,7 +240,7 @@ class _Harm:
     """Writes a file when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return (open, ("/tmp/spice-chaos-was-here", "w"))
+        return (open, (str(HARMED), "w"))
 
 
 class _Zeros(io.RawIOBase):
@@ -251,7 +253,6 @@ class _Zeros(io.RawIOBase):
         return out
 
 
-HARMED = Path("/tmp/spice-chaos-was-here")
 # Each with whether its honest images have to be read in any case.
 HARMS: dict[str, tuple[Make, bool]] = {
     **{
@@ -261,9 +262,11 @@ HARMS: dict[str, tuple[Make, bool]] = {
     **{harm.__name__: (beside(harm), False) for harm in (bad_sidecars, wide_sidecar)},
     **{
         make.__name__: (make, False)
-        for make in (zip_slip, zip_bomb, zip_of_itself, tar_slip, tar_bomb, tar_cut, npz_bomb, npy_objects, npy_lie)
+        for make in (
+            *(zip_slip, zip_bomb, zip_of_itself, tar_slip, tar_bomb, tar_cut),
+            *(npz_bomb, npy_objects, npy_lie, parquet_noise, csv_lies),
+        )
     },
-    **{make.__name__: (make, False) for make in (parquet_noise, csv_lies)},
 }
 
 

@@ -17,4 +17,5 @@ def forgotten() -> int:
 def peak() -> int:
     """The most bytes that were taken since the last `forgotten`."""
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text("ascii"))
-    return 1024 * int(found[1]) if found else 0
+    assert found is not None
+    return 1024 * int(found[1])

@@ -5,15 +5,13 @@ Each line in is {"path": …, "free": bytes of memory to pretend, or null}, each
 
 from __future__ import annotations
 
-import gc
 import json
-import re
 import resource
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
+from benchmarks.peak_memory import forgotten, peak
 from engine.errors import SourceError
 from engine.formats import bounds
 from engine.sources.open_source import open_source
@@ -22,22 +20,8 @@ from engine.sources.open_source import open_source
 MOST_FILE = 2**29
 
 
-def peak() -> int:
-    """The most memory since the last `forget`, in bytes."""
-    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text("ascii"))
-    assert found is not None
-    return 1024 * int(found[1])
-
-
-def forget() -> int:
-    """Begins to measure; returns the memory that is taken now."""
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5", "ascii")
-    return peak()
-
-
 def tried(path: str, free: int | None) -> dict[str, Any]:
-    usual, before, began = bounds.free_memory, forget(), time.perf_counter()
+    usual, before, began = bounds.free_memory, forgotten(), time.perf_counter()
     if free is not None:
         bounds.free_memory = lambda: free
     said: dict[str, Any] = {"error": "", "names": [], "skipped": {}}

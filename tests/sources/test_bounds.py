@@ -26,6 +26,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from benchmarks.peak_memory import forgotten, peak
 from engine.errors import SourceError
 from engine.formats import bounds, zip_members
 from engine.formats.bounds import IMAGE_MEMORY, Growth
@@ -495,10 +496,10 @@ def headers(count: int) -> np.ndarray:
 def test_fifty_thousand_images_are_listed_with_less_memory_than_is_reckoned(tmp_path: Path) -> None:
     count, path = 50_000, tmp_path / "a.tar"
     path.write_bytes(headers(count).tobytes() + bytes(10_240))
-    before = bounded_child.forget()
+    before = forgotten()
     listing = TarSource("tar", str(path)).listing()
     assert len(listing.names) == count
-    assert bounded_child.peak() - before < IMAGE_MEMORY * count
+    assert peak() - before < IMAGE_MEMORY * count
 
 
 def test_a_tar_of_ten_gigabytes_is_listed(tmp_path: Path) -> None:
